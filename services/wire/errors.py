@@ -1,0 +1,142 @@
+"""Everything that can go wrong with a prediction.
+
+ServeError
+ +- BadInput              the request is at fault; the text says where
+ +- ModelUnknown          no such model, path or version
+ +- ModelLoading          known, but its server has not loaded it yet
+ +- Overloaded            too much in flight or queued here or behind; try again later
+ +- TooLarge              the message is above a limit
+ +- BackendDown           the path's server cannot be reached
+ +- Expired               the deadline passed: on arrival, in a queue, or at the path's server
+ +- Cancelled             the caller went away
+ +- BackendBadReply       the path's server answered something unusable
+ +- BackendMisconfigured  the path's server refuses our credentials or does not know what it should
+ +- Draining              this process is shutting down
+ +- Unsupported           a known method that this server does not offer
+ +- Internal              a fault of our own; its cause is in the log, never in the text
+
+No text here may hold a path, a host name or another program's exception text: clients see it.
+`services.wire.status` maps each class to its gRPC code.
+"""
+
+from enum import StrEnum
+
+
+class ServeError(Exception):
+    """A prediction that ends without an answer.
+
+    text: for the caller. reason: machine-readable, google.rpc.ErrorInfo.reason. retry_after_ms: a hint; None means that
+    the same request will fail again.
+    """
+
+    reason = "INTERNAL"
+    retry_after_ms: int | None = None
+
+    def __init__(self, text: str, *, reason: str | None = None, retry_after_ms: int | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        if reason is not None:
+            self.reason = reason
+        if retry_after_ms is not None:
+            self.retry_after_ms = retry_after_ms
+
+
+class BadInput(ServeError):
+    """The request is at fault. `what` becomes the last part of the reason, such as BAD_INPUT.SHAPE."""
+
+    def __init__(self, text: str, what: str = "REQUEST") -> None:
+        super().__init__(text, reason=f"BAD_INPUT.{what}")
+
+
+class ModelUnknown(ServeError):
+    """There is no such model, path or version."""
+
+    reason = "MODEL_UNKNOWN"
+
+
+class ModelLoading(ServeError):
+    """The version is known, but its server has not loaded it yet."""
+
+    reason = "MODEL_LOADING"
+    retry_after_ms = 1000
+
+
+class Overloaded(ServeError):
+    """A bound was reached, here or at the path's server."""
+
+    reason = "OVERLOADED"
+    retry_after_ms = 100
+
+
+class TooLarge(ServeError):
+    """The message is above a limit."""
+
+    reason = "TOO_LARGE"
+
+
+class BackendDown(ServeError):
+    """The path's server cannot be reached, or lost the connection."""
+
+    reason = "BACKEND_DOWN"
+    retry_after_ms = 1000
+
+
+class Where(StrEnum):
+    """Where a deadline passed."""
+
+    ON_ARRIVAL = "EXPIRED_ON_ARRIVAL"
+    IN_QUEUE = "EXPIRED_IN_QUEUE"
+    IN_BACKEND = "EXPIRED_IN_BACKEND"
+
+
+class Expired(ServeError):
+    """The deadline passed."""
+
+    def __init__(self, where: Where) -> None:
+        super().__init__(f"deadline exceeded ({where.removeprefix('EXPIRED_').replace('_', ' ').lower()})", reason=where)
+
+
+class Cancelled(ServeError):
+    """The caller went away."""
+
+    reason = "CANCELLED"
+
+    def __init__(self) -> None:
+        super().__init__("cancelled by the caller")
+
+
+class BackendBadReply(ServeError):
+    """The path's server answered something that is not an answer to the request."""
+
+    reason = "BACKEND_BAD_REPLY"
+
+
+class BackendMisconfigured(ServeError):
+    """The path's server refuses our credentials, or does not know a model or method that it should."""
+
+    reason = "BACKEND_MISCONFIGURED"
+
+
+class Draining(ServeError):
+    """This process is shutting down."""
+
+    reason = "DRAINING"
+    retry_after_ms = 0
+
+    def __init__(self) -> None:
+        super().__init__("shutting down")
+
+
+class Unsupported(ServeError):
+    """A known method that this server does not offer."""
+
+    reason = "UNSUPPORTED"
+
+
+class Internal(ServeError):
+    """A fault of our own."""
+
+    reason = "INTERNAL"
+
+    def __init__(self) -> None:
+        super().__init__("internal error; the server's log has the cause")

@@ -1,0 +1,59 @@
+"""What a prediction is, whatever protocol it came by.
+
+NamedTuples and not dataclasses: several are built per request, and a frozen dataclass costs about three times as much.
+"""
+
+from typing import NamedTuple
+
+
+class Tensor(NamedTuple):
+    """A named array in the Open Inference Protocol's raw form.
+
+    dtype: "FP32" and so on. shape: no negative sizes. data: little-endian elements, row-major, without padding; a BYTES
+    element is a uint32 length and that many bytes.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+class Request(NamedTuple):
+    """One prediction asked for.
+
+    model: MODEL or MODEL@STACK as the caller wrote it. version: 0 means the current one. outputs: names wanted, empty
+    means all. typed: the caller sent typed elements and wants them back so, if its protocol has both forms.
+    """
+
+    model: str
+    version: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[str, ...] = ()
+    request_id: str = ""
+    typed: bool = False
+
+
+class Served(NamedTuple):
+    """Who answered, and how long it took.
+
+    sha256_observed: the server hashed what it loaded; otherwise the hash was looked up in the manifest by version.
+    gateway_us, backend_us: microseconds; 0 where no gateway was on the way.
+    """
+
+    model: str
+    stack: str
+    engine: str
+    engine_version: str
+    version: int
+    sha256: str
+    sha256_observed: bool
+    gateway_us: int = 0
+    backend_us: int = 0
+
+
+class Answer(NamedTuple):
+    """One prediction made: the outputs asked for, and who computed them."""
+
+    outputs: tuple[Tensor, ...]
+    served: Served

@@ -1,0 +1,133 @@
+"""The manifest beside every artefact: what it is, what it hashes to, and how well it agreed with the reference.
+
+Layout: EXPORTS/MODEL/FORMAT/VERSION/{files, manifest.json}; EXPORTS/MODEL/current holds the version served by default.
+A matching hash proves integrity (these are the bytes that the export wrote), not authorship: nothing is signed.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from store.spec import Spec
+
+MANIFEST = "manifest.json"
+SCHEMA = 1
+
+
+class ArtefactError(Exception):
+    """An artefact is missing, cut, changed or not ours; the text names the file and the mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How the artefact compared with the float64 reference on seeded inputs."""
+
+    inputs: int
+    batch_sizes: tuple[int, ...]
+    max_abs_difference: float
+    batch_equals_singles: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One artefact: one model in one format at one version.
+
+    files: sha256 of every file in the folder. contents: sha256 of what is served; the members of an archive, else the
+    files. sha256: digest of contents, the artefact's identity. source: fingerprint of weights, spec and exporter.
+    """
+
+    model: str
+    format: str
+    version: int
+    spec: Spec
+    files: Mapping[str, str]
+    contents: Mapping[str, str]
+    sha256: str
+    source: str
+    tools: Mapping[str, str]
+    git_commit: str
+    parity: Parity
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """Read the form that `to_dict` gives. Raises KeyError, TypeError or ValueError."""
+        if raw["schema"] != SCHEMA:
+            raise ValueError(f"schema {raw['schema']}, this code reads {SCHEMA}")
+        parity = raw["parity"]
+        return cls(
+            **{key: raw[key] for key in ("model", "format", "version", "sha256", "source", "git_commit")},
+            **{key: dict(raw[key]) for key in ("files", "contents", "tools")},
+            spec=Spec.from_dict(raw["spec"]),
+            parity=Parity(**{**parity, "batch_sizes": tuple(parity["batch_sizes"])}),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the JSON form."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+
+def digest(contents: Mapping[str, str]) -> str:
+    """Give the sha256 of a set of hashed files: of the lines `HASH  NAME` that sha256sum prints, sorted by name."""
+    lines = "".join(f"{contents[name]}  {name}\n" for name in sorted(contents))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """Give the sha256 of every file under `folder` but the manifest, by its relative name."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+    return {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
+
+
+def hash_file(path: Path) -> str:
+    """Give a file's sha256 in lower-case hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def artefact_folder(exports: Path, model: str, artefact_format: str, version: int) -> Path:
+    """Give the folder of one artefact; it need not exist."""
+    return exports / model / artefact_format / str(version)
+
+
+def current_version(exports: Path, model: str) -> int:
+    """Give the version served by default. Raises ArtefactError when the model has never been exported."""
+    path = exports / model / "current"
+    try:
+        return int(path.read_text())
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path} is missing: {model} has not been exported; run: make export") from error
+    except ValueError as error:
+        raise ArtefactError(f"{path} does not hold a version number; run: make export") from error
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of an artefact's folder. Raises ArtefactError when it is missing or is not one."""
+    path = folder / MANIFEST
+    try:
+        return Manifest.from_dict(json.loads(path.read_text()))
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path} is missing; run: make export") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtefactError(f"{path} is not a manifest ({error!r}); remove {folder} and run: make export") from error
+
+
+def verify(folder: Path) -> Manifest:
+    """Read the manifest and check every file against it.
+
+    Raises ArtefactError naming the first file that is missing, added or changed.
+    """
+    manifest = read_manifest(folder)
+    found = hash_files(folder)
+    for name in sorted(manifest.files.keys() | found.keys()):
+        if name not in found:
+            raise ArtefactError(f"{folder / name} is missing; remove {folder} and run: make export")
+        if name not in manifest.files:
+            raise ArtefactError(f"{folder / name} is not in the manifest; remove {folder} and run: make export")
+        if found[name] != manifest.files[name]:
+            raise ArtefactError(f"{folder / name} is not what its manifest says; remove {folder} and run: make export")
+    if digest(manifest.contents) != manifest.sha256:
+        raise ArtefactError(f"{folder / MANIFEST}: sha256 is not that of contents; remove {folder} and run: make export")
+    return manifest
