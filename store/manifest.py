@@ -129,5 +129,7 @@ def verify(folder: Path) -> Manifest:
         if found[name] != manifest.files[name]:
             raise ArtefactError(f"{folder / name} is not what its manifest says; remove {folder} and run: make export")
     if digest(manifest.contents) != manifest.sha256:
-        raise ArtefactError(f"{folder / MANIFEST}: sha256 is not that of contents; remove {folder} and run: make export")
+        raise ArtefactError(
+            f"{folder / MANIFEST}: sha256 is not that of contents; remove {folder} and run: make export"
+        )
     return manifest

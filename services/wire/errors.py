@@ -93,7 +93,9 @@ class Expired(ServeError):
     """The deadline passed."""
 
     def __init__(self, where: Where) -> None:
-        super().__init__(f"deadline exceeded ({where.removeprefix('EXPIRED_').replace('_', ' ').lower()})", reason=where)
+        super().__init__(
+            f"deadline exceeded ({where.removeprefix('EXPIRED_').replace('_', ' ').lower()})", reason=where
+        )
 
 
 class Cancelled(ServeError):
