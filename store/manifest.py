@@ -58,8 +58,15 @@ class Manifest:
             raise ValueError(f"schema {raw['schema']}, this code reads {SCHEMA}")
         parity = raw["parity"]
         return cls(
-            **{key: raw[key] for key in ("model", "format", "version", "sha256", "source", "git_commit")},
-            **{key: dict(raw[key]) for key in ("files", "contents", "tools")},
+            model=str(raw["model"]),
+            format=str(raw["format"]),
+            version=int(raw["version"]),
+            files=dict(raw["files"]),
+            contents=dict(raw["contents"]),
+            sha256=str(raw["sha256"]),
+            source=str(raw["source"]),
+            tools=dict(raw["tools"]),
+            git_commit=str(raw["git_commit"]),
             spec=Spec.from_dict(raw["spec"]),
             parity=Parity(**{**parity, "batch_sizes": tuple(parity["batch_sizes"])}),
         )

@@ -1,6 +1,7 @@
 """Tensors as bytes: element sizes, typed elements to raw ones and back, where the rows begin.
 
-Data types and the raw form are the Open Inference Protocol's. No numpy: the gateway passes bytes on.
+Data types and the raw form are the Open Inference Protocol's. No numpy: the gateway passes bytes on. The wire is
+little-endian and so is every machine that the servers have wheels for, so array's native order is the wire's.
 """
 
 import struct
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from math import prod
 from types import MappingProxyType
+from typing import Any
 
 from services.wire.errors import BadInput
 from services.wire.types import Tensor
@@ -26,19 +28,19 @@ TYPE_CODES = MappingProxyType(
 LENGTH = struct.Struct("<I")
 
 
-def pack(name: str, dtype: str, values: Iterable[float] | Iterable[bytes]) -> bytes:
-    """Give typed elements as raw little-endian bytes. Raises BadInput when one does not fit the dtype."""
+def pack(name: str, dtype: str, values: Iterable[Any]) -> bytes:
+    """Give typed elements (numbers, or bytes for BYTES) as raw bytes. Raises BadInput when one does not fit."""
     if dtype == "BYTES":
-        return b"".join(LENGTH.pack(len(value)) + value for value in values)  # type: ignore[arg-type]
+        return b"".join(LENGTH.pack(len(value)) + value for value in values)
     try:
-        return array(TYPE_CODES[dtype], values).tobytes()  # type: ignore[arg-type]
+        return array(TYPE_CODES[dtype], values).tobytes()
     except KeyError:
         raise BadInput(f"tensor {name!r}: {dtype!r} has no typed form; send its elements raw", "DTYPE") from None
     except (OverflowError, TypeError, ValueError):
         raise BadInput(f"tensor {name!r}: an element does not fit {dtype}", "RANGE") from None
 
 
-def unpack(dtype: str, data: bytes) -> Sequence[float] | list[bytes]:
+def unpack(dtype: str, data: bytes) -> Sequence[Any]:
     """Give raw bytes as typed elements. Raises ValueError when the bytes are not whole elements."""
     if dtype == "BYTES":
         return split_strings(data)

@@ -1,0 +1,61 @@
+"""Control RPCs (metadata, health, lists): plain async functions, their errors mapped in this one place."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NoReturn, Protocol
+
+import grpc
+from grpc import aio
+
+from services.wire.errors import Internal, ServeError
+from services.wire.status import code_of, details_of, text_of
+
+log = logging.getLogger(__name__)
+
+
+class Message(Protocol):
+    """A protobuf message class."""
+
+    @classmethod
+    def FromString(cls, payload: bytes, /) -> Any:  # noqa: N802 - protobuf's name
+        """Parse bytes."""
+
+
+Rpc = Callable[[Any], Awaitable[Any]]
+
+
+async def abort(context: aio.ServicerContext[Any, Any], error: ServeError) -> NoReturn:
+    """End a grpcio call with the error's code, text and details."""
+    await context.abort(code_of(error), text_of(error), details_of(error))
+    raise AssertionError("abort returned")  # pragma: no cover - it always raises
+
+
+def handlers(service: str, rpcs: Mapping[str, tuple[Message, Rpc]]) -> grpc.GenericRpcHandler:
+    """Give the handlers of a service: method name -> (request class, async function from request to response).
+
+    A function raises ServeError to refuse; anything else it raises is logged and answered INTERNAL without its text.
+    """
+    return grpc.method_handlers_generic_handler(
+        service,
+        {
+            name: grpc.unary_unary_rpc_method_handler(
+                _guarded(rpc),
+                request_deserializer=request_class.FromString,
+                response_serializer=lambda message: message.SerializeToString(),
+            )
+            for name, (request_class, rpc) in rpcs.items()
+        },
+    )
+
+
+def _guarded(rpc: Rpc) -> Callable[[Any, aio.ServicerContext[Any, Any]], Awaitable[Any]]:
+    async def handle(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            return await rpc(request)
+        except ServeError as error:
+            await abort(context, error)
+        except Exception:
+            log.exception("a control RPC failed")
+            await abort(context, Internal())
+
+    return handle

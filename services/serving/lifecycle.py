@@ -1,0 +1,42 @@
+"""The life of a serving process: start, wait for a signal, drain, stop; a second signal stops at once."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+log = logging.getLogger(__name__)
+
+
+class Server(Protocol):
+    """A started server."""
+
+    async def drain(self) -> None:
+        """Say NOT_SERVING, refuse new calls and wait for the ones in flight, within the configured time."""
+
+    async def close(self) -> None:
+        """Close at once."""
+
+
+async def serve(create: Callable[[], Awaitable[Server]]) -> None:
+    """Create a server, wait for SIGTERM or SIGINT, drain it and close it."""
+    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signals.put_nowait, number)
+    server = await create()
+    try:
+        log.info("stopping on %s", (await signals.get()).name)
+        drain, again = asyncio.create_task(server.drain()), asyncio.create_task(signals.get())
+        await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
+        again.cancel()
+        drain.cancel()
+    finally:
+        await server.close()
+
+
+def log_to_stderr() -> None:
+    """Log at INFO with a timestamp; one line an event."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

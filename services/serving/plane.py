@@ -1,0 +1,109 @@
+"""The data plane of one process: raw calls in, decoded, submitted, encoded and answered; counted while in flight."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from time import monotonic
+from typing import Protocol
+
+from services.serving.backend import Backend, Call, Outcome
+from services.serving.front import RawCall
+from services.wire.errors import Draining, Expired, Internal, ServeError, Where
+from services.wire.types import Answer, Request
+
+log = logging.getLogger(__name__)
+
+
+class Codec(Protocol):
+    """The server side of a protocol; the modules of services.wire are such."""
+
+    def decode_request(self, payload: bytes, /) -> Request:
+        """Read a request. Raises BadInput."""
+
+    def encode_answer(self, request: Request, answer: Answer, /) -> bytes:
+        """Give the reply's bytes."""
+
+
+class Plane:
+    """Joins fronts to a backend.
+
+    finish: sees every call's outcome last (metrics, timings) and gives the outcome to send; the call is None where the
+    request could not be decoded.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        codecs: Mapping[str, Codec],
+        finish: Callable[[Call | None, Outcome], Outcome],
+    ) -> None:
+        self._backend = backend
+        self._codecs = codecs
+        self._finish = finish
+        self._draining = False
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def in_flight(self) -> int:
+        """Give the number of calls that have not ended."""
+        return self._in_flight
+
+    def deliver(self, raws: list[RawCall]) -> None:
+        """Take raw calls; every one is answered or refused, now or later."""
+        for raw in raws:
+            self._take(raw)
+
+    async def drain(self, grace_s: float) -> None:
+        """Refuse new calls and wait for the ones in flight, at most `grace_s` seconds."""
+        self._draining = True
+        try:
+            await asyncio.wait_for(self._idle.wait(), grace_s)
+        except TimeoutError:
+            log.warning("%d calls still in flight after %g s of draining", self._in_flight, grace_s)
+
+    def _take(self, raw: RawCall) -> None:
+        codec = self._codecs[raw.method]
+        try:
+            if self._draining:
+                raise Draining
+            remaining_s = raw.deadline - monotonic()
+            if remaining_s <= 0:
+                raise Expired(Where.ON_ARRIVAL)
+            request = codec.decode_request(raw.payload)
+        except ServeError as error:
+            self._finish(None, error)
+            raw.fail(error)
+            return
+        self._submit(raw, codec, Call(request, raw.deadline), remaining_s)
+
+    def _submit(self, raw: RawCall, codec: Codec, call: Call, remaining_s: float) -> None:
+        self._in_flight += 1
+        self._idle.clear()
+        timer = asyncio.get_running_loop().call_later(remaining_s, call.expire)
+        call.then(partial(self._answer, raw, codec, call, timer))
+        raw.on_cancel(call.cancel)
+        try:
+            self._backend.submit(call)
+        except Exception:
+            log.exception("a backend raised instead of ending the call")
+            call.end(Internal())
+
+    def _answer(self, raw: RawCall, codec: Codec, call: Call, timer: asyncio.TimerHandle, outcome: Outcome) -> None:
+        timer.cancel()
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._idle.set()
+        outcome = self._finish(call, outcome)
+        if isinstance(outcome, ServeError):
+            raw.fail(outcome)
+            return
+        try:
+            payload = codec.encode_answer(call.request, outcome)
+        except Exception:
+            log.exception("an answer could not be encoded")
+            raw.fail(Internal())
+        else:
+            raw.reply(payload)

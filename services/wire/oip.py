@@ -1,0 +1,194 @@
+"""Open Inference Protocol v2 over gRPC, ModelInfer only: bytes to our types and back.
+
+Raw and typed contents are read, raw ones written, as Triton does: its client reads nothing else.
+Who answered travels in the response's parameters: stack, engine, engine_version, sha256, sha256_source, gateway_us and
+backend_us.
+"""
+
+from collections.abc import Sequence
+from types import MappingProxyType
+
+from google.protobuf.message import DecodeError
+from grpc import StatusCode
+
+from servepath_pb.servepath.oip.oip_pb2 import ModelInferRequest, ModelInferResponse
+from services.wire import errors, tensors
+from services.wire.types import Answer, Request, Served, Tensor
+
+SERVICE = "inference.GRPCInferenceService"
+METHOD = f"/{SERVICE}/ModelInfer"
+SOURCES = MappingProxyType({True: "observed", False: "manifest"})
+CONTENTS = MappingProxyType(
+    dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents")
+    | dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents")
+    | {"BOOL": "bool_contents", "INT64": "int64_contents", "UINT64": "uint64_contents"}
+    | {"FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents"},
+)
+MAX_ID = 128
+
+
+def _bad_content() -> errors.ServeError:
+    return errors.BadInput("the model server refused the content of the request", "CONTENT")
+
+
+def _loading() -> errors.ServeError:
+    return errors.ModelLoading("the model server has not loaded this model or version")
+
+
+def _overloaded() -> errors.ServeError:
+    return errors.Overloaded("the model server is overloaded")
+
+
+def _down() -> errors.ServeError:
+    return errors.BackendDown("the model server cannot be reached")
+
+
+def _expired() -> errors.ServeError:
+    return errors.Expired(errors.Where.IN_BACKEND)
+
+
+def _misconfigured() -> errors.ServeError:
+    return errors.BackendMisconfigured("the model server refuses this gateway's calls")
+
+
+def _failed() -> errors.ServeError:
+    return errors.BackendBadReply("the model server failed")
+
+
+REFUSALS = MappingProxyType(
+    {
+        StatusCode.OK: _failed,
+        StatusCode.CANCELLED: errors.Cancelled,
+        StatusCode.UNKNOWN: _failed,
+        StatusCode.INVALID_ARGUMENT: _bad_content,
+        StatusCode.DEADLINE_EXCEEDED: _expired,
+        StatusCode.NOT_FOUND: _loading,
+        StatusCode.ALREADY_EXISTS: _failed,
+        StatusCode.PERMISSION_DENIED: _misconfigured,
+        StatusCode.UNAUTHENTICATED: _misconfigured,
+        StatusCode.RESOURCE_EXHAUSTED: _overloaded,
+        StatusCode.FAILED_PRECONDITION: _bad_content,
+        StatusCode.ABORTED: _down,
+        StatusCode.OUT_OF_RANGE: _bad_content,
+        StatusCode.UNIMPLEMENTED: _misconfigured,
+        StatusCode.INTERNAL: _failed,
+        StatusCode.UNAVAILABLE: _down,
+        StatusCode.DATA_LOSS: _failed,
+    },
+)
+
+
+def parse_version(text: str) -> int:
+    """Give a model version; "" is 0, the current one. Raises BadInput."""
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text)):  # noqa: PLR2004 - digits of 2**63
+        raise errors.BadInput(f"model version {text[:32]!r} is not a whole number above 0", "VERSION")
+    return int(text)
+
+
+def decode_request(payload: bytes) -> Request:
+    """Read a ModelInferRequest. Raises BadInput."""
+    try:
+        message = ModelInferRequest.FromString(payload)
+    except DecodeError:
+        raise errors.BadInput("the message is not an inference.ModelInferRequest", "MESSAGE") from None
+    if len(message.id) > MAX_ID:
+        raise errors.BadInput(f"id is longer than {MAX_ID} characters", "ID")
+    raw = message.raw_input_contents
+    if raw and len(raw) != len(message.inputs):
+        raise errors.BadInput(f"{len(raw)} raw_input_contents for {len(message.inputs)} inputs", "INPUTS")
+    inputs = tuple(_raw_input(*pair) for pair in zip(message.inputs, raw)) if raw else _typed_inputs(message)  # noqa: B905 - checked above
+    outputs = tuple(output.name for output in message.outputs)
+    return Request(message.model_name, parse_version(message.model_version), inputs, outputs, message.id)
+
+
+def encode_request(request: Request, model: str, version: int) -> bytes:
+    """Give a ModelInferRequest with raw contents."""
+    message = ModelInferRequest(model_name=model, model_version=str(version) if version else "", id=request.request_id)
+    for tensor in request.inputs:
+        message.inputs.add(name=tensor.name, datatype=tensor.dtype, shape=tensor.shape)
+        message.raw_input_contents.append(tensor.data)
+    for name in request.outputs:
+        message.outputs.add(name=name)
+    return message.SerializeToString()
+
+
+def encode_answer(request: Request, answer: Answer) -> bytes:
+    """Give a ModelInferResponse with raw contents, under the model name that the caller used."""
+    served = answer.served
+    message = ModelInferResponse(model_name=request.model, model_version=str(served.version), id=request.request_id)
+    for tensor in answer.outputs:
+        message.outputs.add(name=tensor.name, datatype=tensor.dtype, shape=tensor.shape)
+        message.raw_output_contents.append(tensor.data)
+    parameters = message.parameters
+    parameters["stack"].string_param = served.stack
+    parameters["engine"].string_param = served.engine
+    parameters["engine_version"].string_param = served.engine_version
+    parameters["sha256"].string_param = served.sha256
+    parameters["sha256_source"].string_param = SOURCES[served.sha256_observed]
+    if served.backend_us:
+        parameters["gateway_us"].int64_param = served.gateway_us
+        parameters["backend_us"].int64_param = served.backend_us
+    return message.SerializeToString()
+
+
+def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
+    """Read a ModelInferResponse. `stack` is used when the server does not name its own. Raises BackendBadReply."""
+    try:
+        message = ModelInferResponse.FromString(payload)
+        version = int(message.model_version or 0)
+    except (DecodeError, ValueError):
+        raise errors.BackendBadReply("the model server's reply is not an inference.ModelInferResponse") from None
+    if len(message.raw_output_contents) != len(message.outputs):
+        raise errors.BackendBadReply("the model server's reply has no raw contents for some output")
+    outputs = tuple(
+        Tensor(output.name, output.datatype, tuple(output.shape), data)
+        for output, data in zip(message.outputs, message.raw_output_contents, strict=True)
+    )
+    text = {name: value.string_param for name, value in message.parameters.items()}
+    served = Served(
+        model=model,
+        stack=text.get("stack", stack),
+        engine=text.get("engine", ""),
+        engine_version=text.get("engine_version", ""),
+        version=version,
+        sha256=text.get("sha256", ""),
+        sha256_observed=text.get("sha256_source") == SOURCES[True],
+        gateway_us=_microseconds(message, "gateway_us"),
+        backend_us=_microseconds(message, "backend_us"),
+    )
+    return Answer(outputs, served)
+
+
+def translate(code: StatusCode, details: str) -> errors.ServeError:
+    """Give our error for an OIP server's refusal; its text is not passed on, for it may name what is behind us."""
+    del details  # these servers say enough by their codes
+    return REFUSALS[code]()
+
+
+def _raw_input(tensor: ModelInferRequest.InferInputTensor, data: bytes) -> Tensor:
+    if tensor.HasField("contents"):
+        raise errors.BadInput(f"input {tensor.name!r} has contents beside raw_input_contents", "INPUTS")
+    return Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), data)
+
+
+def _typed_inputs(message: ModelInferRequest) -> tuple[Tensor, ...]:
+    return tuple(
+        Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), _packed(tensor)) for tensor in message.inputs
+    )
+
+
+def _packed(tensor: ModelInferRequest.InferInputTensor) -> bytes:
+    field = CONTENTS.get(tensor.datatype)
+    if field is None:
+        raise errors.BadInput(f"input {tensor.name!r}: {tensor.datatype!r} has no typed form; send it raw", "DTYPE")
+    others = [other.name for other, _ in tensor.contents.ListFields() if other.name != field]
+    if others:
+        raise errors.BadInput(f"input {tensor.name!r}: {others[0]} given, {tensor.datatype} needs {field}", "DTYPE")
+    values: Sequence[float] | Sequence[bytes] = getattr(tensor.contents, field)
+    return tensors.pack(tensor.name, tensor.datatype, values)
+
+
+def _microseconds(message: ModelInferResponse, name: str) -> int:
+    return message.parameters[name].int64_param if name in message.parameters else 0
