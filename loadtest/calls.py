@@ -1,0 +1,112 @@
+"""One timed gRPC call: what is sent where, and the sample that comes of it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from loadtest.payloads import Payload, agrees
+from loadtest.plan import Block
+from loadtest.recorder import Sample
+from services.wire.errors import ServeError
+from services.wire.types import Answer, Request, Served
+
+DEADLINE_S = 5.0
+# Channels to one address share one connection unless told otherwise, and one connection is not what many callers are.
+OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+
+class Clock:
+    """Nanoseconds since 1970 that only go forward: the wall clock once, a monotonic one from there."""
+
+    def __init__(self) -> None:
+        self._offset_ns = time.time_ns() - time.perf_counter_ns()
+
+    def now_ns(self) -> int:
+        """Give the time."""
+        return time.perf_counter_ns() + self._offset_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One way to one path.
+
+    method: full gRPC method. model: the name to ask for there. encode(request, model, version) and decode(reply,
+    trailing metadata) speak its protocol. metadata: gives what to send along. refused: called on PERMISSION_DENIED.
+    """
+
+    block: Block
+    address: str
+    method: str
+    model: str
+    encode: Callable[[Request, str, int], bytes]
+    decode: Callable[[bytes, Metadata], Answer]
+    metadata: Callable[[], Metadata]
+    refused: Callable[[], None]
+
+
+class Caller:
+    """One caller with a connection of its own; close() it."""
+
+    def __init__(self, target: Target, clock: Clock) -> None:
+        self._target = target
+        self._clock = clock
+        self._channel = grpc.insecure_channel(target.address, options=OPTIONS)
+        self._rpc: Any = self._channel.unary_unary(target.method)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def ask(self, payload: Payload) -> Sample:
+        """Send one request and time it until its reply is here; reading and checking the reply are not timed."""
+        metadata = self._target.metadata()
+        sent_ns = self._clock.now_ns()
+        try:
+            reply, call = self._rpc.with_call(payload.request, timeout=DEADLINE_S, metadata=metadata)
+        except grpc.RpcError as error:
+            service_us = (self._clock.now_ns() - sent_ns) / 1e3
+            return self._failed(error, payload, sent_ns, service_us)
+        service_us = (self._clock.now_ns() - sent_ns) / 1e3
+        return self._read(reply, call.trailing_metadata(), payload, sent_ns, service_us)
+
+    def _failed(self, error: Any, payload: Payload, sent_ns: int, service_us: float) -> Sample:
+        if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+            self._target.refused()
+        return Sample(sent_ns, service_us, ok=False, code=error.code().name, wrong=False, rows=payload.rows)
+
+    def _read(
+        self,
+        reply: bytes,
+        trailing: Metadata | None,
+        payload: Payload,
+        sent_ns: int,
+        service_us: float,
+    ) -> Sample:
+        try:
+            answer = self._target.decode(reply, trailing or ())
+        except ServeError as error:
+            return Sample(sent_ns, service_us, ok=False, code=error.reason, wrong=False, rows=payload.rows)
+        served = answer.served
+        through_gateway = self._target.block.via == "gateway"
+        return Sample(
+            sent_ns,
+            service_us,
+            ok=True,
+            code="OK",
+            wrong=not (self._asked_for(served) and agrees(answer.outputs, payload.expected)),
+            rows=payload.rows,
+            version=served.version,
+            sha256=served.sha256,
+            engine=served.engine,
+            engine_version=served.engine_version,
+            gateway_us=served.gateway_us if through_gateway else None,
+            backend_us=served.backend_us if through_gateway else None,
+        )
+
+    def _asked_for(self, served: Served) -> bool:
+        return (served.model, served.stack) == self._target.block.path

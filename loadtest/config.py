@@ -1,0 +1,44 @@
+"""Where the servers are: .env, overruled by the environment; the only place of the load test that reads either."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from dotenv import dotenv_values
+
+from services.wire.stacks import STACKS
+
+GATEWAY_VARIABLE = "GATEWAY_ADDR"
+
+
+class ConfigError(Exception):
+    """A setting or a file that the load test needs is missing or unusable; the text names it and the mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """gateway and stacks: HOST:PORT, stacks by stack name. torch_token: the file with TorchServe's current key."""
+
+    gateway: str
+    stacks: Mapping[str, str]
+    torch_token: Path
+
+
+def read_settings(env_file: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read addresses from `env_file` (it may be missing) and `environment`. Raises ConfigError naming the variable."""
+    values = {**dotenv_values(env_file), **environment}
+    return Settings(
+        gateway=_address(values, GATEWAY_VARIABLE),
+        stacks=MappingProxyType({name: _address(values, stack.address_variable) for name, stack in STACKS.items()}),
+        torch_token=Path(values.get("TORCH_SVC_TOKEN_FILE") or ".run/torch_svc/token"),
+    )
+
+
+def _address(values: Mapping[str, str | None], variable: str) -> str:
+    value = values.get(variable) or ""
+    host, _, port = value.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise ConfigError(f"{variable} must be HOST:PORT and is {value!r}; set it in .env or in the environment")
+    return value

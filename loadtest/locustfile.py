@@ -1,0 +1,45 @@
+"""Drive by hand: `locust -f loadtest/locustfile.py` opens Locust's page, where paths, users and time can be chosen.
+
+One user class for each path and way, such as `simple_nn@onnx.direct`; names on the command line choose some of them
+(`locust -f loadtest/locustfile.py simple_nn@onnx.direct`). For results worth keeping run `python -m loadtest`.
+"""
+
+from pathlib import Path
+
+import locust.stats
+from grpc.experimental import gevent as grpc_gevent
+
+from loadtest import plan
+from loadtest.calls import Clock
+from loadtest.config import read_settings
+from loadtest.payloads import load_reference, prepare
+from loadtest.targets import target_of
+from loadtest.users import PathUser, user_class
+
+USER_REQUESTS_PER_S = 50
+USERS_IN_STEP = 5
+EXPORTS = Path("artifacts/exports")
+
+
+def three_digits(response_time_ms: float) -> float:
+    """Give a response time in ms to three digits: Locust's own buckets are whole ms, and ours would all be 0 or 1."""
+    return float(f"{response_time_ms:.3g}")
+
+
+def user_classes() -> dict[str, type[PathUser]]:
+    """Give one user class for each path and way, by name."""
+    settings, clock = read_settings(Path(".env")), Clock()
+    paths = plan.read_paths(Path("deployments.toml"))
+    references = {path.model: load_reference(EXPORTS, path.model) for path in paths}
+    classes = {}
+    for block in plan.draw(paths, plan.VIAS, seed=0):
+        target = target_of(block, settings, EXPORTS)
+        payloads = prepare(references[block.path.model], target.model, target.encode, rows=1, seed=0)
+        interval_s = 1 / USER_REQUESTS_PER_S
+        classes[str(block)] = user_class(target, payloads, clock, interval_s=interval_s, users=USERS_IN_STEP)
+    return classes
+
+
+grpc_gevent.init_gevent()
+locust.stats.bucket_response_time = three_digits
+globals().update(user_classes())

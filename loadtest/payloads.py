@@ -1,0 +1,122 @@
+"""Requests encoded before the measuring starts, and the answers that they must get.
+
+Inputs and float64 answers come from the model's reference artefact, so that no framework is needed here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file
+
+from services.wire.types import Request, Tensor
+from store.manifest import ArtefactError, artefact_folder, current_version, verify
+from store.spec import Spec, TensorSpec, Tolerance
+
+FORMAT = "reference"
+FILE = "reference.safetensors"
+# numpy's little-endian types by Open Inference Protocol name; strings come with the first model that takes them.
+DTYPES = MappingProxyType(
+    {"BOOL": "?", "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "INT8": "i1"}
+    | {"INT16": "<i2", "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8"},
+)
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A model's contract and rows to ask: arrays by tensor name; row i of the inputs gives row i of the outputs."""
+
+    model: str
+    version: int
+    spec: Spec
+    arrays: Mapping[str, Array]
+
+    @property
+    def rows(self) -> int:
+        """Give the number of rows."""
+        return len(self.arrays[self.spec.inputs[0].name])
+
+
+class Expected(NamedTuple):
+    """One output that must come: values is float64 of `shape`, and limits says how far each may be off."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    values: Array
+    limits: Array
+
+
+class Payload(NamedTuple):
+    """One request as bytes on the wire, its number of rows and the answer it must get."""
+
+    request: bytes
+    rows: int
+    expected: tuple[Expected, ...]
+
+
+def load_reference(exports: Path, model: str) -> Reference:
+    """Read the current reference of a model after checking its hashes. Raises ArtefactError."""
+    version = current_version(exports, model)
+    folder = artefact_folder(exports, model, FORMAT, version)
+    spec = verify(folder).spec
+    arrays = load_file(folder / FILE)
+    for tensor in spec.inputs + spec.outputs:
+        if tensor.name not in arrays:
+            raise ArtefactError(f"{folder / FILE} has no tensor {tensor.name!r}; remove {folder} and run: make export")
+        if tensor.dtype not in DTYPES:
+            raise ArtefactError(f"{model}: the load test cannot send or check {tensor.dtype} ({tensor.name!r}) yet")
+    return Reference(model, version, spec, arrays)
+
+
+def prepare(
+    reference: Reference, model: str, encode: Callable[[Request, str, int], bytes], *, rows: int, seed: int
+) -> list[Payload]:
+    """Give the reference cut into requests of `rows` rows for `model`, in an order drawn from the seed.
+
+    Every reference row is in exactly one request, so a run repeats none before it has sent them all. The same seed
+    gives every path of a model the same inputs in the same order.
+    """
+    order = np.random.default_rng(seed).permutation(reference.rows)
+    picks = [order[start : start + rows] for start in range(0, len(order) - rows + 1, rows)]
+    return [_payload(reference, pick, lambda request: encode(request, model, 0)) for pick in picks]
+
+
+def _payload(reference: Reference, pick: Array, encode: Callable[[Request], bytes]) -> Payload:
+    spec, arrays = reference.spec, reference.arrays
+    inputs = tuple(_tensor(tensor, arrays[tensor.name][pick]) for tensor in spec.inputs)
+    expected = tuple(_expected(tensor, arrays[tensor.name][pick], spec.tolerance) for tensor in spec.outputs)
+    return Payload(encode(Request(reference.model, 0, inputs)), len(pick), expected)
+
+
+def _tensor(spec: TensorSpec, values: Array) -> Tensor:
+    return Tensor(spec.name, spec.dtype, values.shape, values.astype(DTYPES[spec.dtype]).tobytes())
+
+
+def _expected(spec: TensorSpec, values: Array, tolerance: Tolerance) -> Expected:
+    values = values.astype(np.float64)
+    return Expected(spec.name, spec.dtype, values.shape, values, tolerance.atol + tolerance.rtol * np.abs(values))
+
+
+def agrees(outputs: Sequence[Tensor], expected: Sequence[Expected]) -> bool:
+    """Say whether an answer has exactly the expected outputs, each within its limits; a NaN never is."""
+    by_name = {tensor.name: tensor for tensor in outputs}
+    return len(outputs) == len(expected) and all(
+        want.name in by_name and _close(by_name[want.name], want) for want in expected
+    )
+
+
+def _close(tensor: Tensor, want: Expected) -> bool:
+    if (tensor.dtype, tensor.shape) != (want.dtype, want.shape):
+        return False
+    try:
+        values = np.frombuffer(tensor.data, DTYPES[want.dtype]).reshape(want.shape)
+    except ValueError:  # the bytes are not what dtype and shape say
+        return False
+    return bool((np.abs(values - want.values) <= want.limits).all())

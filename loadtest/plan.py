@@ -1,0 +1,66 @@
+"""What a run measures: which deployment paths, reached how, in which order."""
+
+import random
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from loadtest.config import ConfigError
+from services.wire.stacks import STACKS
+
+VIAS = ("direct", "gateway")
+
+
+class ServingPath(NamedTuple):
+    """A model on a stack, written MODEL@STACK."""
+
+    model: str
+    stack: str
+
+    def __str__(self) -> str:
+        return f"{self.model}@{self.stack}"
+
+
+class Block(NamedTuple):
+    """One stretch of load on one path, direct or through the gateway; its text names files and Locust's rows."""
+
+    path: ServingPath
+    via: str
+
+    def __str__(self) -> str:
+        return f"{self.path}.{self.via}"
+
+
+def read_paths(deployments: Path) -> list[ServingPath]:
+    """Give the paths of deployments.toml, in its order. Raises ConfigError naming the file and the entry."""
+    try:
+        models = tomllib.loads(deployments.read_text())["models"]
+        paths = [ServingPath(model, stack) for model, entry in models.items() for stack in entry["stacks"]]
+    except FileNotFoundError as error:
+        raise ConfigError(f"{deployments} is missing; run from the project's root or give --deployments") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{deployments} is not a list of paths ({error!r}); see docs/add-a-path.md") from error
+    for path in paths:
+        if path.stack not in STACKS:
+            raise ConfigError(f"{deployments}: {path} names an unknown stack; known: {', '.join(STACKS)}")
+    return paths
+
+
+def choose(known: Sequence[ServingPath], wanted: str) -> list[ServingPath]:
+    """Give the paths of a comma-separated list, or all of them for "all". Raises ValueError naming the known ones."""
+    if wanted == "all":
+        return list(known)
+    by_name = {str(path): path for path in known}
+    names = [name.strip() for name in wanted.split(",")]
+    for name in names:
+        if name not in by_name:
+            raise ValueError(f"{name!r} is no path; known: {', '.join(by_name)}, or all")
+    return [by_name[name] for name in dict.fromkeys(names)]
+
+
+def draw(paths: Sequence[ServingPath], vias: Sequence[str], seed: int) -> list[Block]:
+    """Give one block for each path and way, in an order drawn from the seed so that no path always runs first."""
+    blocks = [Block(path, via) for path in paths for via in vias]
+    random.Random(seed).shuffle(blocks)  # noqa: S311 - an order, not a secret
+    return blocks

@@ -1,0 +1,68 @@
+"""A run on disk: results/RUN/run.json, written first and again whenever a block ends; results/latest points at it."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from loadtest.plan import Block
+from store import atomic
+
+SCHEMA = 1
+CLOSED_LOOP = "closed loop"
+
+
+@dataclass(slots=True)
+class Run:
+    """What run.json says. `facts` is what is known before the load: host, commit, arguments, seed, plan."""
+
+    folder: Path
+    facts: Mapping[str, Any]
+    blocks: list[dict[str, Any]] = field(default_factory=list)
+
+    def save(self, *, complete: bool) -> None:
+        """Write run.json. `complete` says that every planned block has ended; a reader trusts nothing else."""
+        content = {**self.facts, "blocks": self.blocks, "complete": complete}
+        if complete:
+            content["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+        atomic.write_file(self.folder / "run.json", json.dumps(content, indent=2) + "\n")
+
+
+def start(results: Path, blocks: Sequence[Block], facts: Mapping[str, Any]) -> Run:
+    """Give a new run: its folder is there, run.json is written as incomplete, results/latest points at it."""
+    now = datetime.now(UTC)
+    folder = _new_folder(results, now.strftime("%Y%m%dT%H%M%SZ"))
+    own: dict[str, Any] = {
+        "schema": SCHEMA,
+        "run": folder.name,
+        "started": now.isoformat(timespec="seconds"),
+        "load_model": CLOSED_LOOP,
+        "expected": [{"model": block.path.model, "stack": block.path.stack, "via": block.via} for block in blocks],
+    }
+    run = Run(folder, own | dict(facts))
+    run.save(complete=False)
+    _point_latest(results, folder.name)
+    return run
+
+
+def _new_folder(results: Path, name: str) -> Path:
+    results.mkdir(parents=True, exist_ok=True)
+    attempt = 1
+    while True:
+        folder = results / (name if attempt == 1 else f"{name}-{attempt}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            attempt += 1
+        else:
+            return folder
+
+
+def _point_latest(results: Path, name: str) -> None:
+    temporary = results / f".latest.{os.getpid()}"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(name)
+    temporary.replace(results / "latest")
