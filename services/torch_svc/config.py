@@ -1,0 +1,106 @@
+"""What torch_svc needs to know: the environment, .env and command-line options in one frozen Settings.
+
+The only place of this service that reads the environment.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from services.wire.token import FILE_VARIABLE
+
+MAX_PORT = 65535
+TOKEN_FILE_NAME = "token"  # noqa: S105 - a file's name
+# Set for us by nobody, but read by TorchServe in place of our settings.
+FOREIGN_PREFIXES = ("TS_", "LOG_LOCATION", "METRICS_LOCATION")
+
+
+class ConfigError(Exception):
+    """A setting has no or an impossible value; the text names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """TorchServe's five ports; all but `inference` are bound to loopback only."""
+
+    inference: int
+    grpc_management: int
+    http: int
+    management: int
+    metrics: int
+
+
+# Field of Ports -> the variable that sets it, and what listens there.
+PORTS: Mapping[str, tuple[str, str]] = {
+    "inference": ("TORCH_SVC_PORT", "gRPC inference"),
+    "grpc_management": ("TORCH_SVC_GRPC_MANAGEMENT_PORT", "gRPC management"),
+    "http": ("TORCH_SVC_HTTP_PORT", "HTTP inference"),
+    "management": ("TORCH_SVC_MANAGEMENT_PORT", "HTTP management"),
+    "metrics": ("TORCH_SVC_METRICS_PORT", "metrics"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that one start depends on.
+
+    models: the exports folder. host: bind address of gRPC inference. run_dir: ours alone, absolute. token_file: where
+    the inference key is published. token_minutes: life of a key. token_renew_s: seconds between renewals.
+    workers: Python processes per model, unless its model-config.yaml says otherwise. environment: for the JVM.
+    """
+
+    models: Path
+    host: str
+    ports: Ports
+    run_dir: Path
+    token_file: Path
+    token_minutes: int
+    token_renew_s: float
+    workers: int
+    environment: Mapping[str, str]
+
+
+def read_environment(folder: Path) -> dict[str, str]:
+    """Give the variables of `folder`/.env, overridden by this process's environment."""
+    defaults = {name: value for name, value in dotenv_values(folder / ".env").items() if value is not None}
+    return defaults | os.environ
+
+
+def read_ports(environment: Mapping[str, str], inference: int | None = None) -> Ports:
+    """Give the five ports; `inference` wins over its variable. Raises ConfigError naming the variable."""
+    chosen = {field: _port(environment, variable) for field, (variable, _) in PORTS.items() if field != "inference"}
+    return Ports(inference=inference or _port(environment, PORTS["inference"][0]), **chosen)
+
+
+def read_token_file(environment: Mapping[str, str], run_dir: Path) -> Path:
+    """Give where the key is published: the variable's value, else `run_dir`/token."""
+    return Path(environment.get(FILE_VARIABLE) or run_dir / TOKEN_FILE_NAME).absolute()
+
+
+def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Give the environment without the variables that TorchServe would read in place of our settings."""
+    return {name: value for name, value in environment.items() if not name.startswith(FOREIGN_PREFIXES)}
+
+
+def explain_port(ports: Ports, number: int) -> str:
+    """Give what uses a port and the variable that moves it, such as "8081 (HTTP management; TORCH_SVC_...)"."""
+    field = next(field for field in PORTS if getattr(ports, field) == number)
+    variable, purpose = PORTS[field]
+    return f"{number} ({purpose}; set {variable} to move it)"
+
+
+def numbers(ports: Ports) -> Sequence[int]:
+    """Give the five port numbers, inference first."""
+    return [getattr(ports, field) for field in PORTS]
+
+
+def _port(environment: Mapping[str, str], variable: str) -> int:
+    text = environment.get(variable, "")
+    if not text:
+        raise ConfigError(f"{variable} is not set; the defaults are in .env, run from the repository's root")
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= MAX_PORT):
+        raise ConfigError(f"{variable} must be a port from 1 to {MAX_PORT}, got {text!r}")
+    return int(text)

@@ -1,0 +1,73 @@
+"""Readiness, found by asking: every model must answer one real Predictions call with the artefact that we copied.
+
+TorchServe's own health answers are true before a model is loaded and during the first five minutes of a crash loop.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+
+import grpc
+
+from services.torch_svc.server import ServerError
+from services.wire import torchserve
+from services.wire.errors import BackendDown, Expired, Overloaded, ServeError
+from services.wire.signature import Signature
+from services.wire.token import TokenFile
+from services.wire.types import Answer, Request
+from store.manifest import Manifest
+
+log = logging.getLogger(__name__)
+TIMEOUT_S = 1.0
+COMPLAIN_S = 30.0
+NOT_YET = (BackendDown, Expired, Overloaded)
+
+
+class Probe:
+    """Asks each model until it has answered once."""
+
+    def __init__(self, address: str, manifests: Mapping[str, Manifest], token: TokenFile) -> None:
+        self._channel = grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
+        self._call = self._channel.unary_unary(torchserve.METHOD)
+        self._pending = dict(manifests)
+        self._token = token
+        self._complain_at = time.monotonic() + COMPLAIN_S
+
+    def step(self) -> bool:
+        """Ask one model that has not answered yet; say whether all have. Raises ServerError when one never will."""
+        for model, manifest in self._pending.items():
+            try:
+                self._check(manifest, self._ask(model, manifest))
+                del self._pending[model]
+            except NOT_YET as error:
+                self._complain(model, error)
+            except ServeError as error:
+                raise ServerError(f"{model} cannot answer a valid request: {error.text}") from error
+            break
+        return not self._pending
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def _ask(self, model: str, manifest: Manifest) -> Answer:
+        request = Request(model, manifest.version, Signature(manifest.spec).zeros(rows=1))
+        payload = torchserve.encode_request(request, model, manifest.version)
+        try:
+            reply = self._call(payload, timeout=TIMEOUT_S, metadata=self._token.metadata())
+        except grpc.RpcError as error:
+            raise torchserve.translate(error.code(), error.details() or "") from error
+        return torchserve.decode_answer(reply, model, "torchserve")
+
+    def _check(self, manifest: Manifest, answer: Answer) -> None:
+        served = answer.served
+        if (served.version, served.sha256) != (manifest.version, manifest.sha256):
+            raise ServerError(
+                f"{manifest.model} answers as version {served.version} sha256 {served.sha256}, its manifest says "
+                f"version {manifest.version} sha256 {manifest.sha256}; run: make export"
+            )
+
+    def _complain(self, model: str, error: ServeError) -> None:
+        if time.monotonic() >= self._complain_at:
+            self._complain_at = time.monotonic() + COMPLAIN_S
+            log.warning("%s has not answered yet: %s", model, error.text)

@@ -1,0 +1,67 @@
+"""One TorchServe from start to stop: refuse early, start it, keep its key fresh, end when told or when it ends."""
+
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable, Mapping
+
+from services.torch_svc import model_store, ports, run_dir, server
+from services.torch_svc.config import Settings
+from services.torch_svc.keys import Keys
+from services.torch_svc.probe import Probe
+from services.wire.token import TokenFile
+from store.manifest import Manifest
+
+log = logging.getLogger(__name__)
+TICK_S = 0.2
+ENDINGS = frozenset({signal.SIGTERM, signal.SIGINT})
+# Blocked and waited for instead of handled: nothing is ever interrupted, so nothing is left half done.
+AWAITED = ENDINGS | {signal.SIGCHLD}
+
+
+def run(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT. Raises ServerError, ArtefactError, PortBusyError or RunDirError; cleans up always."""
+    begin = time.monotonic()
+    signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(run_dir.opened(settings.run_dir))
+        manifests = model_store.fill(settings.models, folder.model_store)
+        ports.check(settings.host, settings.ports)
+        keys = Keys(folder.key_file, settings.token_file, settings.ports.management, settings.token_renew_s)
+        keys.withdraw()  # one left by a killed predecessor
+        stack.callback(keys.withdraw)
+        process = server.start(settings, folder, manifests)
+        stack.callback(process.stop)
+        probe = Probe(_address(settings), manifests, TokenFile(settings.token_file))
+        stack.callback(probe.close)
+        _watch(process, keys, probe, lambda: _log_ready(settings, manifests, begin))
+
+
+def _watch(process: server.Server, keys: Keys, probe: Probe, on_ready: Callable[[], None]) -> None:
+    ready = False
+    while not _told_to_stop():
+        process.check()
+        if keys.step() and not ready:
+            ready = probe.step()
+            if ready:
+                on_ready()
+
+
+def _log_ready(settings: Settings, manifests: Mapping[str, Manifest], begin: float) -> None:
+    models = ", ".join(f"{model} version {manifest.version}" for model, manifest in manifests.items())
+    where = f"{settings.host}:{settings.ports.inference}"
+    log.info("ready on %s after %.1f s: %s", where, time.monotonic() - begin, models)
+
+
+def _told_to_stop() -> bool:
+    """Wait one tick, less if a signal comes, and say whether it asks us to stop."""
+    found = signal.sigtimedwait(AWAITED, TICK_S)
+    if found is None or found.si_signo not in ENDINGS:
+        return False
+    log.info("stopping on %s", signal.Signals(found.si_signo).name)
+    return True
+
+
+def _address(settings: Settings) -> str:
+    return f"{ports.LOOPBACK if settings.host == '0.0.0.0' else settings.host}:{settings.ports.inference}"  # noqa: S104 - compared, not bound

@@ -1,0 +1,201 @@
+"""TorchServe's native Predictions: our types to bytes and back.
+
+A request carries each input's raw bytes under its name. Shapes do not travel: only the batch axis may vary, so the
+handler finds the number of rows from the length. A reply's bytes are what the handler made: a safetensors buffer (8
+bytes little-endian header length, JSON header, data) whose header's "__metadata__" says who answered, or what is wrong
+with this one request: TorchServe has no other way to fail one of a batch over gRPC.
+"""
+
+import json
+from collections.abc import Mapping
+from math import prod
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from google.protobuf.message import DecodeError
+from grpc import StatusCode
+
+from servepath_pb.servepath.torchserve.torchserve_pb2 import PredictionResponse, PredictionsRequest
+from services.wire import errors
+from services.wire.tensors import ITEM_BYTES
+from services.wire.types import Answer, Request, Served, Tensor
+
+SERVICE = "org.pytorch.serve.grpc.inference.InferenceAPIsService"
+METHOD = f"/{SERVICE}/Predictions"
+# https://github.com/huggingface/safetensors#format; no strings there.
+DTYPES = MappingProxyType(
+    {"BOOL": "BOOL", "U8": "UINT8", "U16": "UINT16", "U32": "UINT32", "U64": "UINT64"}
+    | {"I8": "INT8", "I16": "INT16", "I32": "INT32", "I64": "INT64"}
+    | {"F16": "FP16", "BF16": "BF16", "F32": "FP32", "F64": "FP64"},
+)
+LENGTH_BYTES = 8
+MAX_DIGITS = 19  # of 2**63
+BAD_INPUT = "BAD_INPUT."
+
+
+def encode_request(request: Request, model: str, version: int) -> bytes:
+    """Give a PredictionsRequest. `version` 0 means the server's default."""
+    return PredictionsRequest(
+        model_name=model,
+        model_version=str(version) if version else "",
+        input={tensor.name: tensor.data for tensor in request.inputs},
+    ).SerializeToString()
+
+
+def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
+    """Read a PredictionResponse. Raises BadInput when the handler refused this request, BackendBadReply for nonsense."""
+    try:
+        prediction = PredictionResponse.FromString(payload).prediction
+    except DecodeError:
+        raise errors.BackendBadReply("TorchServe's reply is not a PredictionResponse") from None
+    header, data = _split(prediction)
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or not all(_is_text(value) for value in metadata.values()):
+        _malformed("has no metadata")
+    if "error" in metadata:
+        _refused(metadata)
+    served = _served(metadata, model, stack)
+    return Answer(_tensors(header, data), served)
+
+
+def translate(code: StatusCode, details: str) -> errors.ServeError:
+    """Give our error for TorchServe's refusal; `details` are looked at and never passed on.
+
+    TorchServe's codes alone mislead: a full queue is INTERNAL, and a handler's exception UNAVAILABLE.
+    """
+    for text, error_class in TEXTS.get(code, ()):
+        if text in details:
+            return _error(error_class)
+    return _error(CODES[code])
+
+
+# What its texts tell apart, first match first (facts: frontend's InferenceImpl, GRPCJob and WorkerThread in 0.12).
+TEXTS: Mapping[StatusCode, tuple[tuple[str, type[errors.ServeError]], ...]] = MappingProxyType(
+    {
+        StatusCode.INTERNAL: (
+            ("has no worker to serve", errors.Overloaded),  # said of a full queue, too
+            ("Worker died", errors.BackendDown),  # or did not answer in time
+            ("Out of resources", errors.Overloaded),  # memory, the accelerator's included
+            ("Model not found", errors.BackendMisconfigured),  # our registry says that it is there
+            ("model_name is required", errors.BackendMisconfigured),
+        ),
+        StatusCode.UNAVAILABLE: (
+            ("Prediction failed", errors.BackendBadReply),  # the handler raised
+            ("Invalid model predict output", errors.BackendBadReply),
+            ("number of batch response mismatched", errors.BackendBadReply),
+            ("Unsupported model output", errors.BackendBadReply),
+        ),
+        StatusCode.RESOURCE_EXHAUSTED: (
+            ("exceeds maximum size", errors.TooLarge),  # its gRPC library about our request
+            ("larger than max", errors.TooLarge),  # our gRPC library about its reply
+        ),
+    },
+)
+CODES: Mapping[StatusCode, type[errors.ServeError]] = MappingProxyType(
+    {
+        StatusCode.OK: errors.BackendBadReply,
+        StatusCode.CANCELLED: errors.Cancelled,
+        StatusCode.UNKNOWN: errors.BackendBadReply,
+        StatusCode.INVALID_ARGUMENT: errors.BadInput,
+        StatusCode.DEADLINE_EXCEEDED: errors.Expired,
+        StatusCode.NOT_FOUND: errors.BackendMisconfigured,
+        StatusCode.ALREADY_EXISTS: errors.BackendBadReply,
+        StatusCode.PERMISSION_DENIED: errors.BackendMisconfigured,  # its word for a bad token
+        StatusCode.RESOURCE_EXHAUSTED: errors.Overloaded,  # a worker killed for memory
+        StatusCode.FAILED_PRECONDITION: errors.BackendBadReply,
+        StatusCode.ABORTED: errors.BackendBadReply,
+        StatusCode.OUT_OF_RANGE: errors.BadInput,
+        StatusCode.UNIMPLEMENTED: errors.BackendMisconfigured,
+        StatusCode.INTERNAL: errors.BackendBadReply,
+        StatusCode.UNAVAILABLE: errors.BackendDown,
+        StatusCode.DATA_LOSS: errors.BackendBadReply,
+        StatusCode.UNAUTHENTICATED: errors.BackendMisconfigured,
+    },
+)
+SAYINGS: Mapping[type[errors.ServeError], str] = MappingProxyType(
+    {
+        errors.BadInput: "TorchServe refused the content of the request",
+        errors.TooLarge: "the request or its answer is too large for TorchServe",
+        errors.Overloaded: "TorchServe is overloaded",
+        errors.BackendDown: "TorchServe, or the worker that had the request, is down",
+        errors.BackendBadReply: "TorchServe failed",
+        errors.BackendMisconfigured: "TorchServe refuses our calls, or does not have the model",
+    },
+)
+
+
+def _error(error_class: type[errors.ServeError]) -> errors.ServeError:
+    if error_class is errors.Cancelled:
+        return errors.Cancelled()
+    if error_class is errors.Expired:
+        return errors.Expired(errors.Where.IN_BACKEND)
+    if error_class is errors.BadInput:
+        return errors.BadInput(SAYINGS[error_class], "CONTENT")
+    return error_class(SAYINGS[error_class])
+
+
+def _malformed(what: str) -> NoReturn:
+    raise errors.BackendBadReply(f"TorchServe's reply {what}")
+
+
+def _split(buffer: bytes) -> tuple[dict[str, Any], bytes]:
+    begin = LENGTH_BYTES + int.from_bytes(buffer[:LENGTH_BYTES], "little")
+    if len(buffer) < max(begin, LENGTH_BYTES):
+        _malformed("is cut")
+    try:
+        header = json.loads(buffer[LENGTH_BYTES:begin])
+    except (ValueError, RecursionError):
+        _malformed("has no JSON header")
+    if not isinstance(header, dict):
+        _malformed("has no JSON header")
+    return header, buffer[begin:]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable()
+
+
+def _refused(metadata: Mapping[str, str]) -> NoReturn:
+    reason = metadata.get("reason", "")
+    what = reason.removeprefix(BAD_INPUT)
+    if what == reason or not (what.isascii() and what.isidentifier() and what.isupper()):
+        _malformed("gives an error without its reason")
+    raise errors.BadInput(metadata["error"], what)
+
+
+def _served(metadata: Mapping[str, str], model: str, stack: str) -> Served:
+    engine, engine_version, version, sha256 = (
+        metadata.get(name, "") for name in ("engine", "engine_version", "version", "sha256")
+    )
+    if not (engine and engine_version and sha256):
+        _malformed("does not say who answered")
+    if not (version.isascii() and version.isdecimal() and len(version) <= MAX_DIGITS):
+        _malformed("has no version")
+    return Served(model, stack, engine, engine_version, int(version), sha256, sha256_observed=True)
+
+
+def _tensors(header: Mapping[str, Any], data: bytes) -> tuple[Tensor, ...]:
+    """Cut the data; tensors must cover it exactly and in some order, as the format demands."""
+    found = sorted((_place(name, entry) for name, entry in header.items()), key=lambda place: place[3:])
+    position, tensors = 0, []
+    for name, dtype, shape, begin, end in found:
+        if begin != position:
+            _malformed("has overlapping tensors, or a gap between them")
+        tensors.append(Tensor(name, dtype, shape, data[begin:end]))
+        position = end
+    if position != len(data):
+        _malformed("holds more or less data than its tensors")
+    return tuple(tensors)
+
+
+def _place(name: str, entry: Any) -> tuple[str, str, tuple[int, ...], int, int]:
+    try:
+        dtype, shape, (begin, end) = DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
+    except (KeyError, TypeError, ValueError):
+        _malformed("has a tensor that is not described")
+    # type() and not isinstance: JSON's true is no size.
+    if not name.isprintable() or any(type(size) is not int or size < 0 for size in (*shape, begin, end)):
+        _malformed("has a tensor with an impossible name, shape or place")
+    if end - begin != prod(shape) * ITEM_BYTES[dtype]:
+        _malformed("has a tensor whose bytes are not what its shape says")
+    return name, dtype, shape, begin, end
