@@ -46,7 +46,7 @@ class Target:
     encode: Callable[[Request, str, int], bytes]
     decode: Callable[[bytes, Metadata], Answer]
     metadata: Callable[[], Metadata]
-    refused: Callable[[], None]
+    refused: Callable[[], object]
 
 
 class Caller:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from dotenv import dotenv_values
 
 from services.wire.stacks import STACKS
+from services.wire.token import DEFAULT_FILE, FILE_VARIABLE
 
 GATEWAY_VARIABLE = "GATEWAY_ADDR"
 
@@ -32,7 +33,7 @@ def read_settings(env_file: Path, environment: Mapping[str, str] = os.environ) -
     return Settings(
         gateway=_address(values, GATEWAY_VARIABLE),
         stacks=MappingProxyType({name: _address(values, stack.address_variable) for name, stack in STACKS.items()}),
-        torch_token=Path(values.get("TORCH_SVC_TOKEN_FILE") or ".run/torch_svc/token"),
+        torch_token=Path(values.get(FILE_VARIABLE) or DEFAULT_FILE),
     )
 
 

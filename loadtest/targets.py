@@ -6,11 +6,12 @@ from types import MappingProxyType, ModuleType
 from loadtest.calls import Metadata, Target
 from loadtest.config import Settings
 from loadtest.plan import Block
-from services.wire import oip, servepath
+from services.wire import oip, servepath, torchserve
+from services.wire.token import TokenFile
 from services.wire.types import Answer
 
 # Each module has METHOD, encode_request and decode_answer.
-CODECS: MappingProxyType[str, ModuleType] = MappingProxyType({"onnx": oip})
+CODECS: MappingProxyType[str, ModuleType] = MappingProxyType({"torchserve": torchserve, "onnx": oip})
 
 
 def target_of(block: Block, settings: Settings, exports: Path) -> Target:
@@ -34,6 +35,7 @@ def _gateway(block: Block, settings: Settings) -> Target:
 def _direct(block: Block, settings: Settings, exports: Path) -> Target:
     del exports
     codec, path = CODECS[block.path.stack], block.path
+    token = TokenFile(settings.torch_token) if path.stack == "torchserve" else None
 
     def decode(reply: bytes, trailing: Metadata) -> Answer:
         del trailing
@@ -47,8 +49,8 @@ def _direct(block: Block, settings: Settings, exports: Path) -> Target:
         model=path.model,
         encode=codec.encode_request,
         decode=decode,
-        metadata=_nothing_to_send,
-        refused=_nothing_to_do,
+        metadata=token.metadata if token else _nothing_to_send,
+        refused=token.reload if token else _nothing_to_do,
     )
 
 

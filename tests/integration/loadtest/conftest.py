@@ -1,0 +1,97 @@
+"""A gRPC server in this process that answers the Open Inference Protocol and the gateway's, and can be told to err."""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from services.wire import oip, servepath
+from services.wire.types import Answer, Request, Served, Tensor
+from store.manifest import MANIFEST, Manifest, Parity, digest, hash_files
+from store.spec import Spec, TensorSpec, Tolerance
+
+SLOPE, BIAS = np.array([[2.0], [-0.5]]), 0.25
+MODEL = "line"
+
+
+@dataclass
+class Behaviour:
+    """What the server does; tests change it."""
+
+    bias: float = BIAS
+    stack: str = "onnx"
+    code: grpc.StatusCode = grpc.StatusCode.OK
+    models: list[str] = field(default_factory=list)
+
+    def answer(self, request: Request) -> Answer:
+        x = np.frombuffer(request.inputs[0].data, "<f4").reshape(request.inputs[0].shape)
+        y = (x @ SLOPE + self.bias).astype("<f4")
+        self.models.append(request.model)
+        served = Served(MODEL, self.stack, "test engine", "1.5", 1, "ab" * 32, sha256_observed=True)
+        return Answer((Tensor("y", "FP32", y.shape, y.tobytes()),), served._replace(gateway_us=40, backend_us=160))
+
+
+@dataclass(frozen=True)
+class Stand:
+    """The server, and the arguments with which `python -m loadtest` finds it and its model."""
+
+    behaviour: Behaviour
+    address: str
+    folder: Path
+    arguments: list[str]
+
+
+def handler(method: str, handle: Callable[[bytes, grpc.ServicerContext], bytes]) -> grpc.GenericRpcHandler:
+    service, name = method.strip("/").split("/")
+    return grpc.method_handlers_generic_handler(service, {name: grpc.unary_unary_rpc_method_handler(handle)})
+
+
+def serve(behaviour: Behaviour) -> tuple[grpc.Server, int]:
+    def handle(codec: object) -> Callable[[bytes, grpc.ServicerContext], bytes]:
+        def one(payload: bytes, context: grpc.ServicerContext) -> bytes:
+            if behaviour.code is not grpc.StatusCode.OK:
+                context.abort(behaviour.code, "as told")
+            request = codec.decode_request(payload)
+            return codec.encode_answer(request, behaviour.answer(request))
+
+        return one
+
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    server.add_generic_rpc_handlers([handler(codec.METHOD, handle(codec)) for codec in (oip, servepath)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    return server, port
+
+
+def write_reference(exports: Path) -> None:
+    x = np.random.default_rng(1).uniform(-10, 10, (256, 2)).astype(np.float32)
+    folder = exports / MODEL / "reference" / "1"
+    folder.mkdir(parents=True)
+    save_file({"x": x, "y": x.astype(np.float64) @ SLOPE + BIAS}, folder / "reference.safetensors")
+    (exports / MODEL / "current").write_text("1")
+    files = hash_files(folder)
+    spec = Spec((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 1)),), True, Tolerance(1e-5, 1e-5))
+    parity = Parity(256, (1,), 0.0, True)
+    manifest = Manifest(MODEL, "reference", 1, spec, files, files, digest(files), "test", {}, "none", parity)
+    (folder / MANIFEST).write_text(json.dumps(manifest.to_dict()))
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Iterator[Stand]:
+    behaviour = Behaviour()
+    server, port = serve(behaviour)
+    address = f"127.0.0.1:{port}"
+    names = ("GATEWAY_ADDR", "TORCH_SVC_ADDR", "TF_SVC_ADDR", "ONNX_SVC_ADDR")
+    (tmp_path / "env").write_text("".join(f"{name}={address}\n" for name in names))
+    (tmp_path / "deployments.toml").write_text(f"[models.{MODEL}.stacks.onnx]\n")
+    write_reference(tmp_path / "exports")
+    places = {"env-file": "env", "deployments": "deployments.toml", "exports": "exports", "out": "results"}
+    arguments = [f"--{name}={tmp_path / place}" for name, place in places.items()]
+    yield Stand(behaviour, address, tmp_path, arguments)
+    server.stop(None).wait()
