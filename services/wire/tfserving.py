@@ -1,0 +1,218 @@
+"""TensorFlow Serving's PredictionService/Predict: our types to its bytes and back, and its refusals to our errors.
+
+Requests carry `tensor_content`; replies are read in both forms that the server has: typed values (its default) and
+`tensor_content` (--enable_serialization_as_tensor_content). The reply names only the model and its version.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from math import prod
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from google.protobuf.message import DecodeError
+from grpc import StatusCode
+
+from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
+from services.wire import errors, tensors
+from services.wire.signature import MAX_ELEMENTS, MAX_RANK
+from services.wire.types import Answer, Request, Served, Tensor
+
+SERVICE = "tensorflow.serving.PredictionService"
+METHOD = f"/{SERVICE}/Predict"
+METADATA_METHOD = f"/{SERVICE}/GetModelMetadata"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
+STATUS_METHOD = f"/{MODEL_SERVICE}/GetModelStatus"
+# An embedded server says so here; tensorflow_model_server sends neither key.
+ENGINE_KEY = "x-servepath-engine"
+ENGINE_VERSION_KEY = "x-servepath-engine-version"
+UNNAMED_ENGINE = ("tensorflow_model_server", "version not reported")
+MAX_VERSION = 2**63 - 1
+
+# tensorflow/core/framework/types.proto
+DATA_TYPES = MappingProxyType(
+    {"FP32": 1, "FP64": 2, "INT32": 3, "UINT8": 4, "INT16": 5, "INT8": 6, "BYTES": 7, "INT64": 9, "BOOL": 10}
+    | {"BF16": 14, "UINT16": 17, "FP16": 19, "UINT32": 22, "UINT64": 23},
+)
+DTYPES = MappingProxyType({number: dtype for dtype, number in DATA_TYPES.items()})
+# tensorflow/core/framework/tensor.proto: the field that holds a dtype's typed values.
+FIELDS = MappingProxyType(
+    dict.fromkeys(("INT8", "INT16", "INT32", "UINT8", "UINT16"), "int_val")
+    | {"FP32": "float_val", "FP64": "double_val", "INT64": "int64_val", "BOOL": "bool_val", "BYTES": "string_val"}
+    | {"FP16": "half_val", "BF16": "half_val", "UINT32": "uint32_val", "UINT64": "uint64_val"},
+)
+# half_val holds the bits of its elements.
+_PACKED_AS = MappingProxyType({"FP16": "UINT16", "BF16": "UINT16"})
+
+
+def _failed() -> errors.ServeError:
+    return errors.BackendBadReply("the model server failed")
+
+
+def _down() -> errors.ServeError:
+    return errors.BackendDown("the model server cannot be reached")
+
+
+def _overloaded() -> errors.ServeError:
+    return errors.Overloaded("the model server is overloaded")
+
+
+def _loading() -> errors.ServeError:
+    return errors.ModelLoading("the model server has not loaded this model or version")
+
+
+def _misconfigured() -> errors.ServeError:
+    return errors.BackendMisconfigured("the model server refuses this gateway's calls")
+
+
+def _too_large() -> errors.ServeError:
+    return errors.TooLarge("the message is larger than the model server takes")
+
+
+def _expired() -> errors.ServeError:
+    return errors.Expired(errors.Where.IN_BACKEND)
+
+
+def _bad(what: str) -> Callable[[], errors.ServeError]:
+    return partial(errors.BadInput, "the model server refused the content of the request", what)
+
+
+REFUSALS: Mapping[StatusCode, Callable[[], errors.ServeError]] = MappingProxyType(
+    {
+        StatusCode.OK: _failed,
+        StatusCode.CANCELLED: errors.Cancelled,
+        StatusCode.UNKNOWN: _failed,
+        StatusCode.INVALID_ARGUMENT: _bad("CONTENT"),
+        StatusCode.DEADLINE_EXCEEDED: _expired,
+        StatusCode.NOT_FOUND: _loading,
+        StatusCode.ALREADY_EXISTS: _failed,
+        StatusCode.PERMISSION_DENIED: _misconfigured,
+        StatusCode.UNAUTHENTICATED: _misconfigured,
+        StatusCode.RESOURCE_EXHAUSTED: _overloaded,
+        StatusCode.FAILED_PRECONDITION: _failed,
+        StatusCode.ABORTED: _down,
+        StatusCode.OUT_OF_RANGE: _bad("CONTENT"),
+        StatusCode.UNIMPLEMENTED: _misconfigured,
+        StatusCode.INTERNAL: _failed,
+        StatusCode.UNAVAILABLE: _down,
+        StatusCode.DATA_LOSS: _failed,
+    },
+)
+# Where the code alone says too little: a fragment of the server's text decides, the first that fits.
+REFUSALS_BY_TEXT: tuple[tuple[StatusCode, str, Callable[[], errors.ServeError]], ...] = (
+    (StatusCode.UNKNOWN, "Stream removed", _down),
+    (StatusCode.INVALID_ARGUMENT, "ModelSpec", _misconfigured),
+    (StatusCode.INVALID_ARGUMENT, "Unrecognized servable version label", _misconfigured),
+    (StatusCode.INVALID_ARGUMENT, "input size does not match signature", _bad("INPUTS")),
+    (StatusCode.INVALID_ARGUMENT, "Signature input alias", _bad("INPUTS")),
+    (StatusCode.INVALID_ARGUMENT, "Inputs contains invalid name", _bad("INPUTS")),
+    (StatusCode.INVALID_ARGUMENT, "output tensor alias", _bad("OUTPUTS")),
+    (StatusCode.INVALID_ARGUMENT, "tensor parsing error", _bad("BYTES")),
+    (StatusCode.INVALID_ARGUMENT, "Expects arg[", _bad("DTYPE")),
+    (StatusCode.INVALID_ARGUMENT, "larger than maximum input batch size", _bad("SHAPE")),
+    (StatusCode.INVALID_ARGUMENT, "at least one dimension", _bad("SHAPE")),
+    (StatusCode.RESOURCE_EXHAUSTED, "timeout exceeded while waiting", _expired),
+    (StatusCode.RESOURCE_EXHAUSTED, "message larger than max", _too_large),
+    (StatusCode.FAILED_PRECONDITION, "different shapes", _bad("SHAPE")),
+    (StatusCode.FAILED_PRECONDITION, "Serving signature key", _misconfigured),
+    (StatusCode.INTERNAL, "Tensor concat operation failed", _bad("DTYPE")),
+    (StatusCode.UNAVAILABLE, "batch scheduling queue", _overloaded),
+    (StatusCode.UNAVAILABLE, "Model labels does not init yet", _loading),
+)
+
+
+def encode_request(request: Request, model: str, version: int) -> bytes:
+    """Give a PredictRequest for the default signature; version 0 asks for the newest. Raises BadInput, ModelUnknown."""
+    message = pb.PredictRequest()
+    message.model_spec.name = model
+    if version:
+        if version > MAX_VERSION:
+            raise errors.ModelUnknown(f"model version {version} is not loaded")
+        message.model_spec.version.value = version
+    for tensor in request.inputs:
+        _fill(message.inputs[tensor.name], tensor)
+    message.output_filter.extend(request.outputs)
+    return message.SerializeToString()
+
+
+def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
+    """Read a PredictResponse; outputs come sorted by name, for the reply holds a map. Raises BackendBadReply.
+
+    sha256 is empty (the manifest of `version` has it) and the engine the unnamed one: `engine_of` reads the metadata.
+    """
+    try:
+        message = pb.PredictResponse.FromString(payload)
+    except DecodeError:
+        raise errors.BackendBadReply("the model server's reply is not a tensorflow.serving.PredictResponse") from None
+    spec = message.model_spec
+    if spec.name != model or not spec.HasField("version"):
+        raise errors.BackendBadReply("the model server's reply does not name the model that was asked, and its version")
+    outputs = tuple(_tensor(name, message.outputs[name]) for name in sorted(message.outputs))
+    engine, engine_version = UNNAMED_ENGINE
+    return Answer(outputs, Served(model, stack, engine, engine_version, spec.version.value, "", sha256_observed=False))
+
+
+def engine_of(trailing_metadata: Iterable[tuple[str, str | bytes]] | None) -> tuple[str, str]:
+    """Give (engine, engine_version) as a call's trailing metadata names them, else those of the real server."""
+    found = dict(trailing_metadata or ())
+    names = found.get(ENGINE_KEY), found.get(ENGINE_VERSION_KEY)
+    return (str(names[0]), str(names[1])) if all(names) else UNNAMED_ENGINE
+
+
+def translate(code: StatusCode, details: str) -> errors.ServeError:
+    """Give our error for the server's refusal. Its text names nodes of the graph, so it is read but never passed on."""
+    for refused, fragment, error in REFUSALS_BY_TEXT:
+        if refused is code and fragment in details:
+            return error()
+    return REFUSALS[code]()
+
+
+def _fill(message: pb.TensorProto, tensor: Tensor) -> None:
+    number = DATA_TYPES.get(tensor.dtype)
+    if number is None:
+        raise errors.BadInput(f"input {tensor.name!r}: TensorFlow has no dtype {tensor.dtype!r}", "DTYPE")
+    message.dtype = number
+    for size in tensor.shape:
+        message.tensor_shape.dim.add(size=size)
+    if tensor.dtype == "BYTES":
+        try:
+            message.string_val.extend(tensors.split_strings(tensor.data))
+        except ValueError as error:
+            raise errors.BadInput(f"input {tensor.name!r}: {error}", "BYTES") from None
+    else:
+        message.tensor_content = tensor.data
+
+
+def _tensor(name: str, message: pb.TensorProto) -> Tensor:
+    dims = message.tensor_shape.dim
+    dtype = DTYPES.get(message.dtype)
+    if dtype is None:
+        _unusable(f"data type {message.dtype}")
+    if message.tensor_shape.unknown_rank or len(dims) > MAX_RANK:
+        _unusable("rank")
+    shape = tuple(dim.size for dim in dims)
+    count = prod(shape)
+    if count > MAX_ELEMENTS or any(size < 0 for size in shape):
+        _unusable("shape")
+    if message.tensor_content and dtype != "BYTES":
+        data = message.tensor_content
+    else:
+        data = _packed(dtype, getattr(message, FIELDS[dtype]), count)
+    if dtype != "BYTES" and len(data) != count * tensors.ITEM_BYTES[dtype]:
+        _unusable("length")
+    return Tensor(name, dtype, shape, data)
+
+
+def _packed(dtype: str, values: Sequence[Any], count: int) -> bytes:
+    # One value stands for all. Not for strings: a short reply could then claim any amount of memory.
+    repeat = count if len(values) == 1 and dtype != "BYTES" else 1
+    if len(values) * repeat != count:
+        _unusable("number of values")
+    try:
+        return tensors.pack("", _PACKED_AS.get(dtype, dtype), values) * repeat
+    except errors.BadInput:
+        _unusable("range of values")
+
+
+def _unusable(what: str) -> NoReturn:
+    raise errors.BackendBadReply(f"the model server's reply holds a tensor with an unusable {what}") from None
