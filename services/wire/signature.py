@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import prod
 
-from services.wire.errors import BadInput
+from services.wire.errors import BackendBadReply, BadInput
 from services.wire.tensors import ITEM_BYTES, row_offsets
 from services.wire.types import Request, Tensor
 from store.spec import BATCH, Spec, TensorSpec
@@ -20,7 +20,7 @@ class Signature:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self._inputs = {tensor.name: _InputCheck(tensor) for tensor in spec.inputs}
-        self._outputs = frozenset(tensor.name for tensor in spec.outputs)
+        self._outputs = {tensor.name: _OutputCheck(tensor) for tensor in spec.outputs}
 
     def check(self, request: Request) -> int:
         """Give the number of rows, the same in every input; may be 0. Raises BadInput saying what is off."""
@@ -43,6 +43,14 @@ class Signature:
         if request.outputs:
             self._check_outputs(request.outputs)
         return rows
+
+    def check_answer(self, outputs: Sequence[Tensor], rows: int, names: Sequence[str]) -> None:
+        """Raise BackendBadReply unless these are the outputs asked for (none named: all), each with `rows` rows."""
+        wanted = names or self._outputs
+        if len(outputs) != len(wanted) or {tensor.name for tensor in outputs} != set(wanted):
+            raise BackendBadReply("the model server's reply lacks an output, or has one too many")
+        for tensor in outputs:
+            self._outputs[tensor.name].check_reply(tensor, rows)
 
     def empty_outputs(self, names: Sequence[str]) -> tuple[Tensor, ...]:
         """Give the outputs asked for (none named: all) with zero rows."""
@@ -106,3 +114,21 @@ class _InputCheck:
 
     def _error(self, text: str, what: str) -> BadInput:
         return BadInput(f"input {self._spec.name!r}: {text}", what)
+
+
+class _OutputCheck:
+    """The check of one output in a reply: dtype, inner dimensions where the spec fixes them, rows and bytes."""
+
+    def __init__(self, spec: TensorSpec) -> None:
+        self._spec = spec
+
+    def check_reply(self, tensor: Tensor, rows: int) -> None:
+        spec = self._spec
+        fits = len(tensor.shape) == len(spec.shape) and tensor.shape[:1] == (rows,) and tensor.dtype == spec.dtype
+        fits = fits and all(size in {BATCH, found} for size, found in zip(spec.shape, tensor.shape, strict=True))
+        try:
+            if fits and row_offsets(tensor)[-1] == len(tensor.data):
+                return
+        except ValueError:
+            pass
+        raise BackendBadReply(f"output {tensor.name!r} of the model server's reply is not {rows} rows of {spec.dtype}")

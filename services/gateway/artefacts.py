@@ -1,0 +1,42 @@
+"""What the exports folder says about one path: its spec, its versions and their hashes."""
+
+from pathlib import Path
+from time import monotonic
+
+from store.manifest import ArtefactError, Manifest, artefact_folder, current_version, read_manifest
+
+# A version that a server picks up while running is known here at most this much later.
+REFRESH_S = 1.0
+
+
+class Artefacts:
+    """The versions of one model in one format, read from disk when they are first asked for."""
+
+    def __init__(self, exports: Path, model: str, artefact_format: str) -> None:
+        """Read the current version's manifest. Raises ArtefactError."""
+        self._folder = exports / model / artefact_format
+        self.current = read_manifest(artefact_folder(exports, model, artefact_format, current_version(exports, model)))
+        self._manifests: dict[int, Manifest] = {self.current.version: self.current}
+        self._listed_at = 0.0
+
+    def find(self, version: int) -> Manifest | None:
+        """Give a version's manifest, or None. The folder is listed at most once per REFRESH_S, whatever is asked."""
+        if version not in self._manifests and monotonic() - self._listed_at > REFRESH_S:
+            self._list()
+        return self._manifests.get(version)
+
+    @property
+    def versions(self) -> list[int]:
+        """Give the versions that are on disk, oldest first."""
+        if monotonic() - self._listed_at > REFRESH_S:
+            self._list()
+        return sorted(self._manifests)
+
+    def _list(self) -> None:
+        self._listed_at = monotonic()
+        for folder in self._folder.iterdir() if self._folder.is_dir() else ():
+            if folder.name.isdecimal() and int(folder.name) not in self._manifests:
+                try:
+                    self._manifests[int(folder.name)] = read_manifest(folder)
+                except ArtefactError:
+                    continue  # half-made or foreign: its server will refuse it too

@@ -1,0 +1,79 @@
+"""The gateway's settings: command line over environment over .env. Nothing else here reads the environment."""
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from services.wire.stacks import STACKS
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the text names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that the gateway is told from outside.
+
+    addresses: stack -> HOST:PORT. token_file: where torch_svc keeps TorchServe's current key. tf_engine: what to call a
+    TensorFlow Serving that does not name itself.
+    """
+
+    deployments: Path
+    exports: Path
+    host: str
+    port: int
+    metrics_port: int
+    reflection: bool
+    addresses: Mapping[str, str]
+    token_file: Path
+
+
+def read_settings(arguments: Sequence[str] | None = None) -> Settings:
+    """Read command line and environment. Raises SettingsError; argparse exits with 2 on a bad command line."""
+    environment = {key: value for key, value in dotenv_values(".env").items() if value} | dict(os.environ)
+    options = _parser().parse_args(arguments)
+    return Settings(
+        deployments=options.deployments,
+        exports=options.exports,
+        host=options.host,
+        port=_port(options.port, "GATEWAY_PORT", environment),
+        metrics_port=_port(options.metrics_port, "GATEWAY_METRICS_PORT", environment),
+        reflection=options.reflection,
+        addresses={stack.name: _address(stack.address_variable, environment) for stack in STACKS.values()},
+        token_file=Path(environment.get("TORCH_SVC_TOKEN_FILE", ".run/torch_svc/token")),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m services.gateway",
+        description="Answer predictions on every deployment path through one gRPC endpoint.",
+    )
+    add = parser.add_argument
+    add("--deployments", type=Path, default=Path("deployments.toml"), metavar="FILE", help="the list of paths")
+    add("--exports", type=Path, default=Path("artifacts/exports"), metavar="DIR", help="exported artefacts")
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)")
+    add("--port", type=int, help="gRPC port, 0 for a free one (default: GATEWAY_PORT)")
+    add("--metrics-port", type=int, help="Prometheus port, 0 for a free one (default: GATEWAY_METRICS_PORT)")
+    add("--reflection", action="store_true", help="offer gRPC reflection of servepath.v1 (publishes the API)")
+    return parser
+
+
+def _port(option: int | None, variable: str, environment: Mapping[str, str]) -> int:
+    text = environment.get(variable, "") if option is None else str(option)
+    if not text.isdecimal() or int(text) > 65535:  # noqa: PLR2004 - the largest port
+        raise SettingsError(f"{variable} must be a port from 0 to 65535, got {text!r}")
+    return int(text)
+
+
+def _address(variable: str, environment: Mapping[str, str]) -> str:
+    address = environment.get(variable, "")
+    host, colon, port = address.rpartition(":")
+    if not (host and colon and port.isdecimal()):
+        raise SettingsError(f"{variable} must be HOST:PORT, got {address!r}")
+    return address

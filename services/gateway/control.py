@@ -1,0 +1,118 @@
+"""The gateway's control RPCs: ListPaths, and what the Open Inference Protocol asks about server and models."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import grpc
+
+from servepath_pb.servepath.oip import oip_pb2
+from servepath_pb.servepath.v1 import gateway_pb2
+from services.gateway.artefacts import Artefacts
+from services.gateway.replica import Replica
+from services.gateway.route import refusal
+from services.serving import control
+from services.wire import oip, servepath
+from services.wire.errors import ModelUnknown
+from store.spec import TensorSpec
+
+VERSION = "0.1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """One deployment path, as the control RPCs see it."""
+
+    model: str
+    stack: str
+    is_default: bool
+    replica: Replica
+    artefacts: Artefacts
+
+
+class Controls:
+    """Answers control RPCs from the paths; `names`: every name that callers may use -> its path."""
+
+    def __init__(self, names: Mapping[str, Path]) -> None:
+        self._names = names
+        self._paths = [path for name, path in names.items() if "@" in name]
+
+    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        """Give the handlers to register on a server."""
+        return (
+            control.handlers(servepath.SERVICE, {"ListPaths": (gateway_pb2.ListPathsRequest, self.list_paths)}),
+            control.handlers(
+                oip.SERVICE,
+                {
+                    "ServerLive": (oip_pb2.ServerLiveRequest, self.server_live),
+                    "ServerReady": (oip_pb2.ServerReadyRequest, self.server_ready),
+                    "ServerMetadata": (oip_pb2.ServerMetadataRequest, self.server_metadata),
+                    "ModelReady": (oip_pb2.ModelReadyRequest, self.model_ready),
+                    "ModelMetadata": (oip_pb2.ModelMetadataRequest, self.model_metadata),
+                },
+            ),
+        )
+
+    async def list_paths(self, _: gateway_pb2.ListPathsRequest) -> gateway_pb2.ListPathsResponse:
+        """List every path with what its last answer said."""
+        return gateway_pb2.ListPathsResponse(paths=[_describe(path) for path in self._paths])
+
+    async def server_live(self, _: oip_pb2.ServerLiveRequest) -> oip_pb2.ServerLiveResponse:
+        """Say that this process runs."""
+        return oip_pb2.ServerLiveResponse(live=True)
+
+    async def server_ready(self, _: oip_pb2.ServerReadyRequest) -> oip_pb2.ServerReadyResponse:
+        """Say whether every path answers."""
+        return oip_pb2.ServerReadyResponse(ready=all(path.replica.ready() for path in self._paths))
+
+    async def server_metadata(self, _: oip_pb2.ServerMetadataRequest) -> oip_pb2.ServerMetadataResponse:
+        """Say what this server is."""
+        return oip_pb2.ServerMetadataResponse(name="servepath gateway", version=VERSION)
+
+    async def model_ready(self, request: oip_pb2.ModelReadyRequest) -> oip_pb2.ModelReadyResponse:
+        """Say whether a path answers. Raises BadInput or ModelUnknown."""
+        return oip_pb2.ModelReadyResponse(ready=self._find(request.name, request.version).replica.ready())
+
+    async def model_metadata(self, request: oip_pb2.ModelMetadataRequest) -> oip_pb2.ModelMetadataResponse:
+        """Declare a path's tensors. Raises BadInput or ModelUnknown."""
+        path = self._find(request.name, request.version)
+        spec = path.artefacts.current.spec
+        return oip_pb2.ModelMetadataResponse(
+            name=request.name,
+            versions=[str(version) for version in path.artefacts.versions],
+            platform=path.stack,
+            inputs=_oip_tensors(spec.inputs),
+            outputs=_oip_tensors(spec.outputs),
+        )
+
+    def _find(self, name: str, version: str) -> Path:
+        path = self._names.get(name)
+        if path is None:
+            raise refusal(name)
+        number = oip.parse_version(version)
+        if number and path.artefacts.find(number) is None:
+            raise ModelUnknown(f"{name} has no version {number}")
+        return path
+
+
+def _describe(path: Path) -> gateway_pb2.Path:
+    served, spec = path.replica.served, path.artefacts.current.spec
+    return gateway_pb2.Path(
+        model=path.model,
+        stack=path.stack,
+        is_default=path.is_default,
+        ready=path.replica.ready(),
+        engine=served.engine,
+        engine_version=served.engine_version,
+        version=served.version,
+        sha256=served.sha256,
+        inputs=_own_tensors(spec.inputs),
+        outputs=_own_tensors(spec.outputs),
+    )
+
+
+def _own_tensors(tensors: Iterable[TensorSpec]) -> list[gateway_pb2.TensorSpec]:
+    return [gateway_pb2.TensorSpec(name=t.name, dtype=t.dtype, shape=t.shape) for t in tensors]
+
+
+def _oip_tensors(tensors: Iterable[TensorSpec]) -> list[oip_pb2.ModelMetadataResponse.TensorMetadata]:
+    return [oip_pb2.ModelMetadataResponse.TensorMetadata(name=t.name, datatype=t.dtype, shape=t.shape) for t in tensors]

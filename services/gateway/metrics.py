@@ -1,0 +1,85 @@
+"""The gateway's Prometheus metrics. Every label comes from the registry of paths, never from a caller."""
+
+from collections.abc import Mapping
+from time import perf_counter_ns
+
+from grpc import StatusCode
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from services.serving.backend import Call, Outcome
+from services.serving.limit import Limit
+from services.wire.errors import ServeError
+from services.wire.status import code_of
+from services.wire.types import Answer
+
+# The library's default buckets begin at 5 ms, above everything that a healthy path takes.
+BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+PATH_LABELS = ("model", "stack")
+# Calls that named no path we know, or could not be decoded.
+UNKNOWN = ("_unknown", "_unknown")
+
+
+class _PathMetrics:
+    """One path's children, resolved once: looking labels up costs microseconds a call."""
+
+    def __init__(self, metrics: "Metrics", labels: tuple[str, str]) -> None:
+        self.codes = {code: metrics.requests.labels(*labels, code.name) for code in StatusCode}
+        self.duration = metrics.duration.labels(*labels)
+        self.backend = metrics.backend.labels(*labels)
+        self.rows = metrics.rows.labels(*labels)
+
+
+class Metrics:
+    """Counts every call once, in `finish`."""
+
+    def __init__(self, registry: CollectorRegistry, names: Mapping[str, tuple[str, str]]) -> None:
+        """`names`: every name that callers may use -> (model, stack) of its path."""
+        self.requests = Counter(
+            "servepath_requests", "Calls ended, by gRPC code.", (*PATH_LABELS, "code"), registry=registry
+        )
+        self.rows = Counter("servepath_rows", "Rows answered.", PATH_LABELS, registry=registry)
+        self.duration = Histogram(
+            "servepath_request_duration_seconds",
+            "From a call's arrival to its end, backend included.",
+            PATH_LABELS,
+            buckets=BUCKETS_S,
+            registry=registry,
+        )
+        self.backend = Histogram(
+            "servepath_backend_duration_seconds",
+            "From sending to a path's server to its reply; answered calls only.",
+            PATH_LABELS,
+            buckets=BUCKETS_S,
+            registry=registry,
+        )
+        self._in_flight = Gauge("servepath_in_flight_requests", "Calls at servers.", PATH_LABELS, registry=registry)
+        self._queued = Gauge("servepath_queued_requests", "Calls waiting for a server.", PATH_LABELS, registry=registry)
+        self._ready = Gauge(
+            "servepath_path_ready", "1 while the path's probes are answered.", PATH_LABELS, registry=registry
+        )
+        children = {labels: _PathMetrics(self, labels) for labels in (*names.values(), UNKNOWN)}
+        self._by_name = {name: children[labels] for name, labels in names.items()}
+        self._unknown = children[UNKNOWN]
+
+    def watch(self, labels: tuple[str, str], limit: Limit) -> None:
+        """Show a path's calls in flight, its queue and its readiness."""
+        self._in_flight.labels(*labels).set_function(lambda: limit.in_flight)
+        self._queued.labels(*labels).set_function(lambda: limit.queued)
+        self._ready.labels(*labels).set_function(limit.ready)
+
+    def finish(self, call: Call | None, outcome: Outcome) -> Outcome:
+        """Count an ended call; give its outcome with the gateway's own time in it."""
+        if call is None:
+            self._unknown.codes[code_of(outcome) if isinstance(outcome, ServeError) else StatusCode.OK].inc()
+            return outcome
+        path = self._by_name.get(call.request.model, self._unknown)
+        total_us = (perf_counter_ns() - call.arrived_ns) // 1000
+        path.duration.observe(total_us / 1e6)
+        if isinstance(outcome, ServeError):
+            path.codes[code_of(outcome)].inc()
+            return outcome
+        path.codes[StatusCode.OK].inc()
+        path.rows.inc(call.rows)
+        backend_us = outcome.served.backend_us
+        path.backend.observe(backend_us / 1e6)
+        return Answer(outcome.outputs, outcome.served._replace(gateway_us=total_us - backend_us))

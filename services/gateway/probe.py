@@ -1,0 +1,71 @@
+"""Health by real predictions: every path is asked for one row of zeros, once a second."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from time import monotonic
+
+from grpc_health.v1 import health, health_pb2
+
+from services.gateway.replica import Replica
+from services.serving.backend import Call, Outcome
+from services.wire.errors import ServeError
+from services.wire.signature import Signature
+from services.wire.types import Request
+
+log = logging.getLogger(__name__)
+STATES = {True: health_pb2.HealthCheckResponse.SERVING, False: health_pb2.HealthCheckResponse.NOT_SERVING}
+# A first call may wait for a server's lazy start; a later one that takes this long is as good as none.
+TIMEOUT_S = 2.0
+
+
+class Prober:
+    """Keeps grpc.health.v1 true: one entry for each MODEL@STACK, each MODEL (its default path) and "" (all paths)."""
+
+    def __init__(self, replicas: Mapping[str, Replica], signatures: Mapping[str, Signature], interval_s: float) -> None:
+        """`replicas`: every name -> its path's replica. `signatures`: model -> signature."""
+        self.servicer = health.aio.HealthServicer()
+        self._replicas = replicas
+        self._signatures = signatures
+        self._interval_s = interval_s
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Set every entry NOT_SERVING and begin."""
+        await self._publish()
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Set every entry NOT_SERVING for good and end."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        await self.servicer.enter_graceful_shutdown()
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.gather(*(self._probe(replica) for replica in set(self._replicas.values())))
+            await self._publish()
+            await asyncio.sleep(self._interval_s)
+
+    async def _probe(self, replica: Replica) -> None:
+        ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        call = Call(Request(replica.model, 0, self._signatures[replica.model].zeros(1)), monotonic() + TIMEOUT_S)
+        call.rows = 1
+        call.then(lambda outcome: None if ended.done() else ended.set_result(outcome))
+        replica.submit(call)
+        try:
+            outcome = await asyncio.wait_for(ended, TIMEOUT_S + 1)
+        except TimeoutError:
+            call.cancel()
+            raise
+        ready = not isinstance(outcome, ServeError)
+        if ready != replica.ready_now:
+            reason = outcome.text if isinstance(outcome, ServeError) else "answers"
+            log.info("%s@%s is %s: %s", replica.model, replica.stack, "ready" if ready else "not ready", reason)
+        replica.ready_now = ready
+
+    async def _publish(self) -> None:
+        for name, replica in self._replicas.items():
+            await self.servicer.set(name, STATES[replica.ready_now])
+        await self.servicer.set("", STATES[all(replica.ready_now for replica in self._replicas.values())])

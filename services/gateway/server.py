@@ -1,0 +1,165 @@
+"""The gateway put together: the one place where its objects are built."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from wsgiref.simple_server import WSGIServer
+
+from grpc import aio
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, start_http_server
+
+from services.gateway.artefacts import Artefacts
+from services.gateway.config import Settings
+from services.gateway.control import Controls, Path
+from services.gateway.deployments import Deployment, Deployments, PathLimits, read_deployments
+from services.gateway.metrics import Metrics
+from services.gateway.probe import Prober
+from services.gateway.replica import NoCredentials, Replica
+from services.gateway.route import Directory, Route
+from services.serving.backend import Backend
+from services.serving.front import Front, PortBusyError
+from services.serving.grpcio_front import FrontLimits, GrpcioFront
+from services.serving.limit import Limit
+from services.serving.plane import Plane
+from services.serving.validate import Validate
+from services.wire import oip, servepath, tfserving
+from services.wire.codecs import STACK_CODECS
+from services.wire.signature import Signature
+from services.wire.stacks import STACKS
+from services.wire.token import TokenFile
+from services.wire.types import Served
+
+# How long the connections get after the last call has been answered.
+CLOSE_GRACE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A started gateway; `drain` and `close` end it."""
+
+    port: int
+    metrics_port: int
+    drain_s: float
+    plane: Plane
+    front: Front
+    backend: Backend
+    prober: Prober
+    metrics_server: tuple[WSGIServer, threading.Thread]
+
+    async def drain(self) -> None:
+        """Say NOT_SERVING, refuse new calls and wait for the ones in flight."""
+        await self.prober.stop()
+        await self.plane.drain(self.drain_s)
+
+    async def close(self) -> None:
+        """Close front, channels and metrics."""
+        await self.prober.stop()
+        await self.front.stop(CLOSE_GRACE_S)
+        await self.backend.close()
+        server, thread = self.metrics_server
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+async def create_gateway(settings: Settings) -> Gateway:
+    """Build and start a gateway. Raises DeploymentsError, ArtefactError or PortBusyError."""
+    deployments = read_deployments(settings.deployments)
+    paths = _Paths(settings, deployments)
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    metrics = Metrics(registry, {name: (path.model, path.stack) for name, path in paths.names.items()})
+    for path, limit in paths.limits.items():
+        metrics.watch(path, limit)
+    backend = Directory(paths.chains)
+    plane = Plane(backend, {servepath.METHOD: servepath, oip.METHOD: oip}, metrics.finish)
+    replicas = {name: path.replica for name, path in paths.names.items()}
+    prober = Prober(replicas, paths.signatures, deployments.gateway.probe_interval_s)
+    front = GrpcioFront(
+        f"{settings.host}:{settings.port}",
+        (servepath.METHOD, oip.METHOD),
+        plane.deliver,
+        _controls(settings, Controls(paths.names), prober),
+        FrontLimits(
+            deployments.gateway.max_message_bytes,
+            deployments.gateway.default_deadline_s,
+            deployments.gateway.max_deadline_s,
+        ),
+    )
+    metrics_server = _serve_metrics(settings, registry)
+    port = await front.start()
+    await prober.start()
+    metrics_port = metrics_server[0].server_port
+    return Gateway(port, metrics_port, deployments.gateway.drain_s, plane, front, backend, prober, metrics_server)
+
+
+class _Paths:
+    """Every path's chain: validate > route > limit > replica."""
+
+    def __init__(self, settings: Settings, deployments: Deployments) -> None:
+        self._settings = settings
+        self._token = TokenFile(settings.token_file)
+        self.names: dict[str, Path] = {}
+        self.limits: dict[tuple[str, str], Limit] = {}
+        self.signatures: dict[str, Signature] = {}
+        self.chains: dict[str, Backend] = {}
+        for deployment in deployments.models:
+            self._add(deployment)
+
+    def _add(self, deployment: Deployment) -> None:
+        stacks = {stack: self._path(deployment, stack, limits) for stack, limits in deployment.stacks.items()}
+        names = {name: stacks[stack] for name, stack in deployment.names.items()}
+        self.names |= names
+        limits = {name: self.limits[path.model, path.stack] for name, path in names.items()}
+        route = Route(limits, {name: path.artefacts for name, path in names.items()})
+        signature = self.signatures[deployment.model]
+        for name, path in names.items():
+            self.chains[name] = Validate(route, signature, partial(_who_would_answer, path))
+
+    def _path(self, deployment: Deployment, stack: str, limits: PathLimits) -> Path:
+        model = deployment.model
+        artefacts = Artefacts(self._settings.exports, model, STACKS[stack].artefact_format)
+        signature = self.signatures.setdefault(model, Signature(artefacts.current.spec))
+        replica = Replica(
+            model=model,
+            stack=stack,
+            address=self._settings.addresses[stack],
+            codec=STACK_CODECS[stack],
+            signature=signature,
+            artefacts=artefacts,
+            max_message_bytes=limits.max_message_bytes,
+            credentials=self._token if stack == "torchserve" else NoCredentials(),
+            engine_of=tfserving.engine_of,
+        )
+        self.limits[model, stack] = Limit(replica, limits.max_in_flight, limits.max_queue)
+        return Path(model, stack, stack == deployment.default, replica, artefacts)
+
+
+def _who_would_answer(path: Path, version: int) -> Served:
+    """Give the origin of an empty answer to a request of zero rows."""
+    manifest = path.artefacts.find(version or path.replica.served.version) or path.artefacts.current
+    return path.replica.served._replace(version=manifest.version, sha256=manifest.sha256, sha256_observed=False)
+
+
+def _controls(settings: Settings, controls: Controls, prober: Prober) -> list[Callable[[aio.Server], None]]:
+    adds: list[Callable[[aio.Server], Any]] = [
+        lambda server: server.add_generic_rpc_handlers(controls.handlers()),
+        partial(health_pb2_grpc.add_HealthServicer_to_server, prober.servicer),
+    ]
+    if settings.reflection:
+        names = (servepath.SERVICE, reflection.SERVICE_NAME)
+        adds.append(partial(reflection.enable_server_reflection, names))
+    return adds
+
+
+def _serve_metrics(settings: Settings, registry: CollectorRegistry) -> tuple[WSGIServer, threading.Thread]:
+    try:
+        return start_http_server(settings.metrics_port, settings.host, registry)
+    except OSError as error:
+        address = f"{settings.host}:{settings.metrics_port}"
+        raise PortBusyError(f"cannot listen on {address} for metrics: {error.strerror}") from error
