@@ -1,0 +1,146 @@
+"""Ask the gateway: `python -m client predict simple_nn@onnx '1 2'`, `python -m client paths`.
+
+Exit code 0 for an answer, 1 for a call that was refused or failed, 2 for bad arguments.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from client import Client, PredictError, Prediction
+from client.config import gateway_address, is_address
+from services.wire.paths import PathInfo
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and end with exit code 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def values(text: str) -> Any:
+    """Read X: numbers by spaces or commas and rows by semicolons, or JSON (rows, or an object by input name)."""
+    try:
+        if text.lstrip().startswith(("[", "{")):
+            return json.loads(text)
+        rows = [[_number(word) for word in row.replace(",", " ").split()] for row in text.split(";")]
+    except ValueError:
+        rows = []
+    if not rows or not all(rows):
+        raise argparse.ArgumentTypeError(f"{text!r} is not like '1 2', '1 2; 3 4' or [[1, 2], [3, 4]]")
+    return rows
+
+
+def seconds(text: str) -> float:
+    """Read --timeout."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def address(text: str) -> str:
+    """Read --addr."""
+    if not is_address(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return text
+
+
+def _number(word: str) -> float:
+    try:
+        return int(word)
+    except ValueError:
+        return float(word)
+
+
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; exit code 2 and one line when it is wrong."""
+    common = Parser(add_help=False)
+    common.add_argument("--addr", type=address, help="the gateway's HOST:PORT (default: GATEWAY_ADDR, see .env)")
+    common.add_argument("--timeout", type=seconds, default=5.0, help="seconds to wait for an answer (default: 5)")
+    common.add_argument("--json", action="store_true", help="print one JSON object")
+    parser = Parser(prog="python -m client", description="Ask the gateway.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="predict|paths")
+    predict = commands.add_parser("predict", parents=[common], help="one prediction")
+    predict.add_argument("model", help="MODEL (its default stack) or MODEL@STACK")
+    predict.add_argument("x", type=values, help="'1 2' is one row, '1 2; 3 4' two; or JSON")
+    commands.add_parser("paths", parents=[common], help="the deployment paths and which of them answer now")
+    asked = parser.parse_args(words)
+    try:
+        asked.addr = asked.addr or gateway_address(Path(".env"))
+    except ValueError as error:
+        parser.error(str(error))
+    return asked
+
+
+def prediction_text(prediction: Prediction) -> str:
+    """Give an answer for a reader: the outputs, then who served them and in what time."""
+    served = prediction.served
+    outputs = "\n".join(f"{name} = {rows}" for name, rows in prediction.to_lists().items())
+    return (
+        f"{outputs}\nserved by {served.model}@{served.stack}: {served.engine} {served.engine_version}, "
+        f"version {served.version}, sha256 {served.sha256[:12]}, "
+        f"gateway {served.gateway_us} us, backend {served.backend_us} us"
+    )
+
+
+def paths_text(paths: Sequence[PathInfo]) -> str:
+    """Give the paths for a reader, one a line; a star marks a model's default."""
+    return "\n".join(
+        f"{path.name + ('*' if path.is_default else ''):28} {'ready' if path.ready else 'NOT READY':9}  "
+        f"{path.engine} {path.engine_version}".rstrip()
+        for path in paths
+    )
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, default=lambda data: data.decode(errors="backslashreplace"))
+
+
+def _prediction_json(prediction: Prediction) -> str:
+    return _as_json({"outputs": prediction.to_lists(), "served": prediction.served._asdict()})
+
+
+def _paths_json(paths: Sequence[PathInfo]) -> str:
+    return _as_json({"paths": [{"name": path.name} | _plain(path) for path in paths]})
+
+
+def _plain(path: PathInfo) -> dict[str, Any]:
+    tensors = {"inputs": path.inputs, "outputs": path.outputs}
+    return path._asdict() | {
+        key: [{"name": spec.name, "dtype": spec.dtype, "shape": spec.shape} for spec in specs]
+        for key, specs in tensors.items()
+    }
+
+
+def main(words: Sequence[str]) -> int:
+    """Make the call, print its answer, give the exit code."""
+    asked = arguments(words)
+    with Client(asked.addr) as client:
+        try:
+            if asked.command == "predict":
+                prediction = client.predict(asked.model, asked.x, timeout_s=asked.timeout)
+                print(_prediction_json(prediction) if asked.json else prediction_text(prediction))
+            else:
+                paths = client.list_paths(timeout_s=asked.timeout)
+                print(_paths_json(paths) if asked.json else paths_text(paths))
+        except PredictError as error:
+            print(f"python -m client: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
