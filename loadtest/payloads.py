@@ -6,26 +6,18 @@ Inputs and float64 answers come from the model's reference artefact, so that no 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from safetensors.numpy import load_file
 
+from services.wire.arrays import DTYPES, Array, from_values, to_array
 from services.wire.types import Request, Tensor
 from store.manifest import ArtefactError, artefact_folder, current_version, verify
 from store.spec import Spec, TensorSpec, Tolerance
 
 FORMAT = "reference"
 FILE = "reference.safetensors"
-# numpy's little-endian types by Open Inference Protocol name; strings come with the first model that takes them.
-DTYPES = MappingProxyType(
-    {"BOOL": "?", "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "INT8": "i1"}
-    | {"INT16": "<i2", "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8"},
-)
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +82,9 @@ def prepare(
 
 def _payload(reference: Reference, pick: Array, encode: Callable[[Request], bytes]) -> Payload:
     spec, arrays = reference.spec, reference.arrays
-    inputs = tuple(_tensor(tensor, arrays[tensor.name][pick]) for tensor in spec.inputs)
+    inputs = tuple(from_values(tensor.name, tensor.dtype, arrays[tensor.name][pick]) for tensor in spec.inputs)
     expected = tuple(_expected(tensor, arrays[tensor.name][pick], spec.tolerance) for tensor in spec.outputs)
     return Payload(encode(Request(reference.model, 0, inputs)), len(pick), expected)
-
-
-def _tensor(spec: TensorSpec, values: Array) -> Tensor:
-    return Tensor(spec.name, spec.dtype, values.shape, values.astype(DTYPES[spec.dtype]).tobytes())
 
 
 def _expected(spec: TensorSpec, values: Array, tolerance: Tolerance) -> Expected:
@@ -116,7 +104,7 @@ def _close(tensor: Tensor, want: Expected) -> bool:
     if (tensor.dtype, tensor.shape) != (want.dtype, want.shape):
         return False
     try:
-        values = np.frombuffer(tensor.data, DTYPES[want.dtype]).reshape(want.shape)
+        values = to_array(tensor)
     except ValueError:  # the bytes are not what dtype and shape say
         return False
     return bool((np.abs(values - want.values) <= want.limits).all())

@@ -1,17 +1,21 @@
 """Which protocol a block speaks: the gateway's, or its stack's own."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 
 from loadtest.calls import Metadata, Target
 from loadtest.config import Settings
-from loadtest.plan import Block
-from services.wire import oip, servepath, torchserve
+from loadtest.plan import Block, ServingPath
+from services.wire import oip, servepath, tfserving, torchserve
+from services.wire.stacks import STACKS
 from services.wire.token import TokenFile
 from services.wire.types import Answer
+from store.manifest import ArtefactError, artefact_folder, read_manifest
 
 # Each module has METHOD, encode_request and decode_answer.
-CODECS: MappingProxyType[str, ModuleType] = MappingProxyType({"torchserve": torchserve, "onnx": oip})
+CODECS = MappingProxyType({"torchserve": torchserve, "tfserving": tfserving, "onnx": oip})
 
 
 def target_of(block: Block, settings: Settings, exports: Path) -> Target:
@@ -33,25 +37,48 @@ def _gateway(block: Block, settings: Settings) -> Target:
 
 
 def _direct(block: Block, settings: Settings, exports: Path) -> Target:
-    del exports
-    codec, path = CODECS[block.path.stack], block.path
+    path = block.path
+    codec = CODECS[path.stack]
     token = TokenFile(settings.torch_token) if path.stack == "torchserve" else None
-
-    def decode(reply: bytes, trailing: Metadata) -> Answer:
-        del trailing
-        answer: Answer = codec.decode_answer(reply, path.model, path.stack)
-        return answer
-
     return Target(
         block=block,
         address=settings.stacks[path.stack],
         method=codec.METHOD,
         model=path.model,
         encode=codec.encode_request,
-        decode=decode,
+        decode=_tfserving_decoder(path, exports) if path.stack == "tfserving" else _decoder(path),
         metadata=token.metadata if token else _nothing_to_send,
         refused=token.reload if token else _nothing_to_do,
     )
+
+
+def _decoder(path: ServingPath) -> Callable[[bytes, Metadata], Answer]:
+    decode = CODECS[path.stack].decode_answer
+    return lambda reply, _: decode(reply, path.model, path.stack)
+
+
+def _tfserving_decoder(path: ServingPath, exports: Path) -> Callable[[bytes, Metadata], Answer]:
+    """Its replies name only the version: the engine is in the trailing metadata, the hash in the manifest."""
+    sha256_of = cache(lambda version: _sha256(path, exports, version))
+
+    def decode(reply: bytes, trailing: Metadata) -> Answer:
+        answer = tfserving.decode_answer(reply, path.model, path.stack)
+        engine, engine_version = tfserving.engine_of(trailing)
+        sha256 = sha256_of(answer.served.version)
+        return answer._replace(
+            served=answer.served._replace(engine=engine, engine_version=engine_version, sha256=sha256)
+        )
+
+    return decode
+
+
+def _sha256(path: ServingPath, exports: Path, version: int) -> str:
+    """Give the manifest's hash, or "" for a version that was not exported here; the report refuses such rows."""
+    folder = artefact_folder(exports, path.model, STACKS[path.stack].artefact_format, version)
+    try:
+        return read_manifest(folder).sha256
+    except ArtefactError:
+        return ""
 
 
 def _nothing_to_send() -> Metadata:
