@@ -1,0 +1,1 @@
+"""From data to weights: `python -m training` trains every model and writes what export needs."""

@@ -1,0 +1,68 @@
+"""Export the trained models: `python -m export [MODEL ...] --models artifacts/models --out artifacts/exports`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from export import stage, trained
+from export.errors import ExportError
+from models.registry import MODELS
+from store.manifest import ArtefactError, current_version
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and end with exit code 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def model(text: str) -> str:
+    """Read a MODEL."""
+    if text not in MODELS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no model; there are {', '.join(MODELS)}")
+    return text
+
+
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; exit code 2 and one line when it is wrong."""
+    parser = Parser(
+        prog="python -m export", description="Write every trained model in each of its formats, with proof."
+    )
+    parser.add_argument("model", nargs="*", type=model, metavar="MODEL", help=f"{', '.join(MODELS)} (default: all)")
+    parser.add_argument("--models", type=Path, default=Path("artifacts/models"), help="default: artifacts/models")
+    parser.add_argument("--out", type=Path, default=Path("artifacts/exports"), help="default: artifacts/exports")
+    return parser.parse_args(words)
+
+
+def export(name: str, models: Path, exports: Path) -> None:
+    """Export one model and say what was done."""
+    written = stage.export_model(trained.read(models, name), exports)
+    version = current_version(exports, name)
+    for manifest in written:
+        largest = manifest.parity.max_abs_difference
+        print(f"{name}: version {version} as {manifest.format}, largest difference from the reference {largest:.2g}")
+    if not written:
+        print(f"{name}: version {version} is up to date, all files are as their manifests say")
+
+
+def main(words: Sequence[str]) -> int:
+    """Export what was asked for; give the exit code."""
+    asked = arguments(words)
+    try:
+        for name in asked.model or MODELS:
+            export(name, asked.models, asked.out)
+    except (ExportError, ArtefactError, OSError) as error:
+        print(f"python -m export: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit("python -m export: stopped")

@@ -1,0 +1,55 @@
+"""The formats: which module writes a framework's models so, and the tools whose versions shape the artefact.
+
+A module gives three functions:
+  write(trained, folder, version) -> facts   writes the artefact's files; facts for the manifest, such as the opset
+  load(folder) -> predict                    runs the artefact that was written, as its server will
+  contents(folder) -> hashes                 sha256 of what is served, by name
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol, cast
+
+from export.parity import Predict
+from export.trained import Trained
+
+
+class Exporter(Protocol):
+    """What a format's module offers."""
+
+    def write(self, trained: Trained, folder: Path, version: int) -> Mapping[str, str]:
+        """Write the artefact's files into an empty folder; give facts for the manifest."""
+
+    def load(self, folder: Path) -> Predict:
+        """Give a function that runs the artefact in the folder."""
+
+    def contents(self, folder: Path) -> dict[str, str]:
+        """Give the sha256 of each thing that is served, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """module: named and not imported, since it imports its framework. tools: distributions."""
+
+    module: str
+    tools: tuple[str, ...]
+
+    def exporter(self) -> Exporter:
+        """Import the module."""
+        return cast("Exporter", import_module(self.module))
+
+
+# By framework and format.
+FORMATS: Mapping[tuple[str, str], Format] = MappingProxyType(
+    {
+        ("torch", "mar"): Format("export.mar", ("torch", "safetensors", "torch-model-archiver")),
+        ("torch", "onnx"): Format("export.torch_onnx", ("torch", "onnx", "onnxscript")),
+        ("torch", "reference"): Format("export.reference", ("numpy", "safetensors")),
+        ("keras", "saved_model"): Format("export.saved_model", ("tensorflow", "keras")),
+        ("keras", "onnx"): Format("export.keras_onnx", ("tensorflow", "keras", "tf2onnx", "onnx")),
+        ("keras", "reference"): Format("export.reference", ("numpy", "safetensors")),
+    }
+)

@@ -1,0 +1,67 @@
+"""Whether an artefact answers as its model should: run it on seeded inputs against the float64 reference."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.errors import ParityError
+from export.trained import Trained
+from models.reference import Arrays
+from models.registry import INPUT_RANGE
+from store.manifest import Parity
+from store.spec import Spec, Tolerance
+
+ROWS = 4096
+SEED = 20240229
+BATCH_SIZES = (1, 2, 7, 64)
+DTYPES = {"FP32": np.dtype(np.float32), "FP64": np.dtype(np.float64)}
+
+Predict = Callable[[Arrays], Arrays]
+
+
+def seeded_inputs(spec: Spec) -> Arrays:
+    """Give ROWS rows of every input, uniform in INPUT_RANGE; the same on every machine."""
+    draw = np.random.default_rng(SEED)
+    return {t.name: draw.uniform(*INPUT_RANGE, (ROWS, *t.shape[1:])).astype(DTYPES[t.dtype]) for t in spec.inputs}
+
+
+def check(trained: Trained, artefact_format: str, predict: Predict) -> Parity:
+    """Compare an artefact with the reference in batches of every size. Raises ParityError beyond the tolerance."""
+    inputs, tolerance = seeded_inputs(trained.spec), trained.spec.tolerance
+    expected = _joined(trained, trained.reference(inputs))
+    answers = {size: _joined(trained, in_batches(predict, inputs, size)) for size in BATCH_SIZES}
+    largest = max(float(np.abs(answer - expected).max()) for answer in answers.values())
+    if not all(_close(answer, expected, tolerance) for answer in answers.values()):
+        raise ParityError(
+            f"{trained.name} as {artefact_format}: the largest difference from the float64 reference is {largest:.3g}, "
+            f"the tolerance is rtol {tolerance.rtol:g}, atol {tolerance.atol:g}; nothing was kept"
+        )
+    same = _close(answers[max(BATCH_SIZES)], answers[1], tolerance)
+    if trained.spec.row_independent and not same:
+        raise ParityError(
+            f"{trained.name} as {artefact_format}: a batch of {max(BATCH_SIZES)} is not {max(BATCH_SIZES)} singles, "
+            "but its spec says row_independent; nothing was kept"
+        )
+    return Parity(ROWS, BATCH_SIZES, largest, same)
+
+
+def in_batches(predict: Predict, inputs: Arrays, size: int) -> Arrays:
+    """Give the answers to all rows, asked for `size` rows at a time."""
+    starts = range(0, len(next(iter(inputs.values()))), size)
+    batches = [predict({name: rows[at : at + size] for name, rows in inputs.items()}) for at in starts]
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _joined(trained: Trained, answer: Arrays) -> NDArray[np.float64]:
+    """Give all outputs side by side as [ROWS, values]. Raises ParityError when a name or a shape is not the spec's."""
+    shapes = {name: values.shape for name, values in answer.items()}
+    promised = {tensor.name: (ROWS, *tensor.shape[1:]) for tensor in trained.spec.outputs}
+    if shapes != promised:
+        raise ParityError(f"{trained.name}: the outputs are {shapes}, the spec promises {promised}; nothing was kept")
+    return np.concatenate([answer[name].reshape(ROWS, -1).astype(np.float64) for name in promised], axis=1)
+
+
+def _close(answer: NDArray[Any], expected: NDArray[Any], tolerance: Tolerance) -> bool:
+    return bool(np.all(np.abs(answer - expected) <= tolerance.atol + tolerance.rtol * np.abs(expected)))

@@ -1,0 +1,53 @@
+"""What an artefact was made from and with: fingerprint, tool versions, commit."""
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Iterable
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from export.formats import FORMATS
+from export.trained import Trained
+
+ROOT = Path(__file__).parent.parent
+GIT_TIMEOUT_S = 10
+# Everything here that shapes an artefact.
+SOURCES = ("export/*.py", "models/*.py", "services/torch_svc/handler.py", "services/torch_svc/model-config.yaml")
+
+
+def fingerprint(trained: Trained) -> str:
+    """Give a sha256 that changes when the weights' values, the spec, the exporter's source or its tools change."""
+    made = [FORMATS[trained.model.framework, name] for name in trained.model.formats]
+    tools = versions(sorted({tool for each in made for tool in each.tools}))
+    hashed = hashlib.sha256(json.dumps([trained.spec.to_dict(), tools, source_hashes()], sort_keys=True).encode())
+    for name in sorted(trained.weights):
+        values = np.ascontiguousarray(trained.weights[name])
+        hashed.update(f"{name} {values.dtype.str} {values.shape} ".encode() + values.tobytes())
+    return hashed.hexdigest()
+
+
+def versions(tools: Iterable[str]) -> dict[str, str]:
+    """Give the installed version of each distribution, and of Python."""
+    return {"python": platform.python_version()} | {tool: metadata.version(tool) for tool in tools}
+
+
+@cache
+def git_commit() -> str:
+    """Give the commit that this code is at, or "unknown" outside a git repository."""
+    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def source_hashes() -> dict[str, str]:
+    """Give the sha256 of every source file that shapes an artefact, by its relative name."""
+    files = [path for pattern in SOURCES for path in sorted(ROOT.glob(pattern))]
+    return {path.relative_to(ROOT).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

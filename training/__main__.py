@@ -1,0 +1,109 @@
+"""Train the models: `python -m training [simple_nn|keras_dense|all] --epochs 10 --lr 0.01 --seed 0`.
+
+All models are trained side by side, each framework in a process of its own.
+"""
+
+import argparse
+import math
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from models.registry import MODELS
+from training import curve, stage
+from training.run import Diverged, Run
+
+MOST_EPOCHS = 1_000_000
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and end with exit code 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def epochs(text: str) -> int:
+    """Read --epochs."""
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_EPOCHS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {MOST_EPOCHS}")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """Read --seed."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def rate(text: str) -> float:
+    """Read --lr."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; exit code 2 and one line when it is wrong."""
+    parser = Parser(prog="python -m training", description="Train the models and write what export needs.")
+    parser.add_argument("model", nargs="?", default="all", choices=[*MODELS, "all"], help="which model (default: all)")
+    parser.add_argument("--epochs", type=epochs, default=10, help="full-batch steps (default: 10)")
+    parser.add_argument("--lr", type=rate, default=0.01, help="learning rate (default: 0.01)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the start that both frameworks share (default: 0)")
+    parser.add_argument("--out", type=Path, default=Path("artifacts/models"), help="default: artifacts/models")
+    return parser.parse_args(words)
+
+
+def train_all(asked: argparse.Namespace) -> int:
+    """Train every model at the same time, show their lines one after the other, give the worst exit code."""
+    options = ["--epochs", str(asked.epochs), "--lr", repr(asked.lr), "--seed", str(asked.seed), "--out", asked.out]
+    children = []
+    try:
+        for name in MODELS:
+            command = [sys.executable, "-m", "training", name, *options]
+            # The first one's lines appear as they come; the others' wait in their pipes for their turn.
+            children.append(subprocess.Popen(command, stdout=subprocess.PIPE if children else None, text=True))
+        for child in children:
+            for line in child.stdout or ():
+                print(line, end="", flush=True)
+        return max(child.wait() for child in children)
+    finally:
+        for child in children:
+            child.terminate()
+            child.wait()
+
+
+def train_one(asked: argparse.Namespace) -> int:
+    """Train one model; give the exit code."""
+    try:
+        stage.train(Run(asked.model, asked.epochs, asked.lr, asked.seed), asked.out)
+    except (Diverged, OSError) as error:
+        print(f"python -m training: {asked.model}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def main(words: Sequence[str]) -> int:
+    """Train what was asked for and draw the losses; give the exit code."""
+    asked = arguments(words)
+    if asked.model != "all":
+        return train_one(asked)
+    if code := train_all(asked):
+        return code
+    print(f"wrote {curve.draw(asked.out)}")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit("python -m training: stopped")

@@ -1,0 +1,48 @@
+"""Full-batch SGD in Keras on TensorFlow."""
+
+import tempfile
+from pathlib import Path
+
+from models import frameworks
+from models.registry import MODELS
+from training.data import INPUTS, TARGETS, start
+from training.run import Run, Trained, Watch
+
+tensorflow = frameworks.tensorflow()
+import keras  # noqa: E402 - importing it first would print TensorFlow's start-up chatter
+
+
+def device() -> tuple[str, str]:
+    """Give the device to train on, and a line that says what TensorFlow found."""
+    found = tensorflow.config.list_physical_devices("GPU")
+    for gpu in found:  # else TensorFlow takes all of its memory, and PyTorch trains beside it
+        tensorflow.config.experimental.set_memory_growth(gpu, enable=True)
+    line = f"tf.config.list_physical_devices('GPU') = {[gpu.name for gpu in found]}"
+    which = "" if found else "; GPU: none, training on the CPU"
+    return (
+        "GPU:0" if found else "CPU:0",
+        f"TensorFlow {tensorflow.__version__}, Keras {keras.__version__}: {line}{which}",
+    )
+
+
+def train(run: Run, device: str, watch: Watch) -> Trained:
+    """Train from the seeded start; `watch` sees each epoch's loss."""
+    # TF32 rounds to 10 bits on recent GPUs; PyTorch leaves it off for matmuls, and the twins must agree.
+    tensorflow.config.experimental.enable_tensor_float_32_execution(False)  # noqa: FBT003 - positional in its API
+    with tensorflow.device(device):
+        model = MODELS[run.model].build()
+        model.set_weights(list(start(run.seed)))
+        model.compile(optimizer=keras.optimizers.SGD(run.lr), loss="mse", jit_compile=False)
+        shown = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: watch(epoch + 1, logs["loss"]))
+        history = model.fit(
+            INPUTS, TARGETS, epochs=run.epochs, batch_size=len(INPUTS), shuffle=False, verbose=0, callbacks=[shown]
+        )
+    losses = [float(loss) for loss in history.history["loss"]]
+    return Trained(losses, _saved(model), device, f"tensorflow {tensorflow.__version__}, keras {keras.__version__}")
+
+
+def _saved(model: keras.Model) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        model.save(path)
+        return path.read_bytes()
