@@ -25,7 +25,6 @@ from services.torch_svc.server import ServerError
 from store.manifest import ArtefactError
 
 MAX_TOKEN_MINUTES = 7 * 24 * 60
-MAX_WORKERS = 256
 
 
 def main() -> int:
@@ -60,7 +59,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--token-file", type=Path, help="where the inference key is published (TORCH_SVC_TOKEN_FILE, RUN_DIR/token)")
     add("--token-minutes", type=_whole(1, MAX_TOKEN_MINUTES), default=60, help="life of a key (%(default)s)")
     add("--token-renew-s", type=_whole(1, MAX_TOKEN_MINUTES * 60), help="seconds between renewals (half its life)")
-    add("--workers", type=_whole(1, MAX_WORKERS), default=1, help="Python processes per model (%(default)s)")
     return parser
 
 
@@ -88,7 +86,6 @@ def _settings(options: argparse.Namespace) -> Settings:
         token_file=options.token_file.absolute() if options.token_file else read_token_file(environment, run_dir),
         token_minutes=options.token_minutes,
         token_renew_s=renew_s,
-        workers=options.workers,
         environment=environment,
     )
 

@@ -49,7 +49,7 @@ class Settings:
 
     models: the exports folder. host: bind address of gRPC inference. run_dir: ours alone, absolute. token_file: where
     the inference key is published. token_minutes: life of a key. token_renew_s: seconds between renewals.
-    workers: Python processes per model, unless its model-config.yaml says otherwise. environment: for the JVM.
+    environment: for the JVM.
     """
 
     models: Path
@@ -59,7 +59,6 @@ class Settings:
     token_file: Path
     token_minutes: int
     token_renew_s: float
-    workers: int
     environment: Mapping[str, str]
 
 

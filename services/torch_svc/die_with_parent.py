@@ -1,7 +1,7 @@
 """Run a program that is killed as soon as its parent dies: `python -IS die_with_parent.py PROGRAM ARGS...`.
 
 The program takes over this process, so pid and parent stay. Standard library only, to start fast. A preexec function
-would do the same, but must not be used in a process with threads, and the JVM, which starts its workers itself, has none.
+would do the same, but is unsafe in a process with threads, and the JVM, which starts its workers itself, has none.
 """
 
 import ctypes

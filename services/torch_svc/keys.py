@@ -64,4 +64,3 @@ class Keys:
         finally:
             connection.close()
         self._publish()
-

@@ -28,7 +28,7 @@ class Probe:
 
     def __init__(self, address: str, manifests: Mapping[str, Manifest], token: TokenFile) -> None:
         self._channel = grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
-        self._call = self._channel.unary_unary(torchserve.METHOD)
+        self._call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(torchserve.METHOD)
         self._pending = dict(manifests)
         self._token = token
         self._complain_at = time.monotonic() + COMPLAIN_S

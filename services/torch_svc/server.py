@@ -95,7 +95,6 @@ def render_config(settings: Settings, run_dir: RunDir, models: Collection[str]) 
         "model_store": run_dir.model_store,
         "load_models": ",".join(f"{model}={model}.mar" for model in sorted(models)),
         "allowed_urls": f"{re.escape(run_dir.model_store.as_uri())}/.*",
-        "workers": settings.workers,
         "token_minutes": settings.token_minutes,
     }
     template = Template((HERE / "config.properties").read_text())

@@ -21,7 +21,7 @@ AWAITED = ENDINGS | {signal.SIGCHLD}
 
 
 def run(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT. Raises ServerError, ArtefactError, PortBusyError or RunDirError; cleans up always."""
+    """Run until SIGTERM or SIGINT, and clean up. Raises ServerError, ArtefactError, PortBusyError or RunDirError."""
     begin = time.monotonic()
     signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
     with contextlib.ExitStack() as stack:

@@ -43,7 +43,7 @@ def encode_request(request: Request, model: str, version: int) -> bytes:
 
 
 def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
-    """Read a PredictionResponse. Raises BadInput when the handler refused this request, BackendBadReply for nonsense."""
+    """Read a PredictionResponse. Raises BadInput when the handler refused this request, else BackendBadReply."""
     try:
         prediction = PredictionResponse.FromString(payload).prediction
     except DecodeError:
@@ -69,7 +69,7 @@ def translate(code: StatusCode, details: str) -> errors.ServeError:
     return _error(CODES[code])
 
 
-# What its texts tell apart, first match first (facts: frontend's InferenceImpl, GRPCJob and WorkerThread in 0.12).
+# What its texts tell apart, first match first: frontend's InferenceImpl, GRPCJob and WorkerThread in 0.12.
 TEXTS: Mapping[StatusCode, tuple[tuple[str, type[errors.ServeError]], ...]] = MappingProxyType(
     {
         StatusCode.INTERNAL: (

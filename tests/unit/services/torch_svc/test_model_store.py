@@ -1,0 +1,83 @@
+"""The model store takes verified archives only."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from services.torch_svc import model_store
+from store.manifest import MANIFEST, ArtefactError, Manifest, Parity, artefact_folder, digest, hash_files
+from store.spec import Spec, TensorSpec, Tolerance
+
+SPEC = Spec(
+    inputs=(TensorSpec("x", "FP32", (-1, 2)),),
+    outputs=(TensorSpec("y", "FP32", (-1, 1)),),
+    row_independent=True,
+    tolerance=Tolerance(1e-5, 1e-5),
+)
+
+
+def export(exports: Path, model: str, version: int, content: bytes, *, artefact_format: str = "mar") -> Path:
+    folder = artefact_folder(exports, model, artefact_format, version)
+    folder.mkdir(parents=True)
+    (folder / f"{model}.{artefact_format}").write_bytes(content)
+    files = hash_files(folder)
+    parity = Parity(inputs=1, batch_sizes=(1,), max_abs_difference=0.0, batch_equals_singles=True)
+    manifest = Manifest(
+        model, artefact_format, version, SPEC, files, files, digest(files), "source", {}, "commit", parity
+    )
+    (folder / MANIFEST).write_text(json.dumps(manifest.to_dict()))
+    (exports / model / "current").write_text(str(version))
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def exports(tmp_path: Path) -> Path:
+    return tmp_path / "exports"
+
+
+def test_the_current_version_of_every_model_with_an_archive_is_copied(exports: Path, store: Path) -> None:
+    export(exports, "one", 1, b"old")
+    export(exports, "one", 2, b"new")
+    export(exports, "two", 7, b"two")
+    export(exports, "other", 1, b"", artefact_format="onnx")
+    manifests = model_store.fill(exports, store)
+    assert {model: manifest.version for model, manifest in manifests.items()} == {"one": 2, "two": 7}
+    assert {path.name: path.read_bytes() for path in store.iterdir()} == {"one.mar": b"new", "two.mar": b"two"}
+
+
+def test_an_archive_cut_in_half_is_refused_by_name_with_the_mend(exports: Path, store: Path) -> None:
+    archive = export(exports, "one", 1, b"whole archive") / "one.mar"
+    archive.write_bytes(archive.read_bytes()[:6])
+    with pytest.raises(ArtefactError, match=f"{archive} is not what its manifest says.*make export"):
+        model_store.fill(exports, store)
+
+
+def test_a_manifest_of_other_contents_is_refused(exports: Path, store: Path) -> None:
+    path = export(exports, "one", 1, b"archive") / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sha256": "0" * 64}))
+    with pytest.raises(ArtefactError, match="make export"):
+        model_store.fill(exports, store)
+
+
+def test_an_artefact_that_holds_no_archive_is_refused(exports: Path, store: Path) -> None:
+    folder = export(exports, "one", 1, b"archive")
+    files = {"other.mar": hash_files(folder)["one.mar"]}
+    (folder / "one.mar").rename(folder / "other.mar")
+    path = folder / MANIFEST
+    changes = {"files": files, "contents": files, "sha256": digest(files)}
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(ArtefactError, match=r"holds no one\.mar.*make export"):
+        model_store.fill(exports, store)
+
+
+def test_no_archive_at_all_is_refused(exports: Path, store: Path) -> None:
+    with pytest.raises(ArtefactError, match="make export"):
+        model_store.fill(exports, store)
