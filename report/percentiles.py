@@ -1,0 +1,51 @@
+"""Percentiles as order statistics, and how many samples each needs before it may be shown.
+
+Definition (nearest rank): the p-quantile of n sorted samples is the one at rank ceil(p * n), counted from 1. It is a
+latency that was observed; nothing is interpolated.
+"""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+# 99 % confidence, one sample allowed above, as MLPerf LoadGen's early stopping has it.
+CONFIDENCE = 0.99
+
+Samples = Sequence[float] | npt.NDArray[np.floating[Any]]
+
+
+def nearest_rank(ordered: Samples, percent: str) -> float:
+    """Give a percentile ("99.9") of samples in ascending order. Raises IndexError when there are none."""
+    rank = math.ceil(Fraction(percent) / 100 * len(ordered))  # a float 0.999 * 1000 is not 999
+    return float(ordered[max(rank, 1) - 1])
+
+
+def floor(percent: str) -> int:
+    """Give the smallest number of samples at which a percentile may be shown.
+
+    It is the smallest n at which at most one sample above the true percentile comes by chance in at most 1 % of runs:
+    q**n + n * (1 - q) * q**(n - 1) <= 0.01 for the quantile q. 64 for p90, 662 for p99, 6,636 for p99.9
+    (https://github.com/mlcommons/inference/blob/master/loadgen/early_stopping.md).
+    """
+    quantile = float(Fraction(percent) / 100)
+    low, high = 1, 1
+    while _chance(quantile, high) > 1 - CONFIDENCE:
+        low, high = high, 2 * high
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if _chance(quantile, middle) > 1 - CONFIDENCE else (low, middle)
+    return low
+
+
+def _chance(quantile: float, count: int) -> float:
+    log = math.log(quantile)
+    return math.exp(count * log) + count * (1 - quantile) * math.exp((count - 1) * log)
+
+
+def percentile(ordered: Samples, percent: str) -> float | None:
+    """Give a percentile of samples in ascending order, or None when they are fewer than its floor."""
+    return nearest_rank(ordered, percent) if len(ordered) >= floor(percent) else None
