@@ -3,19 +3,16 @@
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 
 from loadtest.calls import Metadata, Target
 from loadtest.config import Settings
 from loadtest.plan import Block, ServingPath
-from services.wire import oip, servepath, tfserving, torchserve
+from services.wire import servepath, tfserving
+from services.wire.codecs import STACK_CODECS
 from services.wire.stacks import STACKS
 from services.wire.token import TokenFile
 from services.wire.types import Answer
 from store.manifest import ArtefactError, artefact_folder, read_manifest
-
-# Each module has METHOD, encode_request and decode_answer.
-CODECS = MappingProxyType({"torchserve": torchserve, "tfserving": tfserving, "onnx": oip})
 
 
 def target_of(block: Block, settings: Settings, exports: Path) -> Target:
@@ -38,7 +35,7 @@ def _gateway(block: Block, settings: Settings) -> Target:
 
 def _direct(block: Block, settings: Settings, exports: Path) -> Target:
     path = block.path
-    codec = CODECS[path.stack]
+    codec = STACK_CODECS[path.stack]
     token = TokenFile(settings.torch_token) if path.stack == "torchserve" else None
     return Target(
         block=block,
@@ -53,7 +50,7 @@ def _direct(block: Block, settings: Settings, exports: Path) -> Target:
 
 
 def _decoder(path: ServingPath) -> Callable[[bytes, Metadata], Answer]:
-    decode = CODECS[path.stack].decode_answer
+    decode = STACK_CODECS[path.stack].decode_answer
     return lambda reply, _: decode(reply, path.model, path.stack)
 
 

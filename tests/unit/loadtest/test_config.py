@@ -1,0 +1,31 @@
+from pathlib import Path
+
+import pytest
+
+from loadtest.config import ConfigError, read_settings
+
+ADDRESSES = {"GATEWAY_ADDR": "h:1", "TORCH_SVC_ADDR": "h:2", "TF_SVC_ADDR": "h:3", "ONNX_SVC_ADDR": "[::1]:4"}
+
+
+def write(folder: Path, values: dict[str, str]) -> Path:
+    file = folder / ".env"
+    file.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+    return file
+
+
+def test_the_environment_overrules_the_file(tmp_path: Path) -> None:
+    settings = read_settings(write(tmp_path, ADDRESSES), {"TF_SVC_ADDR": "other:9"})
+    assert settings.gateway == "h:1"
+    assert dict(settings.stacks) == {"torchserve": "h:2", "tfserving": "other:9", "onnx": "[::1]:4"}
+    assert settings.torch_token == Path(".run/torch_svc/token")
+
+
+@pytest.mark.parametrize("value", ["", "h", "h:", ":1", "h:one"])
+def test_an_address_that_is_none_is_named(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"ONNX_SVC_ADDR must be HOST:PORT and is '{value}'"):
+        read_settings(write(tmp_path, ADDRESSES | {"ONNX_SVC_ADDR": value}), {})
+
+
+def test_the_key_file_is_a_variable(tmp_path: Path) -> None:
+    settings = read_settings(write(tmp_path, ADDRESSES), {"TORCH_SVC_TOKEN_FILE": "/elsewhere/token"})
+    assert settings.torch_token == Path("/elsewhere/token")

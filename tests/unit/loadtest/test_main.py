@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import pytest
+
+from loadtest.__main__ import main
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rate=0"], "argument --rate: '0' is not a number above 0"),
+        (["--rate=nan"], "argument --rate: 'nan' is not a number above 0"),
+        (["--duration=x"], "argument --duration: 'x' is not a number above 0"),
+        (["--users=0"], "argument --users: '0' is not a whole number above 0"),
+        (["--via=both,direct"], "argument --via: invalid choice"),
+        (["--paths=simple_nn@nothing"], "--paths: 'simple_nn@nothing' is no path; known: simple_nn@onnx, or all"),
+    ],
+)
+def test_a_bad_value_gets_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    (tmp_path / "deployments.toml").write_text("[models.simple_nn.stacks.onnx]\n")
+    with pytest.raises(SystemExit) as caught:
+        main([f"--deployments={tmp_path / 'deployments.toml'}", *arguments])
+    assert caught.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_missing_list_of_paths_gets_one_line_and_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([f"--deployments={tmp_path / 'none.toml'}"]) == 1
+    assert capsys.readouterr().err.startswith(f"loadtest: {tmp_path / 'none.toml'} is missing")

@@ -1,0 +1,69 @@
+import math
+
+import numpy as np
+import pytest
+
+from loadtest.payloads import Payload, Reference, agrees, prepare
+from services.wire import oip
+from services.wire.arrays import to_array
+from services.wire.types import Tensor
+from store.spec import Spec, TensorSpec, Tolerance
+
+SPEC = Spec(
+    inputs=(TensorSpec("x", "FP32", (-1, 2)),),
+    outputs=(TensorSpec("y", "FP32", (-1, 1)),),
+    row_independent=True,
+    tolerance=Tolerance(rtol=0.0, atol=0.01),
+)
+X = np.arange(20, dtype=np.float32).reshape(10, 2)
+REFERENCE = Reference("m", 1, SPEC, {"x": X, "y": X.sum(axis=1, keepdims=True).astype(np.float64)})
+
+
+def payloads(*, rows: int = 1, seed: int = 0) -> list[Payload]:
+    return prepare(REFERENCE, "m@onnx", oip.encode_request, rows=rows, seed=seed)
+
+
+def answer(values: list[float], dtype: str = "FP32", name: str = "y") -> list[Tensor]:
+    data = np.array(values, {"FP32": "<f4", "FP64": "<f8"}[dtype]).tobytes()
+    return [Tensor(name, dtype, (len(values), 1), data)]
+
+
+def test_every_row_is_sent_once_before_any_is_repeated() -> None:
+    sent = [oip.decode_request(payload.request) for payload in payloads(rows=3)]
+    rows = np.concatenate([to_array(request.inputs[0]) for request in sent])
+    assert len(sent) == 3
+    assert len(np.unique(rows, axis=0)) == 9
+    assert {request.model for request in sent} == {"m@onnx"}
+
+
+def test_the_expected_answer_belongs_to_the_rows_sent() -> None:
+    for payload in payloads(rows=2):
+        x = to_array(oip.decode_request(payload.request).inputs[0])
+        assert payload.expected[0].values.tolist() == x.sum(axis=1, keepdims=True).tolist()
+        assert payload.rows == 2
+
+
+def test_the_seed_decides_the_order() -> None:
+    assert payloads(seed=1) != payloads(seed=2)
+    assert [payload.request for payload in payloads(seed=1)] == [payload.request for payload in payloads(seed=1)]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "right"),
+    [
+        (answer([0.0]), True),
+        (answer([0.009]), True),
+        (answer([0.011]), False),
+        (answer([math.nan]), False),
+        (answer([math.inf]), False),
+        (answer([0.0], dtype="FP64"), False),
+        (answer([0.0], name="z"), False),
+        (answer([0.0, 0.0]), False),
+        ([], False),
+        (answer([0.0]) + answer([0.0], name="z"), False),
+        ([Tensor("y", "FP32", (1, 1), b"\0\0\0")], False),
+    ],
+)
+def test_an_answer_agrees_only_within_the_tolerance_and_in_its_form(outputs: list[Tensor], right: bool) -> None:  # noqa: FBT001 - a column of the table above
+    expected = payloads()[0].expected[0]._replace(values=np.zeros((1, 1)))
+    assert agrees(outputs, [expected]) is right

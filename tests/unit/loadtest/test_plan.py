@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+from loadtest.config import ConfigError
+from loadtest.plan import Block, ServingPath, choose, draw, read_paths
+
+ONE, TWO = ServingPath("simple_nn", "onnx"), ServingPath("keras_dense", "tfserving")
+
+
+def test_paths_are_read_from_deployments_in_its_order(tmp_path: Path) -> None:
+    file = tmp_path / "deployments.toml"
+    file.write_text('[models.b]\ndefault="onnx"\n[models.b.stacks.onnx]\nmax_queue=1\n[models.a.stacks.torchserve]\n')
+    assert [str(path) for path in read_paths(file)] == ["b@onnx", "a@torchserve"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[models.a.stacks.onx]", "a@onx names an unknown stack; known: torchserve, tfserving, onnx"),
+        ("[models.a]", "is not a list of paths (KeyError('stacks'))"),
+        ("models = 3", "is not a list of paths"),
+        ("[models.a", "is not a list of paths"),
+    ],
+)
+def test_a_bad_list_of_paths_is_named_with_its_fault(tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "deployments.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_paths(file)
+    assert str(file) in str(caught.value)
+    assert expected in str(caught.value)
+
+
+def test_a_missing_list_of_paths_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give --deployments"):
+        read_paths(tmp_path / "deployments.toml")
+
+
+def test_paths_are_chosen_by_name_and_once() -> None:
+    assert choose([ONE, TWO], "all") == [ONE, TWO]
+    assert choose([ONE, TWO], "keras_dense@tfserving, keras_dense@tfserving") == [TWO]
+
+
+def test_an_unknown_path_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(
+        ValueError, match="'simple_nn' is no path; known: simple_nn@onnx, keras_dense@tfserving, or all"
+    ):
+        choose([ONE, TWO], "simple_nn")
+
+
+def test_the_seed_alone_decides_the_order_of_all_blocks() -> None:
+    paths = [ServingPath("simple_nn", stack) for stack in ("onnx", "torchserve")] + [TWO]
+    orders = {tuple(draw(paths, ("direct", "gateway"), seed)) for seed in range(20)}
+    assert len(orders) > 10
+    assert draw(paths, ("direct", "gateway"), 3) == draw(paths, ("direct", "gateway"), 3)
+    assert {frozenset(order) for order in orders} == {
+        frozenset(Block(path, via) for path in paths for via in ("direct", "gateway"))
+    }
