@@ -9,10 +9,10 @@ from servepath_pb.servepath.oip import oip_pb2
 from servepath_pb.servepath.v1 import gateway_pb2
 from services.gateway.artefacts import Artefacts
 from services.gateway.replica import Replica
-from services.gateway.route import refusal
 from services.serving import control
 from services.wire import oip, servepath
 from services.wire.errors import ModelUnknown
+from services.wire.names import refusal
 from store.spec import TensorSpec
 
 VERSION = "0.1.0"

@@ -8,9 +8,8 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from services.wire.names import MODEL_NAME
 from services.wire.stacks import STACKS
-
-MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class DeploymentsError(Exception):

@@ -3,17 +3,9 @@
 from collections.abc import Mapping
 
 from services.gateway.artefacts import Artefacts
-from services.gateway.deployments import MODEL_NAME
 from services.serving.backend import Backend, Call
-from services.wire.errors import BadInput, ModelUnknown
-
-
-def refusal(name: str) -> BadInput | ModelUnknown:
-    """Give the error for a name that no path has: wrong syntax, or unknown."""
-    model, at, stack = name.partition("@")
-    if not MODEL_NAME.fullmatch(model) or (at and not MODEL_NAME.fullmatch(stack)):
-        return BadInput(f"model {name[:64]!r} is not MODEL or MODEL@STACK", "MODEL_NAME")
-    return ModelUnknown(f"there is no model or path {name!r}; ListPaths names them all")
+from services.wire.errors import ModelUnknown
+from services.wire.names import refusal
 
 
 class Directory:

@@ -1,16 +1,13 @@
 """The gateway put together: the one place where its objects are built."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from wsgiref.simple_server import WSGIServer
 
 from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, start_http_server
 
 from services.gateway.artefacts import Artefacts
 from services.gateway.config import Settings
@@ -21,7 +18,8 @@ from services.gateway.probe import Prober
 from services.gateway.replica import NoCredentials, Replica
 from services.gateway.route import Directory, Route
 from services.serving.backend import Backend
-from services.serving.front import Front, PortBusyError
+from services.serving.exposition import Exposition, expose, process_registry
+from services.serving.front import Front
 from services.serving.grpcio_front import FrontLimits, GrpcioFront
 from services.serving.limit import Limit
 from services.serving.plane import Plane
@@ -42,13 +40,17 @@ class Gateway:
     """A started gateway; `drain` and `close` end it."""
 
     port: int
-    metrics_port: int
     drain_s: float
     plane: Plane
     front: Front
     backend: Backend
     prober: Prober
-    metrics_server: tuple[WSGIServer, threading.Thread]
+    exposition: Exposition
+
+    @property
+    def metrics_port(self) -> int:
+        """Give the Prometheus port."""
+        return self.exposition.port
 
     async def drain(self) -> None:
         """Say NOT_SERVING, refuse new calls and wait for the ones in flight."""
@@ -60,19 +62,14 @@ class Gateway:
         await self.prober.stop()
         await self.front.stop(CLOSE_GRACE_S)
         await self.backend.close()
-        server, thread = self.metrics_server
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        self.exposition.close()
 
 
 async def create_gateway(settings: Settings) -> Gateway:
     """Build and start a gateway. Raises DeploymentsError, ArtefactError or PortBusyError."""
     deployments = read_deployments(settings.deployments)
     paths = _Paths(settings, deployments)
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
+    registry = process_registry()
     metrics = Metrics(registry, {name: (path.model, path.stack) for name, path in paths.names.items()})
     for path, limit in paths.limits.items():
         metrics.watch(path, limit)
@@ -91,11 +88,10 @@ async def create_gateway(settings: Settings) -> Gateway:
             deployments.gateway.max_deadline_s,
         ),
     )
-    metrics_server = _serve_metrics(settings, registry)
+    exposition = expose(registry, settings.host, settings.metrics_port)
     port = await front.start()
     await prober.start()
-    metrics_port = metrics_server[0].server_port
-    return Gateway(port, metrics_port, deployments.gateway.drain_s, plane, front, backend, prober, metrics_server)
+    return Gateway(port, deployments.gateway.drain_s, plane, front, backend, prober, exposition)
 
 
 class _Paths:
@@ -155,11 +151,3 @@ def _controls(settings: Settings, controls: Controls, prober: Prober) -> list[Ca
         names = (servepath.SERVICE, reflection.SERVICE_NAME)
         adds.append(partial(reflection.enable_server_reflection, names))
     return adds
-
-
-def _serve_metrics(settings: Settings, registry: CollectorRegistry) -> tuple[WSGIServer, threading.Thread]:
-    try:
-        return start_http_server(settings.metrics_port, settings.host, registry)
-    except OSError as error:
-        address = f"{settings.host}:{settings.metrics_port}"
-        raise PortBusyError(f"cannot listen on {address} for metrics: {error.strerror}") from error

@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+
+from services.gateway.deployments import DeploymentsError, read_deployments
+
+GOOD = """\
+[gateway]
+drain_s = 3
+
+[models.m]
+default = "onnx"
+
+[models.m.stacks.onnx]
+max_queue = 5
+[models.m.stacks.torchserve]
+"""
+
+
+def read(tmp_path: Path, text: str) -> str:
+    """Give the error's text, less the folder."""
+    path = tmp_path / "deployments.toml"
+    path.write_text(text)
+    with pytest.raises(DeploymentsError) as caught:
+        read_deployments(path)
+    return str(caught.value).removeprefix(f"{tmp_path}/")
+
+
+def test_a_good_file_gives_models_stacks_and_limits(tmp_path: Path) -> None:
+    path = tmp_path / "deployments.toml"
+    path.write_text(GOOD)
+    deployments = read_deployments(path)
+    (model,) = deployments.models
+    assert deployments.gateway.drain_s == 3
+    assert model.names == {"m": "onnx", "m@onnx": "onnx", "m@torchserve": "torchserve"}
+    assert (model.stacks["onnx"].max_queue, model.stacks["onnx"].max_in_flight) == (5, 64)
+
+
+def test_the_repositorys_own_file_lists_the_four_paths() -> None:
+    names = [name for model in read_deployments(Path("deployments.toml")).models for name in model.names if "@" in name]
+    assert names == ["simple_nn@torchserve", "simple_nn@onnx", "keras_dense@tfserving", "keras_dense@onnx"]
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "line", "says"),
+    [
+        ("drain_s", "drian_s", 2, "unknown key 'drian_s' in [gateway]; did you mean 'drain_s'?"),
+        ("drain_s = 3", "drain_s = -3", 2, "drain_s must be a number above 0, got -3"),
+        ("drain_s = 3", "drain_s = inf", 2, "drain_s must be a number above 0, got inf"),
+        ("max_queue = 5", "max_queue = 5.5", 8, "max_queue must be a whole number above 0, got 5.5"),
+        ("max_queue = 5", "max_queue = true", 8, "max_queue must be a whole number above 0, got True"),
+        ("max_queue = 5", "max_que = 5", 8, "did you mean 'max_queue'?"),
+        ('"onnx"', '"onyx"', 5, "default must be one of ['onnx', 'torchserve'], got 'onyx'"),
+        ('default = "onnx"', "", 4, "default must be one of ['onnx', 'torchserve'], got None"),
+        ("stacks.torchserve", "stacks.torchsrve", 9, "did you mean 'torchserve'?"),
+        ("[gateway]", "[gatway]", 1, "did you mean 'gateway'?"),
+        ("[gateway]", "[gateway", 1, "is not TOML"),
+        ("models.m", 'models."m@x"', 4, "a model's name is letters"),
+    ],
+)
+def test_a_mistake_names_its_line_and_key(tmp_path: Path, good: str, bad: str, line: int, says: str) -> None:
+    text = read(tmp_path, GOOD.replace(good, bad))
+    assert f"line {line}" in text
+    assert says in text
+
+
+@pytest.mark.parametrize("text", ["", "[models]", "models = 3", "[models.m]\ndefault = 'onnx'"])
+def test_a_file_without_a_path_is_refused(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path, text).startswith("deployments.toml, line ")
+
+
+def test_a_missing_file_says_how_to_give_one(tmp_path: Path) -> None:
+    with pytest.raises(DeploymentsError, match="--deployments FILE"):
+        read_deployments(tmp_path / "none.toml")
