@@ -1,4 +1,4 @@
-"""PyTorch -> .mar for TorchServe: safetensors weights, the architecture's file, our handler; no pickle, no TorchScript."""
+"""PyTorch -> .mar for TorchServe: safetensors weights, the architecture, our handler; no pickle, no TorchScript."""
 
 import hashlib
 import importlib.util

@@ -1,6 +1,7 @@
 """Whether an artefact answers as its model should: run it on seeded inputs against the float64 reference."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from store.spec import Spec, Tolerance
 ROWS = 4096
 SEED = 20240229
 BATCH_SIZES = (1, 2, 7, 64)
-DTYPES = {"FP32": np.dtype(np.float32), "FP64": np.dtype(np.float64)}
+DTYPES: Mapping[str, type[np.floating[Any]]] = MappingProxyType({"FP32": np.float32, "FP64": np.float64})
 
 Predict = Callable[[Arrays], Arrays]
 

@@ -34,12 +34,9 @@ def write(trained: Trained, folder: Path, version: int) -> Mapping[str, str]:  #
 def load(folder: Path) -> Predict:
     """Give a function that calls the signature of the SavedModel."""
     loaded = tensorflow.saved_model.load(str(folder))
-    signature = loaded.signatures[SIGNATURE]
 
     def predict(inputs: Arrays) -> Arrays:
-        """Call it; `loaded` must live as long, since it holds the variables."""
-        assert loaded is not None
-        results = signature(**{name: tensorflow.constant(rows) for name, rows in inputs.items()})
+        results = loaded.signatures[SIGNATURE](**{name: tensorflow.constant(rows) for name, rows in inputs.items()})
         return {name: tensor.numpy() for name, tensor in results.items()}
 
     return predict

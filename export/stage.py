@@ -37,27 +37,39 @@ def export_model(trained: Trained, exports: Path) -> Sequence[Manifest]:
 def export_format(trained: Trained, artefact_format: str, exports: Path, version: int) -> Manifest:
     """Write one artefact, prove it, and move it to its final name; `current` stays.
 
-    Raises ParityError beyond the tolerance, FileExistsError when the artefact is already there.
+    Raises ParityError beyond the tolerance, FileExistsError when the artefact is already there, else ExportError.
     """
+    try:
+        with new_folder(artefact_folder(exports, trained.name, artefact_format, version)) as folder:
+            return _fill(folder, trained, artefact_format, version)
+    except (ExportError, FileExistsError):
+        raise
+    except Exception as error:  # frameworks raise kinds of their own, even for a full disk
+        said = next(iter(str(error).splitlines()), "")
+        raise ExportError(
+            f"{trained.name} as {artefact_format}, version {version}: {type(error).__name__}: {said}; nothing was kept"
+        ) from error
+
+
+def _fill(folder: Path, trained: Trained, artefact_format: str, version: int) -> Manifest:
     made = FORMATS[trained.model.framework, artefact_format]
     exporter = made.exporter()
-    with new_folder(artefact_folder(exports, trained.name, artefact_format, version)) as folder:
-        facts = exporter.write(trained, folder, version)
-        contents = exporter.contents(folder)
-        manifest = Manifest(
-            model=trained.name,
-            format=artefact_format,
-            version=version,
-            spec=trained.spec,
-            files=hash_files(folder),
-            contents=contents,
-            sha256=digest(contents),
-            source=provenance.fingerprint(trained),
-            tools={**provenance.versions(made.tools), **facts},
-            git_commit=provenance.git_commit(),
-            parity=parity.check(trained, artefact_format, exporter.load(folder)),
-        )
-        (folder / MANIFEST).write_text(json.dumps(manifest.to_dict(), indent=2) + "\n")
+    facts = exporter.write(trained, folder, version)
+    contents = exporter.contents(folder)
+    manifest = Manifest(
+        model=trained.name,
+        format=artefact_format,
+        version=version,
+        spec=trained.spec,
+        files=hash_files(folder),
+        contents=contents,
+        sha256=digest(contents),
+        source=provenance.fingerprint(trained),
+        tools={**provenance.versions(made.tools), **facts},
+        git_commit=provenance.git_commit(),
+        parity=parity.check(trained, artefact_format, exporter.load(folder)),
+    )
+    (folder / MANIFEST).write_text(json.dumps(manifest.to_dict(), indent=2) + "\n")
     return manifest
 
 

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import safetensors.torch
 import torch
@@ -16,7 +17,7 @@ from store.spec import TensorSpec
 
 __all__ = ["contents", "load", "write"]
 
-DTYPES = {"FP32": torch.float32, "FP64": torch.float64}
+DTYPES = MappingProxyType({"FP32": torch.float32, "FP64": torch.float64})
 
 
 def write(trained: Trained, folder: Path, version: int) -> Mapping[str, str]:  # noqa: ARG001 - as every format's

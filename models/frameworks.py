@@ -10,13 +10,15 @@ from types import ModuleType
 
 
 def tensorflow() -> ModuleType:
-    """Give the tensorflow module, with Keras on it, silent unless an import fails or TF_CPP_MIN_LOG_LEVEL is set."""
+    """Give the tensorflow module, with Keras on it, silent unless the import fails, in full float32."""
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         with _stderr_only_on_failure():
             importlib.import_module("tensorflow")
             importlib.import_module("keras")
+        # TF32 rounds to 10 bits on recent GPUs. PyTorch leaves it off for matmuls, and the twins must agree.
+        sys.modules["tensorflow"].config.experimental.enable_tensor_float_32_execution(False)  # noqa: FBT003 - its API
     return sys.modules["tensorflow"]
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 
-class SimpleNN(nn.Module):
+class SimpleNN(nn.Module):  # type: ignore[misc]
     """Two numbers in, one out: float32 [batch, 2] -> float32 [batch, 1]."""
 
     def __init__(self) -> None:

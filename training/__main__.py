@@ -59,22 +59,24 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--lr", type=rate, default=0.01, help="learning rate (default: 0.01)")
     parser.add_argument("--seed", type=seed, default=0, help="of the start that both frameworks share (default: 0)")
     parser.add_argument("--out", type=Path, default=Path("artifacts/models"), help="default: artifacts/models")
+    parser.add_argument("--no-curve", dest="curve", action="store_false", help="leave OUT/loss_curve.png as it is")
     return parser.parse_args(words)
 
 
 def train_all(asked: argparse.Namespace) -> int:
-    """Train every model at the same time, show their lines one after the other, give the worst exit code."""
+    """Train every model at the same time, show their lines one model after the other, give the worst exit code."""
     options = ["--epochs", str(asked.epochs), "--lr", repr(asked.lr), "--seed", str(asked.seed), "--out", asked.out]
-    children = []
+    children: list[subprocess.Popen[str]] = []
     try:
         for name in MODELS:
-            command = [sys.executable, "-m", "training", name, *options]
+            command = [sys.executable, "-m", "training", name, "--no-curve", *options]
             # The first one's lines appear as they come; the others' wait in their pipes for their turn.
             children.append(subprocess.Popen(command, stdout=subprocess.PIPE if children else None, text=True))
         for child in children:
             for line in child.stdout or ():
-                print(line, end="", flush=True)
-        return max(child.wait() for child in children)
+                say(line.rstrip())
+            child.wait()
+        return max(child.returncode for child in children)
     finally:
         for child in children:
             child.terminate()
@@ -84,22 +86,25 @@ def train_all(asked: argparse.Namespace) -> int:
 def train_one(asked: argparse.Namespace) -> int:
     """Train one model; give the exit code."""
     try:
-        stage.train(Run(asked.model, asked.epochs, asked.lr, asked.seed), asked.out)
+        stage.train(Run(asked.model, asked.epochs, asked.lr, asked.seed), asked.out, say)
     except (Diverged, OSError) as error:
         print(f"python -m training: {asked.model}: {error}", file=sys.stderr)
         return 1
     return 0
 
 
+def say(line: str) -> None:
+    """Print a line at once, even into a pipe."""
+    print(line, flush=True)
+
+
 def main(words: Sequence[str]) -> int:
     """Train what was asked for and draw the losses; give the exit code."""
     asked = arguments(words)
-    if asked.model != "all":
-        return train_one(asked)
-    if code := train_all(asked):
-        return code
-    print(f"wrote {curve.draw(asked.out)}")
-    return 0
+    code = train_all(asked) if asked.model == "all" else train_one(asked)
+    if code == 0 and asked.curve:
+        say(f"wrote {curve.draw(asked.out)}")
+    return code
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -15,22 +16,25 @@ from training.run import Diverged, Run
 LOOPS = MappingProxyType({"torch": "training.with_torch", "keras": "training.with_keras"})
 
 
-def train(run: Run, out: Path) -> None:
-    """Train `run.model`, showing every epoch. Raises Diverged or OSError; then no file has changed."""
+def train(run: Run, out: Path, say: Callable[[str], None]) -> None:
+    """Train `run.model`, saying which device does it and every epoch's loss.
+
+    Writes OUT/MODEL/{weights, spec.json, history.json}. Raises Diverged, with nothing written, or OSError.
+    """
     model = MODELS[run.model]
     loop = importlib.import_module(LOOPS[model.framework])
     device, found = loop.device()
-    print(f"{run.model}: {found}")
-    trained = loop.train(run, device, _show)
-    history = asdict(run) | {"framework": trained.framework_version, "device": trained.device}
+    say(f"{run.model}: {found}")
+    trained = loop.train(run, device, lambda epoch, loss: _watch(epoch, loss, say))
+    history = asdict(run) | {"framework": trained.framework_version, "device": trained.device, "losses": trained.losses}
     folder = out / run.model
     write_file(folder / "spec.json", json.dumps(model.spec.to_dict(), indent=2) + "\n")
-    write_file(folder / "history.json", json.dumps(history | {"losses": trained.losses}, indent=2) + "\n")
+    write_file(folder / "history.json", json.dumps(history, indent=2) + "\n")
     write_file(folder / model.weights, trained.weights)
-    print(f"{run.model}: wrote {folder}")
+    say(f"{run.model}: wrote {folder}")
 
 
-def _show(epoch: int, loss: float) -> None:
+def _watch(epoch: int, loss: float, say: Callable[[str], None]) -> None:
     if not math.isfinite(loss):
         raise Diverged(f"the loss is {loss} at epoch {epoch}; try a smaller --lr")
-    print(f"Epoch {epoch}, Loss: {loss:.6f}", flush=True)
+    say(f"Epoch {epoch}, Loss: {loss:.6f}")

@@ -27,8 +27,6 @@ def device() -> tuple[str, str]:
 
 def train(run: Run, device: str, watch: Watch) -> Trained:
     """Train from the seeded start; `watch` sees each epoch's loss."""
-    # TF32 rounds to 10 bits on recent GPUs; PyTorch leaves it off for matmuls, and the twins must agree.
-    tensorflow.config.experimental.enable_tensor_float_32_execution(False)  # noqa: FBT003 - positional in its API
     with tensorflow.device(device):
         model = MODELS[run.model].build()
         model.set_weights(list(start(run.seed)))

@@ -28,7 +28,7 @@ def train(run: Run, device: str, watch: Watch) -> Trained:
         losses.append(loss.item())
         watch(epoch, losses[-1])
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     return Trained(losses, safetensors.torch.save(weights), device, f"torch {torch.__version__}")
