@@ -68,6 +68,7 @@ def start(settings: Settings, run_dir: RunDir, models: Collection[str]) -> Serve
         f"-Dmodel_server_home={home}",
         f"-Djava.io.tmpdir={run_dir.temporary}",
         f"-Dlog4j.configurationFile={(HERE / 'log4j2.xml').as_uri()}",
+        f"-Djava.util.logging.config.file={HERE / 'logging.properties'}",
         *("-cp", str(home / "ts" / "frontend" / "*")),
         "org.pytorch.serve.ModelServer",
         *("--python", str(_write_worker_launcher(run_dir)), "-f", str(config), "-ncs"),

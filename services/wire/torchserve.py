@@ -31,15 +31,22 @@ DTYPES = MappingProxyType(
 LENGTH_BYTES = 8
 MAX_DIGITS = 19  # of 2**63
 BAD_INPUT = "BAD_INPUT."
+MAX_REQUEST_BYTES = 6_553_500  # max_request_size, its default
 
 
 def encode_request(request: Request, model: str, version: int) -> bytes:
-    """Give a PredictionsRequest. `version` 0 means the server's default."""
-    return PredictionsRequest(
+    """Give a PredictionsRequest. `version` 0 means the server's default.
+
+    Raises TooLarge above TorchServe's limit: it resets the stream of such a call, which reads as if we had cancelled.
+    """
+    payload = PredictionsRequest(
         model_name=model,
         model_version=str(version) if version else "",
         input={tensor.name: tensor.data for tensor in request.inputs},
     ).SerializeToString()
+    if len(payload) > MAX_REQUEST_BYTES:
+        raise errors.TooLarge(f"{len(payload)} bytes for TorchServe, at most {MAX_REQUEST_BYTES} fit one request")
+    return payload
 
 
 def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
@@ -85,6 +92,7 @@ TEXTS: Mapping[StatusCode, tuple[tuple[str, type[errors.ServeError]], ...]] = Ma
             ("number of batch response mismatched", errors.BackendBadReply),
             ("Unsupported model output", errors.BackendBadReply),
         ),
+        StatusCode.CANCELLED: (("RST_STREAM", errors.BackendDown),),  # it reset the stream; we did not cancel
         StatusCode.RESOURCE_EXHAUSTED: (
             ("exceeds maximum size", errors.TooLarge),  # its gRPC library about our request
             ("larger than max", errors.TooLarge),  # our gRPC library about its reply

@@ -46,6 +46,16 @@ def test_a_request_for_a_version_names_it() -> None:
     assert PredictionsRequest.FromString(torchserve.encode_request(Request("m", 0, (X,)), "m", 3)).model_version == "3"
 
 
+def test_a_request_is_refused_from_the_first_byte_above_torchserves_limit() -> None:
+    def payload(size: int) -> bytes:
+        return torchserve.encode_request(Request("m", 0, (Tensor("x", "UINT8", (size,), bytes(size)),)), "m", 0)
+
+    overhead = len(payload(6 * 10**6)) - 6 * 10**6
+    assert len(payload(torchserve.MAX_REQUEST_BYTES - overhead)) == torchserve.MAX_REQUEST_BYTES
+    with pytest.raises(errors.TooLarge):
+        payload(torchserve.MAX_REQUEST_BYTES - overhead + 1)
+
+
 def test_a_reply_becomes_tensors_and_who_answered() -> None:
     y = np.float32([[1.5], [-2]])
     answer = decode(reply(save({"y": y}, IDENTITY)))
@@ -182,6 +192,8 @@ def test_every_code_becomes_one_of_ours_without_the_servers_text(code: grpc.Stat
         ("UNAVAILABLE", "number of batch response mismatched", errors.BackendBadReply),
         ("UNAVAILABLE", "Unsupported model output data type.", errors.BackendBadReply),
         ("UNAVAILABLE", "failed to connect to all addresses", errors.BackendDown),
+        ("CANCELLED", "Stream removed (RST_STREAM (Received RST_STREAM with error code 8))", errors.BackendDown),
+        ("CANCELLED", "Locally cancelled by application!", errors.Cancelled),
         ("RESOURCE_EXHAUSTED", "Worker died.", errors.Overloaded),
         ("RESOURCE_EXHAUSTED", "gRPC message exceeds maximum size 6553500: 7000000", errors.TooLarge),
         ("RESOURCE_EXHAUSTED", "Received message larger than max (5000000 vs. 4194304)", errors.TooLarge),

@@ -1,0 +1,131 @@
+"""Start the real torch_svc, look at its processes, and call it through our codec."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import psutil
+
+from services.torch_svc.config import PORTS
+from services.wire import torchserve
+from services.wire.token import Metadata, TokenFile
+from services.wire.types import Answer, Request, Tensor
+
+ROOT = Path(__file__).parents[3]
+START_S = 90
+END_S = 30
+
+
+def free_ports() -> dict[str, int]:
+    """Give a free port for each of TorchServe's five uses."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in PORTS]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return {field: one.getsockname()[1] for field, one in zip(PORTS, sockets, strict=True)}
+
+
+@dataclass
+class TorchSvc:
+    """One started torch_svc. tree: its descendants when last looked."""
+
+    process: "subprocess.Popen[bytes]"
+    run_dir: Path
+    log_file: Path
+    ports: dict[str, int]
+
+    @property
+    def port(self) -> int:
+        return self.ports["inference"]
+
+    @property
+    def token(self) -> TokenFile:
+        return TokenFile(self.run_dir / "token")
+
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def tree(self) -> list[psutil.Process]:
+        """Give the entry point, the JVM and its workers, in this order."""
+        entry = psutil.Process(self.process.pid)
+        return [entry, *entry.children(recursive=True)]
+
+    def wait_for(self, text: str) -> None:
+        """Wait until its log has `text`; fail with the log when it ends before."""
+        give_up = time.monotonic() + START_S
+        while text not in self.log():
+            assert self.process.poll() is None, self.log()
+            assert time.monotonic() < give_up, self.log()
+            time.sleep(0.05)
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(END_S)
+
+
+class Client:
+    """Predictions through our codec, over one channel."""
+
+    def __init__(self, channel: grpc.Channel, token: TokenFile) -> None:
+        self._call = channel.unary_unary(torchserve.METHOD)
+        self._token = token
+
+    def start(self, data: bytes, *, model: str = "simple_nn", metadata: Metadata | None = None) -> grpc.Future:
+        """Send rows of x as bytes."""
+        request = Request(model, 0, (Tensor("x", "FP32", (len(data) // 8, 2), data),))
+        payload = torchserve.encode_request(request, model, 0)
+        sent = self._token.metadata() if metadata is None else metadata
+        return self._call.future(payload, timeout=20, metadata=sent)
+
+    def predict(self, data: bytes, *, model: str = "simple_nn", metadata: Metadata | None = None) -> Answer:
+        """Send rows of x as bytes and give the answer. Raises ServeError as the gateway would."""
+        return self.answer(self.start(data, model=model, metadata=metadata))
+
+    def answer(self, future: grpc.Future) -> Answer:
+        try:
+            return torchserve.decode_answer(future.result(), "simple_nn", "torchserve")
+        except grpc.RpcError as error:
+            raise torchserve.translate(error.code(), error.details() or "") from error
+
+
+@contextlib.contextmanager
+def client_of(service: TorchSvc) -> Iterator[Client]:
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        yield Client(channel, service.token)
+
+
+@contextlib.contextmanager
+def started(exports: Path, run_dir: Path, *options: str, ports: dict[str, int] | None = None) -> Iterator[TorchSvc]:
+    """Start torch_svc on free ports, and see that it is gone in the end."""
+    ports = ports or free_ports()
+    variables = {variable: str(ports[field]) for field, (variable, _) in PORTS.items()}
+    log_file = run_dir.parent / f"{run_dir.name[:40]}.log"
+    words = ["--models", str(exports), "--run-dir", str(run_dir), *options]
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "services.torch_svc", *words],
+            cwd=ROOT,
+            env=os.environ | variables,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield TorchSvc(process, run_dir, log_file, ports)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(END_S)
+
+
+def remaining(tree: list[psutil.Process]) -> list[psutil.Process]:
+    """Give the processes of a recorded tree that are still there after a while."""
+    return list(psutil.wait_procs(tree, timeout=10)[1])

@@ -1,0 +1,140 @@
+"""Starting, stopping, dying and renewing: whatever happens, no process is left and the reason is named."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from services.wire import errors
+from services.wire.types import Answer
+from tests.e2e.torch_svc.harness import Client, client_of, free_ports, remaining, started
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_it_ends_with_0_and_leaves_nothing(exports: Path, tmp_path: Path, number: signal.Signals) -> None:
+    with started(exports, tmp_path / "run") as service:
+        service.wait_for("ready on")
+        tree = service.tree()
+        assert [process.name() for process in tree][1] == "java"
+        assert len(tree) == 3
+        assert service.end(number) == 0
+        assert remaining(tree) == []
+        assert {path.name for path in service.run_dir.iterdir()} == {"config.properties", "lock", "worker-python"}
+
+
+def test_told_to_stop_while_starting_it_ends_with_0_and_leaves_nothing(exports: Path, tmp_path: Path) -> None:
+    with started(exports, tmp_path / "run") as service:
+        service.wait_for("Model server started")
+        tree = service.tree()
+        assert service.end() == 0
+        assert remaining(tree) == []
+
+
+@pytest.mark.parametrize("moment", ["Model server started", "ready on"])
+@pytest.mark.parametrize("victim", [0, 1])
+def test_killing_the_entry_point_or_the_jvm_kills_all(exports: Path, tmp_path: Path, moment: str, victim: int) -> None:
+    with started(exports, tmp_path / "run") as service:
+        service.wait_for(moment)
+        tree = service.tree()
+        assert len(tree) == 3
+        tree[victim].kill()
+        assert service.process.wait(30) == (-signal.SIGKILL, 1)[victim]
+        assert remaining(tree) == []
+        assert victim == 0 or "TorchServe ended by itself (SIGKILL)" in service.log()
+
+
+def test_what_a_killed_one_left_does_not_hinder_the_next(exports: Path, tmp_path: Path) -> None:
+    with started(exports, tmp_path / "run") as service:
+        service.wait_for("ready on")
+        tree = service.tree()
+        tree[0].kill()
+        assert remaining(tree) == []
+    with started(exports, tmp_path / "run", ports=service.ports) as again:
+        again.wait_for("ready on")
+        with client_of(again) as client:
+            assert client.predict(bytes(8)).served.version == 1
+
+
+def test_a_killed_worker_is_replaced(exports: Path, tmp_path: Path) -> None:
+    with started(exports, tmp_path / "run") as service:
+        service.wait_for("ready on")
+        worker = service.tree()[2]
+        worker.kill()
+        assert remaining([worker]) == []
+        with client_of(service) as client:
+            assert eventually(client).served.version == 1
+        assert service.tree()[2] != worker
+
+
+def eventually(client: Client) -> Answer:
+    """Predict until the call is not one that died with the old worker."""
+    for _ in range(50):
+        with contextlib.suppress(errors.BackendDown):
+            return client.predict(bytes(8))
+    pytest.fail("the worker was not replaced")
+
+
+def test_a_renewed_key_works_and_the_old_one_is_refused(exports: Path, tmp_path: Path) -> None:
+    with started(exports, tmp_path / "run", "--token-minutes", "1", "--token-renew-s", "5") as service:
+        service.wait_for("ready on")
+        old = service.token.metadata()
+        assert (service.run_dir / "token").stat().st_mode & 0o777 == 0o600
+        service.wait_for("renewed the inference key")
+        new = service.token.metadata()
+        assert new != old
+        with client_of(service) as client:
+            with pytest.raises(errors.BackendMisconfigured):
+                client.predict(bytes(8), metadata=old)
+            assert client.predict(bytes(8), metadata=new).served.version == 1
+
+
+def test_two_run_at_once_one_of_them_open_to_others_and_in_a_folder_with_a_long_name(
+    exports: Path, tmp_path: Path
+) -> None:
+    long = tmp_path / ("long" * 25)
+    with started(exports, tmp_path / "run") as one, started(exports, long, "--host", "0.0.0.0") as two:  # noqa: S104 - under test
+        for service in (one, two):
+            service.wait_for("ready on")
+        for service in (one, two):
+            with client_of(service) as client:
+                (y,) = client.predict(np.zeros((3, 2), "<f4").tobytes()).outputs
+                assert y.shape == (3, 1)
+        open_ports = {
+            connection.laddr.port
+            for connection in psutil.Process(two.tree()[1].pid).net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN and not connection.laddr.ip.endswith("127.0.0.1")
+        }
+        assert open_ports == {two.port}
+        short = (long / "tmp").readlink()
+        assert two.end() == 0
+        assert not short.exists()
+
+
+@pytest.mark.parametrize("field", ["inference", "metrics"])
+def test_a_busy_port_is_refused_by_name(exports: Path, tmp_path: Path, field: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ports = free_ports() | {field: taken.getsockname()[1]}
+        with started(exports, tmp_path / "run", ports=ports) as service:
+            assert service.process.wait(30) == 1
+            assert f"port {ports[field]}" in service.log()
+            assert len(service.log().splitlines()) == 1
+
+
+def test_an_archive_cut_in_half_is_refused_in_one_line_that_names_it(exports: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "exports"
+    shutil.copytree(exports, broken)
+    archive = broken / "simple_nn" / "mar" / "1" / "simple_nn.mar"
+    os.truncate(archive, archive.stat().st_size // 2)
+    with started(broken, tmp_path / "run") as service:
+        assert service.process.wait(30) == 1
+        assert service.log() == (
+            f"torch_svc: {archive} is not what its manifest says; remove {archive.parent} and run: make export\n"
+        )

@@ -1,0 +1,105 @@
+"""Predictions on the real TorchServe through our codec."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from services.wire import errors, torchserve
+from services.wire.types import Answer, Request, Tensor
+from store.manifest import artefact_folder, read_manifest
+from tests.e2e.torch_svc.harness import Client, TorchSvc
+
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+def outputs(answer: Answer) -> Any:
+    (y,) = answer.outputs
+    assert (y.name, y.dtype) == ("y", "FP32")
+    return np.frombuffer(y.data, "<f4").reshape(y.shape)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 7, 64])
+def test_batches_of_any_size_are_answered_rightly(client: Client, reference: dict[str, Any], rows: int) -> None:
+    y = outputs(client.predict(reference["x"][:rows].tobytes()))
+    assert y.shape == (rows, 1)
+    np.testing.assert_allclose(y, reference["y"][:rows], **TOLERANCE)
+
+
+def test_every_answer_names_the_exported_artefact(client: Client, exports: Path) -> None:
+    manifest = read_manifest(artefact_folder(exports, "simple_nn", "mar", 1))
+    served = client.predict(bytes(8)).served
+    assert (served.engine, served.engine_version) == ("torchserve", "0.12.0")
+    assert (served.version, served.sha256, served.sha256_observed) == (1, manifest.sha256, True)
+
+
+def test_bad_items_fail_alone_among_their_batch_mates(client: Client, reference: dict[str, Any]) -> None:
+    rows = [reference["x"][index : index + 1] for index in range(90)]
+    bad = set(range(0, 90, 3))
+    futures = [client.start(row.tobytes()[: 7 if index in bad else 8]) for index, row in enumerate(rows)]
+    for index, future in enumerate(futures):
+        if index in bad:
+            with pytest.raises(errors.BadInput) as caught:
+                client.answer(future)
+            assert caught.value.reason == "BAD_INPUT.SHAPE"
+        else:
+            np.testing.assert_allclose(outputs(client.answer(future)), reference["y"][index : index + 1], **TOLERANCE)
+
+
+def test_a_full_queue_refuses_some_and_answers_the_others_rightly(client: Client, reference: dict[str, Any]) -> None:
+    large = reference["x"].tobytes()
+    refused = 0
+    for future in [client.start(large) for _ in range(1000)]:
+        try:
+            np.testing.assert_allclose(outputs(client.answer(future)), reference["y"], **TOLERANCE)
+        except errors.Overloaded:
+            refused += 1
+    assert 0 < refused < 1000
+
+
+@pytest.mark.parametrize("metadata", [(), (("authorization", "Bearer abcdefgh"),)])
+def test_without_the_key_nobody_is_served(client: Client, metadata: Any) -> None:
+    with pytest.raises(errors.BackendMisconfigured):
+        client.predict(bytes(8), metadata=metadata)
+
+
+def test_a_model_that_torchserve_does_not_have_is_a_misconfiguration(client: Client) -> None:
+    with pytest.raises(errors.BackendMisconfigured):
+        client.predict(bytes(8), model="nobody")
+
+
+def test_our_size_limit_is_torchserves_own(client: Client) -> None:
+    size = 6 * 10**6
+    request = Request("simple_nn", 0, (Tensor("x", "FP32", (size // 8, 2), bytes(size)),))
+    overhead = len(torchserve.encode_request(request, "simple_nn", 0)) - size
+    rows = (torchserve.MAX_REQUEST_BYTES - overhead) // 8
+    (y,) = client.predict(bytes(rows * 8)).outputs
+    assert y.shape == (rows, 1)
+    with pytest.raises(errors.TooLarge):
+        client.predict(bytes((rows + 1) * 8))
+
+
+def test_a_thousand_requests_add_less_than_20_kilobytes_of_log(service: TorchSvc, client: Client) -> None:
+    def files() -> int:
+        logs = [service.log_file, *(path for path in service.run_dir.rglob("*.log*") if path.is_file())]
+        return sum(path.stat().st_size for path in logs)
+
+    before = files()
+    for _ in range(1000):
+        client.predict(bytes(8))
+    for _ in range(100):
+        with pytest.raises(errors.BackendMisconfigured):
+            client.predict(bytes(8), metadata=())
+    assert files() - before < 20_000
+
+
+def test_it_listens_on_its_five_ports_and_on_loopback_only(service: TorchSvc) -> None:
+    listening = {
+        (connection.laddr.ip.removeprefix("::ffff:"), connection.laddr.port)
+        for process in service.tree()
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {("127.0.0.1", port) for port in service.ports.values()}
