@@ -51,6 +51,11 @@ class Plane:
         """Give the number of calls that have not ended."""
         return self._in_flight
 
+    @property
+    def draining(self) -> bool:
+        """Say whether new calls are refused because the process is shutting down."""
+        return self._draining
+
     def deliver(self, raws: list[RawCall]) -> None:
         """Take raw calls; every one is answered or refused, now or later."""
         for raw in raws:

@@ -1,0 +1,76 @@
+"""The control RPCs of the Open Inference Protocol: what the server and its models are, and whether they answer."""
+
+from collections.abc import Callable, Iterable
+
+import grpc
+
+from servepath_pb.servepath.oip import oip_pb2 as pb
+from services.onnx_svc.models import Models
+from services.serving import control
+from services.wire import oip
+from store.spec import TensorSpec
+
+NAME = "servepath onnx_svc"
+VERSION = "0.1.0"
+# Triton's name for ONNX models on ONNX Runtime, which clients know.
+PLATFORM = "onnxruntime_onnx"
+
+
+class Controls:
+    """Answers control RPCs from the models; `draining` says whether this process is shutting down."""
+
+    def __init__(self, models: Models, draining: Callable[[], bool]) -> None:
+        self._models = models
+        self._draining = draining
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """Give the handlers to register on a server."""
+        return control.handlers(
+            oip.SERVICE,
+            {
+                "ServerLive": (pb.ServerLiveRequest, self.server_live),
+                "ServerReady": (pb.ServerReadyRequest, self.server_ready),
+                "ServerMetadata": (pb.ServerMetadataRequest, self.server_metadata),
+                "ModelReady": (pb.ModelReadyRequest, self.model_ready),
+                "ModelMetadata": (pb.ModelMetadataRequest, self.model_metadata),
+            },
+        )
+
+    async def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
+        """Say that this process runs."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def server_ready(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
+        """Say whether every model answers."""
+        return pb.ServerReadyResponse(ready=self._models.ready() and not self._draining())
+
+    async def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
+        """Say what this server is. It has no extension of the protocol."""
+        return pb.ServerMetadataResponse(name=NAME, version=VERSION)
+
+    async def model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+        """Say whether a version answers. Raises BadInput or ModelUnknown."""
+        _, version = self._models.find(request.name, oip.parse_version(request.version))
+        return pb.ModelReadyResponse(ready=version.chain.ready() and not self._draining())
+
+    async def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+        """Declare a version's tensors, and all versions. Raises BadInput or ModelUnknown."""
+        model, version = self._models.find(request.name, oip.parse_version(request.version))
+        served, spec = version.artefact.served, version.artefact.spec
+        return pb.ModelMetadataResponse(
+            name=request.name,
+            versions=[str(number) for number in sorted(model.versions)],
+            platform=PLATFORM,
+            inputs=_tensors(spec.inputs),
+            outputs=_tensors(spec.outputs),
+            properties={
+                "engine": served.engine,
+                "engine_version": served.engine_version,
+                "sha256": served.sha256,
+                "version": str(served.version),
+            },
+        )
+
+
+def _tensors(tensors: Iterable[TensorSpec]) -> list[pb.ModelMetadataResponse.TensorMetadata]:
+    return [pb.ModelMetadataResponse.TensorMetadata(name=t.name, datatype=t.dtype, shape=t.shape) for t in tensors]

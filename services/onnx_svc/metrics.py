@@ -1,0 +1,69 @@
+"""onnx_svc's Prometheus metrics. Every label comes from the models that are served, never from a caller."""
+
+from functools import partial
+from time import perf_counter_ns
+
+from grpc import StatusCode
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from services.onnx_svc.models import Model, Models
+from services.serving.backend import Call, Outcome
+from services.wire.errors import ServeError
+from services.wire.status import code_of
+
+# The library's default buckets begin at 5 ms, above everything that a small model takes.
+BUCKETS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
+# Calls that named no model we have, or could not be decoded.
+UNKNOWN = "_unknown"
+
+
+class _ModelMetrics:
+    """One model's children, resolved once: looking labels up costs microseconds a call."""
+
+    def __init__(self, metrics: "Metrics", model: str) -> None:
+        self.codes = {code: metrics.requests.labels(model, code.name) for code in StatusCode}
+        self.duration = metrics.duration.labels(model)
+        self.rows = metrics.rows.labels(model)
+
+
+class Metrics:
+    """Counts every call once, in `finish`."""
+
+    def __init__(self, registry: CollectorRegistry, models: Models) -> None:
+        self.requests = Counter(
+            "onnx_svc_requests", "ModelInfer calls ended, by gRPC code.", ("model", "code"), registry=registry
+        )
+        self.rows = Counter("onnx_svc_rows", "Rows answered.", ("model",), registry=registry)
+        self.duration = Histogram(
+            "onnx_svc_request_duration_seconds",
+            "From a call's arrival to its end, waiting included.",
+            ("model",),
+            buckets=BUCKETS_S,
+            registry=registry,
+        )
+        in_flight = Gauge("onnx_svc_in_flight_requests", "Calls being computed.", ("model",), registry=registry)
+        queued = Gauge("onnx_svc_queued_requests", "Calls waiting for a thread.", ("model",), registry=registry)
+        current = Gauge("onnx_svc_model_version", "The current version.", ("model",), registry=registry)
+        for name, model in models.models.items():
+            in_flight.labels(name).set_function(partial(_sum, model, "in_flight"))
+            queued.labels(name).set_function(partial(_sum, model, "queued"))
+            current.labels(name).set_function(partial(getattr, model, "current"))
+        self._models = models
+        self._children = {name: _ModelMetrics(self, name) for name in (*models.models, UNKNOWN)}
+
+    def finish(self, call: Call | None, outcome: Outcome) -> Outcome:
+        """Count an ended call and give its outcome unchanged."""
+        name = None if call is None else self._models.name_of(call.request.model)
+        children = self._children[name or UNKNOWN]
+        if call is not None:
+            children.duration.observe((perf_counter_ns() - call.arrived_ns) / 1e9)
+        if isinstance(outcome, ServeError):
+            children.codes[code_of(outcome)].inc()
+            return outcome
+        children.codes[StatusCode.OK].inc()
+        children.rows.inc(call.rows if call is not None else 0)
+        return outcome
+
+
+def _sum(model: Model, figure: str) -> int:
+    return sum(getattr(version.limit, figure) for version in model.versions.values())

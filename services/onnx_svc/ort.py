@@ -1,0 +1,110 @@
+"""ONNX Runtime as an Engine.
+
+Which provider computes is asked of the session: onnxruntime.get_available_providers() lists what was compiled in, and a
+session that cannot have CUDA falls back to the CPU without an error.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+
+from services.serving.engine import EngineError
+from services.wire.arrays import DTYPES, NAMES, Array, to_array
+from services.wire.errors import BadInput
+from services.wire.tensors import pack
+from services.wire.types import Tensor
+from store.spec import BATCH, TensorSpec
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+# BF16 is missing: numpy has no such type.
+TYPES = MappingProxyType(
+    {"tensor(bool)": "BOOL", "tensor(float16)": "FP16", "tensor(float)": "FP32", "tensor(double)": "FP64"}
+    | {f"tensor({sign}int{bits})": f"{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+    | {"tensor(string)": "BYTES"}
+)
+NO_CUDA = (
+    "--device cuda: ONNX Runtime cannot use CUDA here (above it says what it misses); install NVIDIA's driver, "
+    "onnxruntime-gpu[cuda,cudnn] and nvidia-cublas, or take --device auto"
+)
+
+
+class OrtEngine:
+    """One ONNX file in one session. Thread-safe; ONNX Runtime releases the interpreter lock while it computes."""
+
+    name = "onnxruntime"
+
+    def __init__(self, file: Path, device: str) -> None:
+        """Load `file` on "cpu", "cuda" or "auto" (CUDA when it works). Raises EngineError."""
+        self._session = _session(file, device)
+        (provider, *_) = self._session.get_providers()
+        if device == "cuda" and provider != CUDA:
+            raise EngineError(NO_CUDA)
+        self.version = f"{onnxruntime.__version__} ({provider})"
+        self._file = file
+
+    def declared(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """Give the session's inputs and outputs. Raises EngineError for a type that we do not serve."""
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        return tuple(map(self._spec, inputs)), tuple(map(self._spec, outputs))
+
+    def run(self, inputs: Sequence[Tensor], outputs: Sequence[str]) -> tuple[Tensor, ...]:
+        """Compute. Raises BadInput when ONNX Runtime calls an argument invalid."""
+        feed = {tensor.name: _to_array(tensor) for tensor in inputs}
+        try:
+            arrays = self._session.run(outputs, feed)
+        except InvalidArgument as error:
+            raise BadInput("the model refused an element of its input", "CONTENT") from error
+        return tuple(map(_to_tensor, outputs, arrays))
+
+    def _spec(self, node: Any) -> TensorSpec:
+        if node.type not in TYPES:
+            raise EngineError(f"{self._file}: {node.name!r} is a {node.type}, which this server has no form for")
+        return TensorSpec(
+            node.name, TYPES[node.type], tuple(size if isinstance(size, int) else BATCH for size in node.shape)
+        )
+
+
+def _session(file: Path, device: str) -> Any:
+    options = onnxruntime.SessionOptions()
+    # Calls run side by side on our own threads; a second level of threads would only fight for the same cores.
+    options.intra_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    providers = [CPU]
+    if device == "cuda" or (device == "auto" and _has_driver()):
+        onnxruntime.preload_dlls()
+        providers = [CUDA, CPU]
+    try:
+        return onnxruntime.InferenceSession(str(file), options, providers=providers)
+    except Exception as error:
+        reason = str(error).splitlines()[0][:300]
+        raise EngineError(f"{file}: ONNX Runtime cannot load it ({reason}); run: make export") from error
+
+
+def _has_driver() -> bool:
+    """Say whether this machine has NVIDIA's driver; without one, trying CUDA only fills the log."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def _to_array(tensor: Tensor) -> Array:
+    if tensor.dtype != "BYTES":
+        return np.frombuffer(tensor.data, DTYPES[tensor.dtype]).reshape(tensor.shape)
+    try:
+        return np.vectorize(bytes.decode, otypes=[object])(to_array(tensor))
+    except UnicodeDecodeError:
+        raise BadInput(f"input {tensor.name!r}: an element is not UTF-8 text", "CONTENT") from None
+
+
+def _to_tensor(name: str, array: Array) -> Tensor:
+    if array.dtype != object:
+        return Tensor(name, NAMES[array.dtype], array.shape, array.tobytes())
+    return Tensor(name, "BYTES", array.shape, pack(name, "BYTES", [str(element).encode() for element in array.flat]))

@@ -1,0 +1,94 @@
+"""onnx_svc put together: the one place where its objects are built."""
+
+import asyncio
+from functools import partial
+
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from services.onnx_svc.artefact import STACK, Version
+from services.onnx_svc.config import Settings
+from services.onnx_svc.control import Controls
+from services.onnx_svc.metrics import Metrics
+from services.onnx_svc.models import Models, load_models
+from services.onnx_svc.threads import EngineThreads
+from services.onnx_svc.watch import Watcher
+from services.serving.engine import Load
+from services.serving.exposition import Exposition, expose, process_registry
+from services.serving.grpcio_front import FrontLimits, GrpcioFront
+from services.serving.plane import Plane
+from services.wire import oip
+
+# How long the connections get, after the last call has been answered, to carry that answer.
+CLOSE_GRACE_S = 1.0
+
+
+class OnnxServer:
+    """A started server; `drain` and `close` end it. port, metrics_port: where it listens."""
+
+    def __init__(self, settings: Settings, models: Models, watcher: Watcher) -> None:
+        registry = process_registry()
+        self._settings = settings
+        self._models = models
+        self._watcher = watcher
+        self._registry = registry
+        self._plane = Plane(models, {oip.METHOD: oip}, Metrics(registry, models).finish)
+        self._health = health.aio.HealthServicer()
+        self._front = GrpcioFront(
+            f"{settings.host}:{settings.port}",
+            (oip.METHOD,),
+            self._plane.deliver,
+            (self._add_controls,),
+            FrontLimits(settings.max_message_bytes, settings.default_deadline_s, settings.max_deadline_s),
+        )
+        self._exposition: Exposition | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self.port = 0
+        self.metrics_port = 0
+
+    async def start(self) -> None:
+        """Listen. Raises PortBusyError."""
+        self._exposition = expose(self._registry, self._settings.metrics_host, self._settings.metrics_port)
+        self.metrics_port = self._exposition.port
+        # Every model has answered a row of zeros when it was loaded.
+        for name in ("", *(f"{model}{suffix}" for model in self._models.models for suffix in ("", f"@{STACK.name}"))):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self.port = await self._front.start()
+        self._watching = asyncio.create_task(self._watcher.run(self._settings.watch_s))
+
+    async def drain(self) -> None:
+        """Say NOT_SERVING, refuse new calls and wait for the ones in flight, at most `drain_s`."""
+        await self._health.enter_graceful_shutdown()
+        await self._plane.drain(self._settings.drain_s)
+
+    async def close(self) -> None:
+        """Close connections, threads and metrics."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
+        await self._front.stop(CLOSE_GRACE_S)
+        await self._models.close()
+        if self._exposition is not None:
+            self._exposition.close()
+
+    def _add_controls(self, server: aio.Server) -> None:
+        server.add_generic_rpc_handlers((Controls(self._models, lambda: self._plane.draining).handlers(),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+
+
+async def create_server(settings: Settings, load_engine: Load) -> OnnxServer:
+    """Load every model and listen. Raises ArtefactError, EngineError or PortBusyError."""
+    put = partial(
+        Version,
+        compute=partial(EngineThreads, threads=settings.threads),
+        max_in_flight=settings.threads,
+        max_queue=settings.max_queue,
+    )
+    models = Models(await asyncio.to_thread(load_models, settings.models, load_engine, put))
+    server = OnnxServer(settings, models, Watcher(settings.models, models, load_engine, put))
+    try:
+        await server.start()
+    except BaseException:
+        await server.close()
+        raise
+    return server

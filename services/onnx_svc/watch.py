@@ -1,0 +1,62 @@
+"""Picks up new current versions while running; one that cannot be served is refused and the old one serves on."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+from services.onnx_svc.artefact import FORMAT, Version, load
+from services.onnx_svc.models import Model, Models, Put, versions_on_disk
+from services.serving.engine import EngineError, Load
+from store.manifest import ArtefactError, artefact_folder, current_version
+
+log = logging.getLogger(__name__)
+
+
+class Watcher:
+    """Looks at each model's `current` file. Which models there are is settled at the start."""
+
+    def __init__(self, exports: Path, models: Models, load_engine: Load, put: Put) -> None:
+        self._exports = exports
+        self._models = models
+        self._load_engine = load_engine
+        self._put = put
+        # Model -> the version tried last and its folder's inode; a folder made anew is tried again.
+        self._tried: dict[str, tuple[int, int]] = {}
+        self._said: dict[str, str] = {}
+
+    async def run(self, interval_s: float) -> None:
+        """Look every `interval_s` seconds until cancelled."""
+        while True:
+            await asyncio.sleep(interval_s)
+            for model in self._models.models.values():
+                try:
+                    await self.look(model)
+                except Exception:
+                    log.exception("looking for a new version of %s failed", model.name)
+
+    async def look(self, model: Model) -> None:
+        """Adopt the model's current version if it is a new one; say once, in one line, when it cannot be served."""
+        try:
+            # On a thread: hashing and loading a large model takes seconds, and calls go on meanwhile.
+            version = await asyncio.to_thread(self._new_version, model)
+        except (ArtefactError, EngineError, OSError) as error:
+            if self._said.get(model.name) != str(error):
+                self._said[model.name] = str(error)
+                log.error("%s stays at version %d: %s", model.name, model.current, error)  # noqa: TRY400 - says it all
+            return
+        if version is not None:
+            log.info("%s: version %d replaces version %d", model.name, version.artefact.version, model.current)
+            model.adopt(version, await asyncio.to_thread(versions_on_disk, self._exports, model.name))
+
+    def _new_version(self, model: Model) -> Version | None:
+        number = current_version(self._exports, model.name)
+        if number == model.current:
+            return None
+        if number in model.versions:
+            return model.versions[number]
+        folder = artefact_folder(self._exports, model.name, FORMAT, number)
+        attempt = (number, folder.stat().st_ino)
+        if self._tried.get(model.name) == attempt:
+            return None
+        self._tried[model.name] = attempt
+        return self._put(load(folder, self._load_engine))
