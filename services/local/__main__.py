@@ -1,0 +1,142 @@
+"""Run the services on this machine: `python -m services.local up|down|status|logs [SERVICE ...]`.
+
+Exit code 0 when all is well, 1 when a service fails or is not ready, 2 for bad arguments, 130 after Ctrl-C.
+"""
+
+import argparse
+import math
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from services.local import logs, status
+from services.local.board import board
+from services.local.config import SERVICES, ConfigError, Places, Service, read_services
+from services.local.processes import Place, RunError, lock
+from services.local.up import Runner, stop_all
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and end with exit code 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def service(text: str) -> str:
+    """Read SERVICE."""
+    if text not in SERVICES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no service; there are {', '.join(SERVICES)}")
+    return text
+
+
+def seconds(text: str) -> float:
+    """Read --timeout."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def count(text: str) -> int:
+    """Read --lines."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; exit code 2 and one line when it is wrong."""
+    common = Parser(add_help=False)
+    add = common.add_argument
+    add("services", nargs="*", type=service, metavar="SERVICE", help=f"{', '.join(SERVICES)} (default: all)")
+    add("--run-dir", type=Path, default=Path(".run"), help="folder of pid and log files (default: .run)")
+    add("--exports", type=Path, default=Path("artifacts/exports"), help="default: artifacts/exports")
+    add("--deployments", type=Path, default=Path("deployments.toml"), help="default: deployments.toml")
+    parser = Parser(prog="python -m services.local", description="Run the services on this machine.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="up|down|status|logs")
+    up = commands.add_parser("up", parents=[common], help="start what does not run, wait until every path answers")
+    up.add_argument("--timeout", type=seconds, default=120.0, help="seconds to wait for that (default: 120)")
+    commands.add_parser("down", parents=[common], help="stop: SIGTERM, 30 s to finish calls, SIGKILL")
+    commands.add_parser("status", parents=[common], help="what runs and whether it answers; exit code 1 if not all")
+    tail = commands.add_parser("logs", parents=[common], help="the ends of the logs")
+    tail.add_argument("-f", "--follow", action="store_true", help="go on as they grow, until Ctrl-C")
+    tail.add_argument("-n", "--lines", type=count, default=20, help="lines of each log (default: 20)")
+    asked = parser.parse_args(words)
+    asked.services = [name for name in SERVICES if name in asked.services or not asked.services]
+    asked.places = Places(asked.run_dir.resolve(), asked.exports, asked.deployments)
+    return asked
+
+
+def up(asked: argparse.Namespace) -> int:
+    """Start and wait."""
+    services = _services(asked)
+    with lock(asked.places.run_dir), board() as shown:
+        Runner(services, asked.places, asked.timeout, shown).start(asked.services)
+    return 0
+
+
+def down(asked: argparse.Namespace) -> int:
+    """Stop."""
+    with lock(asked.places.run_dir):
+        done = stop_all(asked.places, asked.services)
+    for name in reversed(asked.services):
+        print(f"{name:10} {done.get(name, 'not running')}")
+    return 0
+
+
+def show_status(asked: argparse.Namespace) -> int:
+    """Print the table."""
+    services = _services(asked)
+    found = status.states({name: services[name] for name in services}, asked.places)
+    return 0 if status.show([state for state in found if state.service in asked.services]) else 1
+
+
+def show_logs(asked: argparse.Namespace) -> int:
+    """Print the ends of the logs."""
+    places = [Place(asked.places.run_dir, name) for name in asked.services]
+    logs.show(places, asked.lines, print)
+    if asked.follow:
+        logs.follow(places, lambda line: print(line, flush=True))
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "up": up,
+    "down": down,
+    "status": show_status,
+    "logs": show_logs,
+}
+
+
+def _services(asked: argparse.Namespace) -> dict[str, Service]:
+    return read_services(asked.places, Path(".env"))
+
+
+def main(words: Sequence[str]) -> int:
+    """Do what was asked; give the exit code."""
+    asked = arguments(words)
+    # Whoever starts this in the background may have had SIGINT ignored, and SIGTERM would skip the cleaning up.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        return COMMANDS[asked.command](asked)
+    except ConfigError as error:
+        print(f"python -m services.local: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"python -m services.local: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("python -m services.local: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,107 @@
+"""Real predictions through the gateway, checked against the reference that export made."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Self
+
+import grpc
+import numpy as np
+from safetensors.numpy import load_file
+
+from services.wire import arrays, paths, servepath
+from services.wire.arrays import Array
+from services.wire.errors import BackendBadReply
+from services.wire.paths import PathInfo
+from services.wire.types import Answer, Request
+from store.manifest import artefact_folder, current_version, verify
+from store.spec import Tolerance
+
+CALL_S = 3.0
+ROWS = 8
+
+
+class WrongAnswer(Exception):
+    """A path answered something else than the reference; the text names it."""
+
+
+class NotReady(Exception):
+    """A call was not answered; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request, the version that must answer it, and the float64 outputs that the answer must have, by name."""
+
+    request: Request
+    version: int
+    expected: dict[str, Array]
+    tolerance: Tolerance
+
+
+class Probe:
+    """Asks the gateway at HOST:PORT; the questions come from the exports folder."""
+
+    def __init__(self, address: str, exports: Path) -> None:
+        options = (("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 200))
+        self._channel = grpc.insecure_channel(address, options=options)
+        self._question = cache(lambda model: read_question(exports, model))
+
+    def paths(self) -> Sequence[PathInfo]:
+        """Give the deployment paths. Raises NotReady."""
+        return paths.decode_answer(self._call(paths.METHOD, paths.REQUEST))
+
+    def ask(self, path: PathInfo) -> Answer:
+        """Give a path's answer, having checked it. Raises NotReady, WrongAnswer or ArtefactError."""
+        question = self._question(path.model)
+        payload = servepath.encode_request(question.request, path.name, 0)
+        try:
+            answer = servepath.decode_answer(self._call(servepath.METHOD, payload))
+        except BackendBadReply as error:
+            raise WrongAnswer(f"{path.name}: {error.text}") from error
+        if answer.served.version != question.version:
+            raise NotReady(
+                f"{path.name} serves version {answer.served.version}, {question.version} is current; run: make down up"
+            )
+        check(path.name, answer, question)
+        return answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()
+
+    def _call(self, method: str, payload: bytes) -> bytes:
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(method)
+        try:
+            return call(payload, timeout=CALL_S)
+        except grpc.RpcError as error:
+            raise NotReady(f"{error.code().name}: {error.details()}") from error
+
+
+def read_question(exports: Path, model: str) -> Question:
+    """Give the first rows of the model's current reference. Raises ArtefactError."""
+    version = current_version(exports, model)
+    folder = artefact_folder(exports, model, "reference", version)
+    spec = verify(folder).spec
+    values = load_file(folder / "reference.safetensors")
+    inputs = tuple(arrays.from_values(t.name, t.dtype, values[t.name][:ROWS]) for t in spec.inputs)
+    expected = {t.name: values[t.name][:ROWS] for t in spec.outputs}
+    return Question(Request(model, 0, inputs), version, expected, spec.tolerance)
+
+
+def check(path: str, answer: Answer, question: Question) -> None:
+    """Raise WrongAnswer unless the answer's outputs are the expected ones within the model's tolerance."""
+    names = {tensor.name for tensor in answer.outputs}
+    if names != set(question.expected):
+        raise WrongAnswer(f"{path} answered outputs {sorted(names)}, expected {sorted(question.expected)}")
+    for tensor in answer.outputs:
+        got, want = arrays.to_array(tensor), question.expected[tensor.name]
+        limit = question.tolerance.atol + question.tolerance.rtol * np.abs(want)
+        if got.shape != want.shape or not (np.abs(got - want) <= limit).all():
+            raise WrongAnswer(
+                f"{path} answers wrongly: {tensor.name} is {got.ravel()[:4].tolist()}, "
+                f"the reference says {want.ravel()[:4].tolist()}; look at what that server loaded, or run: make export"
+            )
