@@ -11,6 +11,8 @@ from export.errors import ExportError
 from models.registry import MODELS
 from store.manifest import ArtefactError, current_version
 
+STOPPED = 130  # what a shell gives for Ctrl-C
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaint is one line."""
@@ -65,4 +67,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
-        sys.exit("python -m export: stopped")
+        sys.exit(STOPPED)

@@ -16,6 +16,7 @@ from training import curve, stage
 from training.run import Diverged, Run
 
 MOST_EPOCHS = 1_000_000
+STOPPED = 130  # what a shell gives for Ctrl-C
 
 
 class Parser(argparse.ArgumentParser):
@@ -111,4 +112,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
-        sys.exit("python -m training: stopped")
+        sys.exit(STOPPED)
