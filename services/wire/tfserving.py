@@ -138,7 +138,7 @@ def encode_request(request: Request, model: str, version: int) -> bytes:
 def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
     """Read a PredictResponse; outputs come sorted by name, for the reply holds a map. Raises BackendBadReply.
 
-    sha256 is empty (the manifest of `version` has it) and the engine the unnamed one: `engine_of` reads the metadata.
+    sha256 and engine are empty: the manifest of `version` has the one, `engine_of` reads the other from the metadata.
     """
     try:
         message = pb.PredictResponse.FromString(payload)
@@ -148,8 +148,7 @@ def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
     if spec.name != model or not spec.HasField("version"):
         raise errors.BackendBadReply("the model server's reply does not name the model that was asked, and its version")
     outputs = tuple(_tensor(name, message.outputs[name]) for name in sorted(message.outputs))
-    engine, engine_version = UNNAMED_ENGINE
-    return Answer(outputs, Served(model, stack, engine, engine_version, spec.version.value, "", sha256_observed=False))
+    return Answer(outputs, Served(model, stack, "", "", spec.version.value, "", sha256_observed=False))
 
 
 def engine_of(trailing_metadata: Iterable[tuple[str, str | bytes]] | None) -> tuple[str, str]:
