@@ -106,7 +106,7 @@ def colours(rows: Sequence[Row]) -> dict[str, str]:
     return {path: COLOURS[number % len(COLOURS)] for number, path in enumerate(paths)}
 
 
-def lanes(rows: Sequence[Row], *, width: float = 1040, lane: float = 62, left: float = 262) -> Lanes | None:
+def lanes(rows: Sequence[Row], *, width: float = 1040, lane: float = 62, left: float = 280) -> Lanes | None:
     """Give the distribution of each row that has right answers, or None when none has."""
     shown = [row for row in rows if len(row.service_ms)]
     if not shown:

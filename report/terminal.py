@@ -6,7 +6,7 @@ from rich.table import Table
 
 from report.summary import Row, Summary, compare
 
-HEADINGS = ("path", "engine", "via", "asked/s", "answered/s", "requests", "errors", "wrong")
+HEADINGS = ("path", "engine", "via", "answered/s", "requests", "errors", "wrong")
 LATENCIES = ("p50 ms", "p90 ms", "p99 ms", "p99.9 ms")
 
 
@@ -65,8 +65,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         escape(row.path),
         escape(row.engine_label),
         row.via,
-        f"{row.rate_rps:,.0f}",
-        f"{row.throughput_rps:,.1f}",
+        f"{row.throughput_rps:,.1f} of {row.rate_rps:,g}",
         f"{row.requests:,}",
         _bad(row.errors),
         _bad(row.wrong_answers),

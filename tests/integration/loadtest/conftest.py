@@ -76,8 +76,13 @@ def write_reference(exports: Path) -> None:
     save_file({"x": x, "y": x.astype(np.float64) @ SLOPE + BIAS}, folder / "reference.safetensors")
     (exports / MODEL / "current").write_text("1")
     files = hash_files(folder)
-    spec = Spec((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 1)),), True, Tolerance(1e-5, 1e-5))
-    parity = Parity(256, (1,), 0.0, True)
+    spec = Spec(
+        (TensorSpec("x", "FP32", (-1, 2)),),
+        (TensorSpec("y", "FP32", (-1, 1)),),
+        row_independent=True,
+        tolerance=Tolerance(1e-5, 1e-5),
+    )
+    parity = Parity(256, (1,), 0.0, batch_equals_singles=True)
     manifest = Manifest(MODEL, "reference", 1, spec, files, files, digest(files), "test", {}, "none", parity)
     (folder / MANIFEST).write_text(json.dumps(manifest.to_dict()))
 
