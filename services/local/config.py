@@ -78,7 +78,7 @@ def _options(name: str, places: Places, ports: tuple[int, ...]) -> tuple[str, ..
     exports = str(places.exports)
     return {
         "torch_svc": ("--models", exports, *port, "--run-dir", str(places.run_dir / "torch_svc")),
-        "tf_svc": ("--models", exports, *port),
+        "tf_svc": ("--models", exports, *port, "--run-dir", str(places.run_dir / "tf_svc")),
         "onnx_svc": ("--models", exports, *port, "--metrics-port", str(ports[-1])),
         "gateway": (
             *("--deployments", str(places.deployments), "--exports", exports, *port),

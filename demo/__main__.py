@@ -1,0 +1,109 @@
+"""From nothing but an environment to a comparison: `python -m demo [--rate 400] [--duration 3]`.
+
+Trains, exports, starts what does not run, predicts once on each path, loads them, reports, and stops what it started.
+Exit code 0 only if every path answered, and rightly; 1 if a stage failed, 130 after Ctrl-C.
+"""
+
+import argparse
+import json
+import math
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from demo.stages import Stage, StageFailed, output, run
+from services.local.config import SERVICES
+from services.local.processes import Place, main_process
+
+RUN_DIR = Path(".run")
+SUMMARY = Path("results/latest/summary.json")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and end with exit code 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def positive(text: str) -> float:
+    """Read --rate and --duration."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; exit code 2 and one line when it is wrong."""
+    parser = Parser(prog="python -m demo", description="Train, export, serve, predict, load, compare.")
+    add = parser.add_argument
+    add("--rate", type=positive, default=400.0, help="requests a second on each path (default: 400)")
+    add("--duration", type=positive, default=3.0, help="seconds measured on each path (default: 3)")
+    return parser.parse_args(words)
+
+
+@contextmanager
+def services(console: Console) -> Iterator[None]:
+    """Start what does not run, and stop exactly that in the end, whatever happens."""
+    ran = {name for name in SERVICES if main_process(Place(RUN_DIR.resolve(), name))}
+    started = [name for name in SERVICES if name not in ran]
+    try:
+        run(Stage("start", ["services.local", "up"]), console)
+        yield
+    finally:
+        if started:
+            run(Stage("stop", ["services.local", "down", *started]), console)
+
+
+def stages(asked: argparse.Namespace, console: Console) -> None:
+    """Run all stages. Raises StageFailed."""
+    run(Stage("train", ["training"]), console)
+    run(Stage("export", ["export"]), console)
+    with services(console):
+        for path in json.loads(output(Stage("list paths", ["client", "paths", "--json"])))["paths"]:
+            run(Stage("predict", ["client", "predict", path["name"], "1 2"]), console)
+        load = ["--paths", "all", "--via", "both", "--rate", f"{asked.rate:g}", "--duration", f"{asked.duration:g}"]
+        run(Stage("load test", ["loadtest", *load]), console)
+        run(Stage("report", ["report"]), console)
+
+
+def verdict() -> str:
+    """Give what the report found, in a line; it has ended with 0, so every row was answered and rightly."""
+    rows = json.loads(SUMMARY.read_text())["paths"]
+    requests = sum(row["requests"] for row in rows)
+    return f"{len(rows)} rows, {requests:,} checked requests, 0 errors, 0 wrong answers"
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the demo, print the verdict, give the exit code."""
+    asked = arguments(words)
+    # Whoever starts this in the background may have had SIGINT ignored; SIGTERM ends it in the same way.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    console = Console()
+    begin = time.monotonic()
+    try:
+        stages(asked, console)
+        console.print(f"demo passed: {verdict()}, in {time.monotonic() - begin:.0f} s", style="bold green")
+    except StageFailed as failure:
+        console.print(f"demo failed: {failure}", style="bold red", highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        console.print("demo interrupted; what it started is stopped", style="bold red")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

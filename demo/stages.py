@@ -1,0 +1,80 @@
+"""Stages as subprocesses: a headline, the stage's own output, its duration; Ctrl-C ends the stage, then the demo."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+
+# How long a stage may take to clean up after Ctrl-C: a load of services drains for up to 30 s.
+CLEANUP_S = 60.0
+
+
+class StageFailed(Exception):
+    """A stage ended with another exit code than 0; the text names both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step. words: what follows `python -m`."""
+
+    title: str
+    words: Sequence[str]
+
+
+def run(stage: Stage, console: Console) -> None:
+    """Run a stage to its end and let its output pass. Raises StageFailed; KeyboardInterrupt once it has ended."""
+    console.rule(f"[bold]{stage.title}[/]  python -m {' '.join(stage.words)}", align="left")
+    begin = time.monotonic()
+    code = _wait(_spawn(stage))
+    took_s = time.monotonic() - begin
+    if code != 0:
+        raise StageFailed(f"{stage.title} ended with exit code {code} after {took_s:.1f} s")
+    console.print(f"{stage.title}: {took_s:.1f} s", style="dim", highlight=False)
+
+
+def output(stage: Stage) -> str:
+    """Give what a quick stage prints. Raises StageFailed."""
+    process = _spawn(stage, stdout=subprocess.PIPE)
+    with process:
+        text = process.stdout.read() if process.stdout else ""
+        code = _wait(process)
+    if code != 0:
+        raise StageFailed(f"{stage.title} ended with exit code {code}")
+    return text
+
+
+def _spawn(stage: Stage, stdout: int | None = None) -> subprocess.Popen[str]:
+    # A process group of its own: the terminal's Ctrl-C reaches us alone, and the stage gets it from us, once.
+    command = [sys.executable, "-m", *stage.words]
+    return subprocess.Popen(command, stdout=stdout, text=True, process_group=0)
+
+
+def _wait(process: subprocess.Popen[str]) -> int:
+    """Give the exit code. On KeyboardInterrupt end the stage as Ctrl-C would, wait for it and pass that on."""
+    try:
+        return process.wait()
+    except BaseException:
+        _interrupt(process)
+        raise
+    finally:
+        _kill_group(process)  # a stage that was killed may leave its own children
+
+
+def _interrupt(process: subprocess.Popen[str]) -> None:
+    try:
+        process.send_signal(signal.SIGINT)
+        process.wait(CLEANUP_S)
+    except (KeyboardInterrupt, subprocess.TimeoutExpired):
+        process.kill()  # asked twice, or it does not listen
+        process.wait()
+
+
+def _kill_group(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
