@@ -61,14 +61,14 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     parser.add_argument("--config", type=Path, help="models.config to use instead of one made from --models")
     parser.add_argument("--port", type=_port, help="gRPC port, 0 for any free one (TF_SVC_PORT, 8500)")
     parser.add_argument("--host", help="address to listen on (TF_SVC_HOST, 127.0.0.1)")
-    parser.add_argument("--run-folder", type=Path, help="for generated files (TF_SVC_RUN_FOLDER, .run/tf_svc)")
+    parser.add_argument("--run-dir", type=Path, help="for generated files (TF_SVC_RUN_DIR, .run/tf_svc)")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="which server to run (%(default)s)")
     given = parser.parse_args(arguments)
     variables = _Variables(parser, environment)
     return Settings(
         models=given.models,
         config=given.config,
-        run_folder=given.run_folder or Path(environment.get("TF_SVC_RUN_FOLDER", ".run/tf_svc")),
+        run_folder=given.run_dir or Path(environment.get("TF_SVC_RUN_DIR", ".run/tf_svc")),
         engine=given.engine,
         binary=environment.get("TENSORFLOW_MODEL_SERVER", ""),
         host=given.host or environment.get("TF_SVC_HOST", "127.0.0.1"),
