@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from report.percentiles import nearest_rank
+from report.percentiles import nearest_rank, rank_of
 from report.summary import Array, Row
 
 # Okabe and Ito's palette without yellow, darkened for white ground: told apart by colour-blind readers, too.
@@ -116,9 +116,7 @@ def lanes(rows: Sequence[Row], *, width: float = 1040, lane: float = 62, left: f
     for number, row in enumerate(shown):
         base = (number + 1) * lane
         outline = _outline(row.service_ms, scale, base, height=lane * 0.72)
-        cut = row.p99_ms if row.p99_ms is not None else math.inf
-        slowest = [scale.at(value) for value in row.service_ms[row.service_ms > cut].tolist()]
-        drawn.append(Lane(row, colour[row.path], base, outline, _marks(row, scale), slowest))
+        drawn.append(Lane(row, colour[row.path], base, outline, _marks(row, scale), _slowest(row, scale)))
     return Lanes(width, len(shown) * lane + 40, left, scale, drawn)
 
 
@@ -159,6 +157,12 @@ def _outline(service_ms: Array, scale: Scale, base: float, height: float) -> str
 def _marks(row: Row, scale: Scale) -> list[Mark]:
     named = (("p50", row.p50_ms), ("p99", row.p99_ms))
     return [Mark(scale.at(value), name, value) for name, value in named if value is not None]
+
+
+def _slowest(row: Row, scale: Scale) -> list[float]:
+    if row.p99_ms is None:
+        return []
+    return [scale.at(value) for value in row.service_ms[rank_of("99", len(row.service_ms)) :].tolist()]
 
 
 def _last_nine(row: Row) -> float:

@@ -18,10 +18,14 @@ CONFIDENCE = 0.99
 Samples = Sequence[float] | npt.NDArray[np.floating[Any]]
 
 
+def rank_of(percent: str, count: int) -> int:
+    """Give the rank, from 1, of a percentile ("99.9") among `count` samples."""
+    return max(math.ceil(Fraction(percent) / 100 * count), 1)  # in floats, 0.999 * 1000 may be above 999
+
+
 def nearest_rank(ordered: Samples, percent: str) -> float:
-    """Give a percentile ("99.9") of samples in ascending order. Raises IndexError when there are none."""
-    rank = math.ceil(Fraction(percent) / 100 * len(ordered))  # a float 0.999 * 1000 is not 999
-    return float(ordered[max(rank, 1) - 1])
+    """Give a percentile of samples in ascending order. Raises IndexError when there are none."""
+    return float(ordered[rank_of(percent, len(ordered)) - 1])
 
 
 def floor(percent: str) -> int:
