@@ -1,3 +1,96 @@
-.PHONY: proto
-proto:
-	.venv/bin/python -m grpc_tools.protoc -I proto --python_out=servepath_pb --pyi_out=servepath_pb $$(cd proto && find servepath -name '*.proto')
+# The pipeline's verbs. `make` alone lists them.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+PYTHON := .venv/bin/python
+PYTHON311 = $(shell for name in python3.11 python3; do $$name -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$name && break; done)
+PROTOS := $(shell find proto -name '*.proto')
+# Stamps: what is older than what it was made from is made anew.
+INSTALLED := .venv/.installed
+READY := servepath_pb/.generated
+# make predict MODEL=simple_nn@onnx X='3 4'
+MODEL = simple_nn
+X = 1 2
+# make loadtest RATE=400 DURATION=10 PATHS=simple_nn@onnx VIA=gateway; what is not given has the program's default.
+LOAD = $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION))
+
+.PHONY: help setup proto train export up status logs down predict loadtest report demo
+.PHONY: test check fmt unit integration e2e clean
+
+help: ## list these targets
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1\t/' | awk -F '\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
+
+demo: $(READY) ## train, export, serve, predict, load and compare every path (RATE, DURATION); stops what it started
+	$(PYTHON) -m demo $(LOAD)
+
+setup: $(READY) ## the .venv with everything that is needed, and the generated code
+
+train: $(READY) ## train the models into artifacts/models
+	$(PYTHON) -m training
+
+export: $(READY) ## write the trained models in every format into artifacts/exports
+	$(PYTHON) -m export
+
+up: $(READY) ## start every service here and wait until each path answers rightly
+	$(PYTHON) -m services.local up
+
+status: $(READY) ## what runs, and whether it answers
+	$(PYTHON) -m services.local status
+
+logs: $(READY) ## the ends of the services' logs (.run/SERVICE.log)
+	$(PYTHON) -m services.local logs
+
+down: $(READY) ## stop the services
+	$(PYTHON) -m services.local down
+
+predict: $(READY) ## one prediction (MODEL=simple_nn@onnx X='1 2')
+	$(PYTHON) -m client predict '$(MODEL)' '$(X)'
+
+loadtest: up ## load the paths and report (RATE, DURATION, PATHS=MODEL@STACK,.., VIA=direct|gateway|both)
+	$(PYTHON) -m loadtest $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA))
+	$(PYTHON) -m report
+
+report: $(READY) ## the newest load test's table, summary.json and report.html, once more
+	$(PYTHON) -m report
+
+test: check ## check, then all tests
+	$(PYTHON) -m pytest -q
+
+check: $(READY) ## linters and types; changes nothing
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/protolint lint proto
+
+fmt: $(READY) ## format, and mend what can be mended by itself
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+unit: $(READY) ## tests without sockets
+	$(PYTHON) -m pytest -q tests/unit
+
+integration: $(READY) ## tests over real gRPC in one process
+	$(PYTHON) -m pytest -q tests/integration
+
+e2e: $(READY) ## tests with the real servers
+	$(PYTHON) -m pytest -q tests/e2e
+
+proto: $(READY) ## the code generated from proto/, made anew when a .proto changes
+
+clean: ## stop the services, remove .venv, generated code and caches; artifacts/ and results/ stay
+	if [ -e $(READY) ]; then $(PYTHON) -m services.local down; fi
+	rm -rf .venv servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(INSTALLED): constraints.txt pyproject.toml
+	@test -n "$(PYTHON311)" || { echo "make: there is no Python 3.11 here: install python3.11 and its venv module" >&2; exit 1; }
+	@echo "installing into .venv: about a minute, 4 GB"
+	$(PYTHON311) -m venv .venv
+	.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt '.[all]'
+	rm -rf build servepath.egg-info
+	touch $@
+
+$(READY): $(INSTALLED) $(PROTOS)
+	rm -rf servepath_pb && mkdir servepath_pb
+	$(PYTHON) -m grpc_tools.protoc -I proto --python_out=servepath_pb --pyi_out=servepath_pb $(PROTOS:proto/%=%)
+	touch $@
