@@ -112,7 +112,7 @@ def _register(server: grpc.Server, answers: Answers, engine_version: str) -> Non
 
 def _unary(
     kind: Any, answer: Callable[[Any], Message], trailing: tuple[tuple[str, str], ...]
-) -> grpc.RpcMethodHandler[bytes, bytes]:
+) -> "grpc.RpcMethodHandler[bytes, bytes]":
     """Give the handler of one method; the only place where refusals and faults become gRPC statuses."""
 
     def handle(payload: bytes, context: grpc.ServicerContext) -> bytes:

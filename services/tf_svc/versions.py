@@ -45,7 +45,7 @@ REFUSED = Status(State.END, StatusCode.DATA_LOSS, "the version does not load; th
 
 
 class Found(NamedTuple):
-    """A version folder on disk. identity: another folder at the same name has another one."""
+    """A version folder on disk. identity: its inode and change time, new for another folder at its name."""
 
     version: int
     folder: Path
@@ -65,7 +65,7 @@ def newest(base: Path) -> Found | None:
         return None
     version = max(folders)
     stat = folders[version].stat()
-    return Found(version, folders[version], (stat.st_ino, stat.st_mtime_ns))
+    return Found(version, folders[version], (stat.st_ino, stat.st_ctime_ns))
 
 
 class Versions:
