@@ -33,7 +33,10 @@ class TokenFile:
         return self._metadata
 
     def reload(self) -> Metadata:
-        """Read the file now and give what `metadata` gives."""
+        """Read the file now and give what `metadata` gives.
+
+        A renewal kills the old key up to 15 ms before the new one is in the file: try a few times, some ms apart.
+        """
         self._stamp = None
         self._look()
         return self._metadata

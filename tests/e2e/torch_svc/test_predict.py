@@ -1,16 +1,18 @@
 """Predictions on the real TorchServe through our codec."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+import yaml
 
 from services.wire import errors, torchserve
 from services.wire.types import Answer, Request, Tensor
 from store.manifest import artefact_folder, read_manifest
-from tests.e2e.torch_svc.harness import Client, TorchSvc
+from tests.e2e.torch_svc.harness import ROOT, Client, TorchSvc
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -48,15 +50,28 @@ def test_bad_items_fail_alone_among_their_batch_mates(client: Client, reference:
             np.testing.assert_allclose(outputs(client.answer(future)), reference["y"][index : index + 1], **TOLERANCE)
 
 
-def test_a_full_queue_refuses_some_and_answers_the_others_rightly(client: Client, reference: dict[str, Any]) -> None:
-    large = reference["x"].tobytes()
+def test_a_full_queue_refuses_the_rest_and_answers_those_in_it_rightly(
+    service: TorchSvc, client: Client, reference: dict[str, Any]
+) -> None:
+    config = yaml.safe_load((ROOT / "services" / "torch_svc" / "model-config.yaml").read_text())
+    queue, batch, too_many = config["jobQueueSize"], config["batchSize"], 100
+    sent = queue + batch + too_many
+    worker = service.tree()[2]
+    worker.suspend()
+    try:
+        futures = [client.start(row.tobytes()) for row in reference["x"][:sent]]
+        give_up = time.monotonic() + 15
+        while sum(future.done() for future in futures) < too_many and time.monotonic() < give_up:
+            time.sleep(0.02)
+    finally:
+        worker.resume()
     refused = 0
-    for future in [client.start(large) for _ in range(1000)]:
+    for index, future in enumerate(futures):
         try:
-            np.testing.assert_allclose(outputs(client.answer(future)), reference["y"], **TOLERANCE)
+            np.testing.assert_allclose(outputs(client.answer(future))[0], reference["y"][index], **TOLERANCE)
         except errors.Overloaded:
             refused += 1
-    assert 0 < refused < 1000
+    assert too_many <= refused <= too_many + batch
 
 
 @pytest.mark.parametrize("metadata", [(), (("authorization", "Bearer abcdefgh"),)])

@@ -1,0 +1,49 @@
+"""Publishing and renewing the key when TorchServe is late or away."""
+
+import json
+import logging
+import socket
+from pathlib import Path
+
+import pytest
+
+from services.torch_svc.keys import Keys
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def test_the_first_key_is_published_once_its_file_is_whole(tmp_path: Path, closed_port: int) -> None:
+    source, target = tmp_path / "key_file.json", tmp_path / "token"
+    keys = Keys(source, target, closed_port, renew_s=100)
+    assert not keys.step()
+    source.write_text('{"inference": {"key": "ab')
+    assert not keys.step()
+    assert not target.exists()
+    source.write_text(json.dumps({"inference": {"key": "abc"}, "API": {"key": "xyz"}}))
+    assert keys.step()
+    assert (target.read_text(), target.stat().st_mode & 0o777) == ("abc", 0o600)
+
+
+def test_a_failed_renewal_keeps_the_key_says_so_once_and_waits(
+    tmp_path: Path, closed_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, target = tmp_path / "key_file.json", tmp_path / "token"
+    source.write_text(json.dumps({"inference": {"key": "abc"}, "API": {"key": "xyz"}}))
+    keys = Keys(source, target, closed_port, renew_s=0)
+    with caplog.at_level(logging.WARNING):
+        assert [keys.step() for _ in range(4)] == [True] * 4
+    assert target.read_text() == "abc"
+    assert ["cannot renew" in record.message for record in caplog.records] == [True]
+
+
+def test_a_withdrawn_key_is_gone(tmp_path: Path, closed_port: int) -> None:
+    (tmp_path / "token").write_text("abc")
+    keys = Keys(tmp_path / "key_file.json", tmp_path / "token", closed_port, renew_s=1)
+    keys.withdraw()
+    keys.withdraw()
+    assert not (tmp_path / "token").exists()
