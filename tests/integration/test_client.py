@@ -1,0 +1,203 @@
+"""The clients, the command line and the JSON form against a real gRPC server in this process."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf import json_format
+
+from client import AsyncClient, Client, PredictError
+from servepath_pb.servepath.v1 import gateway_pb2 as pb
+from services.serving import control
+from services.serving.grpcio_front import FrontLimits, GrpcioFront
+from services.serving.plane import Plane
+from services.wire import servepath
+from services.wire.errors import BackendDown, BadInput
+from services.wire.types import Served
+from tests.fake_stack import FakeBackend
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 10
+SERVED = Served("line", "onnx", "fake", "1.2", 4, "ab" * 32, sha256_observed=True, gateway_us=11, backend_us=22)
+
+
+@dataclass
+class FakeGateway:
+    """A gateway of one path, line@onnx, with y = x0 + 2 x1; `backend.behave` makes it err."""
+
+    backend: FakeBackend = field(default_factory=FakeBackend)
+    address: str = ""
+
+    async def list_paths(self, _: pb.ListPathsRequest) -> pb.ListPathsResponse:
+        path = pb.Path(model="line", stack="onnx", is_default=True, ready=True, engine="fake", engine_version="1.2")
+        path.inputs.add(name="x", dtype="FP32", shape=[-1, 2])
+        path.outputs.add(name="y", dtype="FP32", shape=[-1, 1])
+        return pb.ListPathsResponse(paths=[path])
+
+    async def serve(self, started: Callable[[str], None], stop: asyncio.Event) -> None:
+        plane = Plane(self.backend, {servepath.METHOD: servepath}, lambda _, outcome: outcome)
+        handlers = control.handlers(servepath.SERVICE, {"ListPaths": (pb.ListPathsRequest, self.list_paths)})
+        controls = [lambda server: server.add_generic_rpc_handlers((handlers,))]
+        front = GrpcioFront("127.0.0.1:0", (servepath.METHOD,), plane.deliver, controls, FrontLimits())
+        started(f"127.0.0.1:{await front.start()}")
+        await stop.wait()
+        await front.stop(0)
+
+
+@pytest.fixture
+def gateway() -> Iterator[FakeGateway]:
+    """Serve from a thread of its own, so that the blocking client has somebody to wait for."""
+    fake, ready = FakeGateway(), threading.Event()
+    fake.backend.served = SERVED
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    def started(address: str) -> None:
+        fake.address = address
+        ready.set()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=[fake.serve(started, stop)])
+    thread.start()
+    assert ready.wait(DEADLINE_S)
+    yield fake
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(DEADLINE_S)
+    loop.close()
+
+
+def blocking(address: str, call: Callable[[Client], Any]) -> Any:
+    with Client(address) as client:
+        return call(client)
+
+
+def with_asyncio(address: str, call: Callable[[AsyncClient], Awaitable[Any]]) -> Any:
+    async def main() -> Any:
+        async with AsyncClient(address) as client:
+            return await call(client)
+
+    return asyncio.run(main())
+
+
+Ask = Callable[[str, Callable[[Any], Any]], Any]
+both = pytest.mark.parametrize("ask", [blocking, with_asyncio])
+
+
+def command_line(gateway_address: str, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "client", *words, "--addr", gateway_address]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S * 3, check=False)
+
+
+@both
+def test_a_prediction_comes_back_as_arrays_with_who_made_it(gateway: FakeGateway, ask: Ask) -> None:
+    prediction = ask(gateway.address, lambda client: client.predict("line", [[1, 2], [3, 4]]))
+
+    assert prediction.output.tolist() == [[5], [11]]
+    assert prediction.served == SERVED
+
+
+@both
+def test_arrays_go_in_by_input_name(gateway: FakeGateway, ask: Ask) -> None:
+    inputs = {"x": np.array([[1, 2]], np.float64)}
+
+    assert ask(gateway.address, lambda client: client.predict("line@onnx", inputs)).to_lists() == {"y": [[5]]}
+
+
+@both
+def test_the_paths_are_listed_with_what_they_take(gateway: FakeGateway, ask: Ask) -> None:
+    (path,) = ask(gateway.address, lambda client: client.list_paths())
+
+    assert (path.name, path.is_default, path.ready, path.inputs[0].shape) == ("line@onnx", True, True, (-1, 2))
+
+
+@both
+def test_a_refusal_arrives_with_code_reason_and_hint(gateway: FakeGateway, ask: Ask) -> None:
+    gateway.backend.behave = lambda _: BackendDown("the model server cannot be reached")
+
+    with pytest.raises(PredictError, match=r"line at 127\.0\.0\.1:.*: the model server cannot be reached") as refused:
+        ask(gateway.address, lambda client: client.predict("line", [[1, 2]]))
+
+    error = refused.value
+    assert (error.code, error.reason, error.retry_after_ms) == (grpc.StatusCode.UNAVAILABLE, "BACKEND_DOWN", 1000)
+
+
+@both
+def test_a_silent_gateway_is_given_up_after_the_timeout(gateway: FakeGateway, ask: Ask) -> None:
+    gateway.backend.behave = lambda _: None
+    begin = time.monotonic()
+
+    with pytest.raises(PredictError) as refused:
+        ask(gateway.address, lambda client: client.predict("line", [[1, 2]], timeout_s=0.3))
+
+    assert refused.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert time.monotonic() - begin < DEADLINE_S
+
+
+@both
+def test_nobody_listening_is_said_with_the_mend(ask: Ask) -> None:
+    with pytest.raises(PredictError, match=r"nothing listens on 127\.0\.0\.1:1; run: make up"):
+        ask("127.0.0.1:1", lambda client: client.list_paths())
+
+
+def test_the_command_line_prints_the_answer_and_who_gave_it(gateway: FakeGateway) -> None:
+    done = command_line(gateway.address, "predict", "line", "1 2; 3 4")
+
+    assert done.returncode == 0
+    assert done.stdout == (
+        "y = [[5.0], [11.0]]\n"
+        "served by line@onnx: fake 1.2, version 4, sha256 abababababab, gateway 11 us, backend 22 us\n"
+    )
+
+
+def test_the_command_line_prints_json(gateway: FakeGateway) -> None:
+    predicted = json.loads(command_line(gateway.address, "predict", "line", "1 2", "--json").stdout)
+    listed = json.loads(command_line(gateway.address, "paths", "--json").stdout)
+
+    assert predicted == {"outputs": {"y": [[5]]}, "served": SERVED._asdict()}
+    assert listed["paths"][0]["name"] == "line@onnx"
+    assert listed["paths"][0]["inputs"] == [{"name": "x", "dtype": "FP32", "shape": [-1, 2]}]
+
+
+def test_the_command_line_lists_paths(gateway: FakeGateway) -> None:
+    assert command_line(gateway.address, "paths").stdout.split() == ["line@onnx*", "ready", "fake", "1.2"]
+
+
+def test_the_command_line_ends_with_1_and_one_line_for_a_refusal(gateway: FakeGateway) -> None:
+    gateway.backend.behave = lambda _: BadInput("input 'x': too wide", "SHAPE")
+    done = command_line(gateway.address, "predict", "line", "1 2")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"python -m client: line at {gateway.address}: input 'x': too wide (INVALID_ARGUMENT, BAD_INPUT.SHAPE)\n"
+    )
+
+
+def test_the_json_form_of_the_api_is_typed_both_ways(gateway: FakeGateway) -> None:
+    """What grpcurl sends and prints: JSON numbers in, JSON numbers out."""
+    text = '{"model": "line", "inputs": [{"name": "x", "dtype": "FP32", "shape": [1, 2], "fp32": [1, 2]}]}'
+    request = json_format.Parse(text, pb.PredictRequest())
+    with grpc.insecure_channel(gateway.address) as channel:
+        payload = channel.unary_unary(servepath.METHOD)(request.SerializeToString(), timeout=DEADLINE_S)
+    reply = json_format.MessageToDict(pb.PredictResponse.FromString(payload))
+
+    assert reply["outputs"] == [{"name": "y", "dtype": "FP32", "shape": ["1", "1"], "fp32": [5.0]}]
+    assert reply["served"] == {
+        "model": "line",
+        "stack": "onnx",
+        "engine": "fake",
+        "engineVersion": "1.2",
+        "version": "4",
+        "sha256": "ab" * 32,
+        "sha256Source": "HASH_SOURCE_OBSERVED",
+        "gatewayUs": "11",
+        "backendUs": "22",
+    }
