@@ -30,21 +30,20 @@ def seeded_inputs(spec: Spec) -> Arrays:
 
 def check(trained: Trained, artefact_format: str, predict: Predict) -> Parity:
     """Compare an artefact with the reference in batches of every size. Raises ParityError beyond the tolerance."""
+    what = f"{trained.name} as {artefact_format}"
     inputs, tolerance = seeded_inputs(trained.spec), trained.spec.tolerance
-    expected = _joined(trained, trained.reference(inputs))
-    answers = {size: _joined(trained, in_batches(predict, inputs, size)) for size in BATCH_SIZES}
-    largest = max(float(np.abs(answer - expected).max()) for answer in answers.values())
+    expected = _joined(what, trained.spec, trained.reference(inputs))
+    answers = {size: _joined(what, trained.spec, in_batches(predict, inputs, size)) for size in BATCH_SIZES}
+    largest = float(np.max([np.abs(answer - expected) for answer in answers.values()]))
     if not all(_close(answer, expected, tolerance) for answer in answers.values()):
         raise ParityError(
-            f"{trained.name} as {artefact_format}: the largest difference from the float64 reference is {largest:.3g}, "
+            f"{what}: the largest difference from the float64 reference is {largest:.3g}, "
             f"the tolerance is rtol {tolerance.rtol:g}, atol {tolerance.atol:g}; nothing was kept"
         )
-    same = _close(answers[max(BATCH_SIZES)], answers[1], tolerance)
+    most = max(BATCH_SIZES)
+    same = _close(answers[most], answers[1], tolerance)
     if trained.spec.row_independent and not same:
-        raise ParityError(
-            f"{trained.name} as {artefact_format}: a batch of {max(BATCH_SIZES)} is not {max(BATCH_SIZES)} singles, "
-            "but its spec says row_independent; nothing was kept"
-        )
+        raise ParityError(f"{what}: a batch of {most} is not {most} singles, its spec promises it; nothing was kept")
     return Parity(ROWS, BATCH_SIZES, largest, same)
 
 
@@ -55,12 +54,12 @@ def in_batches(predict: Predict, inputs: Arrays, size: int) -> Arrays:
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def _joined(trained: Trained, answer: Arrays) -> NDArray[np.float64]:
+def _joined(what: str, spec: Spec, answer: Arrays) -> NDArray[np.float64]:
     """Give all outputs side by side as [ROWS, values]. Raises ParityError when a name or a shape is not the spec's."""
     shapes = {name: values.shape for name, values in answer.items()}
-    promised = {tensor.name: (ROWS, *tensor.shape[1:]) for tensor in trained.spec.outputs}
+    promised = {tensor.name: (ROWS, *tensor.shape[1:]) for tensor in spec.outputs}
     if shapes != promised:
-        raise ParityError(f"{trained.name}: the outputs are {shapes}, the spec promises {promised}; nothing was kept")
+        raise ParityError(f"{what}: the outputs are {shapes}, the spec promises {promised}; nothing was kept")
     return np.concatenate([answer[name].reshape(ROWS, -1).astype(np.float64) for name in promised], axis=1)
 
 

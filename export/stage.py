@@ -37,12 +37,12 @@ def export_model(trained: Trained, exports: Path) -> Sequence[Manifest]:
 def export_format(trained: Trained, artefact_format: str, exports: Path, version: int) -> Manifest:
     """Write one artefact, prove it, and move it to its final name; `current` stays.
 
-    Raises ParityError beyond the tolerance, FileExistsError when the artefact is already there, else ExportError.
+    Raises ParityError beyond the tolerance, ExportError for all else, such as an artefact that is already there.
     """
     try:
         with new_folder(artefact_folder(exports, trained.name, artefact_format, version)) as folder:
             return _fill(folder, trained, artefact_format, version)
-    except (ExportError, FileExistsError):
+    except ExportError:
         raise
     except Exception as error:  # frameworks raise kinds of their own, even for a full disk
         said = next(iter(str(error).splitlines()), "")

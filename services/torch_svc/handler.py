@@ -28,7 +28,10 @@ from numpy.typing import NDArray
 Arrays = Sequence[NDArray[Any]]
 
 # The Open Inference Protocol's names, as spec.json has them; bytes on the wire are little-endian.
-DTYPES = MappingProxyType({"FP32": "<f4", "FP64": "<f8", "INT32": "<i4", "INT64": "<i8", "UINT8": "|u1", "BOOL": "|b1"})
+DTYPES = MappingProxyType(
+    {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8", "INT8": "|i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8"}
+    | {"BOOL": "|b1", "UINT8": "|u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8"}
+)
 log = logging.getLogger(__name__)
 
 
