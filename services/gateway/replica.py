@@ -29,6 +29,8 @@ CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.enable_retries", 0),
 )
+# TorchServe drops its old key a moment before the new one can be in the file: 4-14 ms, twice an hour.
+RENEWAL_PAUSES_S = (0.0, 0.01, 0.02, 0.04)
 
 
 class Credentials(Protocol):
@@ -136,13 +138,14 @@ class Replica:
         return Answer(outputs, self.served._replace(backend_us=backend_us))
 
     async def _send(self, payload: bytes, deadline: float) -> tuple[bytes, Metadata]:
-        try:
-            return await self._send_once(payload, deadline)
-        except aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.PERMISSION_DENIED:
-                raise
-        # TorchServe's keys expire hourly: the one in hand may just have been replaced.
-        self._credentials.reload()
+        for pause_s in RENEWAL_PAUSES_S:
+            try:
+                return await self._send_once(payload, deadline)
+            except aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.PERMISSION_DENIED:
+                    raise
+            await asyncio.sleep(pause_s)
+            self._credentials.reload()
         return await self._send_once(payload, deadline)
 
     async def _send_once(self, payload: bytes, deadline: float) -> tuple[bytes, Metadata]:
