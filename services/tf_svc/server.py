@@ -102,15 +102,15 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
 def _register(server: grpc.Server, answers: Answers, engine_version: str) -> None:
     trailing = ((tfserving.ENGINE_KEY, ENGINE), (tfserving.ENGINE_VERSION_KEY, engine_version))
     prediction = {
-        "Predict": _unary(pb.PredictRequest, answers.predict, trailing),
-        "GetModelMetadata": _unary(pb.GetModelMetadataRequest, answers.metadata, trailing),
+        "Predict": unary(pb.PredictRequest, answers.predict, trailing),
+        "GetModelMetadata": unary(pb.GetModelMetadataRequest, answers.metadata, trailing),
     }
-    model = {"GetModelStatus": _unary(pb.GetModelStatusRequest, answers.status, trailing)}
+    model = {"GetModelStatus": unary(pb.GetModelStatusRequest, answers.status, trailing)}
     server.add_registered_method_handlers(tfserving.SERVICE, prediction)
     server.add_registered_method_handlers(tfserving.MODEL_SERVICE, model)
 
 
-def _unary(
+def unary(
     kind: Any, answer: Callable[[Any], Message], trailing: tuple[tuple[str, str], ...]
 ) -> "grpc.RpcMethodHandler[bytes, bytes]":
     """Give the handler of one method; the only place where refusals and faults become gRPC statuses."""
