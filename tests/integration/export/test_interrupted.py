@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from export import stage, trained
-from store.manifest import artefact_folder, current_version, verify
+from store.manifest import current_version, verify
 from tests.planted import plant_weights
 
 # `python -m export` that dies by SIGKILL just before the rename whose target's path ends with argv[1].
@@ -34,42 +34,36 @@ def run(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(root, *words), capture_output=True, text=True, timeout=100, check=False)
 
 
+def export(root: Path, name: str) -> None:
+    stage.export_model(trained.read(root / "models", name), root / "exports")
+
+
 def names(root: Path, name: str = "simple_nn") -> list[str]:
     """Give what lies at a final name, and current."""
     folder = root / "exports" / name
     return sorted(path.relative_to(folder).as_posix() for path in (*folder.glob("*/[0-9]*"), *folder.glob("current")))
 
 
-def test_an_export_killed_at_any_rename_is_finished_by_the_next_one(tmp_path: Path) -> None:
+def test_an_export_killed_at_any_rename_leaves_the_old_version_current_and_is_finished_by_the_next(
+    tmp_path: Path,
+) -> None:
     plant_weights(tmp_path / "models", "simple_nn", bias=0.5)
+    export(tmp_path, "simple_nn")
+    plant_weights(tmp_path / "models", "simple_nn", bias=1.5)
     seen = []
-    for end in ("mar/1", "onnx/1", "reference/1", "simple_nn/current"):
+    for end in ("mar/2", "onnx/2", "reference/2", "simple_nn/current"):
         assert run(tmp_path, "-c", KILLED, end, "simple_nn").returncode == -signal.SIGKILL
-        seen.append(names(tmp_path))
-    assert seen == [
-        [],
-        ["mar/1"],
-        ["mar/1", "onnx/1"],
-        ["mar/1", "onnx/1", "reference/1"],
-    ]
+        assert current_version(tmp_path / "exports", "simple_nn") == 1
+        seen.append([name for name in names(tmp_path) if name.endswith("/2")])
+    assert seen == [[], ["mar/2"], ["mar/2", "onnx/2"], ["mar/2", "onnx/2", "reference/2"]]
+
     done = run(tmp_path, "-m", "export", "simple_nn")
     assert (done.returncode, done.stderr) == (0, "")
-    assert names(tmp_path) == ["current", "mar/1", "onnx/1", "reference/1"]
-    for kind in ("mar", "onnx", "reference"):
-        verify(artefact_folder(tmp_path / "exports", "simple_nn", kind, 1))
-    assert list((tmp_path / "exports" / "simple_nn").glob("*/.*")) == []
-
-
-def test_a_new_version_killed_half_way_leaves_the_old_one_current_and_whole(tmp_path: Path) -> None:
-    plant_weights(tmp_path / "models", "simple_nn", bias=0.5)
-    stage.export_model(trained.read(tmp_path / "models", "simple_nn"), tmp_path / "exports")
-    plant_weights(tmp_path / "models", "simple_nn", bias=1.5)
-    assert run(tmp_path, "-c", KILLED, "onnx/2", "simple_nn").returncode == -signal.SIGKILL
-    assert current_version(tmp_path / "exports", "simple_nn") == 1
-    for kind in ("mar", "onnx", "reference"):
-        verify(artefact_folder(tmp_path / "exports", "simple_nn", kind, 1))
-    assert run(tmp_path, "-m", "export", "simple_nn").returncode == 0
     assert current_version(tmp_path / "exports", "simple_nn") == 2
+    assert names(tmp_path) == ["current", "mar/1", "mar/2", "onnx/1", "onnx/2", "reference/1", "reference/2"]
+    for artefact in names(tmp_path)[1:]:
+        verify(tmp_path / "exports" / "simple_nn" / artefact)
+    assert list((tmp_path / "exports" / "simple_nn").glob("*/.*")) == []
 
 
 def test_ctrl_c_ends_an_export_without_a_trace(tmp_path: Path) -> None:
@@ -110,7 +104,7 @@ def fill(disk: Path) -> Path:
 @pytest.mark.parametrize("name", ["simple_nn", "keras_dense"])
 def test_a_full_disk_is_one_clear_line_and_leaves_the_old_version_as_it_was(small_disk: Path, name: str) -> None:
     plant_weights(small_disk / "models", name, bias=0.5)
-    stage.export_model(trained.read(small_disk / "models", name), small_disk / "exports")
+    export(small_disk, name)
     before = names(small_disk, name)
     plant_weights(small_disk / "models", name, bias=1.5)
     filler = fill(small_disk)
@@ -126,5 +120,5 @@ def test_a_full_disk_is_one_clear_line_and_leaves_the_old_version_as_it_was(smal
     assert current_version(small_disk / "exports", name) == 1
 
     filler.unlink()
-    assert run(small_disk, "-m", "export", name).returncode == 0
+    export(small_disk, name)
     assert current_version(small_disk / "exports", name) == 2

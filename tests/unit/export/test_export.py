@@ -2,6 +2,8 @@ import fcntl
 import json
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -131,6 +133,15 @@ def test_an_export_with_nothing_new_writes_nothing_and_says_so(root: Path, capsy
         "simple_nn: version 1 is up to date, all files are as their manifests say",
         "keras_dense: version 1 is up to date, all files are as their manifests say",
     ]
+
+
+def test_an_export_with_nothing_new_imports_no_framework(whole: Path) -> None:
+    words = ["-m", "export", "--models", str(whole / "models"), "--out", str(whole / "exports")]
+    command = [sys.executable, "-X", "importtime", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "numpy" in imported
+    assert imported.isdisjoint({"torch", "tensorflow", "keras", "onnx", "onnxruntime"})
 
 
 def test_weights_of_other_values_raise_the_version_of_every_format_and_keep_the_old_one(root: Path) -> None:
