@@ -1,0 +1,17 @@
+"""What several end-to-end tests stand on."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import workplace
+
+
+@pytest.fixture(scope="session")
+def ready_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train and export once; give the artifacts folder. Whoever changes it takes a copy."""
+    place = workplace.make(tmp_path_factory.mktemp("ready-made"))
+    for stage in ("training", "export"):
+        code, text = place.run(stage)
+        assert code == 0, text
+    return place.folder / "artifacts"

@@ -1,0 +1,188 @@
+"""`python -m services.local` with the four real services."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.local.config import SERVICES
+from tests.e2e import workplace
+from tests.e2e.workplace import Workplace
+
+LOCAL = "services.local"
+PATHS = ("simple_nn@torchserve", "simple_nn@onnx", "keras_dense@tfserving", "keras_dense@onnx")
+
+
+@pytest.fixture
+def here(tmp_path: Path, ready_made: Path) -> Iterator[Workplace]:
+    place = workplace.make(tmp_path)
+    (tmp_path / "artifacts").symlink_to(ready_made)
+    yield place
+    place.run(LOCAL, "down")
+    assert place.left() == []
+
+
+def test_up_status_predict_down(here: Workplace) -> None:
+    code, text = here.run(LOCAL, "up")
+    assert code == 0, text
+    assert [name for name in SERVICES if f"{name:10} ready after" in text] == list(SERVICES)
+    for path in PATHS:
+        code, text = here.run("client", "predict", path, "1 2")
+        assert (code, f"served by {path}:" in text) == (0, True)
+    assert here.run("client.example", (here.folder / ".env").read_text().split("GATEWAY_ADDR=")[1].split()[0])[0] == 0
+    code, text = here.run(LOCAL, "status")
+    assert (code, text.count("yes")) == (0, 4)
+    before = {name: here.process(name) for name in SERVICES}
+
+    code, text = here.run(LOCAL, "up")
+    assert (code, text.count("already running, pid")) == (0, 4)
+    assert {name: here.process(name) for name in SERVICES} == before
+
+    code, text = here.run(LOCAL, "down")
+    assert (code, text.count("stopped after")) == (0, 4)
+    assert here.left() == []
+    assert here.run(LOCAL, "down") == (0, "".join(f"{name:10} not running\n" for name in reversed(SERVICES)))
+    assert here.run(LOCAL, "status")[0] == 1
+
+
+def test_a_killed_service_is_noticed_by_name_and_started_again_alone(here: Workplace) -> None:
+    assert here.run(LOCAL, "up")[0] == 0
+    killed, others = here.process("onnx_svc"), {name: here.process(name) for name in SERVICES if name != "onnx_svc"}
+    assert killed is not None
+    killed.kill()
+    wait_until_gone(here, "onnx_svc")
+
+    code, text = here.run(LOCAL, "status")
+    assert code == 1
+    assert f"dead: pid {killed.pid} is gone" in " ".join(text.replace("│", " ").split())
+    code, text = here.run(LOCAL, "up")
+    assert (code, text.count("already running")) == (0, 3)
+    assert {name: here.process(name) for name in others} == others
+    assert here.run(LOCAL, "status")[0] == 0
+
+
+def test_a_busy_port_is_refused_with_service_and_holder_and_nothing_is_started(here: Workplace) -> None:
+    port = int((here.folder / ".env").read_text().split("ONNX_SVC_METRICS_PORT=")[1].split()[0])
+    holder = (
+        f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); print(1, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            code, text = here.run(LOCAL, "up")
+        finally:
+            process.kill()
+
+    assert code == 1
+    assert f"onnx_svc: port {port} is busy (held by pid {process.pid}: " in text
+    assert "set ONNX_SVC_METRICS_PORT to another" in text
+    assert here.left() == []
+
+
+def test_a_service_that_cannot_start_is_named_with_the_end_of_its_log(here: Workplace) -> None:
+    (here.folder / "deployments.toml").unlink()
+    (here.folder / "deployments.toml").write_text("[models.simple_nn]\ndefualt = 'onnx'\n")
+    code, text = here.run(LOCAL, "up")
+
+    assert code == 1
+    assert f"gateway ended with exit code 1; the end of {here.place('gateway').log_file}:" in text
+    assert "defualt" in text
+    assert here.left() == []
+
+
+def test_without_exports_the_mend_is_named_and_nothing_is_started(tmp_path: Path) -> None:
+    place = workplace.make(tmp_path)
+    code, text = place.run(LOCAL, "up")
+
+    assert (code, "holds no exported model; run: make train export" in text) == (1, True)
+    assert place.left() == []
+
+
+@pytest.mark.parametrize("moment", ["starting", "listening"])
+def test_ctrl_c_of_up_leaves_nothing(here: Workplace, moment: str) -> None:
+    with here.start(LOCAL, "up") as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if moment in line)
+        process.send_signal(signal.SIGINT)
+        text = process.stdout.read()
+        code = process.wait(60)
+
+    assert (code, "Traceback" in text) == (130, False)
+    assert here.left() == []
+
+
+def test_a_real_server_that_answers_wrongly_is_caught_by_name(here: Workplace, ready_made: Path) -> None:
+    exports = here.folder / "planted"
+    shutil.copytree(ready_made / "exports", exports)
+    shutil.rmtree(exports / "simple_nn" / "onnx" / "1")
+    plant = (
+        "from pathlib import Path; from tests.planted import plant; "
+        f"plant(Path({str(exports)!r}), {{'simple_nn@onnx': 2.0}})"
+    )
+    subprocess.run([sys.executable, "-c", plant], check=True, timeout=120, cwd=workplace.ROOT)
+    code, text = here.run(LOCAL, "up", "--exports", str(exports))
+
+    assert code == 1
+    assert "onnx_svc is of no use: simple_nn@onnx answers wrongly: y is [" in text
+    assert here.left() == []
+
+
+def test_logs_show_the_end_of_each_chosen_log(here: Workplace) -> None:
+    for name, text in (("gateway", "one\ntwo\nthree\n"), ("tf_svc", "four\n")):
+        here.place(name).run_dir.mkdir(exist_ok=True)
+        here.place(name).log_file.write_text(text)
+    code, text = here.run(LOCAL, "logs", "gateway", "tf_svc", "-n", "2")
+
+    run_dir = here.place("gateway").run_dir
+    assert (code, text) == (0, f"==> {run_dir}/tf_svc.log <==\nfour\n==> {run_dir}/gateway.log <==\ntwo\nthree\n")
+
+
+def test_logs_follow_what_is_written_until_ctrl_c(here: Workplace) -> None:
+    place = here.place("gateway")
+    place.run_dir.mkdir()
+    place.log_file.write_text("old\n")
+    with here.start(LOCAL, "logs", "gateway", "-f") as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout)
+        next(line for line in lines if line == "old\n")
+        time.sleep(0.5)
+        with place.log_file.open("a") as log:
+            log.write("new\n")
+        assert next(lines) == "gateway    | new\n"
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["up", "gatway"], "'gatway' is no service; there are torch_svc, tf_svc, onnx_svc, gateway"),
+        (["up", "--timeout", "0"], "'0' is not a number of seconds above 0"),
+        (["logs", "-n", "x"], "'x' is not a whole number from 0"),
+    ],
+)
+def test_a_bad_command_line_gets_one_line_and_code_2(tmp_path: Path, words: list[str], text: str) -> None:
+    code, printed = workplace.make(tmp_path).run(LOCAL, *words)
+
+    assert (code, text in printed, printed.count("\n")) == (2, True, 1)
+
+
+def test_a_bad_port_gets_one_line_and_code_2(tmp_path: Path) -> None:
+    code, printed = workplace.make(tmp_path).run(LOCAL, "up", TF_SVC_PORT="many")
+
+    assert (code, "TF_SVC_PORT must be a port" in printed, printed.count("\n")) == (2, True, 1)
+
+
+def wait_until_gone(here: Workplace, service: str) -> None:
+    deadline = time.monotonic() + 10
+    while here.process(service):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -1,0 +1,75 @@
+"""A folder from which every command runs as from a checkout, with artefacts, ports and pid files of its own."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from services.local.config import SERVICES
+from services.local.processes import Place, main_process
+from tests.e2e.real_stack import free_ports
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("client", "demo", "export", "loadtest", "models", "report", "services", "servepath_pb", "store", "training")
+COMMAND_S = 110
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where commands run. environment: theirs; .env has the free ports."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def start(self, *words: str, **environment: str) -> "subprocess.Popen[str]":
+        """Start `python -m WORDS`; output and errors come together."""
+        return subprocess.Popen(
+            [sys.executable, "-m", *words],
+            cwd=self.folder,
+            env=self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *words: str, **environment: str) -> tuple[int, str]:
+        """Run `python -m WORDS` and give its exit code and what it printed."""
+        with self.start(*words, **environment) as process:
+            text, _ = process.communicate(timeout=COMMAND_S)
+        return process.returncode, text
+
+    def place(self, service: str) -> Place:
+        return Place((self.folder / ".run").resolve(), service)
+
+    def process(self, service: str) -> psutil.Process | None:
+        return main_process(self.place(service))
+
+    def left(self) -> list[psutil.Process]:
+        """Give every living process that a command left behind: all of them work in this folder or below it."""
+        return [process for process in psutil.process_iter() if works_in(process, self.folder)]
+
+
+def works_in(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return Path(process.cwd()).is_relative_to(folder.resolve())
+    except (psutil.Error, OSError):
+        return False
+
+
+def make(folder: Path) -> Workplace:
+    """Make a workplace in an empty folder."""
+    for package in PACKAGES:
+        (folder / package).symlink_to(ROOT / package)
+    (folder / "deployments.toml").symlink_to(ROOT / "deployments.toml")
+    ports = free_ports()
+    addresses = {name.replace("_PORT", "_ADDR"): f"127.0.0.1:{ports[name]}" for name in ports if name in OWN_PORTS}
+    lines = (f"{name}={value}\n" for name, value in (ports | addresses).items())
+    (folder / ".env").write_text("".join(lines))
+    ours = (ports | addresses).keys() | {"TORCH_SVC_TOKEN_FILE"}
+    return Workplace(folder, {name: value for name, value in os.environ.items() if name not in ours})
+
+
+OWN_PORTS = frozenset(f"{service.upper()}_PORT" for service in SERVICES)
