@@ -2,6 +2,9 @@
 
 It has no option to listen on loopback only (0.0.0.0 always), does not drain on SIGTERM (it ends in milliseconds), and
 waits for ever with its port closed when a model has no version: so the folders are checked before.
+
+Not seen running: no package index carries the program, so this branch has been run with a stand-in that records its
+arguments (tests/integration/services/tf_svc/test_process.py). Behaviour named here was read, or observed elsewhere.
 """
 
 import logging
