@@ -15,7 +15,7 @@ from services.gateway.control import Controls, Path
 from services.gateway.deployments import Deployment, Deployments, PathLimits, read_deployments
 from services.gateway.metrics import Metrics
 from services.gateway.probe import Prober
-from services.gateway.replica import NoCredentials, Replica
+from services.gateway.replica import Metadata, NoCredentials, Replica
 from services.gateway.route import Directory, Route
 from services.serving.backend import Backend
 from services.serving.exposition import Exposition, expose, process_registry
@@ -130,10 +130,15 @@ class _Paths:
             artefacts=artefacts,
             max_message_bytes=limits.max_message_bytes,
             credentials=self._token if stack == "torchserve" else NoCredentials(),
-            engine_of=tfserving.engine_of,
+            engine_of=tfserving.engine_of if stack == "tfserving" else _names_itself,
         )
         self.limits[model, stack] = Limit(replica, limits.max_in_flight, limits.max_queue)
         return Path(model, stack, stack == deployment.default, replica, artefacts)
+
+
+def _names_itself(_: Metadata) -> tuple[str, str]:
+    """Give no engine: this stack's replies name it."""
+    return "", ""
 
 
 def _who_would_answer(path: Path, version: int) -> Served:
