@@ -99,9 +99,10 @@ def _to_array(tensor: Tensor) -> Array:
     if tensor.dtype != "BYTES":
         return np.frombuffer(tensor.data, DTYPES[tensor.dtype]).reshape(tensor.shape)
     try:
-        return np.vectorize(bytes.decode, otypes=[object])(to_array(tensor))
+        text: Array = np.vectorize(bytes.decode, otypes=[object])(to_array(tensor))
     except UnicodeDecodeError:
         raise BadInput(f"input {tensor.name!r}: an element is not UTF-8 text", "CONTENT") from None
+    return text
 
 
 def _to_tensor(name: str, array: Array) -> Tensor:

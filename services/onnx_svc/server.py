@@ -46,6 +46,11 @@ class OnnxServer:
         self.port = 0
         self.metrics_port = 0
 
+    @property
+    def in_flight(self) -> int:
+        """Give the number of calls that have not ended."""
+        return self._plane.in_flight
+
     async def start(self) -> None:
         """Listen. Raises PortBusyError."""
         self._exposition = expose(self._registry, self._settings.metrics_host, self._settings.metrics_port)

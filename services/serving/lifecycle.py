@@ -32,7 +32,8 @@ async def serve(create: Callable[[], Awaitable[Server]]) -> None:
         drain, again = asyncio.create_task(server.drain()), asyncio.create_task(signals.get())
         await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
         again.cancel()
-        drain.cancel()
+        if not drain.cancel():
+            drain.result()  # raises what went wrong
     finally:
         await server.close()
 

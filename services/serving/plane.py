@@ -13,6 +13,9 @@ from services.wire.errors import Draining, Expired, Internal, ServeError, Where
 from services.wire.types import Answer, Request
 
 log = logging.getLogger(__name__)
+# A drain ends when no call has come for the first of these, and after the second even if callers do not care.
+QUIET_S = 0.1
+MAX_LINGER_S = 1.0
 
 
 class Codec(Protocol):
@@ -42,6 +45,7 @@ class Plane:
         self._codecs = codecs
         self._finish = finish
         self._draining = False
+        self._last_arrival = 0.0
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -62,27 +66,44 @@ class Plane:
             self._take(raw)
 
     async def drain(self, grace_s: float) -> None:
-        """Refuse new calls and wait for the ones in flight, at most `grace_s` seconds."""
+        """Refuse new calls and wait for the ones in flight, at most `grace_s` seconds; then for a quiet moment.
+
+        Calls that the server library has read and not yet handed over would be CANCELLED by its stop; while it is kept
+        running they are told that this process is shutting down, and their callers know that they may go elsewhere.
+        """
         self._draining = True
+        self._last_arrival = monotonic()
         try:
             await asyncio.wait_for(self._idle.wait(), grace_s)
         except TimeoutError:
             log.warning("%d calls still in flight after %g s of draining", self._in_flight, grace_s)
+        end = monotonic() + MAX_LINGER_S
+        while (rest_s := min(self._last_arrival + QUIET_S, end) - monotonic()) > 0:  # noqa: ASYNC110 - no polling
+            await asyncio.sleep(rest_s)
 
     def _take(self, raw: RawCall) -> None:
         codec = self._codecs[raw.method]
+        remaining_s = raw.deadline - monotonic()
+        read = self._read(raw, codec, remaining_s)
+        if isinstance(read, ServeError):
+            self._finish(None, read)
+            raw.fail(read)
+        else:
+            self._submit(raw, codec, Call(read, raw.deadline), remaining_s)
+
+    def _read(self, raw: RawCall, codec: Codec, remaining_s: float) -> Request | ServeError:
+        if self._draining:
+            self._last_arrival = monotonic()
+            return Draining()
+        if remaining_s <= 0:
+            return Expired(Where.ON_ARRIVAL)
         try:
-            if self._draining:
-                raise Draining
-            remaining_s = raw.deadline - monotonic()
-            if remaining_s <= 0:
-                raise Expired(Where.ON_ARRIVAL)
-            request = codec.decode_request(raw.payload)
+            return codec.decode_request(raw.payload)
         except ServeError as error:
-            self._finish(None, error)
-            raw.fail(error)
-            return
-        self._submit(raw, codec, Call(request, raw.deadline), remaining_s)
+            return error
+        except Exception:
+            log.exception("a request could not be decoded")
+            return Internal()
 
     def _submit(self, raw: RawCall, codec: Codec, call: Call, remaining_s: float) -> None:
         self._in_flight += 1

@@ -13,6 +13,7 @@ from grpc import StatusCode
 
 from servepath_pb.servepath.oip.oip_pb2 import ModelInferRequest, ModelInferResponse
 from services.wire import errors, tensors
+from services.wire.signature import MAX_RANK, MAX_TENSORS
 from services.wire.types import Answer, Request, Served, Tensor
 
 SERVICE = "inference.GRPCInferenceService"
@@ -95,6 +96,9 @@ def decode_request(payload: bytes) -> Request:
         raise errors.BadInput("the message is not an inference.ModelInferRequest", "MESSAGE") from None
     if len(message.id) > MAX_ID:
         raise errors.BadInput(f"id is longer than {MAX_ID} characters", "ID")
+    # Before anything is built of them: a million empty tensors fit into two megabytes.
+    if max(len(message.inputs), len(message.outputs)) > MAX_TENSORS:
+        raise errors.BadInput(f"more than {MAX_TENSORS} inputs or outputs", "INPUTS")
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise errors.BadInput(f"{len(raw)} raw_input_contents for {len(message.inputs)} inputs", "INPUTS")
@@ -170,13 +174,17 @@ def translate(code: StatusCode, details: str) -> errors.ServeError:
 def _raw_input(tensor: ModelInferRequest.InferInputTensor, data: bytes) -> Tensor:
     if tensor.HasField("contents"):
         raise errors.BadInput(f"input {tensor.name!r} has contents beside raw_input_contents", "INPUTS")
-    return Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), data)
+    return Tensor(tensor.name, tensor.datatype, _shape(tensor), data)
 
 
 def _typed_inputs(message: ModelInferRequest) -> tuple[Tensor, ...]:
-    return tuple(
-        Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), _packed(tensor)) for tensor in message.inputs
-    )
+    return tuple(Tensor(tensor.name, tensor.datatype, _shape(tensor), _packed(tensor)) for tensor in message.inputs)
+
+
+def _shape(tensor: ModelInferRequest.InferInputTensor) -> tuple[int, ...]:
+    if len(tensor.shape) > MAX_RANK:
+        raise errors.BadInput(f"input {tensor.name!r}: more than {MAX_RANK} dimensions", "SHAPE")
+    return tuple(tensor.shape)
 
 
 def _packed(tensor: ModelInferRequest.InferInputTensor) -> bytes:

@@ -104,6 +104,8 @@ class _InputCheck:
             self._check_strings(tensor)
         elif len(tensor.data) != shape[0] * self._row_bytes:
             raise self._error(f"{len(tensor.data)} bytes of data, its shape says {shape[0] * self._row_bytes}", "BYTES")
+        elif tensor.dtype == "BOOL" and tensor.data.translate(None, b"\0\1"):
+            raise self._error("a BOOL is a byte 0 or 1", "RANGE")
         return shape[0]
 
     def _check_strings(self, tensor: Tensor) -> None:

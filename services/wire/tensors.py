@@ -68,6 +68,8 @@ def row_offsets(tensor: Tensor) -> Sequence[int]:
 
     This is the only way to cut a tensor. Raises ValueError when the data is not what dtype and shape say.
     """
+    if not tensor.shape:
+        raise ValueError("no batch axis to cut along")
     rows, inner = tensor.shape[0], prod(tensor.shape[1:])
     if tensor.dtype == "BYTES":
         sizes = [LENGTH.size + len(element) for element in split_strings(tensor.data)]

@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from services.onnx_svc.ort import OrtEngine
+from services.serving.engine import EngineError
+from services.wire.errors import BadInput
+from services.wire.tensors import ITEM_BYTES, pack
+from services.wire.types import Tensor
+from store.spec import TensorSpec
+from tests.tiny_onnx import SPEC, linear, model_file
+
+KINDS = {
+    "BOOL": TensorProto.BOOL,
+    "FP16": TensorProto.FLOAT16,
+    "FP32": TensorProto.FLOAT,
+    "FP64": TensorProto.DOUBLE,
+    **{f"INT{bits}": getattr(TensorProto, f"INT{bits}") for bits in (8, 16, 32, 64)},
+    **{f"UINT{bits}": getattr(TensorProto, f"UINT{bits}") for bits in (8, 16, 32, 64)},
+}
+
+
+def engine(tmp_path: Path, content: bytes) -> OrtEngine:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(content)
+    return OrtEngine(file, "cpu")
+
+
+def echo(kind: int) -> bytes:
+    values = [helper.make_tensor_value_info(name, kind, ["batch", 2]) for name in ("a", "b")]
+    return model_file(helper.make_graph([helper.make_node("Identity", ["a"], ["b"])], "echo", values[:1], values[1:]))
+
+
+def with_weights_in(location: str) -> bytes:
+    weights = numpy_helper.from_array(np.ones((2, 1), np.float32), "w")
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "0"), ("length", "8")):
+        weights.external_data.add(key=key, value=value)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["b", size]) for n, size in (("x", 2), ("y", 1)))
+    return model_file(helper.make_graph([node], "external", [x], [y], [weights]))
+
+
+def test_it_says_which_provider_really_computes(tmp_path: Path) -> None:
+    loaded = engine(tmp_path, linear(1))
+    assert (loaded.name, loaded.version) == ("onnxruntime", f"{onnxruntime.__version__} (CPUExecutionProvider)")
+
+
+def test_it_declares_names_dtypes_and_shapes_with_the_batch_axis_open(tmp_path: Path) -> None:
+    assert engine(tmp_path, linear(1)).declared() == (SPEC.inputs, SPEC.outputs)
+
+
+@pytest.mark.parametrize("dtype", list(KINDS))
+def test_elements_of_every_dtype_go_in_and_out_unchanged(tmp_path: Path, dtype: str) -> None:
+    loaded = engine(tmp_path, echo(KINDS[dtype]))
+    assert loaded.declared()[0] == (TensorSpec("a", dtype, (-1, 2)),)
+    data = bytes(number % 2 for number in range(6 * ITEM_BYTES[dtype]))
+    assert loaded.run((Tensor("a", dtype, (3, 2), data),), ["b"]) == (Tensor("b", dtype, (3, 2), data),)
+
+
+def test_text_goes_in_and_out_unchanged(tmp_path: Path) -> None:
+    data = pack("a", "BYTES", [b"", b"a\0b", "é中".encode(), b"x" * 1000])
+    loaded = engine(tmp_path, echo(TensorProto.STRING))
+    assert loaded.run((Tensor("a", "BYTES", (2, 2), data),), ["b"]) == (Tensor("b", "BYTES", (2, 2), data),)
+
+
+def test_a_type_that_we_have_no_form_for_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"'a' is a tensor\(bfloat16\)"):
+        engine(tmp_path, echo(TensorProto.BFLOAT16)).declared()
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 64, linear(1)[:40]])
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(EngineError, match=r"model\.onnx: ONNX Runtime cannot load it \(.+\); run: make export"):
+        engine(tmp_path, content)
+
+
+@pytest.mark.parametrize("location", ["../secret", "/etc/passwd", "../../../../../../../etc/passwd", "absent"])
+def test_weights_outside_the_models_folder_are_not_read(tmp_path: Path, location: str) -> None:
+    (tmp_path / "secret").write_bytes(bytes(8))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    with pytest.raises(EngineError, match="ONNX Runtime cannot load it"):
+        engine(folder, with_weights_in(location))
+
+
+def test_an_element_that_the_model_refuses_is_bad_input(tmp_path: Path) -> None:
+    table = numpy_helper.from_array(np.ones(3, np.float32), "t")
+    k, v = (
+        helper.make_tensor_value_info("k", TensorProto.INT64, ["b"]),
+        helper.make_tensor_value_info("v", TensorProto.FLOAT, ["b"]),
+    )
+    graph: onnx.GraphProto = helper.make_graph([helper.make_node("Gather", ["t", "k"], ["v"])], "g", [k], [v], [table])
+    with pytest.raises(BadInput) as caught:
+        engine(tmp_path, model_file(graph)).run((Tensor("k", "INT64", (1,), (7).to_bytes(8, "little")),), ["v"])
+    assert caught.value.reason == "BAD_INPUT.CONTENT"

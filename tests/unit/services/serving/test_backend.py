@@ -1,0 +1,37 @@
+from services.serving.backend import Outcome
+from services.wire.errors import Cancelled, Expired, Where
+from tests.serving_fakes import ANSWER, call
+
+
+def test_only_the_first_outcome_counts() -> None:
+    outcomes: list[Outcome] = []
+    ended = call()
+    ended.then(outcomes.append)
+    ended.end(ANSWER)
+    ended.cancel()
+    ended.expire()
+    assert outcomes == [ANSWER]
+    assert ended.outcome == ANSWER
+
+
+def test_callbacks_unwind_from_the_last_added_to_the_first() -> None:
+    order: list[str] = []
+    ended = call()
+    ended.then(lambda _: order.append("plane"))
+    ended.then(lambda _: order.append("limit"))
+    ended.end(ANSWER)
+    assert order == ["limit", "plane"]
+
+
+def test_a_cancelled_call_ends_with_cancelled() -> None:
+    ended = call()
+    ended.cancel()
+    assert isinstance(ended.outcome, Cancelled)
+
+
+def test_an_expired_call_says_where_its_deadline_struck() -> None:
+    ended = call()
+    ended.where = Where.IN_BACKEND
+    ended.expire()
+    assert isinstance(ended.outcome, Expired)
+    assert ended.outcome.reason == "EXPIRED_IN_BACKEND"

@@ -1,0 +1,192 @@
+import struct
+from typing import Any
+
+import pytest
+from grpc import StatusCode
+from hypothesis import given
+from hypothesis import strategies as st
+
+from servepath_pb.servepath.oip.oip_pb2 import InferTensorContents, ModelInferRequest, ModelInferResponse
+from services.wire import oip, tensors
+from services.wire.errors import BackendBadReply, BadInput, ServeError
+from services.wire.signature import MAX_RANK, MAX_TENSORS
+from services.wire.types import Answer, Request, Served, Tensor
+
+X = Tensor("x", "FP32", (1, 2), struct.pack("<2f", 1, 2))
+REQUEST = Request("simple_nn", 0, (X,))
+SERVED = Served("simple_nn", "onnx", "onnxruntime", "1.0", 3, "ab" * 32, sha256_observed=True)
+DTYPES = (*tensors.ITEM_BYTES, "BYTES")
+# Elements that a typed field of each dtype holds exactly.
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "BOOL": st.booleans(),
+    "FP32": st.floats(width=32, allow_nan=False),
+    "FP64": st.floats(allow_nan=False),
+    "BYTES": st.binary(max_size=9),
+    **{f"INT{bits}": st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
+    **{f"UINT{bits}": st.integers(0, 2**bits - 1) for bits in (8, 16, 32, 64)},
+}
+names = st.text(max_size=8)
+shapes = st.lists(st.integers(0, 2**62), max_size=MAX_RANK).map(tuple)
+raw_tensors = st.builds(Tensor, names, st.sampled_from(DTYPES), shapes, st.binary(max_size=64))
+
+
+def message(request: Request = REQUEST) -> ModelInferRequest:
+    return ModelInferRequest.FromString(oip.encode_request(request, request.model, request.version))
+
+
+def refused(changed: ModelInferRequest) -> BadInput:
+    with pytest.raises(BadInput) as caught:
+        oip.decode_request(changed.SerializeToString())
+    return caught.value
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_request_or_bad_input(payload: bytes) -> None:
+    try:
+        assert isinstance(oip.decode_request(payload), Request)
+    except BadInput as error:
+        assert error.reason.startswith("BAD_INPUT.")  # noqa: PT017 - either outcome is right
+
+
+@given(st.data())
+def test_a_valid_message_with_changed_bytes_is_a_request_or_bad_input(data: st.DataObject) -> None:
+    payload = bytearray(oip.encode_request(REQUEST, "simple_nn", 7))
+    for _ in range(data.draw(st.integers(1, 4))):
+        payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        assert isinstance(oip.decode_request(bytes(payload)), Request)
+    except BadInput as error:
+        assert error.reason.startswith("BAD_INPUT.")  # noqa: PT017 - either outcome is right
+
+
+@given(st.lists(raw_tensors, min_size=1, max_size=4), st.lists(names, max_size=4), st.integers(0, 2**63 - 1), names)
+def test_a_request_comes_back_as_it_was_sent(
+    inputs: list[Tensor], outputs: list[str], version: int, request_id: str
+) -> None:
+    request = Request("m@onnx", version, tuple(inputs), tuple(outputs), request_id)
+    assert oip.decode_request(oip.encode_request(request, "m@onnx", version)) == request
+
+
+@given(st.lists(raw_tensors, max_size=4), names)
+def test_an_answer_comes_back_as_it_was_sent(outputs: list[Tensor], request_id: str) -> None:
+    answer = Answer(tuple(outputs), SERVED._replace(gateway_us=5, backend_us=7))
+    payload = oip.encode_answer(REQUEST._replace(request_id=request_id), answer)
+    assert oip.decode_answer(payload, "simple_nn", "elsewhere") == answer
+    assert ModelInferResponse.FromString(payload).id == request_id
+
+
+@pytest.mark.parametrize("dtype", list(VALUES))
+@given(st.data())
+def test_typed_elements_become_the_raw_bytes_that_unpack_to_them(dtype: str, data: st.DataObject) -> None:
+    values = data.draw(st.lists(VALUES[dtype], min_size=1, max_size=8))
+    contents = InferTensorContents(**{oip.CONTENTS[dtype]: values})
+    typed = ModelInferRequest(model_name="m")
+    typed.inputs.add(name="x", datatype=dtype, shape=[len(values)], contents=contents)
+    (tensor,) = oip.decode_request(typed.SerializeToString()).inputs
+    assert list(tensors.unpack(dtype, tensor.data)) == values
+
+
+@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype not in VALUES])
+def test_sixteen_bit_floats_have_no_typed_form(dtype: str) -> None:
+    typed = ModelInferRequest()
+    typed.inputs.add(name="x", datatype=dtype, shape=[1]).contents.fp32_contents.append(1)
+    assert refused(typed).reason == "BAD_INPUT.DTYPE"
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("INT8", 128), ("INT16", -32769), ("UINT8", 256), ("UINT16", 65536)])
+def test_a_typed_element_outside_its_dtype_is_refused_and_not_cut(dtype: str, value: int) -> None:
+    typed = ModelInferRequest()
+    getattr(typed.inputs.add(name="x", datatype=dtype, shape=[1]).contents, oip.CONTENTS[dtype]).append(value)
+    assert refused(typed).reason == "BAD_INPUT.RANGE"
+
+
+def test_a_typed_field_that_is_not_the_dtypes_is_refused() -> None:
+    typed = ModelInferRequest()
+    typed.inputs.add(name="x", datatype="FP32", shape=[1]).contents.fp64_contents.append(1)
+    assert refused(typed).text == "input 'x': fp64_contents given, FP32 needs fp32_contents"
+
+
+def test_raw_and_typed_elements_together_are_refused() -> None:
+    both = message()
+    both.inputs[0].contents.fp32_contents.extend((1, 2))
+    assert refused(both).reason == "BAD_INPUT.INPUTS"
+
+
+@pytest.mark.parametrize("extra", [0, 2])
+def test_raw_contents_for_more_or_fewer_inputs_are_refused(extra: int) -> None:
+    uneven = message()
+    uneven.inputs.add(name="z", datatype="FP32", shape=[1])
+    uneven.raw_input_contents.extend([b"1234"] * extra)
+    assert refused(uneven).reason == "BAD_INPUT.INPUTS"
+
+
+@pytest.mark.parametrize("field", ["inputs", "outputs"])
+def test_more_tensors_than_any_model_has_are_refused_before_they_are_built(field: str) -> None:
+    many = ModelInferRequest()
+    for _ in range(MAX_TENSORS + 1):
+        getattr(many, field).add()
+    assert refused(many).text == f"more than {MAX_TENSORS} inputs or outputs"
+
+
+def test_more_dimensions_than_any_model_has_are_refused() -> None:
+    deep = message()
+    deep.inputs[0].shape[:] = [1] * (MAX_RANK + 1)
+    assert refused(deep).reason == "BAD_INPUT.SHAPE"
+
+
+def test_an_id_is_limited() -> None:
+    assert oip.decode_request(message(REQUEST._replace(request_id="i" * 128)).SerializeToString()).request_id
+    assert refused(message(REQUEST._replace(request_id="i" * 129))).reason == "BAD_INPUT.ID"
+
+
+@pytest.mark.parametrize("text", ["0", "00", "-1", "1.0", "latest", " 1", "1 ", "٣", "1" * 20, "0x1"])
+def test_a_version_that_is_no_whole_number_above_zero_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="is not a whole number above 0"):
+        oip.parse_version(text)
+
+
+@pytest.mark.parametrize(("text", "version"), [("", 0), ("1", 1), ("07", 7), (str(2**63 - 1), 2**63 - 1)])
+def test_a_version_is_read(text: str, version: int) -> None:
+    assert oip.parse_version(text) == version
+
+
+def test_the_last_of_a_repeated_singular_field_wins() -> None:
+    twice = oip.encode_request(REQUEST, "first", 1) + ModelInferRequest(model_name="last").SerializeToString()
+    assert oip.decode_request(twice).model == "last"
+
+
+def test_a_shape_may_come_packed_or_unpacked() -> None:
+    unpacked = b"\x2a\x0d" + b"\x0a\x01x\x12\x04FP32\x18\x01\x18\x02"  # inputs { name, datatype, shape: 1, shape: 2 }
+    payload = unpacked + ModelInferRequest(raw_input_contents=[X.data]).SerializeToString()
+    assert oip.decode_request(payload).inputs == (X,)
+
+
+@pytest.mark.parametrize("payload", [b"\x0a\x02\xff\xfe", b"\x0b" * 200, b"\x0a\xff\xff\xff\xff\x0f", b"\x00\x01"])
+def test_what_protobuf_cannot_parse_is_bad_input(payload: bytes) -> None:
+    with pytest.raises(BadInput, match=r"not an inference\.ModelInferRequest"):
+        oip.decode_request(payload)
+
+
+def test_a_reply_that_is_none_is_the_servers_fault() -> None:
+    for payload in (b"\xff", ModelInferResponse(model_version="one").SerializeToString()):
+        with pytest.raises(BackendBadReply):
+            oip.decode_answer(payload, "m", "onnx")
+
+
+def test_a_reply_without_raw_contents_is_the_servers_fault() -> None:
+    reply = ModelInferResponse()
+    reply.outputs.add(name="y", datatype="FP32", shape=[1, 1]).contents.fp32_contents.append(1)
+    with pytest.raises(BackendBadReply, match="no raw contents"):
+        oip.decode_answer(reply.SerializeToString(), "m", "onnx")
+
+
+def test_a_server_that_does_not_name_itself_goes_by_the_stack_it_was_called_as() -> None:
+    answer = oip.decode_answer(ModelInferResponse(model_version="2").SerializeToString(), "m", "onnx")
+    assert answer.served == Served("m", "onnx", "", "", 2, "", sha256_observed=False)
+
+
+@pytest.mark.parametrize("code", list(StatusCode))
+def test_every_refusal_of_a_server_has_an_error_that_says_nothing_of_what_is_behind_us(code: StatusCode) -> None:
+    error = oip.translate(code, "secret details")
+    assert isinstance(error, ServeError)
+    assert "secret" not in error.text
