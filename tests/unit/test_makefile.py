@@ -1,0 +1,62 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# The names that other people's scripts rely on.
+CONTRACT = (
+    "demo",
+    "test",
+    "setup",
+    "clean",
+    "train",
+    "export",
+    "report",
+    "up",
+    "status",
+    "logs",
+    "down",
+    "predict",
+    "loadtest",
+)
+
+
+def make(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_make_alone_lists_every_target_of_the_contract_with_what_it_does() -> None:
+    lines = dict(line.split(maxsplit=2)[1:] for line in make().stdout.splitlines())
+
+    assert [name for name in CONTRACT if not lines.get(name)] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["predict", "MODEL=simple_nn@onnx", "X=3 4"], "-m client predict 'simple_nn@onnx' '3 4'"),
+        (["predict"], "-m client predict 'simple_nn' '1 2'"),
+        (
+            ["loadtest", "RATE=9", "DURATION=2", "PATHS=a@b", "VIA=direct"],
+            "-m loadtest --rate 9 --duration 2 --paths 'a@b' --via direct",
+        ),
+        (["demo", "RATE=9"], "-m demo --rate 9"),
+    ],
+)
+def test_the_contracts_variables_reach_the_commands(words: list[str], command: str) -> None:
+    assert command in [
+        " ".join(line.split()).removeprefix(".venv/bin/python ") for line in make("-n", *words).stdout.splitlines()
+    ]
+
+
+def test_loadtest_starts_what_is_not_running_first() -> None:
+    commands = make("-n", "loadtest").stdout.splitlines()
+
+    assert [line.split("-m ")[1].strip() for line in commands[-3:]] == ["services.local up", "loadtest", "report"]
+
+
+def test_no_python_3_11_is_said_with_the_mend() -> None:
+    done = make("-n", "PYTHON311=", ".venv/.installed", "-W", "constraints.txt")
+
+    assert 'test -n "" || { echo "make: there is no Python 3.11 here: install python3.11' in done.stdout
