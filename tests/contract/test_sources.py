@@ -88,8 +88,7 @@ def test_what_runs_data_as_code_is_found(source: str, line: str) -> None:
 
 def test_what_only_looks_like_it_is_left_alone() -> None:
     lines = ("model.eval()", "yaml.safe_load(t)", "run(w, shell=False)", "load(p, weights_only=True)", "'eval()'")
-    assert list(unsafe("
-".join(lines))) == []
+    assert list(unsafe("\n".join(lines))) == []
 
 
 def test_no_file_listens_beyond_this_machine_by_default() -> None:
