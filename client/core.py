@@ -59,7 +59,7 @@ class Core:
 
     def list_paths(self) -> Exchange[tuple[PathInfo, ...]]:
         """Ask which paths there are."""
-        reply = yield Rpc(paths.METHOD, paths.REQUEST, "ListPaths")
+        reply = yield Rpc(servepath.LIST_PATHS, paths.REQUEST, "ListPaths")
         try:
             found = paths.decode_answer(reply)
         except BackendBadReply as error:

@@ -50,7 +50,7 @@ class Probe:
 
     def paths(self) -> Sequence[PathInfo]:
         """Give the deployment paths. Raises NotReady."""
-        return paths.decode_answer(self._call(paths.METHOD, paths.REQUEST))
+        return paths.decode_answer(self._call(servepath.LIST_PATHS, paths.REQUEST))
 
     def ask(self, path: PathInfo) -> Answer:
         """Give a path's answer, having checked it. Raises NotReady, WrongAnswer or ArtefactError."""

@@ -8,7 +8,6 @@ from servepath_pb.servepath.v1 import gateway_pb2 as pb
 from services.wire.errors import BackendBadReply
 from store.spec import TensorSpec
 
-METHOD = "/servepath.v1.Gateway/ListPaths"
 REQUEST = b""  # ListPathsRequest has no fields
 
 
