@@ -8,6 +8,8 @@ PROTOS := $(shell find proto -name '*.proto')
 # Stamps: what is older than what it was made from is made anew.
 INSTALLED := .venv/.installed
 READY := servepath_pb/.generated
+# tritonclient, for the interoperability test alone: it wants another protobuf than ours.
+INTEROP := .venv-interop/.installed
 # make predict MODEL=simple_nn@onnx X='3 4'
 MODEL = simple_nn
 X = 1 2
@@ -53,7 +55,7 @@ loadtest: up ## load the paths and report (RATE, DURATION, PATHS=MODEL@STACK,..,
 report: $(READY) ## the newest load test's table, summary.json and report.html, once more
 	$(PYTHON) -m report
 
-test: check ## check, then all tests
+test: check $(INTEROP) ## check, then all tests
 	$(PYTHON) -m pytest -q
 
 check: $(READY) ## linters and types; changes nothing
@@ -73,14 +75,14 @@ unit: $(READY) ## tests without sockets
 integration: $(READY) ## tests over real gRPC in one process
 	$(PYTHON) -m pytest -q tests/integration
 
-e2e: $(READY) ## tests with the real servers
+e2e: $(READY) $(INTEROP) ## tests with the real servers
 	$(PYTHON) -m pytest -q tests/e2e
 
 proto: $(READY) ## the code generated from proto/, made anew when a .proto changes
 
 clean: ## stop the services, remove .venv, generated code and caches; artifacts/ and results/ stay
 	if [ -e $(READY) ]; then $(PYTHON) -m services.local down; fi
-	rm -rf .venv servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-interop servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(INSTALLED): constraints.txt pyproject.toml
 	@test -n "$(PYTHON311)" || { echo "make: there is no Python 3.11 here: install python3.11 and its venv module" >&2; exit 1; }
@@ -88,6 +90,11 @@ $(INSTALLED): constraints.txt pyproject.toml
 	$(PYTHON311) -m venv .venv
 	.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt '.[all]'
 	rm -rf build servepath.egg-info
+	touch $@
+
+$(INTEROP): tests/interop/requirements.txt $(INSTALLED)
+	$(PYTHON311) -m venv .venv-interop
+	.venv-interop/bin/pip install -q --disable-pip-version-check -r tests/interop/requirements.txt
 	touch $@
 
 $(READY): $(INSTALLED) $(PROTOS)

@@ -15,13 +15,13 @@ from google.rpc.status_pb2 import Status
 from grpc import StatusCode, aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from servepath_pb.servepath.oip import oip_pb2
+from servepath_pb.servepath.v1 import gateway_pb2
 from services.gateway.config import Settings
 from services.gateway.server import Gateway, create_gateway
 from services.serving.backend import Call
 from services.wire import errors, oip, servepath
 from services.wire.types import Answer, Request, Tensor
-from servepath_pb.servepath.oip import oip_pb2
-from servepath_pb.servepath.v1 import gateway_pb2
 from store.manifest import Manifest
 from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
@@ -116,11 +116,20 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     deployments = tmp_path / "deployments.toml"
     deployments.write_text(DEPLOYMENTS)
     addresses = {"onnx": stack.address, "torchserve": "127.0.0.1:1", "tfserving": "127.0.0.1:1"}
-    settings = Settings(deployments, exports, "127.0.0.1", 0, 0, True, addresses, tmp_path / "token")
+    settings = Settings(
+        deployments=deployments,
+        exports=exports,
+        host="127.0.0.1",
+        port=0,
+        metrics_port=0,
+        reflection=True,
+        addresses=addresses,
+        token_file=tmp_path / "token",
+    )
     gateway = await create_gateway(settings)
     async with aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
         bench = Bench(gateway, stack, channel, manifest, exports)
-        await until(lambda: gateway.backend.ready())
+        await until(gateway.backend.ready)
         yield bench
     await gateway.drain()
     await gateway.close()
@@ -186,7 +195,7 @@ async def test_a_hash_that_the_server_names_is_passed_on_as_observed(bench: Benc
     ],
 )
 async def test_bad_input_is_refused_before_any_server_sees_it(bench: Bench, request_: Any, reason: str) -> None:
-    await until(lambda: bench.gateway.backend.ready())
+    await until(bench.gateway.backend.ready)
     seen = [call for call in bench.backend.calls if call.request.inputs != bench_zeros()]
     assert (await bench.refusal(request_))[:2] == (StatusCode.INVALID_ARGUMENT, reason)
     assert [call for call in bench.backend.calls if call.request.inputs != bench_zeros()] == seen
@@ -275,7 +284,7 @@ async def test_a_call_ends_at_its_deadline_though_the_server_hangs(bench: Bench)
 
 async def test_what_is_above_the_bounds_is_refused_at_once_and_the_rest_is_answered(bench: Bench) -> None:
     held: list[Call] = []
-    bench.backend.behave = lambda call: held.append(call)
+    bench.backend.behave = held.append
     calls = [asyncio.create_task(bench.predict(ask(x(n, 0)))) for n in range(1, 4)]
     await until(lambda: bench.gateway.plane.in_flight == 3)
     code, reason, _ = await bench.refusal(ask())
@@ -326,7 +335,7 @@ async def test_a_dead_server_is_unavailable_and_found_again(bench: Bench) -> Non
 
 async def test_draining_answers_what_is_in_flight_and_refuses_the_rest(bench: Bench) -> None:
     held: list[Call] = []
-    bench.backend.behave = lambda call: held.append(call)
+    bench.backend.behave = held.append
     call = asyncio.create_task(bench.predict(ask()))
     await until(lambda: any(c.request.inputs == (x(1, 2),) for c in held))
     draining = asyncio.create_task(bench.gateway.drain())
