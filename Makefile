@@ -10,6 +10,8 @@ INSTALLED := .venv/.installed
 READY := servepath_pb/.generated
 # tritonclient, for the interoperability test alone: it wants another protobuf than ours.
 INTEROP := .venv-interop/.installed
+# Most tests wait for real servers: more workers than cores, whole files to each, so that a file's servers start once.
+PARALLEL := -n 4 --dist loadfile
 # make predict MODEL=simple_nn@onnx X='3 4'
 MODEL = simple_nn
 X = 1 2
@@ -56,7 +58,7 @@ report: $(READY) ## the newest load test's table, summary.json and report.html, 
 	$(PYTHON) -m report
 
 test: check $(INTEROP) ## check, then all tests
-	$(PYTHON) -m pytest -q
+	$(PYTHON) -m pytest -q $(PARALLEL)
 
 check: $(READY) ## linters and types; changes nothing
 	.venv/bin/ruff check .
@@ -70,13 +72,13 @@ fmt: $(READY) ## format, and mend what can be mended by itself
 	.venv/bin/ruff check --fix .
 
 unit: $(READY) ## tests without sockets
-	$(PYTHON) -m pytest -q tests/unit
+	$(PYTHON) -m pytest -q $(PARALLEL) tests/unit
 
 integration: $(READY) ## tests over real gRPC in one process
-	$(PYTHON) -m pytest -q tests/integration
+	$(PYTHON) -m pytest -q $(PARALLEL) tests/integration
 
 e2e: $(READY) $(INTEROP) ## tests with the real servers
-	$(PYTHON) -m pytest -q tests/e2e
+	$(PYTHON) -m pytest -q $(PARALLEL) tests/e2e
 
 proto: $(READY) ## the code generated from proto/, made anew when a .proto changes
 
