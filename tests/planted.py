@@ -36,7 +36,7 @@ def plant_weights(models: Path, name: str, bias: float) -> None:
     folder = models / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "spec.json").write_text(json.dumps(MODELS[name].spec.to_dict()))
-    _WRITERS[name](folder / MODELS[name].weights, np.array([bias], np.float32))
+    _WRITERS[MODELS[name].framework](name, folder / MODELS[name].weights, np.array([bias], np.float32))
 
 
 def answer(x: NDArray[np.float32], bias: float) -> NDArray[np.float64]:
@@ -44,16 +44,17 @@ def answer(x: NDArray[np.float32], bias: float) -> NDArray[np.float64]:
     return x.astype(np.float64) @ KERNEL.astype(np.float64) + bias
 
 
-def _write_torch(path: Path, bias: NDArray[np.float32]) -> None:
+def _write_torch(_: str, path: Path, bias: NDArray[np.float32]) -> None:
     tensors = {"linear.weight": np.ascontiguousarray(KERNEL.T), "linear.bias": bias}
     path.write_bytes(safetensors.numpy.save(tensors))
 
 
-def _write_keras(path: Path, bias: NDArray[np.float32]) -> None:
+def _write_keras(name: str, path: Path, bias: NDArray[np.float32]) -> None:
     frameworks.tensorflow()
-    model = MODELS["keras_dense"].build()
+    model = MODELS[name].build()
     model.set_weights([KERNEL, bias])
     model.save(path)
 
 
-_WRITERS = {"simple_nn": _write_torch, "keras_dense": _write_keras}
+# By framework; a model with other weights than one kernel and one bias needs a writer of its own.
+_WRITERS = {"torch": _write_torch, "keras": _write_keras}

@@ -13,7 +13,9 @@ import psutil
 from google.protobuf.message import DecodeError
 
 from servepath_pb.servepath.v1 import gateway_pb2
+from services.gateway.deployments import read_deployments
 from services.wire import servepath
+from services.wire.stacks import STACKS
 
 PORTS = (
     "GATEWAY_PORT",
@@ -46,8 +48,9 @@ class RealStack:
             "torch_svc": ["--models", str(exports), "--run-dir", f"{run}/torch"],
             "tf_svc": ["--models", str(exports), "--run-dir", f"{run}/tf"],
             "onnx_svc": ["--models", str(exports)],
-            "gateway": ["--exports", str(exports)],
+            "gateway": ["--exports", str(exports), "--deployments", str(folder / "deployments.toml")],
         }
+        self._paths = write_deployments(folder / "deployments.toml", exports)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, service: str) -> None:
@@ -60,7 +63,7 @@ class RealStack:
         """Start everything and wait until every path answers its probes."""
         for service in self._commands:
             self.start(service)
-        self.wait_ready(4)
+        self.wait_ready(self._paths)
 
     def wait_ready(self, paths: int) -> None:
         """Wait until `paths` paths are ready. Raises TimeoutError with the tails of all logs."""
@@ -87,6 +90,21 @@ class RealStack:
             self.processes[service].terminate()
             codes[service] = self.processes[service].wait(STOP_S)
         return codes
+
+
+def write_deployments(file: Path, exports: Path) -> int:
+    """Write the repository's deployments.toml less the paths that have no artefact in `exports`; give their number."""
+    lines: list[str] = []
+    count = 0
+    for entry in read_deployments(Path("deployments.toml")).models:
+        stacks = [name for name in entry.stacks if (exports / entry.model / STACKS[name].artefact_format).is_dir()]
+        if stacks:
+            default = entry.default if entry.default in stacks else stacks[0]
+            lines += [f"[models.{entry.model}]", f'default = "{default}"']
+            lines += [f"[models.{entry.model}.stacks.{stack}]" for stack in stacks]
+        count += len(stacks)
+    file.write_text("\n".join(lines))
+    return count
 
 
 def ready_paths(channel: grpc.Channel) -> int:

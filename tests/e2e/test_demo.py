@@ -32,7 +32,7 @@ def test_a_backend_that_sometimes_answers_wrongly_turns_the_demo_red(here: Workp
     assert text.splitlines()[-1].startswith("demo failed: report ended with exit code 1")
     rows = json.loads((here.folder / "results" / "latest" / "summary.json").read_text())["paths"]
     wrong = {f"{row['model']}@{row['stack']}" for row in rows if row["wrong_answers"]}
-    assert wrong == {"simple_nn@onnx", "keras_dense@onnx"}
+    assert wrong == {f"{row['model']}@onnx" for row in rows if row["stack"] == "onnx"} != set()
     assert here.left() == []
 
 
@@ -42,7 +42,7 @@ def test_a_backend_that_sometimes_answers_wrongly_turns_the_demo_red(here: Workp
         ("train", "Epoch 1,"),
         ("export", "export  python -m export"),
         ("start", "listening"),
-        ("load test", "8 blocks"),
+        ("load test", " blocks, closed loop"),
     ],
 )
 def test_ctrl_c_in_any_stage_ends_it_with_130_and_leaves_nothing(here: Workplace, stage: str, sign: str) -> None:

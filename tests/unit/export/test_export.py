@@ -114,7 +114,7 @@ def test_the_saved_model_has_the_serving_signature_with_the_names_of_the_spec(wh
     assert {name: spec.shape.as_list() for name, spec in signature.structured_outputs.items()} == {"y": [None, 1]}
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["simple_nn", "keras_dense"])
 def test_the_reference_holds_inputs_and_their_float64_answers_row_by_row(whole: Path, name: str) -> None:
     path = artefact_folder(whole / "exports", name, "reference", 1) / "reference.safetensors"
     tensors = safetensors.numpy.load(path.read_bytes())
@@ -130,8 +130,7 @@ def test_an_export_with_nothing_new_writes_nothing_and_says_so(root: Path, capsy
     assert run(root) == 0
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.name != ".lock"} == before
     assert capsys.readouterr().out.splitlines() == [
-        "simple_nn: version 1 is up to date, all files are as their manifests say",
-        "keras_dense: version 1 is up to date, all files are as their manifests say",
+        f"{name}: version 1 is up to date, all files are as their manifests say" for name in MODELS
     ]
 
 

@@ -45,7 +45,7 @@ def test_all_models_are_trained_by_one_quiet_command(run: tuple[Path, subprocess
     out, done = run
     assert (done.returncode, done.stderr) == (0, "")
     epochs = [int(n) for n in re.findall(r"^Epoch (\d+), Loss: \d+\.\d+$", done.stdout, re.MULTILINE)]
-    assert epochs == [*range(1, EPOCHS + 1)] * 2
+    assert epochs == [*range(1, EPOCHS + 1)] * len(MODELS)
     assert "torch.cuda.is_available() = " in done.stdout
     assert "tf.config.list_physical_devices('GPU') = " in done.stdout
     assert {path.name for path in out.iterdir()} == {"loss_curve.png", *MODELS}
@@ -55,7 +55,7 @@ def test_all_models_are_trained_by_one_quiet_command(run: tuple[Path, subprocess
 
 def test_both_frameworks_reach_the_same_losses_and_weights(run: tuple[Path, object]) -> None:
     out, _ = run
-    losses = [history(out, name)["losses"] for name in MODELS]
+    losses = [history(out, name)["losses"] for name in ("simple_nn", "keras_dense")]
     assert [len(each) for each in losses] == [EPOCHS, EPOCHS]
     np.testing.assert_allclose(losses[0], losses[1], rtol=0, atol=1e-6)
     for mine, its in zip(kernel_and_bias(out, "simple_nn"), kernel_and_bias(out, "keras_dense"), strict=True):

@@ -38,7 +38,7 @@ def test_a_good_file_gives_models_stacks_and_limits(tmp_path: Path) -> None:
 
 def test_the_repositorys_own_file_lists_the_four_paths() -> None:
     names = [name for model in read_deployments(Path("deployments.toml")).models for name in model.names if "@" in name]
-    assert names == ["simple_nn@torchserve", "simple_nn@onnx", "keras_dense@tfserving", "keras_dense@onnx"]
+    assert {"simple_nn@torchserve", "simple_nn@onnx", "keras_dense@tfserving", "keras_dense@onnx"} <= set(names)
 
 
 @pytest.mark.parametrize(
