@@ -6,6 +6,7 @@ from google.protobuf.message import DecodeError
 
 from servepath_pb.servepath.v1 import gateway_pb2 as pb
 from services.wire import errors, tensors
+from services.wire.signature import MAX_RANK, MAX_TENSORS
 from services.wire.types import Answer, Request, Served, Tensor
 
 SERVICE = "servepath.v1.Gateway"
@@ -31,6 +32,9 @@ def decode_request(payload: bytes) -> Request:
     request_id = message.request_id
     if len(request_id) > MAX_ID or not (request_id.isascii() and request_id.isprintable()):
         raise errors.BadInput(f"request_id must be at most {MAX_ID} printable ASCII characters", "ID")
+    # Before anything is built of them: a million empty tensors fit into two megabytes.
+    if max(len(message.inputs), len(message.outputs)) > MAX_TENSORS:
+        raise errors.BadInput(f"more than {MAX_TENSORS} inputs or outputs", "INPUTS")
     pairs = [_input(tensor) for tensor in message.inputs]
     return Request(
         model=message.model,
@@ -96,6 +100,8 @@ def decode_answer(payload: bytes) -> Answer:
 
 def _input(message: pb.Tensor) -> tuple[Tensor, bool]:
     """Give a tensor in raw form, and whether it came typed."""
+    if len(message.shape) > MAX_RANK:
+        raise errors.BadInput(f"input {message.name!r}: more than {MAX_RANK} dimensions", "SHAPE")
     name, dtype, shape = message.name, message.dtype, tuple(message.shape)
     given = [field.name for field, _ in message.ListFields() if field.name in TYPED]
     if not given:
