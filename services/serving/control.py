@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn, Protocol
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import aio
 
-from services.wire.errors import Internal, ServeError
+from services.wire.errors import BadInput, Internal, ServeError
 from services.wire.status import code_of, details_of, text_of
 
 log = logging.getLogger(__name__)
@@ -39,8 +40,7 @@ def handlers(service: str, rpcs: Mapping[str, tuple[Message, Rpc]]) -> grpc.Gene
         service,
         {
             name: grpc.unary_unary_rpc_method_handler(
-                _guarded(rpc),
-                request_deserializer=request_class.FromString,
+                _guarded(request_class, rpc),
                 response_serializer=lambda message: message.SerializeToString(),
             )
             for name, (request_class, rpc) in rpcs.items()
@@ -48,10 +48,11 @@ def handlers(service: str, rpcs: Mapping[str, tuple[Message, Rpc]]) -> grpc.Gene
     )
 
 
-def _guarded(rpc: Rpc) -> Callable[[Any, aio.ServicerContext[Any, Any]], Awaitable[Any]]:
-    async def handle(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
+def _guarded(request_class: Message, rpc: Rpc) -> Callable[[bytes, aio.ServicerContext[Any, Any]], Awaitable[Any]]:
+    # Parsed here, not by the library: it would answer UNKNOWN with the parser's own text, and log a traceback.
+    async def handle(payload: bytes, context: aio.ServicerContext[Any, Any]) -> Any:
         try:
-            return await rpc(request)
+            return await rpc(_parsed(request_class, payload))
         except ServeError as error:
             await abort(context, error)
         except Exception:
@@ -59,3 +60,10 @@ def _guarded(rpc: Rpc) -> Callable[[Any, aio.ServicerContext[Any, Any]], Awaitab
             await abort(context, Internal())
 
     return handle
+
+
+def _parsed(request_class: Message, payload: bytes) -> Any:
+    try:
+        return request_class.FromString(payload)
+    except DecodeError:
+        raise BadInput("the message is not what this method takes", "MESSAGE") from None

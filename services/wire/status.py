@@ -37,8 +37,12 @@ def code_of(error: errors.ServeError) -> StatusCode:
 
 
 def text_of(error: errors.ServeError) -> str:
-    """Give the text for the caller, with control characters escaped and at most TEXT_LIMIT characters."""
-    text = error.text if error.text.isprintable() else error.text.encode("unicode_escape").decode()
+    """Give the text for the caller, with all but printable ASCII escaped and at most TEXT_LIMIT characters.
+
+    grpc-message spells each byte beyond ASCII with three: the text would no longer fit into the header block.
+    """
+    plain = error.text.isascii() and error.text.isprintable()
+    text = error.text if plain else error.text.encode("unicode_escape").decode()
     return text if len(text) <= TEXT_LIMIT else f"{text[: TEXT_LIMIT - 3]}..."
 
 

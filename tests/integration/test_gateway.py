@@ -17,7 +17,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from servepath_pb.servepath.oip import oip_pb2
 from servepath_pb.servepath.v1 import gateway_pb2
+from services.gateway import probe
 from services.gateway.config import Settings
+from services.gateway.replica import Replica
 from services.gateway.server import Gateway, create_gateway
 from services.serving.backend import Call
 from services.wire import errors, oip, servepath
@@ -226,6 +228,13 @@ async def test_an_unknown_version_is_not_found_and_a_new_one_is_noticed(bench: B
     await until(answered)
 
 
+async def test_a_version_that_the_server_takes_up_is_known_though_another_was_just_looked_for(bench: Bench) -> None:
+    assert (await bench.refusal(ask(version=9)))[0] is StatusCode.NOT_FOUND
+    make_export(bench.exports, "alpha", "onnx", 2)
+    bench.backend.served = bench.backend.served._replace(version=2)
+    assert (await bench.predict(ask())).served.version == 2
+
+
 async def test_zero_rows_are_answered_empty_without_a_server(bench: Bench) -> None:
     answer = await bench.predict(ask(Tensor("x", "FP32", (0, 2), b"")))
     assert answer.outputs == (Tensor("y", "FP32", (0, 1), b""),)
@@ -333,6 +342,25 @@ async def test_a_dead_server_is_unavailable_and_found_again(bench: Bench) -> Non
     await bench.stack.stop()
 
 
+async def test_a_call_whose_connection_is_closed_under_it_ends(bench: Bench) -> None:
+    bench.backend.behave = lambda _: None
+    call = asyncio.create_task(bench.refusal(ask()))
+    await until(lambda: bench.gateway.plane.in_flight == 1)
+    await bench.gateway.backend.close()
+    assert (await call)[:2] == (StatusCode.UNAVAILABLE, "DRAINING")
+
+
+async def test_a_probe_that_no_server_answers_ends_and_the_next_one_follows(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "TIMEOUT_S", 0.05)
+    # A server's reply and the deadline both late, as when this process was stopped for a while.
+    monkeypatch.setattr(Replica, "submit", lambda *_: None)
+    await until(lambda: not bench.gateway.backend.ready())
+    monkeypatch.undo()
+    await until(bench.gateway.backend.ready)
+
+
 async def test_draining_answers_what_is_in_flight_and_refuses_the_rest(bench: Bench) -> None:
     held: list[Call] = []
     bench.backend.behave = held.append
@@ -340,6 +368,11 @@ async def test_draining_answers_what_is_in_flight_and_refuses_the_rest(bench: Be
     await until(lambda: any(c.request.inputs == (x(1, 2),) for c in held))
     draining = asyncio.create_task(bench.gateway.drain())
     await asyncio.sleep(0.05)
+    reply = await bench.channel.unary_unary(f"/{oip.SERVICE}/ServerReady")(b"")
+    assert not oip_pb2.ServerReadyResponse.FromString(reply).ready
+    asked = oip_pb2.ModelReadyRequest(name="alpha").SerializeToString()
+    reply = await bench.channel.unary_unary(f"/{oip.SERVICE}/ModelReady")(asked)
+    assert not oip_pb2.ModelReadyResponse.FromString(reply).ready
     assert (await bench.refusal(ask()))[:2] == (StatusCode.UNAVAILABLE, "DRAINING")
     for waiting in held:
         waiting.end(bench.backend.answer(waiting))
@@ -375,6 +408,22 @@ async def test_control_calls_describe_paths_and_models(bench: Bench) -> None:
     with pytest.raises(aio.AioRpcError) as caught:
         await bench.channel.unary_unary(f"/{oip.SERVICE}/ModelReady")(asked)
     assert caught.value.code() is StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    "method", [servepath.LIST_PATHS, f"/{oip.SERVICE}/ModelMetadata", f"/{oip.SERVICE}/ServerLive"]
+)
+async def test_bytes_that_are_no_control_request_are_the_callers_fault(bench: Bench, method: str) -> None:
+    with pytest.raises(aio.AioRpcError) as caught:
+        await bench.channel.unary_unary(method)(b"\xff\xff")
+    assert (caught.value.code(), reason_of(caught.value)) == (StatusCode.INVALID_ARGUMENT, "BAD_INPUT.MESSAGE")
+
+
+@pytest.mark.parametrize("character", ["\u6f22", "\U0001f600"])
+async def test_a_refusal_arrives_whatever_the_caller_had_it_quote(bench: Bench, character: str) -> None:
+    code, reason, text = await bench.refusal(ask(x(1, 2, name=character * 2000)))
+    assert (code, reason) == (StatusCode.INVALID_ARGUMENT, "BAD_INPUT.INPUTS")
+    assert text.startswith(f"unexpected input '{character.encode('unicode_escape').decode()}")
 
 
 async def test_reflection_shows_our_own_service_only(bench: Bench) -> None:

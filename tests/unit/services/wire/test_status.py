@@ -1,4 +1,6 @@
+from base64 import b64encode
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
@@ -57,3 +59,10 @@ def test_control_characters_of_a_caller_are_escaped() -> None:
 @pytest.mark.parametrize(("length", "kept"), [(TEXT_LIMIT, TEXT_LIMIT), (TEXT_LIMIT + 1, TEXT_LIMIT), (10**6, 1024)])
 def test_a_text_is_limited(length: int, kept: int) -> None:
     assert len(text_of(errors.ServeError("x" * length))) == kept
+
+
+@pytest.mark.parametrize("character", ["\u6f22", "\U0001f600", "%", "\0", "\u202e", "x"])
+def test_text_and_details_fit_into_a_header_block_of_8_kib_whatever_a_caller_writes(character: str) -> None:
+    error = errors.BadInput(character * 10**5, "INPUTS")
+    message = quote(text_of(error), safe=" ")  # what grpc-message is at most
+    assert len(message) + len(b64encode(details_of(error)[0][1])) < 8 * 2**10 - 512
