@@ -22,12 +22,20 @@ TIMEOUT_S = 2.0
 class Prober:
     """Keeps grpc.health.v1 true: one entry for each MODEL@STACK, each MODEL (its default path) and "" (all paths)."""
 
-    def __init__(self, replicas: Mapping[str, Replica], signatures: Mapping[str, Signature], interval_s: float) -> None:
+    def __init__(
+        self,
+        replicas: Mapping[str, Replica],
+        signatures: Mapping[str, Signature],
+        interval_s: float,
+        *,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         """`replicas`: every name -> its path's replica. `signatures`: model -> signature."""
         self.servicer = health.aio.HealthServicer()
         self._replicas = replicas
         self._signatures = signatures
         self._interval_s = interval_s
+        self._timeout_s = timeout_s
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -49,16 +57,19 @@ class Prober:
             await asyncio.sleep(self._interval_s)
 
     async def _probe(self, replica: Replica) -> None:
-        ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        call = Call(Request(replica.model, 0, self._signatures[replica.model].zeros(1)), monotonic() + TIMEOUT_S)
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[Outcome] = loop.create_future()
+        call = Call(Request(replica.model, 0, self._signatures[replica.model].zeros(1)), monotonic() + self._timeout_s)
         call.rows = 1
         call.then(lambda outcome: None if ended.done() else ended.set_result(outcome))
-        replica.submit(call)
+        # The call's own end and not a timeout of ours: whatever is late, the next probe follows.
+        timer = loop.call_later(self._timeout_s, call.expire)
         try:
-            outcome = await asyncio.wait_for(ended, TIMEOUT_S + 1)
-        except TimeoutError:
+            replica.submit(call)
+            outcome = await ended
+        finally:
+            timer.cancel()
             call.cancel()
-            raise
         ready = not isinstance(outcome, ServeError)
         if ready != replica.ready_now:
             reason = outcome.text if isinstance(outcome, ServeError) else "answers"
