@@ -1,5 +1,6 @@
 """What the exports folder says about one path: its spec, its versions and their hashes."""
 
+import contextlib
 from pathlib import Path
 from time import monotonic
 
@@ -25,6 +26,15 @@ class Artefacts:
             self._list()
         return self._manifests.get(version)
 
+    def find_served(self, version: int) -> Manifest | None:
+        """Give the manifest of a version that a server has just answered with, or None.
+
+        Looks at once: a caller who asks for unknown versions must not keep a new one from being known for REFRESH_S.
+        """
+        if version not in self._manifests:
+            self._read(version)
+        return self._manifests.get(version)
+
     @property
     def versions(self) -> list[int]:
         """Give the versions that are on disk, oldest first."""
@@ -36,7 +46,9 @@ class Artefacts:
         self._listed_at = monotonic()
         for folder in self._folder.iterdir() if self._folder.is_dir() else ():
             if folder.name.isdecimal() and int(folder.name) not in self._manifests:
-                try:
-                    self._manifests[int(folder.name)] = read_manifest(folder)
-                except ArtefactError:
-                    continue  # half-made or foreign: its server will refuse it too
+                self._read(int(folder.name))
+
+    def _read(self, version: int) -> None:
+        # Half-made or foreign: its server will refuse it too.
+        with contextlib.suppress(ArtefactError, OSError):
+            self._manifests[version] = read_manifest(self._folder / str(version))
