@@ -14,8 +14,12 @@ from services.wire.errors import ServeError
 from services.wire.types import Answer, Request, Served
 
 DEADLINE_S = 5.0
-# Channels to one address share one connection unless told otherwise, and one connection is not what many callers are.
-OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
+OPTIONS = (
+    # Channels to one address share one connection unless told otherwise; many callers have one each.
+    ("grpc.use_local_subchannel_pool", 1),
+    # A proxy for the web would be measured along; grpc would ask it even for 127.0.0.1.
+    ("grpc.enable_http_proxy", 0),
+)
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 

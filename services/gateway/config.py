@@ -19,8 +19,7 @@ class SettingsError(Exception):
 class Settings:
     """Everything that the gateway is told from outside.
 
-    addresses: stack -> HOST:PORT. token_file: where torch_svc keeps TorchServe's current key. tf_engine: what to call a
-    TensorFlow Serving that does not name itself.
+    addresses: stack -> HOST:PORT. token_file: where torch_svc keeps TorchServe's current key.
     """
 
     deployments: Path

@@ -1,6 +1,6 @@
 """The gateway's control RPCs: ListPaths, and what the Open Inference Protocol asks about server and models."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import grpc
@@ -30,10 +30,14 @@ class Path:
 
 
 class Controls:
-    """Answers control RPCs from the paths; `names`: every name that callers may use -> its path."""
+    """Answers control RPCs from the paths.
 
-    def __init__(self, names: Mapping[str, Path]) -> None:
+    names: every name that callers may use -> its path. draining: says whether this process is shutting down.
+    """
+
+    def __init__(self, names: Mapping[str, Path], draining: Callable[[], bool]) -> None:
         self._names = names
+        self._draining = draining
         self._paths = [path for name, path in names.items() if "@" in name]
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
@@ -62,7 +66,8 @@ class Controls:
 
     async def server_ready(self, _: oip_pb2.ServerReadyRequest) -> oip_pb2.ServerReadyResponse:
         """Say whether every path answers."""
-        return oip_pb2.ServerReadyResponse(ready=all(path.replica.ready() for path in self._paths))
+        ready = all(path.replica.ready() for path in self._paths) and not self._draining()
+        return oip_pb2.ServerReadyResponse(ready=ready)
 
     async def server_metadata(self, _: oip_pb2.ServerMetadataRequest) -> oip_pb2.ServerMetadataResponse:
         """Say what this server is."""
@@ -70,7 +75,8 @@ class Controls:
 
     async def model_ready(self, request: oip_pb2.ModelReadyRequest) -> oip_pb2.ModelReadyResponse:
         """Say whether a path answers. Raises BadInput or ModelUnknown."""
-        return oip_pb2.ModelReadyResponse(ready=self._find(request.name, request.version).replica.ready())
+        path = self._find(request.name, request.version)
+        return oip_pb2.ModelReadyResponse(ready=path.replica.ready() and not self._draining())
 
     async def model_metadata(self, request: oip_pb2.ModelMetadataRequest) -> oip_pb2.ModelMetadataResponse:
         """Declare a path's tensors. Raises BadInput or ModelUnknown."""

@@ -12,7 +12,7 @@ from grpc import aio
 from services.gateway.artefacts import Artefacts
 from services.serving.backend import Call, Outcome
 from services.wire.codecs import StackCodec
-from services.wire.errors import BackendBadReply, Internal, ServeError, TooLarge, Where
+from services.wire.errors import BackendBadReply, Draining, Internal, ServeError, TooLarge, Where
 from services.wire.signature import Signature
 from services.wire.types import Answer, Served
 
@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 Metadata = tuple[tuple[str, str], ...]
 
 CHANNEL_OPTIONS = (
+    # A proxy for the web is no way to a server of ours; grpc would ask it even for 127.0.0.1.
+    ("grpc.enable_http_proxy", 0),
     ("grpc.max_send_message_length", -1),
     # Its own connection, whatever other channels lead to the same address.
     ("grpc.use_local_subchannel_pool", 1),
@@ -99,9 +101,9 @@ class Replica:
             task.cancel()
 
         # A call that ends otherwise (deadline, cancelled) takes its RPC with it. The task never ends the call itself,
-        # or this would cancel the task that is running.
+        # or this would cancel the task that is running. A channel that is closed cancels the task, and not the call.
         call.then(cancel)
-        task.add_done_callback(lambda done: None if done.cancelled() else call.end(done.result()))
+        task.add_done_callback(lambda done: call.end(Draining() if done.cancelled() else done.result()))
 
     def ready(self) -> bool:
         """Say whether the last probe was answered."""
@@ -158,7 +160,7 @@ class Replica:
         if not served.engine:
             engine, engine_version = self._engine_of(trailing)
             served = served._replace(engine=engine, engine_version=engine_version)
-        manifest = self._artefacts.find(served.version)
+        manifest = self._artefacts.find_served(served.version)
         if manifest is None:
             raise BackendBadReply(f"{self.stack} answered with version {served.version}, which has no manifest")
         if served.sha256 and served.sha256 != manifest.sha256:

@@ -81,7 +81,7 @@ async def create_gateway(settings: Settings) -> Gateway:
         f"{settings.host}:{settings.port}",
         (servepath.METHOD, oip.METHOD),
         plane.deliver,
-        _controls(settings, Controls(paths.names), prober),
+        _controls(settings, Controls(paths.names, lambda: plane.draining), prober),
         FrontLimits(
             deployments.gateway.max_message_bytes,
             deployments.gateway.default_deadline_s,
@@ -89,7 +89,12 @@ async def create_gateway(settings: Settings) -> Gateway:
         ),
     )
     exposition = expose(registry, settings.host, settings.metrics_port)
-    port = await front.start()
+    try:
+        port = await front.start()
+    except BaseException:
+        exposition.close()
+        await backend.close()
+        raise
     await prober.start()
     return Gateway(port, deployments.gateway.drain_s, plane, front, backend, prober, exposition)
 

@@ -17,9 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from servepath_pb.servepath.oip import oip_pb2
 from servepath_pb.servepath.v1 import gateway_pb2
-from services.gateway import probe
 from services.gateway.config import Settings
-from services.gateway.replica import Replica
 from services.gateway.server import Gateway, create_gateway
 from services.serving.backend import Call
 from services.wire import errors, oip, servepath
@@ -348,17 +346,6 @@ async def test_a_call_whose_connection_is_closed_under_it_ends(bench: Bench) -> 
     await until(lambda: bench.gateway.plane.in_flight == 1)
     await bench.gateway.backend.close()
     assert (await call)[:2] == (StatusCode.UNAVAILABLE, "DRAINING")
-
-
-async def test_a_probe_that_no_server_answers_ends_and_the_next_one_follows(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(probe, "TIMEOUT_S", 0.05)
-    # A server's reply and the deadline both late, as when this process was stopped for a while.
-    monkeypatch.setattr(Replica, "submit", lambda *_: None)
-    await until(lambda: not bench.gateway.backend.ready())
-    monkeypatch.undo()
-    await until(bench.gateway.backend.ready)
 
 
 async def test_draining_answers_what_is_in_flight_and_refuses_the_rest(bench: Bench) -> None:
