@@ -17,6 +17,7 @@ class Limit:
         self._max_in_flight = max_in_flight
         self._max_queue = max_queue
         self._in_flight = 0
+        self._sending = False
         # An ordered set: a call that ends while it waits leaves at once, from wherever it stands.
         self._waiting: OrderedDict[Call, None] = OrderedDict()
 
@@ -58,6 +59,12 @@ class Limit:
 
     def _returned(self, _: Outcome) -> None:
         self._in_flight -= 1
-        while self._waiting and self._in_flight < self._max_in_flight:
-            call, _none = self._waiting.popitem(last=False)
-            self._send(call)
+        if self._sending:
+            return  # a call ended while it was sent below: that loop goes on, or a full queue would nest too deep
+        self._sending = True
+        try:
+            while self._waiting and self._in_flight < self._max_in_flight:
+                call, _none = self._waiting.popitem(last=False)
+                self._send(call)
+        finally:
+            self._sending = False

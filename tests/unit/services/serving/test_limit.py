@@ -56,6 +56,18 @@ def test_a_call_that_ends_while_it_is_submitted_frees_its_place() -> None:
     assert limit.in_flight == 0
 
 
+def test_a_full_queue_of_calls_that_end_at_once_empties() -> None:
+    inner = Keeping()
+    limit = Limit(inner, max_in_flight=1, max_queue=2000)
+    calls = [call() for _ in range(2001)]
+    for one in calls:
+        limit.submit(one)
+    inner.submit = lambda one: one.end(ANSWER)  # type: ignore[method-assign]
+    calls[0].end(ANSWER)
+    assert [one.outcome for one in calls] == [ANSWER] * 2001
+    assert (limit.in_flight, limit.queued) == (0, 0)
+
+
 @given(st.lists(st.tuples(st.sampled_from(["submit", "answer", "cancel"]), st.integers(0, 9)), max_size=60))
 def test_bounds_hold_and_every_call_ends_whatever_happens(steps: list[tuple[str, int]]) -> None:
     inner = Keeping()
