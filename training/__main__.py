@@ -77,11 +77,16 @@ def train_all(asked: argparse.Namespace) -> int:
             for line in child.stdout or ():
                 say(line.rstrip())
             child.wait()
-        return max(child.returncode for child in children)
+        return max(exit_code(child) for child in children)
     finally:
         for child in children:
             child.terminate()
             child.wait()
+
+
+def exit_code(child: "subprocess.Popen[str]") -> int:
+    """Give what a shell gives: 128 and the number for a child that a signal ended, which Python calls below 0."""
+    return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
 def train_one(asked: argparse.Namespace) -> int:

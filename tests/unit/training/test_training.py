@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from export import trained
@@ -166,3 +167,15 @@ def test_ctrl_c_ends_the_training_of_all_models_and_leaves_no_process(tmp_path: 
     with pytest.raises(ProcessLookupError):  # nobody is left in its process group
         os.killpg(process.pid, 0)
     assert not any(tmp_path.glob("**/*.*"))
+
+
+def test_a_model_whose_training_is_killed_fails_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training", "--out", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        found: list[psutil.Process] = []
+        while not found:
+            children = psutil.Process(process.pid).children()
+            found = [child for child in children if "keras_dense" in child.cmdline()]
+        found[0].kill()
+        assert process.wait(100) == 128 + signal.SIGKILL
+    assert not (tmp_path / "keras_dense" / "history.json").exists()
