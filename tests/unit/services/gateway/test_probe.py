@@ -1,49 +1,51 @@
 import asyncio
-from typing import Any, cast
+from collections.abc import Callable
 
-import pytest
-
-from services.gateway import probe
 from services.gateway.probe import Prober
-from services.gateway.replica import Replica
 from services.serving.backend import Call
+from services.wire.errors import Cancelled, Expired
 from services.wire.signature import Signature
-from services.wire.types import Answer, Served
-from store.spec import Spec
-
-SPEC = Spec.from_dict(
-    {
-        "inputs": [{"name": "x", "dtype": "FP32", "shape": [-1, 2]}],
-        "outputs": [{"name": "y", "dtype": "FP32", "shape": [-1, 1]}],
-        "row_independent": True,
-        "tolerance": {"atol": 1e-5, "rtol": 1e-5},
-    }
-)
+from tests.exports import SPEC
+from tests.serving_fakes import ANSWER
 
 
-class MuteReplica:
-    """Leaves the first probe without any outcome, as a stopped process finds it, and answers the others."""
+class Server:
+    """What a Prober needs of a Replica; leaves its calls to the test."""
 
-    model, stack, ready_now = "alpha", "onnx", True
+    model = "m"
+    stack = "onnx"
 
     def __init__(self) -> None:
-        self.states: list[bool] = []
+        self.ready_now = True
+        self.calls: list[Call] = []
+        self.behave: Callable[[Call], None] = lambda _: None
 
     def submit(self, call: Call) -> None:
-        self.states.append(self.ready_now)
-        if len(self.states) > 1:
-            call.end(Answer((), Served("alpha", "onnx", "", "", 1, "", sha256_observed=False)))
+        self.calls.append(call)
+        self.behave(call)
 
 
-async def test_a_probe_that_never_ends_makes_its_path_not_ready_and_probing_goes_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(probe, "TIMEOUT_S", -0.95)
-    replica: Any = MuteReplica()
-    prober = Prober({"alpha": cast("Replica", replica)}, {"alpha": Signature(SPEC)}, 0.01)
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_a_probe_that_nobody_ends_expires_and_the_next_ones_follow() -> None:
+    server = Server()
+    prober = Prober({"m@onnx": server}, {"m": Signature(SPEC)}, 0.01, timeout_s=0.02)  # type: ignore[dict-item]
     await prober.start()
-    async with asyncio.timeout(5):
-        while len(replica.states) < 3:
-            await asyncio.sleep(0.01)
+    await until(lambda: not server.ready_now)
+    server.behave = lambda call: call.end(ANSWER)
+    await until(lambda: server.ready_now)
     await prober.stop()
-    assert replica.states[:3] == [True, False, True]
+    assert isinstance(server.calls[0].outcome, Expired)
+
+
+async def test_stopping_ends_the_probe_that_is_out() -> None:
+    server = Server()
+    prober = Prober({"m@onnx": server}, {"m": Signature(SPEC)}, 0.01)  # type: ignore[dict-item]
+    await prober.start()
+    await until(lambda: bool(server.calls))
+    await prober.stop()
+    assert isinstance(server.calls[0].outcome, Cancelled)
