@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from servepath_pb.servepath.oip.oip_pb2 import ModelInferRequest, ModelInferResponse
-from services.wire import errors, tensors
+from services.wire import errors, refusals, tensors
 from services.wire.signature import MAX_RANK, MAX_TENSORS
 from services.wire.types import Answer, Request, Served, Tensor
 
@@ -28,55 +28,7 @@ CONTENTS = MappingProxyType(
 MAX_ID = 128
 
 
-def _bad_content() -> errors.ServeError:
-    return errors.BadInput("the model server refused the content of the request", "CONTENT")
-
-
-def _loading() -> errors.ServeError:
-    return errors.ModelLoading("the model server has not loaded this model or version")
-
-
-def _overloaded() -> errors.ServeError:
-    return errors.Overloaded("the model server is overloaded")
-
-
-def _down() -> errors.ServeError:
-    return errors.BackendDown("the model server cannot be reached")
-
-
-def _expired() -> errors.ServeError:
-    return errors.Expired(errors.Where.IN_BACKEND)
-
-
-def _misconfigured() -> errors.ServeError:
-    return errors.BackendMisconfigured("the model server refuses this gateway's calls")
-
-
-def _failed() -> errors.ServeError:
-    return errors.BackendBadReply("the model server failed")
-
-
-REFUSALS = MappingProxyType(
-    {
-        StatusCode.OK: _failed,
-        StatusCode.CANCELLED: errors.Cancelled,
-        StatusCode.UNKNOWN: _failed,
-        StatusCode.INVALID_ARGUMENT: _bad_content,
-        StatusCode.DEADLINE_EXCEEDED: _expired,
-        StatusCode.NOT_FOUND: _loading,
-        StatusCode.ALREADY_EXISTS: _failed,
-        StatusCode.PERMISSION_DENIED: _misconfigured,
-        StatusCode.UNAUTHENTICATED: _misconfigured,
-        StatusCode.RESOURCE_EXHAUSTED: _overloaded,
-        StatusCode.FAILED_PRECONDITION: _bad_content,
-        StatusCode.ABORTED: _down,
-        StatusCode.OUT_OF_RANGE: _bad_content,
-        StatusCode.UNIMPLEMENTED: _misconfigured,
-        StatusCode.INTERNAL: _failed,
-        StatusCode.UNAVAILABLE: _down,
-        StatusCode.DATA_LOSS: _failed,
-    },
-)
+REFUSALS = MappingProxyType({**refusals.BY_CODE, StatusCode.FAILED_PRECONDITION: refusals.bad()})
 
 
 def parse_version(text: str) -> int:
@@ -166,9 +118,8 @@ def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
 
 
 def translate(code: StatusCode, details: str) -> errors.ServeError:
-    """Give our error for an OIP server's refusal; its text is not passed on, for it may name what is behind us."""
-    del details  # these servers say enough by their codes
-    return REFUSALS[code]()
+    """Give our error for an OIP server's refusal: these servers say enough by their codes."""
+    return refusals.translate(code, details, REFUSALS)
 
 
 def _raw_input(tensor: ModelInferRequest.InferInputTensor, data: bytes) -> Tensor:

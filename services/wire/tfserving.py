@@ -4,8 +4,7 @@ Requests carry `tensor_content`; replies are read in both forms that the server 
 `tensor_content` (--enable_serialization_as_tensor_content). The reply names only the model and its version.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from math import prod
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -14,7 +13,7 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
-from services.wire import errors, tensors
+from services.wire import errors, refusals, tensors
 from services.wire.signature import MAX_ELEMENTS, MAX_RANK
 from services.wire.types import Answer, Request, Served, Tensor
 
@@ -45,79 +44,24 @@ FIELDS = MappingProxyType(
 _PACKED_AS = MappingProxyType({"FP16": "UINT16", "BF16": "UINT16"})
 
 
-def _failed() -> errors.ServeError:
-    return errors.BackendBadReply("the model server failed")
-
-
-def _down() -> errors.ServeError:
-    return errors.BackendDown("the model server cannot be reached")
-
-
-def _overloaded() -> errors.ServeError:
-    return errors.Overloaded("the model server is overloaded")
-
-
-def _loading() -> errors.ServeError:
-    return errors.ModelLoading("the model server has not loaded this model or version")
-
-
-def _misconfigured() -> errors.ServeError:
-    return errors.BackendMisconfigured("the model server refuses this gateway's calls")
-
-
-def _too_large() -> errors.ServeError:
-    return errors.TooLarge("the message is larger than the model server takes")
-
-
-def _expired() -> errors.ServeError:
-    return errors.Expired(errors.Where.IN_BACKEND)
-
-
-def _bad(what: str) -> Callable[[], errors.ServeError]:
-    return partial(errors.BadInput, "the model server refused the content of the request", what)
-
-
-REFUSALS: Mapping[StatusCode, Callable[[], errors.ServeError]] = MappingProxyType(
-    {
-        StatusCode.OK: _failed,
-        StatusCode.CANCELLED: errors.Cancelled,
-        StatusCode.UNKNOWN: _failed,
-        StatusCode.INVALID_ARGUMENT: _bad("CONTENT"),
-        StatusCode.DEADLINE_EXCEEDED: _expired,
-        StatusCode.NOT_FOUND: _loading,
-        StatusCode.ALREADY_EXISTS: _failed,
-        StatusCode.PERMISSION_DENIED: _misconfigured,
-        StatusCode.UNAUTHENTICATED: _misconfigured,
-        StatusCode.RESOURCE_EXHAUSTED: _overloaded,
-        StatusCode.FAILED_PRECONDITION: _failed,
-        StatusCode.ABORTED: _down,
-        StatusCode.OUT_OF_RANGE: _bad("CONTENT"),
-        StatusCode.UNIMPLEMENTED: _misconfigured,
-        StatusCode.INTERNAL: _failed,
-        StatusCode.UNAVAILABLE: _down,
-        StatusCode.DATA_LOSS: _failed,
-    },
-)
 # Where the code alone says too little: a fragment of the server's text decides, the first that fits.
-REFUSALS_BY_TEXT: tuple[tuple[StatusCode, str, Callable[[], errors.ServeError]], ...] = (
-    (StatusCode.UNKNOWN, "Stream removed", _down),
-    (StatusCode.INVALID_ARGUMENT, "ModelSpec", _misconfigured),
-    (StatusCode.INVALID_ARGUMENT, "Unrecognized servable version label", _misconfigured),
-    (StatusCode.INVALID_ARGUMENT, "input size does not match signature", _bad("INPUTS")),
-    (StatusCode.INVALID_ARGUMENT, "Signature input alias", _bad("INPUTS")),
-    (StatusCode.INVALID_ARGUMENT, "Inputs contains invalid name", _bad("INPUTS")),
-    (StatusCode.INVALID_ARGUMENT, "output tensor alias", _bad("OUTPUTS")),
-    (StatusCode.INVALID_ARGUMENT, "tensor parsing error", _bad("BYTES")),
-    (StatusCode.INVALID_ARGUMENT, "Expects arg[", _bad("DTYPE")),
-    (StatusCode.INVALID_ARGUMENT, "larger than maximum input batch size", _bad("SHAPE")),
-    (StatusCode.INVALID_ARGUMENT, "at least one dimension", _bad("SHAPE")),
-    (StatusCode.RESOURCE_EXHAUSTED, "timeout exceeded while waiting", _expired),
-    (StatusCode.RESOURCE_EXHAUSTED, "message larger than max", _too_large),
-    (StatusCode.FAILED_PRECONDITION, "different shapes", _bad("SHAPE")),
-    (StatusCode.FAILED_PRECONDITION, "Serving signature key", _misconfigured),
-    (StatusCode.INTERNAL, "Tensor concat operation failed", _bad("DTYPE")),
-    (StatusCode.UNAVAILABLE, "batch scheduling queue", _overloaded),
-    (StatusCode.UNAVAILABLE, "Model labels does not init yet", _loading),
+REFUSALS_BY_TEXT: refusals.ByText = (
+    (StatusCode.INVALID_ARGUMENT, "ModelSpec", refusals.misconfigured),
+    (StatusCode.INVALID_ARGUMENT, "Unrecognized servable version label", refusals.misconfigured),
+    (StatusCode.INVALID_ARGUMENT, "input size does not match signature", refusals.bad("INPUTS")),
+    (StatusCode.INVALID_ARGUMENT, "Signature input alias", refusals.bad("INPUTS")),
+    (StatusCode.INVALID_ARGUMENT, "Inputs contains invalid name", refusals.bad("INPUTS")),
+    (StatusCode.INVALID_ARGUMENT, "output tensor alias", refusals.bad("OUTPUTS")),
+    (StatusCode.INVALID_ARGUMENT, "tensor parsing error", refusals.bad("BYTES")),
+    (StatusCode.INVALID_ARGUMENT, "Expects arg[", refusals.bad("DTYPE")),
+    (StatusCode.INVALID_ARGUMENT, "larger than maximum input batch size", refusals.bad("SHAPE")),
+    (StatusCode.INVALID_ARGUMENT, "at least one dimension", refusals.bad("SHAPE")),
+    (StatusCode.RESOURCE_EXHAUSTED, "timeout exceeded while waiting", refusals.expired),
+    (StatusCode.FAILED_PRECONDITION, "different shapes", refusals.bad("SHAPE")),
+    (StatusCode.FAILED_PRECONDITION, "Serving signature key", refusals.misconfigured),
+    (StatusCode.INTERNAL, "Tensor concat operation failed", refusals.bad("DTYPE")),
+    (StatusCode.UNAVAILABLE, "batch scheduling queue", refusals.overloaded),
+    (StatusCode.UNAVAILABLE, "Model labels does not init yet", refusals.loading),
 )
 
 
@@ -160,10 +104,7 @@ def engine_of(trailing_metadata: Iterable[tuple[str, str | bytes]] | None) -> tu
 
 def translate(code: StatusCode, details: str) -> errors.ServeError:
     """Give our error for the server's refusal. Its text names nodes of the graph, so it is read but never passed on."""
-    for refused, fragment, error in REFUSALS_BY_TEXT:
-        if refused is code and fragment in details:
-            return error()
-    return REFUSALS[code]()
+    return refusals.translate(code, details, refusals.BY_CODE, REFUSALS_BY_TEXT)
 
 
 def _fill(message: pb.TensorProto, tensor: Tensor) -> None:

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from servepath_pb.servepath.torchserve.torchserve_pb2 import PredictionResponse, PredictionsRequest
-from services.wire import errors
+from services.wire import errors, refusals
 from services.wire.tensors import ITEM_BYTES
 from services.wire.types import Answer, Request, Served, Tensor
 
@@ -70,76 +70,29 @@ def translate(code: StatusCode, details: str) -> errors.ServeError:
 
     TorchServe's codes alone mislead: a full queue is INTERNAL, and a handler's exception UNAVAILABLE.
     """
-    for text, error_class in TEXTS.get(code, ()):
-        if text in details:
-            return _error(error_class)
-    return _error(CODES[code])
+    return refusals.translate(code, details, REFUSALS, REFUSALS_BY_TEXT)
 
 
 # What its texts tell apart, first match first: frontend's InferenceImpl, GRPCJob and WorkerThread in 0.12.
-TEXTS: Mapping[StatusCode, tuple[tuple[str, type[errors.ServeError]], ...]] = MappingProxyType(
+REFUSALS_BY_TEXT: refusals.ByText = (
+    (StatusCode.INTERNAL, "has no worker to serve", refusals.overloaded),  # said of a full queue, too
+    (StatusCode.INTERNAL, "Worker died", refusals.down),  # or did not answer in time
+    (StatusCode.INTERNAL, "Out of resources", refusals.overloaded),  # memory, the accelerator's included
+    (StatusCode.INTERNAL, "Model not found", refusals.misconfigured),  # our registry says that it is there
+    (StatusCode.INTERNAL, "model_name is required", refusals.misconfigured),
+    (StatusCode.UNAVAILABLE, "Prediction failed", refusals.failed),  # the handler raised
+    (StatusCode.UNAVAILABLE, "Invalid model predict output", refusals.failed),
+    (StatusCode.UNAVAILABLE, "number of batch response mismatched", refusals.failed),
+    (StatusCode.UNAVAILABLE, "Unsupported model output", refusals.failed),
+    (StatusCode.RESOURCE_EXHAUSTED, "exceeds maximum size", refusals.too_large),  # its gRPC library about our request
+)
+REFUSALS = MappingProxyType(
     {
-        StatusCode.INTERNAL: (
-            ("has no worker to serve", errors.Overloaded),  # said of a full queue, too
-            ("Worker died", errors.BackendDown),  # or did not answer in time
-            ("Out of resources", errors.Overloaded),  # memory, the accelerator's included
-            ("Model not found", errors.BackendMisconfigured),  # our registry says that it is there
-            ("model_name is required", errors.BackendMisconfigured),
-        ),
-        StatusCode.UNAVAILABLE: (
-            ("Prediction failed", errors.BackendBadReply),  # the handler raised
-            ("Invalid model predict output", errors.BackendBadReply),
-            ("number of batch response mismatched", errors.BackendBadReply),
-            ("Unsupported model output", errors.BackendBadReply),
-        ),
-        StatusCode.CANCELLED: (("RST_STREAM", errors.BackendDown),),  # it reset the stream; we did not cancel
-        StatusCode.RESOURCE_EXHAUSTED: (
-            ("exceeds maximum size", errors.TooLarge),  # its gRPC library about our request
-            ("larger than max", errors.TooLarge),  # our gRPC library about its reply
-        ),
+        **refusals.BY_CODE,
+        StatusCode.NOT_FOUND: refusals.misconfigured,
+        StatusCode.ABORTED: refusals.failed,
     },
 )
-CODES: Mapping[StatusCode, type[errors.ServeError]] = MappingProxyType(
-    {
-        StatusCode.OK: errors.BackendBadReply,
-        StatusCode.CANCELLED: errors.Cancelled,
-        StatusCode.UNKNOWN: errors.BackendBadReply,
-        StatusCode.INVALID_ARGUMENT: errors.BadInput,
-        StatusCode.DEADLINE_EXCEEDED: errors.Expired,
-        StatusCode.NOT_FOUND: errors.BackendMisconfigured,
-        StatusCode.ALREADY_EXISTS: errors.BackendBadReply,
-        StatusCode.PERMISSION_DENIED: errors.BackendMisconfigured,  # its word for a bad token
-        StatusCode.RESOURCE_EXHAUSTED: errors.Overloaded,  # a worker killed for memory
-        StatusCode.FAILED_PRECONDITION: errors.BackendBadReply,
-        StatusCode.ABORTED: errors.BackendBadReply,
-        StatusCode.OUT_OF_RANGE: errors.BadInput,
-        StatusCode.UNIMPLEMENTED: errors.BackendMisconfigured,
-        StatusCode.INTERNAL: errors.BackendBadReply,
-        StatusCode.UNAVAILABLE: errors.BackendDown,
-        StatusCode.DATA_LOSS: errors.BackendBadReply,
-        StatusCode.UNAUTHENTICATED: errors.BackendMisconfigured,
-    },
-)
-SAYINGS: Mapping[type[errors.ServeError], str] = MappingProxyType(
-    {
-        errors.BadInput: "TorchServe refused the content of the request",
-        errors.TooLarge: "the request or its answer is too large for TorchServe",
-        errors.Overloaded: "TorchServe is overloaded",
-        errors.BackendDown: "TorchServe, or the worker that had the request, is down",
-        errors.BackendBadReply: "TorchServe failed",
-        errors.BackendMisconfigured: "TorchServe refuses our calls, or does not have the model",
-    },
-)
-
-
-def _error(error_class: type[errors.ServeError]) -> errors.ServeError:
-    if error_class is errors.Cancelled:
-        return errors.Cancelled()
-    if error_class is errors.Expired:
-        return errors.Expired(errors.Where.IN_BACKEND)
-    if error_class is errors.BadInput:
-        return errors.BadInput(SAYINGS[error_class], "CONTENT")
-    return error_class(SAYINGS[error_class])
 
 
 def _malformed(what: str) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
-from services.wire import errors, tfserving, torchserve
+from services.wire import errors, refusals, tfserving, torchserve
 from services.wire.codecs import STACK_CODECS
 from services.wire.status import CODES, code_of, text_of
 
@@ -17,8 +17,7 @@ FOREIGN = ("/srv/models/private.mar", "worker-7.internal:9000", "java.lang.NullP
 NEVER = (StatusCode.OK, StatusCode.UNKNOWN)
 # What the codecs read in a server's text, to take every way through them.
 FRAGMENTS = sorted(
-    {"", *(fragment for texts in torchserve.TEXTS.values() for fragment, _ in texts)}
-    | {fragment for _, fragment, _ in tfserving.REFUSALS_BY_TEXT}
+    {"", *(text for _, text, _ in (*torchserve.REFUSALS_BY_TEXT, *tfserving.REFUSALS_BY_TEXT, *refusals.LIBRARY))}
 )
 
 

@@ -190,3 +190,19 @@ def test_every_refusal_of_a_server_has_an_error_that_says_nothing_of_what_is_beh
     error = oip.translate(code, "secret details")
     assert isinstance(error, ServeError)
     assert "secret" not in error.text
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "reason"),
+    [
+        (StatusCode.CANCELLED, "CANCELLED", "BACKEND_DOWN"),
+        (StatusCode.UNKNOWN, "Stream removed", "BACKEND_DOWN"),
+        (StatusCode.RESOURCE_EXHAUSTED, "CLIENT: Received message larger than max (9 vs. 4)", "BACKEND_BAD_REPLY"),
+        (StatusCode.RESOURCE_EXHAUSTED, "SERVER: Received message larger than max (9 vs. 4)", "TOO_LARGE"),
+        (StatusCode.FAILED_PRECONDITION, "", "BAD_INPUT.CONTENT"),
+    ],
+)
+def test_a_lost_call_and_a_message_above_a_limit_are_told_from_overload(
+    code: StatusCode, details: str, reason: str
+) -> None:
+    assert oip.translate(code, details).reason == reason

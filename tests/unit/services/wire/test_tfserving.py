@@ -178,7 +178,7 @@ def test_the_engine_is_the_one_that_the_trailing_metadata_names() -> None:
 
 BY_CODE = {
     "OK": "BACKEND_BAD_REPLY",
-    "CANCELLED": "CANCELLED",
+    "CANCELLED": "BACKEND_DOWN",
     "UNKNOWN": "BACKEND_BAD_REPLY",
     "INVALID_ARGUMENT": "BAD_INPUT.CONTENT",
     "DEADLINE_EXCEEDED": "EXPIRED_IN_BACKEND",
@@ -212,6 +212,7 @@ BY_TEXT = [
     ("RESOURCE_EXHAUSTED", "Concurrent RPC limit exceeded!", "OVERLOADED"),
     ("RESOURCE_EXHAUSTED", "Batch timeout exceeded while waiting", "EXPIRED_IN_BACKEND"),
     ("RESOURCE_EXHAUSTED", "SERVER: Received message larger than max (9 vs. 4)", "TOO_LARGE"),
+    ("RESOURCE_EXHAUSTED", "Stream removed (CLIENT: Received message larger than max (9 vs. 4))", "BACKEND_BAD_REPLY"),
     ("FAILED_PRECONDITION", "from different tasks have different shapes and padding is off", "BAD_INPUT.SHAPE"),
     ("FAILED_PRECONDITION", 'Serving signature key "s" not found.', "BACKEND_MISCONFIGURED"),
     ("INTERNAL", "Tensor concat operation failed: types differ", "BAD_INPUT.DTYPE"),

@@ -1,0 +1,100 @@
+"""What a path's server may refuse a call with, in our words: one error for each meaning, whatever the protocol.
+
+A server's own text is looked at and never passed on: it may hold paths, hosts and other programs' exceptions.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+
+from grpc import StatusCode
+
+from services.wire import errors
+
+Refusal = Callable[[], errors.ServeError]
+ByCode = Mapping[StatusCode, Refusal]
+ByText = tuple[tuple[StatusCode, str, Refusal], ...]
+
+
+def bad(what: str = "CONTENT") -> Refusal:
+    """Give the refusal of a request whose content is at fault."""
+    return partial(errors.BadInput, "the model server refused the content of the request", what)
+
+
+def loading() -> errors.ServeError:
+    """The model or version is not there yet."""
+    return errors.ModelLoading("the model server has not loaded this model or version")
+
+
+def overloaded() -> errors.ServeError:
+    """It has too much to do."""
+    return errors.Overloaded("the model server is overloaded")
+
+
+def too_large() -> errors.ServeError:
+    """The request is above its limit."""
+    return errors.TooLarge("the request is larger than the model server takes")
+
+
+def reply_too_large() -> errors.ServeError:
+    """Its reply is above our limit."""
+    return errors.BackendBadReply("the model server's reply is larger than this gateway takes")
+
+
+def down() -> errors.ServeError:
+    """It is gone, or the connection to it, or the worker that had the request."""
+    return errors.BackendDown("the model server cannot be reached, or lost the request")
+
+
+def expired() -> errors.ServeError:
+    """The deadline passed while it had the request."""
+    return errors.Expired(errors.Where.IN_BACKEND)
+
+
+def misconfigured() -> errors.ServeError:
+    """It refuses our credentials, or lacks a model or method that our tables promise."""
+    return errors.BackendMisconfigured("the model server refuses this gateway's calls, or lacks what it should have")
+
+
+def failed() -> errors.ServeError:
+    """It failed for no fault of the request."""
+    return errors.BackendBadReply("the model server failed")
+
+
+# What a code means unless a protocol says otherwise.
+BY_CODE: ByCode = MappingProxyType(
+    {
+        StatusCode.OK: failed,
+        # A call that we cancel ourselves gives no status: this one was cancelled by the server, or its connection.
+        StatusCode.CANCELLED: down,
+        StatusCode.UNKNOWN: failed,
+        StatusCode.INVALID_ARGUMENT: bad(),
+        StatusCode.DEADLINE_EXCEEDED: expired,
+        StatusCode.NOT_FOUND: loading,
+        StatusCode.ALREADY_EXISTS: failed,
+        StatusCode.PERMISSION_DENIED: misconfigured,
+        StatusCode.UNAUTHENTICATED: misconfigured,
+        StatusCode.RESOURCE_EXHAUSTED: overloaded,
+        StatusCode.FAILED_PRECONDITION: failed,
+        StatusCode.ABORTED: down,
+        StatusCode.OUT_OF_RANGE: bad(),
+        StatusCode.UNIMPLEMENTED: misconfigured,
+        StatusCode.INTERNAL: failed,
+        StatusCode.UNAVAILABLE: down,
+        StatusCode.DATA_LOSS: failed,
+    },
+)
+# What our own gRPC library says, whoever the server is (grpcio 1.85).
+LIBRARY: ByText = (
+    (StatusCode.UNKNOWN, "Stream removed", down),
+    (StatusCode.RESOURCE_EXHAUSTED, "CLIENT: Received message larger than max", reply_too_large),
+    (StatusCode.RESOURCE_EXHAUSTED, "message larger than max", too_large),
+)
+
+
+def translate(code: StatusCode, details: str, by_code: ByCode, by_text: ByText = ()) -> errors.ServeError:
+    """Give our error for a refusal: the first fragment of the text that fits decides, else the code."""
+    for refused, fragment, refusal in (*by_text, *LIBRARY):
+        if refused is code and fragment in details:
+            return refusal()
+    return by_code[code]()
