@@ -64,4 +64,4 @@ def _joined(what: str, spec: Spec, answer: Arrays) -> NDArray[np.float64]:
 
 
 def _close(answer: NDArray[Any], expected: NDArray[Any], tolerance: Tolerance) -> bool:
-    return bool(np.all(np.abs(answer - expected) <= tolerance.atol + tolerance.rtol * np.abs(expected)))
+    return bool(np.all(np.abs(answer - expected) <= tolerance.limits(expected)))

@@ -10,10 +10,9 @@ from export.parity import ROWS, Predict, seeded_inputs
 from export.trained import Trained
 from models.reference import Arrays
 from store.manifest import hash_files as contents
+from store.reference import FILE
 
 __all__ = ["contents", "load", "write"]
-
-FILE = "reference.safetensors"
 
 
 def write(trained: Trained, folder: Path, version: int) -> Mapping[str, str]:  # noqa: ARG001 - as every format's

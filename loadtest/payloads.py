@@ -3,36 +3,17 @@
 Inputs and float64 answers come from the model's reference artefact, so that no framework is needed here.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from services.wire.arrays import DTYPES, Array, from_values, to_array
 from services.wire.types import Request, Tensor
-from store.manifest import ArtefactError, artefact_folder, current_version, verify
-from store.spec import Spec, TensorSpec, Tolerance
-
-FORMAT = "reference"
-FILE = "reference.safetensors"
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A model's contract and rows to ask: arrays by tensor name; row i of the inputs gives row i of the outputs."""
-
-    model: str
-    version: int
-    spec: Spec
-    arrays: Mapping[str, Array]
-
-    @property
-    def rows(self) -> int:
-        """Give the number of rows."""
-        return len(self.arrays[self.spec.inputs[0].name])
+from store.manifest import ArtefactError
+from store.reference import Reference, read_reference
+from store.spec import TensorSpec, Tolerance
 
 
 class Expected(NamedTuple):
@@ -55,16 +36,11 @@ class Payload(NamedTuple):
 
 def load_reference(exports: Path, model: str) -> Reference:
     """Read the current reference of a model after checking its hashes. Raises ArtefactError."""
-    version = current_version(exports, model)
-    folder = artefact_folder(exports, model, FORMAT, version)
-    spec = verify(folder).spec
-    arrays = load_file(folder / FILE)
-    for tensor in spec.inputs + spec.outputs:
-        if tensor.name not in arrays:
-            raise ArtefactError(f"{folder / FILE} has no tensor {tensor.name!r}; remove {folder} and run: make export")
+    reference = read_reference(exports, model)
+    for tensor in reference.spec.inputs + reference.spec.outputs:
         if tensor.dtype not in DTYPES:
             raise ArtefactError(f"{model}: the load test cannot send or check {tensor.dtype} ({tensor.name!r}) yet")
-    return Reference(model, version, spec, arrays)
+    return reference
 
 
 def prepare(
@@ -89,7 +65,7 @@ def _payload(reference: Reference, pick: Array, encode: Callable[[Request], byte
 
 def _expected(spec: TensorSpec, values: Array, tolerance: Tolerance) -> Expected:
     values = values.astype(np.float64)
-    return Expected(spec.name, spec.dtype, values.shape, values, tolerance.atol + tolerance.rtol * np.abs(values))
+    return Expected(spec.name, spec.dtype, values.shape, values, tolerance.limits(values))
 
 
 def agrees(outputs: Sequence[Tensor], expected: Sequence[Expected]) -> bool:

@@ -30,6 +30,10 @@ class Tolerance:
     rtol: float
     atol: float
 
+    def limits(self, reference: Any) -> Any:
+        """Give how far answers may be from the reference, a number or an array of them."""
+        return self.atol + self.rtol * abs(reference)
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:

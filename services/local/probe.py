@@ -8,14 +8,13 @@ from typing import Self
 
 import grpc
 import numpy as np
-from safetensors.numpy import load_file
 
 from services.wire import arrays, paths, servepath
 from services.wire.arrays import Array
 from services.wire.errors import BackendBadReply
 from services.wire.paths import PathInfo
 from services.wire.types import Answer, Request
-from store.manifest import artefact_folder, current_version, verify
+from store.reference import read_reference
 from store.spec import Tolerance
 
 CALL_S = 3.0
@@ -83,13 +82,11 @@ class Probe:
 
 def read_question(exports: Path, model: str) -> Question:
     """Give the first rows of the model's current reference. Raises ArtefactError."""
-    version = current_version(exports, model)
-    folder = artefact_folder(exports, model, "reference", version)
-    spec = verify(folder).spec
-    values = load_file(folder / "reference.safetensors")
-    inputs = tuple(arrays.from_values(t.name, t.dtype, values[t.name][:ROWS]) for t in spec.inputs)
-    expected = {t.name: values[t.name][:ROWS] for t in spec.outputs}
-    return Question(Request(model, 0, inputs), version, expected, spec.tolerance)
+    reference = read_reference(exports, model)
+    spec, rows = reference.spec, {name: values[:ROWS] for name, values in reference.arrays.items()}
+    inputs = tuple(arrays.from_values(tensor.name, tensor.dtype, rows[tensor.name]) for tensor in spec.inputs)
+    expected = {tensor.name: rows[tensor.name] for tensor in spec.outputs}
+    return Question(Request(model, 0, inputs), reference.version, expected, spec.tolerance)
 
 
 def check(path: str, answer: Answer, question: Question) -> None:
@@ -98,9 +95,11 @@ def check(path: str, answer: Answer, question: Question) -> None:
     if names != set(question.expected):
         raise WrongAnswer(f"{path} answered outputs {sorted(names)}, expected {sorted(question.expected)}")
     for tensor in answer.outputs:
-        got, want = arrays.to_array(tensor), question.expected[tensor.name]
-        limit = question.tolerance.atol + question.tolerance.rtol * np.abs(want)
-        if got.shape != want.shape or not (np.abs(got - want) <= limit).all():
+        try:
+            got, want = arrays.to_array(tensor), question.expected[tensor.name]
+        except ValueError as error:
+            raise WrongAnswer(f"{path} answers with {tensor.name} in bytes that are not its dtype and shape") from error
+        if got.shape != want.shape or not (np.abs(got - want) <= question.tolerance.limits(want)).all():
             raise WrongAnswer(
                 f"{path} answers wrongly: {tensor.name} is {got.ravel()[:4].tolist()}, "
                 f"the reference says {want.ravel()[:4].tolist()}; look at what that server loaded, or run: make export"

@@ -18,12 +18,12 @@ from dotenv import dotenv_values
 
 from export.formats import FORMATS, Format
 from export.trained import READERS
-from loadtest.payloads import FORMAT as REFERENCE
 from models.registry import MODELS, Model
 from services.gateway.deployments import Deployment, read_deployments
 from services.local.config import GATEWAY, PORT_VARIABLES
 from services.wire.codecs import STACK_CODECS
 from services.wire.stacks import STACKS, Stack
+from store.reference import FORMAT as REFERENCE
 from tests.e2e import test_misrouting
 from training.stage import LOOPS
 

@@ -3,10 +3,11 @@ import math
 import numpy as np
 import pytest
 
-from loadtest.payloads import Payload, Reference, agrees, prepare
+from loadtest.payloads import Payload, agrees, prepare
 from services.wire import oip
 from services.wire.arrays import to_array
 from services.wire.types import Tensor
+from store.reference import Reference
 from store.spec import Spec, TensorSpec, Tolerance
 
 SPEC = Spec(

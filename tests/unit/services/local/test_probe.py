@@ -34,3 +34,8 @@ def test_an_answer_of_another_shape_is_wrong() -> None:
 def test_an_answer_of_other_outputs_is_wrong() -> None:
     with pytest.raises(WrongAnswer, match=re.escape("m@onnx answered outputs ['z'], expected ['y']")):
         check("m@onnx", answer(from_values("z", "FP32", [[10.0], [0.0]])), QUESTION)
+
+
+def test_an_answer_whose_bytes_are_not_what_it_says_is_wrong() -> None:
+    with pytest.raises(WrongAnswer, match="bytes that are not its dtype and shape"):
+        check("m@onnx", answer(Tensor("y", "FP32", (2, 1), bytes(7))), QUESTION)
