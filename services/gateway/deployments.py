@@ -11,6 +11,9 @@ from typing import Any, TypeVar
 from services.wire.names import MODEL_NAME
 from services.wire.stacks import STACKS
 
+# gRPC's numbers are C ints.
+MAX_NUMBER = 2**31 - 1
+
 
 class DeploymentsError(Exception):
     """deployments.toml cannot be used; the text names file, line, key and mend."""
@@ -65,6 +68,8 @@ def read_deployments(path: Path) -> Deployments:
         raw = tomllib.loads(text)
     except FileNotFoundError as error:
         raise DeploymentsError(f"{path} is missing; give the list of paths with --deployments FILE") from error
+    except OSError as error:
+        raise DeploymentsError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DeploymentsError(f"{path} is not TOML: {error}") from error
     return _Reader(path, text).deployments(raw)
@@ -83,6 +88,11 @@ class _Reader:
     def deployments(self, raw: Mapping[str, Any]) -> Deployments:
         self._known((), raw, ("gateway", "models"))
         limits = self._limits(("gateway",), self._table(raw, (), "gateway", {}), GatewayLimits)
+        if limits.default_deadline_s > limits.max_deadline_s:
+            text = (
+                f"default_deadline_s is {limits.default_deadline_s:g}, above max_deadline_s {limits.max_deadline_s:g}"
+            )
+            raise self._error(("gateway",), "default_deadline_s", text)
         models = self._table(raw, (), "models")
         if not models:
             raise self._error((), "models", "no model is listed; add [models.NAME]")
@@ -114,6 +124,8 @@ class _Reader:
             if not fits or isinstance(value, bool) or not 0 < value < float("inf"):
                 what = "a whole number" if kinds[key] is int else "a number"
                 raise self._error(table, key, f"{key} must be {what} above 0, got {value!r}")
+            if value > MAX_NUMBER:
+                raise self._error(table, key, f"{key} must be at most {MAX_NUMBER}, got {value!r}")
         return kind(**raw)
 
     def _table(
@@ -131,7 +143,8 @@ class _Reader:
             if key not in names:
                 close = difflib.get_close_matches(key, names, 1)
                 hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(names)}"
-                raise self._error(table, key, f"unknown key {key!r} in [{'.'.join(table)}]; {hint}")
+                where = f"in [{'.'.join(table)}]" if table else "at the top"
+                raise self._error(table, key, f"unknown key {key!r} {where}; {hint}")
 
     def _error(self, table: tuple[str, ...], key: str, text: str) -> DeploymentsError:
         return DeploymentsError(f"{self._path}, line {self._line(table, key)}: {text}")

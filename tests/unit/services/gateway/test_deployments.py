@@ -47,13 +47,15 @@ def test_the_repositorys_own_file_lists_the_four_paths() -> None:
         ("drain_s", "drian_s", 2, "unknown key 'drian_s' in [gateway]; did you mean 'drain_s'?"),
         ("drain_s = 3", "drain_s = -3", 2, "drain_s must be a number above 0, got -3"),
         ("drain_s = 3", "drain_s = inf", 2, "drain_s must be a number above 0, got inf"),
+        ("drain_s = 3", "default_deadline_s = 121", 2, "default_deadline_s is 121, above max_deadline_s 120"),
+        ("drain_s = 3", "max_message_bytes = 3_000_000_000", 2, "must be at most 2147483647, got 3000000000"),
         ("max_queue = 5", "max_queue = 5.5", 8, "max_queue must be a whole number above 0, got 5.5"),
         ("max_queue = 5", "max_queue = true", 8, "max_queue must be a whole number above 0, got True"),
         ("max_queue = 5", "max_que = 5", 8, "did you mean 'max_queue'?"),
         ('"onnx"', '"onyx"', 5, "default must be one of ['onnx', 'torchserve'], got 'onyx'"),
         ('default = "onnx"', "", 4, "default must be one of ['onnx', 'torchserve'], got None"),
         ("stacks.torchserve", "stacks.torchsrve", 9, "did you mean 'torchserve'?"),
-        ("[gateway]", "[gatway]", 1, "did you mean 'gateway'?"),
+        ("[gateway]", "[gatway]", 1, "unknown key 'gatway' at the top; did you mean 'gateway'?"),
         ("[gateway]", "[gateway", 1, "is not TOML"),
         ("models.m", 'models."m@x"', 4, "a model's name is letters"),
     ],
@@ -72,3 +74,8 @@ def test_a_file_without_a_path_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_missing_file_says_how_to_give_one(tmp_path: Path) -> None:
     with pytest.raises(DeploymentsError, match="--deployments FILE"):
         read_deployments(tmp_path / "none.toml")
+
+
+def test_a_folder_in_the_files_place_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DeploymentsError, match=rf"{tmp_path} cannot be read: Is a directory"):
+        read_deployments(tmp_path)
