@@ -6,6 +6,8 @@ Exit code 0 for an answer, 1 for a call that was refused or failed, 2 for bad ar
 import argparse
 import json
 import math
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +32,7 @@ def values(text: str) -> Any:
         if text.lstrip().startswith(("[", "{")):
             return json.loads(text)
         rows = [[_number(word) for word in row.replace(",", " ").split()] for row in text.split(";")]
-    except ValueError:
+    except (ValueError, RecursionError):
         rows = []
     if not rows or not all(rows):
         raise argparse.ArgumentTypeError(f"{text!r} is not like '1 2', '1 2; 3 4' or [[1, 2], [3, 4]]")
@@ -139,8 +141,22 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def run(words: Sequence[str]) -> int:
+    """Do what main does, and end in order when the output cannot be written: a reader that has gone is no fault."""
     try:
-        sys.exit(main(sys.argv[1:]))
+        code = main(words)
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
+    except OSError as error:
+        # Whatever is still buffered goes nowhere, or the interpreter would try again at its end and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 128 + signal.SIGPIPE
+        print(f"python -m client: cannot write the answer: {error.strerror}", file=sys.stderr)
+        return 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

@@ -5,6 +5,7 @@ Exit code 0 when all is well, 1 when a service fails or is not ready, 2 for bad 
 
 import argparse
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -126,7 +127,8 @@ def main(words: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        return COMMANDS[asked.command](asked)
+        code = COMMANDS[asked.command](asked)
+        sys.stdout.flush()
     except ConfigError as error:
         print(f"python -m services.local: {error}", file=sys.stderr)
         return 2
@@ -136,6 +138,11 @@ def main(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("python -m services.local: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # Whoever read this has gone, as in `make logs | head`; what is still buffered goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return code
 
 
 if __name__ == "__main__":

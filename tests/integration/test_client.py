@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -179,6 +181,26 @@ def test_the_command_line_ends_with_1_and_one_line_for_a_refusal(gateway: FakeGa
     assert done.stderr == (
         f"python -m client: line at {gateway.address}: input 'x': too wide (INVALID_ARGUMENT, BAD_INPUT.SHAPE)\n"
     )
+
+
+@pytest.mark.parametrize("words", [("paths",), ("predict", "line", "1 2")])
+def test_the_command_line_ends_quietly_when_its_reader_has_gone(gateway: FakeGateway, words: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = to_file(gateway.address, writer, *words)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_the_command_line_says_that_its_answer_cannot_be_written(gateway: FakeGateway) -> None:
+    done = to_file(gateway.address, os.open("/dev/full", os.O_WRONLY), "paths")
+    assert done.returncode == 1
+    assert done.stderr == "python -m client: cannot write the answer: No space left on device\n"
+
+
+def to_file(gateway_address: str, writer: int, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "client", *words, "--addr", gateway_address]
+    with os.fdopen(writer, "w") as stdout:
+        return subprocess.run(command, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
 
 
 def test_the_json_form_of_the_api_is_typed_both_ways(gateway: FakeGateway) -> None:

@@ -29,6 +29,7 @@ def test_x_is_rows_of_numbers_or_json(text: str, rows: Any) -> None:
         (["predict", "m", ""], "'' is not like '1 2'"),
         (["predict", "m", "1 2;"], "is not like '1 2'"),
         (["predict", "m", "[[1, 2]"], "is not like '1 2'"),
+        (["predict", "m", "[" * 10**5], "is not like '1 2'"),
         (["predict", "m"], "required: x"),
         (["predict", "m", "1", "--timeout", "0"], "'0' is not a number of seconds above 0"),
         (["predict", "m", "1", "--timeout", "nan"], "'nan' is not a number of seconds above 0"),
