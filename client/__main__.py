@@ -5,25 +5,17 @@ Exit code 0 for an answer, 1 for a call that was refused or failed, 2 for bad ar
 
 import argparse
 import json
-import math
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from client import Client, PredictError, Prediction
 from client.config import gateway_address, is_address
+from commandline.arguments import Parser, seconds
 from services.wire.paths import PathInfo
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong and end with exit code 2."""
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def values(text: str) -> Any:
@@ -37,17 +29,6 @@ def values(text: str) -> Any:
     if not rows or not all(rows):
         raise argparse.ArgumentTypeError(f"{text!r} is not like '1 2', '1 2; 3 4' or [[1, 2], [3, 4]]")
     return rows
-
-
-def seconds(text: str) -> float:
-    """Read --timeout."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return value
 
 
 def address(text: str) -> str:

@@ -6,42 +6,22 @@ Exit code 0 only if every path answered, and rightly; 1 if a stage failed, 130 a
 
 import argparse
 import json
-import math
 import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
+from commandline.arguments import Parser, positive
 from demo.stages import Stage, StageFailed, output, run
 from services.local.config import SERVICES
 from services.local.processes import Place, main_process
 
 RUN_DIR = Path(".run")
 SUMMARY = Path("results/latest/summary.json")
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong and end with exit code 2."""
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
-def positive(text: str) -> float:
-    """Read --rate and --duration."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
 
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:

@@ -4,22 +4,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from commandline.arguments import Parser
 from export import stage, trained
 from export.errors import ExportError
 from models.registry import MODELS
 from store.manifest import ArtefactError, current_version
 
 STOPPED = 130  # what a shell gives for Ctrl-C
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong and end with exit code 2."""
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def model(text: str) -> str:

@@ -5,15 +5,14 @@ value, 130 after Ctrl-C, with the rows so far written and the run marked incompl
 """
 
 import argparse
-import contextlib
 import functools
-import math
 import random
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from commandline.arguments import Parser, positive, whole
 from loadtest import config, plan
 from store.manifest import ArtefactError
 
@@ -42,19 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m loadtest", description="Closed-loop load test of deployment paths.")
+    parser = Parser("python -m loadtest", description="Closed-loop load test of deployment paths.")
     add = parser.add_argument
     add("--paths", default="all", help="MODEL@STACK,... or all (default)")
     add("--via", choices=(*plan.VIAS, "both"), default="both", help="how to reach them (default: both)")
-    add("--rate", type=_positive, default=250.0, help="requests a second in each block (default: 250)")
-    add("--duration", type=_positive, default=5.0, help="seconds measured in each block (default: 5)")
-    add("--warmup", type=_positive, default=1.0, help="seconds before that, recorded apart (default: 1)")
-    add("--users", type=_count, default=4, help="callers, each with its own connection (default: 4)")
-    add("--rows", type=_count, default=1, help="rows in each request (default: 1)")
+    add("--rate", type=positive, default=250.0, help="requests a second in each block (default: 250)")
+    add("--duration", type=positive, default=5.0, help="seconds measured in each block (default: 5)")
+    add("--warmup", type=positive, default=1.0, help="seconds before that, recorded apart (default: 1)")
+    add("--users", type=whole(1), default=4, help="callers, each with its own connection (default: 4)")
+    add("--rows", type=whole(1), default=1, help="rows in each request (default: 1)")
     add("--seed", type=int, default=random.randrange(2**31), help="for payloads and order (default: drawn)")  # noqa: S311
     add(
         "--min-requests",
-        type=_count,
+        type=whole(1),
         default=1000,
         help="a block lasts until it has them, at most 4 times its duration",
     )
@@ -63,20 +62,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--deployments", type=Path, default=Path("deployments.toml"), help="the list of paths")
     add("--env-file", type=Path, default=Path(".env"), help="addresses, overruled by the environment")
     return parser
-
-
-def _positive(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-
-
-def _count(text: str) -> int:
-    with contextlib.suppress(ValueError):
-        if int(text) > 0:
-            return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
 
 
 if __name__ == "__main__":

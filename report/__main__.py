@@ -4,7 +4,6 @@ Ends with 0 only when the run is valid: every expected row is there, with at lea
 answer; 1 otherwise, 2 for a bad argument.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from commandline.arguments import Parser
 from report import page, terminal, validity
 from report.rows import ReportError, read_run
 from report.summary import Summary, summarise, to_dict
@@ -23,7 +23,7 @@ LOG_COLUMNS = 160
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report and give the exit code."""
-    parser = argparse.ArgumentParser("python -m report", description="Table, summary.json and report.html of a run.")
+    parser = Parser("python -m report", description="Table, summary.json and report.html of a run.")
     default = Path("results/latest")
     parser.add_argument("run", nargs="?", type=Path, default=default, help=f"folder of a run (default: {default})")
     folder = parser.parse_args(arguments).run

@@ -4,13 +4,12 @@ All models are trained side by side, each framework in a process of its own.
 """
 
 import argparse
-import math
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from commandline.arguments import Parser, positive, whole
 from models.registry import MODELS
 from training import curve, stage
 from training.run import Diverged, Run
@@ -19,46 +18,13 @@ MOST_EPOCHS = 1_000_000
 STOPPED = 130  # what a shell gives for Ctrl-C
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong and end with exit code 2."""
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
-def epochs(text: str) -> int:
-    """Read --epochs."""
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_EPOCHS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {MOST_EPOCHS}")
-    return int(text)
-
-
-def seed(text: str) -> int:
-    """Read --seed."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
-    return int(text)
-
-
-def rate(text: str) -> float:
-    """Read --lr."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
-
-
 def arguments(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line; exit code 2 and one line when it is wrong."""
     parser = Parser(prog="python -m training", description="Train the models and write what export needs.")
     parser.add_argument("model", nargs="?", default="all", choices=[*MODELS, "all"], help="which model (default: all)")
-    parser.add_argument("--epochs", type=epochs, default=10, help="full-batch steps (default: 10)")
-    parser.add_argument("--lr", type=rate, default=0.01, help="learning rate (default: 0.01)")
-    parser.add_argument("--seed", type=seed, default=0, help="of the start that both frameworks share (default: 0)")
+    parser.add_argument("--epochs", type=whole(1, MOST_EPOCHS), default=10, help="full-batch steps (default: 10)")
+    parser.add_argument("--lr", type=positive, default=0.01, help="learning rate (default: 0.01)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of the start that both frameworks share (default: 0)")
     parser.add_argument("--out", type=Path, default=Path("artifacts/models"), help="default: artifacts/models")
     parser.add_argument("--no-curve", dest="curve", action="store_false", help="leave OUT/loss_curve.png as it is")
     return parser.parse_args(words)

@@ -4,14 +4,13 @@ Exit code 0 when all is well, 1 when a service fails or is not ready, 2 for bad 
 """
 
 import argparse
-import math
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from commandline.arguments import Parser, seconds, whole
 from services.local import logs, status
 from services.local.board import board
 from services.local.config import SERVICES, ConfigError, Places, Service, read_services
@@ -19,37 +18,11 @@ from services.local.processes import Place, RunError, lock
 from services.local.up import Runner, stop_all
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong and end with exit code 2."""
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
 def service(text: str) -> str:
     """Read SERVICE."""
     if text not in SERVICES:
         raise argparse.ArgumentTypeError(f"{text!r} is no service; there are {', '.join(SERVICES)}")
     return text
-
-
-def seconds(text: str) -> float:
-    """Read --timeout."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return value
-
-
-def count(text: str) -> int:
-    """Read --lines."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
-    return int(text)
 
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -68,7 +41,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     commands.add_parser("status", parents=[common], help="what runs and whether it answers; exit code 1 if not all")
     tail = commands.add_parser("logs", parents=[common], help="the ends of the logs")
     tail.add_argument("-f", "--follow", action="store_true", help="go on as they grow, until Ctrl-C")
-    tail.add_argument("-n", "--lines", type=count, default=20, help="lines of each log (default: 20)")
+    tail.add_argument("-n", "--lines", type=whole(0), default=20, help="lines of each log (default: 20)")
     asked = parser.parse_args(words)
     asked.services = [name for name in SERVICES if name in asked.services or not asked.services]
     asked.places = Places(asked.run_dir.resolve(), asked.exports, asked.deployments)

@@ -5,9 +5,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal
 
 from dotenv import dotenv_values
+
+from commandline.arguments import Parser
 
 Engine = Literal["auto", "embedded", "tensorflow_model_server"]
 ENGINES: tuple[Engine, ...] = ("auto", "embedded", "tensorflow_model_server")
@@ -54,7 +56,7 @@ def quiet_tensorflow() -> None:
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """Give the settings; an option wins over its variable. Exits with code 2."""
-    parser = _Parser(
+    parser = Parser(
         prog="python -m services.tf_svc", description="Serve SavedModels over TensorFlow Serving's gRPC protocol."
     )
     parser.add_argument("--models", type=Path, default=Path("artifacts/exports"), help="exports folder (%(default)s)")
@@ -79,13 +81,6 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         poll_s=1.0,
         grace_s=float(variables.number("TF_SVC_GRACE_S", 25, 0, 3600)),
     )
-
-
-class _Parser(argparse.ArgumentParser):
-    """One line for a bad value, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 class _Variables:

@@ -13,7 +13,19 @@ from services.local.processes import Place, main_process
 from tests.e2e.real_stack import free_ports
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("client", "demo", "export", "loadtest", "models", "report", "services", "servepath_pb", "store", "training")
+PACKAGES = (
+    "client",
+    "commandline",
+    "demo",
+    "export",
+    "loadtest",
+    "models",
+    "report",
+    "services",
+    "servepath_pb",
+    "store",
+    "training",
+)
 COMMAND_S = 110
 
 

@@ -11,7 +11,7 @@ from loadtest.__main__ import main
         (["--rate=0"], "argument --rate: '0' is not a number above 0"),
         (["--rate=nan"], "argument --rate: 'nan' is not a number above 0"),
         (["--duration=x"], "argument --duration: 'x' is not a number above 0"),
-        (["--users=0"], "argument --users: '0' is not a whole number above 0"),
+        (["--users=0"], "argument --users: '0' is not a whole number from 1"),
         (["--via=both,direct"], "argument --via: invalid choice"),
         (["--paths=simple_nn@nothing"], "--paths: 'simple_nn@nothing' is no path; known: simple_nn@onnx, or all"),
     ],

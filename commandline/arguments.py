@@ -1,0 +1,48 @@
+"""An argument parser whose complaint is one line, and the kinds of numbers that commands take."""
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and end with exit code 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def positive(text: str) -> float:
+    """Read a finite number above 0."""
+    return _above_zero(text, "a number")
+
+
+def seconds(text: str) -> float:
+    """Read a finite number of seconds above 0."""
+    return _above_zero(text, "a number of seconds")
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Give a reader of whole numbers from `least`, up to `most` if that is given."""
+    bounds = f"from {least}" if most is None else f"from {least} to {most}"
+
+    def read(text: str) -> int:
+        # In digits alone: int() takes "1_0", " 1" and digits of other scripts, too.
+        digits = text.isascii() and text.isdecimal()
+        if not digits or int(text) < least or (most is not None and int(text) > most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {bounds}")
+        return int(text)
+
+    return read
+
+
+def _above_zero(text: str, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what} above 0")
+    return value
