@@ -106,6 +106,8 @@ def current_version(exports: Path, model: str) -> int:
         return int(path.read_text())
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} is missing: {model} has not been exported; run: make export") from error
+    except OSError as error:
+        raise ArtefactError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ArtefactError(f"{path} does not hold a version number; run: make export") from error
 
@@ -117,8 +119,12 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.from_dict(json.loads(path.read_text()))
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} is missing; run: make export") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtefactError(f"{path} is not a manifest ({error!r}); remove {folder} and run: make export") from error
+    except OSError as error:
+        raise ArtefactError(f"{path} cannot be read: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        # Not repr(error): that of a UnicodeDecodeError holds the whole file.
+        why = f"{type(error).__name__}: {error}"
+        raise ArtefactError(f"{path} is not a manifest ({why}); remove {folder} and run: make export") from error
 
 
 def verify(folder: Path) -> Manifest:

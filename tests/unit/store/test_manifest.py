@@ -84,7 +84,8 @@ def test_a_whole_artefact_is_verified_and_its_manifest_reads_back_as_written(art
         (lambda folder: (folder / MANIFEST).unlink(), "manifest.json is missing"),
         (lambda folder: (folder / MANIFEST).write_text("{"), "manifest.json is not a manifest"),
         (lambda folder: (folder / MANIFEST).write_text("[]"), "manifest.json is not a manifest"),
-        (lambda folder: (folder / MANIFEST).write_bytes(b"\xff\xfe"), "manifest.json is not a manifest"),
+        (lambda folder: (folder / MANIFEST).write_bytes(b"\xff\xfe"), "codec can't decode byte 0xff in position 0"),
+        (lambda folder: (folder / MANIFEST).write_text("[" * 10**5), "manifest.json is not a manifest"),
         (lambda folder: edit(folder, "schema", 2), "schema 2"),
         (lambda folder: edit(folder, "sha256", "f" * 64), "sha256 is not that of contents"),
         (lambda folder: edit(folder, "contents", {}), "sha256 is not that of contents"),
@@ -128,6 +129,10 @@ def test_the_current_version_is_read_and_its_absence_names_the_mend(tmp_path: Pa
     assert current_version(tmp_path, "simple_nn") == 12
     (tmp_path / "simple_nn" / "current").write_text("latest")
     with pytest.raises(ArtefactError, match="does not hold a version number"):
+        current_version(tmp_path, "simple_nn")
+    (tmp_path / "simple_nn" / "current").unlink()
+    (tmp_path / "simple_nn" / "current").mkdir()
+    with pytest.raises(ArtefactError, match="current cannot be read: Is a directory"):
         current_version(tmp_path, "simple_nn")
 
 
