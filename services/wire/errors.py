@@ -19,6 +19,7 @@ No text here may hold a path, a host name or another program's exception text: c
 `services.wire.status` maps each class to its gRPC code.
 """
 
+import random
 from enum import StrEnum
 
 
@@ -65,7 +66,12 @@ class Overloaded(ServeError):
     """A bound was reached, here or at the path's server."""
 
     reason = "OVERLOADED"
-    retry_after_ms = 100
+
+    def __init__(self, text: str, *, retry_after_ms: int | None = None) -> None:
+        if retry_after_ms is None:
+            # Drawn for each: callers who were refused together must not come back together.
+            retry_after_ms = random.randint(100, 1000)  # noqa: S311 - a pause, not a secret
+        super().__init__(text, retry_after_ms=retry_after_ms)
 
 
 class TooLarge(ServeError):

@@ -27,13 +27,13 @@ class Failure:
 
 
 def test_a_refusal_keeps_the_gateways_text_reason_and_hint() -> None:
-    refusal = errors.Overloaded("64 requests in flight")
+    refusal = errors.Overloaded("64 requests in flight", retry_after_ms=250)
     failure = Failure(StatusCode.RESOURCE_EXHAUSTED, refusal.text, (("other", "x"), *details_of(refusal)))
 
     error = translate(failure, "line@onnx", "host:1", 5.0)
 
     assert str(error) == "line@onnx at host:1: 64 requests in flight (RESOURCE_EXHAUSTED, OVERLOADED)"
-    assert (error.code, error.reason, error.retry_after_ms) == (StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", 100)
+    assert (error.code, error.reason, error.retry_after_ms) == (StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", 250)
 
 
 def test_a_refusal_for_good_has_no_retry_hint() -> None:

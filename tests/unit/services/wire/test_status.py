@@ -38,7 +38,6 @@ def test_every_error_has_a_code_and_none_is_unknown() -> None:
         (errors.BadInput("", "SHAPE"), StatusCode.INVALID_ARGUMENT, "BAD_INPUT.SHAPE", None),
         (errors.ModelUnknown(""), StatusCode.NOT_FOUND, "MODEL_UNKNOWN", None),
         (errors.ModelLoading(""), StatusCode.UNAVAILABLE, "MODEL_LOADING", 1000),
-        (errors.Overloaded(""), StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", 100),
         (errors.Overloaded("", retry_after_ms=250), StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", 250),
         (errors.Expired(errors.Where.IN_QUEUE), StatusCode.DEADLINE_EXCEEDED, "EXPIRED_IN_QUEUE", None),
         (errors.Draining(), StatusCode.UNAVAILABLE, "DRAINING", 0),
@@ -50,6 +49,12 @@ def test_an_error_carries_code_reason_and_retry_hint(
 ) -> None:
     assert code_of(error) is code
     assert details(error) == (reason, retry_ms)
+
+
+def test_callers_refused_together_are_not_asked_to_come_back_together() -> None:
+    hints = [errors.Overloaded("").retry_after_ms for _ in range(100)]
+    assert all(hint is not None and 100 <= hint <= 1000 for hint in hints)
+    assert len(set(hints)) > 10
 
 
 def test_control_characters_of_a_caller_are_escaped() -> None:
