@@ -78,6 +78,7 @@ REFUSALS_BY_TEXT: refusals.ByText = (
     (StatusCode.INTERNAL, "has no worker to serve", refusals.overloaded),  # said of a full queue, too
     (StatusCode.INTERNAL, "Worker died", refusals.down),  # or did not answer in time
     (StatusCode.INTERNAL, "Out of resources", refusals.overloaded),  # memory, the accelerator's included
+    (StatusCode.INTERNAL, "does not exist for model", refusals.loading),  # a version exported since it started
     (StatusCode.INTERNAL, "Model not found", refusals.misconfigured),  # our registry says that it is there
     (StatusCode.INTERNAL, "model_name is required", refusals.misconfigured),
     (StatusCode.UNAVAILABLE, "Prediction failed", refusals.failed),  # the handler raised

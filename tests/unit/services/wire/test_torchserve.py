@@ -186,6 +186,7 @@ def test_every_code_becomes_one_of_ours_without_the_servers_text(code: grpc.Stat
         ("INTERNAL", "Worker died.\nInternalServerException", errors.BackendDown),
         ("INTERNAL", "Out of resources", errors.Overloaded),
         ("INTERNAL", "Model not found: m\norg.pytorch.ModelNotFoundException", errors.BackendMisconfigured),
+        ("INTERNAL", "Model version: 7 does not exist for model: m\norg.pytorch.X", errors.ModelLoading),
         ("INTERNAL", "Parameter model_name is required.", errors.BackendMisconfigured),
         ("UNAVAILABLE", "Prediction failed", errors.BackendBadReply),
         ("UNAVAILABLE", "Invalid model predict output", errors.BackendBadReply),
