@@ -8,7 +8,8 @@ import numpy as np
 
 from services.wire.types import Tensor
 from store.spec import TensorSpec
-from tests.tiny_onnx import SPEC, WEIGHTS
+from tests.manifests import SPEC
+from tests.tiny_onnx import WEIGHTS
 
 
 class GatedEngine:

@@ -3,7 +3,6 @@
 A program and not a fixture: TensorFlow stays out of the test process.
 """
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -15,7 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import tensorflow as tf
 
 from store import atomic, manifest
-from store.spec import Spec, Tolerance
+from tests.manifests import write_manifest
 
 FORMAT = "saved_model"
 DTYPES = "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 bfloat16 float32 float64 string".split()  # noqa: SIM905 - one line reads best
@@ -74,26 +73,7 @@ def save(exports: Path, model: str, version: int) -> None:
     module, signature = MODELS[model](version)
     with atomic.new_folder(manifest.artefact_folder(exports, model, FORMAT, version)) as folder:
         tf.saved_model.save(module, str(folder), signatures={"serving_default": signature, "again": signature})
-        write_manifest(folder, model, version)
-
-
-def write_manifest(folder: Path, model: str, version: int) -> None:
-    """Write a manifest over whatever is in the folder."""
-    files = manifest.hash_files(folder)
-    made = manifest.Manifest(
-        model=model,
-        format=FORMAT,
-        version=version,
-        spec=Spec((), (), row_independent=True, tolerance=Tolerance(1e-5, 1e-5)),
-        files=files,
-        contents=files,
-        sha256=manifest.digest(files),
-        source="test",
-        tools={},
-        git_commit="unknown",
-        parity=manifest.Parity(0, (1,), 0.0, batch_equals_singles=True),
-    )
-    (folder / manifest.MANIFEST).write_text(json.dumps(made.to_dict()))
+        write_manifest(folder, model, FORMAT, version)
 
 
 def _concrete(serve: Callable[..., Any], **inputs: tuple[list[int | None], Any]) -> Any:

@@ -3,7 +3,6 @@
 y = x0 + 2 x1 + bias, so that every version and path of a test can be told from the others.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,16 +11,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from store import atomic, manifest
-from store.spec import Spec, TensorSpec, Tolerance
+from store.spec import Spec
+from tests.manifests import SPEC, write_manifest
 
 WEIGHTS = (1.0, 2.0)
-SPEC = Spec(
-    inputs=(TensorSpec("x", "FP32", (-1, 2)),),
-    outputs=(TensorSpec("y", "FP32", (-1, 1)),),
-    row_independent=True,
-    tolerance=Tolerance(1e-5, 1e-5),
-)
-PARITY = manifest.Parity(inputs=0, batch_sizes=(1,), max_abs_difference=0.0, batch_equals_singles=True)
 
 
 def linear(bias: float) -> bytes:
@@ -59,21 +52,7 @@ def make_export(
     folder = manifest.artefact_folder(exports, model, "onnx", version)
     with atomic.new_folder(folder) as temporary:
         (temporary / "model.onnx").write_bytes(content)
-        files = manifest.hash_files(temporary)
-        made = manifest.Manifest(
-            model=model,
-            format="onnx",
-            version=version,
-            spec=spec,
-            files=files,
-            contents=files,
-            sha256=manifest.digest(files),
-            source="tests",
-            tools={},
-            git_commit="unknown",
-            parity=PARITY,
-        )
-        (temporary / manifest.MANIFEST).write_text(json.dumps(made.to_dict()))
+        made = write_manifest(temporary, model, "onnx", version, spec)
         if change is not None:
             change(temporary)
     if current:

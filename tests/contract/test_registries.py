@@ -20,7 +20,7 @@ from services.wire.codecs import STACK_CODECS
 from services.wire.stacks import STACKS, Stack
 from tests.contract import registries
 from tests.contract.registries import ROOT, RULES, Registries, ours
-from tests.exports import SPEC
+from tests.manifests import SPEC
 
 Rule = Callable[[Registries], Iterator[str]]
 NEW = Stack("litert", "litert_svc", "tflite", "LITERT_SVC_ADDR")

@@ -1,6 +1,5 @@
 """A gRPC server in this process that answers the Open Inference Protocol and the gateway's, and can be told to err."""
 
-import json
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass, field
@@ -13,8 +12,7 @@ from safetensors.numpy import save_file
 
 from services.wire import oip, servepath
 from services.wire.types import Answer, Request, Served, Tensor
-from store.manifest import MANIFEST, Manifest, Parity, digest, hash_files
-from store.spec import Spec, TensorSpec, Tolerance
+from tests.manifests import write_manifest
 
 SLOPE, BIAS = np.array([[2.0], [-0.5]]), 0.25
 MODEL = "line"
@@ -75,16 +73,7 @@ def write_reference(exports: Path) -> None:
     folder.mkdir(parents=True)
     save_file({"x": x, "y": x.astype(np.float64) @ SLOPE + BIAS}, folder / "reference.safetensors")
     (exports / MODEL / "current").write_text("1")
-    files = hash_files(folder)
-    spec = Spec(
-        (TensorSpec("x", "FP32", (-1, 2)),),
-        (TensorSpec("y", "FP32", (-1, 1)),),
-        row_independent=True,
-        tolerance=Tolerance(1e-5, 1e-5),
-    )
-    parity = Parity(256, (1,), 0.0, batch_equals_singles=True)
-    manifest = Manifest(MODEL, "reference", 1, spec, files, files, digest(files), "test", {}, "none", parity)
-    (folder / MANIFEST).write_text(json.dumps(manifest.to_dict()))
+    write_manifest(folder, MODEL, "reference", 1)
 
 
 @pytest.fixture

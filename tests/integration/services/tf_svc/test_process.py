@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from services.wire import tfserving
+from tests.manifests import write_manifest
 from tests.tf_server import TfServer, ask, eventually, tensor
 
 X = tensor(1, (1, 2), float_val=[1.0, 2.0])
@@ -90,10 +91,9 @@ def test_a_corrupt_newest_version_at_the_start_is_fatal_and_named(built: Path, e
 def test_a_savedmodel_that_matches_its_manifest_but_does_not_load_is_fatal_and_named(
     exports: Path, tmp_path: Path
 ) -> None:
-    script = "import sys; from tests import savedmodels as s; s.write_manifest(s.Path(sys.argv[1]), 'linear', 1)"
     folder = exports / "linear" / "saved_model" / "1"
     (folder / "saved_model.pb").write_bytes((folder / "saved_model.pb").read_bytes()[:500])
-    subprocess.run([sys.executable, "-c", script, folder], check=True, capture_output=True)
+    write_manifest(folder, "linear", "saved_model", 1)
     with TfServer(exports, tmp_path / "run") as server:
         assert server.wait_exit() == 1
         assert f"{folder} cannot be loaded" in server.log

@@ -5,7 +5,7 @@ from services.gateway.probe import Prober
 from services.serving.backend import Call
 from services.wire.errors import Cancelled, Expired
 from services.wire.signature import Signature
-from tests.exports import SPEC
+from tests.manifests import SPEC
 from tests.serving_fakes import ANSWER
 
 

@@ -12,7 +12,8 @@ from services.wire.errors import BadInput
 from services.wire.types import Tensor
 from store.manifest import MANIFEST, ArtefactError, digest, hash_files
 from store.spec import Spec, TensorSpec
-from tests.tiny_onnx import SPEC, linear, make_export
+from tests.manifests import SPEC
+from tests.tiny_onnx import linear, make_export
 
 ON_CPU = partial(OrtEngine, device="cpu")
 

@@ -12,7 +12,8 @@ from services.wire.errors import BadInput
 from services.wire.tensors import ITEM_BYTES, pack
 from services.wire.types import Tensor
 from store.spec import TensorSpec
-from tests.tiny_onnx import SPEC, linear, model_file
+from tests.manifests import SPEC
+from tests.tiny_onnx import linear, model_file
 
 KINDS = {
     "BOOL": TensorProto.BOOL,

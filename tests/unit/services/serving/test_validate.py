@@ -4,8 +4,8 @@ from services.serving.validate import Validate
 from services.wire.errors import BadInput
 from services.wire.signature import Signature
 from services.wire.types import Answer, Served, Tensor
+from tests.manifests import SPEC
 from tests.serving_fakes import SERVED, Keeping, X, call
-from tests.tiny_onnx import SPEC
 
 
 def validate(inner: Keeping) -> Validate:

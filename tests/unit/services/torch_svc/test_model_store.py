@@ -6,27 +6,15 @@ from pathlib import Path
 import pytest
 
 from services.torch_svc import model_store
-from store.manifest import MANIFEST, ArtefactError, Manifest, Parity, artefact_folder, digest, hash_files
-from store.spec import Spec, TensorSpec, Tolerance
-
-SPEC = Spec(
-    inputs=(TensorSpec("x", "FP32", (-1, 2)),),
-    outputs=(TensorSpec("y", "FP32", (-1, 1)),),
-    row_independent=True,
-    tolerance=Tolerance(1e-5, 1e-5),
-)
+from store.manifest import MANIFEST, ArtefactError, artefact_folder, digest, hash_files
+from tests.manifests import write_manifest
 
 
 def export(exports: Path, model: str, version: int, content: bytes, *, artefact_format: str = "mar") -> Path:
     folder = artefact_folder(exports, model, artefact_format, version)
     folder.mkdir(parents=True)
     (folder / f"{model}.{artefact_format}").write_bytes(content)
-    files = hash_files(folder)
-    parity = Parity(inputs=1, batch_sizes=(1,), max_abs_difference=0.0, batch_equals_singles=True)
-    manifest = Manifest(
-        model, artefact_format, version, SPEC, files, files, digest(files), "source", {}, "commit", parity
-    )
-    (folder / MANIFEST).write_text(json.dumps(manifest.to_dict()))
+    write_manifest(folder, model, artefact_format, version)
     (exports / model / "current").write_text(str(version))
     return folder
 

@@ -1,0 +1,36 @@
+"""Manifests over whatever a test has written, and the contract of the twins: x [rows, 2] -> y [rows, 1]."""
+
+import json
+from pathlib import Path
+
+from store import manifest
+from store.spec import Spec, TensorSpec, Tolerance
+
+SPEC = Spec(
+    inputs=(TensorSpec("x", "FP32", (-1, 2)),),
+    outputs=(TensorSpec("y", "FP32", (-1, 1)),),
+    row_independent=True,
+    tolerance=Tolerance(1e-5, 1e-5),
+)
+
+
+def write_manifest(
+    folder: Path, model: str, artefact_format: str, version: int, spec: Spec = SPEC
+) -> manifest.Manifest:
+    """Write a true manifest of the files in a folder, and give it."""
+    files = manifest.hash_files(folder)
+    made = manifest.Manifest(
+        model=model,
+        format=artefact_format,
+        version=version,
+        spec=spec,
+        files=files,
+        contents=files,
+        sha256=manifest.digest(files),
+        source="tests",
+        tools={},
+        git_commit="unknown",
+        parity=manifest.Parity(inputs=0, batch_sizes=(1,), max_abs_difference=0.0, batch_equals_singles=True),
+    )
+    (folder / manifest.MANIFEST).write_text(json.dumps(made.to_dict()))
+    return made
