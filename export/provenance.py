@@ -1,11 +1,9 @@
-"""What an artefact was made from and with: fingerprint, tool versions, commit."""
+"""What an artefact was made from and with: fingerprint and tool versions."""
 
 import hashlib
 import json
 import platform
-import subprocess
 from collections.abc import Iterable
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from export.formats import FORMATS
 from export.trained import Trained
 
 ROOT = Path(__file__).parent.parent
-GIT_TIMEOUT_S = 10
 # Everything here that shapes an artefact.
 SOURCES = ("export/*.py", "models/*.py", "services/torch_svc/handler.py", "services/torch_svc/model-config.yaml")
 
@@ -34,17 +31,6 @@ def fingerprint(trained: Trained) -> str:
 def versions(tools: Iterable[str]) -> dict[str, str]:
     """Give the installed version of each distribution, and of Python."""
     return {"python": platform.python_version()} | {tool: metadata.version(tool) for tool in tools}
-
-
-@cache
-def git_commit() -> str:
-    """Give the commit that this code is at, or "unknown" outside a git repository."""
-    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()
 
 
 def source_hashes() -> dict[str, str]:

@@ -12,6 +12,7 @@ from export.errors import ExportError
 from export.formats import FORMATS
 from export.trained import Trained
 from store.atomic import new_folder, write_file
+from store.commit import git_commit
 from store.manifest import MANIFEST, Manifest, artefact_folder, digest, hash_files, read_manifest, verify
 
 
@@ -66,7 +67,7 @@ def _fill(folder: Path, trained: Trained, artefact_format: str, version: int) ->
         sha256=digest(contents),
         source=provenance.fingerprint(trained),
         tools={**provenance.versions(made.tools), **facts},
-        git_commit=provenance.git_commit(),
+        git_commit=git_commit(),
         parity=parity.check(trained, artefact_format, exporter.load(folder)),
     )
     (folder / MANIFEST).write_text(json.dumps(manifest.to_dict(), indent=2) + "\n")

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import subprocess
 from importlib import metadata
 from pathlib import Path
 
@@ -22,16 +21,6 @@ def describe() -> dict[str, object]:
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
     }
-
-
-def git_commit() -> str:
-    """Give the commit of the working folder, with "-dirty" when files differ from it, or "unknown" outside git."""
-    command = ["git", "describe", "--always", "--abbrev=40", "--dirty"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()
 
 
 def _cpu_model() -> str:

@@ -15,6 +15,7 @@ from loadtest.payloads import Payload, load_reference, prepare
 from loadtest.plan import Block
 from loadtest.session import Interruption, Load, Session, check_reachable
 from loadtest.targets import target_of
+from store.commit import git_commit
 
 
 def run_all(blocks: Sequence[Block], options: argparse.Namespace, say: Callable[[str], None]) -> int:
@@ -26,7 +27,7 @@ def run_all(blocks: Sequence[Block], options: argparse.Namespace, say: Callable[
     interruption, clock = Interruption(), Clock()
     targets = _prepare(blocks, options)
     check_reachable(targets, clock)
-    facts = {"arguments": _arguments(options), "host": host.describe(), "git_commit": host.git_commit()}
+    facts = {"arguments": _arguments(options), "host": host.describe(), "git_commit": git_commit()}
     this_run = run.start(options.out, blocks, {"seed": options.seed} | facts)
     say(f"{this_run.folder}: {len(targets)} blocks, closed loop, {options.rate:g} requests/s, seed {options.seed}")
     load = Load(options.rate, options.users, options.warmup, options.duration, options.min_requests)
