@@ -1,6 +1,7 @@
 """What the load test left on disk: run.json and one table of rows for each block."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,10 @@ def _read_facts(path: Path) -> dict[str, Any]:
 
 def _read_table(path: Path) -> pa.Table:
     try:
-        return parquet.read_table(path, columns=COLUMNS)
+        table = parquet.read_table(path, columns=COLUMNS)
     except (pa.ArrowException, OSError) as error:
         raise ReportError(f"{path} is not a table of requests ({error}); run: make loadtest") from error
+    service_us = table["service_us"].combine_chunks().fill_null(math.nan)
+    if not all(0 <= value < math.inf for value in service_us.to_pylist()):
+        raise ReportError(f"{path} holds a service time that is none; run: make loadtest")
+    return table

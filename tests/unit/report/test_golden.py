@@ -64,3 +64,10 @@ def test_a_damaged_file_is_named(
     (stored.folder / name).write_bytes(content)
     assert main([str(stored.folder)]) == 1
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, None])
+def test_a_service_time_that_is_none_is_refused(stored: Any, capsys: pytest.CaptureFixture[str], value: Any) -> None:
+    stored.change_rows("simple_nn@onnx.direct", lambda rows: [*rows[:-1], rows[-1] | {"service_us": value}])
+    assert main([str(stored.folder)]) == 1
+    assert "simple_nn@onnx.direct.parquet holds a service time that is none" in capsys.readouterr().err
