@@ -3,34 +3,22 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from time import monotonic, perf_counter_ns
+from time import perf_counter_ns
 from typing import Protocol
 
-import grpc
-from grpc import aio
+from grpc import StatusCode
 
 from services.gateway.artefacts import Artefacts
+from services.gateway.http2 import Metadata, Reply
+from services.gateway.unary import Cancel, UnaryClient
 from services.serving.backend import Call, Outcome
 from services.wire.codecs import StackCodec
-from services.wire.errors import BackendBadReply, Draining, Internal, ServeError, TooLarge, Where
+from services.wire.errors import BackendBadReply, Internal, ServeError, TooLarge, Where
 from services.wire.signature import Signature
 from services.wire.types import Answer, Served
 
 log = logging.getLogger(__name__)
-Metadata = tuple[tuple[str, str], ...]
 
-CHANNEL_OPTIONS = (
-    # A proxy for the web is no way to a server of ours; grpc would ask it even for 127.0.0.1.
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.max_send_message_length", -1),
-    # Its own connection, whatever other channels lead to the same address.
-    ("grpc.use_local_subchannel_pool", 1),
-    # A server that comes back is found within a second; the default backs off to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.enable_retries", 0),
-)
 # TorchServe drops its old key a moment before the new one can be in the file: 4-14 ms, twice an hour.
 RENEWAL_PAUSES_S = (0.0, 0.01, 0.02, 0.04)
 
@@ -82,11 +70,9 @@ class Replica:
         self._signature = signature
         self._artefacts = artefacts
         self._max_message_bytes = max_message_bytes
-        self._credentials = credentials
+        self.credentials = credentials
         self._engine_of = engine_of
-        options = (*CHANNEL_OPTIONS, ("grpc.max_receive_message_length", max_message_bytes))
-        self._channel = aio.insecure_channel(address, options=options)
-        self._rpc: aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(codec.METHOD)
+        self.client = UnaryClient(address, codec.METHOD, max_message_bytes)
         self.ready_now = False
         # The last answer's origin; until there is one, what the manifest promises.
         current = artefacts.current
@@ -95,65 +81,46 @@ class Replica:
     def submit(self, call: Call) -> None:
         """Send the call; its outcome follows."""
         call.where = Where.IN_BACKEND
-        task = asyncio.ensure_future(self._predict(call))
-
-        def cancel(_: Outcome) -> None:
-            task.cancel()
-
-        # A call that ends otherwise (deadline, cancelled) takes its RPC with it. The task never ends the call itself,
-        # or this would cancel the task that is running. A channel that is closed cancels the task, and not the call.
-        call.then(cancel)
-        task.add_done_callback(lambda done: call.end(Draining() if done.cancelled() else done.result()))
+        try:
+            payload = self._codec.encode_request(call.request, self.model, call.request.version)
+        except ServeError as error:
+            call.end(error)
+            return
+        if len(payload) > self._max_message_bytes:
+            text = f"{len(payload)} bytes for {self.stack}, which takes {self._max_message_bytes} at most"
+            call.end(TooLarge(text))
+        else:
+            _Attempt(self, call, payload).send()
 
     def ready(self) -> bool:
         """Say whether the last probe was answered."""
         return self.ready_now
 
     async def close(self) -> None:
-        """Close the channel."""
-        await self._channel.close()
+        """Close the connection."""
+        await self.client.close()
 
-    async def _predict(self, call: Call) -> Outcome:
+    def outcome(self, call: Call, reply: Reply, sent_ns: int) -> Outcome:
+        """Give the outcome that a server's reply means."""
+        if reply.code is not StatusCode.OK:
+            return self._codec.translate(reply.code, reply.details)
+        backend_us = (perf_counter_ns() - sent_ns) // 1000
         try:
-            return await self._answer(call)
+            return self._answer(call, reply, backend_us)
         except ServeError as error:
             return error
-        except aio.AioRpcError as error:
-            return self._codec.translate(error.code(), error.details() or "")
         except Exception:
-            log.exception("a call to %s@%s failed in the gateway", self.model, self.stack)
+            log.exception("a reply of %s@%s could not be read", self.model, self.stack)
             return Internal()
 
-    async def _answer(self, call: Call) -> Answer:
-        request = call.request
-        payload = self._codec.encode_request(request, self.model, request.version)
-        if len(payload) > self._max_message_bytes:
-            raise TooLarge(f"{len(payload)} bytes for {self.stack}, which takes {self._max_message_bytes} at most")
-        sent_ns = perf_counter_ns()
-        reply, trailing = await self._send(payload, call.deadline)
-        backend_us = (perf_counter_ns() - sent_ns) // 1000
-        answer = self._codec.decode_answer(reply, self.model, self.stack)
+    def _answer(self, call: Call, reply: Reply, backend_us: int) -> Answer:
+        names = call.request.outputs
+        answer = self._codec.decode_answer(reply.payload, self.model, self.stack)
         # Not every server can leave outputs out.
-        outputs = tuple(output for output in answer.outputs if not request.outputs or output.name in request.outputs)
-        self._signature.check_answer(outputs, call.rows, request.outputs)
-        self.served = self._complete(answer.served, trailing)
+        outputs = tuple(output for output in answer.outputs if output.name in names) if names else answer.outputs
+        self._signature.check_answer(outputs, call.rows, names)
+        self.served = self._complete(answer.served, reply.trailing)
         return Answer(outputs, self.served._replace(backend_us=backend_us))
-
-    async def _send(self, payload: bytes, deadline: float) -> tuple[bytes, Metadata]:
-        for pause_s in RENEWAL_PAUSES_S:
-            try:
-                return await self._send_once(payload, deadline)
-            except aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.PERMISSION_DENIED:
-                    raise
-            await asyncio.sleep(pause_s)
-            self._credentials.reload()
-        return await self._send_once(payload, deadline)
-
-    async def _send_once(self, payload: bytes, deadline: float) -> tuple[bytes, Metadata]:
-        rpc = self._rpc(payload, timeout=max(deadline - monotonic(), 0), metadata=self._credentials.metadata())
-        reply = await rpc
-        return reply, tuple((key, value) for key, value in await rpc.trailing_metadata() if isinstance(value, str))
 
     def _complete(self, served: Served, trailing: Metadata) -> Served:
         """Fill in what the protocol's replies do not carry."""
@@ -166,3 +133,45 @@ class Replica:
         if served.sha256 and served.sha256 != manifest.sha256:
             raise BackendBadReply(f"{self.stack} serves an artefact that is not the one in the manifest")
         return served if served.sha256 else served._replace(sha256=manifest.sha256)
+
+
+class _Attempt:
+    """One call at the server, begun again while its key is being renewed."""
+
+    __slots__ = ("_call", "_cancel", "_pauses_s", "_payload", "_replica", "_sent_ns")
+
+    def __init__(self, replica: Replica, call: Call, payload: bytes) -> None:
+        self._replica = replica
+        self._call = call
+        self._payload = payload
+        self._pauses_s = iter(RENEWAL_PAUSES_S)
+        self._cancel: Cancel = _nothing
+        call.then(self._ended)
+
+    def send(self) -> None:
+        """Send the request."""
+        metadata = self._replica.credentials.metadata()
+        self._sent_ns = perf_counter_ns()
+        cancel = self._replica.client.call(self._payload, self._call.deadline, metadata, self._replied)
+        # A refused connection has ended the call already.
+        if self._call.outcome is None:
+            self._cancel = cancel
+
+    def _replied(self, reply: Reply) -> None:
+        if reply.code is StatusCode.PERMISSION_DENIED and (pause_s := next(self._pauses_s, None)) is not None:
+            self._cancel = asyncio.get_running_loop().call_later(pause_s, self._renew).cancel
+            return
+        self._cancel = _nothing
+        self._call.end(self._replica.outcome(self._call, reply, self._sent_ns))
+
+    def _renew(self) -> None:
+        self._replica.credentials.reload()
+        self.send()
+
+    def _ended(self, _: Outcome) -> None:
+        # Deadline passed or caller gone: the server need not go on. A call that was answered cancels nothing.
+        self._cancel()
+
+
+def _nothing() -> None:
+    pass

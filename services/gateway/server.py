@@ -19,9 +19,9 @@ from services.gateway.replica import Metadata, NoCredentials, Replica
 from services.gateway.route import Directory, Route
 from services.serving.backend import Backend
 from services.serving.exposition import Exposition, expose, process_registry
-from services.serving.front import Front
-from services.serving.grpcio_front import FrontLimits, GrpcioFront
+from services.serving.front import Front, FrontLimits
 from services.serving.limit import Limit
+from services.serving.native_front import NativeFront
 from services.serving.plane import Plane
 from services.serving.validate import Validate
 from services.wire import oip, servepath, tfserving
@@ -77,7 +77,7 @@ async def create_gateway(settings: Settings) -> Gateway:
     plane = Plane(backend, {servepath.METHOD: servepath, oip.METHOD: oip}, metrics.finish)
     replicas = {name: path.replica for name, path in paths.names.items()}
     prober = Prober(replicas, paths.signatures, deployments.gateway.probe_interval_s)
-    front = GrpcioFront(
+    front = NativeFront(
         f"{settings.host}:{settings.port}",
         (servepath.METHOD, oip.METHOD),
         plane.deliver,

@@ -2,38 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from time import monotonic
 from typing import Any
 
 import grpc
 from grpc import aio
 
 from services.serving.control import abort
-from services.serving.front import Deliver, PortBusyError
+from services.serving.front import Deliver, FrontLimits, PortBusyError
 from services.wire.errors import ServeError
 
 Context = aio.ServicerContext[Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class FrontLimits:
-    """What a front accepts: one message's size, and the deadline of a call that brings none, or too long a one."""
-
-    max_message_bytes: int = 16 * 2**20
-    default_deadline_s: float = 15.0
-    max_deadline_s: float = 120.0
-
-    def deadline(self, remaining_s: float | None) -> float:
-        """Give the time.monotonic() deadline of a call with `remaining_s` left (grpcio gives huge values for none)."""
-        if remaining_s is None or remaining_s > NO_DEADLINE_S:
-            return monotonic() + self.default_deadline_s
-        return monotonic() + min(remaining_s, self.max_deadline_s)
-
-
-# grpcio reports 9.2e18 s where the client set no deadline; a client's own may be anything below.
-NO_DEADLINE_S = 1e9
 
 
 class GrpcioFront:
