@@ -4,7 +4,8 @@ import struct
 from collections.abc import Callable
 
 from services.serving.backend import Call, Outcome
-from services.serving.grpcio_front import FrontLimits, GrpcioFront
+from services.serving.front import FrontLimits
+from services.serving.grpcio_front import GrpcioFront
 from services.serving.plane import Plane
 from services.wire import oip
 from services.wire.types import Answer, Served, Tensor

@@ -21,7 +21,8 @@ from google.protobuf import json_format
 from client import AsyncClient, Client, PredictError
 from servepath_pb.servepath.v1 import gateway_pb2 as pb
 from services.serving import control
-from services.serving.grpcio_front import FrontLimits, GrpcioFront
+from services.serving.front import FrontLimits
+from services.serving.grpcio_front import GrpcioFront
 from services.serving.plane import Plane
 from services.wire import servepath
 from services.wire.errors import BackendDown, BadInput

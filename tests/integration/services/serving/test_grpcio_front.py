@@ -11,8 +11,8 @@ from grpc import aio
 
 from servepath_pb.servepath.oip.oip_pb2 import ServerLiveRequest, ServerLiveResponse
 from services.serving import control
-from services.serving.front import PortBusyError, RawCall
-from services.serving.grpcio_front import FrontLimits, GrpcioFront
+from services.serving.front import FrontLimits, PortBusyError, RawCall
+from services.serving.grpcio_front import GrpcioFront
 from services.wire.errors import ModelUnknown, Overloaded
 from tests.oip_client import code_and_reason
 
