@@ -5,7 +5,7 @@ whatever else has come meanwhile: merged into one call of many rows. No timer: a
 load the batches grow by themselves. When the queue is full, a call is refused at once.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
