@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from services.serving.fronts import DEFAULT_FRONT, FRONTS
 from services.wire.stacks import STACKS
 
 
@@ -19,7 +20,7 @@ class SettingsError(Exception):
 class Settings:
     """Everything that the gateway is told from outside.
 
-    addresses: stack -> HOST:PORT. token_file: where torch_svc keeps TorchServe's current key.
+    addresses: stack -> HOST:PORT. token_file: where torch_svc keeps TorchServe's current key. front: a key of FRONTS.
     """
 
     deployments: Path
@@ -30,6 +31,7 @@ class Settings:
     reflection: bool
     addresses: Mapping[str, str]
     token_file: Path
+    front: str = DEFAULT_FRONT
 
 
 def read_settings(arguments: Sequence[str] | None = None) -> Settings:
@@ -45,6 +47,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         reflection=options.reflection,
         addresses={stack.name: _address(stack.address_variable, environment) for stack in STACKS.values()},
         token_file=Path(environment.get("TORCH_SVC_TOKEN_FILE", ".run/torch_svc/token")),
+        front=_front(options.front or environment.get("FRONT") or DEFAULT_FRONT),
     )
 
 
@@ -59,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)")
     add("--port", type=int, help="gRPC port, 0 for a free one (default: GATEWAY_PORT)")
     add("--metrics-port", type=int, help="Prometheus port, 0 for a free one (default: GATEWAY_METRICS_PORT)")
+    add("--front", choices=tuple(FRONTS), help=f"what serves gRPC (default: FRONT, else {DEFAULT_FRONT})")
     add("--reflection", action="store_true", help="offer gRPC reflection of servepath.v1 (publishes the API)")
     return parser
 
@@ -68,6 +72,12 @@ def _port(option: int | None, variable: str, environment: Mapping[str, str]) -> 
     if not text.isdecimal() or int(text) > 65535:  # noqa: PLR2004 - the largest port
         raise SettingsError(f"{variable} must be a port from 0 to 65535, got {text!r}")
     return int(text)
+
+
+def _front(name: str) -> str:
+    if name not in FRONTS:
+        raise SettingsError(f"FRONT must be one of {', '.join(FRONTS)}, got {name!r}")
+    return name
 
 
 def _address(variable: str, environment: Mapping[str, str]) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from services.serving.fronts import DEFAULT_FRONT, FRONTS
+
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -21,7 +23,8 @@ class Settings:
     """Everything that onnx_svc is told from outside.
 
     port, metrics_port: 0 takes a free one. threads: calls of one model version that compute at once; max_queue: calls
-    that may wait for one of them. watch_s: seconds between two looks at each model's current version.
+    that may wait for one of them. watch_s: seconds between two looks at each model's current version. front: a key of
+    FRONTS.
     """
 
     models: Path
@@ -37,6 +40,7 @@ class Settings:
     max_deadline_s: float = 120.0
     drain_s: float = 25.0
     watch_s: float = 1.0
+    front: str = DEFAULT_FRONT
 
 
 def read_settings(arguments: Sequence[str] | None = None) -> Settings:
@@ -54,6 +58,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         max_queue=options.max_queue,
         default_deadline_s=options.default_deadline_s,
         drain_s=options.drain_s,
+        front=_front(options.front or environment.get("FRONT") or DEFAULT_FRONT),
     )
 
 
@@ -69,12 +74,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=_port_number, help="gRPC port, 0 for a free one (default: ONNX_SVC_PORT)")
     add("--metrics-host", default=Settings.metrics_host, help=f"address of the Prometheus port {default}")
     add("--metrics-port", type=_port_number, help="Prometheus port, 0 for a free one (default: ONNX_SVC_METRICS_PORT)")
+    add("--front", choices=tuple(FRONTS), help=f"what serves gRPC (default: FRONT, else {DEFAULT_FRONT})")
     add("--device", choices=DEVICES, default=Settings.device, help=f"auto takes the GPU if it works {default}")
     add("--threads", type=_whole, default=Settings.threads, help=f"calls of a model that compute at once {default}")
     add("--max-queue", type=_whole, default=Settings.max_queue, help=f"calls of a model that may wait {default}")
     add("--default-deadline-s", type=_seconds, default=Settings.default_deadline_s, help=f"of calls without {default}")
     add("--drain-s", type=_seconds, default=Settings.drain_s, help=f"for calls in flight when stopping {default}")
     return parser
+
+
+def _front(name: str) -> str:
+    if name not in FRONTS:
+        raise SettingsError(f"FRONT must be one of {', '.join(FRONTS)}, got {name!r}")
+    return name
 
 
 def _port(option: int | None, variable: str, environment: Mapping[str, str]) -> int:

@@ -16,7 +16,7 @@ from services.onnx_svc.watch import Watcher
 from services.serving.engine import Load
 from services.serving.exposition import Exposition, expose, process_registry
 from services.serving.front import FrontLimits
-from services.serving.native_front import NativeFront
+from services.serving.fronts import FRONTS
 from services.serving.plane import Plane
 from services.wire import oip
 
@@ -35,7 +35,7 @@ class OnnxServer:
         self._registry = registry
         self._plane = Plane(models, {oip.METHOD: oip}, Metrics(registry, models).finish)
         self._health = health.aio.HealthServicer()
-        self._front = NativeFront(
+        self._front = FRONTS[settings.front](
             f"{settings.host}:{settings.port}",
             (oip.METHOD,),
             self._plane.deliver,

@@ -32,7 +32,7 @@ class GrpcioFront:
         self._address = address
         self._limits = limits
         self._deliver = deliver
-        self._server = aio.server(options=_options(limits))
+        self._server = aio.server(options=server_options(limits))
         by_service: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
         for path in hot:
             _, service, method = path.split("/")
@@ -101,14 +101,15 @@ class _GrpcioCall:
             self._on_cancel()
 
 
-def _options(limits: FrontLimits) -> list[tuple[str, int]]:
+def server_options(limits: FrontLimits) -> list[tuple[str, int]]:
+    """Give the options of a grpc.aio server that keeps the limits."""
     return [
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", -1),
         # Two processes on one port would steal each other's calls without a word.
         ("grpc.so_reuseport", 0),
-        ("grpc.max_metadata_size", 8 * 2**10),
-        ("grpc.max_concurrent_streams", 1024),
+        ("grpc.max_metadata_size", limits.max_metadata_bytes),
+        ("grpc.max_concurrent_streams", limits.max_streams),
         # Compressed messages are inflated before their size is checked: refuse them.
         ("grpc.compression_enabled_algorithms_bitset", 1),
     ]
