@@ -19,7 +19,7 @@ X = 1 2
 LOAD = $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION))
 
 .PHONY: help setup proto train export up status logs down predict loadtest report demo
-.PHONY: test check fmt unit integration e2e clean
+.PHONY: bench test check fmt unit integration e2e clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1\t/' | awk -F '\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -57,6 +57,9 @@ loadtest: up ## load the paths and report (RATE, DURATION, PATHS=MODEL@STACK,..,
 report: $(READY) ## the newest load test's table, summary.json and report.html, once more
 	$(PYTHON) -m report
 
+bench: $(READY) ## gateway and onnx_svc against Envoy, nghttpd and TorchServe (ROUNDS, ROWS=gateway-*,onnx-p50)
+	$(PYTHON) -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROWS),--only '$(ROWS)')
+
 test: check $(INTEROP) ## check, then all tests
 	$(PYTHON) -m pytest -q $(PARALLEL)
 
@@ -84,7 +87,7 @@ proto: $(READY) ## the code generated from proto/, made anew when a .proto chang
 
 clean: ## stop the services, remove .venv, generated code and caches; artifacts/ and results/ stay
 	if [ -e $(READY) ]; then $(PYTHON) -m services.local down; fi
-	rm -rf .venv .venv-interop servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-interop .venv-bench servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(INSTALLED): constraints.txt pyproject.toml
 	@test -n "$(PYTHON311)" || { echo "make: there is no Python 3.11 here: install python3.11 and its venv module" >&2; exit 1; }

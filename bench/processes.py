@@ -1,0 +1,83 @@
+"""Servers as child processes: pinned to cores, awaited, and stopped by their own pids whatever happens."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+READY_S = 60.0
+# TorchServe takes its time, and a draining server waits for its calls.
+STOP_S = 40.0
+POLL_S = 0.05
+TAIL_CHARACTERS = 400
+
+Process = subprocess.Popen[bytes]
+
+
+class ServerFailed(Exception):
+    """A server is not there; the text says which and why."""
+
+
+class Servers:
+    """What has been started; leaving the `with` block stops it, the last one first."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._started: list[Process] = []
+
+    def start(
+        self, name: str, words: Sequence[str], cores: str, environment: Mapping[str, str] | None = None
+    ) -> Process:
+        """Start a program on these cores ("0" or "0,1"). Its log is LOGS/N-NAME.log. Raises ServerFailed."""
+        try:
+            with self._log(name, len(self._started)).open("wb") as log:
+                process = subprocess.Popen(
+                    pinned(cores, words),
+                    env=os.environ | (environment or {}),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    process_group=0,  # Ctrl-C reaches us alone: we stop it, in order
+                )
+        except OSError as error:
+            raise ServerFailed(f"{name} cannot be started: {error}") from error
+        self._started.append(process)
+        return process
+
+    def wait(self, name: str, process: Process, unready: Callable[[], str]) -> None:
+        """Wait until `unready` gives no reason. Raises ServerFailed with the end of the log."""
+        end = time.monotonic() + READY_S
+        while why := unready():
+            if process.poll() is not None or time.monotonic() > end:
+                log = self._log(name, self._started.index(process)).read_text(errors="replace")
+                tail = " ".join(log[-TAIL_CHARACTERS:].split())
+                raise ServerFailed(f"{name} is not ready ({why}); its log ends: {tail or '(empty)'}")
+            time.sleep(POLL_S)
+
+    def _log(self, name: str, number: int) -> Path:
+        return self._logs / f"{number}-{name.replace(' ', '-').replace(',', '')}.log"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._started:
+            process.terminate()
+        for process in reversed(self._started):
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(STOP_S)
+
+
+def pinned(cores: str, words: Sequence[str]) -> list[str]:
+    """Give the command on these cores alone; taskset becomes the program, so the pid is the program's."""
+    return ["taskset", "-c", cores, *words]
+
+
+def cpu_ns(pid: int) -> int:
+    """Give the nanoseconds of CPU that a process's living threads have had, as the scheduler counts them."""
+    return sum(int(file.read_text().split()[0]) for file in Path(f"/proc/{pid}/task").glob("*/schedstat"))

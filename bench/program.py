@@ -1,0 +1,198 @@
+"""A whole run: peers, models, then one setup of servers after another, each measured in interleaved rounds."""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+
+from bench import models, peers, results, show, sweep
+from bench.figures import Measured
+from bench.h2load import LoadFailed
+from bench.measure import Bench, measure, pilot
+from bench.processes import ServerFailed, Servers
+from bench.results import Result, Round
+from bench.rows import MANY, SMALL, SOME, Load, Need, Row, Tuning
+from bench.setups import SETUPS, Cores, Place, Setup
+from bench.ways import WrongAnswer
+from store.commit import git_commit
+from store.manifest import artefact_folder, current_version, read_manifest
+from store.reference import read_reference
+
+TORCHSERVE, WORKERS = "torchserve", "workers"
+SWEEP_FILE = "torchserve-sweep.json"
+Say = Callable[[str], None]
+
+
+def run(rows: Sequence[Row], options: argparse.Namespace, cores: Sequence[int], console: Console) -> int:
+    """Run the rows, show and save them; 1 when one is void or the load generator is missing, else 0."""
+    say = partial(console.print, style="dim", highlight=False, markup=False, soft_wrap=True)
+    programs = {"h2load": peers.debian("h2load")}
+    if not programs["h2load"].path:
+        console.print(programs["h2load"].why, style="red", highlight=False, markup=False)
+        return 1
+    if any("nghttpd" in (row.ours, row.peer) for row in rows):
+        programs["nghttpd"] = peers.debian("nghttpd")
+    if any("envoy" in (row.ours, row.peer) for row in rows):
+        programs["envoy"] = peers.envoy()
+    for peer in programs.values():
+        say(peer.why or f"{peer.path}: {peer.version}")
+    began, host = datetime.now(UTC), results.host()
+    shared = Cores.of(cores)
+    show.layout(console, host, layout(shared))
+    with TemporaryDirectory(prefix="bench-") as folder:
+        place = _place(options.exports, Path(folder), shared, programs)
+        found, measured = _setups(rows, place, options, say)
+    facts = {
+        "utc": began.isoformat(timespec="seconds"),
+        "host": host,
+        "layout": layout(shared),
+        "versions": results.versions() | {name: peer.version for name, peer in programs.items()},
+        "commit": git_commit(),
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+    }
+    file = options.out / f"{began:%Y%m%dT%H%M%SZ}.json"
+    results.save(file, facts, found, measured)
+    show.table(console, found, options.rounds)
+    say(str(file))
+    return 1 if any(result.void for result in found) else 0
+
+
+def layout(cores: Cores) -> list[str]:
+    """Say who runs where."""
+    alone = "" if cores.front != cores.back else "; there is one core only: nothing here is alone"
+    return [
+        f"proxy: gateway or Envoy on core {cores.front}, onnx_svc and load on core {cores.back}{alone}",
+        f"onnx: onnx_svc or nghttpd on core {cores.front}, load on core {cores.back}{alone}",
+        f"torchserve, workers: all on cores {cores.all}",
+    ]
+
+
+def _place(exports: Path, folder: Path, cores: Cores, programs: Mapping[str, peers.Peer]) -> Place:
+    own = folder / "exports"
+    models.prepare(exports, own)
+    references = {name: read_reference(own, name) for name in (SMALL, *models.SIZES)}
+    return Place(own, folder, cores, programs, references)
+
+
+def _setups(
+    rows: Sequence[Row], place: Place, options: argparse.Namespace, say: Say
+) -> tuple[list[Result], dict[str, Sequence[Round]]]:
+    """Run setup by setup; give the results in the order of the rows, and all measurements."""
+    found: dict[str, Result] = {}
+    measured: dict[str, Sequence[Round]] = {}
+    many = len(place.cores.all.split(","))
+    for name in SETUPS:
+        chosen = [row for row in rows if row.setup == name and row.cores <= many]
+        if not chosen:
+            continue
+        say(f"{name}: {', '.join(row.name for row in chosen)}")
+        if name == TORCHSERVE:
+            place = _tuned(place, options, say)
+        rounds, missing = _rounds(name, chosen, place, options, say)
+        measured[name] = rounds
+        found |= {row.name: _result(row, rounds, missing) for row in chosen}
+    few = {row.name: Result(row, why=f"missing: needs {row.cores} cores, here are {many}") for row in rows}
+    return [found.get(row.name, few[row.name]) for row in rows], measured
+
+
+def _result(row: Row, rounds: Sequence[Round], missing: Mapping[str, str]) -> Result:
+    why = next((missing[need.way] for need in row.needs if need.way in missing), "")
+    return Result(row, why=f"missing: {why}") if why else results.result_of(row, rounds)
+
+
+def _rounds(
+    name: str, rows: Sequence[Row], place: Place, options: argparse.Namespace, say: Say
+) -> tuple[list[Round], dict[str, str]]:
+    """Start a setup and measure what its rows need, round by round; give also why some ways are missing."""
+    needs = list(dict.fromkeys(need for row in rows for need in row.needs))
+    with Servers(place.folder) as servers:
+        setup = Setup(place, servers, {need.way for need in needs})
+        try:
+            SETUPS[name](setup)
+        except ServerFailed as failure:
+            return [], {need.way: str(failure) for need in needs}
+        there = [need for need in needs if need.way in setup.ways]
+        bench = _bench(place, name, options.seconds)
+        sizes = {need: _pilot(bench, setup, need) for need in there}
+        rounds = [_round(bench, setup, sizes, number, say) for number in range(options.rounds)]
+    return rounds, setup.missing
+
+
+def _bench(place: Place, setup: str, seconds: float) -> Bench:
+    cores = place.cores.all if setup in (TORCHSERVE, WORKERS) else place.cores.back
+    return Bench(place.folder, cores, seconds, dict(place.references))
+
+
+def _pilot(bench: Bench, setup: Setup, need: Need) -> int | str:
+    """Give the number of requests to send, or why none can be."""
+    try:
+        return pilot(bench, setup.ways[need.way], need)
+    except (WrongAnswer, LoadFailed) as error:
+        return str(error)
+
+
+def _round(bench: Bench, setup: Setup, sizes: Mapping[Need, int | str], number: int, say: Say) -> Round:
+    """Measure everything once, every other round backwards, so that a drift favours nobody."""
+    order = list(sizes) if number % 2 == 0 else list(sizes)[::-1]
+    round_: dict[Need, Measured] = {}
+    for need in order:
+        size = sizes[need]
+        void = isinstance(size, str)
+        round_[need] = Measured(void=str(size)) if void else measure(bench, setup.ways[need.way], need, int(size))
+        measured = round_[need]
+        say(f"  {number + 1}  {need.way:18} {need.model:10} {need.load!s:5} {measured.void or _line(measured)}")
+    return round_
+
+
+def _line(measured: Measured) -> str:
+    p50 = "" if measured.p50_us is None else f", p50 {measured.p50_us:.0f} us"
+    return f"{measured.rate:10,.0f} req/s, mean {measured.mean_us:.0f} us{p50}, CPU {measured.cpu_us:.1f} us"
+
+
+def _tuned(place: Place, options: argparse.Namespace, say: Say) -> Place:
+    """Find TorchServe's best tunings for the loads of its rows, and put them into the place."""
+    numbers = count()
+
+    def tuned(tuning: Tuning) -> Path:
+        own = place.folder / f"tuned-{next(numbers)}"
+        models.tuned(options.exports, own, tuning)
+        return own
+
+    def attempt(tuning: Tuning) -> dict[Load, float]:
+        rates = _attempt(place, tuned(tuning), options.seconds)
+        say(f"  sweep {tuning}: {', '.join(f'{load} {rate:,.0f} req/s' for load, rate in rates.items())}")
+        return rates
+
+    folder = artefact_folder(options.exports, SMALL, models.MAR, current_version(options.exports, SMALL))
+    key: dict[str, Any] = {
+        "host": results.host(),
+        "versions": results.versions(),
+        "sha256": read_manifest(folder).sha256,
+    }
+    best = sweep.best(options.out / SWEEP_FILE, key, (SOME, MANY), attempt)
+    say(f"  TorchServe at its best: {', '.join(f'{load}: {tuning}' for load, tuning in best.items())}")
+    return replace(place, tuned=tuned, tunings={f"torchserve {load}": tuning for load, tuning in best.items()})
+
+
+def _attempt(place: Place, exports: Path, seconds: float) -> dict[Load, float]:
+    with Servers(place.folder) as servers:
+        setup = Setup(place, servers, ())
+        try:
+            way = setup.torch_svc(place.cores.all, exports)
+        except ServerFailed:
+            return {}
+        bench = _bench(place, TORCHSERVE, seconds)
+        rates: dict[Load, float] = {}
+        for load in (SOME, MANY):
+            need = Need(TORCHSERVE, SMALL, load)
+            measured = measure(bench, way, need, pilot(bench, way, need))
+            rates |= {} if measured.void else {load: measured.rate}
+        return rates
