@@ -32,10 +32,15 @@ class GatewayLimits:
 
 @dataclass(frozen=True, slots=True)
 class PathLimits:
-    """What one path takes: calls at its server at once, calls waiting for that, bytes in one message to its server."""
+    """What one path takes: calls at its server at once, calls waiting for that, bytes in one message to its server.
 
-    max_in_flight: int = 64
-    max_queue: int = 256
+    max_merge_rows, max_merge_bytes: bounds of the calls that waiting ones are merged into; 1 row merges nothing.
+    """
+
+    max_in_flight: int = 2
+    max_queue: int = 1024
+    max_merge_rows: int = 64
+    max_merge_bytes: int = 64 * 2**10
     max_message_bytes: int = 16 * 2**20
 
 

@@ -7,13 +7,14 @@ from grpc import StatusCode
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.serving.backend import Call, Outcome
-from services.serving.limit import Limit
+from services.serving.merge import Merge
 from services.wire.errors import ServeError
 from services.wire.status import code_of
 from services.wire.types import Answer
 
 # The library's default buckets begin at 5 ms, above everything that a healthy path takes.
 BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+BUCKETS_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 PATH_LABELS = ("model", "stack")
 # Calls that named no path we know, or could not be decoded.
 UNKNOWN = ("_unknown", "_unknown")
@@ -52,7 +53,19 @@ class Metrics:
             buckets=BUCKETS_S,
             registry=registry,
         )
-        self._in_flight = Gauge("servepath_in_flight_requests", "Calls at servers.", PATH_LABELS, registry=registry)
+        self._batch = Histogram(
+            "servepath_batch_rows",
+            "Rows of each call that went to a path's server.",
+            PATH_LABELS,
+            buckets=BUCKETS_ROWS,
+            registry=registry,
+        )
+        self._in_flight = Gauge(
+            "servepath_in_flight_requests",
+            "Calls at servers, a merged one counted once.",
+            PATH_LABELS,
+            registry=registry,
+        )
         self._queued = Gauge("servepath_queued_requests", "Calls waiting for a server.", PATH_LABELS, registry=registry)
         self._ready = Gauge(
             "servepath_path_ready", "1 while the path's probes are answered.", PATH_LABELS, registry=registry
@@ -61,11 +74,12 @@ class Metrics:
         self._by_name = {name: children[labels] for name, labels in names.items()}
         self._unknown = children[UNKNOWN]
 
-    def watch(self, labels: tuple[str, str], limit: Limit) -> None:
-        """Show a path's calls in flight, its queue and its readiness."""
-        self._in_flight.labels(*labels).set_function(lambda: limit.in_flight)
-        self._queued.labels(*labels).set_function(lambda: limit.queued)
-        self._ready.labels(*labels).set_function(limit.ready)
+    def watch(self, labels: tuple[str, str], merge: Merge) -> None:
+        """Show a path's calls in flight, their rows, its queue and its readiness."""
+        merge.on_send = self._batch.labels(*labels).observe
+        self._in_flight.labels(*labels).set_function(lambda: merge.in_flight)
+        self._queued.labels(*labels).set_function(lambda: merge.queued)
+        self._ready.labels(*labels).set_function(merge.ready)
 
     def finish(self, call: Call | None, outcome: Outcome) -> Outcome:
         """Count an ended call; give its outcome with the gateway's own time in it."""

@@ -18,10 +18,11 @@ from services.gateway.probe import Prober
 from services.gateway.replica import Metadata, NoCredentials, Replica
 from services.gateway.route import Directory, Route
 from services.serving.backend import Backend
+from services.serving.burst import Burst
 from services.serving.exposition import Exposition, expose, process_registry
 from services.serving.front import Front, FrontLimits
-from services.serving.limit import Limit
-from services.serving.native_front import NativeFront
+from services.serving.fronts import FRONTS
+from services.serving.merge import Merge, MergeLimits
 from services.serving.plane import Plane
 from services.serving.validate import Validate
 from services.wire import oip, servepath, tfserving
@@ -30,6 +31,7 @@ from services.wire.signature import Signature
 from services.wire.stacks import STACKS
 from services.wire.token import TokenFile
 from services.wire.types import Served
+from store.spec import Spec
 
 # How long the connections get after the last call has been answered.
 CLOSE_GRACE_S = 1.0
@@ -71,13 +73,13 @@ async def create_gateway(settings: Settings) -> Gateway:
     paths = _Paths(settings, deployments)
     registry = process_registry()
     metrics = Metrics(registry, {name: (path.model, path.stack) for name, path in paths.names.items()})
-    for path, limit in paths.limits.items():
-        metrics.watch(path, limit)
+    for path, merge in paths.merges.items():
+        metrics.watch(path, merge)
     backend = Directory(paths.chains)
-    plane = Plane(backend, {servepath.METHOD: servepath, oip.METHOD: oip}, metrics.finish)
+    plane = Plane(backend, {servepath.METHOD: servepath, oip.METHOD: oip}, metrics.finish, paths.burst)
     replicas = {name: path.replica for name, path in paths.names.items()}
     prober = Prober(replicas, paths.signatures, deployments.gateway.probe_interval_s)
-    front = NativeFront(
+    front = FRONTS[settings.front](
         f"{settings.host}:{settings.port}",
         (servepath.METHOD, oip.METHOD),
         plane.deliver,
@@ -100,13 +102,14 @@ async def create_gateway(settings: Settings) -> Gateway:
 
 
 class _Paths:
-    """Every path's chain: validate > route > limit > replica."""
+    """Every path's chain: validate > route > merge > replica."""
 
     def __init__(self, settings: Settings, deployments: Deployments) -> None:
         self._settings = settings
         self._token = TokenFile(settings.token_file)
         self.names: dict[str, Path] = {}
-        self.limits: dict[tuple[str, str], Limit] = {}
+        self.burst = Burst()
+        self.merges: dict[tuple[str, str], Merge] = {}
         self.signatures: dict[str, Signature] = {}
         self.chains: dict[str, Backend] = {}
         for deployment in deployments.models:
@@ -116,8 +119,8 @@ class _Paths:
         stacks = {stack: self._path(deployment, stack, limits) for stack, limits in deployment.stacks.items()}
         names = {name: stacks[stack] for name, stack in deployment.names.items()}
         self.names |= names
-        limits = {name: self.limits[path.model, path.stack] for name, path in names.items()}
-        route = Route(limits, {name: path.artefacts for name, path in names.items()})
+        merges = {name: self.merges[path.model, path.stack] for name, path in names.items()}
+        route = Route(merges, {name: path.artefacts for name, path in names.items()})
         signature = self.signatures[deployment.model]
         for name, path in names.items():
             self.chains[name] = Validate(route, signature, partial(_who_would_answer, path))
@@ -137,8 +140,14 @@ class _Paths:
             credentials=self._token if stack == "torchserve" else NoCredentials(),
             engine_of=tfserving.engine_of if stack == "tfserving" else _names_itself,
         )
-        self.limits[model, stack] = Limit(replica, limits.max_in_flight, limits.max_queue)
+        self.merges[model, stack] = Merge(replica, _merge_limits(limits, artefacts.current.spec), self.burst)
         return Path(model, stack, stack == deployment.default, replica, artefacts)
+
+
+def _merge_limits(limits: PathLimits, spec: Spec) -> MergeLimits:
+    """Give the bounds of a path; where a row's answer depends on its neighbours nothing may be merged."""
+    rows = limits.max_merge_rows if spec.row_independent else 1
+    return MergeLimits(limits.max_in_flight, limits.max_queue, rows, limits.max_merge_bytes)
 
 
 def _names_itself(_: Metadata) -> tuple[str, str]:

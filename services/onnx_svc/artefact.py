@@ -5,12 +5,13 @@ signed. Whoever may write to the exports folder decides what is served.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.serving.backend import Backend
+from services.serving.burst import Burst
 from services.serving.engine import Engine, EngineError, Load
-from services.serving.limit import Limit
+from services.serving.merge import Merge, MergeLimits
 from services.serving.validate import Validate
 from services.wire.errors import BadInput
 from services.wire.signature import Signature
@@ -64,13 +65,15 @@ def load(folder: Path, load_engine: Load) -> Artefact:
 
 
 class Version:
-    """A version at work: validate > limit > compute."""
+    """A version at work: validate > merge > compute."""
 
-    def __init__(self, artefact: Artefact, compute: Compute, max_in_flight: int, max_queue: int) -> None:
+    def __init__(self, artefact: Artefact, compute: Compute, limits: MergeLimits, burst: Burst) -> None:
         self.artefact = artefact
+        if not artefact.spec.row_independent:
+            limits = replace(limits, max_rows=1)
         outputs = tuple(tensor.name for tensor in artefact.spec.outputs)
-        self.limit = Limit(compute(artefact.engine, artefact.served, outputs), max_in_flight, max_queue)
-        self.chain: Backend = Validate(self.limit, artefact.signature, lambda _: artefact.served)
+        self.merge = Merge(compute(artefact.engine, artefact.served, outputs), limits, burst)
+        self.chain: Backend = Validate(self.merge, artefact.signature, lambda _: artefact.served)
 
 
 def _verified(folder: Path) -> Manifest:

@@ -34,7 +34,7 @@ class Settings:
     host: str = "127.0.0.1"
     metrics_host: str = "127.0.0.1"
     threads: int = 2
-    max_queue: int = 256
+    max_queue: int = 1024
     max_message_bytes: int = 64 * 2**20
     default_deadline_s: float = 15.0
     max_deadline_s: float = 120.0

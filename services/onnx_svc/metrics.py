@@ -41,7 +41,12 @@ class Metrics:
             buckets=BUCKETS_S,
             registry=registry,
         )
-        in_flight = Gauge("onnx_svc_in_flight_requests", "Calls being computed.", ("model",), registry=registry)
+        in_flight = Gauge(
+            "onnx_svc_in_flight_requests",
+            "Calls being computed, a merged one counted once.",
+            ("model",),
+            registry=registry,
+        )
         queued = Gauge("onnx_svc_queued_requests", "Calls waiting for a thread.", ("model",), registry=registry)
         current = Gauge("onnx_svc_model_version", "The current version.", ("model",), registry=registry)
         for name, model in models.models.items():
@@ -66,4 +71,4 @@ class Metrics:
 
 
 def _sum(model: Model, figure: str) -> int:
-    return sum(getattr(version.limit, figure) for version in model.versions.values())
+    return sum(getattr(version.merge, figure) for version in model.versions.values())

@@ -13,27 +13,31 @@ from services.onnx_svc.metrics import Metrics
 from services.onnx_svc.models import Models, load_models
 from services.onnx_svc.threads import EngineThreads
 from services.onnx_svc.watch import Watcher
+from services.serving.burst import Burst
 from services.serving.engine import Load
 from services.serving.exposition import Exposition, expose, process_registry
 from services.serving.front import FrontLimits
 from services.serving.fronts import FRONTS
+from services.serving.merge import MergeLimits
 from services.serving.plane import Plane
 from services.wire import oip
 
 # How long the connections get, after the last call has been answered, to carry that answer.
 CLOSE_GRACE_S = 1.0
+# A whole list of calls from the front becomes one run.
+MAX_MERGE_ROWS = 256
 
 
 class OnnxServer:
     """A started server; `drain` and `close` end it. port, metrics_port: where it listens."""
 
-    def __init__(self, settings: Settings, models: Models, watcher: Watcher) -> None:
+    def __init__(self, settings: Settings, models: Models, watcher: Watcher, burst: Burst) -> None:
         registry = process_registry()
         self._settings = settings
         self._models = models
         self._watcher = watcher
         self._registry = registry
-        self._plane = Plane(models, {oip.METHOD: oip}, Metrics(registry, models).finish)
+        self._plane = Plane(models, {oip.METHOD: oip}, Metrics(registry, models).finish, burst)
         self._health = health.aio.HealthServicer()
         self._front = FRONTS[settings.front](
             f"{settings.host}:{settings.port}",
@@ -84,14 +88,15 @@ class OnnxServer:
 
 async def create_server(settings: Settings, load_engine: Load) -> OnnxServer:
     """Load every model and listen. Raises ArtefactError, EngineError or PortBusyError."""
+    burst = Burst()
     put = partial(
         Version,
         compute=partial(EngineThreads, threads=settings.threads),
-        max_in_flight=settings.threads,
-        max_queue=settings.max_queue,
+        limits=MergeLimits(settings.threads, settings.max_queue, MAX_MERGE_ROWS),
+        burst=burst,
     )
     models = Models(await asyncio.to_thread(load_models, settings.models, load_engine, put))
-    server = OnnxServer(settings, models, Watcher(settings.models, models, load_engine, put))
+    server = OnnxServer(settings, models, Watcher(settings.models, models, load_engine, put), burst)
     try:
         await server.start()
     except BaseException:

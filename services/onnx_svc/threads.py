@@ -1,13 +1,15 @@
-"""The backend that computes: an Engine behind a few threads, so that no RPC waits behind a large model.
+"""The backend that computes: an Engine, on the event loop while its runs are short, otherwise on a few threads.
 
 The hop to a thread and back costs a tiny model more than its computation: 26 us against 8 us inline for one row of a
-Linear(2, 1), measured without a network on a 2-core machine. A large model costs the event loop nothing instead.
+Linear(2, 1), measured without a network on a 2-core machine. A large model would hold up every RPC, health included.
+Which one it is, is measured, and measured again with every run.
 """
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from time import perf_counter
 
 from services.serving.backend import Call, Outcome
 from services.serving.engine import Engine
@@ -15,10 +17,14 @@ from services.wire.errors import Internal, ServeError, Where
 from services.wire.types import Answer, Served, Tensor
 
 log = logging.getLogger(__name__)
+# What the loop may be held up by one run: as long as some ten requests take it anyway.
+INLINE_S = 200e-6
+RECENT = 8
+Outputs = tuple[Tensor, ...]
 
 
 class EngineThreads:
-    """Runs calls on `threads` threads; a call reaches the engine only when one is free and the call has not ended."""
+    """Runs calls inline or on `threads` threads; a call reaches the engine only when there is room and it lives."""
 
     def __init__(self, engine: Engine, served: Served, outputs: tuple[str, ...], threads: int) -> None:
         """`served`: who answers. `outputs`: the names that a call gets that asks for none."""
@@ -26,6 +32,7 @@ class EngineThreads:
         self._served = served
         self._outputs = outputs
         self._threads = threads
+        self._pace = Pace()
         self._busy = 0
         # Filled only while threads still compute for calls that have ended: the limit before us counts those as gone.
         self._waiting: OrderedDict[Call, None] = OrderedDict()
@@ -33,7 +40,9 @@ class EngineThreads:
 
     def submit(self, call: Call) -> None:
         """Compute now, or as soon as a thread is free."""
-        if self._busy < self._threads:
+        if self._pace.inline(call.rows):
+            self._compute(call)
+        elif self._busy < self._threads:
             self._start(call)
         else:
             self._waiting[call] = None
@@ -47,25 +56,77 @@ class EngineThreads:
         """Let the threads end; one that still computes ends after that."""
         self._executor.shutdown(wait=False)
 
+    def _run(self, call: Call) -> tuple[Outputs, float]:
+        """Give the outputs and the seconds that they took."""
+        began = perf_counter()
+        outputs = self._engine.run(call.request.inputs, call.request.outputs or self._outputs)
+        return outputs, perf_counter() - began
+
+    def _compute(self, call: Call) -> None:
+        call.where = Where.IN_BACKEND
+        try:
+            outputs, seconds = self._run(call)
+        except Exception as error:  # noqa: BLE001 - as a thread's future would keep it
+            call.end(self._failed(error))
+        else:
+            self._pace.saw_inline(call.rows, seconds)
+            call.end(Answer(outputs, self._served))
+
     def _start(self, call: Call) -> None:
         self._busy += 1
         call.where = Where.IN_BACKEND
         loop = asyncio.get_running_loop()
-        running = self._executor.submit(self._engine.run, call.request.inputs, call.request.outputs or self._outputs)
+        running = self._executor.submit(self._run, call)
         running.add_done_callback(lambda done: loop.call_soon_threadsafe(self._done, call, done))
 
-    def _done(self, call: Call, done: Future[tuple[Tensor, ...]]) -> None:
+    def _done(self, call: Call, done: Future[tuple[Outputs, float]]) -> None:
         self._busy -= 1
-        call.end(self._outcome(done))
+        error = done.exception()
+        if error is None:
+            outputs, seconds = done.result()
+            self._pace.saw_on_thread(call.rows, seconds)
+            call.end(Answer(outputs, self._served))
+        else:
+            call.end(self._failed(error))
         while self._waiting and self._busy < self._threads:
             waiting, _none = self._waiting.popitem(last=False)
             self._start(waiting)
 
-    def _outcome(self, done: Future[tuple[Tensor, ...]]) -> Outcome:
-        error = done.exception()
-        if error is None:
-            return Answer(done.result(), self._served)
+    def _failed(self, error: BaseException) -> Outcome:
         if isinstance(error, ServeError):
             return error
         log.error("the engine failed on a call to %s", self._served.model, exc_info=error)
         return Internal()
+
+
+class Pace:
+    """Whether a run is short enough to be waited for on the event loop: what the last RECENT runs say."""
+
+    def __init__(self) -> None:
+        self._inline = False
+        self._recent: deque[tuple[float, int]] = deque(maxlen=RECENT)
+        self._run_s = 0.0
+        self._rows = 0
+
+    def inline(self, rows: int) -> bool:
+        """Say whether a run of `rows` rows should be waited for; more rows than seen may take as many times longer."""
+        return self._inline and self._run_s * max(1.0, rows / self._rows) < INLINE_S
+
+    def saw_on_thread(self, rows: int, seconds: float) -> None:
+        """Note a run. The shortest counts: a thread may wait for the interpreter's lock longer than it computes."""
+        self._recent.append((seconds, rows))
+        if not self._inline and len(self._recent) == RECENT:
+            self._run_s, self._rows = min(self._recent)
+            if self._run_s < INLINE_S:
+                self._turn(inline=True)
+
+    def saw_inline(self, rows: int, seconds: float) -> None:
+        """Note a run. All count, smoothed: the loop waited for each."""
+        self._run_s += (seconds - self._run_s) / RECENT
+        self._rows = max(1, round(self._rows + (rows - self._rows) / RECENT))
+        if self._run_s >= INLINE_S:
+            self._turn(inline=False)
+
+    def _turn(self, *, inline: bool) -> None:
+        self._inline = inline
+        self._recent.clear()

@@ -1,21 +1,27 @@
 """The policy that nothing waits for ever, and that what has to wait leaves together.
 
-A call leaves at once while fewer than `max_in_flight` calls are at the inner backend. Otherwise it waits, and leaves with
-whatever else has come meanwhile: merged into one call of many rows. No timer: at low load nothing is delayed, at high
-load the batches grow by themselves. When the queue is full, a call is refused at once.
+A call leaves at once while fewer than `max_in_flight` calls are at the inner backend. Otherwise it waits, and leaves
+with whatever else has come meanwhile: merged into one call of many rows. No timer: at low load nothing is delayed, at
+high load the batches grow by themselves. Calls that came in one list are one arrival. When the queue is full, a call
+is refused at once.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
 from time import perf_counter
 
 from services.serving.backend import Backend, Call, Outcome
-from services.wire.errors import BackendBadReply, BadInput, Overloaded, ServeError
-from services.wire.tensors import row_offsets
-from services.wire.types import Answer, Request, Tensor
+from services.serving.burst import Burst
+from services.serving.gain import Gain
+from services.serving.rows import Key, cut, join, key_of, size_of
+from services.wire.errors import BackendBadReply, BadInput, Internal, Overloaded, ServeError, TooLarge, Where
+
+log = logging.getLogger(__name__)
+# An ordered set: a call that ends while it waits leaves at once, from wherever it stands.
+Waiting = OrderedDict[Call, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,25 +29,36 @@ class MergeLimits:
     """Bounds of one path.
 
     max_in_flight: calls at the inner backend at once. max_queue: calls waiting for that. max_rows, max_bytes: of one
-    merged call; max_rows 1 merges nothing. (Large tensors cost copies and gain nothing by merging.)
+    merged call; max_rows 1 merges nothing, and is the only right value where rows are not independent of each other.
     """
 
     max_in_flight: int = 2
     max_queue: int = 1024
-    max_rows: int = 256
+    max_rows: int = 64
     max_bytes: int = 64 * 2**10
 
 
 class Merge:
-    """Bounds and merges the calls of one path; its members must be row-independent if max_rows is above 1."""
+    """Bounds and merges the calls of one path or version.
 
-    def __init__(self, inner: Backend, limits: MergeLimits) -> None:
+    Calls with equal signatures wait in one group, and groups take turns, so that one shape cannot starve another.
+    on_send: called with the rows of every call that goes to the inner backend.
+    """
+
+    def __init__(self, inner: Backend, limits: MergeLimits, burst: Burst) -> None:
+        """`burst`: open while the caller is handing over a list of calls."""
+        self.on_send: Callable[[int], None] = _nothing
         self._inner = inner
         self._limits = limits
+        self._burst = burst
+        self._gain = Gain(limits.max_in_flight)
         self._in_flight = 0
-        # An ordered set: a call that ends while it waits leaves at once, from wherever it stands.
-        self._waiting: OrderedDict[Call, None] = OrderedDict()
-        self._gain = Gain()
+        self._sending = False
+        self._groups: OrderedDict[Key | None, Waiting] = OrderedDict()
+        self._queued = 0
+        # Parts of a merged call whose content was refused; they leave before anything else.
+        self._parts: deque[Sequence[Call]] = deque()
+        self._busy_until = 0.0
 
     @property
     def in_flight(self) -> int:
@@ -51,17 +68,20 @@ class Merge:
     @property
     def queued(self) -> int:
         """Give the number of calls that wait."""
-        return len(self._waiting)
+        return self._queued
 
     def submit(self, call: Call) -> None:
         """Send the call, or let it wait, or refuse it."""
-        if self._in_flight < self._limits.max_in_flight and not self._waiting:
-            self._send((call,))
-        elif len(self._waiting) < self._limits.max_queue:
-            self._waiting[call] = None
-            call.then(partial(self._left, call))
+        free = self._in_flight < self._limits.max_in_flight and not self._sending
+        if free and not self._queued and not (self._burst.open and self._limits.max_queue):
+            self._send((call,), waited=False)
+        elif self._queued < self._limits.max_queue:
+            self._wait(call)
+        elif free:  # the queue is full of calls that only wait for the end of the list
+            self._pump()
+            self._wait(call)
         else:
-            call.end(Overloaded(f"{self._in_flight} requests in flight and {len(self._waiting)} waiting on this path"))
+            call.end(Overloaded(f"{self._in_flight} requests in flight and {self._queued} waiting on this path"))
 
     def ready(self) -> bool:
         """Say whether the inner backend is ready."""
@@ -71,136 +91,126 @@ class Merge:
         """Close the inner backend."""
         await self._inner.close()
 
-    def _left(self, call: Call, _: Outcome) -> None:
-        self._waiting.pop(call, None)
+    def _wait(self, call: Call) -> None:
+        if self._burst.open and not self._queued:
+            self._burst.at_end(self._pump)
+        key = key_of(call.request) if self._limits.max_rows > 1 else None
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = OrderedDict()
+        group[call] = None
+        self._queued += 1
+        call.then(partial(self._ended, key, call))
 
-    def _send(self, members: Sequence[Call]) -> None:
+    def _ended(self, key: Key | None, call: Call, _: Outcome) -> None:
+        group = self._groups.get(key)
+        if group is not None and call in group:
+            self._take(key, group, (call,))
+
+    def _take(self, key: Key | None, group: Waiting, calls: Sequence[Call]) -> None:
+        """Take calls out of their group."""
+        for call in calls:
+            del group[call]
+        self._queued -= len(calls)
+        if not group:
+            del self._groups[key]
+
+    def _pump(self) -> None:
+        """Send what waits while there is room."""
+        if self._sending:
+            return  # a call ended while it was sent below: that loop goes on, or a full queue would nest too deep
+        self._sending = True
+        try:
+            while self._in_flight < self._limits.max_in_flight and (self._parts or self._groups):
+                self._send(self._next_part() if self._parts else self._next_batch(), waited=True)
+        finally:
+            self._sending = False
+
+    def _next_part(self) -> Sequence[Call]:
+        return [call for call in self._parts.popleft() if call.outcome is None]
+
+    def _next_batch(self) -> Sequence[Call]:
+        """Take the first group's oldest call, and those behind it that may leave with it."""
+        key, group = next(iter(self._groups.items()))
+        batch = self._fitting(group) if key is not None and self._gain.merging else [next(iter(group))]
+        self._take(key, group, batch)
+        if group:
+            self._groups.move_to_end(key)
+        return batch
+
+    def _fitting(self, group: Waiting) -> list[Call]:
+        batch: list[Call] = []
+        rows = size = 0
+        for call in group:
+            rows += call.rows
+            size += size_of(call.request)
+            if batch and (rows > self._limits.max_rows or size > self._limits.max_bytes):
+                break
+            batch.append(call)
+        return batch
+
+    def _send(self, members: Sequence[Call], *, waited: bool) -> None:
+        """Send calls as one; a lone one as it is."""
+        if not members:
+            return  # every one of a part has ended
+        if not self._in_flight:
+            self._busy_until = perf_counter()
         self._in_flight += 1
-        merged = members[0] if len(members) == 1 else _merged(members)
-        began = perf_counter()
-        merged.then(partial(self._returned, merged, members, began))
-        self._inner.submit(merged)
+        call = members[0] if len(members) == 1 else _merged(members)
+        call.then(partial(self._returned, call, members, waited))
+        self.on_send(call.rows)
+        try:
+            self._inner.submit(call)
+        except Exception:
+            log.exception("a backend raised instead of ending the call")
+            call.end(Internal())
 
-    def _returned(self, merged: Call, members: Sequence[Call], began: float, outcome: Outcome) -> None:
+    def _returned(self, call: Call, members: Sequence[Call], waited: bool, outcome: Outcome) -> None:  # noqa: FBT001 - bound by partial
         self._in_flight -= 1
+        now = perf_counter()
+        rows = 0 if isinstance(outcome, ServeError) else call.rows
+        self._gain.saw(rows, now - self._busy_until, waited=waited)
+        self._busy_until = now
         if len(members) > 1:
             self._give_out(members, outcome)
-        if not isinstance(outcome, ServeError):
-            self._gain.saw(merged.rows, perf_counter() - began, merged=len(members) > 1)
-        while self._waiting and self._in_flight < self._limits.max_in_flight:
-            self._send(self._next())
-
-    def _next(self) -> Sequence[Call]:
-        """Take the oldest waiting call, and those behind it that can leave with it."""
-        first, _none = self._waiting.popitem(last=False)
-        if self._limits.max_rows == 1 or not self._waiting or not self._gain.pays():
-            return (first,)
-        key, rows, size = _key(first.request), first.rows, _size(first.request)
-        members = [first]
-        for call in self._waiting:
-            rows += call.rows
-            size += _size(call.request)
-            if rows > self._limits.max_rows or size > self._limits.max_bytes:
-                break
-            if _key(call.request) != key:
-                break  # it leaves first the next time; looking past it would let others overtake
-            members.append(call)
-        for call in members[1:]:
-            del self._waiting[call]
-        return members
+        self._pump()
 
     def _give_out(self, members: Sequence[Call], outcome: Outcome) -> None:
-        if isinstance(outcome, Answer):
-            for member, answer in zip(members, _slices(members, outcome), strict=True):
-                member.end(answer)
-        elif isinstance(outcome, BadInput):
+        """End every member, or have it sent again in a smaller part."""
+        if isinstance(outcome, BadInput | TooLarge):
             # Somebody's content is at fault: find out whose by halves, and let the others have their answers.
             half = len(members) // 2
-            for part in (members[:half], members[half:]):
-                alive = [member for member in part if member.outcome is None]
-                if alive:
-                    self._send(alive)
-        else:
+            self._parts.extend((members[:half], members[half:]))
+        elif isinstance(outcome, ServeError):
             for member in members:
                 member.end(outcome)
-
-
-class Gain:
-    """Whether merging pays: cost per row of merged calls against that of calls that left alone, both smoothed."""
-
-    # A merged call has to bring a row for less than this part of what a lone one costs.
-    WORTH = 0.95
-    WEIGHT = 0.05
-    # Of the calls that could have been merged while merging does not pay, every so many are, to see whether it does now.
-    TRY_EVERY = 50
-
-    def __init__(self) -> None:
-        self._alone_s = 0.0
-        self._merged_s = 0.0
-        self._refused = 0
-
-    def saw(self, rows: int, seconds: float, *, merged: bool) -> None:
-        """Take note of a call that was answered."""
-        cost_s = seconds / rows
-        if merged:
-            self._merged_s += (cost_s - self._merged_s) * (self.WEIGHT if self._merged_s else 1)
         else:
-            self._alone_s += (cost_s - self._alone_s) * (self.WEIGHT if self._alone_s else 1)
-
-    def pays(self) -> bool:
-        """Say whether the next call should be merged."""
-        if not self._alone_s or not self._merged_s or self._merged_s < self._alone_s * self.WORTH:
-            return True
-        self._refused += 1
-        return self._refused % self.TRY_EVERY == 0
-
-
-def _key(request: Request) -> tuple[object, ...]:
-    """Give what must be equal for two requests to be merged."""
-    tensors = tuple((tensor.name, tensor.dtype, tensor.shape[1:]) for tensor in request.inputs)
-    return (request.model, request.version, request.outputs, tensors)
-
-
-def _size(request: Request) -> int:
-    return sum(len(tensor.data) for tensor in request.inputs)
+            try:
+                answers: Sequence[Outcome] = cut(outcome, members)
+            except ValueError:
+                log.exception("a merged reply cannot be cut into its rows")
+                answers = [BackendBadReply("the model server's reply does not have the rows asked for")] * len(members)
+            for member, answer in zip(members, answers, strict=True):
+                member.end(answer)
 
 
 def _merged(members: Sequence[Call]) -> Call:
-    """Give one call of all members' rows; it may last as long as the most patient of them."""
-    first = members[0].request
-    rows = sum(member.rows for member in members)
-    inputs = tuple(
-        Tensor(
-            tensor.name,
-            tensor.dtype,
-            (rows, *tensor.shape[1:]),
-            b"".join([member.request.inputs[position].data for member in members]),
-        )
-        for position, tensor in enumerate(first.inputs)
-    )
-    merged = Call(Request(first.model, first.version, inputs, first.outputs), max(m.deadline for m in members))
-    merged.rows = rows
+    """Give one call of all members' rows; it lasts as long as the most patient of them, and as any of them."""
+    merged = Call(join([member.request for member in members]), max(member.deadline for member in members))
+    merged.rows = sum(member.rows for member in members)
     alive = len(members)
 
-    def one_left(_: Outcome) -> None:
+    def one_ended(_: Outcome) -> None:
         nonlocal alive
         alive -= 1
         if not alive:
             merged.cancel()
 
     for member in members:
-        member.then(one_left)
+        member.where = Where.IN_BACKEND
+        member.then(one_ended)
     return merged
 
 
-def _slices(members: Sequence[Call], answer: Answer) -> Iterable[Answer | BackendBadReply]:
-    """Give each member its rows of every output."""
-    starts = list(accumulate((member.rows for member in members), initial=0))
-    offsets = [row_offsets(output) for output in answer.outputs]
-    for number, member in enumerate(members):
-        begin, end = starts[number], starts[number + 1]
-        outputs = tuple(
-            Tensor(output.name, output.dtype, (member.rows, *output.shape[1:]), output.data[cut[begin] : cut[end]])
-            for output, cut in zip(answer.outputs, offsets, strict=True)
-        )
-        yield Answer(outputs, answer.served)
+def _nothing(_: int) -> None:
+    pass

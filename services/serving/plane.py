@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Protocol
 
 from services.serving.backend import Backend, Call, Outcome
+from services.serving.burst import Burst
 from services.serving.front import RawCall
 from services.wire.errors import Draining, Expired, Internal, ServeError, Where
 from services.wire.types import Answer, Request
@@ -32,7 +33,7 @@ class Plane:
     """Joins fronts to a backend.
 
     finish: sees every call's outcome last (metrics, timings) and gives the outcome to send; the call is None where the
-    request could not be decoded.
+    request could not be decoded. burst: open while a list of several calls is handed over.
     """
 
     def __init__(
@@ -40,10 +41,12 @@ class Plane:
         backend: Backend,
         codecs: Mapping[str, Codec],
         finish: Callable[[Call | None, Outcome], Outcome],
+        burst: Burst | None = None,
     ) -> None:
         self._backend = backend
         self._codecs = codecs
         self._finish = finish
+        self._burst = burst or Burst()
         self._draining = False
         self._last_arrival = 0.0
         self._in_flight = 0
@@ -62,8 +65,12 @@ class Plane:
 
     def deliver(self, raws: list[RawCall]) -> None:
         """Take raw calls; every one is answered or refused, now or later."""
-        for raw in raws:
-            self._take(raw)
+        if len(raws) == 1:
+            self._take(raws[0])
+            return
+        with self._burst:
+            for raw in raws:
+                self._take(raw)
 
     async def drain(self, grace_s: float) -> None:
         """Refuse new calls and wait for the ones in flight, at most `grace_s` seconds; then for a quiet moment.

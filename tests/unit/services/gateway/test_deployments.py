@@ -33,7 +33,7 @@ def test_a_good_file_gives_models_stacks_and_limits(tmp_path: Path) -> None:
     (model,) = deployments.models
     assert deployments.gateway.drain_s == 3
     assert model.names == {"m": "onnx", "m@onnx": "onnx", "m@torchserve": "torchserve"}
-    assert (model.stacks["onnx"].max_queue, model.stacks["onnx"].max_in_flight) == (5, 64)
+    assert (model.stacks["onnx"].max_queue, model.stacks["onnx"].max_in_flight) == (5, 2)
 
 
 def test_the_repositorys_own_file_lists_the_four_paths() -> None:

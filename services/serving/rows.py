@@ -1,0 +1,64 @@
+"""Requests joined along the batch axis, and the answer cut again: one copy of each member's bytes either way."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from services.serving.backend import Call
+from services.wire.tensors import row_offsets
+from services.wire.types import Answer, Request, Tensor
+
+Key = tuple[object, ...]
+
+
+def key_of(request: Request) -> Key:
+    """Give what must be equal for two requests of one path to be merged; the order of the inputs does not matter.
+
+    The name that the caller wrote is not part of it: MODEL and MODEL@STACK of one path go together.
+    """
+    if len(request.inputs) == 1:
+        (tensor,) = request.inputs
+        return (request.version, request.outputs, tensor.name, tensor.dtype, tensor.shape[1:])
+    tensors = frozenset((tensor.name, tensor.dtype, tensor.shape[1:]) for tensor in request.inputs)
+    return (request.version, request.outputs, tensors)
+
+
+def size_of(request: Request) -> int:
+    """Give the bytes of a request's inputs."""
+    return sum(len(tensor.data) for tensor in request.inputs)
+
+
+def join(requests: Sequence[Request]) -> Request:
+    """Give one request of all rows, in order. The requests have equal keys and have been validated."""
+    first = requests[0]
+    return first._replace(inputs=tuple(_joined(tensor, requests) for tensor in first.inputs), request_id="")
+
+
+def _joined(like: Tensor, requests: Sequence[Request]) -> Tensor:
+    parts = [tensor for request in requests for tensor in request.inputs if tensor.name == like.name]
+    rows = sum(part.shape[0] for part in parts)
+    return like._replace(shape=(rows, *like.shape[1:]), data=b"".join([part.data for part in parts]))
+
+
+def cut(answer: Answer, members: Sequence[Call]) -> list[Answer]:
+    """Give each member its rows of every output. Raises ValueError when an output does not have all members' rows."""
+    starts = list(accumulate((member.rows for member in members), initial=0))
+    offsets = [_offsets(output, starts[-1]) for output in answer.outputs]
+    return [
+        Answer(
+            tuple(
+                output._replace(shape=(member.rows, *output.shape[1:]), data=output.data[cuts[begin] : cuts[end]])
+                for output, cuts in zip(answer.outputs, offsets, strict=True)
+            ),
+            answer.served,
+        )
+        for member, begin, end in zip(members, starts, starts[1:], strict=False)
+    ]
+
+
+def _offsets(output: Tensor, rows: int) -> Sequence[int]:
+    if output.shape[:1] != (rows,):
+        raise ValueError(f"output {output.name!r} has shape {output.shape}, expected {rows} rows")
+    try:
+        return row_offsets(output)
+    except KeyError:
+        raise ValueError(f"output {output.name!r} has no known dtype") from None
