@@ -9,11 +9,11 @@ from typing import Protocol
 from grpc import StatusCode
 
 from services.gateway.artefacts import Artefacts
-from services.gateway.http2 import Metadata, Reply
+from services.gateway.replies import Metadata, Reply
 from services.gateway.unary import Cancel, UnaryClient
 from services.serving.backend import Call, Outcome
 from services.wire.codecs import StackCodec
-from services.wire.errors import BackendBadReply, Internal, ServeError, TooLarge, Where
+from services.wire.errors import BackendBadReply, Draining, Internal, ServeError, TooLarge, Where
 from services.wire.signature import Signature
 from services.wire.types import Answer, Served
 
@@ -74,6 +74,7 @@ class Replica:
         self._engine_of = engine_of
         self.client = UnaryClient(address, codec.METHOD, max_message_bytes)
         self.ready_now = False
+        self._closed = False
         # The last answer's origin; until there is one, what the manifest promises.
         current = artefacts.current
         self.served = Served(model, stack, "", "", current.version, current.sha256, sha256_observed=False)
@@ -97,13 +98,14 @@ class Replica:
         return self.ready_now
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; calls in flight end as refused by a gateway that shuts down."""
+        self._closed = True
         await self.client.close()
 
     def outcome(self, call: Call, reply: Reply, sent_ns: int) -> Outcome:
         """Give the outcome that a server's reply means."""
         if reply.code is not StatusCode.OK:
-            return self._codec.translate(reply.code, reply.details)
+            return Draining() if self._closed else self._codec.translate(reply.code, reply.details)
         backend_us = (perf_counter_ns() - sent_ns) // 1000
         try:
             return self._answer(call, reply, backend_us)
@@ -152,16 +154,12 @@ class _Attempt:
         """Send the request."""
         metadata = self._replica.credentials.metadata()
         self._sent_ns = perf_counter_ns()
-        cancel = self._replica.client.call(self._payload, self._call.deadline, metadata, self._replied)
-        # A refused connection has ended the call already.
-        if self._call.outcome is None:
-            self._cancel = cancel
+        self._cancel = self._replica.client.call(self._payload, self._call.deadline, metadata, self._replied)
 
     def _replied(self, reply: Reply) -> None:
         if reply.code is StatusCode.PERMISSION_DENIED and (pause_s := next(self._pauses_s, None)) is not None:
             self._cancel = asyncio.get_running_loop().call_later(pause_s, self._renew).cancel
             return
-        self._cancel = _nothing
         self._call.end(self._replica.outcome(self._call, reply, self._sent_ns))
 
     def _renew(self) -> None:

@@ -1,18 +1,30 @@
 """A server's address as something to call: connects when needed, again when lost, and not more often than it helps."""
 
 import asyncio
+import logging
+import socket
 from collections.abc import Callable
 from time import monotonic
 
 from grpc import StatusCode
 
-from services.gateway.http2 import Connection, Done, Metadata, Reply, literal
+from services.gateway.frames import literal
+from services.gateway.http2 import Connection, Done
+from services.gateway.replies import Metadata, Reply
+
+log = logging.getLogger(__name__)
 
 # A server that comes back is found within a second of it.
 FIRST_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 1.0
+BACKOFF_GROWTH = 1.6
 CONNECT_TIMEOUT_S = 5.0
-MAX_TIMEOUT_S = 99_999_999  # eight digits are all that grpc-timeout may have
+# A server that closes its connections as fast as they come is not asked more often than this.
+MIN_LIFE_S = 0.05
+# A host that vanished without a word is given up when sent bytes have gone unconfirmed for so long (Linux).
+UNCONFIRMED_MS = 10_000
+MAX_TIMEOUT_MS = 99_999_999  # eight digits are all that grpc-timeout may have
+MAX_KNOWN_METADATA = 16  # keys change hourly, nothing else does
 
 Cancel = Callable[[], None]
 
@@ -20,135 +32,179 @@ Cancel = Callable[[], None]
 class UnaryClient:
     """Unary gRPC calls of one method to one address, over one connection at a time.
 
-    address: HOST:PORT or unix:/PATH.
+    address: HOST:PORT, [IPV6]:PORT or unix:/PATH. Calls wait while there is no room on the connection; how many there
+    may be at once is for the policies in front to say.
     """
 
     def __init__(self, address: str, path: str, max_message_bytes: int) -> None:
         self._address = address
         self._max_message_bytes = max_message_bytes
         authority = "localhost" if address.startswith("unix:") else address
-        # Indexed 3 and 6 of HPACK's static table are ":method: POST" and ":scheme: http".
+        # Entries 3 and 6 of HPACK's static table are ":method: POST" and ":scheme: http".
         self._head = b"\x83\x86" + literal(":path", path) + literal(":authority", authority)
         self._head += literal("te", "trailers") + literal("content-type", "application/grpc")
         self._blocks: dict[Metadata, bytes] = {}
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._waiting: dict[_Pending, None] = {}
+        self._closed = False
         self._backoff_s = 0.0
-        self._next_attempt = 0.0
+        self._refuse_until = 0.0
+        self._opened_at = 0.0
 
     def call(self, message: bytes, deadline: float, metadata: Metadata, done: Done) -> Cancel:
-        """Begin a call that must be answered by `deadline` (time.monotonic()). `done` is called once, unless cancelled.
+        """Begin a call that must be answered by `deadline` (time.monotonic()); give what cancels it.
 
-        The deadline is told to the server; ending the call when it passes is the caller's.
+        `done` is called once, later, unless the call is cancelled. The deadline is told to the server; ending the call
+        when it passes is the caller's. Raises ValueError for metadata that is not ASCII.
         """
-        pending = _Pending(message, deadline, metadata, done)
-        self._send(pending)
+        pending = _Pending(self, self._block(metadata), message, deadline, done)
+        self.send(pending)
         return pending.cancel
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; calls that have not ended end UNAVAILABLE."""
+        self._closed = True
         if self._connecting is not None:
             self._connecting.cancel()
+            await asyncio.wait([self._connecting])
         if self._connection is not None:
             self._connection.close()
 
-    def _send(self, pending: "_Pending") -> None:
+    def send(self, pending: "_Pending") -> None:
+        """Begin a call on the connection, or let it wait for one."""
         connection = self._connection
-        if connection is not None and not connection.full:
-            self._begin(connection, pending)
+        if connection is not None and not self._waiting and not connection.full:
+            pending.begin(connection)
             return
         self._waiting[pending] = None
-        pending.cancel = lambda: self._waiting.pop(pending, None) and None
         if connection is not None:
             connection.room = self._flush
         elif self._connecting is None:
-            if monotonic() >= self._next_attempt:
-                self._connecting = asyncio.get_running_loop().create_task(self._connect())
-            else:
-                self._refuse()
+            self._reconnect()
 
-    def _begin(self, connection: Connection, pending: "_Pending") -> None:
-        milliseconds = min(max(int((pending.deadline - monotonic()) * 1000), 1), MAX_TIMEOUT_S)
-        block = self._block(pending.metadata) + literal("grpc-timeout", f"{milliseconds}m")
-
-        def done(reply: Reply) -> None:
-            # The server has not seen the call: asking once more cannot do it twice.
-            if reply.unseen and not pending.again:
-                pending.again = True
-                self._send(pending)
-            else:
-                pending.done(reply)
-
-        number = connection.begin(block, pending.message, done)
-        pending.cancel = lambda: connection.cancel(number)
+    def forget(self, pending: "_Pending") -> None:
+        """Take a call off the waiting ones."""
+        self._waiting.pop(pending, None)
 
     def _block(self, metadata: Metadata) -> bytes:
         block = self._blocks.get(metadata)
         if block is None:
-            if len(self._blocks) > 16:  # noqa: PLR2004 - keys change hourly, nothing else does
+            block = self._head + b"".join(literal(*pair) for pair in metadata)
+            if len(self._blocks) >= MAX_KNOWN_METADATA:
                 self._blocks.clear()
-            block = self._blocks[metadata] = self._head + b"".join(literal(*pair) for pair in metadata)
+            self._blocks[metadata] = block
         return block
 
-    async def _connect(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                if self._address.startswith("unix:"):
-                    _, connection = await loop.create_unix_connection(self._new, self._address.removeprefix("unix:"))
-                else:
-                    host, _, port = self._address.rpartition(":")
-                    _, connection = await loop.create_connection(self._new, host.strip("[]"), int(port))
-        except (OSError, TimeoutError):
-            self._connecting = None
-            self._back_off()
+    def _reconnect(self) -> None:
+        if self._closed or monotonic() < self._refuse_until:
+            self._refuse()
         else:
+            self._connecting = asyncio.get_running_loop().create_task(self._connect())
+
+    async def _connect(self) -> None:
+        connection = Connection(self._max_message_bytes, self._lost)
+        try:
+            await asyncio.sleep(self._opened_at + MIN_LIFE_S - monotonic())
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._open(connection)
+                await connection.opened.wait()
+        except (OSError, ValueError, OverflowError) as error:
+            log.info("no connection to %s: %s", self._address, error)
+        finally:
             self._connecting = None
-            if connection.usable:
+            if connection.usable and not self._closed:
                 self._backoff_s = 0.0
+                self._opened_at = monotonic()
                 self._connection = connection
                 self._flush()
-            else:  # accepted, and closed at once
+            else:
+                connection.close()
                 self._back_off()
 
-    def _back_off(self) -> None:
-        self._backoff_s = min(max(self._backoff_s * 1.6, FIRST_BACKOFF_S), MAX_BACKOFF_S)
-        self._next_attempt = monotonic() + self._backoff_s
-        self._refuse()
+    async def _open(self, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        if self._address.startswith("unix:"):
+            await loop.create_unix_connection(lambda: connection, self._address.removeprefix("unix:"))
+            return
+        host, _, port = self._address.rpartition(":")
+        transport, _protocol = await loop.create_connection(lambda: connection, host.strip("[]"), int(port))
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            own = transport.get_extra_info("socket")
+            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNCONFIRMED_MS)
 
-    def _new(self) -> Connection:
-        return Connection(self._max_message_bytes, self._lost)
+    def _back_off(self) -> None:
+        self._backoff_s = min(max(self._backoff_s * BACKOFF_GROWTH, FIRST_BACKOFF_S), MAX_BACKOFF_S)
+        self._refuse_until = monotonic() + self._backoff_s
+        self._refuse()
 
     def _lost(self, connection: Connection) -> None:
         if self._connection is connection:
             self._connection = None
             if self._waiting and self._connecting is None:
-                self._connecting = asyncio.get_running_loop().create_task(self._connect())
+                self._reconnect()
 
     def _flush(self) -> None:
-        while self._waiting and self._connection is not None and not self._connection.full:
+        connection = self._connection
+        while self._waiting and connection is not None and not connection.full:
             pending = next(iter(self._waiting))
             del self._waiting[pending]
-            self._begin(self._connection, pending)
-        if self._waiting and self._connection is not None:
-            self._connection.room = self._flush
+            pending.begin(connection)
+            connection = self._connection
+        if self._waiting and connection is not None:
+            connection.room = self._flush
 
     def _refuse(self) -> None:
+        """End the waiting calls: not at once but soon, for a call that ends while it is begun surprises its caller."""
         waiting, self._waiting = self._waiting, {}
+        reply = Reply(StatusCode.UNAVAILABLE, f"no connection to {self._address}")
         for pending in waiting:
-            pending.done(Reply(StatusCode.UNAVAILABLE, "connection refused"))
+            asyncio.get_running_loop().call_soon(pending.end, reply)
 
 
 class _Pending:
-    """A call that has not ended."""
+    """A call: waits, is on a connection, or has ended."""
 
-    __slots__ = ("again", "cancel", "deadline", "done", "message", "metadata")
+    __slots__ = ("_again", "_block", "_client", "_connection", "_deadline", "_done", "_ended", "_message", "_number")
 
-    def __init__(self, message: bytes, deadline: float, metadata: Metadata, done: Done) -> None:
-        self.message = message
-        self.deadline = deadline
-        self.metadata = metadata
-        self.done = done
-        self.again = False
-        self.cancel: Cancel
+    def __init__(self, client: UnaryClient, block: bytes, message: bytes, deadline: float, done: Done) -> None:
+        self._client = client
+        self._block = block
+        self._message = message
+        self._deadline = deadline
+        self._done = done
+        self._connection: Connection | None = None
+        self._number = 0
+        self._again = False
+        self._ended = False
+
+    def begin(self, connection: Connection) -> None:
+        """Send the request."""
+        remaining_ms = min(max(int((self._deadline - monotonic()) * 1000), 1), MAX_TIMEOUT_MS)
+        block = self._block + literal("grpc-timeout", f"{remaining_ms}m")
+        self._connection = connection
+        self._number = connection.begin(block, self._message, self._replied)
+
+    def cancel(self) -> None:
+        """Give the call up, unless it has ended."""
+        if not self._ended:
+            self._ended = True
+            if self._connection is None:
+                self._client.forget(self)
+            else:
+                self._connection.cancel(self._number)
+
+    def end(self, reply: Reply) -> None:
+        """End the call, unless it has ended."""
+        if not self._ended:
+            self._ended = True
+            self._done(reply)
+
+    def _replied(self, reply: Reply) -> None:
+        # The server has not seen the call: asking once more cannot do it twice.
+        if reply.unseen and not self._again:
+            self._again = True
+            self._connection = None
+            self._client.send(self)
+        else:
+            self.end(reply)

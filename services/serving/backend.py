@@ -4,12 +4,15 @@ A policy is a Backend that wraps a Backend. Calls are ended by callback and not 
 request costs more than all the policies together. Everything here runs on the event loop's thread.
 """
 
+import logging
 from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Protocol
 
 from services.wire.errors import Cancelled, Expired, ServeError, Where
 from services.wire.types import Answer, Request
+
+log = logging.getLogger(__name__)
 
 Outcome = Answer | ServeError
 
@@ -37,11 +40,17 @@ class Call:
         self._callbacks.append(callback)
 
     def end(self, outcome: Outcome) -> None:
-        """End the call. Only the first outcome counts: a reply that comes after the deadline finds the call ended."""
+        """End the call. Only the first outcome counts: a reply that comes after the deadline finds the call ended.
+
+        A callback that raises is logged and keeps no other from being called.
+        """
         if self.outcome is None:
             self.outcome = outcome
             while self._callbacks:
-                self._callbacks.pop()(outcome)
+                try:
+                    self._callbacks.pop()(outcome)
+                except Exception:
+                    log.exception("something that a call's end was told to raised")
 
     def cancel(self) -> None:
         """End the call because its caller went away."""

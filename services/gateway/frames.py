@@ -1,0 +1,67 @@
+"""HTTP/2 on the wire: frames, their numbers, and headers in HPACK's plainest form (RFC 9113, RFC 7541)."""
+
+import struct
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 5, 6, 7, 8, 9
+END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
+HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = (
+    *range(1, 7),
+)
+NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR = 0, 1, 2, 3, 6
+REFUSED_STREAM, CANCEL, COMPRESSION_ERROR, ENHANCE_YOUR_CALM = 7, 8, 9, 11
+
+FRAME_HEAD = struct.Struct(">HBBBL")  # length as 2 + 1 bytes, type, flags, stream
+SETTING = struct.Struct(">HL")
+LONG = struct.Struct(">L")
+GOODBYE = struct.Struct(">LL")  # last stream, error
+
+MAX_WINDOW = 2**31 - 1
+DEFAULT_WINDOW = 2**16 - 1
+DEFAULT_FRAME = 2**14
+
+
+class ProtocolError(Exception):
+    """The peer broke HTTP/2; the connection is to be closed with `code`."""
+
+    def __init__(self, text: str, code: int = PROTOCOL_ERROR) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes | memoryview = b"") -> bytes:
+    """Give one HTTP/2 frame."""
+    length = len(payload)
+    return b"".join((FRAME_HEAD.pack(length >> 8, length & 0xFF, kind, flags, stream), payload))
+
+
+def unpadded(flags: int, payload: bytes, also: int = 0) -> bytes:
+    """Give a frame's content without padding and, where a flag of `also` is set, without priority."""
+    begin, end = 0, len(payload)
+    if flags & PADDED:
+        if not payload:
+            raise ProtocolError("padding without a length", FRAME_SIZE_ERROR)
+        begin, end = 1, end - payload[0]
+    if flags & also:
+        begin += 5  # a stream dependency and a weight
+    if begin > end:
+        raise ProtocolError("more padding than frame")
+    return payload[begin:end]
+
+
+def literal(name: str, value: str) -> bytes:
+    """Give one header in HPACK's literal form that touches no table. Raises ValueError for what is not ASCII."""
+    raw_name, raw_value = name.encode("ascii"), value.encode("ascii")
+    return b"\0" + _length(len(raw_name)) + raw_name + _length(len(raw_value)) + raw_value
+
+
+def _length(value: int) -> bytes:
+    """Give an HPACK integer of seven bits (RFC 7541, 5.1)."""
+    if value < 0x7F:  # noqa: PLR2004 - the seven bits of the first byte
+        return bytes((value,))
+    value -= 0x7F
+    rest = [0x7F]
+    while value >= 0x80:  # noqa: PLR2004 - seven bits a byte, the eighth says that more follow
+        rest.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes((*rest, value))

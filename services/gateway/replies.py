@@ -1,0 +1,131 @@
+"""What a server's reply means: header blocks read, HTTP's and gRPC's statuses put into one code (gRPC over HTTP/2)."""
+
+import struct
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import hpack
+from grpc import StatusCode
+
+from services.gateway.frames import (
+    CANCEL,
+    COMPRESSION_ERROR,
+    ENHANCE_YOUR_CALM,
+    REFUSED_STREAM,
+    ProtocolError,
+)
+
+MESSAGE_HEAD = struct.Struct(">BL")  # compressed flag, length
+MAX_HEADER_LIST = 2**16
+# Blocks that repeat are small; varying ones must neither fill the memory nor drive the others out for good.
+MAX_KNOWN_BLOCKS = 256
+MAX_KNOWN_BLOCK = 2**10
+
+# gRPC's own table of what an HTTP/2 error on a stream means; everything else is INTERNAL.
+RESET_CODES: Mapping[int, StatusCode] = MappingProxyType(
+    {
+        REFUSED_STREAM: StatusCode.UNAVAILABLE,
+        CANCEL: StatusCode.CANCELLED,
+        ENHANCE_YOUR_CALM: StatusCode.RESOURCE_EXHAUSTED,
+    },
+)
+# And of what an HTTP status without a grpc-status means; everything else is UNKNOWN.
+HTTP_CODES: Mapping[str, StatusCode] = MappingProxyType(
+    {
+        "400": StatusCode.INTERNAL,
+        "401": StatusCode.UNAUTHENTICATED,
+        "403": StatusCode.PERMISSION_DENIED,
+        "404": StatusCode.UNIMPLEMENTED,
+        "429": StatusCode.UNAVAILABLE,
+        "502": StatusCode.UNAVAILABLE,
+        "503": StatusCode.UNAVAILABLE,
+        "504": StatusCode.UNAVAILABLE,
+    },
+)
+CODES: Mapping[str, StatusCode] = MappingProxyType({str(code.value[0]): code for code in StatusCode})
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+class Reply(NamedTuple):
+    """How a call ended.
+
+    payload: the message's bytes when code is OK. trailing: the server's own trailing metadata; values of -bin keys are
+    base64, as they came. unseen: the call has not been looked at by the server.
+    """
+
+    code: StatusCode
+    details: str = ""
+    payload: bytes = b""
+    trailing: Metadata = ()
+    unseen: bool = False
+
+
+class Headers(NamedTuple):
+    """What one header block says. http: ":status". code: None where there is no grpc-status."""
+
+    http: str = ""
+    code: StatusCode | None = None
+    details: str = ""
+    trailing: Metadata = ()
+
+    @property
+    def informational(self) -> bool:
+        """Say whether the real headers are still to come (1xx)."""
+        return self.http.startswith("1")
+
+
+NO_HEADERS = Headers()
+
+
+class HeaderReader:
+    """Reads header blocks of a peer that may use no dynamic table: so equal blocks mean equal headers, read once."""
+
+    def __init__(self) -> None:
+        self._decoder = hpack.Decoder(MAX_HEADER_LIST)
+        # From the start, not only from the peer's "size update" on: it sees our setting before our first call.
+        self._decoder.max_allowed_table_size = 0
+        self._decoder.header_table_size = 0
+        self._known: dict[bytes, Headers] = {}
+
+    def read(self, block: bytes) -> Headers:
+        """Read a block. Raises ProtocolError."""
+        headers = self._known.get(block)
+        if headers is None:
+            headers = self._decode(block)
+            if len(block) <= MAX_KNOWN_BLOCK:
+                if len(self._known) >= MAX_KNOWN_BLOCKS:
+                    self._known.clear()
+                self._known[block] = headers
+        return headers
+
+    def _decode(self, block: bytes) -> Headers:
+        try:
+            pairs = [(_text(name), _text(value)) for name, value in self._decoder.decode(block, raw=True)]
+        except (hpack.HPACKError, IndexError, ValueError) as error:
+            raise ProtocolError("an unreadable header block", COMPRESSION_ERROR) from error
+        found = dict(pairs)
+        status = found.get("grpc-status")
+        code = None if status is None else CODES.get(status, StatusCode.UNKNOWN)
+        trailing = tuple((name, value) for name, value in pairs if not name.startswith((":", "grpc-")))
+        return Headers(found.get(":status", ""), code, unquote(found.get("grpc-message", "")), trailing)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
+
+
+def reply_of(head: Headers, trailers: Headers, body: bytes | bytearray) -> Reply:
+    """Give the reply that a finished stream holds. `trailers` are `head` where the server sent one block only."""
+    code = trailers.code
+    if code is None:
+        text = f"HTTP status {head.http} without a gRPC status"
+        return Reply(HTTP_CODES.get(head.http, StatusCode.UNKNOWN), text, trailing=trailers.trailing)
+    if code is not StatusCode.OK:
+        return Reply(code, trailers.details, trailing=trailers.trailing)
+    size = MESSAGE_HEAD.size
+    if len(body) < size or MESSAGE_HEAD.unpack_from(body) != (0, len(body) - size):
+        return Reply(StatusCode.INTERNAL, "the reply is not one uncompressed message")
+    return Reply(code, trailers.details, bytes(body[size:]), trailers.trailing)
