@@ -27,7 +27,12 @@ Rpc = Callable[[Any], Awaitable[Any]]
 
 async def abort(context: aio.ServicerContext[Any, Any], error: ServeError) -> NoReturn:
     """End a grpcio call with the error's code, text and details."""
-    await context.abort(code_of(error), text_of(error), details_of(error))
+    try:
+        status = code_of(error), text_of(error), details_of(error)
+    except Exception:  # escaping, it would reach the caller as UNKNOWN with its text
+        log.exception("a refusal could not be sent")
+        status = grpc.StatusCode.INTERNAL, Internal().text, ()
+    await context.abort(*status)
     raise AssertionError("abort returned")  # pragma: no cover - it always raises
 
 

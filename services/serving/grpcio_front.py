@@ -108,7 +108,9 @@ def server_options(limits: FrontLimits) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         # Two processes on one port would steal each other's calls without a word.
         ("grpc.so_reuseport", 0),
+        # Between the two grpcio refuses at random: no room between them.
         ("grpc.max_metadata_size", limits.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", limits.max_metadata_bytes),
         ("grpc.max_concurrent_streams", limits.max_streams),
         # Compressed messages are inflated before their size is checked: refuse them.
         ("grpc.compression_enabled_algorithms_bitset", 1),
