@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 from bench import h2load
 from bench.figures import Measured, why_void
 from bench.processes import cpu_ns, pinned
@@ -39,7 +41,7 @@ def measure(bench: Bench, way: Way | Static, need: Need, sent: int) -> Measured:
     """Measure once; what does not count says why in `void`."""
     try:
         return _measure(bench, way, need, sent)
-    except (WrongAnswer, h2load.LoadFailed, OSError) as error:
+    except (WrongAnswer, h2load.LoadFailed, OSError, psutil.Error) as error:
         return Measured(void=str(error))
 
 

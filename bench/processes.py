@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+import psutil
+
 READY_S = 60.0
 # TorchServe takes its time, and a draining server waits for its calls.
 STOP_S = 40.0
@@ -79,5 +81,10 @@ def pinned(cores: str, words: Sequence[str]) -> list[str]:
 
 
 def cpu_ns(pid: int) -> int:
-    """Give the nanoseconds of CPU that a process's living threads have had, as the scheduler counts them."""
-    return sum(int(file.read_text().split()[0]) for file in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+    """Give the nanoseconds of CPU that the living threads of a process and of its children have had.
+
+    The scheduler counts these; the clock ticks of /proc/PID/stat are 10 ms each.
+    """
+    pids = [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+    files = [file for one in pids for file in Path(f"/proc/{one}/task").glob("*/schedstat")]
+    return sum(int(file.read_text().split()[0]) for file in files)

@@ -33,17 +33,12 @@ Say = Callable[[str], None]
 def run(rows: Sequence[Row], options: argparse.Namespace, cores: Sequence[int], console: Console) -> int:
     """Run the rows, show and save them; 1 when one is void or the load generator is missing, else 0."""
     say = partial(console.print, style="dim", highlight=False, markup=False, soft_wrap=True)
-    programs = {"h2load": peers.debian("h2load")}
-    if not programs["h2load"].path:
-        console.print(programs["h2load"].why, style="red", highlight=False, markup=False)
-        return 1
-    if any("nghttpd" in (row.ours, row.peer) for row in rows):
-        programs["nghttpd"] = peers.debian("nghttpd")
-    if any("envoy" in (row.ours, row.peer) for row in rows):
-        programs["envoy"] = peers.envoy()
+    began, commit, host = datetime.now(UTC), git_commit(), results.host()
+    programs = _programs(rows)
     for peer in programs.values():
         say(peer.why or f"{peer.path}: {peer.version}")
-    began, host = datetime.now(UTC), results.host()
+    if not programs["h2load"].path:
+        return 1
     shared = Cores.of(cores)
     show.layout(console, host, layout(shared))
     with TemporaryDirectory(prefix="bench-") as folder:
@@ -54,7 +49,7 @@ def run(rows: Sequence[Row], options: argparse.Namespace, cores: Sequence[int], 
         "host": host,
         "layout": layout(shared),
         "versions": results.versions() | {name: peer.version for name, peer in programs.items()},
-        "commit": git_commit(),
+        "commit": commit,
         "rounds": options.rounds,
         "seconds": options.seconds,
     }
@@ -63,6 +58,17 @@ def run(rows: Sequence[Row], options: argparse.Namespace, cores: Sequence[int], 
     show.table(console, found, options.rounds)
     say(str(file))
     return 1 if any(result.void for result in found) else 0
+
+
+def _programs(rows: Sequence[Row]) -> dict[str, peers.Peer]:
+    """Find or fetch h2load, and of the other peers those that a row asks."""
+    ways = {need.way for row in rows for need in row.needs}
+    found = {"h2load": peers.debian("h2load")}
+    if "nghttpd" in ways:
+        found["nghttpd"] = peers.debian("nghttpd")
+    if "envoy" in ways:
+        found["envoy"] = peers.envoy()
+    return found
 
 
 def layout(cores: Cores) -> list[str]:
@@ -175,6 +181,7 @@ def _tuned(place: Place, options: argparse.Namespace, say: Say) -> Place:
     key: dict[str, Any] = {
         "host": results.host(),
         "versions": results.versions(),
+        "seconds": options.seconds,
         "sha256": read_manifest(folder).sha256,
     }
     best = sweep.best(options.out / SWEEP_FILE, key, (SOME, MANY), attempt)

@@ -20,6 +20,7 @@ CONTRACT = (
     "down",
     "predict",
     "loadtest",
+    "bench",
 )
 
 
@@ -46,6 +47,7 @@ def test_make_alone_lists_every_target_of_the_contract_with_what_it_does() -> No
             ["loadtest", "RATE=9", "DURATION=2", "PATHS=a@b", "VIA=direct"],
             "-m loadtest --rate 9 --duration 2 --paths 'a@b' --via direct",
         ),
+        (["bench", "ROUNDS=9", "ROWS=onnx-*"], "-m bench --rounds 9 --only 'onnx-*'"),
         (["demo", "RATE=9"], "-m demo --rate 9"),
     ],
 )
