@@ -3,14 +3,17 @@
 from pathlib import Path
 
 from store import atomic, manifest
-from tests.manifests import write_manifest
+from store.spec import Spec
+from tests.manifests import SPEC, write_manifest
 
 
-def make_export(exports: Path, model: str, artefact_format: str, version: int = 1) -> manifest.Manifest:
+def make_export(
+    exports: Path, model: str, artefact_format: str, version: int = 1, spec: Spec = SPEC
+) -> manifest.Manifest:
     """Write one version folder with its manifest, make it the current one, and give the manifest."""
     folder = manifest.artefact_folder(exports, model, artefact_format, version)
     with atomic.new_folder(folder) as temporary:
         (temporary / "placeholder").write_text(f"{model} {artefact_format} {version}")
-        made = write_manifest(temporary, model, artefact_format, version)
+        made = write_manifest(temporary, model, artefact_format, version, spec)
     atomic.write_file(exports / model / "current", str(version))
     return made

@@ -1,0 +1,9 @@
+import pytest
+
+from services.serving.fronts import FRONTS
+from tests.fuzz.merge_fuzz import main
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_no_row_is_mixed_lost_or_doubled_whatever_happens_to_the_calls(front: str) -> None:
+    assert main(["--rows", "20000", "--front", front]) == 0
