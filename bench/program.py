@@ -85,7 +85,7 @@ def _place(exports: Path, folder: Path, cores: Cores, programs: Mapping[str, pee
     own = folder / "exports"
     models.prepare(exports, own)
     references = {name: read_reference(own, name) for name in (SMALL, *models.SIZES)}
-    return Place(own, folder, cores, programs, references)
+    return Place(own, folder, cores, programs, references, {})
 
 
 def _setups(
@@ -164,29 +164,29 @@ def _line(measured: Measured) -> str:
 
 
 def _tuned(place: Place, options: argparse.Namespace, say: Say) -> Place:
-    """Find TorchServe's best tunings for the loads of its rows, and put them into the place."""
+    """Find TorchServe's best tuning for each load of its rows, and put archives tuned so into the place."""
     numbers = count()
 
-    def tuned(tuning: Tuning) -> Path:
+    def plant(tuning: Tuning) -> Path:
         own = place.folder / f"tuned-{next(numbers)}"
         models.tuned(options.exports, own, tuning)
         return own
 
     def attempt(tuning: Tuning) -> dict[Load, float]:
-        rates = _attempt(place, tuned(tuning), options.seconds)
+        rates = _attempt(place, plant(tuning), options.seconds)
         say(f"  sweep {tuning}: {', '.join(f'{load} {rate:,.0f} req/s' for load, rate in rates.items())}")
         return rates
 
-    folder = artefact_folder(options.exports, SMALL, models.MAR, current_version(options.exports, SMALL))
-    key: dict[str, Any] = {
-        "host": results.host(),
-        "versions": results.versions(),
-        "seconds": options.seconds,
-        "sha256": read_manifest(folder).sha256,
-    }
-    best = sweep.best(options.out / SWEEP_FILE, key, (SOME, MANY), attempt)
+    best = sweep.best(options.out / SWEEP_FILE, _sweep_key(options), (SOME, MANY), attempt)
     say(f"  TorchServe at its best: {', '.join(f'{load}: {tuning}' for load, tuning in best.items())}")
-    return replace(place, tuned=tuned, tunings={f"torchserve {load}": tuning for load, tuning in best.items()})
+    return replace(place, tuned={f"torchserve {load}": plant(tuning) for load, tuning in best.items()})
+
+
+def _sweep_key(options: argparse.Namespace) -> dict[str, Any]:
+    version = current_version(options.exports, SMALL)
+    made = read_manifest(artefact_folder(options.exports, SMALL, models.MAR, version))
+    facts = {"host": results.host(), "versions": results.versions(), "seconds": options.seconds}
+    return facts | {"sha256": made.sha256}
 
 
 def _attempt(place: Place, exports: Path, seconds: float) -> dict[Load, float]:

@@ -4,14 +4,15 @@ import socket
 import sys
 import tomllib
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from bench import peers
 from bench.processes import Process, ServerFailed, Servers
-from bench.rows import SMALL, Tuning
+from bench.rows import SMALL
 from bench.static import Static
 from bench.ways import GATEWAY_VARYING_BYTES, Way, WrongAnswer
 from services.wire.codecs import STACK_CODECS
@@ -44,15 +45,17 @@ class Cores:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What setups need: models' folder, a folder of our own, cores, peers by name, references by model."""
+    """What setups need: models' folder, a folder of our own, cores, peers by name, references by model.
+
+    tuned: folders with a tuned TorchServe archive, by the way that runs it.
+    """
 
     exports: Path
     folder: Path
     cores: Cores
     peers: Mapping[str, peers.Peer]
     references: Mapping[str, Reference]
-    tunings: Mapping[str, Tuning] = field(default_factory=dict)
-    tuned: Callable[[Tuning], Path] = lambda _: Path()
+    tuned: Mapping[str, Path]
 
 
 class Setup:
@@ -187,14 +190,14 @@ def torchserve(setup: Setup) -> None:
     place = setup.place
     behind = setup.torch_svc(place.cores.all, place.exports)
     setup.add("gateway", lambda: setup.gateway(place.cores.all, behind.address, stack="torchserve"))
-    for name, tuning in place.tunings.items():
-        setup.add(name, lambda tuning=tuning: setup.torch_svc(place.cores.all, place.tuned(tuning)))  # type: ignore[misc]
+    for name, exports in place.tuned.items():
+        setup.add(name, partial(setup.torch_svc, place.cores.all, exports))
 
 
 def workers(setup: Setup) -> None:
     """onnx_svc with some processes on all cores, the load beside them."""
     for name, number in (("1 worker", "1"), ("2 workers", "2"), ("4 workers", "4")):
-        setup.add(name, lambda number=number: setup.onnx_svc(setup.place.cores.all, "--workers", number))  # type: ignore[misc]
+        setup.add(name, partial(setup.onnx_svc, setup.place.cores.all, "--workers", number))
 
 
 SETUPS: Mapping[str, Callable[[Setup], None]] = MappingProxyType(
