@@ -3,7 +3,7 @@
 import asyncio
 import struct
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +54,12 @@ class Held(FakeBackend):
         self.first.end(self.answer(self.first))
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - counts have no event
+            await asyncio.sleep(0.005)
+
+
 class Bench:
     def __init__(self, gateway: Gateway, held: Held, channel: aio.Channel) -> None:
         self.gateway = gateway
@@ -71,17 +77,12 @@ class Bench:
 
         return asyncio.create_task(answer())
 
-    async def in_flight(self, calls: int) -> None:
-        async with asyncio.timeout(10):
-            while self.gateway.plane.in_flight != calls:  # noqa: ASYNC110 - a count has no event
-                await asyncio.sleep(0.005)
-
     async def ask_all(self) -> "list[asyncio.Task[Answer]]":
         """Ask six times, under both names of one path, while the first call keeps the others waiting."""
         tasks = [self.ask(100)]
-        await self.in_flight(1)
+        await until(lambda: self.held.first is not None)
         tasks += [self.ask(n, rows=n, model="alpha@onnx" if n % 2 else "alpha") for n in range(1, 6)]
-        await self.in_flight(6)
+        await until(lambda: self.gateway.plane.in_flight == 6)
         return tasks
 
 
