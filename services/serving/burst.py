@@ -12,7 +12,7 @@ class Burst:
         self._at_end: list[Callable[[], None]] = []
 
     def at_end(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called when the list is over. It must not raise."""
+        """Have `callback` called when the list that is being handed over ends. It must not raise."""
         self._at_end.append(callback)
 
     def __enter__(self) -> None:

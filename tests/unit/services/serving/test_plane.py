@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from services.serving.backend import Call, Outcome
+from services.serving.burst import Burst
 from services.serving.plane import QUIET_S, Plane
 from services.wire import oip
 from services.wire.errors import BadInput, Cancelled, Draining, Expired, Internal
@@ -38,6 +39,25 @@ async def test_an_answer_is_encoded_for_its_own_call() -> None:
     assert oip.decode_answer(raws[1].replies[0], "m", "onnx") == ANSWER
     assert seen.outcomes == [(inner.calls[1], ANSWER)]
     inner.calls[0].end(ANSWER)
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+async def test_a_list_of_calls_is_a_burst_and_a_single_call_is_none(calls: int) -> None:
+    inner, burst, seen = Keeping(), Burst(), list[tuple[int, bool]]()
+    raws = [Raw(PAYLOAD) for _ in range(calls)]
+    keep = inner.submit
+
+    def submit(call: Call) -> None:
+        keep(call)
+        seen.append((len(inner.calls), burst.open))
+        burst.at_end(lambda: seen.append((len(inner.calls), burst.open)))
+
+    inner.submit = submit  # type: ignore[method-assign]
+    Plane(inner, {oip.METHOD: oip}, Seen(), burst).deliver(list(raws))
+    submitted = [(n + 1, calls > 1) for n in range(calls)]
+    assert seen == submitted + [(calls, False)] * (calls if calls > 1 else 0)
+    for call in inner.calls:
+        call.end(ANSWER)
 
 
 async def test_finish_may_change_what_is_sent() -> None:

@@ -1,0 +1,42 @@
+"""Calls that wait for the engine are computed in one run, and health does not wait for any of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from services.onnx_svc.server import OnnxServer
+from services.wire import oip
+from tests.engines import Gated
+from tests.loop_thread import wait_until
+from tests.oip_client import Client, ask, y_of
+
+Start = Callable[..., OnnxServer]
+Connect = Callable[[OnnxServer], Client]
+
+
+def test_waiting_calls_are_computed_in_one_run(start_server: Start, connect: Connect, exports: Path) -> None:
+    gated = Gated()
+    server = start_server(exports, gated, threads=1)
+    client = connect(server)
+    calls = [client.start(ask(1))]
+    assert gated.engine.entered.acquire(timeout=10)
+    calls += [client.start(ask(n, model="simple_nn@onnx" if n % 2 else "simple_nn")) for n in range(2, 8)]
+    wait_until(lambda: server.in_flight == 7, "six calls wait")
+    gated.gate.set()
+    assert [y_of(oip.decode_answer(call.result(10), "", "")) for call in calls] == [n + 4 for n in range(1, 8)]
+    assert len(gated.engine.rows) == 2
+
+
+def test_many_calls_at_once_get_their_own_answers_and_health_answers_between_them(
+    start_server: Start, connect: Connect, exports: Path
+) -> None:
+    server = start_server(exports)
+    client, other = connect(server), connect(server)
+    health = health_pb2_grpc.HealthStub(other.channel)
+    for begin in range(0, 1000, 100):
+        calls = [client.start(ask(n)) for n in range(begin, begin + 100)]
+        reply = health.Check(health_pb2.HealthCheckRequest(service="simple_nn"), timeout=5)
+        assert reply.status == health_pb2.HealthCheckResponse.SERVING
+        answers = [y_of(oip.decode_answer(call.result(10), "", "")) for call in calls]
+        assert answers == [n + 4 + 2 for n in range(begin, begin + 100)]
