@@ -1,7 +1,7 @@
 """Requests joined along the batch axis, and the answer cut again: one copy of each member's bytes either way."""
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from services.serving.backend import Call
 from services.wire.tensors import row_offsets
@@ -24,6 +24,8 @@ def key_of(request: Request) -> Key:
 
 def size_of(request: Request) -> int:
     """Give the bytes of a request's inputs."""
+    if len(request.inputs) == 1:
+        return len(request.inputs[0].data)
     return sum(len(tensor.data) for tensor in request.inputs)
 
 
@@ -41,17 +43,20 @@ def _joined(like: Tensor, requests: Sequence[Request]) -> Tensor:
 
 def cut(answer: Answer, members: Sequence[Call]) -> list[Answer]:
     """Give each member its rows of every output. Raises ValueError when an output does not have all members' rows."""
+    if not answer.outputs:
+        raise ValueError("no outputs")
     starts = list(accumulate((member.rows for member in members), initial=0))
-    offsets = [_offsets(output, starts[-1]) for output in answer.outputs]
+    columns = [_column(output, starts) for output in answer.outputs]
+    return [Answer(outputs, answer.served) for outputs in zip(*columns, strict=True)]
+
+
+def _column(output: Tensor, starts: Sequence[int]) -> list[Tensor]:
+    """Give one output's part of every member."""
+    name, dtype, shape, data = output
+    offsets, inner = _offsets(output, starts[-1]), shape[1:]
     return [
-        Answer(
-            tuple(
-                output._replace(shape=(member.rows, *output.shape[1:]), data=output.data[cuts[begin] : cuts[end]])
-                for output, cuts in zip(answer.outputs, offsets, strict=True)
-            ),
-            answer.served,
-        )
-        for member, begin, end in zip(members, starts, starts[1:], strict=False)
+        Tensor(name, dtype, (end - begin, *inner), data[offsets[begin] : offsets[end]])
+        for begin, end in pairwise(starts)
     ]
 
 

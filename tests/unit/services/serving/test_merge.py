@@ -274,22 +274,24 @@ def test_other_failures_are_every_members_and_nothing_is_sent_again(error: Serve
 
 
 @pytest.mark.parametrize(
-    "output",
+    "outputs",
     [
-        Tensor("y", "FP32", (2, 1), bytes(8)),
-        Tensor("y", "FP32", (4, 1), bytes(16)),
-        Tensor("y", "FP32", (3, 1), bytes(8)),
-        Tensor("y", "FP32", (), bytes(12)),
-        Tensor("y", "FP31", (3, 1), bytes(12)),
-        Tensor("y", "BYTES", (3, 1), b"\1\0\0\0"),
+        (),
+        (Tensor("y", "FP32", (2, 1), bytes(8)),),
+        (Tensor("y", "FP32", (4, 1), bytes(16)),),
+        (Tensor("y", "FP32", (3, 1), bytes(8)),),
+        (Tensor("y", "FP32", (), bytes(12)),),
+        (Tensor("y", "FP31", (3, 1), bytes(12)),),
+        (Tensor("y", "BYTES", (3, 1), b"\1\0\0\0"),),
+        (Tensor("y", "FP32", (3, 1), bytes(12)), Tensor("z", "FP32", (2, 1), bytes(8))),
     ],
 )
-def test_a_reply_that_cannot_be_cut_fails_all_its_members(output: Tensor) -> None:
+def test_a_reply_that_cannot_be_cut_fails_all_its_members(outputs: tuple[Tensor, ...]) -> None:
     bench = Bench(max_in_flight=1)
     calls = [nonces(n) for n in range(4)]
     bench.submit(*calls)
     calls[0].end(ANSWER)
-    bench.inner.calls[1].end(Answer((output,), SERVED))
+    bench.inner.calls[1].end(Answer(outputs, SERVED))
     assert all(isinstance(call.outcome, BackendBadReply) for call in calls[1:])
 
 
