@@ -1,11 +1,12 @@
 """The fronts to choose from, by the name that `--front` and FRONT take.
 
-Both keep the same limits, and the same tests run on both. Where pygrpc-native 0.5 cannot do what grpcio does:
+Both keep the same limits, and the same tests run on both. Where pygrpc-native 0.5 answers otherwise than grpcio:
 
 - A message above the limit is read whole, a gzip one inflated, before it is refused. grpcio refuses either unread.
 - Metadata of more than 128 KiB is answered with HTTP 431 or a closed connection, which clients report as UNKNOWN or
   UNAVAILABLE. grpcio says RESOURCE_EXHAUSTED.
 - A hot call that ends without a message is INTERNAL. grpcio lets it wait for its deadline.
+- A call that comes while the front stops is UNAVAILABLE. On grpcio it may be CANCELLED.
 - A stop leaves replies FLUSH_S to be written; the rest of a large one may be lost (UNAVAILABLE). grpcio waits for it.
 
 So the native front belongs where its callers are known: on loopback, in a private network, or behind a proxy that

@@ -109,7 +109,7 @@ async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]]) -
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+async def bench(tmp_path: Path, front: str) -> AsyncIterator[Bench]:
     exports = tmp_path / "exports"
     manifest = make_export(exports, "alpha", "onnx")
     stack = await FakeStack(FakeBackend(bias=7)).start()
@@ -125,6 +125,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         reflection=True,
         addresses=addresses,
         token_file=tmp_path / "token",
+        front=front,
     )
     gateway = await create_gateway(settings)
     async with aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
@@ -365,6 +366,19 @@ async def test_draining_answers_what_is_in_flight_and_refuses_the_rest(bench: Be
         waiting.end(bench.backend.answer(waiting))
     assert floats(await call) == [12]
     await draining
+
+
+async def test_a_stop_under_200_calls_answers_each_or_says_that_it_may_go_elsewhere(bench: Bench) -> None:
+    calls = [asyncio.create_task(bench.predict(ask(x(n, 0)), 10)) for n in range(200)]
+    await until(lambda: bench.gateway.plane.in_flight > 0)
+    await bench.gateway.drain()
+    await bench.gateway.close()
+    for n, outcome in enumerate(await asyncio.gather(*calls, return_exceptions=True)):
+        if isinstance(outcome, Answer):
+            assert floats(outcome) == [n + 7]
+        else:
+            assert isinstance(outcome, aio.AioRpcError)
+            assert reason_of(outcome) in {"DRAINING", "OVERLOADED"}
 
 
 async def test_metrics_count_every_call_under_names_from_the_registry_only(bench: Bench) -> None:

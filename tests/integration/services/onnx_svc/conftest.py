@@ -41,11 +41,11 @@ def exports(tmp_path: Path) -> Path:
 Start = Callable[..., OnnxServer]
 
 
-def starter(loop: LoopThread) -> Iterator[Start]:
+def starter(loop: LoopThread, front: str) -> Iterator[Start]:
     started: list[OnnxServer] = []
 
     def start(models: Path, load: Load = ON_CPU, **changes: Any) -> OnnxServer:
-        settings = Settings(models, **{"port": 0, "metrics_port": 0, "watch_s": 0.02, **changes})
+        settings = Settings(models, **{"port": 0, "metrics_port": 0, "watch_s": 0.02, "front": front, **changes})
         started.append(loop.run(create_server(settings, load)))
         return started[-1]
 
@@ -55,9 +55,9 @@ def starter(loop: LoopThread) -> Iterator[Start]:
 
 
 @pytest.fixture
-def start_server(loop: LoopThread) -> Iterator[Start]:
+def start_server(loop: LoopThread, front: str) -> Iterator[Start]:
     """Start servers that are closed after the test; keyword arguments change the settings."""
-    yield from starter(loop)
+    yield from starter(loop, front)
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +67,9 @@ def shared_exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared_server(loop: LoopThread, shared_exports: Path) -> Iterator[OnnxServer]:
+def shared_server(loop: LoopThread, shared_exports: Path, front: str) -> Iterator[OnnxServer]:
     """One server for tests that only ask."""
-    for start in starter(loop):
+    for start in starter(loop, front):
         yield start(shared_exports, max_message_bytes=2 * 2**20)
 
 

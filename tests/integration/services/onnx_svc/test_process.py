@@ -21,13 +21,14 @@ Spawn = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def spawn(exports: Path) -> Iterator[Spawn]:
+def spawn(exports: Path, front: str) -> Iterator[Spawn]:
     """Start onnx_svc on free ports; whatever still runs after the test is killed."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> "subprocess.Popen[str]":
         command = (*COMMAND, "--models", str(exports), "--port", "0", "--metrics-port", "0", *arguments)
-        started.append(subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True))
+        environment = {**os.environ, "FRONT": front}
+        started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True))
         return started[-1]
 
     yield start
@@ -49,7 +50,7 @@ def test_a_signal_ends_it_with_exit_code_0_after_every_call_was_answered(spawn: 
     process = spawn("--device", "cpu")
     client = Client(port_of(process))
     assert y_of(client.infer(ask())) == 7
-    calls = [client.start(ask()) for _ in range(50)]
+    calls = [client.start(ask()) for _ in range(200)]
     os.kill(process.pid, number)
     for call in calls:
         try:
@@ -104,7 +105,15 @@ def test_cuda_asked_for_where_there_is_none_is_refused_with_its_mend(spawn: Spaw
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--device", "tpu"), ("--port", "65536"), ("--port", "-1"), ("--threads", "0"), ("--drain-s", "nan"), ("--x",)],
+    [
+        ("--device", "tpu"),
+        ("--port", "65536"),
+        ("--port", "-1"),
+        ("--threads", "0"),
+        ("--drain-s", "nan"),
+        ("--front", "x"),
+        ("--x",),
+    ],
 )
 def test_a_bad_value_is_exit_code_2(spawn: Spawn, arguments: tuple[str, ...]) -> None:
     process = spawn(*arguments)

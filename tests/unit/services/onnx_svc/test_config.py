@@ -8,7 +8,7 @@ from services.onnx_svc.config import Settings, SettingsError, read_settings
 @pytest.fixture(autouse=True)
 def _no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("ONNX_SVC_PORT", "ONNX_SVC_METRICS_PORT"):
+    for name in ("ONNX_SVC_PORT", "ONNX_SVC_METRICS_PORT", "FRONT"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -33,9 +33,30 @@ def test_a_missing_or_wrong_port_names_its_variable(monkeypatch: pytest.MonkeyPa
         read_settings(["--metrics-port", "0"])
 
 
+def test_the_front_is_native_unless_environment_or_command_line_say_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = ["--port", "0", "--metrics-port", "0"]
+    assert read_settings(ports).front == "native"
+    monkeypatch.setenv("FRONT", "grpcio")
+    assert read_settings(ports).front == "grpcio"
+    assert read_settings([*ports, "--front", "native"]).front == "native"
+    monkeypatch.setenv("FRONT", "envoy")
+    with pytest.raises(SettingsError, match="FRONT must be one of native, grpcio, got 'envoy'"):
+        read_settings(ports)
+
+
 def test_every_option_reaches_its_setting() -> None:
     options = "--models m --host ::1 --port 1 --metrics-host ::1 --metrics-port 2 --device cuda"
-    options += " --threads 3 --max-queue 4 --default-deadline-s 5.5 --drain-s 6"
+    options += " --threads 3 --max-queue 4 --default-deadline-s 5.5 --drain-s 6 --front grpcio"
     assert read_settings(options.split()) == Settings(
-        Path("m"), 1, 2, "cuda", "::1", "::1", threads=3, max_queue=4, default_deadline_s=5.5, drain_s=6
+        Path("m"),
+        1,
+        2,
+        "cuda",
+        "::1",
+        "::1",
+        threads=3,
+        max_queue=4,
+        default_deadline_s=5.5,
+        drain_s=6,
+        front="grpcio",
     )

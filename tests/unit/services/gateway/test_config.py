@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import pytest
+
+from services.gateway.config import SettingsError, read_settings
+from services.wire.stacks import STACKS
+
+
+@pytest.fixture(autouse=True)
+def _addresses_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FRONT", raising=False)
+    for stack in STACKS.values():
+        monkeypatch.setenv(stack.address_variable, "127.0.0.1:1")
+
+
+def test_the_front_is_native_unless_environment_or_command_line_say_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = ["--port", "0", "--metrics-port", "0"]
+    assert read_settings(ports).front == "native"
+    monkeypatch.setenv("FRONT", "grpcio")
+    assert read_settings(ports).front == "grpcio"
+    assert read_settings([*ports, "--front", "native"]).front == "native"
+    monkeypatch.setenv("FRONT", "envoy")
+    with pytest.raises(SettingsError, match="FRONT must be one of native, grpcio, got 'envoy'"):
+        read_settings(ports)
+
+
+@pytest.mark.parametrize("arguments", [("--front", "envoy"), ("--port", "x")])
+def test_a_bad_value_ends_the_program_with_code_2(arguments: tuple[str, str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        read_settings(arguments)
+    assert caught.value.code == 2
