@@ -15,7 +15,8 @@ from services.gateway.control import Controls, Path
 from services.gateway.deployments import Deployment, Deployments, PathLimits, read_deployments
 from services.gateway.metrics import Metrics
 from services.gateway.probe import Prober
-from services.gateway.replica import Metadata, NoCredentials, Replica
+from services.gateway.replica import NoCredentials, Replica
+from services.gateway.replies import Metadata
 from services.gateway.route import Directory, Route
 from services.serving.backend import Backend
 from services.serving.burst import Burst
