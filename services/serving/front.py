@@ -13,6 +13,7 @@ class FrontLimits:
     """What a front accepts: one message's size, and the deadline of a call that brings none, or too long a one.
 
     max_metadata_bytes: of one call, counted as HTTP/2 counts header lists. max_streams: calls at once on a connection.
+    share_port: let other processes that ask for it, too, listen on the same port; the kernel deals out connections.
     """
 
     max_message_bytes: int = 16 * 2**20
@@ -20,6 +21,7 @@ class FrontLimits:
     max_deadline_s: float = 120.0
     max_metadata_bytes: int = 8 * 2**10
     max_streams: int = 1024
+    share_port: bool = False
 
     def deadline(self, remaining_s: float | None) -> float:
         """Give the time.monotonic() deadline of a call with `remaining_s` left (grpcio gives huge values for none)."""

@@ -106,8 +106,8 @@ def server_options(limits: FrontLimits) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", -1),
-        # Two processes on one port would steal each other's calls without a word.
-        ("grpc.so_reuseport", 0),
+        # Unasked, two processes on one port would steal each other's calls without a word.
+        ("grpc.so_reuseport", int(limits.share_port)),
         # Between the two grpcio refuses at random: no room between them.
         ("grpc.max_metadata_size", limits.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", limits.max_metadata_bytes),

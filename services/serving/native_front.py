@@ -103,8 +103,7 @@ class NativeFront:
         await asyncio.to_thread(self._front.close)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._remove_folder()
 
     def reply(self, number: int, payload: bytes) -> None:
         """Answer a call."""
@@ -126,6 +125,7 @@ class NativeFront:
                 call_details=True,
                 max_concurrent_streams=self._limits.max_streams,
                 max_metadata_size=LIBRARY_METADATA_BYTES,
+                reuse_port=self._limits.share_port,
             )
         except OSError as error:
             raise PortBusyError(f"cannot listen on {self._address}: the port is in use or not ours") from error
@@ -136,6 +136,10 @@ class NativeFront:
         self._controls.add_insecure_port(f"unix:{socket}")
         await self._controls.start()
         return socket
+
+    def _remove_folder(self) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _finish(self, grace_s: float) -> None:
         if not self._calls:
@@ -150,6 +154,7 @@ class NativeFront:
                 self._loop.call_soon_threadsafe(self._take, events)
             except RuntimeError:  # the loop was closed without stopping this front
                 self._front.close()
+                self._remove_folder()
                 return
             self._turn.acquire()
 

@@ -5,6 +5,7 @@ import logging
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any, Self
@@ -48,7 +49,9 @@ def answer(raws: list[RawCall]) -> None:
 class Running:
     """A front with one hot method, one control RPC and health, and a channel to it."""
 
-    def __init__(self, name: str, deliver: Deliver = answer, rpc: Rpc = live, port: int = 0) -> None:
+    def __init__(
+        self, name: str, deliver: Deliver = answer, rpc: Rpc = live, port: int = 0, limits: FrontLimits = LIMITS
+    ) -> None:
         self.name = name
         self.health = health.aio.HealthServicer()
         handlers = control.handlers("test.Service", {"Control": (ServerLiveRequest, rpc)})
@@ -60,7 +63,7 @@ class Running:
                 lambda server: server.add_generic_rpc_handlers((handlers,)),
                 lambda server: health_pb2_grpc.add_HealthServicer_to_server(self.health, server),
             ),
-            LIMITS,
+            limits,
         )
 
     async def __aenter__(self) -> Self:
@@ -279,6 +282,16 @@ async def test_two_servers_do_not_share_a_port(front: str, other: str) -> None:
             await second.front.start()
         await second.front.stop(0)
         assert await running.call() == b"ba"
+
+
+async def test_servers_that_ask_for_it_share_a_port(front: str) -> None:
+    sharing = replace(LIMITS, share_port=True)
+    async with (
+        Running(front, limits=sharing) as running,
+        Running(front, port=running.port, limits=sharing) as second,
+    ):
+        assert second.port == running.port
+        assert await running.call() == await second.call() == b"ba"
 
 
 async def test_a_front_that_was_never_started_can_be_stopped(front: str) -> None:
