@@ -4,12 +4,13 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 import grpc
 import pytest
 from grpc import aio
 
-from services.serving.front import FrontLimits, RawCall
+from services.serving.front import Deliver, FrontLimits, RawCall
 from services.serving.native_front import NativeFront
 
 HOT = "/test.Service/Hot"
@@ -27,7 +28,15 @@ class Counting:
             raw.reply(raw.payload)
 
 
-def front_of(deliver: Counting, address: str = "127.0.0.1:0") -> NativeFront:
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.01)
+
+
+def front_of(deliver: Deliver, address: str = "127.0.0.1:0") -> NativeFront:
     return NativeFront(address, (HOT,), deliver, (), FrontLimits())
 
 
@@ -62,6 +71,28 @@ async def test_a_call_cancelled_before_the_loop_saw_it_is_never_delivered() -> N
         assert await asyncio.to_thread(late.code) is grpc.StatusCode.DEADLINE_EXCEEDED
         assert await asyncio.to_thread(channel.unary_unary(HOT), b"next", 10) == b"next"
     assert sorted(payload for payloads in deliver.lists for payload in payloads) == [b"first", b"next"]
+    await front.stop(0)
+
+
+async def test_whatever_clients_do_nothing_is_kept_of_their_calls() -> None:
+    held: list[RawCall] = []
+    front = front_of(held.extend)
+    port = await front.start()
+    async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        calls = [channel.unary_unary(HOT)(b"%d" % n, timeout=0.5 if n % 3 else 30) for n in range(600)]
+        await until(lambda: len(held) == len(calls))
+        for call in calls[::5]:
+            call.cancel()
+        for raw in held[::2]:
+            raw.reply(b"")
+        await until(lambda: len(front._calls) < len(calls) / 3)
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n" + bytes(1000))
+        await writer.drain()
+        writer.close()
+    await until(lambda: not front._calls)
+    for raw in held:
+        raw.reply(b"late")
     await front.stop(0)
 
 
