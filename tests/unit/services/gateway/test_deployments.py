@@ -41,6 +41,14 @@ def test_the_repositorys_own_file_lists_the_four_paths() -> None:
     assert {"simple_nn@torchserve", "simple_nn@onnx", "keras_dense@tfserving", "keras_dense@onnx"} <= set(names)
 
 
+def test_the_repositorys_own_limits_stay_below_what_the_servers_refuse() -> None:
+    paths = [path for model in read_deployments(Path("deployments.toml")).models for path in model.stacks.items()]
+    # TorchServe's job_queue_size and tf_svc's max_calls, by default; onnx_svc queues by itself.
+    most = {"torchserve": 99, "tfserving": 299, "onnx": 1024}
+    assert all(limits.max_in_flight <= most[stack] for stack, limits in paths)
+    assert all(limits.max_merge_bytes < limits.max_message_bytes for _, limits in paths)
+
+
 @pytest.mark.parametrize(
     ("good", "bad", "line", "says"),
     [
