@@ -7,18 +7,24 @@ import uvloop
 
 from services.gateway.config import Settings, SettingsError, read_settings
 from services.gateway.deployments import DeploymentsError
-from services.gateway.server import Gateway, create_gateway
+from services.gateway.server import create_gateway
 from services.serving.front import PortBusyError
-from services.serving.lifecycle import log_to_stderr, serve
+from services.serving.lifecycle import Server, log_to_stderr, serve
+from services.serving.workers import Places, WorkerError, join, start_workers
 from store.manifest import ArtefactError
 
 
-async def start(settings: Settings) -> Gateway:
-    """Start the gateway and say where it listens."""
+async def start(settings: Settings) -> Server:
+    """Start the gateway, or its workers, and say where they listen."""
+    if settings.workers > 1:
+        places = Places(settings.host, settings.port, settings.host, settings.metrics_port)
+        return await start_workers("services.gateway", settings.workers, places)
     gateway = await create_gateway(settings)
     logging.getLogger("services.gateway").info(
         "listening on %s:%d, metrics on %d", settings.host, gateway.port, gateway.metrics_port
     )
+    if settings.worker_of is not None:
+        await join(settings.worker_of, gateway.metrics_port)
     return gateway
 
 
@@ -28,7 +34,7 @@ def main() -> int:
     try:
         settings = read_settings()
         uvloop.run(serve(lambda: start(settings)))
-    except (SettingsError, DeploymentsError, ArtefactError, PortBusyError) as error:
+    except (SettingsError, DeploymentsError, ArtefactError, PortBusyError, WorkerError) as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 1
     return 0

@@ -11,6 +11,8 @@ from dotenv import dotenv_values
 from services.serving.fronts import DEFAULT_FRONT, FRONTS
 from services.wire.stacks import STACKS
 
+MAX_WORKERS = 64
+
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the text names it."""
@@ -21,6 +23,7 @@ class Settings:
     """Everything that the gateway is told from outside.
 
     addresses: stack -> HOST:PORT. token_file: where torch_svc keeps TorchServe's current key. front: a key of FRONTS.
+    workers: processes on one port. worker_of: of one of them, its socket to the first.
     """
 
     deployments: Path
@@ -32,6 +35,8 @@ class Settings:
     addresses: Mapping[str, str]
     token_file: Path
     front: str = DEFAULT_FRONT
+    workers: int = 1
+    worker_of: int | None = None
 
 
 def read_settings(arguments: Sequence[str] | None = None) -> Settings:
@@ -48,6 +53,8 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         addresses={stack.name: _address(stack.address_variable, environment) for stack in STACKS.values()},
         token_file=Path(environment.get("TORCH_SVC_TOKEN_FILE", ".run/torch_svc/token")),
         front=_front(options.front or environment.get("FRONT") or DEFAULT_FRONT),
+        workers=options.workers,
+        worker_of=options.worker_of,
     )
 
 
@@ -62,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)")
     add("--port", type=int, help="gRPC port, 0 for a free one (default: GATEWAY_PORT)")
     add("--metrics-port", type=int, help="Prometheus port, 0 for a free one (default: GATEWAY_METRICS_PORT)")
+    add("--workers", type=_workers, default=1, metavar="N", help="processes on the port (default: %(default)s)")
+    add("--worker-of", type=int, help=argparse.SUPPRESS)
     add("--front", choices=tuple(FRONTS), help=f"what serves gRPC (default: FRONT, else {DEFAULT_FRONT})")
     add("--reflection", action="store_true", help="offer gRPC reflection of servepath.v1 (publishes the API)")
     return parser
@@ -71,6 +80,12 @@ def _port(option: int | None, variable: str, environment: Mapping[str, str]) -> 
     text = environment.get(variable, "") if option is None else str(option)
     if not text.isdecimal() or int(text) > 65535:  # noqa: PLR2004 - the largest port
         raise SettingsError(f"{variable} must be a port from 0 to 65535, got {text!r}")
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_WORKERS):
+        raise argparse.ArgumentTypeError(f"a whole number from 1 to {MAX_WORKERS} is needed, got {text!r}")
     return int(text)
 
 

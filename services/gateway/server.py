@@ -89,6 +89,7 @@ async def create_gateway(settings: Settings) -> Gateway:
             deployments.gateway.max_message_bytes,
             deployments.gateway.default_deadline_s,
             deployments.gateway.max_deadline_s,
+            share_port=settings.worker_of is not None,
         ),
     )
     exposition = expose(registry, settings.host, settings.metrics_port)

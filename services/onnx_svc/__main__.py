@@ -8,19 +8,25 @@ import uvloop
 
 from services.onnx_svc.config import Settings, SettingsError, read_settings
 from services.onnx_svc.ort import OrtEngine
-from services.onnx_svc.server import OnnxServer, create_server
+from services.onnx_svc.server import create_server
 from services.serving.engine import EngineError
 from services.serving.front import PortBusyError
-from services.serving.lifecycle import log_to_stderr, serve
+from services.serving.lifecycle import Server, log_to_stderr, serve
+from services.serving.workers import Places, WorkerError, join, start_workers
 from store.manifest import ArtefactError
 
 
-async def start(settings: Settings) -> OnnxServer:
-    """Start the server and say where it listens."""
+async def start(settings: Settings) -> Server:
+    """Start the server, or its workers, and say where they listen."""
+    if settings.workers > 1:
+        places = Places(settings.host, settings.port, settings.metrics_host, settings.metrics_port)
+        return await start_workers("services.onnx_svc", settings.workers, places)
     server = await create_server(settings, partial(OrtEngine, device=settings.device))
     logging.getLogger("services.onnx_svc").info(
         "listening on %s:%d, metrics on %s:%d", settings.host, server.port, settings.metrics_host, server.metrics_port
     )
+    if settings.worker_of is not None:
+        await join(settings.worker_of, server.metrics_port)
     return server
 
 
@@ -30,7 +36,7 @@ def main() -> int:
     try:
         settings = read_settings()
         uvloop.run(serve(lambda: start(settings)))
-    except (SettingsError, ArtefactError, EngineError, PortBusyError) as error:
+    except (SettingsError, ArtefactError, EngineError, PortBusyError, WorkerError) as error:
         print(f"onnx_svc: {error}", file=sys.stderr)
         return 1
     return 0

@@ -11,6 +11,7 @@ from dotenv import dotenv_values
 from services.serving.fronts import DEFAULT_FRONT, FRONTS
 
 DEVICES = ("auto", "cpu", "cuda")
+MAX_WORKERS = 64
 
 
 class SettingsError(Exception):
@@ -24,7 +25,7 @@ class Settings:
 
     port, metrics_port: 0 takes a free one. threads: calls of one model version that compute at once; max_queue: calls
     that may wait for one of them. watch_s: seconds between two looks at each model's current version. front: a key of
-    FRONTS.
+    FRONTS. workers: processes on one port. worker_of: of one of them, its socket to the first.
     """
 
     models: Path
@@ -41,6 +42,8 @@ class Settings:
     drain_s: float = 25.0
     watch_s: float = 1.0
     front: str = DEFAULT_FRONT
+    workers: int = 1
+    worker_of: int | None = None
 
 
 def read_settings(arguments: Sequence[str] | None = None) -> Settings:
@@ -59,6 +62,8 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         default_deadline_s=options.default_deadline_s,
         drain_s=options.drain_s,
         front=_front(options.front or environment.get("FRONT") or DEFAULT_FRONT),
+        workers=options.workers,
+        worker_of=options.worker_of,
     )
 
 
@@ -74,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=_port_number, help="gRPC port, 0 for a free one (default: ONNX_SVC_PORT)")
     add("--metrics-host", default=Settings.metrics_host, help=f"address of the Prometheus port {default}")
     add("--metrics-port", type=_port_number, help="Prometheus port, 0 for a free one (default: ONNX_SVC_METRICS_PORT)")
+    add("--workers", type=_workers, default=1, metavar="N", help="processes on the port (default: %(default)s)")
+    add("--worker-of", type=int, help=argparse.SUPPRESS)
     add("--front", choices=tuple(FRONTS), help=f"what serves gRPC (default: FRONT, else {DEFAULT_FRONT})")
     add("--device", choices=DEVICES, default=Settings.device, help=f"auto takes the GPU if it works {default}")
     add("--threads", type=_whole, default=Settings.threads, help=f"calls of a model that compute at once {default}")
@@ -81,6 +88,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--default-deadline-s", type=_seconds, default=Settings.default_deadline_s, help=f"of calls without {default}")
     add("--drain-s", type=_seconds, default=Settings.drain_s, help=f"for calls in flight when stopping {default}")
     return parser
+
+
+def _workers(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_WORKERS):
+        raise argparse.ArgumentTypeError(f"a whole number from 1 to {MAX_WORKERS} is needed, got {text!r}")
+    return int(text)
 
 
 def _front(name: str) -> str:

@@ -44,7 +44,12 @@ class OnnxServer:
             (oip.METHOD,),
             self._plane.deliver,
             (self._add_controls,),
-            FrontLimits(settings.max_message_bytes, settings.default_deadline_s, settings.max_deadline_s),
+            FrontLimits(
+                settings.max_message_bytes,
+                settings.default_deadline_s,
+                settings.max_deadline_s,
+                share_port=settings.worker_of is not None,
+            ),
         )
         self._exposition: Exposition | None = None
         self._watching: asyncio.Task[None] | None = None

@@ -1,0 +1,72 @@
+"""The metrics of several workers as one: what counts is added up, what measures a state is told apart by `worker`."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from threading import Lock
+from urllib.request import urlopen
+
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+ADDED = frozenset({"counter", "histogram", "summary"})
+TIMEOUT_S = 2.0
+# Family's name, sample's name, labels.
+Key = tuple[str, str, tuple[tuple[str, str], ...]]
+
+
+class MergedMetrics(Collector):
+    """Asks the workers at each scrape. addresses: gives name -> HOST:PORT of those that live.
+
+    What dead workers had counted when they were last asked stays in the sums: a counter never goes down.
+    """
+
+    def __init__(self, addresses: Callable[[], Mapping[str, str]]) -> None:
+        self._addresses = addresses
+        self._last: dict[str, list[Metric]] = {}
+        self._dead: Counter[Key] = Counter()
+        self._lock = Lock()
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the merged families."""
+        with self._lock:
+            yield from self._merged().values()
+
+    def _merged(self) -> dict[str, Metric]:
+        addresses = self._addresses()
+        for name in self._last.keys() - addresses.keys():
+            self._dead.update(_sums(self._last.pop(name)))
+        for name, address in addresses.items():
+            self._last[name] = _asked(address) or self._last.get(name, [])
+        merged: dict[str, Metric] = {}
+        sums = self._dead.copy()
+        for name, families in self._last.items():
+            sums.update(_sums(families))
+            for family in families:
+                whole = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                if family.type not in ADDED:
+                    for sample in family.samples:
+                        whole.add_sample(sample.name, {**sample.labels, "worker": name}, sample.value)
+        for (family_name, name, labels), value in sums.items():
+            if family_name in merged:
+                merged[family_name].add_sample(name, dict(labels), value)
+        return merged
+
+
+def _asked(address: str) -> list[Metric]:
+    try:
+        with urlopen(f"http://{address}/metrics", timeout=TIMEOUT_S) as reply:
+            return list(text_string_to_metric_families(reply.read().decode()))
+    except OSError:  # it is just ending
+        return []
+
+
+def _sums(families: list[Metric]) -> Counter[Key]:
+    return Counter(
+        {
+            (family.name, sample.name, tuple(sample.labels.items())): sample.value
+            for family in families
+            if family.type in ADDED
+            for sample in family.samples
+        }
+    )
