@@ -1,3 +1,5 @@
+import pytest
+
 from services.serving.backend import Outcome
 from services.wire.errors import Cancelled, Expired, Where
 from tests.serving_fakes import ANSWER, call
@@ -35,3 +37,19 @@ def test_an_expired_call_says_where_its_deadline_struck() -> None:
     ended.expire()
     assert isinstance(ended.outcome, Expired)
     assert ended.outcome.reason == "EXPIRED_IN_BACKEND"
+
+
+def test_a_callback_that_raises_is_logged_and_keeps_no_other_from_being_called(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    order: list[str] = []
+    ended = call()
+
+    def raises(_: Outcome) -> None:
+        raise LookupError("in a callback")
+
+    ended.then(lambda _: order.append("plane"))
+    ended.then(raises)
+    ended.end(ANSWER)
+    assert order == ["plane"]
+    assert "in a callback" in caplog.text
