@@ -112,6 +112,7 @@ def test_cuda_asked_for_where_there_is_none_is_refused_with_its_mend(spawn: Spaw
         ("--threads", "0"),
         ("--drain-s", "nan"),
         ("--front", "x"),
+        ("--workers", "0"),
         ("--x",),
     ],
 )

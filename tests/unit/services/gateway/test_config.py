@@ -25,7 +25,9 @@ def test_the_front_is_native_unless_environment_or_command_line_say_otherwise(mo
         read_settings(ports)
 
 
-@pytest.mark.parametrize("arguments", [("--front", "envoy"), ("--port", "x")])
+@pytest.mark.parametrize(
+    "arguments", [("--front", "envoy"), ("--port", "x"), ("--workers", "0"), ("--workers", "65"), ("--workers", "two")]
+)
 def test_a_bad_value_ends_the_program_with_code_2(arguments: tuple[str, str]) -> None:
     with pytest.raises(SystemExit) as caught:
         read_settings(arguments)

@@ -46,7 +46,7 @@ def test_the_front_is_native_unless_environment_or_command_line_say_otherwise(mo
 
 def test_every_option_reaches_its_setting() -> None:
     options = "--models m --host ::1 --port 1 --metrics-host ::1 --metrics-port 2 --device cuda"
-    options += " --threads 3 --max-queue 4 --default-deadline-s 5.5 --drain-s 6 --front grpcio"
+    options += " --threads 3 --max-queue 4 --default-deadline-s 5.5 --drain-s 6 --front grpcio --workers 2"
     assert read_settings(options.split()) == Settings(
         Path("m"),
         1,
@@ -59,4 +59,5 @@ def test_every_option_reaches_its_setting() -> None:
         default_deadline_s=5.5,
         drain_s=6,
         front="grpcio",
+        workers=2,
     )

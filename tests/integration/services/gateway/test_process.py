@@ -1,0 +1,82 @@
+"""python -m services.gateway as its callers see it, alone and with several workers, on both fronts."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from grpc import aio
+
+from services.wire import servepath
+from services.wire.types import Request, Tensor
+from tests.exports import make_export
+from tests.fake_stack import FakeBackend, FakeStack
+
+ROOT = Path(__file__).parents[4]
+DEPLOYMENTS = '[models.alpha]\ndefault = "onnx"\n[models.alpha.stacks.onnx]\nmax_in_flight = 2\n'
+PAYLOAD = servepath.encode_request(Request("alpha", 0, (Tensor("x", "FP32", (1, 2), bytes(8)),)), "alpha", 0)
+
+
+@asynccontextmanager
+async def gateway(folder: Path, front: str, address: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a gateway on free ports."""
+    make_export(folder, "alpha", "onnx")
+    (folder / "deployments.toml").write_text(DEPLOYMENTS)
+    words = ["--deployments", folder / "deployments.toml", "--exports", folder, "--port", "0", "--metrics-port", "0"]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "services.gateway", *map(str, words), *arguments),
+        cwd=ROOT,
+        env={**os.environ, "FRONT": front, "ONNX_SVC_ADDR": address},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def ports(process: asyncio.subprocess.Process, pattern: str) -> tuple[int, int]:
+    assert process.stderr is not None
+    async for line in process.stderr:
+        if found := re.search(pattern, line.decode()):
+            return int(found[1]), int(found[2])
+    raise AssertionError("the gateway ended before it listened")
+
+
+@pytest.mark.parametrize(
+    ("workers", "pattern"),
+    [
+        ("1", r"listening on 127\.0\.0\.1:(\d+), metrics on (\d+)"),
+        ("2", r"2 workers listen on 127\.0\.0\.1:(\d+), metrics on (\d+)"),
+    ],
+)
+async def test_it_answers_counts_and_ends_with_exit_code_0(
+    tmp_path: Path, front: str, workers: str, pattern: str
+) -> None:
+    stack = await FakeStack(FakeBackend(bias=7)).start()
+    async with gateway(tmp_path, front, stack.address, "--workers", workers) as process:
+        port, metrics_port = await ports(process, pattern)
+        for _ in range(20):
+            async with aio.insecure_channel(f"127.0.0.1:{port}", (("grpc.use_local_subchannel_pool", 1),)) as channel:
+                reply = await channel.unary_unary(servepath.METHOD)(PAYLOAD, timeout=10)
+                assert servepath.decode_answer(reply).served.engine == "fake"
+        text = await asyncio.to_thread(scrape, metrics_port)
+        assert 'servepath_requests_total{code="OK",model="alpha",stack="onnx"} 20.0' in text
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            assert await process.wait() == 0
+    await stack.stop()
+
+
+def scrape(port: int) -> str:
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as reply:
+        text: str = reply.read().decode()
+    return text
