@@ -14,6 +14,7 @@ REFUSED_STREAM, CANCEL, COMPRESSION_ERROR, ENHANCE_YOUR_CALM = 7, 8, 9, 11
 FRAME_HEAD = struct.Struct(">HBBBL")  # length as 2 + 1 bytes, type, flags, stream
 SETTING = struct.Struct(">HL")
 LONG = struct.Struct(">L")
+MESSAGE_HEAD = struct.Struct(">BL")  # gRPC's: compressed flag, length
 GOODBYE = struct.Struct(">LL")  # last stream, error
 
 MAX_WINDOW = 2**31 - 1

@@ -26,7 +26,6 @@ from services.gateway.frames import (
     END_HEADERS,
     END_STREAM,
     ENHANCE_YOUR_CALM,
-    FLOW_CONTROL_ERROR,
     FRAME_HEAD,
     FRAME_SIZE_ERROR,
     GOAWAY,
@@ -40,6 +39,7 @@ from services.gateway.frames import (
     MAX_FRAME_SIZE,
     MAX_HEADER_LIST_SIZE,
     MAX_WINDOW,
+    MESSAGE_HEAD,
     NO_ERROR,
     PADDED,
     PING,
@@ -56,9 +56,9 @@ from services.gateway.frames import (
     frame,
     unpadded,
 )
+from services.gateway.outbox import Outbox
 from services.gateway.replies import (
     MAX_HEADER_LIST,
-    MESSAGE_HEAD,
     NO_HEADERS,
     RESET_CODES,
     HeaderReader,
@@ -89,21 +89,16 @@ CREDIT_STEP = 2**28
 LAST_STREAM = 2**30
 # Unsent bytes above which nothing more is written, and below which it goes on.
 WRITE_HIGH, WRITE_LOW = 2**20, 2**18
-# Acknowledgements written for a peer that does not read them.
-MAX_OWED = 1000
-
 Done = Callable[[Reply], None]
 
 
 class _Stream:
-    """One call on a connection. out: what flow control holds back. window: the peer's credit for it."""
+    """One call on a connection, and what has come of its reply."""
 
-    __slots__ = ("body", "done", "head", "out", "window")
+    __slots__ = ("body", "done", "head")
 
-    def __init__(self, done: Done, window: int) -> None:
+    def __init__(self, done: Done) -> None:
         self.done = done
-        self.window = window
-        self.out: memoryview | None = None
         self.head: Headers | None = None
         self.body: bytes | bytearray = b""
 
@@ -120,26 +115,20 @@ class Connection(asyncio.Protocol):
         self.room: Callable[[], None] | None = None  # called once when `full` has ended
         self._max_body = max_message_bytes + MESSAGE_HEAD.size
         self._closed = closed
-        self._transport: asyncio.Transport | None = None
+        self._out = Outbox()
         self._streams: dict[int, _Stream] = {}
-        self._held: dict[int, _Stream] = {}  # those of them whose message has not been sent to its end
         self._next = 1
         self._buffer = bytearray()
         self._awaited: int | None = SETTINGS  # the only kind of frame that may come now
         self._partial = (0, 0, bytearray())  # stream, flags and block of unfinished HEADERS
         self._reader = HeaderReader()
         self._read = 0
-        self._paused = False
-        self._owed = 0
-        self._window = DEFAULT_WINDOW
-        self._stream_window = DEFAULT_WINDOW
-        self._frame_size = DEFAULT_FRAME
         self._max_streams = MAX_WINDOW
 
     @property
     def full(self) -> bool:
         """Say whether no further call may be begun now: the peer allows no further stream, or does not read."""
-        return self._paused or len(self._streams) >= self._max_streams
+        return self._out.paused or len(self._streams) >= self._max_streams
 
     def begin(self, block: bytes, message: bytes, done: Done) -> int:
         """Begin a call on a usable connection: a header block and one message. Give its stream number.
@@ -148,17 +137,8 @@ class Connection(asyncio.Protocol):
         """
         number = self._next
         self._next += 2
-        stream = self._streams[number] = _Stream(done, self._stream_window)
-        size = MESSAGE_HEAD.size + len(message)
-        head = frame(HEADERS, END_HEADERS, number, block)
-        if size <= self._frame_size and size <= self._window and size <= self._stream_window:
-            self._window -= size
-            data = FRAME_HEAD.pack(size >> 8, size & 0xFF, DATA, END_STREAM, number)
-            self._write(b"".join((head, data, MESSAGE_HEAD.pack(0, len(message)), message)))
-        else:
-            self._write(head)
-            stream.out = memoryview(MESSAGE_HEAD.pack(0, len(message)) + message)
-            self._push(number, stream)
+        self._streams[number] = _Stream(done)
+        self._out.request(number, block, message)
         if self._next > LAST_STREAM:
             self._retire()
         return number
@@ -166,8 +146,8 @@ class Connection(asyncio.Protocol):
     def cancel(self, number: int) -> None:
         """Give a call up: its `done` is not called any more. Does nothing to a call that has ended."""
         if self._streams.pop(number, None) is not None:
-            self._held.pop(number, None)
-            self._write(frame(RST_STREAM, 0, number, LONG.pack(CANCEL)))
+            self._out.drop(number)
+            self._out.write(frame(RST_STREAM, 0, number, LONG.pack(CANCEL)))
             self._left()
 
     def close(self) -> None:
@@ -178,13 +158,13 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet; calls wait for the peer's settings."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass of asyncio's
-        self._transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
-        self._transport.write(GREETING)
+        self._out.transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass of asyncio's
+        self._out.transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
+        self._out.write(GREETING)
 
     def data_received(self, data: bytes) -> None:
         """Read whole frames; what is left waits for the rest."""
-        if self._transport is None:
+        if self._out.transport is None:
             return  # closed here
         buffer = self._buffer
         try:
@@ -202,19 +182,17 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Write nothing more: the peer does not keep up."""
-        self._paused = True
+        self._out.paused = True
 
     def resume_writing(self) -> None:
         """Go on."""
-        self._paused = False
-        self._owed = 0
-        self._push_held()
+        self._out.resume()
         self._left()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End every call in flight."""
         del exc
-        self._transport = None
+        self._out.transport = None
         self._retire()
         self._fail_all("the connection was lost")
 
@@ -252,7 +230,7 @@ class Connection(asyncio.Protocol):
     def _data(self, flags: int, number: int, payload: bytes) -> None:
         self._read += len(payload)
         if self._read > CREDIT_STEP:
-            self._write(frame(WINDOW_UPDATE, 0, 0, LONG.pack(self._read)))
+            self._out.write(frame(WINDOW_UPDATE, 0, 0, LONG.pack(self._read)))
             self._read = 0
         stream = self._find(number)
         if stream is None:
@@ -308,8 +286,7 @@ class Connection(asyncio.Protocol):
         if self._find(number) is not None:
             text = f"the server ended the stream with error {code}"
             reply = Reply(RESET_CODES.get(code, StatusCode.INTERNAL), text, unseen=code == REFUSED_STREAM)
-            self._held.pop(number, None)
-            self._streams[number].out = None
+            self._out.drop(number)
             self._finish(number, reply)
 
     def _settings(self, flags: int, number: int, payload: bytes) -> None:
@@ -323,25 +300,21 @@ class Connection(asyncio.Protocol):
             raise ProtocolError("settings of the wrong size", FRAME_SIZE_ERROR)
         for key, value in SETTING.iter_unpack(payload):
             self._set(key, value)
-        self._confirm(frame(SETTINGS, ACK, 0))
+        self._out.confirm(frame(SETTINGS, ACK, 0))
         if self._awaited is not None:
             self._awaited = None
             self.usable = True
             self.opened.set()
-        self._push_held()
+        self._out.push_all()
         self._left()
 
     def _set(self, key: int, value: int) -> None:
         if key == INITIAL_WINDOW_SIZE:
-            if value > MAX_WINDOW:
-                raise ProtocolError("a window above 2^31-1", FLOW_CONTROL_ERROR)
-            for stream in self._held.values():
-                stream.window = _checked(stream.window + value - self._stream_window)
-            self._stream_window = value
+            self._out.set_stream_window(value)
         elif key == MAX_FRAME_SIZE:
             if not DEFAULT_FRAME <= value < 2**24:
                 raise ProtocolError("a frame size out of bounds")
-            self._frame_size = value
+            self._out.frame_size = value
         elif key == MAX_CONCURRENT_STREAMS:
             self._max_streams = value
 
@@ -351,7 +324,7 @@ class Connection(asyncio.Protocol):
     def _ping(self, flags: int, number: int, payload: bytes) -> None:
         _connection_wide(number)
         if not flags & ACK:
-            self._confirm(frame(PING, ACK, 0, _sized(payload, 8)))
+            self._out.confirm(frame(PING, ACK, 0, _sized(payload, 8)))
 
     def _goaway(self, _: int, number: int, payload: bytes) -> None:
         _connection_wide(number)
@@ -369,11 +342,9 @@ class Connection(asyncio.Protocol):
         if not more:
             raise ProtocolError("a window update of nothing")
         if not number:
-            self._window = _checked(self._window + more)
-            self._push_held()
-        elif (stream := self._find(number)) is not None and stream.out is not None:
-            stream.window = _checked(stream.window + more)
-            self._push(number, stream)
+            self._out.credit(more)
+        elif self._find(number) is not None:
+            self._out.credit_stream(number, more)
 
     _HANDLERS: ClassVar[Mapping[int, Callable[["Connection", int, int, bytes], None]]] = MappingProxyType(
         {
@@ -389,42 +360,6 @@ class Connection(asyncio.Protocol):
         }
     )
 
-    # Sending.
-
-    def _write(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
-
-    def _confirm(self, data: bytes) -> None:
-        if self._paused:
-            self._owed += 1
-            if self._owed > MAX_OWED:
-                raise ProtocolError("asks for more answers than it reads", ENHANCE_YOUR_CALM)
-        self._write(data)
-
-    def _push_held(self) -> None:
-        for number, stream in list(self._held.items()):
-            if self._window <= 0:
-                break
-            self._push(number, stream)
-
-    def _push(self, number: int, stream: _Stream) -> None:
-        """Send as much of a held-back message as the windows allow."""
-        out = stream.out
-        while out and not self._paused:
-            size = min(len(out), self._window, stream.window, self._frame_size)
-            if size <= 0:
-                break
-            self._window -= size
-            stream.window -= size
-            part, out = out[:size], out[size:]
-            self._write(frame(DATA, 0 if out else END_STREAM, number, part))
-        stream.out = out or None
-        if out:
-            self._held[number] = stream
-        else:
-            self._held.pop(number, None)
-
     # Ends.
 
     def _finish(self, number: int, reply: Reply, error: int | None = None) -> None:
@@ -432,11 +367,10 @@ class Connection(asyncio.Protocol):
         stream = self._streams.pop(number, None)
         if stream is None:
             return
-        if stream.out is not None:
-            self._held.pop(number, None)
+        if self._out.drop(number):
             error = NO_ERROR if error is None else error
         if error is not None:
-            self._write(frame(RST_STREAM, 0, number, LONG.pack(error)))
+            self._out.write(frame(RST_STREAM, 0, number, LONG.pack(error)))
         try:
             stream.done(reply)
         except Exception:
@@ -449,9 +383,9 @@ class Connection(asyncio.Protocol):
     def _left(self) -> None:
         """Make use of a place that may have become free: for another call or, after a goodbye, to close."""
         if not self.usable:
-            if not self._streams and self._transport is not None:
-                self._transport.close()
-                self._transport = None
+            if not self._streams and self._out.transport is not None:
+                self._out.transport.close()
+                self._out.transport = None
         elif self.room is not None and not self.full:
             room, self.room = self.room, None
             room()
@@ -465,8 +399,8 @@ class Connection(asyncio.Protocol):
         self._left()
 
     def _shut(self, code: int, text: str) -> None:
-        self._write(frame(GOAWAY, 0, 0, GOODBYE.pack(0, code)))
-        transport, self._transport = self._transport, None
+        self._out.write(frame(GOAWAY, 0, 0, GOODBYE.pack(0, code)))
+        transport, self._out.transport = self._out.transport, None
         if transport is not None:
             transport.close()
         self._retire()
@@ -486,9 +420,3 @@ def _sized(payload: bytes, size: int) -> bytes:
     if len(payload) != size:
         raise ProtocolError("a frame of the wrong size", FRAME_SIZE_ERROR)
     return payload
-
-
-def _checked(window: int) -> int:
-    if window > MAX_WINDOW:
-        raise ProtocolError("a window above 2^31-1", FLOW_CONTROL_ERROR)
-    return window

@@ -1,6 +1,5 @@
 """What a server's reply means: header blocks read, HTTP's and gRPC's statuses put into one code (gRPC over HTTP/2)."""
 
-import struct
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -13,11 +12,11 @@ from services.gateway.frames import (
     CANCEL,
     COMPRESSION_ERROR,
     ENHANCE_YOUR_CALM,
+    MESSAGE_HEAD,
     REFUSED_STREAM,
     ProtocolError,
 )
 
-MESSAGE_HEAD = struct.Struct(">BL")  # compressed flag, length
 MAX_HEADER_LIST = 2**16
 # Blocks that repeat are small; varying ones must neither fill the memory nor drive the others out for good.
 MAX_KNOWN_BLOCKS = 256

@@ -448,6 +448,6 @@ async def test_a_host_that_vanishes_is_given_up(client: UnaryClient) -> None:
     await ask(client)
     connection = client._connection
     assert connection is not None
-    assert connection._transport is not None
-    own = connection._transport.get_extra_info("socket")
+    assert connection._out.transport is not None
+    own = connection._out.transport.get_extra_info("socket")
     assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == unary.UNCONFIRMED_MS
