@@ -12,6 +12,8 @@ from bench.rows import Need, Row
 
 Codes = Mapping[str, int]
 CONFIDENCE = 0.95
+# Cores; above it a machine is not ours alone, and a comparison with a floor means nothing.
+MOST_OTHERS = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,7 @@ class Measured:
     """One measurement.
 
     rate: requests/s. Times are in microseconds; p50_us where each was logged, cpu_us of the server's CPU per request.
-    void: why it does not count, "" when it does.
+    others: cores that processes of others kept busy meanwhile. void: why it does not count, "" when it does.
     """
 
     rate: float = 0.0
@@ -27,6 +29,7 @@ class Measured:
     p50_us: float | None = None
     cpu_us: float = 0.0
     requests: int = 0
+    others: float = 0.0
     void: str = ""
 
 

@@ -1,13 +1,14 @@
 """One measurement: sampled answers, the server's counters, h2load for a known number of requests, and both again."""
 
 from pathlib import Path
+from time import monotonic
 from typing import NamedTuple
 
 import psutil
 
 from bench import h2load
 from bench.figures import Measured, why_void
-from bench.processes import cpu_ns, pinned
+from bench.processes import Servers, cpu_ns, machine_cpu_s, pinned
 from bench.rows import ONE, Load, Need
 from bench.static import Static
 from bench.ways import Way, WrongAnswer, difference
@@ -24,6 +25,7 @@ class Bench(NamedTuple):
     cores: str
     seconds: float
     references: dict[str, Reference]
+    servers: Servers
 
 
 def pilot(bench: Bench, way: Way | Static, need: Need) -> int:
@@ -51,14 +53,16 @@ def _measure(bench: Bench, way: Way | Static, need: Need, sent: int) -> Measured
     aim, log = way.aim(model, bench.folder), bench.folder / "requests.log"
     # Logging every request costs the generator time: only where a median is wanted, one request after another.
     more = ("--log-file", str(log)) if need.load == ONE else ()
+    begin, others = monotonic(), machine_cpu_s() - bench.servers.cpu_s()
     codes, cpu = way.codes(), cpu_ns(way.process.pid)
     counted = _load(bench, aim, need.load, bench.seconds, "-n", str(sent), *more)
     cpu, codes = cpu_ns(way.process.pid) - cpu, difference(codes, way.codes())
+    others = (machine_cpu_s() - bench.servers.cpu_s() - others) / (monotonic() - begin)
     way.sample(model)
     p50_us = h2load.median_us(log.read_text()) if more else None
     log.unlink(missing_ok=True)
     void = why_void(sent, counted, sizes, codes)
-    return Measured(counted.rate, counted.mean_us, p50_us, cpu / 1000 / sent, sent, void)
+    return Measured(counted.rate, counted.mean_us, p50_us, cpu / 1000 / sent, sent, others, void)
 
 
 def _load(bench: Bench, aim: h2load.Aim, load: Load, seconds: float, *more: str) -> h2load.Counted:

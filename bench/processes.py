@@ -1,6 +1,7 @@
 """Servers as child processes: pinned to cores, awaited, and stopped by their own pids whatever happens."""
 
 import os
+import resource
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -58,6 +59,12 @@ class Servers:
                 raise ServerFailed(f"{name} is not ready ({why}); its log ends: {tail or '(empty)'}")
             time.sleep(POLL_S)
 
+    def cpu_s(self) -> float:
+        """Give the seconds of CPU that the running servers, we and our finished children have had."""
+        running = sum(cpu_ns(process.pid) for process in self._started if process.poll() is None)
+        usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return running / 1e9 + sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
     def _log(self, name: str, number: int) -> Path:
         return self._logs / f"{number}-{name.replace(' ', '-').replace(',', '')}.log"
 
@@ -78,6 +85,12 @@ class Servers:
 def pinned(cores: str, words: Sequence[str]) -> list[str]:
     """Give the command on these cores alone; taskset becomes the program, so the pid is the program's."""
     return ["taskset", "-c", cores, *words]
+
+
+def machine_cpu_s() -> float:
+    """Give the seconds that this machine's cores have been busy, those stolen by others on the same host included."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
 
 
 def cpu_ns(pid: int) -> int:

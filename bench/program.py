@@ -126,15 +126,15 @@ def _rounds(
         except ServerFailed as failure:
             return [], {need.way: str(failure) for need in needs}
         there = [need for need in needs if need.way in setup.ways]
-        bench = _bench(place, name, options.seconds)
+        bench = _bench(place, name, options.seconds, servers)
         sizes = {need: _pilot(bench, setup, need) for need in there}
         rounds = [_round(bench, setup, sizes, number, say) for number in range(options.rounds)]
     return rounds, setup.missing
 
 
-def _bench(place: Place, setup: str, seconds: float) -> Bench:
+def _bench(place: Place, setup: str, seconds: float, servers: Servers) -> Bench:
     cores = place.cores.all if setup in (TORCHSERVE, WORKERS) else place.cores.back
-    return Bench(place.folder, cores, seconds, dict(place.references))
+    return Bench(place.folder, cores, seconds, dict(place.references), servers)
 
 
 def _pilot(bench: Bench, setup: Setup, need: Need) -> int | str:
@@ -160,7 +160,8 @@ def _round(bench: Bench, setup: Setup, sizes: Mapping[Need, int | str], number: 
 
 def _line(measured: Measured) -> str:
     p50 = "" if measured.p50_us is None else f", p50 {measured.p50_us:.0f} us"
-    return f"{measured.rate:10,.0f} req/s, mean {measured.mean_us:.0f} us{p50}, CPU {measured.cpu_us:.1f} us"
+    cpu = f"CPU {measured.cpu_us:.1f} us, others {measured.others:.2f} cores"
+    return f"{measured.rate:10,.0f} req/s, mean {measured.mean_us:.0f} us{p50}, {cpu}"
 
 
 def _tuned(place: Place, options: argparse.Namespace, say: Say) -> Place:
@@ -196,7 +197,7 @@ def _attempt(place: Place, exports: Path, seconds: float) -> dict[Load, float]:
             way = setup.torch_svc(place.cores.all, exports)
         except ServerFailed:
             return {}
-        bench = _bench(place, TORCHSERVE, seconds)
+        bench = _bench(place, TORCHSERVE, seconds, servers)
         rates: dict[Load, float] = {}
         for load in (SOME, MANY):
             need = Need(TORCHSERVE, SMALL, load)

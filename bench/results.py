@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from bench.figures import FIGURES, Measured, Spread, ratio, spread, verdict
+from bench.figures import FIGURES, MOST_OTHERS, Measured, Spread, ratio, spread, verdict
 from bench.rows import Need, Row
 from store import atomic
 
@@ -23,7 +23,11 @@ Round = Mapping[Need, Measured]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A row and its ratio. ours, peer: medians over the rounds. why: what makes it void or missing, "" if nothing."""
+    """A row and its ratio.
+
+    ours, peer: medians over the rounds. why: what makes it void or missing, "" if nothing. others: the most cores that
+    others' processes kept busy during one of its measurements.
+    """
 
     row: Row
     spread: Spread | None = None
@@ -31,10 +35,13 @@ class Result:
     peer: float = 0.0
     why: str = ""
     void: bool = False
+    others: float = 0.0
 
     @property
     def verdict(self) -> str:
-        """Give how it compares with floor and goal."""
+        """Give how it compares with floor and goal, or that others were at work meanwhile."""
+        if self.others > MOST_OTHERS:
+            return f"others: {self.others:.2f} cores"
         return verdict(self.row, self.spread.middle) if self.spread else ""
 
 
@@ -45,7 +52,8 @@ def result_of(row: Row, rounds: Sequence[Round]) -> Result:
     except ValueError as error:
         return Result(row, why=f"void: {error}", void=True)
     ours, peer = (_middle(row, need, rounds) for need in row.needs[:2])
-    return Result(row, spread(ratios), ours, peer)
+    others = max(round_[need].others for round_ in rounds for need in row.needs)
+    return Result(row, spread(ratios), ours, peer, others=others)
 
 
 def _middle(row: Row, need: Need, rounds: Sequence[Round]) -> float:
@@ -69,9 +77,13 @@ def save(
 
 def _ratio(result: Result) -> dict[str, Any]:
     found = result.spread._asdict() if result.spread else None
-    return {"load": str(result.row.load), "ratio": found, "ours_median": result.ours, "why": result.why} | {
-        "peer_median": result.peer
-    }
+    return {
+        "load": str(result.row.load),
+        "ratio": found,
+        "ours_median": result.ours,
+        "why": result.why,
+        "others": result.others,
+    } | {"peer_median": result.peer}
 
 
 def host() -> dict[str, object]:

@@ -22,6 +22,11 @@ def test_one_void_round_makes_the_row_void() -> None:
     assert result_of(ROW, spoilt) == Result(ROW, why="void: refused", void=True)
 
 
+def test_a_row_during_which_others_were_at_work_is_compared_with_nothing() -> None:
+    busy = [{OURS: Measured(rate=30, others=0.4), PEER: Measured(rate=20)}]
+    assert result_of(ROW, busy).verdict == "others: 0.40 cores"
+
+
 def test_the_file_has_the_facts_the_rows_and_every_measurement(tmp_path: Path) -> None:
     measured = rounds((30, 20))
     save(tmp_path / "new" / "run.json", {"commit": "abc"}, [result_of(ROW, measured)], {"proxy": measured})
