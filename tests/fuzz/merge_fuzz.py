@@ -52,7 +52,7 @@ LEAST = 0.05
 LEAST_MERGED = 8
 FATES = ("poison", "expired", "cancelled")
 # A front closes a connection on which too many calls were cancelled before it had taken them (HTTP/2's rapid reset).
-# The calls on it are told UNAVAILABLE: neither lost nor answered wrongly, and so rare that nothing hides behind it.
+# The calls on it are told UNAVAILABLE: neither lost nor answered wrongly. One connection's calls, or this part of all.
 MOST_CLOSED = 0.001
 
 
@@ -231,7 +231,7 @@ def account(echo: Echo, counts: Counter[str]) -> bool:
     merged = echo.sent_merged / max(1, echo.merged_calls)
     parts = {fate: counts[fate] / max(1, calls) for fate in FATES}
     unexpected = calls - counts["answered"] - counts["closed"] - sum(counts[fate] for fate in FATES)
-    few_closed = counts["closed"] <= MOST_CLOSED * calls
+    few_closed = counts["closed"] <= max(CALLERS / CHANNELS, MOST_CLOSED * calls)
     lines = (
         f"calls {calls}, rows {len(echo.owner) - 1}, answered {counts['answered']}",
         f"mixed {counts['mixed']}, lost {counts['lost']}, doubled {echo.doubled}",
