@@ -262,6 +262,13 @@ def test_every_way_to_end_a_stream_is_a_code_and_the_other_calls_go_on(
     assert peer.connection.usable
 
 
+def test_the_reserved_bit_of_a_stream_number_is_ignored() -> None:
+    peer = Peer()
+    number = peer.begin()
+    peer.say(trailers(number | 2**31, grpc_status="5"))
+    assert peer.reply(number).code is StatusCode.NOT_FOUND
+
+
 def test_only_a_refused_stream_is_unseen() -> None:
     peer = Peer()
     refused, cancelled = peer.begin(), peer.begin()
