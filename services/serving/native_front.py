@@ -77,8 +77,8 @@ class NativeFront:
     async def start(self) -> int:
         """Listen and give the port. Raises PortBusyError."""
         self._loop = asyncio.get_running_loop()
-        self._front = self._bound()
         try:
+            self._front = self._bound()
             self._front.set_fallback(await self._start_controls())
             self._front.start()
         except BaseException:
@@ -96,6 +96,7 @@ class NativeFront:
         """Refuse new calls, give the ones in flight `grace_s` seconds, then close."""
         self._stopping = True
         if self._front is None:
+            await self._controls.stop(0)  # grpc.aio complains of a server that is dropped without it
             return
         await asyncio.gather(self._controls.stop(grace_s), self._finish(grace_s))
         for number in tuple(self._calls):

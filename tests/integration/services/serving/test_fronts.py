@@ -335,8 +335,10 @@ async def test_nothing_is_left_of_a_stopped_front(front: str, tmp_path: Path, mo
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     async with Running(front) as running:
         await running.call()
+        busy = Running(front, port=running.port).front
         with pytest.raises(PortBusyError):
-            await Running(front, port=running.port).front.start()
+            await busy.start()
+        await busy.stop(0)
         await running.front.stop(0)
         await running.front.stop(0)
         async with Running(front, port=running.port) as again:
