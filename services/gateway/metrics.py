@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from time import perf_counter_ns
 
 from grpc import StatusCode
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 
 from services.serving.backend import Call, Outcome
+from services.serving.figures import Counter, Histogram
 from services.serving.merge import Merge
 from services.wire.errors import ServeError
 from services.wire.status import code_of

@@ -4,10 +4,11 @@ from functools import partial
 from time import perf_counter_ns
 
 from grpc import StatusCode
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 
 from services.onnx_svc.models import Model, Models
 from services.serving.backend import Call, Outcome
+from services.serving.figures import Counter, Histogram
 from services.wire.errors import ServeError
 from services.wire.status import code_of
 
