@@ -9,6 +9,7 @@ from typing import Protocol
 
 from services.serving.backend import Backend, Call, Outcome
 from services.serving.burst import Burst
+from services.serving.deadlines import Deadlines
 from services.serving.front import RawCall
 from services.wire.errors import Draining, Expired, Internal, ServeError, Where
 from services.wire.types import Answer, Request
@@ -50,6 +51,7 @@ class Plane:
         self._draining = False
         self._last_arrival = 0.0
         self._in_flight = 0
+        self._deadlines = Deadlines()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -96,7 +98,7 @@ class Plane:
             self._finish(None, read)
             raw.fail(read)
         else:
-            self._submit(raw, codec, Call(read, raw.deadline), remaining_s)
+            self._submit(raw, codec, Call(read, raw.deadline))
 
     def _read(self, raw: RawCall, codec: Codec, remaining_s: float) -> Request | ServeError:
         if self._draining:
@@ -112,11 +114,12 @@ class Plane:
             log.exception("a request could not be decoded")
             return Internal()
 
-    def _submit(self, raw: RawCall, codec: Codec, call: Call, remaining_s: float) -> None:
+    def _submit(self, raw: RawCall, codec: Codec, call: Call) -> None:
+        if not self._in_flight:
+            self._idle.clear()
         self._in_flight += 1
-        self._idle.clear()
-        timer = asyncio.get_running_loop().call_later(remaining_s, call.expire)
-        call.then(partial(self._answer, raw, codec, call, timer))
+        self._deadlines.watch(call)
+        call.then(partial(self._answer, raw, codec, call))
         raw.on_cancel(call.cancel)
         try:
             self._backend.submit(call)
@@ -124,8 +127,8 @@ class Plane:
             log.exception("a backend raised instead of ending the call")
             call.end(Internal())
 
-    def _answer(self, raw: RawCall, codec: Codec, call: Call, timer: asyncio.TimerHandle, outcome: Outcome) -> None:
-        timer.cancel()
+    def _answer(self, raw: RawCall, codec: Codec, call: Call, outcome: Outcome) -> None:
+        self._deadlines.forget(call)
         self._in_flight -= 1
         if not self._in_flight:
             self._idle.set()
