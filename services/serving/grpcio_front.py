@@ -32,6 +32,8 @@ class FrontLimits:
         return monotonic() + min(remaining_s, self.max_deadline_s)
 
 
+# Who connects has this long to say that it speaks HTTP/2; the library's own default is two minutes.
+HANDSHAKE_MS = 10_000
 # grpcio reports 9.2e18 s where the client set no deadline; a client's own may be anything below.
 NO_DEADLINE_S = 1e9
 
@@ -128,6 +130,7 @@ def _options(limits: FrontLimits) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         # Two processes on one port would steal each other's calls without a word.
         ("grpc.so_reuseport", 0),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
         ("grpc.max_metadata_size", 8 * 2**10),
         ("grpc.max_concurrent_streams", 1024),
         # Compressed messages are inflated before their size is checked: refuse them.

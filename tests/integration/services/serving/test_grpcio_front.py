@@ -10,7 +10,7 @@ import pytest
 from grpc import aio
 
 from servepath_pb.servepath.oip.oip_pb2 import ServerLiveRequest, ServerLiveResponse
-from services.serving import control
+from services.serving import control, grpcio_front
 from services.serving.front import PortBusyError, RawCall
 from services.serving.grpcio_front import FrontLimits, GrpcioFront
 from services.wire.errors import ModelUnknown, Overloaded
@@ -170,3 +170,20 @@ def test_two_servers_do_not_share_a_port() -> None:
             await second.front.stop(0)
 
     asyncio.run(main())
+
+
+def test_who_connects_and_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpcio_front, "HANDSHAKE_MS", 200)
+
+    async def main() -> bytes:
+        async with Running(answer) as running:
+            reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+            writer.write(b"PRI * HTTP/2.0")  # half of what HTTP/2 begins with
+            async with asyncio.timeout(5):
+                while await reader.read(1024):
+                    pass
+            writer.close()
+            reply: bytes = await running.channel.unary_unary(HOT)(b"abc", timeout=5)
+            return reply
+
+    assert asyncio.run(main()) == b"cba"
