@@ -43,7 +43,20 @@ def services(console: Console) -> Iterator[None]:
         yield
     finally:
         if started:
-            run(Stage("stop", ["services.local", "down", *started]), console)
+            stop(started, console)
+
+
+def stop(names: Sequence[str], console: Console) -> None:
+    """Stop services. Raises StageFailed; KeyboardInterrupt once they are stopped all the same."""
+    stage = Stage("stop", ["services.local", "down", *names])
+    try:
+        run(stage, console)
+    except KeyboardInterrupt:
+        # It may have ended of that before it did anything. The second try is short: who is told twice ends at once.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        run(stage, console)
+        raise
 
 
 def stages(asked: argparse.Namespace, console: Console) -> None:

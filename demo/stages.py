@@ -13,6 +13,7 @@ from rich.console import Console
 
 # How long a stage may take to clean up after Ctrl-C: a load of services drains for up to 30 s.
 CLEANUP_S = 60.0
+ENDINGS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StageFailed(Exception):
@@ -31,7 +32,7 @@ def run(stage: Stage, console: Console) -> None:
     """Run a stage to its end and let its output pass. Raises StageFailed; KeyboardInterrupt once it has ended."""
     console.rule(f"[bold]{stage.title}[/]  python -m {' '.join(stage.words)}", align="left")
     begin = time.monotonic()
-    code = _wait(_spawn(stage))
+    code, _ = _to_the_end(stage)
     took_s = time.monotonic() - begin
     if code != 0:
         raise StageFailed(f"{stage.title} ended with exit code {code} after {took_s:.1f} s")
@@ -40,30 +41,31 @@ def run(stage: Stage, console: Console) -> None:
 
 def output(stage: Stage) -> str:
     """Give what a quick stage prints. Raises StageFailed."""
-    process = _spawn(stage, stdout=subprocess.PIPE)
-    with process:
-        text = process.stdout.read() if process.stdout else ""
-        code = _wait(process)
+    code, text = _to_the_end(stage, stdout=subprocess.PIPE)
     if code != 0:
         raise StageFailed(f"{stage.title} ended with exit code {code}")
     return text
 
 
-def _spawn(stage: Stage, stdout: int | None = None) -> subprocess.Popen[str]:
+def _to_the_end(stage: Stage, stdout: int | None = None) -> tuple[int, str]:
+    """Give a stage's exit code and captured output. On KeyboardInterrupt end it as Ctrl-C would, wait, pass that on."""
+    # Ctrl-C is held back while the stage is being born, here and in it: in between, it would leave a stage without a
+    # parent, or print a traceback of Python's own start. `python -m commandline` lets it through again.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
     # A process group of its own: the terminal's Ctrl-C reaches us alone, and the stage gets it from us, once.
-    command = [sys.executable, "-m", *stage.words]
-    return subprocess.Popen(command, stdout=stdout, text=True, process_group=0)
-
-
-def _wait(process: subprocess.Popen[str]) -> int:
-    """Give the exit code. On KeyboardInterrupt end the stage as Ctrl-C would, wait for it and pass that on."""
+    command = [sys.executable, "-m", "commandline", *stage.words]
+    process = subprocess.Popen(command, stdout=stdout, text=True, process_group=0)
     try:
-        return process.wait()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
+        text, _ = process.communicate()
     except BaseException:
         _interrupt(process)
         raise
     finally:
+        if process.stdout is not None:
+            process.stdout.close()
         _kill_group(process)  # a stage that was killed may leave its own children
+    return process.returncode, text or ""
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:

@@ -115,6 +115,9 @@ def main(words: Sequence[str]) -> int:
         # Whoever read this has gone, as in `make logs | head`; what is still buffered goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except OSError as error:  # a folder that is full, or not ours to write to
+        print(f"python -m services.local: {error}", file=sys.stderr)
+        return 1
     return code
 
 

@@ -3,6 +3,7 @@
 Both keep the same limits, and the same tests run on both. Where pygrpc-native 0.5 answers otherwise than grpcio:
 
 - A message above the limit is read whole, a gzip one inflated, before it is refused. grpcio refuses either unread.
+- Who connects and says nothing is let go after two minutes. On grpcio it is `handshake_s`.
 - Metadata of more than 128 KiB is answered with HTTP 431 or a closed connection, which clients report as UNKNOWN or
   UNAVAILABLE. grpcio says RESOURCE_EXHAUSTED.
 - A hot call that ends without a message is INTERNAL. grpcio lets it wait for its deadline.

@@ -108,6 +108,7 @@ def server_options(limits: FrontLimits) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         # Unasked, two processes on one port would steal each other's calls without a word.
         ("grpc.so_reuseport", int(limits.share_port)),
+        ("grpc.server_handshake_timeout_ms", int(limits.handshake_s * 1000)),
         # Between the two grpcio refuses at random: no room between them.
         ("grpc.max_metadata_size", limits.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", limits.max_metadata_bytes),

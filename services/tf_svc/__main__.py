@@ -28,7 +28,8 @@ def main() -> int:
     settings = read_settings(sys.argv[1:])
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+        # From a thread of its own: a handler that interrupts the main thread inside Event.wait could wait for itself.
+        signal.signal(number, lambda *_: threading.Thread(target=stopped.set).start())
     try:
         _run(settings, stopped)
     except (ArtefactError, ConfigError, PortBusyError, OSError) as error:

@@ -127,7 +127,11 @@ class _OutputCheck:
     def check_reply(self, tensor: Tensor, rows: int) -> None:
         spec = self._spec
         fits = len(tensor.shape) == len(spec.shape) and tensor.shape[:1] == (rows,) and tensor.dtype == spec.dtype
-        fits = fits and all(size in {BATCH, found} for size, found in zip(spec.shape, tensor.shape, strict=True))
+        fits = (
+            fits
+            and min(tensor.shape) >= 0
+            and all(size in {BATCH, found} for size, found in zip(spec.shape, tensor.shape, strict=True))
+        )
         try:
             if fits and row_offsets(tensor)[-1] == len(tensor.data):
                 return

@@ -46,6 +46,11 @@ def answer(raws: list[RawCall]) -> None:
         raw.reply(raw.payload[::-1])
 
 
+async def until_closed(reader: asyncio.StreamReader) -> None:
+    while await reader.read(1024):
+        pass
+
+
 class Running:
     """A front with one hot method, one control RPC and health, and a channel to it."""
 
@@ -345,3 +350,18 @@ async def test_nothing_is_left_of_a_stopped_front(front: str, tmp_path: Path, mo
             assert await again.call() == b"ba"
     assert left() == []
     assert "front" not in {thread.name for thread in threading.enumerate()}
+
+
+async def test_who_connects_and_says_nothing_disturbs_nobody_and_is_let_go_in_time_where_the_front_can(
+    front: str,
+) -> None:
+    async with Running(front, limits=replace(LIMITS, handshake_s=0.2)) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(b"PRI * HTTP/2.0")  # half of what HTTP/2 begins with
+        assert await running.channel.unary_unary(HOT)(b"abc", timeout=5) == b"cba"
+        gone = asyncio.create_task(until_closed(reader))
+        done, _ = await asyncio.wait({gone}, timeout=5 if front == "grpcio" else 1)
+        # pygrpc-native's two minutes cannot be set: services/serving/fronts.py
+        assert bool(done) == (front == "grpcio")
+        writer.close()
+        gone.cancel()

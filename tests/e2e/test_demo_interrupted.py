@@ -1,0 +1,45 @@
+"""Ctrl-C in any stage of `python -m demo`: exit code 130, and nothing of it left."""
+
+import signal
+
+import pytest
+
+from tests.e2e.workplace import Workplace
+
+
+@pytest.mark.parametrize(
+    ("stage", "sign"),
+    [
+        ("train", "Epoch 1,"),
+        ("export", "export  python -m export"),
+        ("start", "listening"),
+        ("load test", " blocks, closed loop"),
+        ("report", "report  python -m report"),
+    ],
+)
+def test_ctrl_c_in_any_stage_ends_it_with_130_and_leaves_nothing(here: Workplace, stage: str, sign: str) -> None:
+    with here.start("demo", "--rate", "1000", "--duration", "1") as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if sign in line)
+        process.send_signal(signal.SIGINT)
+        text = process.stdout.read()
+        code = process.wait(60)
+
+    assert (stage, code) == (stage, 130), text
+    assert text.splitlines()[-1] == "demo interrupted; what it started is stopped"
+    assert "Traceback" not in text, text
+    assert here.left() == []
+
+
+def test_ctrl_c_while_it_predicts_and_again_while_it_stops_leaves_nothing_either(here: Workplace) -> None:
+    with here.start("demo") as process:
+        assert process.stdout is not None
+        for sign in ("predict  python -m client", "stop  python -m services.local down"):
+            next(line for line in process.stdout if sign in line)
+            process.send_signal(signal.SIGINT)
+        text = process.stdout.read()
+        code = process.wait(60)
+
+    assert code == 130, text
+    assert text.splitlines()[-1] == "demo interrupted; what it started is stopped"
+    assert here.left() == []
