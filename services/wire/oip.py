@@ -6,6 +6,7 @@ backend_us.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from types import MappingProxyType
 
 from google.protobuf.message import DecodeError
@@ -71,22 +72,60 @@ def encode_request(request: Request, model: str, version: int) -> bytes:
 
 
 def encode_answer(request: Request, answer: Answer) -> bytes:
-    """Give a ModelInferResponse with raw contents, under the model name that the caller used."""
+    """Give a ModelInferResponse with raw contents, under the model name that the caller used.
+
+    What is equal in many replies is serialised once and looked up: a message may be written in parts (protobuf, "Last
+    One Wins" and concatenation), and parts cost a fifth of building it anew.
+    """
     served = answer.served
-    message = ModelInferResponse(model_name=request.model, model_version=str(served.version), id=request.request_id)
+    shapes = tuple([tensor[:3] for tensor in answer.outputs])
+    parts = [_common_part(request.model, served._replace(gateway_us=0, backend_us=0), shapes)]
     for tensor in answer.outputs:
-        message.outputs.add(name=tensor.name, datatype=tensor.dtype, shape=tensor.shape)
-        message.raw_output_contents.append(tensor.data)
+        parts += (_RAW_OUTPUT, _varint(len(tensor.data)), tensor.data)
+    if request.request_id:
+        parts.append(ModelInferResponse(id=request.request_id).SerializeToString())
+    if served.backend_us:
+        parts += (
+            _microseconds_field(_GATEWAY_US, served.gateway_us),
+            _microseconds_field(_BACKEND_US, served.backend_us),
+        )
+    return b"".join(parts)
+
+
+# Field 6 of ModelInferResponse, raw_output_contents, as a length-delimited field.
+_RAW_OUTPUT = bytes((6 << 3 | 2,))
+_PARAMETERS = bytes((4 << 3 | 2,))
+# Field 2 of InferParameter, int64_param, as a varint.
+_INT64_PARAM = bytes((2 << 3 | 0,))
+_GATEWAY_US, _BACKEND_US = b"gateway_us", b"backend_us"
+
+
+@lru_cache(4096)
+def _common_part(model: str, served: Served, shapes: tuple[tuple[str, str, tuple[int, ...]], ...]) -> bytes:
+    message = ModelInferResponse(model_name=model, model_version=str(served.version))
+    for name, dtype, shape in shapes:
+        message.outputs.add(name=name, datatype=dtype, shape=shape)
     parameters = message.parameters
     parameters["stack"].string_param = served.stack
     parameters["engine"].string_param = served.engine
     parameters["engine_version"].string_param = served.engine_version
     parameters["sha256"].string_param = served.sha256
     parameters["sha256_source"].string_param = SOURCES[served.sha256_observed]
-    if served.backend_us:
-        parameters["gateway_us"].int64_param = served.gateway_us
-        parameters["backend_us"].int64_param = served.backend_us
     return message.SerializeToString()
+
+
+def _microseconds_field(key: bytes, microseconds: int) -> bytes:
+    """Give an entry of field 4, parameters: a map entry of a string (field 1) and an InferParameter (field 2)."""
+    value = _INT64_PARAM + _varint(microseconds)
+    entry = b"".join((b"\x0a", bytes((len(key),)), key, b"\x12", bytes((len(value),)), value))
+    return b"".join((_PARAMETERS, bytes((len(entry),)), entry))
+
+
+def _varint(value: int) -> bytes:
+    """Give a protobuf varint: seven bits a byte, the lowest first."""
+    if value < 0x80:  # noqa: PLR2004 - one byte is enough for nearly all of ours
+        return bytes((value,))
+    return bytes((value & 0x7F | 0x80,)) + _varint(value >> 7)
 
 
 def decode_answer(payload: bytes, model: str, stack: str) -> Answer:

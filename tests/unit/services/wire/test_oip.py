@@ -206,3 +206,39 @@ def test_a_lost_call_and_a_message_above_a_limit_are_told_from_overload(
     code: StatusCode, details: str, reason: str
 ) -> None:
     assert oip.translate(code, details).reason == reason
+
+
+@given(
+    st.sampled_from(["", "id", "\u00e9" * 60]),
+    st.lists(st.binary(max_size=300), max_size=3),
+    st.integers(0, 2**62),
+    st.integers(0, 2**62),
+)
+def test_a_reply_written_in_parts_is_the_message_that_protobuf_would_build(
+    request_id: str, data: list[bytes], gateway_us: int, backend_us: int
+) -> None:
+    tensors = tuple(Tensor(f"y{number}", "UINT8", (len(part),), part) for number, part in enumerate(data))
+    served = Served(
+        "m", "onnx", "engine", "1.0", 7, "ab", sha256_observed=True, gateway_us=gateway_us, backend_us=backend_us
+    )
+    message = ModelInferResponse.FromString(
+        oip.encode_answer(Request("m@onnx", 0, (), request_id=request_id), Answer(tensors, served))
+    )
+    whole = ModelInferResponse(model_name="m@onnx", model_version="7", id=request_id)
+    for tensor in tensors:
+        whole.outputs.add(name=tensor.name, datatype=tensor.dtype, shape=tensor.shape)
+        whole.raw_output_contents.append(tensor.data)
+    texts = {"stack": "onnx", "engine": "engine", "engine_version": "1.0", "sha256": "ab", "sha256_source": "observed"}
+    for name, text in texts.items():
+        whole.parameters[name].string_param = text
+    if backend_us:
+        whole.parameters["gateway_us"].int64_param = gateway_us
+        whole.parameters["backend_us"].int64_param = backend_us
+    assert message == whole
+
+
+def test_a_reply_of_many_bytes_has_the_right_length() -> None:
+    data = bytes(range(256)) * 1000
+    served = Served("m", "onnx", "e", "1", 1, "ab", sha256_observed=True)
+    answer = Answer((Tensor("y", "UINT8", (len(data),), data),), served)
+    assert oip.decode_answer(oip.encode_answer(Request("m", 0, ()), answer), "m", "onnx").outputs == answer.outputs
