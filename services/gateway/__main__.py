@@ -35,7 +35,8 @@ def main() -> int:
         settings = read_settings()
         uvloop.run(serve(lambda: start(settings)))
     except (SettingsError, DeploymentsError, ArtefactError, PortBusyError, WorkerError) as error:
-        print(f"gateway: {error}", file=sys.stderr)
+        # In one write: workers say theirs on the same stream.
+        sys.stderr.write(f"gateway: {error}\n")
         return 1
     return 0
 

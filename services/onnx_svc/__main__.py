@@ -37,7 +37,8 @@ def main() -> int:
         settings = read_settings()
         uvloop.run(serve(lambda: start(settings)))
     except (SettingsError, ArtefactError, EngineError, PortBusyError, WorkerError) as error:
-        print(f"onnx_svc: {error}", file=sys.stderr)
+        # In one write: workers say theirs on the same stream.
+        sys.stderr.write(f"onnx_svc: {error}\n")
         return 1
     return 0
 
