@@ -75,9 +75,10 @@ def show_status(asked: argparse.Namespace) -> int:
 def show_logs(asked: argparse.Namespace) -> int:
     """Print the ends of the logs."""
     places = [Place(asked.places.run_dir, name) for name in asked.services]
+    begin = logs.ends(places)
     logs.show(places, asked.lines, print)
     if asked.follow:
-        logs.follow(places, lambda line: print(line, flush=True))
+        logs.follow(places, begin, lambda line: print(line, flush=True))
     return 0
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 from services.local.processes import Place
@@ -19,29 +19,32 @@ def show(places: Sequence[Place], lines: int, write: Callable[[str], None]) -> N
             write(line)
 
 
-def follow(places: Sequence[Place], write: Callable[[str], None]) -> None:
-    """Write every line that comes, after its service's name, until interrupted; new logs are picked up."""
+def ends(places: Sequence[Place]) -> dict[Place, int]:
+    """Give each log's size in bytes, 0 where there is none: where `follow` has to go on after `show`."""
+    return {place: place.log_file.stat().st_size if place.log_file.exists() else 0 for place in places}
+
+
+def follow(places: Sequence[Place], begin: Mapping[Place, int], write: Callable[[str], None]) -> None:
+    """Write every line behind `begin`, after its service's name, until interrupted; new logs are picked up."""
     with contextlib.ExitStack() as stack:
         open_files: dict[Place, TextIO] = {}
-        first = True
+        starts = dict(begin)
         while True:
             for place in places:
-                _reopen(place, open_files, stack, at_end=first)
+                _reopen(place, open_files, stack, starts.pop(place, 0))
                 for line in open_files.get(place, ()):
                     write(f"{place.name:10} | {line.rstrip()}")
-            first = False
             time.sleep(POLL_S)
 
 
-def _reopen(place: Place, open_files: dict[Place, TextIO], stack: contextlib.ExitStack, *, at_end: bool) -> None:
+def _reopen(place: Place, open_files: dict[Place, TextIO], stack: contextlib.ExitStack, start: int) -> None:
     """Open a log that is not open yet, or that a new start has replaced."""
     with contextlib.suppress(FileNotFoundError):
         found, known = place.log_file.stat().st_ino, open_files.get(place)
         if known is not None and _inode(known) == found:
             return
         open_files[place] = stack.enter_context(place.log_file.open(errors="replace"))
-        if at_end:
-            open_files[place].seek(0, 2)
+        open_files[place].seek(start)
 
 
 def _inode(file: TextIO) -> int:
