@@ -76,7 +76,7 @@ def show_logs(asked: argparse.Namespace) -> int:
     """Print the ends of the logs."""
     places = [Place(asked.places.run_dir, name) for name in asked.services]
     begin = logs.ends(places)
-    logs.show(places, asked.lines, print)
+    logs.show(places, asked.lines, lambda line: print(line, flush=True))
     if asked.follow:
         logs.follow(places, begin, lambda line: print(line, flush=True))
     return 0
