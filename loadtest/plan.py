@@ -10,6 +10,7 @@ from loadtest.config import ConfigError
 from services.wire.stacks import STACKS
 
 VIAS = ("direct", "gateway")
+OPEN_POISSON, OPEN_CONSTANT, CLOSED = LOAD_MODELS = ("open loop, poisson", "open loop, constant", "closed loop")
 
 
 class ServingPath(NamedTuple):
@@ -30,6 +31,20 @@ class Block(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.path}.{self.via}"
+
+
+class Turn(NamedTuple):
+    """One block in one round, counted from 0; its text names the file of its rows."""
+
+    round: int
+    block: Block
+
+    def __str__(self) -> str:
+        return f"r{self.round:02d}-{self.block}"
+
+
+# A server that does nothing (loadtest/null.py): what a request to it takes is the instrument's own part. No path.
+NULL = Block(ServingPath("null", "null"), "direct")
 
 
 def read_paths(deployments: Path) -> list[ServingPath]:
@@ -59,8 +74,16 @@ def choose(known: Sequence[ServingPath], wanted: str) -> list[ServingPath]:
     return [by_name[name] for name in dict.fromkeys(names)]
 
 
-def draw(paths: Sequence[ServingPath], vias: Sequence[str], seed: int) -> list[Block]:
-    """Give one block for each path and way, in an order drawn from the seed so that no path always runs first."""
-    blocks = [Block(path, via) for path in paths for via in vias]
-    random.Random(seed).shuffle(blocks)  # noqa: S311 - an order, not a secret
-    return blocks
+def blocks_of(paths: Sequence[ServingPath], vias: Sequence[str]) -> list[Block]:
+    """Give one block for each path and way, and the null endpoint's."""
+    return [*(Block(path, via) for path in paths for via in vias), NULL]
+
+
+def draw(blocks: Sequence[Block], rounds: int, seed: int) -> list[Turn]:
+    """Give every block once in each round, in an order drawn anew from the seed, so that no path always runs first."""
+    turns = []
+    for number in range(rounds):
+        order = list(blocks)
+        random.Random(f"{seed}/{number}").shuffle(order)  # noqa: S311 - an order, not a secret
+        turns += [Turn(number, block) for block in order]
+    return turns

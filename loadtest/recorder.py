@@ -1,22 +1,28 @@
-"""One row per request: kept in memory while a block runs, written whole when it ends."""
+"""One row per request: kept in memory while a block runs, written whole when it ends.
+
+A block that several workers loaded has one file, too: each gives its rows, and they are merged by time.
+"""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from loadtest.plan import Block
+from loadtest.plan import Turn
 from store import atomic
 
 WARMUP, MEASURE = "warmup", "measure"
 # sent_ns: nanoseconds since 1970, from a clock that only goes forward within a run. service_us: reply received - sent.
-# scheduled_ns: when an open-loop schedule wanted it sent; null here, where closed-loop users wait for their replies.
+# scheduled_ns: when an open-loop schedule wanted it sent, by the same clock; response_us: reply received - scheduled.
+# Both are null in a closed loop, where callers wait for their replies. round: from 0. phase: by scheduled_ns or, where
+# there is none, by sent_ns. The file of a block is rows/rROUND-MODEL@STACK.VIA.parquet.
 SCHEMA = pa.schema(
     [
         ("run", pa.string()),
+        ("round", pa.int32()),
         ("path", pa.string()),
         ("model", pa.string()),
         ("stack", pa.string()),
@@ -25,6 +31,7 @@ SCHEMA = pa.schema(
         ("sent_ns", pa.int64()),
         ("scheduled_ns", pa.int64()),
         ("service_us", pa.float64()),
+        ("response_us", pa.float64()),
         ("ok", pa.bool_()),
         ("code", pa.string()),
         ("wrong", pa.bool_()),
@@ -59,40 +66,49 @@ class Sample(NamedTuple):
     engine_version: str = ""
     gateway_us: int | None = None
     backend_us: int | None = None
+    scheduled_ns: int | None = None
+    response_us: float | None = None
+
+    def scheduled(self, due_ns: int) -> "Sample":
+        """Give the sample of a request that an open-loop schedule wanted sent at `due_ns`."""
+        late_us = (self.sent_ns - due_ns) / 1e3
+        return self._replace(scheduled_ns=due_ns, response_us=late_us + self.service_us)
 
 
 class Recorder:
-    """The samples of one block. What was sent before `measure_from_ns` is warm-up."""
+    """The samples of one worker in one block. What was due before `measure_from_ns` is warm-up."""
 
-    def __init__(self, block: Block) -> None:
-        self.block = block
-        self.measure_from_ns: int | None = None
+    def __init__(self, turn: Turn, measure_from_ns: int | None = None) -> None:
+        self.turn = turn
+        self.measure_from_ns = measure_from_ns
         self.samples: list[Sample] = []
 
     def phase(self, sample: Sample) -> str:
         """Say whether a sample is warm-up or measured."""
-        return WARMUP if self.measure_from_ns is None or sample.sent_ns < self.measure_from_ns else MEASURE
-
-    def measured(self) -> list[Sample]:
-        """Give the samples after the warm-up."""
-        return [sample for sample in self.samples if self.phase(sample) == MEASURE]
+        due_ns = sample.sent_ns if sample.scheduled_ns is None else sample.scheduled_ns
+        return WARMUP if self.measure_from_ns is None or due_ns < self.measure_from_ns else MEASURE
 
     def table(self, run: str) -> pa.Table:
         """Give the samples as a table of SCHEMA, in the order in which their replies came."""
-        path = self.block.path
-        count = len(self.samples)
-        constant = {"run": run, "path": str(path), "model": path.model, "stack": path.stack, "via": self.block.via}
+        (path, via), count = self.turn.block, len(self.samples)
+        constant = {"run": run, "round": self.turn.round, "path": str(path), "model": path.model, "stack": path.stack}
         columns: dict[str, Iterable[object]] = {name: [value] * count for name, value in constant.items()}
+        columns["via"] = [via] * count
         columns["phase"] = [self.phase(sample) for sample in self.samples]
-        columns["scheduled_ns"] = [None] * count
         for position, name in enumerate(Sample._fields):
             columns[name] = [sample[position] for sample in self.samples]
         return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
 
-    def write(self, run_folder: Path) -> Path:
-        """Write the rows to RUN_FOLDER/rows/BLOCK.parquet, whole or not at all, and give the file's path."""
-        path = run_folder / "rows" / f"{self.block}.parquet"
-        buffer = io.BytesIO()
-        parquet.write_table(self.table(run_folder.name), buffer)
-        atomic.write_file(path, buffer.getvalue())
-        return path
+
+def merge(tables: Sequence[pa.Table]) -> pa.Table:
+    """Give the rows of all workers in the order in which they were sent."""
+    return pa.concat_tables(tables).sort_by("sent_ns")
+
+
+def write(table: pa.Table, run_folder: Path, turn: Turn) -> Path:
+    """Write a block's rows to RUN_FOLDER/rows/TURN.parquet, whole or not at all, and give the file's path."""
+    path = run_folder / "rows" / f"{turn}.parquet"
+    buffer = io.BytesIO()
+    parquet.write_table(table, buffer)
+    atomic.write_file(path, buffer.getvalue())
+    return path

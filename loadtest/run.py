@@ -11,36 +11,41 @@ from typing import Any
 from loadtest.plan import Block
 from store import atomic
 
-SCHEMA = 1
-CLOSED_LOOP = "closed loop"
+SCHEMA = 2
 
 
 @dataclass(slots=True)
 class Run:
-    """What run.json says. `facts` is what is known before the load: host, commit, arguments, seed, plan."""
+    """What run.json says. `facts` is what is known before the load: host, commit, arguments, seed, fairness.
+
+    blocks: of those that ended, in the order run. warmup: how long each path was asked before the first round.
+    """
 
     folder: Path
     facts: Mapping[str, Any]
     blocks: list[dict[str, Any]] = field(default_factory=list)
+    warmup: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, *, complete: bool) -> None:
         """Write run.json. `complete` says that every planned block has ended; a reader trusts nothing else."""
-        content = {**self.facts, "blocks": self.blocks, "complete": complete}
+        content = {**self.facts, "warmup": self.warmup, "blocks": self.blocks, "complete": complete}
         if complete:
             content["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         atomic.write_file(self.folder / "run.json", json.dumps(content, indent=2) + "\n")
 
 
-def start(results: Path, blocks: Sequence[Block], facts: Mapping[str, Any]) -> Run:
-    """Give a new run: its folder is there, run.json is written as incomplete, results/latest points at it."""
+def start(results: Path, expected: Sequence[Block], facts: Mapping[str, Any]) -> Run:
+    """Give a new run: its folder is there, run.json is written as incomplete, results/latest points at it.
+
+    expected: the blocks of every round. facts: among them "rounds", how many there are to be, and "load_model".
+    """
     now = datetime.now(UTC)
     folder = _new_folder(results, now.strftime("%Y%m%dT%H%M%SZ"))
     own: dict[str, Any] = {
         "schema": SCHEMA,
         "run": folder.name,
         "started": now.isoformat(timespec="seconds"),
-        "load_model": CLOSED_LOOP,
-        "expected": [{"model": block.path.model, "stack": block.path.stack, "via": block.via} for block in blocks],
+        "expected": [{"model": block.path.model, "stack": block.path.stack, "via": block.via} for block in expected],
     }
     run = Run(folder, own | dict(facts))
     run.save(complete=False)

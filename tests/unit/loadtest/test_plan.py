@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.config import ConfigError
-from loadtest.plan import Block, ServingPath, choose, draw, read_paths
+from loadtest.plan import NULL, Block, ServingPath, Turn, blocks_of, choose, draw, read_paths
 
 ONE, TWO = ServingPath("simple_nn", "onnx"), ServingPath("keras_dense", "tfserving")
 
@@ -49,11 +49,21 @@ def test_an_unknown_path_is_refused_with_the_known_ones() -> None:
         choose([ONE, TWO], "simple_nn")
 
 
-def test_the_seed_alone_decides_the_order_of_all_blocks() -> None:
-    paths = [ServingPath("simple_nn", stack) for stack in ("onnx", "torchserve")] + [TWO]
-    orders = {tuple(draw(paths, ("direct", "gateway"), seed)) for seed in range(20)}
-    assert len(orders) > 10
-    assert draw(paths, ("direct", "gateway"), 3) == draw(paths, ("direct", "gateway"), 3)
-    assert {frozenset(order) for order in orders} == {
-        frozenset(Block(path, via) for path in paths for via in ("direct", "gateway"))
-    }
+def test_every_path_and_way_has_a_block_and_so_has_the_null_endpoint() -> None:
+    blocks = [Block(path, via) for path in (ONE, TWO) for via in ("direct", "gateway")]
+    assert blocks_of([ONE, TWO], ("direct", "gateway")) == [*blocks, NULL]
+
+
+def test_each_round_has_every_block_once_in_an_order_of_its_own_that_the_seed_decides() -> None:
+    blocks = blocks_of([ONE, TWO, ServingPath("simple_nn", "torchserve")], ("direct", "gateway"))
+    turns = draw(blocks, 20, seed=3)
+    orders = [tuple(turn.block for turn in turns if turn.round == number) for number in range(20)]
+    assert [turn.round for turn in turns] == sorted(turn.round for turn in turns)
+    assert {frozenset(order) for order in orders} == {frozenset(blocks)}
+    assert len(set(orders)) > 10
+    assert draw(blocks, 20, seed=3) == turns
+    assert draw(blocks, 20, seed=4) != turns
+
+
+def test_a_turn_names_its_file() -> None:
+    assert str(Turn(7, Block(ONE, "gateway"))) == "r07-simple_nn@onnx.gateway"

@@ -13,7 +13,7 @@ def read(folder: Path) -> Any:
 
 
 def test_a_run_is_incomplete_until_it_is_said_to_be_complete(tmp_path: Path) -> None:
-    started = run.start(tmp_path, BLOCKS, {"seed": 3})
+    started = run.start(tmp_path, BLOCKS, {"seed": 3, "rounds": 20, "load_model": "closed loop"})
     assert read(started.folder)["complete"] is False
     assert read(started.folder)["expected"] == [
         {"model": "simple_nn", "stack": "onnx", "via": "direct"},
@@ -23,7 +23,7 @@ def test_a_run_is_incomplete_until_it_is_said_to_be_complete(tmp_path: Path) -> 
     started.save(complete=True)
     found = read(tmp_path / "latest")
     assert (found["complete"], found["blocks"], found["seed"]) == (True, [{"requests": 5}], 3)
-    assert found["load_model"] == "closed loop"
+    assert (found["schema"], found["rounds"], found["load_model"]) == (2, 20, "closed loop")
 
 
 def test_latest_points_at_the_newest_of_runs_that_start_in_one_second(tmp_path: Path) -> None:
