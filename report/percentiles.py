@@ -53,3 +53,14 @@ def _chance(quantile: float, count: int) -> float:
 def percentile(ordered: Samples, percent: str) -> float | None:
     """Give a percentile of samples in ascending order, or None when they are fewer than its floor."""
     return nearest_rank(ordered, percent) if len(ordered) >= floor(percent) else None
+
+
+def per_round(rounds: Sequence[Samples], percent: str) -> npt.NDArray[np.float64]:
+    """Give the percentile of each round's samples, in any order; NaN where a round has fewer than its floor."""
+    found = [percentile(np.sort(np.asarray(samples, dtype=np.float64)), percent) for samples in rounds]
+    return np.array([math.nan if value is None else value for value in found])
+
+
+def pooled(rounds: Sequence[Samples], percent: str) -> float | None:
+    """Give the percentile of all rounds' samples together, for display: no interval is made from it."""
+    return percentile(np.sort(np.concatenate([np.empty(0), *rounds])), percent)

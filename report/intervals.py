@@ -1,0 +1,90 @@
+"""What a mean over rounds can be trusted for: interval, p value, smallest difference that would have been found.
+
+Everything here takes arrays whose last axis is the rounds, so that one run and 2,000 simulated ones go the same way.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+# The share of false alarms that is allowed, so that 1 - ALPHA is the confidence of every interval; and how often a
+# difference as large as the smallest detectable one is found.
+ALPHA = 0.05
+POWER = 0.8
+RESAMPLES = 4000
+
+Array = npt.NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """The bounds, each of the shape of the input without its last axis."""
+
+    low: Array
+    high: Array
+
+
+def standard_error(values: Array) -> Array:
+    """Give the standard error of the mean over the last axis (at least two values)."""
+    return np.asarray(values.std(axis=-1, ddof=1) / np.sqrt(values.shape[-1]))
+
+
+def t_interval(values: Array) -> Interval:
+    """Give Student's interval of the mean (Student, The probable error of a mean, Biometrika 6, 1908)."""
+    reach = special.stdtrit(values.shape[-1] - 1, 1 - ALPHA / 2) * standard_error(values)
+    mean = values.mean(axis=-1)
+    return Interval(mean - reach, mean + reach)
+
+
+def t_p_value(values: Array) -> Array:
+    """Give the two-sided p value of a mean of zero. Values that are all the same are certain: 1 if zero, else 0."""
+    mean, error = values.mean(axis=-1), standard_error(values)
+    certain = np.where(mean == 0, 0.0, np.inf)
+    statistic = np.divide(np.abs(mean), error, out=certain, where=error > 0)
+    return np.asarray(2 * special.stdtr(values.shape[-1] - 1, -statistic))
+
+
+def bootstrap_interval(values: Array, seed: int) -> Interval:
+    """Give the percentile bootstrap's interval of the mean: whole rounds are drawn again, RESAMPLES times.
+
+    Percentile, not basic: its bounds stay the same bounds when the logarithm is undone (Efron, Tibshirani, An
+    Introduction to the Bootstrap, 1993, chapter 13).
+    """
+    rounds = values.shape[-1]
+    drawn = np.random.default_rng(seed).integers(rounds, size=(RESAMPLES, rounds))
+    weights = np.apply_along_axis(np.bincount, 1, drawn, minlength=rounds) / rounds
+    low, high = np.quantile(values @ weights.T, (ALPHA / 2, 1 - ALPHA / 2), axis=-1)
+    return Interval(low, high)
+
+
+def smallest_detectable(values: Array, alpha: float) -> Array:
+    """Give the smallest true mean that a two-sided test at `alpha` finds with POWER, at the spread seen here.
+
+    (t[1 - alpha/2] + t[POWER]) standard errors (Bloom, Minimum detectable effects, Evaluation Review 19(5), 1995).
+    """
+    freedom = values.shape[-1] - 1
+    multiple = special.stdtrit(freedom, 1 - alpha / 2) + special.stdtrit(freedom, POWER)
+    return np.asarray(multiple * standard_error(values))
+
+
+def holm(p_values: npt.ArrayLike) -> Array:
+    """Give Holm's adjusted p values over the last axis; one at or below ALPHA is a finding, whatever the others are.
+
+    The smallest is multiplied by the number of hypotheses, the next by one less, and so on, never falling and at most 1
+    (Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6, 1979).
+    """
+    raw = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(raw, axis=-1)
+    scaled = np.take_along_axis(raw, order, axis=-1) * np.arange(raw.shape[-1], 0, -1)
+    adjusted = np.minimum(np.maximum.accumulate(scaled, axis=-1), 1)
+    return np.asarray(np.take_along_axis(adjusted, np.argsort(order, axis=-1), axis=-1))
+
+
+def exact_interval(count: int, total: int) -> tuple[float, float]:
+    """Give the exact interval of a share, `count` of `total` (Clopper, Pearson, Biometrika 26, 1934)."""
+    if not 0 <= count <= total or not total:
+        raise ValueError(f"{count} of {total} is no share: at least one trial, and no more finds than trials")
+    low = special.betaincinv(count, total - count + 1, ALPHA / 2) if count else 0.0
+    high = special.betaincinv(count + 1, total - count, 1 - ALPHA / 2) if count < total else 1.0
+    return float(low), float(high)

@@ -1,0 +1,189 @@
+"""Who is faster than whom, from rounds of latencies: the primary family of hypotheses, each with its verdict.
+
+A block is named MODEL@STACK.VIA and has one array of latencies (microseconds, of right answers, in any order) per
+round. "A is faster than B by 18 %" means that A's percentile is 18 % below B's.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from report import intervals
+from report.intervals import ALPHA, POWER, Array
+from report.percentiles import floor, per_round
+
+METRICS = {"p50": "50", "p99": "99"}
+DIRECT, GATEWAY = "direct", "gateway"
+NULL_PATH = "null@null"
+TOO_CLOSE = "too close to call"
+# With fewer rounds that all say the same, chance alone (2 of 2**rounds) does not reach Holm's strictest step in the
+# family of 32: a verdict would rest on the normal distribution and on nothing that was seen.
+MIN_ROUNDS = 11
+
+Latencies = Mapping[str, Sequence[npt.NDArray[np.float64]]]
+
+
+class Hypothesis(NamedTuple):
+    """A percentile is the same for two blocks. family: "path" for two paths, "gateway" for one path both ways."""
+
+    metric: str
+    a: str
+    b: str
+    family: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What became of a hypothesis.
+
+    ratio: a's percentile to b's, the geometric mean over the rounds that have both (`rounds` of them), with Student's
+    95 % interval low..high and the bootstrap's as a check. p_holm is corrected over the whole primary family and
+    decides; the interval is of this ratio alone. smallest_detectable is a ratio, above 1. verdict is "a", "b" or "too
+    close to call"; with fewer than MIN_ROUNDS rounds it is None, as are all numbers, and the sentence gives the reason.
+    """
+
+    metric: str
+    a: str
+    b: str
+    family: str
+    rounds: int
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    p_holm: float | None = None
+    bootstrap_low: float | None = None
+    bootstrap_high: float | None = None
+    smallest_detectable: float | None = None
+    verdict: str | None = None
+    sentence: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the JSON form, numbers to six digits."""
+        found = {name: _six_digits(value) for name, value in asdict(self).items()}
+        return found | {"bootstrap": {"low": found.pop("bootstrap_low"), "high": found.pop("bootstrap_high")}}
+
+
+def judge(latencies: Latencies, labels: Mapping[str, str], *, seed: int) -> tuple[Verdict, ...]:
+    """Give a verdict on each hypothesis of the primary family; all other comparisons are descriptive.
+
+    latencies: block to arrays aligned by round (an empty one where a round is missing). labels: what a sentence calls
+    each block, engine and version in it. Raises ValueError for blocks that are not aligned or have no label.
+    """
+    _check(latencies, labels)
+    family = primary_family(latencies)
+    log_ratios = _log_ratios(latencies, family)
+    # One with too few rounds still counts as a hypothesis: how many there are must not depend on what was seen.
+    p_values = [float(intervals.t_p_value(logs)) if len(logs) >= MIN_ROUNDS else 1.0 for logs in log_ratios]
+    p_holm = intervals.holm(p_values).tolist()
+    found = []
+    for hypothesis, logs, p_value, corrected in zip(family, log_ratios, p_values, p_holm, strict=True):
+        if len(logs) < MIN_ROUNDS:
+            found.append(_refused(hypothesis, len(logs), labels))
+        else:
+            measured = _measure(logs, seed, ALPHA / len(family))
+            found.append(_decided(hypothesis, measured, (p_value, corrected), labels))
+    return tuple(found)
+
+
+def primary_family(blocks: Iterable[str]) -> tuple[Hypothesis, ...]:
+    """Give what is decided: every two paths reached the same way, and each path direct and through the gateway.
+
+    Four paths reached both ways give 6 + 6 + 4 pairs on two percentiles: 32. The null endpoint is no path.
+    Raises ValueError for a block that is not MODEL@STACK.direct or MODEL@STACK.gateway.
+    """
+    ways: dict[str, list[str]] = {DIRECT: [], GATEWAY: []}
+    for block in sorted(blocks):
+        path, _, via = block.rpartition(".")
+        if via not in ways or "@" not in path:
+            raise ValueError(f"{block!r} is no block: MODEL@STACK.direct or MODEL@STACK.gateway is")
+        if path != NULL_PATH:
+            ways[via].append(path)
+    pairs = [(f"{a}.{via}", f"{b}.{via}", "path") for via, paths in ways.items() for a, b in combinations(paths, 2)]
+    both = [path for path in ways[DIRECT] if path in ways[GATEWAY]]
+    pairs += [(f"{path}.{DIRECT}", f"{path}.{GATEWAY}", "gateway") for path in both]
+    return tuple(Hypothesis(metric, *pair) for metric in METRICS for pair in pairs)
+
+
+def _check(latencies: Latencies, labels: Mapping[str, str]) -> None:
+    if len({len(rounds) for rounds in latencies.values()}) > 1:
+        counts = ", ".join(f"{block} {len(rounds)}" for block, rounds in sorted(latencies.items()))
+        raise ValueError(f"the blocks are not aligned by round: {counts} rounds; give an empty array for a missing one")
+    for block, rounds in latencies.items():
+        if block not in labels:
+            raise ValueError(f"{block} has no label; one that names engine and version is needed")
+        if not all((np.isfinite(each) & (np.asarray(each) > 0)).all() for each in rounds):
+            raise ValueError(f"{block} has a latency that is none: each is a positive number of microseconds")
+
+
+def _log_ratios(latencies: Latencies, family: Iterable[Hypothesis]) -> list[Array]:
+    """Give each hypothesis' log ratios, of the rounds in which both blocks have the percentile."""
+    logs = {
+        (block, metric): np.log(per_round(rounds, percent))
+        for block, rounds in latencies.items()
+        for metric, percent in METRICS.items()
+    }
+    differences = [logs[each.a, each.metric] - logs[each.b, each.metric] for each in family]
+    return [difference[~np.isnan(difference)] for difference in differences]
+
+
+class _Measured(NamedTuple):
+    """What is known of one ratio, whatever the others are."""
+
+    rounds: int
+    ratio: float
+    low: float
+    high: float
+    bootstrap_low: float
+    bootstrap_high: float
+    smallest_detectable: float
+
+
+def _measure(logs: Array, seed: int, alpha: float) -> _Measured:
+    interval, check = intervals.t_interval(logs), intervals.bootstrap_interval(logs, seed)
+    found = (logs.mean(), *interval, *check, intervals.smallest_detectable(logs, alpha))
+    return _Measured(len(logs), *(float(np.exp(value)) for value in found))
+
+
+def _refused(hypothesis: Hypothesis, rounds: int, labels: Mapping[str, str]) -> Verdict:
+    metric, a, b, _ = hypothesis
+    enough = f"{floor(METRICS[metric])} right answers from both"
+    sentence = f"{metric}: no verdict on {labels[a]} and {labels[b]}: {rounds} rounds have {enough}, {MIN_ROUNDS} must"
+    return Verdict(**hypothesis._asdict(), rounds=rounds, sentence=sentence)
+
+
+def _decided(
+    hypothesis: Hypothesis, measured: _Measured, p_values: tuple[float, float], labels: Mapping[str, str]
+) -> Verdict:
+    p_value, p_holm = p_values
+    verdict = TOO_CLOSE if p_holm > ALPHA else "a" if measured.ratio < 1 else "b"
+    sentence = _sentence(hypothesis, measured, verdict, labels)
+    numbers = measured._asdict() | {"p_value": p_value, "p_holm": p_holm}
+    return Verdict(**hypothesis._asdict(), **numbers, verdict=verdict, sentence=sentence)
+
+
+def _sentence(hypothesis: Hypothesis, measured: _Measured, verdict: str, labels: Mapping[str, str]) -> str:
+    metric, a, b = hypothesis.metric, labels[hypothesis.a], labels[hypothesis.b]
+    _, ratio, low, high, *_, detectable = measured
+    if verdict == TOO_CLOSE:
+        size = f"{a} to {b} is {ratio:.3f} (95 % CI {low:.3f}..{high:.3f})"
+        return (
+            f"{metric}: {TOO_CLOSE}: {size}; {_faster(1 / detectable)} % is found in {100 * POWER:.0f} % of such runs"
+        )
+    winner, loser = (a, b) if verdict == "a" else (b, a)
+    if verdict == "b":
+        ratio, low, high = 1 / ratio, 1 / high, 1 / low
+    size = f"{_faster(ratio)} % (95 % CI {_faster(high)}..{_faster(low)})"
+    return f"{metric}: {winner} is faster than {loser} by {size}"
+
+
+def _faster(ratio: float) -> str:
+    return f"{100 * (1 - ratio):.1f}"
+
+
+def _six_digits(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
