@@ -19,10 +19,10 @@ X = 1 2
 LOAD = $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION))
 
 .PHONY: help setup proto train export up status logs down predict loadtest report demo
-.PHONY: bench test check fmt unit integration e2e clean
+.PHONY: bench test test-report check fmt unit integration e2e clean
 
 help: ## list these targets
-	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1\t/' | awk -F '\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | awk -F '\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 demo: $(READY) ## train, export, serve, predict, load and compare every path (RATE, DURATION); stops what it started
 	$(PYTHON) -m demo $(LOAD)
@@ -54,7 +54,7 @@ loadtest: up ## load the paths and report (RATE, DURATION, PATHS=MODEL@STACK,..,
 	$(PYTHON) -m loadtest $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA))
 	$(PYTHON) -m report
 
-report: $(READY) ## the newest load test's table, summary.json and report.html, once more
+report: $(READY) ## the newest load test's verdicts, table, summary and page, once more
 	$(PYTHON) -m report
 
 bench: $(READY) ## gateway and onnx_svc against Envoy, nghttpd and TorchServe (ROUNDS, ROWS=gateway-*,onnx-p50)
@@ -62,6 +62,9 @@ bench: $(READY) ## gateway and onnx_svc against Envoy, nghttpd and TorchServe (R
 
 test: check $(INTEROP) ## check, then all tests
 	$(PYTHON) -m pytest -q $(PARALLEL)
+
+test-report: $(READY) ## the report page in headless Chromium; pictures of it in results/test-report
+	$(PYTHON) -m pytest -q tests/browser
 
 check: $(READY) ## linters and types; changes nothing
 	.venv/bin/ruff check .

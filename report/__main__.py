@@ -1,10 +1,10 @@
-"""Judge a load test: `python -m report [RUN_DIR]` prints its table and writes summary.json and report.html there.
+"""Judge a load test: `python -m report [RUN_DIR]` prints verdicts and table, and writes its files into the run.
 
-Ends with 0 only when the run is valid: every expected row is there, with at least 1,000 requests, no error and no wrong
-answer; 1 otherwise, 2 for a bad argument.
+The files are summary.json, summary.md and report.html. `python -m report compare A B` puts two runs side by side.
+Ends with 0 only when the run is valid: every expected row is there, right, on time, from a fair comparison; 1
+otherwise, and when two runs must not be compared; 2 for a bad argument.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,39 +12,56 @@ from pathlib import Path
 from rich.console import Console
 
 from commandline.arguments import Parser
-from report import page, terminal, validity
-from report.rows import ReportError, read_run
-from report.summary import Summary, summarise, to_dict
+from report import compare, markdown, page, terminal
+from report.build import build
+from report.rows import write_json
+from report.schema import ReportError
+from report.summary import to_dict
 from store import atomic
 
 # The table's width where there is no terminal to ask, as in a log file.
-LOG_COLUMNS = 160
+LOG_COLUMNS = 180
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the report and give the exit code."""
-    parser = Parser("python -m report", description="Table, summary.json and report.html of a run.")
-    default = Path("results/latest")
-    parser.add_argument("run", nargs="?", type=Path, default=default, help=f"folder of a run (default: {default})")
-    folder = parser.parse_args(arguments).run
+    """Do what the first word says and give the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     console = Console(width=None if sys.stdout.isatty() else LOG_COLUMNS, highlight=False)
     try:
-        summary = build(folder)
-        atomic.write_file(folder / "summary.json", json.dumps(to_dict(summary), indent=2) + "\n")
-        atomic.write_file(folder / "report.html", page.render(summary))
+        return _compare(words[1:], console) if words[:1] == ["compare"] else _report(words, console)
     except (ReportError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 1
+
+
+def _report(words: Sequence[str], console: Console) -> int:
+    parser = Parser(
+        "python -m report",
+        description="Verdicts, table, summary.json, summary.md and report.html of a run.",
+        epilog="python -m report compare A B: two runs side by side",
+    )
+    default = Path("results/latest")
+    parser.add_argument("run", nargs="?", type=Path, default=default, help=f"folder of a run (default: {default})")
+    folder = parser.parse_args(words).run
+    summary = build(folder)
+    atomic.write_file(folder / "summary.json", write_json(to_dict(summary)))
+    atomic.write_file(folder / "summary.md", markdown.render(summary))
+    atomic.write_file(folder / "report.html", page.render(summary))
     terminal.show(summary, console)
     console.print(f"{folder / 'report.html'}", soft_wrap=True)
     return 0 if summary.valid else 1
 
 
-def build(folder: Path) -> Summary:
-    """Give the summary of a run. Raises ReportError."""
-    run = read_run(folder)
-    rows = summarise(run)
-    return Summary(run.facts, rows, validity.reasons(run, rows))
+def _compare(words: Sequence[str], console: Console) -> int:
+    parser = Parser("python -m report compare", description="Two runs side by side, described and not judged.")
+    parser.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="folder of a run")
+    allow = "a must-equal key that may differ; can be given again"
+    parser.add_argument("--allow", action="append", default=[], metavar="KEY", help=allow)
+    options = parser.parse_args(words)
+    first, second = (build(folder) for folder in options.runs)
+    names = (f"A {first.facts['run']}", f"B {second.facts['run']}")
+    terminal.show_comparison(compare.compare(first, second, allowed=options.allow), names, console)
+    return 0
 
 
 if __name__ == "__main__":

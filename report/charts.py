@@ -1,187 +1,222 @@
-"""The geometry of the report's two pictures, as SVG coordinates; page.html.j2 draws them.
+"""The pictures as Vega-Lite specifications: data, not code; page.html.j2 has the library that draws them.
 
-Drawn by hand and not by a plotting library: two kinds of shape suffice, and the page stays small, sharp and readable
-by screen readers.
+Each has two parameters that the page's form sets: `metric` (response or service time) and `shown` (keys of series).
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
-import numpy as np
+from report import series
+from report.series import Series
+from report.summary import Summary
 
-from report.percentiles import nearest_rank, rank_of
-from report.summary import Array, Row
-
-# Okabe and Ito's palette without yellow, darkened for white ground: told apart by colour-blind readers, too.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#7A5C00", "#3A9BD6", "#444444", "#882255")
-BINS = 480
-# Width of the smoothing kernel in decades of latency: 3 % of a value.
-KERNEL_DECADES = 0.013
-# Horizontal distance of "one more nine" in the tail picture.
-TAIL_PERCENTS = ("0", "50", "90", "99", "99.9", "99.99")
-
-
-class Tick(NamedTuple):
-    """A labelled place on an axis."""
-
-    at: float
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """A logarithmic axis: milliseconds to SVG units."""
-
-    low_ms: float
-    high_ms: float
-    begin: float
-    end: float
-
-    def at(self, value_ms: float) -> float:
-        """Give the place of a latency."""
-        part = math.log(value_ms / self.low_ms) / math.log(self.high_ms / self.low_ms)
-        return round(self.begin + part * (self.end - self.begin), 2)
-
-    def ticks(self) -> list[Tick]:
-        """Give 1, 2, 5, 10, ... within the axis."""
-        decades = range(math.floor(math.log10(self.low_ms)), math.ceil(math.log10(self.high_ms)) + 1)
-        values = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
-        return [Tick(self.at(value), f"{value:g}") for value in values if self.low_ms <= value <= self.high_ms]
+# Okabe and Ito's palette, of middling lightness: told apart by colour-blind readers, on white and on dark ground.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#8A63D2", "#A0522D")
+GREY = "#808080"
+DASHES = {"direct": [1, 0], "gateway": [6, 4]}
+PARTS = {
+    series.UNDIVIDED: "#999999",
+    series.CLIENT: "#56B4E9",
+    "gateway": "#D55E00",
+    "backend": "#009E73",
+}
+PERCENT_LABELS = (
+    "datum.value == 0 ? 'fastest' : datum.value < 0.5 ? 'p50' : 'p' + format(100 * (1 - pow(10, -datum.value)), '.5~g')"
+)
+# Of a legend: one below the other on a phone.
+COLUMNS = "width < 420 ? 1 : 4"
+Spec = dict[str, Any]
 
 
-class Mark(NamedTuple):
-    """A percentile in a lane."""
-
-    at: float
-    name: str
-    value_ms: float
-
-
-class Lane(NamedTuple):
-    """One row's distribution: an outline over its base line, its percentiles, and its slowest percent one by one."""
-
-    row: Row
-    colour: str
-    base: float
-    outline: str
-    marks: list[Mark]
-    slowest: list[float]
+def charts(summary: Summary) -> dict[str, Spec]:
+    """Give the specifications by the name of the place on the page; what has no data has no picture."""
+    lines, rows = series.series(summary), series.rows_of(summary)
+    if not lines:
+        return {}
+    found = {"distribution": distribution(summary, lines, series.curves(rows))}
+    found["time"] = over_time(summary, lines, series.over_time(rows))
+    found["parts"] = parts(series.parts(summary))
+    if summary.capacity is not None:
+        found["capacity"] = capacity(lines, series.capacity_steps(summary), summary.capacity["slo_p99_ms"])
+    return found
 
 
-class Line(NamedTuple):
-    """One row's latency by percentile, as the points of a polyline."""
-
-    row: Row
-    colour: str
-    points: str
+def colours(lines: Sequence[Series]) -> dict[str, str]:
+    """Give one colour to each path; direct and gateway share it, and the null endpoint is grey."""
+    paths = [path for path in dict.fromkeys(line.path for line in lines) if "@" in path]
+    return {path: COLOURS[number % len(COLOURS)] for number, path in enumerate(paths)} | {"null endpoint": GREY}
 
 
-class Lanes(NamedTuple):
-    """The first picture."""
-
-    width: float
-    height: float
-    plot_left: float
-    scale: Scale
-    lanes: list[Lane]
-
-
-class Tail(NamedTuple):
-    """The second picture: percentiles to the right, latency upwards."""
-
-    width: float
-    height: float
-    left: float
-    right: float
-    scale: Scale
-    percents: list[Tick]
-    lines: list[Line]
+def distribution(summary: Summary, lines: Sequence[Series], values: list[dict[str, Any]]) -> Spec:
+    """Latency by percentile, both axes logarithmic: the body to the left, one more nine for each step to the right."""
+    x = {
+        "field": "n",
+        "type": "quantitative",
+        "title": "percentile",
+        "scale": {"nice": False},
+        "axis": {"values": [0, 0.30103, 1, 2, 3, 4, 5], "labelExpr": PERCENT_LABELS},
+    }
+    return _base(summary, lines, values, "Latency by percentile") | {
+        "height": 340,
+        "mark": {"type": "line", "strokeWidth": 2, "interpolate": "step-after"},
+        "encoding": {"x": x, "y": _latency("v"), **_line_style(lines), "tooltip": _tooltip("n", "nines")},
+    }
 
 
-def colours(rows: Sequence[Row]) -> dict[str, str]:
-    """Give one colour to each path; direct and gateway share it."""
-    paths = list(dict.fromkeys(row.path for row in rows))
-    return {path: COLOURS[number % len(COLOURS)] for number, path in enumerate(paths)}
+def over_time(summary: Summary, lines: Sequence[Series], values: list[dict[str, Any]]) -> Spec:
+    """The median of each quarter of a second as a point, a thin line up to its slowest request."""
+    base = _base(summary, lines, values, "Latency over the run's time")
+    base["params"] += [
+        {"name": "round", "value": -1},
+        # With Shift, since the wheel alone scrolls the page; the form's choice of a round does it by keyboard.
+        {
+            "name": "zoom",
+            "select": {
+                "type": "interval",
+                "encodings": ["x"],
+                "zoom": "wheel![event.shiftKey]",
+                "translate": "[mousedown, window:mouseup] > window:mousemove!",
+            },
+            "bind": "scales",
+        },
+    ]
+    base["transform"].append({"filter": "round < 0 || datum.r == round"})
+    zoom = [base["params"].pop()]
+    x = {
+        "field": "t",
+        "type": "quantitative",
+        "title": "seconds since the run began",
+        "scale": {"zero": False, "nice": False},
+    }
+    style, tooltip = _line_style(lines), _tooltip("t", "seconds")
+    style.pop("strokeDash")
+    shape = {
+        "shape": {
+            "field": "via",
+            "type": "nominal",
+            "scale": {"domain": list(DASHES), "range": ["circle", "triangle"]},
+            "legend": None,
+        }
+    }
+    slowest = {"field": "x", "type": "quantitative", "title": "slowest, ms"}
+    return base | {
+        "height": 340,
+        "layer": [
+            {
+                "params": zoom,
+                "mark": {"type": "rule", "opacity": 0.35},
+                "encoding": {"x": x, "y": _latency("v"), "y2": {"field": "x"}, **style},
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 22},
+                "encoding": {"x": x, "y": _latency("v"), **style, **shape, "tooltip": [*tooltip, slowest]},
+            },
+        ],
+    }
 
 
-def lanes(rows: Sequence[Row], *, width: float = 1040, lane: float = 62, left: float = 280) -> Lanes | None:
-    """Give the distribution of each row that has right answers, or None when none has."""
-    shown = [row for row in rows if len(row.service_ms)]
-    if not shown:
-        return None
-    scale = _scale(shown, begin=left, end=width - 16)
-    colour, drawn = colours(rows), []
-    for number, row in enumerate(shown):
-        base = (number + 1) * lane
-        outline = _outline(row.service_ms, scale, base, height=lane * 0.72)
-        drawn.append(Lane(row, colour[row.path], base, outline, _marks(row, scale), _slowest(row, scale)))
-    return Lanes(width, len(shown) * lane + 40, left, scale, drawn)
+def parts(values: list[dict[str, Any]]) -> Spec:
+    """Mean service time, stacked by part."""
+    names, kinds = list(dict.fromkeys(value["name"] for value in values)), {value["part"] for value in values}
+    domain = [part for part in PARTS if part in kinds]
+    colour = {"domain": domain, "range": [PARTS[part] for part in domain]}
+    return _frame("Mean service time by part") | {
+        "height": 26 * len(names),
+        "data": {"values": values},
+        "mark": "bar",
+        "encoding": {
+            "y": {"field": "name", "type": "nominal", "sort": names, "title": None, "axis": {"labelLimit": 260}},
+            "x": {"field": "ms", "type": "quantitative", "title": "mean service time, ms"},
+            "color": {
+                "field": "part",
+                "type": "nominal",
+                "scale": colour,
+                "legend": {"columns": {"expr": COLUMNS}},
+            },
+            "order": {"field": "order"},
+            "tooltip": [{"field": "name", "title": "path"}, {"field": "part"}, {"field": "ms", "title": "mean, ms"}],
+        },
+    }
 
 
-def tail(rows: Sequence[Row], *, width: float = 1040, height: float = 380) -> Tail | None:
-    """Give latency by percentile for each row, up to the last percentile that its samples can show."""
-    shown = [row for row in rows if len(row.service_ms)]
-    if not shown:
-        return None
-    left, right = 64.0, width - 20.0
-    last = max(_last_nine(row) for row in shown)
-    scale = _scale(shown, begin=height - 40, end=12)
-    percents = [Tick(_across(percent, last, left, right), f"p{percent}") for percent in TAIL_PERCENTS]
-    ticks = [Tick(place, "fastest" if label == "p0" else label) for place, label in percents if place <= right]
-    colour = colours(rows)
-    lines = [Line(row, colour[row.path], _points(row, last, scale, (left, right))) for row in shown]
-    return Tail(width, height, left, right, scale, ticks, lines)
+def capacity(lines: Sequence[Series], values: list[dict[str, Any]], slo_p99_ms: float) -> Spec:
+    """The p99 at each rate that was tried, with the objective as a line."""
+    colour = colours(lines)
+    domain = list(dict.fromkeys(value["path"] for value in values))
+    scale = {"domain": domain, "range": [colour.get(path, GREY) for path in domain]}
+    fields = {"rate": "requests a second", "p99": "p99, ms"}
+    tooltip = [{"field": "name", "title": "path"}, *({"field": name, "title": title} for name, title in fields.items())]
+    encoding = {
+        "x": {"field": "rate", "type": "quantitative", "title": fields["rate"]},
+        "y": _latency("p99") | {"title": "p99 of response times, ms"},
+        "color": {"field": "path", "type": "nominal", "scale": scale, "legend": {"columns": {"expr": COLUMNS}}},
+        "strokeDash": {"field": "via", "type": "nominal", "scale": _dashes(), "legend": None},
+        "tooltip": tooltip,
+    }
+    return _frame("p99 by rate") | {
+        "height": 320,
+        "layer": [
+            {"data": {"values": values}, "mark": {"type": "line", "point": True}, "encoding": encoding},
+            {
+                "data": {"values": [{"slo": slo_p99_ms}]},
+                "mark": {"type": "rule", "strokeWidth": 2, "strokeDash": [2, 3], "color": GREY},
+                "encoding": {"y": {"field": "slo", "type": "quantitative"}},
+            },
+        ],
+    }
 
 
-def _scale(rows: Sequence[Row], *, begin: float, end: float) -> Scale:
-    low, high = min(row.service_ms[0] for row in rows), max(row.service_ms[-1] for row in rows)
-    return Scale(float(low) * 0.9, float(high) * 1.1, begin, end)
+def _frame(description: str) -> Spec:
+    """Give what all pictures share: as wide as their place, no ground of their own, words from the page's fonts."""
+    return {
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "description": description,
+        "width": "container",
+        "background": None,
+        "config": {
+            "font": "sans-serif",
+            "view": {"stroke": None},
+            "axis": {"gridOpacity": 0.6, "labelFontSize": 12},
+            "legend": {"orient": "bottom", "title": None, "labelFontSize": 12, "labelLimit": 0},
+        },
+    }
 
 
-def _outline(service_ms: Array, scale: Scale, base: float, height: float) -> str:
-    """Give the polygon of a smoothed histogram over log latency, `height` high at its peak."""
-    edges = np.linspace(math.log10(scale.low_ms), math.log10(scale.high_ms), BINS + 1)
-    counts, _ = np.histogram(np.log10(service_ms), edges)
-    step = edges[1] - edges[0]
-    reach = np.arange(-BINS // 2, BINS // 2 + 1) * step
-    density = np.convolve(counts, np.exp(-0.5 * (reach / KERNEL_DECADES) ** 2), mode="same")
-    middles = 10 ** ((edges[:-1] + edges[1:]) / 2)
-    tops = base - height * density[:BINS] / density.max()
-    places = [(scale.at(x), round(float(y), 1)) for x, y in zip(middles.tolist(), tops.tolist(), strict=True)]
-    points = " ".join(f"{x},{y}" for x, y in places)
-    return f"{scale.begin},{base} {points} {scale.end},{base}"
+def _base(summary: Summary, lines: Sequence[Series], values: list[dict[str, Any]], description: str) -> Spec:
+    looked_up = {"data": {"values": [line._asdict() for line in lines]}, "key": "key"}
+    return _frame(description) | {
+        "data": {"values": values},
+        "params": [
+            {"name": "metric", "value": "response" if summary.open_loop else "service"},
+            {"name": "shown", "value": [line.key for line in lines]},
+        ],
+        "transform": [
+            {"filter": "datum.m == metric && indexof(shown, datum.k) >= 0"},
+            {"lookup": "k", "from": looked_up | {"fields": ["name", "path", "via", "engine"]}},
+        ],
+    }
 
 
-def _marks(row: Row, scale: Scale) -> list[Mark]:
-    named = (("p50", row.p50_ms), ("p99", row.p99_ms))
-    return [Mark(scale.at(value), name, value) for name, value in named if value is not None]
+def _latency(field: str) -> Spec:
+    return {"field": field, "type": "quantitative", "title": "ms (log scale)", "scale": {"type": "log", "nice": True}}
 
 
-def _slowest(row: Row, scale: Scale) -> list[float]:
-    if row.p99_ms is None:
-        return []
-    return [scale.at(value) for value in row.service_ms[rank_of("99", len(row.service_ms)) :].tolist()]
+def _line_style(lines: Sequence[Series]) -> dict[str, Any]:
+    """Colour by path and dash by way; the page's form is the legend, and names the engine, too."""
+    colour = colours(lines)
+    domain = list(dict.fromkeys(line.path for line in lines))
+    scale = {"domain": domain, "range": [colour[path] for path in domain]}
+    return {
+        "color": {"field": "path", "type": "nominal", "scale": scale, "legend": None},
+        "strokeDash": {"field": "via", "type": "nominal", "scale": _dashes(), "legend": None},
+        "detail": {"field": "k", "type": "nominal"},
+    }
 
 
-def _last_nine(row: Row) -> float:
-    """Give how many nines the row's slowest sample stands for: 3 for one in a thousand."""
-    return math.log10(len(row.service_ms))
+def _dashes() -> Spec:
+    return {"domain": list(DASHES), "range": list(DASHES.values())}
 
 
-def _across(percent: str, last: float, left: float, right: float) -> float:
-    nines = -math.log10(1 - float(percent) / 100)
-    return round(left + (right - left) * nines / last, 2)
-
-
-def _points(row: Row, last: float, scale: Scale, sides: tuple[float, float]) -> str:
-    """Give one point for every half pixel or so: the sample at each of 400 evenly spaced numbers of nines."""
-    ordered, (left, right) = row.service_ms, sides
-    nines = np.linspace(0, _last_nine(row), 400)
-    points = []
-    for count in nines.tolist():
-        percent = f"{100 * (1 - 10**-count):.6f}"
-        x = round(left + (right - left) * count / last, 2)
-        points.append(f"{x},{scale.at(nearest_rank(ordered, percent))}")
-    return " ".join(points)
+def _tooltip(field: str, title: str) -> list[dict[str, str]]:
+    shown = {"name": "path", "engine": "engine", field: title, "v": "ms"}
+    return [{"field": name, "title": heading} for name, heading in shown.items()]

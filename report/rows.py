@@ -1,22 +1,24 @@
-"""What the load test left on disk: run.json and one table of rows for each block."""
+"""What the load test left on disk: run.json, and one table of rows for each block of each round."""
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-COLUMNS = ["phase", "sent_ns", "service_us", "ok", "code", "wrong"]
-COLUMNS += ["version", "sha256", "engine", "engine_version", "gateway_us"]
-FACTS = ("run", "started", "load_model", "expected", "complete", "arguments", "host", "git_commit", "seed", "blocks")
+from report import schema
+from report.schema import ReportError
 
-
-class ReportError(Exception):
-    """A run cannot be read; the text names the file and the mend."""
+COLUMNS = ["round", "phase", "sent_ns", "scheduled_ns", "service_us", "response_us", "ok", "code", "wrong"]
+COLUMNS += ["version", "sha256", "engine", "engine_version", "gateway_us", "backend_us"]
+FILE_NAME = re.compile(r"r(?P<round>\d+)-(?P<model>.+)@(?P<stack>[^@]+)\.(?P<via>direct|gateway)")
+CLOSED_LOOP = "closed loop"
 
 
 class BlockName(NamedTuple):
@@ -29,51 +31,75 @@ class BlockName(NamedTuple):
     def __str__(self) -> str:
         return f"{self.model}@{self.stack} {self.via}"
 
+    @property
+    def key(self) -> str:
+        """Give MODEL@STACK.via, as files, verdicts and the fairness manifest have it."""
+        return f"{self.model}@{self.stack}.{self.via}"
+
+
+# The endpoint that answers at once: what it shows is the instrument itself. It is no path.
+NULL = BlockName("null", "null", "direct")
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A run: the content of run.json, and the tables by block."""
+    """A run: its folder, the content of run.json, and the tables by block and round."""
 
+    folder: Path
     facts: Mapping[str, Any]
-    tables: Mapping[BlockName, pa.Table]
+    tables: Mapping[BlockName, Mapping[int, pa.Table]]
 
     @property
     def expected(self) -> tuple[BlockName, ...]:
-        """Give the blocks that the run set out to measure."""
-        return tuple(sorted(BlockName(**entry) for entry in self.facts["expected"]))
+        """Give the blocks that the run set out to measure in every round."""
+        return tuple(
+            sorted(BlockName(entry["model"], entry["stack"], entry["via"]) for entry in self.facts["expected"])
+        )
+
+    @property
+    def open_loop(self) -> bool:
+        """Say whether requests had a schedule."""
+        return bool(self.facts["load_model"] != CLOSED_LOOP)
+
+    @property
+    def rounds(self) -> tuple[int, ...]:
+        """Give the rounds that count: those with every expected block, or all when there is none such."""
+        every = sorted({number for tables in self.tables.values() for number in tables})
+        full = [number for number in every if all(number in self.tables.get(name, {}) for name in self.expected)]
+        return tuple(full or every)
 
 
 def read_run(folder: Path) -> Rows:
     """Read a run. Raises ReportError when a file is missing or is not what the load test writes."""
-    facts = _read_facts(folder / "run.json")
-    tables = {}
+    facts = schema.read(folder / "run.json", "run", missing="no load test was recorded there; run: make loadtest")
+    tables: dict[BlockName, dict[int, pa.Table]] = {}
     for path in sorted((folder / "rows").glob("*.parquet")):
-        table = _read_table(path)
-        model, _, rest = path.stem.partition("@")
-        stack, _, via = rest.rpartition(".")
-        tables[BlockName(model, stack, via)] = table
-    return Rows(facts, tables)
+        name, number = _block_of(path)
+        tables.setdefault(name, {})[number] = _read_table(path)
+    return Rows(folder, facts, tables)
 
 
-def _read_facts(path: Path) -> dict[str, Any]:
-    try:
-        facts = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ReportError(f"{path} is missing: no load test was recorded there; run: make loadtest") from error
-    except ValueError as error:
-        raise ReportError(f"{path} is not JSON ({error}); run: make loadtest") from error
-    missing = [name for name in FACTS if name not in facts]
-    if missing:
-        raise ReportError(f"{path} has no {missing[0]!r}: it is not a load test's; run: make loadtest")
-    return dict(facts)
+def _block_of(path: Path) -> tuple[BlockName, int]:
+    found = FILE_NAME.fullmatch(path.stem)
+    if found is None:
+        raise ReportError(f"{path} is not named rROUND-MODEL@STACK.VIA.parquet; run: make loadtest")
+    return BlockName(found["model"], found["stack"], found["via"]), int(found["round"])
 
 
 def _read_table(path: Path) -> pa.Table:
     try:
-        table = parquet.read_table(path, columns=COLUMNS)
+        missing = [name for name in COLUMNS if name not in parquet.read_schema(path).names]
+        table = parquet.read_table(path, columns=[name for name in COLUMNS if name not in missing])
     except (pa.ArrowException, OSError) as error:
         raise ReportError(f"{path} is not a table of requests ({error}); run: make loadtest") from error
-    service_us = table["service_us"].combine_chunks().fill_null(math.nan)
-    if not all(0 <= value < math.inf for value in service_us.to_pylist()):
+    if missing:
+        raise ReportError(f"{path} has no column {missing[0]!r}; run: make loadtest")
+    service_us = table["service_us"].fill_null(math.nan).to_numpy()
+    if not np.all((service_us >= 0) & (service_us < math.inf)):
         raise ReportError(f"{path} holds a service time that is none; run: make loadtest")
     return table
+
+
+def write_json(content: Mapping[str, Any]) -> str:
+    """Give JSON as this project's files have it."""
+    return json.dumps(content, indent=2) + "\n"

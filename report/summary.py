@@ -1,41 +1,35 @@
 """One run as numbers: what every renderer shows and summary.json holds."""
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 
+from report.answers import Answers, Array, Identity, Lateness, Parts
 from report.percentiles import percentile
-from report.rows import BlockName, Rows
+from report.rows import NULL, BlockName, Rows
+from report.verdicts import Verdict
 
 EMBEDDED = "embedded"
-Array = npt.NDArray[Any]
-
-
-class Identity(NamedTuple):
-    """Who answered, with which artefact."""
-
-    engine: str
-    engine_version: str
-    version: int
-    sha256: str
-
-
 NOBODY = Identity("", "", 0, "")
+PERCENTILES = {"p50_ms": "50", "p90_ms": "90", "p99_ms": "99", "p999_ms": "99.9"}
+# What only renderers need of a Row.
+NOT_IN_JSON = ("service_ms", "identities", "answers", "latencies_us")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One path reached one way: its measured requests, warm-up left out.
+    """One path reached one way: its measured requests of all counted rounds, warm-up left out.
 
     identities: everyone who answered, the first of them also in the single fields.
-    service_ms: reply received - request sent, ascending, of right answers only; empty when one answer was wrong, since
-    a path with wrong answers has no latency. Percentiles are nearest-rank, None below their floor of samples.
+    p50_ms ... p999_ms are service times (reply received - request sent), response_... are response times (reply
+    received - scheduled send; None in a closed loop). Both are of right answers only, pooled over the rounds,
+    nearest-rank, None below their floor of samples, and None when one answer was wrong: such a path has no latency.
+    waiting_caller_p99_ms: what the p99 would have been to one caller who waits for each reply before its next request.
     gateway_share: of the service time, how much the gateway reported as its own. None where nothing can be said.
+    generator_cpu: share of one core that the load's busiest process used, the mean over the rounds.
+    latencies_us: what verdicts are about, by round: response times, in a closed loop service times.
     """
 
     model: str
@@ -45,7 +39,9 @@ class Row:
     engine_version: str
     version: int
     sha256: str
+    load_model: str
     rate_rps: float
+    rounds: int
     requests: int
     errors: int
     wrong_answers: int
@@ -54,13 +50,22 @@ class Row:
     p90_ms: float | None
     p99_ms: float | None
     p999_ms: float | None
+    response_p50_ms: float | None
+    response_p90_ms: float | None
+    response_p99_ms: float | None
+    response_p999_ms: float | None
+    waiting_caller_p99_ms: float | None
     gateway_p50_us: float | None
     gateway_share: float | None
+    parts: Parts | None
+    lateness: Lateness | None
+    generator_cpu: float | None
     error_codes: Mapping[str, int]
     warmup_requests: int
     warmup_wrong_answers: int
     identities: tuple[Identity, ...]
-    service_ms: Array
+    answers: Answers
+    latencies_us: Mapping[int, Array]
 
     @property
     def name(self) -> BlockName:
@@ -79,118 +84,105 @@ class Row:
             return f"{EMBEDDED} ({self.engine_version})"
         return f"{self.engine} {self.engine_version}" if self.engine else "nobody answered"
 
+    @property
+    def label(self) -> str:
+        """Give what sentences call the row: path, way, engine and version."""
+        return f"{self.name} [{self.engine_label}]"
+
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON form, without the single latencies and the identities."""
-        left_out = ("service_ms", "identities")
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in left_out}
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in NOT_IN_JSON}
+        named = {name: value._asdict() for name, value in values.items() if isinstance(value, Lateness | Parts)}
+        return values | named
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run's facts, its rows in the order of their names, and what stands against it; no reason means valid."""
+    """A run: facts, rows in the order of their names, the null endpoint, what stands against it, the verdicts.
+
+    No reason means valid; a run that is not valid has no verdict. capacity and scorecard are None until measured.
+    """
 
     facts: Mapping[str, Any]
+    rounds: tuple[int, ...]
     rows: tuple[Row, ...]
+    null: Row | None
     reasons: tuple[str, ...]
+    verdicts: tuple[Verdict, ...] = ()
+    capacity: Mapping[str, Any] | None = None
+    scorecard: tuple[Mapping[str, Any], ...] | None = field(default=None)
 
     @property
     def valid(self) -> bool:
         """Say whether the numbers may be used."""
         return not self.reasons
 
+    @property
+    def open_loop(self) -> bool:
+        """Say whether there are response times."""
+        return any(row.lateness is not None for row in self.rows)
 
-def summarise(rows: Rows) -> tuple[Row, ...]:
-    """Give one Row for each block that has a table."""
-    rate = float(rows.facts["arguments"]["rate"])
-    return tuple(_row(name, rows.tables[name], rate) for name in sorted(rows.tables))
+
+def summarise(run: Rows) -> tuple[tuple[Row, ...], Row | None]:
+    """Give one Row for each path and way that has a table in a counted round, and the null endpoint's or None."""
+    rows = {}
+    for name in sorted(run.tables):
+        tables = {number: run.tables[name][number] for number in run.rounds if number in run.tables[name]}
+        if tables:
+            rows[name] = _row(run, name, Answers(tables), len(tables))
+    null = rows.pop(NULL, None)
+    return tuple(rows.values()), null
 
 
-def _row(name: BlockName, table: pa.Table, rate: float) -> Row:
-    answers = Answers(table)
+def _row(run: Rows, name: BlockName, answers: Answers, rounds: int) -> Row:
     identities = answers.identities()
     who = identities[0] if identities else NOBODY
-    wrong, service_ms = int((answers.measured & answers.wrong).sum()), answers.service_ms()
+    service_us = np.sort(answers.latencies_us("service_us"))
+    response_us = np.sort(answers.latencies_us("response_us"))
+    gateway_us = np.sort(answers.latencies_us("gateway_us"))
     return Row(
-        model=name.model,
-        stack=name.stack,
-        via=name.via,
-        engine=who.engine,
-        engine_version=who.engine_version,
-        version=who.version,
-        sha256=who.sha256,
-        rate_rps=rate,
+        **name._asdict(),
+        **who._asdict(),
+        load_model=run.facts["load_model"],
+        rate_rps=float(run.facts["arguments"]["rate"]),
+        rounds=rounds,
         requests=int(answers.measured.sum()),
         errors=int((answers.measured & ~answers.ok).sum()),
-        wrong_answers=wrong,
+        wrong_answers=int((answers.measured & answers.wrong).sum()),
         throughput_rps=answers.throughput_rps(),
-        p50_ms=_rounded(percentile(service_ms, "50")),
-        p90_ms=_rounded(percentile(service_ms, "90")),
-        p99_ms=_rounded(percentile(service_ms, "99")),
-        p999_ms=_rounded(percentile(service_ms, "99.9")),
-        gateway_p50_us=_rounded(percentile(answers.gateway_us(), "50")),
-        gateway_share=answers.gateway_share(),
+        **{key: _milliseconds(service_us, percent) for key, percent in PERCENTILES.items()},  # type: ignore[arg-type]
+        **{f"response_{key}": _milliseconds(response_us, percent) for key, percent in PERCENTILES.items()},  # type: ignore[arg-type]
+        waiting_caller_p99_ms=_waiting_caller_ms(run, answers),
+        gateway_p50_us=percentile(gateway_us, "50"),
+        gateway_share=round(float(gateway_us.sum() / service_us.sum()), 4) if len(gateway_us) else None,
+        parts=answers.parts(),
+        lateness=answers.lateness(),
+        generator_cpu=_generator_cpu(run, name),
         error_codes=answers.error_codes(),
         warmup_requests=int((~answers.measured).sum()),
         warmup_wrong_answers=int((~answers.measured & answers.wrong).sum()),
         identities=identities,
-        service_ms=service_ms,
+        answers=answers,
+        latencies_us=answers.by_round_us("response_us" if run.open_loop else "service_us"),
     )
 
 
-class Answers:
-    """A block's table as masks and columns; `good` marks the measured right answers."""
-
-    def __init__(self, table: pa.Table) -> None:
-        self._table = table
-        self.measured = self._column("phase", str) == "measure"
-        self.ok = self._column("ok", bool)
-        self.wrong = self._column("wrong", bool)
-        self.good = self.measured & self.ok & ~self.wrong
-
-    def service_ms(self) -> Array:
-        """Give the latencies of right answers, ascending; none when a measured answer was wrong."""
-        if (self.measured & self.wrong).any():
-            return np.empty(0)
-        return np.sort(self._column("service_us", float)[self.good]) / 1e3
-
-    def throughput_rps(self) -> float:
-        """Give right answers a second, from the first request sent to the last reply received."""
-        if not self.good.any():
-            return 0.0
-        sent_ns = self._column("sent_ns", int)[self.measured]
-        received_ns = sent_ns + self._column("service_us", float)[self.measured] * 1e3
-        return round(float(self.good.sum() / ((received_ns.max() - sent_ns.min()) / 1e9)), 2)
-
-    def gateway_us(self) -> Array:
-        """Give what the gateway reported as its own time, ascending; empty where there was none on the way."""
-        if self._table["gateway_us"].null_count == self._table.num_rows:
-            return np.empty(0)
-        return np.sort(self._column("gateway_us", float)[self.good])
-
-    def gateway_share(self) -> float | None:
-        """Give the gateway's own part of the service time, over all right answers."""
-        gateway_us = self.gateway_us()
-        if not len(gateway_us):
-            return None
-        return round(float(gateway_us.sum() / self._column("service_us", float)[self.good].sum()), 4)
-
-    def error_codes(self) -> dict[str, int]:
-        """Give how often each code ended a measured request."""
-        return dict(sorted(Counter(self._column("code", str)[self.measured & ~self.ok].tolist()).items()))
-
-    def identities(self) -> tuple[Identity, ...]:
-        """Give everyone who answered a measured request, sorted."""
-        answered = self.measured & self.ok
-        kinds = {"engine": str, "engine_version": str, "version": int, "sha256": str}
-        columns = [self._column(name, kind)[answered].tolist() for name, kind in kinds.items()]
-        return tuple(sorted({Identity(*values) for values in zip(*columns, strict=True)}))
-
-    def _column(self, name: str, kind: type) -> Array:
-        return np.asarray(self._table[name].to_pylist(), dtype=kind)
+def _milliseconds(ordered_us: Array, percent: str) -> float | None:
+    found = percentile(ordered_us, percent)
+    return None if found is None else round(found / 1e3, 4)
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 4)
+def _waiting_caller_ms(run: Rows, answers: Answers) -> float | None:
+    return _milliseconds(np.sort(answers.one_waiting_caller_us()), "99") if run.open_loop else None
+
+
+def _generator_cpu(run: Rows, name: BlockName) -> float | None:
+    shares = [
+        block["generator_cpu"]
+        for block in run.facts["blocks"]
+        if (block["model"], block["stack"], block["via"]) == name and block["round"] in run.rounds
+    ]
+    return round(sum(shares) / len(shares), 4) if shares else None
 
 
 def compare(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
@@ -203,6 +195,14 @@ def compare(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
             difference_ms = round(row.p50_ms - direct_ms, 4)
             found.append({"model": row.model, "stack": row.stack, "gateway_less_direct_p50_ms": difference_ms})
     return found
+
+
+def floor_of(null: Row | None) -> dict[str, Any] | None:
+    """Give what the instrument shows against an endpoint that answers at once."""
+    if null is None:
+        return None
+    names = ("requests", "p50_ms", "p99_ms", "response_p50_ms", "response_p99_ms", "lateness", "generator_cpu")
+    return {name: value for name, value in null.to_dict().items() if name in names}
 
 
 def to_dict(summary: Summary) -> dict[str, Any]:
@@ -218,8 +218,14 @@ def to_dict(summary: Summary) -> dict[str, Any]:
         "load_model": facts["load_model"],
         "seed": facts["seed"],
         "arguments": facts["arguments"],
-        "percentiles": "nearest rank of the service times of right answers, warm-up excluded",
+        "rounds": len(summary.rounds),
+        "percentiles": "nearest rank of right answers, pooled over the rounds, warm-up excluded; p*_ms are service "
+        "times, response_p*_ms response times from the schedule",
         "paths": [row.to_dict() for row in summary.rows],
+        "floor": floor_of(summary.null),
         "comparison": compare(summary.rows),
-        "verdicts": [],
+        "verdicts_on": "response time" if summary.open_loop else "service time",
+        "verdicts": [verdict.to_dict() for verdict in summary.verdicts],
+        "capacity": summary.capacity,
+        "scorecard": None if summary.scorecard is None else list(summary.scorecard),
     }

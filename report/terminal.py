@@ -1,24 +1,32 @@
-"""The summary as a table in the terminal."""
+"""The summary as tables and sentences in the terminal."""
+
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from report.summary import Row, Summary, compare
+from report.compare import Comparison
+from report.sentences import cautions, headlines, instrument, legend, milliseconds, reproduce, share
+from report.summary import Row, Summary
+from report.summary import compare as gateway_costs
+from report.verdicts import TOO_CLOSE
 
-HEADINGS = ("path", "engine", "via", "answered/s", "requests", "errors", "wrong")
-LATENCIES = ("p50 ms", "p90 ms", "p99 ms", "p99.9 ms")
+WORDS = ("path", "engine", "via")
+COUNTS = ("answered/s", "requests", "errors", "wrong")
 
 
 def show(summary: Summary, console: Console) -> None:
-    """Print facts, table, and either what stands against the run or that nothing does."""
+    """Print verdicts, table, instrument, and either what stands against the run or that nothing does."""
     facts, host = summary.facts, summary.facts["host"]
     console.print(f"[bold]{escape(facts['run'])}[/]  {host['cpu']}, {host['cores']} cores, commit {commit_of(summary)}")
+    for line in headlines(summary):
+        console.print(f"[bold]{escape(line)}[/]")
+    for line in _verdicts(summary):
+        console.print(line)
     console.print(_table(summary))
-    console.print(f"[dim]{escape(legend(summary))}[/]")
-    for entry in compare(summary.rows):
-        path, difference_ms = f"{entry['model']}@{entry['stack']}", entry["gateway_less_direct_p50_ms"]
-        console.print(f"[dim]{escape(path)}: p50 through the gateway less direct {difference_ms:+.3f} ms[/]")
+    for line in (legend(summary), *instrument(summary), *cautions(summary), *_costs(summary), *reproduce(summary)):
+        console.print(f"[dim]{escape(line)}[/]")
     for reason in summary.reasons:
         console.print(f"[red]not valid: {escape(reason)}[/]")
     if summary.valid:
@@ -31,36 +39,58 @@ def commit_of(summary: Summary) -> str:
     return f"{commit[:10]}{dirty}"
 
 
-def legend(summary: Summary) -> str:
-    """Give what a reader must know to read the numbers."""
-    warmup = sum(row.warmup_requests for row in summary.rows)
-    return (
-        f"{summary.facts['load_model']}: each user waits for its reply; service time = reply received - request sent; "
-        f"{warmup:,} warm-up requests are excluded; percentiles are nearest-rank, - means too few samples for it"
+def show_comparison(comparison: Comparison, names: tuple[str, str], console: Console) -> None:
+    """Print what differs between two runs, and each path's percentiles side by side."""
+    for difference in comparison.differences:
+        console.print(escape(f"{difference.kind} {difference}"))
+    table = Table("path", "via", "percentile", header_style="bold")
+    for heading in (f"{names[0]}, ms", f"{names[1]}, ms", "ratio"):
+        table.add_column(heading, justify="right")
+    for each in comparison.ratios:
+        numbers = (milliseconds(each.first_ms), milliseconds(each.second_ms))
+        ratio = "-" if each.ratio is None else f"{each.ratio:.3f}"
+        table.add_row(escape(each.row.path), each.row.via, each.metric.removesuffix("_ms"), *numbers, ratio)
+    console.print(table)
+    for name in comparison.alone:
+        console.print(f"{escape(name)} is in one of the runs only")
+    console.print(
+        "[dim]Described, not judged: two runs do not show how much runs differ; a verdict needs at least 5.[/]"
     )
 
 
-def milliseconds(value: float | None) -> str:
-    """Give a latency in ms with three decimals, or "-" where there is none."""
-    return "-" if value is None else f"{value:,.3f}"
+def _verdicts(summary: Summary) -> Iterator[str]:
+    for verdict in summary.verdicts:
+        sentence = escape(verdict.sentence)
+        yield f"[dim]{sentence}[/]" if verdict.verdict in {None, TOO_CLOSE} else sentence
 
 
-def share(row: Row) -> str:
-    """Give the gateway's own part of the service time, or "-"."""
-    return "-" if row.gateway_share is None else f"{row.gateway_share:.0%}"
+def _costs(summary: Summary) -> Iterator[str]:
+    for entry in gateway_costs(summary.rows):
+        path, difference_ms = f"{entry['model']}@{entry['stack']}", entry["gateway_less_direct_p50_ms"]
+        yield f"{path}: p50 of service times through the gateway less direct {difference_ms:+.3f} ms"
 
 
 def _table(summary: Summary) -> Table:
     table = Table(header_style="bold", row_styles=("", "on grey11") if len(summary.rows) > 1 else ("",))
-    for heading in (*HEADINGS, *LATENCIES, "in gateway"):
-        text = heading in HEADINGS[:3]
-        table.add_column(heading, justify="left" if text else "right", overflow="fold", no_wrap=heading != "engine")
+    for heading in WORDS:
+        table.add_column(heading, overflow="fold", no_wrap=heading != "engine")
+    for heading in (*COUNTS, *_latency_headings(summary), "in gateway"):
+        table.add_column(heading, justify="right", overflow="fold")
     for row in summary.rows:
-        table.add_row(*_cells(row))
+        table.add_row(*_cells(row, open_loop=summary.open_loop))
     return table
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _latency_headings(summary: Summary) -> tuple[str, ...]:
+    if summary.open_loop:
+        return ("response\np50 ms", "\np90", "\np99", "\np99.9", "service\np50 ms", "\np99")
+    return ("service\np50 ms", "\np90", "\np99", "\np99.9")
+
+
+def _cells(row: Row, *, open_loop: bool) -> tuple[str, ...]:
+    service = (row.p50_ms, row.p90_ms, row.p99_ms, row.p999_ms)
+    response = (row.response_p50_ms, row.response_p90_ms, row.response_p99_ms, row.response_p999_ms)
+    latencies = (*response, row.p50_ms, row.p99_ms) if open_loop else service
     return (
         escape(row.path),
         escape(row.engine_label),
@@ -69,7 +99,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.requests:,}",
         _bad(row.errors),
         _bad(row.wrong_answers),
-        *(milliseconds(value) for value in (row.p50_ms, row.p90_ms, row.p99_ms, row.p999_ms)),
+        *(milliseconds(value) for value in latencies),
         share(row),
     )
 

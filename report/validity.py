@@ -3,33 +3,48 @@
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from report.rows import Rows
-from report.summary import Identity, Row
+from report import fairness
+from report.answers import Identity
+from report.rows import NULL, Rows
+from report.summary import Row
 
 MIN_REQUESTS = 1000
+# Late means by more than a millisecond: a generator that lags its schedule measures itself.
+MOST_LATE_SHARE = 0.01
+# Above this, a generator's own queueing is in every latency (Locust warns at the same figure).
+MOST_CPU = 0.9
 
 RowRule = Callable[[Row], Iterator[str]]
 
 
-def reasons(run: Rows, rows: tuple[Row, ...]) -> tuple[str, ...]:
+def reasons(run: Rows, rows: tuple[Row, ...], null: Row | None) -> tuple[str, ...]:
     """Give every reason not to trust the run."""
     found = [*_incomplete(run), *_missing(run)]
-    for rule in ROW_RULES:
+    for rule in INSTRUMENT_RULES:
+        found += [f"{row.name}: {reason}" for row in (*rows, *([null] if null else [])) for reason in rule(row)]
+    for rule in PATH_RULES:
         found += [f"{row.name}: {reason}" for row in rows for reason in rule(row)]
-    return (*found, *_differing_ways(rows))
+    return (*found, *_differing_ways(rows), *fairness.undeclared(run))
 
 
 def _incomplete(run: Rows) -> Iterator[str]:
     if run.facts["complete"] is not True:
-        yield "the run did not end by itself: it was interrupted or failed"
+        ended = f"{len(run.rounds)} of {run.facts['rounds']} rounds ended"
+        yield f"the run did not end by itself: it was interrupted or failed ({ended})"
 
 
 def _missing(run: Rows) -> Iterator[str]:
-    for name in run.expected:
-        if name not in run.tables:
-            yield f"{name}: there are no rows of it"
-    if not run.expected:
+    if run.facts["complete"] is True:
+        for name in run.expected:
+            absent = [number for number in range(run.facts["rounds"]) if number not in run.tables.get(name, {})]
+            if absent:
+                yield f"{name}: there are no rows of it in {_rounds(absent)}"
+    if not set(run.expected) - {NULL}:
         yield "the run measured nothing"
+
+
+def _rounds(numbers: list[int]) -> str:
+    return f"round {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} rounds, the first of them {numbers[0]}"
 
 
 def _errors(row: Row) -> Iterator[str]:
@@ -48,6 +63,17 @@ def _wrong_answers(row: Row) -> Iterator[str]:
 def _too_few(row: Row) -> Iterator[str]:
     if row.requests < MIN_REQUESTS:
         yield f"{row.requests:,} requests, {MIN_REQUESTS:,} are needed"
+
+
+def _late(row: Row) -> Iterator[str]:
+    if row.lateness is not None and row.lateness.over_1ms_share > MOST_LATE_SHARE:
+        share = f"{row.lateness.over_1ms_share:.1%}"
+        yield f"the generator sent {share} of the requests more than 1 ms late, {MOST_LATE_SHARE:.0%} is the most"
+
+
+def _busy(row: Row) -> Iterator[str]:
+    if row.generator_cpu is not None and row.generator_cpu > MOST_CPU:
+        yield f"the generator used {row.generator_cpu:.0%} of a core, {MOST_CPU:.0%} is the most"
 
 
 def _mixed(row: Row) -> Iterator[str]:
@@ -73,4 +99,5 @@ def _identity(identity: Identity) -> str:
     return f"{engine or '?'} {engine_version or '?'} version {version or '?'} ({sha256[:12] or 'no sha256'})"
 
 
-ROW_RULES: tuple[RowRule, ...] = (_errors, _wrong_answers, _too_few, _mixed, _unnamed)
+INSTRUMENT_RULES: tuple[RowRule, ...] = (_errors, _wrong_answers, _too_few, _late, _busy)
+PATH_RULES: tuple[RowRule, ...] = (_mixed, _unnamed)

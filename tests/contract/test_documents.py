@@ -14,7 +14,7 @@ RECIPES = ("docs/add-a-path.md", "docs/add-a-model.md")
 MOST_STEPS = 5
 # Names that stand for something, and folders that are made by running.
 PLACEHOLDER = re.compile(r"[A-Z]{3,}|\*|^(artifacts|results|\.run|\.venv)\b")
-TARGETS = frozenset(re.findall(r"^([a-z0-9]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+TARGETS = frozenset(re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def mistakes(text: str, folder: Path) -> Iterator[str]:
@@ -25,7 +25,7 @@ def mistakes(text: str, folder: Path) -> Iterator[str]:
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         if not link.startswith("https://") and not (folder / link).exists():
             yield f"the link {link} leads nowhere"
-    for words in re.findall(r"(?:^|`)make ((?:[a-z0-9]+ ?)+)", text, re.MULTILINE):
+    for words in re.findall(r"(?:^|`)make ((?:[a-z0-9-]+ ?)+)", text, re.MULTILINE):
         yield from (f"make has no target {word}" for word in words.split() if word not in TARGETS)
     for module in re.findall(r"python -m ([a-z_.]+[a-z_])", text):
         if importlib.util.find_spec(module) is None:

@@ -21,6 +21,7 @@ CONTRACT = (
     "predict",
     "loadtest",
     "bench",
+    "test-report",
 )
 
 

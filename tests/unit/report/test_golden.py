@@ -1,5 +1,6 @@
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,27 +25,74 @@ def test_the_stored_summary_is_what_plain_sorting_gives(stored: Any) -> None:
         ("onnx", "gateway"),
     ]
     for row in expected["paths"]:
-        rows = parquet.read_table(
-            stored.folder / f"rows/{row['model']}@{row['stack']}.{row['via']}.parquet"
-        ).to_pylist()
-        service_us = sorted(found["service_us"] for found in rows if found["phase"] == "measure")
-        assert row["requests"] == len(service_us) == len(rows) - row["warmup_requests"]
-        for name, part in (("p50_ms", 0.5), ("p90_ms", 0.9), ("p99_ms", 0.99)):
-            assert row[name] == round(service_us[math.ceil(part * len(service_us)) - 1] / 1000, 4)
-        assert row["p999_ms"] is None
+        files = stored.files(f"{row['model']}@{row['stack']}.{row['via']}")
+        rows = [found for path in files for found in parquet.read_table(path).to_pylist()]
+        for prefix, column in (("", "service_us"), ("response_", "response_us")):
+            ordered_us = sorted(found[column] for found in rows if found["phase"] == "measure")
+            assert row["requests"] == len(ordered_us) == 12 * 110 == len(rows) - row["warmup_requests"]
+            for name, part in (("p50_ms", 0.5), ("p90_ms", 0.9), ("p99_ms", 0.99)):
+                assert row[prefix + name] == round(ordered_us[math.ceil(part * len(ordered_us)) - 1] / 1000, 4)
+            assert row[prefix + "p999_ms"] is None
+
+
+def test_p50_has_verdicts_and_p99_has_none_since_its_rounds_are_below_the_floor(stored: Any) -> None:
+    verdicts = json.loads((stored.folder / "expected.json").read_text())["verdicts"]
+    assert [(each["metric"], each["family"]) for each in verdicts] == [
+        *[("p50", "path")] * 2,
+        *[("p50", "gateway")] * 2,
+        *[("p99", "path")] * 2,
+        *[("p99", "gateway")] * 2,
+    ]
+    assert [each["verdict"] for each in verdicts] == ["b", "b", "a", "a", *[None] * 4]
+    assert verdicts[0]["sentence"].startswith(
+        "p50: simple_nn@onnx direct [onnxruntime 1.31.1 (CPUExecutionProvider)] is"
+    )
+
+
+def test_verdicts_are_on_response_times(stored: Any) -> None:
+    def without_response_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [row | {"response_us": 1.0} for row in rows]
+
+    for path in {path.stem.partition("-")[2] for path in (stored.folder / "rows").iterdir()}:
+        stored.change_rows(path, without_response_times)
+    main([str(stored.folder)])
+    summary = json.loads((stored.folder / "summary.json").read_text())
+    assert summary["verdicts_on"] == "response time"
+    assert {each["verdict"] for each in summary["verdicts"][:4]} == {"too close to call"}
 
 
 def test_the_terminal_shows_engine_version_and_missing_percentiles(
     stored: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main([str(stored.folder)])
-    lines = [line.split() for line in capsys.readouterr().out.replace("│", " ").splitlines()]
+    lines = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     line = next(line for line in lines if line[:1] == ["keras_dense@tfserving"])
     assert line[1:5] == ["embedded", "(tensorflow", "2.21.0)", "direct"]
-    assert line[-2:] == ["-", "-"]
+    assert line[-4] == line[-1] == "-"
 
 
-def test_without_a_run_there_is_one_clear_line(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_terminal_says_who_is_best_before_the_numbers(stored: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    main([str(stored.folder)])
+    said = capsys.readouterr().out
+    best = (
+        "p50 of response times, reached directly: simple_nn@onnx direct [onnxruntime 1.31.1 (CPUExecutionProvider)] is"
+    )
+    assert 0 < said.index(best) < said.index("│")
+
+
+def test_a_closed_loop_has_service_times_alone(stored: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    stored.change_facts(load_model="closed loop")
+    for path in {path.stem.partition("-")[2] for path in (stored.folder / "rows").iterdir()}:
+        stored.change_rows(path, lambda rows: [row | {"scheduled_ns": None, "response_us": None} for row in rows])
+    assert main([str(stored.folder)]) == 0
+    summary = json.loads((stored.folder / "summary.json").read_text())
+    assert summary["verdicts_on"] == "service time"
+    assert {row["response_p50_ms"] for row in summary["paths"]} == {None}
+    assert {row["lateness"] for row in summary["paths"]} == {None}
+    assert "each user waits for its reply" in capsys.readouterr().out
+
+
+def test_without_a_run_there_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 1
     said = capsys.readouterr().err
     assert said == f"report: {tmp_path}/run.json is missing: no load test was recorded there; run: make loadtest\n"
@@ -54,8 +102,11 @@ def test_without_a_run_there_is_one_clear_line(tmp_path: Any, capsys: pytest.Cap
     ("name", "content", "said"),
     [
         ("run.json", b"{", "run.json is not JSON"),
-        ("run.json", b"{}", "run.json has no 'run'"),
-        ("rows/simple_nn@onnx.direct.parquet", b"PAR1", "simple_nn@onnx.direct.parquet is not a table of requests"),
+        ("run.json", b"[]", "run.json: $: [] is not of type 'object'"),
+        ("run.json", b'{"schema": 1}', "run.json is of schema 1 and this report reads 2; run: make loadtest"),
+        ("run.json", b'{"schema": 2}', "run.json: $: 'run' is a required property; see run.schema.json"),
+        ("rows/r00-simple_nn@onnx.direct.parquet", b"PAR1", "direct.parquet is not a table of requests"),
+        ("rows/simple_nn@onnx.direct.parquet", b"PAR1", "is not named rROUND-MODEL@STACK.VIA.parquet"),
     ],
 )
 def test_a_damaged_file_is_named(
@@ -66,8 +117,17 @@ def test_a_damaged_file_is_named(
     assert said in capsys.readouterr().err
 
 
+def test_rows_without_a_column_are_named(stored: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    path = stored.files("simple_nn@onnx.direct")[0]
+    parquet.write_table(parquet.read_table(path).drop_columns(["response_us"]), path)
+    assert main([str(stored.folder)]) == 1
+    assert f"{path} has no column 'response_us'; run: make loadtest" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, None])
 def test_a_service_time_that_is_none_is_refused(stored: Any, capsys: pytest.CaptureFixture[str], value: Any) -> None:
-    stored.change_rows("simple_nn@onnx.direct", lambda rows: [*rows[:-1], rows[-1] | {"service_us": value}])
+    stored.change_rows(
+        "simple_nn@onnx.direct", lambda rows: [*rows[:-1], rows[-1] | {"service_us": value}], only_round=3
+    )
     assert main([str(stored.folder)]) == 1
-    assert "simple_nn@onnx.direct.parquet holds a service time that is none" in capsys.readouterr().err
+    assert "r03-simple_nn@onnx.direct.parquet holds a service time that is none" in capsys.readouterr().err

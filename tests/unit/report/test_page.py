@@ -1,9 +1,17 @@
+import json
 import re
 from html.parser import HTMLParser
 from typing import Any
 
-from report import charts, page
-from report.__main__ import build
+import vl_convert
+
+from report import page
+from report.build import build
+from report.page import library
+
+DIRECT, GATEWAY = "simple_nn@onnx.direct", "simple_nn@onnx.gateway"
+# The library is most of it.
+MOST_BYTES = 1_500_000
 
 
 class Outside(HTMLParser):
@@ -12,69 +20,136 @@ class Outside(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.found: list[tuple[str, str | None]] = []
+        self.scripts = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [(tag, value) for name, value in attrs if name in {"src", "href", "xlink:href", "srcset"}]
-        if tag in {"script", "link", "iframe", "object"}:
+        addresses = [(tag, value) for name, value in attrs if name in {"src", "href", "xlink:href", "srcset"}]
+        self.found += [(tag, value) for tag, value in addresses if not (value or "").startswith("#")]
+        self.scripts += tag == "script"
+        if tag in {"link", "iframe", "object"}:
             self.found.append((tag, None))
 
 
+def html_of(stored: Any) -> str:
+    return page.render(build(stored.folder))
+
+
 def text_of(html: str) -> str:
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", html))
+    without_scripts = re.sub(r"<(script|style).*?</\1>", "", html, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", without_scripts)).replace("&#39;", "'")
+
+
+def specs_of(html: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="specs">(.*?)</script>', html, re.DOTALL)
+    return {} if found is None else dict(json.loads(found[1]))
 
 
 def test_the_page_needs_nothing_from_outside(stored: Any) -> None:
-    html = page.render(build(stored.folder))
+    html = html_of(stored)
     outside = Outside()
     outside.feed(html)
     assert outside.found == []
-    assert "url(" not in html
-    assert "@import" not in html
+    assert outside.scripts == 3
+    assert "default-src 'none'" in html
+    assert "url(" not in html.replace(library(), "")
+    assert "@import" not in html.replace(library(), "")
 
 
-def test_legends_and_lanes_name_engine_version_and_way(stored: Any) -> None:
-    text = text_of(page.render(build(stored.folder)))
+def test_the_page_is_small_enough_to_be_mailed(stored: Any) -> None:
+    assert len(html_of(stored).encode()) < MOST_BYTES
+
+
+def test_every_sentence_of_a_verdict_is_there_with_engine_and_version(stored: Any) -> None:
+    summary, text = build(stored.folder), text_of(html_of(stored))
+    assert len(summary.verdicts) == 8
+    assert [verdict.sentence for verdict in summary.verdicts if verdict.sentence not in text] == []
+    best = (
+        "p50 of response times, reached directly: simple_nn@onnx direct [onnxruntime 1.31.1 (CPUExecutionProvider)] is"
+    )
+    assert text.index(best) < text.index("Results")
+
+
+def test_the_form_names_engine_version_and_way_of_each_line(stored: Any) -> None:
+    text = text_of(html_of(stored))
     for via in ("direct", "gateway"):
-        assert f"simple_nn@onnx {via} · onnxruntime 1.31.1 (CPUExecutionProvider)" in text
-        assert f"keras_dense@tfserving {via} · embedded tensorflow 2.21.0" in text
+        assert f"simple_nn@onnx {via} onnxruntime 1.31.1 (CPUExecutionProvider)" in text
         assert f"keras_dense@tfserving {via} embedded (tensorflow 2.21.0)" in text
-    assert "closed loop" in text
-    assert "279 warm-up requests are excluded" in text
+    assert "null endpoint answers at once" in text
+
+
+def test_the_page_says_how_to_do_it_again(stored: Any) -> None:
+    text = text_of(html_of(stored))
+    assert f"git checkout {'0' * 40} &amp;&amp; python -m loadtest --rate 500 --rounds 12 --rows 1 --seed 7" in text
+
+
+def test_what_was_not_measured_says_so_with_the_command(stored: Any) -> None:
+    text = text_of(html_of(stored))
+    assert "Not measured: make capacity" in text
+    assert "Not measured: make scorecard" in text
+
+
+def test_a_synthetic_run_says_that_nobody_was_measured(stored: Any) -> None:
+    assert "Not a measurement made by tests/synthetic_run.py" in text_of(html_of(stored))
 
 
 def test_what_a_server_says_about_itself_cannot_become_markup(stored: Any) -> None:
-    for via in ("direct", "gateway"):
-        stored.change_rows(
-            f"simple_nn@onnx.{via}", lambda rows: [row | {"engine": "<script>x</script>"} for row in rows]
-        )
-    html = page.render(build(stored.folder))
-    assert "<script>" not in html
+    for block in (DIRECT, GATEWAY):
+        stored.change_rows(block, lambda rows: [row | {"engine": "</script><script>x</script>"} for row in rows])
+    html = html_of(stored)
+    assert html.count("<script") == 3
     assert "&lt;script&gt;x&lt;/script&gt;" in html
+    assert "</script><script>x</script> 1.31.1" in str(specs_of(html))
 
 
 def test_a_run_without_any_right_answer_still_has_a_page(stored: Any) -> None:
     for path in (stored.folder / "rows").glob("*.parquet"):
-        stored.change_rows(path.stem, lambda rows: [row | {"wrong": True} for row in rows])
-    html = page.render(build(stored.folder))
+        stored.change_rows(path.stem.partition("-")[2], lambda rows: [row | {"wrong": True} for row in rows])
+    html = html_of(stored)
     assert "not valid" in html
-    assert "polyline" not in html
+    assert "<script" not in html
+    assert "There is nothing to draw" in html
 
 
-def test_each_path_has_its_colour_and_its_ways_share_it(stored: Any) -> None:
-    drawn = charts.lanes(build(stored.folder).rows)
-    assert drawn is not None
-    assert [lane.colour for lane in drawn.lanes] == [charts.COLOURS[0]] * 2 + [charts.COLOURS[1]] * 2
+def test_a_path_with_wrong_answers_is_named_and_not_drawn(stored: Any) -> None:
+    stored.change_rows(DIRECT, lambda rows: [*rows[:-1], rows[-1] | {"wrong": True}], only_round=0)
+    html = html_of(stored)
+    assert "simple_nn@onnx direct: 1 of 1,320 answers are wrong" in text_of(html)
+    names = {line["name"] for line in specs_of(html)["distribution"]["transform"][1]["from"]["data"]["values"]}
+    assert names == {"keras_dense@tfserving direct", "keras_dense@tfserving gateway", "simple_nn@onnx gateway"} | {
+        "null endpoint"
+    }
 
 
-def test_marks_stand_at_their_latency_on_the_logarithmic_axis() -> None:
-    scale = charts.Scale(low_ms=1.0, high_ms=100.0, begin=0.0, end=200.0)
-    assert [scale.at(value) for value in (1.0, 10.0, 100.0)] == [0.0, 100.0, 200.0]
-    assert [tick.label for tick in scale.ticks()] == ["1", "2", "5", "10", "20", "50", "100"]
+def test_every_picture_is_one_that_the_library_can_read(stored: Any) -> None:
+    specs = specs_of(html_of(stored))
+    assert list(specs) == ["distribution", "time", "parts"]
+    for spec in specs.values():
+        assert "<svg" in vl_convert.vegalite_to_svg(spec | {"width": 600}, vl_version=page.VEGA_LITE)
 
 
-def test_the_slowest_percent_is_drawn_one_by_one(stored: Any) -> None:
-    summary = build(stored.folder)
-    drawn = charts.lanes(summary.rows)
-    assert drawn is not None
-    assert [lane.row.requests for lane in drawn.lanes] == [1022, 1008, 1025, 1024]
-    assert [len(lane.slowest) for lane in drawn.lanes] == [10, 10, 10, 10]
+def test_the_closed_loop_is_explained(stored: Any) -> None:
+    stored.change_facts(load_model="closed loop")
+    for path in (stored.folder / "rows").glob("r00-*.parquet"):
+        block = path.stem.partition("-")[2]
+        stored.change_rows(block, lambda rows: [row | {"scheduled_ns": None, "response_us": None} for row in rows])
+    html = html_of(stored)
+    assert "This run was a closed loop: each caller waited for its reply" in text_of(html)
+    assert 'name="metric"' not in html
+
+
+def test_where_a_closed_loop_would_have_hidden_something_is_named(stored: Any) -> None:
+    def stand_still(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Let the last thirty requests of a round wait for the same moment."""
+        end_ns = max(row["sent_ns"] for row in rows) + 10**9
+        for row in rows[-30:]:
+            row["service_us"] = (end_ns - row["sent_ns"]) / 1e3
+            row["response_us"] = (end_ns - row["scheduled_ns"]) / 1e3
+        return rows
+
+    assert "would have recorded the same p99 within 20 % on every path" in text_of(html_of(stored))
+    stored.change_rows(DIRECT, stand_still, only_round=2)
+    assert re.search(
+        r"simple_nn@onnx direct: p99 is 1,0\d\d\.\d{3} ms by the schedule; one caller that waits for each reply would "
+        r"have recorded \d\.\d{3} ms",
+        text_of(html_of(stored)),
+    )

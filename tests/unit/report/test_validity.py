@@ -3,9 +3,10 @@ from typing import Any
 
 import pytest
 
-from report.__main__ import build, main
+from report.__main__ import main
+from report.build import build
 
-DIRECT, GATEWAY = "simple_nn@onnx.direct", "simple_nn@onnx.gateway"
+DIRECT, GATEWAY, NULL = "simple_nn@onnx.direct", "simple_nn@onnx.gateway", "null@null.direct"
 
 
 def measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -24,6 +25,21 @@ def all_changed(**fields: Any) -> Any:
     return lambda rows: [row | fields for row in rows]
 
 
+def late(count: int, late_us: int) -> Any:
+    """Send the first `count` measured requests of a block later."""
+
+    def change(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for row in measured(rows)[:count]:
+            row["sent_ns"] = row["scheduled_ns"] + late_us * 1000
+        return rows
+
+    return change
+
+
+def row_of(stored: Any, via: str = "direct") -> Any:
+    return next(row for row in build(stored.folder).rows if (row.stack, row.via) == ("onnx", via))
+
+
 def test_the_stored_run_is_valid(stored: Any) -> None:
     assert build(stored.folder).reasons == ()
 
@@ -31,23 +47,63 @@ def test_the_stored_run_is_valid(stored: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (one_changed(ok=False, code="UNAVAILABLE"), "1 of 1,025 requests failed (UNAVAILABLE 1)"),
-        (one_changed(wrong=True), "1 of 1,025 answers are wrong"),
-        (lambda rows: measured(rows)[:999], "999 requests, 1,000 are needed"),
+        (one_changed(ok=False, code="UNAVAILABLE"), "1 of 1,320 requests failed (UNAVAILABLE 1)"),
+        (one_changed(wrong=True), "1 of 1,320 answers are wrong"),
         (one_changed(version=2), "more than one artefact or engine answered"),
         (one_changed(sha256="0" * 64), "more than one artefact or engine answered"),
         (one_changed(engine_version="9"), "more than one artefact or engine answered"),
     ],
 )
-def test_one_bad_row_is_enough_and_names_its_path(stored: Any, change: Any, reason: str) -> None:
-    stored.change_rows(DIRECT, change)
-    first = build(stored.folder).reasons[0]
-    assert first.startswith(f"simple_nn@onnx direct: {reason}")
+def test_one_bad_row_in_one_round_is_enough_and_names_its_path(stored: Any, change: Any, reason: str) -> None:
+    stored.change_rows(DIRECT, change, only_round=4)
+    summary = build(stored.folder)
+    assert summary.reasons[0].startswith(f"simple_nn@onnx direct: {reason}")
+    assert summary.verdicts == ()
+
+
+def test_999_requests_over_all_rounds_are_too_few_and_1000_are_enough(stored: Any) -> None:
+    for number in range(12):
+        stored.change_rows(DIRECT, lambda rows: measured(rows)[:84], only_round=number)
+    assert build(stored.folder).reasons == ()
+    stored.change_rows(DIRECT, lambda rows: rows[:75], only_round=0)
+    assert build(stored.folder).reasons == ("simple_nn@onnx direct: 999 requests, 1,000 are needed",)
 
 
 def test_a_wrong_answer_during_the_warm_up_counts(stored: Any) -> None:
-    stored.change_rows(DIRECT, lambda rows: [rows[0] | {"wrong": True}, *rows[1:]])
+    stored.change_rows(DIRECT, lambda rows: [rows[0] | {"wrong": True}, *rows[1:]], only_round=0)
     assert build(stored.folder).reasons == ("simple_nn@onnx direct: 1 answers of the warm-up are wrong",)
+
+
+def test_one_late_request_in_a_hundred_is_allowed_and_more_are_not(stored: Any) -> None:
+    stored.change_rows(DIRECT, late(13, 1001), only_round=0)
+    assert build(stored.folder).reasons == ()
+    stored.change_rows(DIRECT, late(14, 1001), only_round=0)
+    reason = "simple_nn@onnx direct: the generator sent 1.1% of the requests more than 1 ms late, 1% is the most"
+    assert build(stored.folder).reasons == (reason,)
+
+
+def test_a_millisecond_is_not_yet_late(stored: Any) -> None:
+    stored.change_rows(DIRECT, late(110, 1000))
+    assert build(stored.folder).reasons == ()
+
+
+def test_lateness_on_the_null_endpoint_is_the_instruments_too(stored: Any) -> None:
+    stored.change_rows(NULL, late(110, 5000), only_round=0)
+    (reason,) = build(stored.folder).reasons
+    assert reason.startswith("null@null direct: the generator sent 8.3% of the requests more than 1 ms late")
+
+
+@pytest.mark.parametrize(("share", "reasons"), [(0.90, 0), (0.91, 1)])
+def test_a_generator_that_needs_more_than_nine_tenths_of_a_core_is_refused(
+    stored: Any, share: float, reasons: int
+) -> None:
+    blocks = [
+        block | ({"generator_cpu": share} if (block["stack"], block["via"]) == ("onnx", "direct") else {})
+        for block in stored.facts()["blocks"]
+    ]
+    stored.change_facts(blocks=blocks)
+    found = build(stored.folder).reasons
+    assert found == ("simple_nn@onnx direct: the generator used 91% of a core, 90% is the most",)[:reasons]
 
 
 def test_answers_that_do_not_name_their_artefact_are_refused(stored: Any) -> None:
@@ -64,9 +120,19 @@ def test_a_path_is_the_same_server_direct_and_through_the_gateway(stored: Any) -
     assert reason.startswith("simple_nn@onnx: different servers answered: onnxruntime")
 
 
-def test_an_expected_block_without_rows_is_missed(stored: Any) -> None:
-    (stored.folder / f"rows/{GATEWAY}.parquet").unlink()
-    assert build(stored.folder).reasons == ("simple_nn@onnx gateway: there are no rows of it",)
+def test_an_expected_block_without_rows_is_missed_and_its_round_does_not_count(stored: Any) -> None:
+    stored.files(GATEWAY)[5].unlink()
+    summary = build(stored.folder)
+    assert summary.reasons == ("simple_nn@onnx gateway: there are no rows of it in round 5",)
+    assert len(summary.rounds) == 11
+
+
+def test_a_path_that_never_ran_is_missed_and_the_others_are_shown(stored: Any) -> None:
+    for path in stored.files(GATEWAY):
+        path.unlink()
+    summary = build(stored.folder)
+    assert summary.reasons[0] == "simple_nn@onnx gateway: there are no rows of it in 12 rounds, the first of them 0"
+    assert [row.requests for row in summary.rows] == [1320, 1320, 1320]
 
 
 def test_an_empty_block_is_no_crash(stored: Any) -> None:
@@ -75,36 +141,59 @@ def test_an_empty_block_is_no_crash(stored: Any) -> None:
     assert main([str(stored.folder)]) == 1
 
 
-def test_an_interrupted_run_is_not_valid(stored: Any) -> None:
+def test_an_interrupted_run_shows_the_rounds_that_ended_and_gives_no_verdict(stored: Any) -> None:
     stored.change_facts(complete=False)
-    assert build(stored.folder).reasons == ("the run did not end by itself: it was interrupted or failed",)
+    stored.files(GATEWAY)[11].unlink()
+    summary = build(stored.folder)
+    assert summary.reasons == ("the run did not end by itself: it was interrupted or failed (11 of 12 rounds ended)",)
+    assert [row.requests for row in summary.rows] == [1210] * 4
+    assert summary.rows[0].response_p50_ms is not None
+    assert summary.verdicts == ()
 
 
 def test_a_run_of_nothing_is_not_valid(stored: Any) -> None:
-    stored.change_facts(expected=[])
+    stored.change_facts(expected=[{"model": "null", "stack": "null", "via": "direct"}])
     assert build(stored.folder).reasons == ("the run measured nothing",)
 
 
-def test_a_path_with_wrong_answers_has_no_latency(stored: Any) -> None:
-    stored.change_rows(DIRECT, one_changed(wrong=True))
-    row = next(row for row in build(stored.folder).rows if (row.stack, row.via) == ("onnx", "direct"))
-    assert (row.p50_ms, row.p90_ms, row.p99_ms, row.p999_ms) == (None, None, None, None)
+def test_an_undeclared_must_equal_difference_is_refused_and_a_declared_one_is_not(stored: Any) -> None:
+    fairness = stored.facts()["fairness"]
+    fairness["paths"][DIRECT]["threads"]["value"] = 2
+    stored.change_facts(fairness=fairness)
+    (reason,) = build(stored.folder).reasons
+    assert reason.startswith("must be equal and is not: threads: 1 (keras_dense@tfserving.direct)")
+    assert f"2 ({DIRECT})" in reason
+    stored.change_facts(allowed=["threads"])
+    assert build(stored.folder).reasons == ()
+
+
+def test_a_path_with_wrong_answers_in_one_round_has_no_latency_at_all(stored: Any) -> None:
+    stored.change_rows(DIRECT, one_changed(wrong=True), only_round=7)
+    row = row_of(stored)
+    found = row.to_dict()
+    assert {value for name, value in found.items() if name.removeprefix("response_").startswith("p")} == {None}
+    assert row.latencies_us == {}
 
 
 def test_failed_requests_do_not_improve_the_percentiles(stored: Any) -> None:
-    before = {row.name: row.p50_ms for row in build(stored.folder).rows}
-    fast_failure = {"ok": False, "code": "UNAVAILABLE", "service_us": 1.0, "engine": "", "version": 0, "sha256": ""}
-    stored.change_rows(DIRECT, lambda rows: rows + [rows[-1] | fast_failure] * 900)
-    row = next(row for row in build(stored.folder).rows if (row.stack, row.via) == ("onnx", "direct"))
-    assert row.errors == 900
-    assert row.p50_ms == before[row.name]
+    before = row_of(stored)
+    fast = {"ok": False, "code": "UNAVAILABLE", "service_us": 1.0, "response_us": 1.0, "engine": "", "version": 0}
+    stored.change_rows(DIRECT, lambda rows: rows + [rows[-1] | fast] * 90)
+    row = row_of(stored)
+    assert row.errors == 12 * 90
+    assert (row.p50_ms, row.response_p99_ms) == (before.p50_ms, before.response_p99_ms)
 
 
 def test_an_invalid_run_says_why_everywhere_and_ends_with_1(stored: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    stored.change_rows(DIRECT, one_changed(ok=False, code="INTERNAL"))
+    stored.change_rows(DIRECT, one_changed(ok=False, code="INTERNAL"), only_round=0)
     assert main([str(stored.folder)]) == 1
-    reason = "simple_nn@onnx direct: 1 of 1,025 requests failed (INTERNAL 1)"
-    assert f"not valid: {reason}" in capsys.readouterr().out
+    reason = "simple_nn@onnx direct: 1 of 1,320 requests failed (INTERNAL 1)"
+    said = capsys.readouterr().out
+    assert f"not valid: {reason}" in said
+    assert "faster" not in said
     summary = json.loads((stored.folder / "summary.json").read_text())
-    assert (summary["valid"], summary["reasons"]) == (False, [reason])
-    assert reason in (stored.folder / "report.html").read_text()
+    assert (summary["valid"], summary["reasons"], summary["verdicts"]) == (False, [reason], [])
+    for name in ("report.html", "summary.md"):
+        text = (stored.folder / name).read_text()
+        assert reason in text
+        assert "is faster than" not in text

@@ -1,0 +1,35 @@
+"""From a run's folder to its Summary: read, summarise, doubt, and only then judge."""
+
+from pathlib import Path
+
+import numpy as np
+
+from report import additions, validity
+from report.rows import Rows, read_run
+from report.summary import Row, Summary, summarise
+from report.verdicts import Verdict, judge
+
+
+def build(folder: Path) -> Summary:
+    """Give the summary of a run. Raises ReportError."""
+    run = read_run(folder)
+    rows, null = summarise(run)
+    reasons = validity.reasons(run, rows, null)
+    return Summary(
+        run.facts,
+        run.rounds,
+        rows,
+        null,
+        reasons,
+        # A run that proves nothing gives no verdict.
+        () if reasons else _verdicts(run, rows),
+        additions.capacity(folder),
+        additions.scorecard(folder),
+    )
+
+
+def _verdicts(run: Rows, rows: tuple[Row, ...]) -> tuple[Verdict, ...]:
+    none = np.empty(0)
+    latencies = {row.name.key: [row.latencies_us.get(number, none) for number in run.rounds] for row in rows}
+    labels = {row.name.key: row.label for row in rows}
+    return judge(latencies, labels, seed=run.facts["seed"])

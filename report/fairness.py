@@ -1,0 +1,48 @@
+"""What must be equal for a comparison to be fair, what is compared, and what is only noted (run.json's manifest)."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from report.rows import Rows
+
+MUST_EQUAL, SUBJECT, NOTE = "must-equal", "subject", "note"
+
+Manifest = Mapping[str, Mapping[str, Any]]
+
+
+class Difference(NamedTuple):
+    """A key whose value is not the same everywhere. where: of which path, if of one. values: by path, or by run."""
+
+    where: str
+    key: str
+    kind: str
+    values: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        place = f" of {self.where}" if self.where else ""
+        return f"{self.key}{place}: {', '.join(f'{short(value)} ({name})' for name, value in self.values.items())}"
+
+
+def differences(manifests: Mapping[str, Manifest], where: str = "") -> Iterator[Difference]:
+    """Give every key that differs between the manifests that have it, must-equal and subjects; notes may differ."""
+    for key in dict.fromkeys(key for manifest in manifests.values() for key in manifest):
+        having = {name: manifest[key] for name, manifest in manifests.items() if key in manifest}
+        values = {name: entry["value"] for name, entry in having.items()}
+        kind = MUST_EQUAL if any(entry["class"] == MUST_EQUAL for entry in having.values()) else SUBJECT
+        noted = all(entry["class"] == NOTE for entry in having.values())
+        if not noted and any(value != next(iter(values.values())) for value in values.values()):
+            yield Difference(where, key, kind, values)
+
+
+def undeclared(run: Rows) -> Iterator[str]:
+    """Give what differs between a run's paths, must not, and was not declared by --allow."""
+    for difference in differences(run.facts["fairness"]["paths"]):
+        if difference.kind == MUST_EQUAL and difference.key not in run.facts["allowed"]:
+            yield f"must be equal and is not: {difference}"
+
+
+def short(value: object) -> str:
+    """Give a value as people read it; a hash by its first letters."""
+    text = str(value)
+    hexadecimal = len(text) in {40, 64} and all(letter in "0123456789abcdef" for letter in text)
+    return text[:12] if hexadecimal else text

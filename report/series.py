@@ -1,0 +1,122 @@
+"""The numbers behind the pictures: short lists, so that the page stays small whatever the number of requests."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from report.answers import Array
+from report.percentiles import nearest_rank
+from report.summary import Row, Summary
+
+POINTS = 120
+# The pictures over time show windows of this length: short enough to show a pause of a fifth of a second.
+WINDOW_S = 0.25
+METRICS = {"response": "response_us", "service": "service_us"}
+
+# Directly, rows do not tell client, network and server apart.
+UNDIVIDED, CLIENT = "all (direct)", "client, network"
+
+
+class Series(NamedTuple):
+    """A line in the pictures. key: its number. path is "null endpoint" for the instrument's own."""
+
+    key: int
+    name: str
+    path: str
+    via: str
+    engine: str
+
+
+def series(summary: Summary) -> list[Series]:
+    """Give a line for each row that has right answers, the null endpoint's last."""
+    shown = [row for row in summary.rows if row.p50_ms is not None]
+    found = [Series(key, str(row.name), row.path, row.via, row.engine_label) for key, row in enumerate(shown)]
+    if summary.null is not None and summary.null.p50_ms is not None:
+        name = "null endpoint"
+        found.append(Series(len(found), name, name, "direct", "answers at once: the instrument's own floor"))
+    return found
+
+
+def rows_of(summary: Summary) -> list[Row]:
+    """Give the rows of series(), in its order."""
+    null = [] if summary.null is None else [summary.null]
+    return [row for row in (*summary.rows, *null) if row.p50_ms is not None]
+
+
+def curves(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Give latency by percentile: k the series, m the metric, n the number of nines (2 is p99), v milliseconds."""
+    found = []
+    for key, row in enumerate(rows):
+        for metric, column in METRICS.items():
+            ordered = np.sort(row.answers.latencies_us(column))
+            found += [{"k": key, "m": metric, "n": nines, "v": value} for nines, value in _curve(ordered)]
+    return found
+
+
+def _curve(ordered_us: Array) -> Iterator[tuple[float, float]]:
+    """Give evenly spaced numbers of nines up to where one sample is slower."""
+    if len(ordered_us):
+        for nines in np.linspace(0, math.log10(len(ordered_us)), POINTS).tolist():
+            percent = f"{100 * (1 - 10**-nines):.6f}"
+            yield round(nines, 3), _short(nearest_rank(ordered_us, percent) / 1e3)
+
+
+def over_time(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Give each window's median v and slowest x in milliseconds; t is seconds since the run began, r the round."""
+    begin_ns = min((int(row.answers.column("sent_ns").min()) for row in rows), default=0)
+    found = []
+    for key, row in enumerate(rows):
+        for metric, column in METRICS.items():
+            found += [{"k": key, "m": metric} | point for point in _windows(row, column, begin_ns)]
+    return found
+
+
+def _windows(row: Row, column: str, begin_ns: int) -> Iterator[dict[str, Any]]:
+    answers = row.answers
+    values_ms = answers.column(column).astype(float) / 1e3
+    good = answers.good & np.isfinite(values_ms)
+    values_ms, rounds = values_ms[good], answers.column("round")[good]
+    window = ((answers.column("sent_ns")[good] - begin_ns) // int(WINDOW_S * 1e9)).astype(int)
+    for number in np.unique(window):
+        these = window == number
+        yield {
+            "t": round(float((number + 0.5) * WINDOW_S), 3),
+            "r": int(rounds[these][0]),
+            "v": _short(float(np.median(values_ms[these]))),
+            "x": _short(float(values_ms[these].max())),
+        }
+
+
+def parts(summary: Summary) -> list[dict[str, Any]]:
+    """Give each path's mean service time by part, in milliseconds, in the order in which a request passes them."""
+    found = []
+    for row in summary.rows:
+        if row.parts is not None:
+            named: list[tuple[str, float | None]] = list(zip((CLIENT, "gateway", "backend"), row.parts, strict=True))
+            if row.via == "direct":
+                named = [(UNDIVIDED, row.parts.client_us)]
+            found += [
+                {"name": str(row.name), "part": part, "order": order, "ms": _short(value_us / 1e3)}
+                for order, (part, value_us) in enumerate(named)
+                if value_us is not None
+            ]
+    return found
+
+
+def capacity_steps(summary: Summary) -> list[dict[str, Any]]:
+    """Give the rates that the search for the capacity tried, with their p99."""
+    if summary.capacity is None:
+        return []
+    return [
+        {"name": f"{path['model']}@{path['stack']} {path['via']}", "path": f"{path['model']}@{path['stack']}"}
+        | {"via": path["via"], "rate": step["rate_rps"], "p99": step["p99_ms"], "met": step["met"]}
+        for path in summary.capacity["paths"]
+        for step in path["steps"]
+        if step["p99_ms"] is not None
+    ]
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")

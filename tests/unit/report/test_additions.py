@@ -1,0 +1,52 @@
+"""Capacity and scorecard: what other commands add to a run."""
+
+from typing import Any
+
+import pytest
+
+from report import page
+from report.build import build
+from report.schema import ReportError
+from tests.unit.report.test_page import text_of
+
+PATH = {"model": "simple_nn", "stack": "onnx", "via": "gateway", "cores": 1, "steps": []}
+NO_RATE = {"rate_rps": None, "low_rps": None, "high_rps": None}
+OVERLOAD = [{"factor": 1.5, "goodput_rps": 880, "refused_share": 0.3, "recovery_s": 0.4}]
+
+
+def test_the_capacity_is_answered_in_a_sentence(stored: Any) -> None:
+    good = PATH | {"rate_rps": 900, "low_rps": 850, "high_rps": 950, "overload": OVERLOAD}
+    none = PATH | NO_RATE | {"model": "keras_dense", "stack": "tfserving"}
+    stored.write("capacity", {"slo_p99_ms": 5, "paths": [good, none]})
+    text = text_of(page.render(build(stored.folder)))
+    assert (
+        "For 2,000 req/s at p99 below 5 ms: "
+        "simple_nn@onnx gateway [onnxruntime 1.31.1 (CPUExecutionProvider)] 3 cores, "
+        "keras_dense@tfserving gateway [embedded (tensorflow 2.21.0)] meets it at no rate."
+    ) in text
+    assert "900 850..950 1 1.5x: 880/s right, 30% refused, recovered in 0.4 s." in text
+
+
+def test_the_scorecard_shows_what_was_measured_and_says_what_was_not(stored: Any) -> None:
+    figures = [
+        {"name": "install size", "value": 412.4, "unit": "MB", "note": "closure of the extra"},
+        {"name": "GPU memory", "value": None, "unit": "MB", "note": "no GPU here"},
+    ]
+    stored.write("scorecard", [{"model": "simple_nn", "stack": "onnx", "figures": figures}])
+    text = text_of(page.render(build(stored.folder)))
+    assert "simple_nn@onnx install size 412.4 MB closure of the extra" in text
+    assert "simple_nn@onnx GPU memory not measured no GPU here" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("capacity", {"paths": []}, "capacity.json: $.capacity: 'slo_p99_ms' is a required property"),
+        ("scorecard", {}, "scorecard.json: $.scorecard: {} is not of type 'array'; see scorecard.schema.json"),
+    ],
+)
+def test_what_is_no_such_file_is_named(stored: Any, name: str, content: object, said: str) -> None:
+    stored.write(name, content)
+    with pytest.raises(ReportError) as caught:
+        build(stored.folder)
+    assert said in str(caught.value)

@@ -1,0 +1,94 @@
+"""What rows give: numbers worked out by hand."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from loadtest.recorder import SCHEMA
+from report.answers import Answers, Lateness, Parts
+
+
+def table(*rows: dict[str, object]) -> pa.Table:
+    usual = {
+        "run": "r",
+        "round": 0,
+        "path": "m@s",
+        "model": "m",
+        "stack": "s",
+        "via": "direct",
+        "phase": "measure",
+        "sent_ns": 0,
+        "scheduled_ns": None,
+        "service_us": 1.0,
+        "response_us": None,
+        "ok": True,
+        "code": "OK",
+        "wrong": False,
+        "rows": 1,
+        "version": 1,
+        "sha256": "ab",
+        "engine": "e",
+        "engine_version": "1",
+        "gateway_us": None,
+        "backend_us": None,
+    }
+    return pa.Table.from_pylist([usual | row for row in rows], schema=SCHEMA)
+
+
+def test_throughput_counts_the_time_of_each_round_and_not_between_them() -> None:
+    def one(begin_ns: int) -> pa.Table:
+        return table({"sent_ns": begin_ns}, {"sent_ns": begin_ns + 999_000_000, "service_us": 1000.0})
+
+    assert Answers({0: one(0), 1: one(60_000_000_000)}).throughput_rps() == 2.0
+
+
+def test_lateness_is_sent_less_scheduled_of_what_was_measured() -> None:
+    times = [{"scheduled_ns": 0, "sent_ns": late_us * 1000} for late_us in (10, 20, 30, 2000)]
+    warmup = {"phase": "warmup", "scheduled_ns": 0, "sent_ns": 10**9}
+    assert Answers({0: table(warmup, *times)}).lateness() == Lateness(20.0, 2000.0, 0.25)
+
+
+def test_a_closed_loop_has_no_lateness() -> None:
+    assert Answers({0: table({}, {})}).lateness() is None
+
+
+def test_the_clients_part_is_what_gateway_and_backend_leave() -> None:
+    rows = [{"service_us": service_us, "gateway_us": 100, "backend_us": 500} for service_us in (700.0, 900.0)]
+    assert Answers({0: table(*rows)}).parts() == Parts(200.0, 100.0, 500.0)
+    assert Answers({0: table({"service_us": 700.0})}).parts() == Parts(700.0, None, None)
+
+
+def test_a_wrong_answer_in_one_round_takes_the_latencies_of_all() -> None:
+    answers = Answers({0: table({}), 1: table({"wrong": True})})
+    assert answers.latencies_us("service_us").size == 0
+    assert answers.by_round_us("service_us") == {}
+    assert answers.parts() is None
+    assert answers.one_waiting_caller_us().size == 0
+
+
+def test_rounds_keep_their_latencies_apart() -> None:
+    found = Answers({0: table({"service_us": 1.0}), 4: table({"service_us": 2.0}, {"ok": False})})
+    assert {number: values.tolist() for number, values in found.by_round_us("service_us").items()} == {
+        0: [1.0],
+        4: [2.0],
+    }
+
+
+@pytest.mark.parametrize(("stop_ms", "open_loop_ms", "waiting_ms"), [(200, 100, 1), (0, 1, 1)])
+def test_a_stop_shows_in_the_open_loops_p99_and_not_to_one_waiting_caller(
+    stop_ms: int, open_loop_ms: int, waiting_ms: int
+) -> None:
+    """500 requests a second for 10 s, each answered in 1 ms; in the third second the service stands still."""
+    due_ms = np.arange(0, 10_000, 2)
+    waits_ms = np.where((due_ms >= 3000) & (due_ms < 3000 + stop_ms), 3000 + stop_ms - due_ms, 0)
+    rows = [
+        {"scheduled_ns": due * 10**6, "sent_ns": due * 10**6, "service_us": service, "response_us": service}
+        for due, service in zip(due_ms.tolist(), ((1 + waits_ms) * 1e3).tolist(), strict=True)
+    ]
+    answers = Answers({0: table(*rows)})
+    p99_ms = [
+        np.percentile(found, 99, method="inverted_cdf") / 1e3
+        for found in (answers.latencies_us("response_us"), answers.one_waiting_caller_us())
+    ]
+    assert p99_ms == pytest.approx([open_loop_ms, waiting_ms], rel=0.05)
+    assert len(answers.one_waiting_caller_us()) == 5000 - stop_ms // 2

@@ -1,0 +1,76 @@
+"""What is published as JSON Schema is what is written, and what is written otherwise is found."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, ValidationError
+from pyarrow import parquet
+
+from loadtest import recorder, run
+from report import rows, schema
+from report.__main__ import main
+
+NAMES = ["capacity", "row", "run", "scorecard", "summary"]
+
+
+def summary_of(stored: Any) -> dict[str, Any]:
+    main([str(stored.folder)])
+    return dict(json.loads((stored.folder / "summary.json").read_text()))
+
+
+def test_every_published_schema_is_one() -> None:
+    assert sorted(path.name.partition(".")[0] for path in schema.SCHEMAS.iterdir()) == NAMES
+    for name in NAMES:
+        Draft202012Validator.check_schema(schema.validator(name).schema)
+
+
+def test_the_summary_obeys_its_schema(stored: Any) -> None:
+    schema.validator("summary").validate(summary_of(stored))
+
+
+def test_the_summary_of_a_run_that_is_not_valid_does_too(stored: Any) -> None:
+    stored.change_rows("simple_nn@onnx.direct", lambda found: [row | {"wrong": True} for row in found])
+    stored.change_facts(load_model="closed loop")
+    for path in stored.files("null@null.direct"):
+        path.unlink()
+    schema.validator("summary").validate(summary_of(stored))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("requests", "many"), ("p50_ms", -1), ("load_model", "half open"), ("new", 1), ("parts", {})]
+)
+def test_a_field_of_another_kind_is_found(stored: Any, name: str, value: object) -> None:
+    summary = summary_of(stored)
+    summary["paths"][0][name] = value
+    with pytest.raises(ValidationError):
+        schema.validator("summary").validate(summary)
+
+
+def test_a_missing_field_is_found(stored: Any) -> None:
+    summary = summary_of(stored)
+    del summary["verdicts"][0]["p_holm"]
+    with pytest.raises(ValidationError, match="p_holm"):
+        schema.validator("summary").validate(summary)
+
+
+def test_rows_obey_their_schema_and_have_every_column_of_it(stored: Any) -> None:
+    published = schema.validator("row").schema
+    assert set(published["required"]) == set(published["properties"]) == set(recorder.SCHEMA.names)
+    for block in ("simple_nn@onnx.gateway", "null@null.direct"):
+        for row in parquet.read_table(stored.files(block)[0]).to_pylist():
+            schema.validator("row").validate(row)
+
+
+def test_the_report_reads_what_the_load_test_writes() -> None:
+    assert run.SCHEMA == schema.RUN_SCHEMA
+    assert set(rows.COLUMNS) <= set(recorder.SCHEMA.names)
+
+
+def test_a_long_complaint_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(["x" * 10_000]))
+    with pytest.raises(schema.ReportError) as caught:
+        schema.read(path, "run", missing="")
+    assert len(str(caught.value)) < len(str(path)) + 250
