@@ -21,8 +21,8 @@ def fit(latencies: Latencies) -> Generator:
     """Give the generator whose blocks vary as these do; each block's own level is left out.
 
     From the log percentiles less the means of their block and their round: what is left is the block's own noise and
-    the spread of a percentile by chance, which is known. The rounds' means are the machine's noise. Raises ValueError
-    when fewer than MIN_ROUNDS rounds have every block's p99, or there are fewer than MIN_BLOCKS blocks.
+    the spread of a percentile by chance, which is known. The rounds' means are the machine's noise; what of it changes
+    within a round cannot be told from the blocks' own, and counts as that. Raises ValueError when fewer than MIN_ROUNDS rounds have every block's p99, or there are fewer than MIN_BLOCKS blocks.
     """
     p50, p99 = _whole_rounds(latencies)
     shape = fit_shape(latencies)
