@@ -1,11 +1,12 @@
 """Load deployment paths and record every request: `python -m loadtest --paths simple_nn@onnx --via direct`.
 
-Ends with 0 when rows were recorded (`python -m report` judges them), 1 when a server or file is missing, 2 for a bad
-value, 130 after Ctrl-C, with the rows so far written and the run marked incomplete.
+Rounds of blocks, one for each path and way and one for the null endpoint, in an order drawn anew for each round.
+Arrivals are an open loop unless --closed-loop says otherwise. Ends with 0 when rows were recorded (`python -m report`
+judges them), 1 when a server or file is missing or paths differ in what must be equal, 2 for a bad value, 130 after
+Ctrl-C, with the rounds that ended written and the run marked incomplete.
 """
 
 import argparse
-import functools
 import random
 import signal
 import sys
@@ -14,58 +15,86 @@ from pathlib import Path
 
 from commandline.arguments import Parser, positive, whole
 from loadtest import config, plan
+from loadtest.fairness import DECLARABLE, UnfairError
 from store.manifest import ArtefactError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the load test and give the exit code."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = parser.parse_args(words)
     try:
         known = plan.read_paths(options.deployments)
         try:
             paths = plan.choose(known, options.paths)
         except ValueError as error:
             parser.error(f"--paths: {error}")
-        vias = plan.VIAS if options.via == "both" else (options.via,)
         # Locust patches the process for gevent when imported: before gRPC, and not for --help or a bad value.
         import locust  # noqa: F401, PLC0415
 
-        from loadtest.program import run_all  # noqa: PLC0415
+        from loadtest.program import run_all, work_for  # noqa: PLC0415
 
-        number = run_all(plan.draw(paths, vias, options.seed), options, say=functools.partial(print, flush=True))
-    except (config.ConfigError, ArtefactError, OSError) as error:
+        number = work_for(paths, options) if options.worker else run_all(paths, options, words)
+    except (config.ConfigError, ArtefactError, UnfairError, OSError) as error:
         print(f"loadtest: {error}", file=sys.stderr)
         return 1
     return 128 + number if number else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser("python -m loadtest", description="Closed-loop load test of deployment paths.")
-    add = parser.add_argument
-    add("--paths", default="all", help="MODEL@STACK,... or all (default)")
-    add("--via", choices=(*plan.VIAS, "both"), default="both", help="how to reach them (default: both)")
-    add("--rate", type=positive, default=250.0, help="requests a second in each block (default: 250)")
-    add("--duration", type=positive, default=5.0, help="seconds measured in each block (default: 5)")
-    add("--warmup", type=positive, default=1.0, help="seconds before that, recorded apart (default: 1)")
-    add("--users", type=whole(1), default=4, help="callers, each with its own connection (default: 4)")
-    add("--rows", type=whole(1), default=1, help="rows in each request (default: 1)")
-    add("--seed", type=int, default=random.randrange(2**31), help="for payloads and order (default: drawn)")  # noqa: S311
-    add(
-        "--min-requests",
-        type=whole(1),
-        default=1000,
-        help="a block lasts until it has them, at most 4 times its duration",
-    )
+    parser = Parser("python -m loadtest", description="Load deployment paths, one row per request.")
+    what = parser.add_argument_group("what").add_argument
+    what("--paths", default="all", help="MODEL@STACK,... or all (default)")
+    what("--via", choices=(*plan.VIAS, "both"), default="both", help="how to reach them (default: both)")
+    what("--rounds", type=whole(1), default=20, help="each has a block of every path and way (default: 20)")
+    what("--rows", type=whole(1), default=1, help="rows in each request (default: 1)")
+    what("--seed", type=int, default=random.randrange(2**31), help="of order, arrivals, payloads (default: drawn)")  # noqa: S311
+    what("--allow", choices=DECLARABLE, action="append", default=[], help="paths may differ in this; repeatable")
+    _add_load(parser)
+    _add_places(parser)
+    _add_workers(parser)
+    return parser
+
+
+def _add_load(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("load").add_argument
+    add("--rate", type=positive, default=500.0, help="requests a second in each block (default: 500)")
+    add("--duration", type=positive, default=1.35, help="seconds measured in each block (default: 1.35)")
+    # 662: the least number of samples of which a p99 may be shown (report/percentiles.py).
+    add("--min-requests", type=whole(1), default=662, help="a block lasts until it has so many (default: 662)")
+    add("--warmup", type=positive, default=10.0, help="most seconds to wait for a path to be stable (default: 10)")
+    add("--arrivals", choices=("poisson", "constant"), default="poisson", help="of the open loop (default: poisson)")
+    add("--connections", type=whole(1), default=4, help="kept open to each path (default: 4)")
+    add("--closed-loop", action="store_true", help="callers that wait for their replies, at --rate or as they can")
+    add("--users", type=whole(1), default=4, help="the closed loop's callers, a connection each (default: 4)")
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("places").add_argument
     add("--out", type=Path, default=Path("results"), help="folder for runs (default: results)")
     add("--exports", type=Path, default=Path("artifacts/exports"), help="folder with the reference artefacts")
     add("--deployments", type=Path, default=Path("deployments.toml"), help="the list of paths")
     add("--env-file", type=Path, default=Path(".env"), help="addresses, overruled by the environment")
-    return parser
+
+
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("workers (above 500 requests/s each sends late)").add_argument
+    add("--processes", type=whole(0), default=1, help="workers on this machine (default: 1, in this process)")
+    add("--workers", type=whole(1), help="await so many in all; others come from other machines with --worker")
+    add("--listen", type=_address, help="HOST:PORT where workers come (default: 127.0.0.1 and a free port)")
+    add("--worker", type=_address, help="be a worker of HOST:PORT; give the same other words, --seed among them")
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not (host and port.isascii() and port.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host, int(port)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the session takes both over
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the run takes both over
     try:
         code = main()
     except KeyboardInterrupt:

@@ -36,6 +36,14 @@ class Clock:
         """Give the time."""
         return time.perf_counter_ns() + self._offset_ns
 
+    def perf_counter_ns(self, now_ns: int) -> int:
+        """Give what time.perf_counter_ns() says at a moment of this clock."""
+        return now_ns - self._offset_ns
+
+    def drift_us(self) -> float:
+        """Give by how much the wall clock has left this one since the start: slewed or set by somebody."""
+        return (time.time_ns() - self.now_ns()) / 1e3
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

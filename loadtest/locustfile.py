@@ -1,13 +1,17 @@
 """Drive by hand: `locust -f loadtest/locustfile.py` opens Locust's page, where paths, users and time can be chosen.
 
 One user class for each path and way, such as `simple_nn@onnx.direct`; names on the command line choose some of them
-(`locust -f loadtest/locustfile.py simple_nn@onnx.direct`). For results worth keeping run `python -m loadtest`.
+(`locust -f loadtest/locustfile.py simple_nn@onnx.direct`). A user is an open loop: a Poisson stream of its own. With
+`--closed-loop` it is a caller that waits for its replies. `--processes`, `--master` and `--worker` work as ever. For
+results worth keeping run `python -m loadtest`.
 """
 
 from pathlib import Path
 
 import locust.stats
 from grpc.experimental import gevent as grpc_gevent
+from locust import events
+from locust.argument_parser import LocustArgumentParser
 
 from loadtest import plan
 from loadtest.calls import Clock
@@ -32,14 +36,21 @@ def user_classes() -> dict[str, type[PathUser]]:
     paths = plan.read_paths(Path("deployments.toml"))
     references = {path.model: load_reference(EXPORTS, path.model) for path in paths}
     classes = {}
-    for block in plan.draw(paths, plan.VIAS, seed=0):
-        target = target_of(block, settings, EXPORTS)
-        payloads = prepare(references[block.path.model], target.model, target.encode, rows=1, seed=0)
-        interval_s = 1 / USER_REQUESTS_PER_S
-        classes[str(block)] = user_class(target, payloads, clock, interval_s=interval_s, users=USERS_IN_STEP)
+    for block in plan.blocks_of(paths, plan.VIAS):
+        if block != plan.NULL:
+            target = target_of(block, settings, EXPORTS)
+            payloads = prepare(references[block.path.model], target.model, target.encode, rows=1, seed=0)
+            interval_s = 1 / USER_REQUESTS_PER_S
+            classes[str(block)] = user_class(target, payloads, clock, interval_s=interval_s, users=USERS_IN_STEP)
     return classes
 
 
+def add_options(parser: LocustArgumentParser) -> None:
+    """Add ours to Locust's."""
+    parser.add_argument("--closed-loop", action="store_true", help="users wait for their replies")
+
+
+events.init_command_line_parser.add_listener(add_options)
 grpc_gevent.init_gevent()
 locust.stats.bucket_response_time = three_digits
 globals().update(user_classes())

@@ -1,72 +1,201 @@
-"""A whole run: prepare everything, see that every target answers, then one block after another."""
+"""A whole run: prepare, see that every target answers and that paths may be compared, warm up, then the rounds."""
 
 import argparse
 import gc
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from grpc.experimental import gevent as grpc_gevent
+from rich.console import Console
 
-from loadtest import host, run
-from loadtest.calls import Clock, Target
+from loadtest import fairness, host, null, plan, run, server
+from loadtest.calls import Clock
 from loadtest.config import ConfigError, read_settings
-from loadtest.payloads import Payload, load_reference, prepare
-from loadtest.plan import Block
-from loadtest.session import Interruption, Load, Session, check_reachable
-from loadtest.targets import target_of
+from loadtest.generator import Generator, Loaded
+from loadtest.payloads import load_reference, prepare
+from loadtest.plan import CLOSED, NULL, OPEN_CONSTANT, OPEN_POISSON, Block
+from loadtest.progress import Report
+from loadtest.session import Load, Session, check_reachable
+from loadtest.targets import batching_of, null_target, target_of
+from loadtest.timer import Timer, best_timer
+from loadtest.workers import InterruptedRun, Interruption, Workers, elsewhere, here, work
 from store.commit import git_commit
 
+# Unmeasured at the beginning of every block: what the path before it left behind has ended by then.
+SETTLE_S = 0.15
 
-def run_all(blocks: Sequence[Block], options: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Run the blocks in order and give 0, or the number of the signal that ended them early.
 
-    Raises ConfigError, ArtefactError or OSError before any load, except for a disk that fills up.
+def run_all(paths: Sequence[plan.ServingPath], options: argparse.Namespace, words: Sequence[str]) -> int:
+    """Load all blocks in all rounds; give 0, or the number of the signal that ended them early.
+
+    words: the command line, for workers. Raises ConfigError, ArtefactError, UnfairError or OSError before any load,
+    except for a disk that fills up.
     """
-    grpc_gevent.init_gevent()
-    interruption, clock = Interruption(), Clock()
-    targets = _prepare(blocks, options)
-    check_reachable(targets, clock)
-    facts = {"arguments": _arguments(options), "host": host.describe(), "git_commit": git_commit()}
-    this_run = run.start(options.out, blocks, {"seed": options.seed} | facts)
-    say(f"{this_run.folder}: {len(targets)} blocks, closed loop, {options.rate:g} requests/s, seed {options.seed}")
-    load = Load(options.rate, options.users, options.warmup, options.duration, options.min_requests)
-    session = Session(this_run, load, clock, interruption)
-    gc.collect()
-    gc.freeze()  # what was prepared is not looked at again in every collection while measuring
-    for number, (target, payloads) in enumerate(targets, start=1):
-        this_run.blocks.append(session.block(target, payloads))
-        say(_progress(number, len(targets), this_run.blocks[-1]))
-        if interruption.signal is not None:
-            break
-        this_run.save(complete=number == len(targets))
-    if interruption.signal is None:
-        return 0
-    this_run.save(complete=False)
-    say(f"interrupted; {this_run.folder} holds the rows so far and is marked incomplete")
-    return interruption.signal
+    vias = plan.VIAS if options.via == "both" else (options.via,)
+    blocks = plan.blocks_of(paths, vias)
+    with ExitStack() as stack:
+        address = stack.enter_context(null.endpoint())
+        grpc_gevent.init_gevent()
+        interruption, clock, timer = Interruption(), Clock(), best_timer()
+        stack.callback(timer.close)
+        prepared = Prepared(blocks, options, address)
+        answers = check_reachable(prepared.loaded, clock)
+        conditions = {block: prepared.conditions(block, answers[block], options) for block in blocks if block != NULL}
+        fairness.check(conditions, options.allow)
+        generator = Generator(prepared.loaded, _connections(options), clock, timer)
+        stack.callback(generator.close)
+        _freeze()
+        try:
+            workers = stack.enter_context(_workers(generator, options, words, interruption))
+            this_run = run.start(options.out, blocks, _facts(options, conditions, timer))
+            _load(this_run, blocks, Session(this_run, load_of(options), workers, clock), options)
+        except InterruptedRun:
+            return interruption.signal or 0
+    return 0
 
 
-def _prepare(blocks: Sequence[Block], options: argparse.Namespace) -> list[tuple[Target, Sequence[Payload]]]:
-    settings = read_settings(options.env_file)
-    references = {model: load_reference(options.exports, model) for model in {block.path.model for block in blocks}}
-    prepared: list[tuple[Target, Sequence[Payload]]] = []
-    for block in blocks:
-        target, reference = target_of(block, settings, options.exports), references[block.path.model]
-        if options.rows > reference.rows:
-            raise ConfigError(f"--rows {options.rows}: the reference of {reference.model} has {reference.rows} rows")
-        payloads = prepare(reference, target.model, target.encode, rows=options.rows, seed=options.seed)
-        prepared.append((target, payloads))
-    return prepared
+def work_for(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> int:
+    """Be a worker of another process until it says that it is over."""
+    vias = plan.VIAS if options.via == "both" else (options.via,)
+    with ExitStack() as stack:
+        address = stack.enter_context(null.endpoint())
+        grpc_gevent.init_gevent()
+        interruption, clock, timer = Interruption(), Clock(), best_timer()
+        stack.callback(timer.close)
+        prepared = Prepared(plan.blocks_of(paths, vias), options, address)
+        generator = Generator(prepared.loaded, _connections(options), clock, timer)
+        stack.callback(generator.close)
+        _freeze()
+        work(generator, options.worker, interruption)
+    return interruption.signal or 0
 
 
-def _arguments(options: argparse.Namespace) -> dict[str, Any]:
-    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
-
-
-def _progress(number: int, total: int, block: dict[str, Any]) -> str:
-    name = f"{block['model']}@{block['stack']} {block['via']}"
-    return (
-        f"[{number}/{total}] {name:32} {block['requests']:7,} requests in {block['seconds']:.1f} s, "
-        f"{block['errors']} errors, {block['wrong_answers']} wrong, generator at {block['generator_cpu']:.0%} of a core"
+def load_of(options: argparse.Namespace) -> Load:
+    """Give what each block does."""
+    return Load(
+        load_model=_load_model(options),
+        rate=options.rate,
+        requests=max(options.min_requests, math.ceil(options.rate * options.duration)),
+        settle=math.ceil(options.rate * SETTLE_S),
+        warmup_s=options.warmup,
+        connections=_connections(options),
+        seed=options.seed,
     )
+
+
+class Prepared:
+    """Targets and payloads of all blocks, and what is known of their conditions."""
+
+    def __init__(self, blocks: Sequence[Block], options: argparse.Namespace, null_address: str) -> None:
+        self._settings = read_settings(options.env_file)
+        models = dict.fromkeys(block.path.model for block in blocks if block != NULL)
+        self._references = {model: load_reference(options.exports, model) for model in models}
+        self._weights = fairness.weights(tuple(self._references.values()))
+        for model, reference in self._references.items():
+            if options.rows > reference.rows:
+                raise ConfigError(f"--rows {options.rows}: the reference of {model} has {reference.rows} rows")
+        self.loaded = [self._load(block, options, null_address) for block in blocks]
+        self._payloads = {target.block: payloads for target, payloads in self.loaded}
+
+    def conditions(self, block: Block, identity: dict[str, str], options: argparse.Namespace) -> dict[str, Any]:
+        """Give a path's values for the fairness manifest. identity: who answers there."""
+        load = load_of(options)
+        return {
+            "weights_sha256": self._weights[block.path.model],
+            "payloads_sha256": fairness.payloads_hash(
+                self._references[block.path.model], self._payloads[block], options.seed
+            ),
+            "plan": f"{load.load_model}, {load.rate:g}/s, {load.requests} requests of {options.rows} rows, "
+            f"{load.connections} connections, {options.rounds} rounds",
+            **server.describe(self._settings.stacks[block.path.stack]),
+            **identity,
+            "batching": batching_of(block, options.deployments),
+            "image": None,
+        }
+
+    def _load(self, block: Block, options: argparse.Namespace, null_address: str) -> Loaded:
+        target = null_target(null_address) if block == NULL else target_of(block, self._settings, options.exports)
+        # The null endpoint gets the requests of the first model; of its answer only the bytes are looked at.
+        reference = self._references.get(block.path.model) or next(iter(self._references.values()))
+        payloads = prepare(reference, target.model, target.encode, rows=options.rows, seed=options.seed)
+        if block == NULL:
+            payloads = [payload._replace(expected=()) for payload in payloads]
+        return target, payloads
+
+
+def _load(this_run: run.Run, blocks: Sequence[Block], session: Session, options: argparse.Namespace) -> None:
+    """Warm up, and load all rounds. Raises InterruptedRun."""
+    load, turns = load_of(options), plan.draw(blocks, options.rounds, options.seed)
+    with Report(Console(highlight=False), len(blocks), options.rounds) as report:
+        report.say(
+            f"{this_run.folder}: {options.rounds} rounds of {len(blocks)} blocks, {load.load_model}, {load.rate:g} "
+            f"requests/s, seed {options.seed}; {len(turns) * load.block_s / 60:.1f} minutes of load after the warm-up"
+        )
+        try:
+            session.warm_up(blocks, report.warming)
+            report.warmed(this_run.warmup)
+            for number, turn in enumerate(turns, start=1):
+                this_run.blocks.append(session.turn(turn))
+                this_run.save(complete=number == len(turns))
+                report.loaded(turn, this_run.blocks[-1])
+        except InterruptedRun:
+            this_run.save(complete=False)
+            ended = len(this_run.blocks) // len(blocks)
+            report.say(f"interrupted; {this_run.folder} holds {ended} whole rounds and is marked incomplete")
+            raise
+
+
+def _workers(
+    generator: Generator, options: argparse.Namespace, words: Sequence[str], interruption: Interruption
+) -> AbstractContextManager[Workers]:
+    count = options.workers or options.processes
+    if count == 1 and options.listen is None:
+        return here(generator, interruption)
+    words = [*words, "--seed", str(options.seed)]
+    return elsewhere(words, options.processes, count, options.listen or ("127.0.0.1", 0), interruption)
+
+
+def _load_model(options: argparse.Namespace) -> str:
+    if options.closed_loop:
+        return CLOSED
+    return OPEN_CONSTANT if options.arrivals == "constant" else OPEN_POISSON
+
+
+def _connections(options: argparse.Namespace) -> int:
+    count: int = options.users if options.closed_loop else options.connections
+    return count
+
+
+def _freeze() -> None:
+    """Let no collection look at what was prepared again while measuring."""
+    gc.collect()
+    gc.freeze()
+
+
+def _facts(options: argparse.Namespace, conditions: dict[Block, dict[str, Any]], timer: Timer) -> dict[str, Any]:
+    commit = git_commit()
+    of_run = {
+        "commit": commit,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "temperatures": host.temperatures(),
+        "generator": f"{options.workers or options.processes} workers, timer: {timer.name}",
+    }
+    return {
+        "seed": options.seed,
+        "load_model": _load_model(options),
+        "rounds": options.rounds,
+        "arguments": {name: _plain(value) for name, value in vars(options).items()},
+        "host": host.describe(),
+        "git_commit": commit,
+        "clock": host.clock() | {"timer": timer.name},
+        "fairness": fairness.manifest(of_run, conditions),
+        "allowed": sorted(options.allow),
+    }
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value

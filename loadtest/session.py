@@ -1,128 +1,148 @@
-"""The blocks of a run, one after another, in one process with Locust as a library."""
+"""A run's load: every path is warmed up until it is stable, then come the rounds of blocks."""
 
-import signal
-from collections.abc import Sequence
-from dataclasses import dataclass
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import gevent
-import gevent.event
-import psutil
-from locust.env import Environment
+import pyarrow as pa
 
-from loadtest.calls import DEADLINE_S, Caller, Clock, Target
+from loadtest.calls import Caller, Clock, Target
 from loadtest.config import ConfigError
+from loadtest.generator import Loaded, Order
 from loadtest.payloads import Payload
-from loadtest.recorder import Recorder
+from loadtest.plan import Block, Turn
+from loadtest.recorder import MEASURE, merge, write
 from loadtest.run import Run
-from loadtest.users import user_class
+from loadtest.workers import Workers
 
 UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
-# A slow path gets longer to reach its number of requests, but not for ever.
-STRETCH = 4
-POLL_S = 0.05
+# The warm-up of a path ends when the medians of its last STABLE windows are within STABLE_WITHIN of one another.
+WINDOW_S = 0.5
+STABLE = 3
+STABLE_WITHIN = 1.10
+
+
+def check_reachable(loaded: Sequence[Loaded], clock: Clock) -> dict[Block, dict[str, str]]:
+    """Ask every target once, and give who answered: engine, engine_version, artefact (sha256).
+
+    Raises ConfigError naming the first that no server answers for.
+    """
+    return {target.block: _ask_once(Caller(target, clock), target, payloads[0]) for target, payloads in loaded}
+
+
+def _ask_once(caller: Caller, target: Target, payload: Payload) -> dict[str, str]:
+    try:
+        sample = caller.ask(payload)
+    finally:
+        caller.close()
+    if sample.code in UNREACHABLE:
+        block = target.block
+        raise ConfigError(f"{block.path} ({block.via}) at {target.address}: {sample.code}; run: make up")
+    return {"engine": sample.engine, "engine_version": sample.engine_version, "artefact": sample.sha256}
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a block does: `rate` requests a second over all its users, warm-up, then the measured time.
+    """What each block does. warmup_s: at most so long is a path warmed up before the first round.
 
-    That lasts `duration_s`, or longer until `min_requests` were measured, but at most STRETCH times `duration_s`.
+    settle: requests at the beginning of each block that are not measured. connections: of a closed loop, its callers.
     """
 
+    load_model: str
     rate: float
-    users: int
+    requests: int
+    settle: int
     warmup_s: float
-    duration_s: float
-    min_requests: int
+    connections: int
+    seed: int
 
+    def order(self, turn: Turn) -> Order:
+        """Give the order for a block; one seed for all blocks of a round. Workers fills in the rest."""
+        seed = f"{self.seed}/{turn.round}"
+        return Order(
+            turn, self.load_model, self.rate, self.settle, self.requests, self.connections, seed, workers=1, begin_ns=0
+        )
 
-class Interruption:
-    """Ctrl-C or SIGTERM, as an event that a block can wait for; no exception in the middle of a call."""
-
-    def __init__(self) -> None:
-        self.event = gevent.event.Event()
-        self.signal: int | None = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            gevent.signal_handler(number, self._on_signal, number)
-
-    def _on_signal(self, number: int) -> None:
-        self.signal = number
-        self.event.set()
-
-
-def check_reachable(targets: Sequence[tuple[Target, Sequence[Payload]]], clock: Clock) -> None:
-    """Ask every target once. Raises ConfigError naming the first that no server answers for."""
-    for target, payloads in targets:
-        caller = Caller(target, clock)
-        try:
-            sample = caller.ask(payloads[0])
-        finally:
-            caller.close()
-        if sample.code in UNREACHABLE:
-            block = target.block
-            raise ConfigError(f"{block.path} ({block.via}) at {target.address}: {sample.code}; run: make up")
+    @property
+    def block_s(self) -> float:
+        """Give how long a block is planned to take."""
+        return (self.settle + self.requests) / self.rate
 
 
 class Session:
-    """Runs blocks; what stays the same between them."""
+    """Loads turns and keeps their rows; a block that was cut short is not kept."""
 
-    def __init__(self, run: Run, load: Load, clock: Clock, interruption: Interruption) -> None:
+    def __init__(self, run: Run, load: Load, workers: Workers, clock: Clock) -> None:
         self._run = run
         self._load = load
+        self._workers = workers
         self._clock = clock
-        self._interruption = interruption
-        self._process = psutil.Process()
+        self._warm: dict[Block, pa.Table] = {}
 
-    def block(self, target: Target, payloads: Sequence[Payload]) -> dict[str, Any]:
-        """Load one target, write its rows and give what run.json says about the block."""
-        recorder = Recorder(target.block)
-        load = self._load
-        users = user_class(target, payloads, self._clock, interval_s=load.users / load.rate, users=load.users)
-        environment = Environment(user_classes=[users], stop_timeout=2 * DEADLINE_S)
-        environment.events.request.add_listener(lambda context, **_: recorder.samples.append(context["sample"]))
-        faults: list[Exception] = []
-        environment.events.user_error.add_listener(lambda exception, **_: faults.append(exception))
-        runner = environment.create_local_runner()
-        runner.start(load.users, spawn_rate=load.users)
-        try:
-            facts = self._measure(recorder, faults)
-        finally:
-            runner.quit()
-        rows = recorder.write(self._run.folder)
-        if faults:
-            raise faults[0]  # a fault of the load test itself, not of a server
-        return self._tell(recorder, facts | {"rows": f"rows/{rows.name}"})
+    def warm_up(self, blocks: Sequence[Block], began: Callable[[Block], object]) -> None:
+        """Warm every block up in turn; what was sent is in the rows of its first round. Raises InterruptedRun."""
+        for block in blocks:
+            began(block)
+            self._run.warmup.append(self._warm_up(block))
+            self._run.save(complete=False)
 
-    def _measure(self, recorder: Recorder, faults: list[Exception]) -> dict[str, Any]:
-        stop, load = self._interruption.event, self._load
-        stop.wait(load.warmup_s)
-        before, begin_ns = self._cpu_s(), self._clock.now_ns()
-        recorder.measure_from_ns = begin_ns
-        stop.wait(load.duration_s)
-        elapsed_s = (self._clock.now_ns() - begin_ns) / 1e9
-        while (
-            not stop.is_set()
-            and not faults
-            and elapsed_s < STRETCH * load.duration_s
-            and len(recorder.measured()) < load.min_requests
-        ):
-            stop.wait(POLL_S)
-            elapsed_s = (self._clock.now_ns() - begin_ns) / 1e9
-        return {"seconds": round(elapsed_s, 3), "generator_cpu": round((self._cpu_s() - before) / elapsed_s, 3)}
+    def turn(self, turn: Turn) -> dict[str, Any]:
+        """Load one block, write its rows and give what run.json says about it. Raises InterruptedRun."""
+        table, facts = self._load_now(self._load.order(turn))
+        before = self._warm.pop(turn.block, None)
+        table = table if before is None else merge([before, table])
+        run = pa.array([self._run.folder.name] * table.num_rows, pa.string())
+        rows = write(table.set_column(0, "run", run), self._run.folder, turn)
+        return self._tell(turn, table, facts) | {"rows": f"rows/{rows.name}"}
 
-    def _tell(self, recorder: Recorder, facts: dict[str, Any]) -> dict[str, Any]:
-        measured, path = recorder.measured(), recorder.block.path
+    def _warm_up(self, block: Block) -> dict[str, Any]:
+        window_s = min(WINDOW_S, self._load.warmup_s / STABLE)
+        order = self._load.order(Turn(0, block))
+        order = replace(order, measured=False, settle=max(1, round(self._load.rate * window_s)), requests=0)
+        tables: list[pa.Table] = []
+        medians_us: list[float] = []
+        began_s = time.monotonic()
+        while not (stable := _stable(medians_us)) and time.monotonic() - began_s < self._load.warmup_s:
+            loaded = self._load_now(replace(order, seed=f"{order.seed}/warm-up/{len(tables)}"))
+            tables.append(loaded.table)
+            medians_us.append(statistics.median(loaded.table["service_us"].to_pylist() or [0.0]))
+        self._warm[block] = merge(tables)
         return {
-            "model": path.model,
-            "stack": path.stack,
-            "via": recorder.block.via,
-            "requests": len(measured),
-            "errors": sum(not sample.ok for sample in measured),
-            "wrong_answers": sum(sample.wrong for sample in measured),
-            **facts,
+            "model": block.path.model,
+            "stack": block.path.stack,
+            "via": block.via,
+            "seconds": round(time.monotonic() - began_s, 3),
+            "requests": self._warm[block].num_rows,
+            "windows": len(tables),
+            "stable": stable,
         }
 
-    def _cpu_s(self) -> float:
-        times = self._process.cpu_times()
-        return float(times.user + times.system)
+    def _load_now(self, order: Order) -> Any:
+        return self._workers.load(order, self._clock.now_ns())
+
+    def _tell(self, turn: Turn, table: pa.Table, facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        phases, ok = table["phase"].to_pylist(), table["ok"].to_pylist()
+        measured = [phase == MEASURE for phase in phases]
+        wrong = table["wrong"].to_pylist()
+        warm = len(measured) - sum(measured)
+        return {
+            "round": turn.round,
+            "model": turn.block.path.model,
+            "stack": turn.block.path.stack,
+            "via": turn.block.via,
+            "requests": sum(measured),
+            "errors": sum(counts and not good for counts, good in zip(measured, ok, strict=True)),
+            "wrong_answers": sum(counts and bad for counts, bad in zip(measured, wrong, strict=True)),
+            "seconds": round(max(fact["seconds"] for fact in facts), 3),
+            "generator_cpu": max(fact["generator_cpu"] for fact in facts),
+            "warmup_s": round(warm / self._load.rate, 3),
+            "warmup_requests": warm,
+            "clock": max((fact["clock"] for fact in facts), key=lambda clock: abs(clock["drift_us"])),
+        }
+
+
+def _stable(medians_us: Sequence[float]) -> bool:
+    last = medians_us[-STABLE:]
+    return len(last) == STABLE and max(last) <= STABLE_WITHIN * min(last)

@@ -1,23 +1,55 @@
 """Which protocol a block speaks: the gateway's, or its stack's own."""
 
+import hashlib
+import tomllib
 from collections.abc import Callable
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
+from loadtest import null, plan
 from loadtest.calls import Metadata, Target
 from loadtest.config import Settings
 from loadtest.plan import Block, ServingPath
-from services.wire import servepath, tfserving
+from services.wire import oip, servepath, tfserving
 from services.wire.codecs import STACK_CODECS
 from services.wire.stacks import STACKS
 from services.wire.token import TokenFile
-from services.wire.types import Answer
+from services.wire.types import Answer, Served, Tensor
 from store.manifest import ArtefactError, artefact_folder, read_manifest
+
+NULL_SHA256 = hashlib.sha256(null.REPLY).hexdigest()
 
 
 def target_of(block: Block, settings: Settings, exports: Path) -> Target:
     """Give the way to a block's path."""
     return _gateway(block, settings) if block.via == "gateway" else _direct(block, settings, exports)
+
+
+def null_target(address: str) -> Target:
+    """Give the way to a null endpoint; its answer has no outputs when it is the constant, and one when it is not."""
+    served = Served(
+        *plan.NULL.path, "null endpoint", metadata.version("pygrpc-native"), 1, NULL_SHA256, sha256_observed=True
+    )
+    wrong = (Tensor("wrong", "BYTES", (0,), b""),)
+    return Target(
+        block=plan.NULL,
+        address=address,
+        method=null.METHOD,
+        model="null",
+        encode=oip.encode_request,
+        decode=lambda reply, _: Answer(() if reply == null.REPLY else wrong, served),
+        metadata=_nothing_to_send,
+        refused=_nothing_to_do,
+    )
+
+
+def batching_of(block: Block, deployments: Path) -> str:
+    """Give how requests are put together on a path, as far as it is known here."""
+    if block.via == "direct":
+        return "the server's own"
+    limits = tomllib.loads(deployments.read_text())["models"][block.path.model]["stacks"][block.path.stack]
+    return ", ".join(["merged by the gateway", *(f"{name} {value}" for name, value in limits.items())])
 
 
 def _gateway(block: Block, settings: Settings) -> Target:

@@ -1,4 +1,4 @@
-"""Closed-loop Locust users: each waits for its reply, so a stalled server is asked less often.
+"""Locust users of one path, for driving by hand: open loop, or closed when Locust is given `--closed-loop`.
 
 Locust's `request` event carries our own sample; its statistics, whole milliseconds, stay in its web page.
 """
@@ -9,11 +9,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import gevent
+import numpy as np
 from locust import User, task
 
 from loadtest.calls import Caller, Clock, Target
+from loadtest.open_loop import OpenLoop
 from loadtest.payloads import Payload
 from loadtest.recorder import Sample
+from loadtest.timer import best_timer
 
 
 class FailedRequestError(Exception):
@@ -21,10 +24,11 @@ class FailedRequestError(Exception):
 
 
 class PathUser(User):  # type: ignore[misc]
-    """One caller of one target, with one connection, that starts a request every `interval_s`.
+    """One caller of one target, with one connection, that starts a request every `interval_s`, on average or at least.
 
-    A request that starts late moves the following ones: lost time is not made up. The users of a class start one after
-    another within one interval (`phases`), or all would send at the same moments.
+    Open loop: a Poisson stream, whatever the replies do. Closed loop: it waits for its reply; a request that starts
+    late moves the following ones: lost time is not made up. The closed users of a class start one after another within
+    one interval (`phases`), or all would send at the same moments.
     """
 
     abstract = True
@@ -45,24 +49,54 @@ class PathUser(User):  # type: ignore[misc]
         self.caller.close()
 
     def wait_time(self) -> float:
-        """Give the seconds until the next request is due."""
+        """Give the seconds until the next request of a closed loop is due."""
         now_s = time.perf_counter()
         self.due_s = max(self.due_s + self.interval_s, now_s)
         return self.due_s - now_s
 
     @task  # type: ignore[untyped-decorator]
     def predict(self) -> None:
-        """Ask once, and tell Locust."""
-        sample = self.caller.ask(next(self.payloads))
-        self.environment.events.request.fire(
-            request_type="grpc",
-            name=str(self.target.block),
-            response_time=sample.service_us / 1e3,
-            response_length=0,
-            response=None,
-            context={"sample": sample},
-            exception=_failure(sample),
-        )
+        """Ask once, or all the time in an open loop, and tell Locust."""
+        if self.environment.parsed_options.closed_loop:
+            self._told(self._ask())
+        else:
+            self._stream()
+
+    def _stream(self) -> None:
+        timer = best_timer()
+        loop = OpenLoop(self._moments_ns(), self._ask, self._told, self.clock)
+        try:
+            loop.run(timer)
+        finally:
+            loop.stop()  # Locust has ended this user
+            loop.join()
+            timer.close()
+
+    def _moments_ns(self) -> Iterator[int]:
+        gaps_s, due_ns = np.random.default_rng(), self.clock.now_ns()
+        while True:
+            due_ns += int(gaps_s.exponential(self.interval_s) * 1e9)
+            yield due_ns
+
+    def _ask(self) -> Sample:
+        return self.caller.ask(next(self.payloads))
+
+    def _told(self, sample: Sample) -> None:
+        tell(self.environment, str(self.target.block), sample)
+
+
+def tell(environment: Any, name: str, sample: Sample) -> None:
+    """Tell Locust of a request: its response time in an open loop, else its service time."""
+    time_us = sample.service_us if sample.response_us is None else sample.response_us
+    environment.events.request.fire(
+        request_type="grpc",
+        name=name,
+        response_time=time_us / 1e3,
+        response_length=0,
+        response=None,
+        context={"sample": sample},
+        exception=_failure(sample),
+    )
 
 
 def _failure(sample: Sample) -> FailedRequestError | None:

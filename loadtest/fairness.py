@@ -1,0 +1,102 @@
+"""The fairness manifest: under which conditions each path was measured, and whether they may be compared.
+
+Each key has a class. must-equal: a difference between the compared paths refuses the run, unless `--allow KEY`
+declares it. subject: what is being compared, printed. note: for the record. MLPerf has such rules on paper; here they
+are checked.
+"""
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from loadtest.payloads import Payload
+from loadtest.plan import Block
+from store.reference import Reference
+
+MUST_EQUAL, SUBJECT, NOTE = "must-equal", "subject", "note"
+# Of each path and way.
+PATH_KEYS: Mapping[str, str] = {
+    "weights_sha256": MUST_EQUAL,
+    "payloads_sha256": MUST_EQUAL,
+    "plan": MUST_EQUAL,
+    "cpu_model": MUST_EQUAL,
+    "cpu_quota": MUST_EQUAL,
+    "threads": MUST_EQUAL,
+    "engine": SUBJECT,
+    "engine_version": SUBJECT,
+    "batching": SUBJECT,
+    "artefact": SUBJECT,
+    "image": SUBJECT,
+}
+RUN_KEYS: Mapping[str, str] = {"commit": SUBJECT, "started": NOTE, "temperatures": NOTE, "generator": NOTE}
+DECLARABLE = tuple(key for key, kind in PATH_KEYS.items() if kind == MUST_EQUAL)
+
+Values = Mapping[str, Any]
+
+
+class UnfairError(Exception):
+    """Paths differ in what must be equal; the text names the key, the values and the mend."""
+
+
+def manifest(run: Values, paths: Mapping[Block, Values]) -> dict[str, Any]:
+    """Give what run.json says under "fairness". Raises KeyError for a key without a class."""
+    return {
+        "run": {key: {"class": RUN_KEYS[key], "value": value} for key, value in run.items()},
+        "paths": {
+            str(block): {key: {"class": PATH_KEYS[key], "value": value} for key, value in values.items()}
+            for block, values in paths.items()
+        },
+    }
+
+
+def check(paths: Mapping[Block, Values], allowed: Collection[str]) -> None:
+    """Raise UnfairError for the first key that must be equal, is not, and is not `allowed`."""
+    for key in DECLARABLE:
+        holders: dict[str, list[str]] = {}
+        for block, values in paths.items():
+            holders.setdefault(str(values[key]), []).append(str(block))
+        if len(holders) > 1 and key not in allowed:
+            sides = "; ".join(f"{value}: {', '.join(names)}" for value, names in holders.items())
+            raise UnfairError(f"{key} must be equal and is not ({sides}); mend it, or declare it: --allow {key}")
+
+
+def weights(references: Sequence[Reference]) -> dict[str, str]:
+    """Give a hash of what each model computes, by model: the sha256 of its reference, inputs and float64 answers.
+
+    Frameworks write the same weights into different files, and twins trained in two frameworks differ in the last
+    digit. So a model whose answers agree with those of one before it, on the same inputs and within its declared
+    tolerance, has that one's hash.
+    """
+    hashes: dict[str, str] = {}
+    for number, reference in enumerate(references):
+        twin = next((other for other in references[:number] if _same(reference, other)), None)
+        hashes[reference.model] = hashes[twin.model] if twin else _hash_of(reference)
+    return hashes
+
+
+def _same(one: Reference, other: Reference) -> bool:
+    if one.spec.inputs != other.spec.inputs or one.spec.outputs != other.spec.outputs or one.rows != other.rows:
+        return False
+    inputs = all(np.array_equal(one.arrays[tensor.name], other.arrays[tensor.name]) for tensor in one.spec.inputs)
+    return inputs and all(
+        bool((np.abs(one.arrays[tensor.name] - values) <= one.spec.tolerance.limits(values)).all())
+        for tensor in one.spec.outputs
+        for values in (other.arrays[tensor.name].astype(np.float64),)
+    )
+
+
+def _hash_of(reference: Reference) -> str:
+    found = hashlib.sha256()
+    for name in sorted(reference.arrays):
+        found.update(name.encode() + np.ascontiguousarray(reference.arrays[name]).tobytes())
+    return found.hexdigest()
+
+
+def payloads_hash(reference: Reference, payloads: Sequence[Payload], seed: int) -> str:
+    """Give a hash of the inputs and of how they are cut and ordered; protocols and models' names are left out."""
+    found = hashlib.sha256(f"{seed} {len(payloads)} {payloads[0].rows}".encode())
+    for tensor in reference.spec.inputs:
+        found.update(tensor.name.encode() + np.ascontiguousarray(reference.arrays[tensor.name]).tobytes())
+    return found.hexdigest()

@@ -1,0 +1,50 @@
+"""The null endpoint: a gRPC server that answers a constant at once; `python -m loadtest.null`.
+
+What a request to it takes is the instrument's own part of every other time: client, kernel and the least a server can
+do. It uses the HTTP/2 front of gateway and onnx_svc (pygrpc-native), the fastest at hand.
+"""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+METHOD = "/servepath.Null/Answer"
+REPLY = b"null" * 8
+MAX_EVENTS = 256
+
+
+def main() -> None:
+    """Listen on a free port of 127.0.0.1, print it, answer until standard input ends: whoever started us is gone."""
+    from pygrpc_native import EVENT_CALL, NativeGrpcFront  # noqa: PLC0415 - of the server alone
+
+    front = NativeGrpcFront("127.0.0.1:0", [(METHOD, False)], io_threads=1)
+    front.start()
+    print(front.bound_port, flush=True)  # noqa: T201 - to whoever started us
+    threading.Thread(target=lambda: (sys.stdin.read(), front.close()), daemon=True).start()
+    while (events := front.recv_batch_details(MAX_EVENTS)) is not None:
+        for kind, number, *_ in events:
+            if kind == EVENT_CALL:
+                front.respond(number, REPLY)
+
+
+@contextmanager
+def endpoint() -> Iterator[str]:
+    """Give the address of a null endpoint, a process of its own that ends with the block, or with us."""
+    command = [sys.executable, "-m", "loadtest.null"]
+    # A process group of its own: the terminal's Ctrl-C is for us alone.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0) as process:
+        assert process.stdin is not None  # noqa: S101 - for the type checker
+        assert process.stdout is not None  # noqa: S101 - for the type checker
+        try:
+            port = process.stdout.readline().decode().strip()
+            if not port:
+                raise OSError("the null endpoint does not start; see above")
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.stdin.close()
+
+
+if __name__ == "__main__":
+    main()

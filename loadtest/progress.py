@@ -1,0 +1,80 @@
+"""How far a run is: a bar with the time left on a terminal, a line a round elsewhere.
+
+It is drawn between blocks only: drawing takes milliseconds of the generator's process, and requests would leave late.
+"""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from loadtest.plan import Block, Turn
+
+
+class Report:
+    """Tells of the warm-up and of every block."""
+
+    def __init__(self, console: Console, blocks: int, rounds: int) -> None:
+        self._console = console
+        self._blocks = blocks
+        self._rounds = rounds
+        self._round: list[Mapping[str, Any]] = []
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bar = Progress(
+            *columns, TextColumn("left:"), TimeRemainingColumn(), console=console, auto_refresh=False, transient=True
+        )
+        self._task = self._bar.add_task("warm-up", total=blocks * rounds)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def warming(self, block: Block) -> None:
+        """Tell whose warm-up begins."""
+        self._bar.update(self._task, description=f"warm-up {block.path} {block.via}")
+        self._show()
+
+    def warmed(self, warmups: list[dict[str, Any]]) -> None:
+        """Tell how long the warm-up was, and begin to count the rounds' time."""
+        restless = [f"{found['model']}@{found['stack']} {found['via']}" for found in warmups if not found["stable"]]
+        text = f"warm-up: {sum(found['seconds'] for found in warmups):.0f} s"
+        self.say(text + (f"; not stable by then: {', '.join(restless)}" if restless else ""))
+        self._bar.reset(self._task, total=self._blocks * self._rounds)
+
+    def loaded(self, turn: Turn, found: Mapping[str, Any]) -> None:
+        """Tell of a block that has ended, and sum its round up when it was the last of it."""
+        self._round.append(found)
+        self._bar.update(self._task, advance=1, description=f"round {turn.round + 1}/{self._rounds}")
+        self._show()
+        if len(self._round) == self._blocks:
+            self._sum_up(turn)
+            self._round.clear()
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self._console.print(text, soft_wrap=True, markup=False)
+
+    def _sum_up(self, turn: Turn) -> None:
+        if self._console.is_terminal:
+            return
+        requests, errors, wrong = (sum(found[key] for found in self._round) for key in COUNTED)
+        cpu = max(found["generator_cpu"] for found in self._round)
+        self.say(
+            f"round {turn.round + 1}/{self._rounds}: {requests:,} requests, {errors} errors, {wrong} wrong, "
+            f"generator at most at {cpu:.0%} of a core"
+        )
+
+    def _show(self) -> None:
+        if self._console.is_terminal:
+            self._bar.refresh()
+
+
+COUNTED = ("requests", "errors", "wrong_answers")

@@ -1,0 +1,26 @@
+"""When the requests of an open loop are due: drawn before the block begins, so that no reply can change it."""
+
+import numpy as np
+
+from loadtest.plan import OPEN_CONSTANT
+
+NS_PER_S = 1e9
+
+
+def arrivals(load_model: str, rate: float, count: int, seed: str) -> list[int]:
+    """Give `count` moments in nanoseconds from the block's begin, at `rate` a second on average, ascending.
+
+    Poisson: exponential gaps, drawn from the seed. Constant: equal gaps. The same seed gives the same moments, so that
+    all blocks of a round are loaded alike.
+    """
+    if load_model == OPEN_CONSTANT:
+        gaps = np.full(count, NS_PER_S / rate)
+    else:
+        gaps = np.random.default_rng(list(seed.encode())).exponential(NS_PER_S / rate, count)
+    moments: list[int] = np.cumsum(gaps).astype(np.int64).tolist()
+    return moments
+
+
+def share(moments: list[int], worker: int, workers: int) -> list[int]:
+    """Give one worker's moments: those of all workers together are the schedule, however many they are."""
+    return moments[worker::workers]

@@ -1,0 +1,69 @@
+"""What a server on this machine may use of it: found by the port it listens on. Elsewhere it is unknown."""
+
+import ipaddress
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from loadtest import host
+
+UNKNOWN = "unknown"
+# What tells numerical libraries how many threads to take; each server also has settings of its own in its code.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)
+
+
+def describe(address: str) -> dict[str, str]:
+    """Give cpu_model, cpu_quota (in cores) and threads of the server at HOST:PORT, or "unknown" three times."""
+    try:
+        process = _listening(address)
+        if process is not None:
+            return {"cpu_model": host.cpu_model(), "cpu_quota": _quota(process), "threads": _threads(process)}
+    except (psutil.Error, OSError):
+        pass  # it has just ended, or is another user's
+    return dict.fromkeys(("cpu_model", "cpu_quota", "threads"), UNKNOWN)
+
+
+def _listening(address: str) -> psutil.Process | None:
+    name, _, port = address.rpartition(":")
+    if not _is_here(name.strip("[]")):
+        return None
+    found = [
+        connection.pid
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr[1] == int(port) and connection.pid
+    ]
+    return psutil.Process(min(found)) if found else None
+
+
+def _is_here(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(socket.gethostbyname(name)).is_loopback
+    except (OSError, ValueError):
+        return name == "::1"
+
+
+def _threads(process: psutil.Process) -> str:
+    environment: Mapping[str, str] = process.environ()
+    limits = [f"{name}={environment[name]}" for name in THREAD_VARIABLES if name in environment]
+    return ", ".join([f"{len(process.cpu_affinity() or [])} CPUs", *limits])
+
+
+def _quota(process: psutil.Process) -> str:
+    """Give the tightest cpu.max above the process (cgroup v2), such as "1.5 cores", or "none"."""
+    line = Path(f"/proc/{process.pid}/cgroup").read_text().splitlines()[-1]
+    folder = Path("/sys/fs/cgroup") / line.rpartition(":")[2].lstrip("/")
+    quotas = []
+    for place in (folder, *folder.parents):
+        file = place / "cpu.max"
+        if file.is_file():
+            quota, period = file.read_text().split()
+            quotas += [] if quota == "max" else [int(quota) / int(period)]
+    return f"{min(quotas):g} cores" if quotas else "none"

@@ -1,0 +1,100 @@
+"""Waiting for a moment to some 50 us under gevent, whose own timers count whole milliseconds, without spinning.
+
+libev hands its timers to epoll, which takes milliseconds: `gevent.sleep` ends half a millisecond late on the median. A
+timerfd (https://man7.org/linux/man-pages/man2/timerfd_create.2.html) is a file that the kernel makes readable at a
+moment of CLOCK_MONOTONIC, by a high-resolution timer; the hub watches it like a socket. Python 3.11 has no
+os.timerfd_create: ctypes asks libc.
+"""
+
+import ctypes
+import os
+import time
+from typing import Protocol
+
+import gevent
+from gevent.hub import get_hub
+
+TFD_NONBLOCK, TFD_CLOEXEC, TFD_TIMER_ABSTIME = os.O_NONBLOCK, os.O_CLOEXEC, 1
+NS_PER_S = 1_000_000_000
+EXPIRATIONS_BYTES = 8
+READ = 1
+
+
+class Timer(Protocol):
+    """What an open loop waits with. name: what it is, for run.json."""
+
+    name: str
+
+    def wait_until(self, due_ns: int) -> None:
+        """Let other greenlets run until time.perf_counter_ns() is `due_ns`; at once when it is past."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+class _Itimerspec(ctypes.Structure):
+    """Interval and first expiration, each in seconds and nanoseconds."""
+
+    _fields_ = (
+        ("interval_s", ctypes.c_long),
+        ("interval_ns", ctypes.c_long),
+        ("value_s", ctypes.c_long),
+        ("value_ns", ctypes.c_long),
+    )
+
+
+class TimerFd:
+    """A timerfd that the hub watches. Raises OSError where the kernel or libc has none."""
+
+    name = "timerfd"
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        if not hasattr(self._libc, "timerfd_create"):
+            raise OSError("libc has no timerfd_create")
+        # On Linux time.perf_counter_ns() reads CLOCK_MONOTONIC, too.
+        self._file = self._checked(self._libc.timerfd_create(time.CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC))
+        self._watcher = get_hub().loop.io(self._file, READ)
+
+    def wait_until(self, due_ns: int) -> None:
+        """Wait; every wait yields once."""
+        if due_ns <= time.perf_counter_ns():
+            gevent.sleep(0)
+            return
+        seconds, nanoseconds = divmod(due_ns, NS_PER_S)
+        spec = ctypes.byref(_Itimerspec(0, 0, seconds, nanoseconds))
+        self._checked(self._libc.timerfd_settime(self._file, TFD_TIMER_ABSTIME, spec, None))
+        get_hub().wait(self._watcher)
+        os.read(self._file, EXPIRATIONS_BYTES)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._watcher.close()
+        os.close(self._file)
+
+    def _checked(self, result: int) -> int:
+        if result < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        return result
+
+
+class MillisecondTimer:
+    """gevent's own timers, where there is no timerfd: half a millisecond late on the median."""
+
+    name = "gevent (whole milliseconds)"
+
+    def wait_until(self, due_ns: int) -> None:
+        """Wait; every wait yields once."""
+        gevent.sleep(max(due_ns - time.perf_counter_ns(), 0) / NS_PER_S)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def best_timer() -> Timer:
+    """Give the finest timer that this system has."""
+    try:
+        return TimerFd()
+    except OSError:
+        return MillisecondTimer()
