@@ -2,11 +2,26 @@
 
 from collections.abc import Iterator
 
+from report.rows import NULL, BlockName
 from report.summary import Row, Summary
 from report.verdicts import METRICS, TOO_CLOSE
 
 # Where the two are further apart than this, a closed loop would have hidden something.
 APART = 1.2
+# What decides the load; where files and servers are is another machine's own.
+ARGUMENTS: tuple[str, ...] = (
+    "paths",
+    "via",
+    "rounds",
+    "rows",
+    "rate",
+    "duration",
+    "min_requests",
+    "warmup",
+    "arrivals",
+    "connections",
+)
+ARGUMENTS += ("closed_loop", "users", "processes", "allow", "seed")
 WAYS = {"direct": "reached directly", "gateway": "through the gateway"}
 
 
@@ -64,6 +79,23 @@ def instrument(summary: Summary) -> Iterator[str]:
     if busiest is not None:
         yield f"instrument: the load generator used at most {busiest:.0%} of a core (mean of a path's blocks)"
 
+    clock, drifts_us = summary.facts["clock"], [block["clock"]["drift_us"] for block in summary.facts["blocks"]]
+    words = [
+        f"steps of {clock['smallest_step_ns']} ns",
+        *(str(clock[name]) for name in ("source", "timer") if name in clock),
+    ]
+    drift_us = max(drifts_us, default=0) - min(drifts_us, default=0)
+    yield f"instrument: clock: {', '.join(words)}; the wall clock stayed within {drift_us:,.0f} us of it"
+
+
+def warm_up(summary: Summary) -> Iterator[str]:
+    """Say how long each path was asked before the first round, and whether it was stable then."""
+    for found in summary.facts["warmup"]:
+        if found["stack"] != NULL.stack:
+            name = BlockName(found["model"], found["stack"], found["via"])
+            state = "until its median was stable" if found["stable"] else "and its median was not stable yet"
+            yield f"warm-up: {name}: {found['seconds']:.1f} s, {found['requests']:,} requests, {state}"
+
 
 def _share_late(row: Row) -> tuple[float, float]:
     return (row.lateness.over_1ms_share, row.lateness.p99_us) if row.lateness else (0.0, 0.0)
@@ -88,7 +120,9 @@ def reproduce(summary: Summary) -> Iterator[str]:
 def command(summary: Summary) -> str:
     """Give the command line of the load test, from the arguments that it recorded."""
     words = ["python", "-m", "loadtest"]
-    for name, value in sorted((summary.facts["arguments"] | {"seed": summary.facts["seed"]}).items()):
+    arguments = summary.facts["arguments"] | {"seed": summary.facts["seed"]}
+    for name in [name for name in ARGUMENTS if name in arguments]:
+        value = arguments[name]
         flag = f"--{name.replace('_', '-')}"
         if value is True:
             words.append(flag)

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from report.compare import Comparison
-from report.sentences import cautions, headlines, instrument, legend, milliseconds, reproduce, share
+from report.sentences import cautions, headlines, instrument, legend, milliseconds, reproduce, share, warm_up
 from report.summary import Row, Summary
 from report.summary import compare as gateway_costs
 from report.verdicts import TOO_CLOSE
@@ -25,7 +25,14 @@ def show(summary: Summary, console: Console) -> None:
     for line in _verdicts(summary):
         console.print(line)
     console.print(_table(summary))
-    for line in (legend(summary), *instrument(summary), *cautions(summary), *_costs(summary), *reproduce(summary)):
+    for line in (
+        legend(summary),
+        *instrument(summary),
+        *warm_up(summary),
+        *cautions(summary),
+        *_costs(summary),
+        *reproduce(summary),
+    ):
         console.print(f"[dim]{escape(line)}[/]")
     for reason in summary.reasons:
         console.print(f"[red]not valid: {escape(reason)}[/]")

@@ -14,12 +14,17 @@ MOST_LATE_SHARE = 0.01
 # Above this, a generator's own queueing is in every latency (Locust warns at the same figure).
 MOST_CPU = 0.9
 
+# The wall clock against the measuring one, over a run: more means that one was set or that the machine stood still.
+MOST_DRIFT_US = 10_000
+# A tenth of the smallest latency that a gRPC call here has.
+MOST_STEP_NS = 10_000
+
 RowRule = Callable[[Row], Iterator[str]]
 
 
 def reasons(run: Rows, rows: tuple[Row, ...], null: Row | None) -> tuple[str, ...]:
     """Give every reason not to trust the run."""
-    found = [*_incomplete(run), *_missing(run)]
+    found = [*_incomplete(run), *_missing(run), *_clock(run)]
     for rule in INSTRUMENT_RULES:
         found += [f"{row.name}: {reason}" for row in (*rows, *([null] if null else [])) for reason in rule(row)]
     for rule in PATH_RULES:
@@ -45,6 +50,17 @@ def _missing(run: Rows) -> Iterator[str]:
 
 def _rounds(numbers: list[int]) -> str:
     return f"round {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} rounds, the first of them {numbers[0]}"
+
+
+def _clock(run: Rows) -> Iterator[str]:
+    drifts_us = [block["clock"]["drift_us"] for block in run.facts["blocks"]]
+    drift_us = max(drifts_us, default=0) - min(drifts_us, default=0)
+    if drift_us > MOST_DRIFT_US:
+        said = f"{drift_us / 1e3:,.0f} ms, {MOST_DRIFT_US / 1e3:g} ms is the most"
+        yield f"the wall clock left the measuring clock by {said}: it was set, or the machine stood still"
+    step_ns = run.facts["clock"]["smallest_step_ns"]
+    if step_ns is None or step_ns > MOST_STEP_NS:
+        yield f"the clock is too coarse to measure by: its smallest step is {step_ns or 'unknown'} ns"
 
 
 def _errors(row: Row) -> Iterator[str]:

@@ -125,6 +125,7 @@ def _block(number: int, name: str, file: str, requests: int) -> dict[str, Any]:
         "generator_cpu": 0.21,
         "warmup_s": WARMUP / RATE_RPS,
         "warmup_requests": WARMUP,
+        "clock": {"drift_us": 3.0},
     }
 
 
@@ -146,6 +147,8 @@ def _facts(run: str, seed: int, rounds: int, load_model: str, names: list[str]) 
         "arguments": {"rate": RATE_RPS, "rounds": rounds, "seed": seed, "rows": 1},
         "host": HOST,
         "git_commit": "0" * 40,
+        "clock": {"source": "tsc", "smallest_step_ns": 40, "timer": "timerfd"},
+        "warmup": [block | {"seconds": 1.5, "requests": 750, "stable": True} for block in expected],
         "fairness": {"run": _run_keys(seed), "paths": {name: _path_keys(name) for name in names[:-1]}},
         "allowed": [],
     }

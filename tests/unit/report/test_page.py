@@ -79,7 +79,7 @@ def test_the_form_names_engine_version_and_way_of_each_line(stored: Any) -> None
 
 def test_the_page_says_how_to_do_it_again(stored: Any) -> None:
     text = text_of(html_of(stored))
-    assert f"git checkout {'0' * 40} &amp;&amp; python -m loadtest --rate 500 --rounds 12 --rows 1 --seed 7" in text
+    assert f"git checkout {'0' * 40} &amp;&amp; python -m loadtest --rounds 12 --rows 1 --rate 500 --seed 7" in text
 
 
 def test_what_was_not_measured_says_so_with_the_command(stored: Any) -> None:

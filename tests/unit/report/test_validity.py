@@ -197,3 +197,18 @@ def test_an_invalid_run_says_why_everywhere_and_ends_with_1(stored: Any, capsys:
         text = (stored.folder / name).read_text()
         assert reason in text
         assert "is faster than" not in text
+
+
+@pytest.mark.parametrize(("drift_us", "valid"), [(9_990.0, True), (10_010.0, False), (-10_020.0, False)])
+def test_a_wall_clock_that_was_set_while_measuring_is_refused(stored: Any, drift_us: float, *, valid: bool) -> None:
+    blocks = stored.facts()["blocks"]
+    blocks[-1]["clock"]["drift_us"] += drift_us
+    stored.change_facts(blocks=blocks)
+    reasons = build(stored.folder).reasons
+    assert reasons == () if valid else reasons[0].startswith("the wall clock left the measuring clock by 10 ms, 10 ms")
+
+
+@pytest.mark.parametrize(("step_ns", "said"), [(1_000_000, "1000000"), (None, "unknown")])
+def test_a_coarse_clock_is_refused(stored: Any, step_ns: int | None, said: str) -> None:
+    stored.change_facts(clock={"smallest_step_ns": step_ns})
+    assert build(stored.folder).reasons == (f"the clock is too coarse to measure by: its smallest step is {said} ns",)
