@@ -37,6 +37,13 @@ class Parts(NamedTuple):
     backend_us: float | None
 
 
+class Waiting(NamedTuple):
+    """What the p99 would have been to one caller who waits for each reply; high_ms is its upper 99 % bound."""
+
+    p99_ms: float
+    high_ms: float
+
+
 class Answers:
     """A block's rows, round after round; `measured` leaves the warm-up out, `good` marks measured right answers."""
 

@@ -6,7 +6,7 @@ from report.rows import NULL, BlockName
 from report.summary import Row, Summary
 from report.verdicts import METRICS, TOO_CLOSE
 
-# Where the two are further apart than this, a closed loop would have hidden something.
+# Where the two are further apart than this, and not by chance, a closed loop would have hidden something.
 APART = 1.2
 # What decides the load; where files and servers are is another machine's own.
 ARGUMENTS: tuple[str, ...] = (
@@ -104,11 +104,11 @@ def _share_late(row: Row) -> tuple[float, float]:
 def cautions(summary: Summary) -> Iterator[str]:
     """Say where callers that wait for their replies would have seen another p99 than those that come by a schedule."""
     for row in summary.rows:
-        waiting_ms, response_ms = row.waiting_caller_p99_ms, row.response_p99_ms
-        if waiting_ms and response_ms and response_ms > APART * waiting_ms:
+        waiting, response_ms = row.waiting_caller, row.response_p99_ms
+        if waiting and response_ms and response_ms > APART * waiting.high_ms:
             yield (
                 f"{row.name}: p99 is {milliseconds(response_ms)} ms by the schedule; one caller that waits for each "
-                f"reply would have recorded {milliseconds(waiting_ms)} ms: it asks once while the path stands still"
+                f"reply would have recorded {milliseconds(waiting.p99_ms)} ms, since it asks nothing while it waits"
             )
 
 

@@ -1,12 +1,13 @@
 """One run as numbers: what every renderer shows and summary.json holds."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
-from report.answers import Answers, Array, Identity, Lateness, Parts
+from report.answers import Answers, Array, Identity, Lateness, Parts, Waiting
 from report.percentiles import percentile
 from report.rows import NULL, BlockName, Rows
 from report.verdicts import Verdict
@@ -26,7 +27,6 @@ class Row:
     p50_ms ... p999_ms are service times (reply received - request sent), response_... are response times (reply
     received - scheduled send; None in a closed loop). Both are of right answers only, pooled over the rounds,
     nearest-rank, None below their floor of samples, and None when one answer was wrong: such a path has no latency.
-    waiting_caller_p99_ms: what the p99 would have been to one caller who waits for each reply before its next request.
     gateway_share: of the service time, how much the gateway reported as its own. None where nothing can be said.
     generator_cpu: share of one core that the load's busiest process used, the mean over the rounds.
     latencies_us: what verdicts are about, by round: response times, in a closed loop service times.
@@ -54,7 +54,7 @@ class Row:
     response_p90_ms: float | None
     response_p99_ms: float | None
     response_p999_ms: float | None
-    waiting_caller_p99_ms: float | None
+    waiting_caller: Waiting | None
     gateway_p50_us: float | None
     gateway_share: float | None
     parts: Parts | None
@@ -92,7 +92,9 @@ class Row:
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON form, without the single latencies and the identities."""
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in NOT_IN_JSON}
-        named = {name: value._asdict() for name, value in values.items() if isinstance(value, Lateness | Parts)}
+        named = {
+            name: value._asdict() for name, value in values.items() if isinstance(value, Lateness | Parts | Waiting)
+        }
         return values | named
 
 
@@ -152,7 +154,7 @@ def _row(run: Rows, name: BlockName, answers: Answers, rounds: int) -> Row:
         throughput_rps=answers.throughput_rps(),
         **{key: _milliseconds(service_us, percent) for key, percent in PERCENTILES.items()},  # type: ignore[arg-type]
         **{f"response_{key}": _milliseconds(response_us, percent) for key, percent in PERCENTILES.items()},  # type: ignore[arg-type]
-        waiting_caller_p99_ms=_waiting_caller_ms(run, answers),
+        waiting_caller=_waiting_caller(answers) if run.open_loop else None,
         gateway_p50_us=percentile(gateway_us, "50"),
         gateway_share=round(float(gateway_us.sum() / service_us.sum()), 4) if len(gateway_us) else None,
         parts=answers.parts(),
@@ -172,8 +174,15 @@ def _milliseconds(ordered_us: Array, percent: str) -> float | None:
     return None if found is None else round(found / 1e3, 4)
 
 
-def _waiting_caller_ms(run: Rows, answers: Answers) -> float | None:
-    return _milliseconds(np.sort(answers.one_waiting_caller_us()), "99") if run.open_loop else None
+def _waiting_caller(answers: Answers) -> Waiting | None:
+    ordered_us = np.sort(answers.one_waiting_caller_us())
+    p99_ms = _milliseconds(ordered_us, "99")
+    if p99_ms is None:
+        return None
+    # The true p99 is above this rank in 1 % of cases: 2.33 standard deviations of how many samples are below it.
+    count = len(ordered_us)
+    high = math.ceil(0.99 * count + 2.33 * math.sqrt(0.99 * 0.01 * count))
+    return Waiting(p99_ms, round(float(ordered_us[min(high, count) - 1]) / 1e3, 4))
 
 
 def _generator_cpu(run: Rows, name: BlockName) -> float | None:

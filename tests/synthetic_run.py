@@ -70,6 +70,27 @@ def write_run(
     return folder
 
 
+def add_the_rest(folder: Path, medians_us: Mapping[str, float] = MEDIANS_US) -> None:
+    """Add a capacity and a scorecard, as other commands would."""
+    paths, cards = [], []
+    for name, median_us in medians_us.items():
+        model, _, stack = name.partition("@")
+        most_rps = round(1.6e6 / median_us)
+        steps = [
+            (round(most_rps * share), median_us / 1e3 * 1.2 / (1.3 - share)) for share in (0.4, 0.6, 0.8, 1.0, 1.2)
+        ]
+        here = {"model": model, "stack": stack, "via": "direct", "cores": 1, "rate_rps": most_rps}
+        here |= {"low_rps": round(most_rps * 0.95), "high_rps": round(most_rps * 1.05)}
+        here["steps"] = [{"rate_rps": rate, "p99_ms": p99_ms, "met": rate <= most_rps} for rate, p99_ms in steps]
+        over = {"goodput_rps": most_rps * 0.97, "refused_share": 0.3, "recovery_s": 0.4}
+        paths.append(here | {"overload": [over | {"factor": factor} for factor in (1.5, 3)]})
+        size = {"name": "install size", "value": 412.0, "unit": "MB", "note": "closure of the extra"}
+        gpu = {"name": "GPU memory", "value": None, "unit": "MB", "note": "no GPU"}
+        cards.append({"model": model, "stack": stack, "figures": [size, gpu]})
+    (folder / "capacity.json").write_text(json.dumps({"capacity": {"slo_p99_ms": 12, "paths": paths}}))
+    (folder / "scorecard.json").write_text(json.dumps({"scorecard": cards}))
+
+
 def _table(
     random: np.random.Generator, run: str, block: tuple[int, str, str], median_us: float, when: tuple[int, int]
 ) -> pa.Table:
@@ -184,3 +205,4 @@ def _forget_schedule(folder: Path) -> None:
 if __name__ == "__main__":
     FOUR = MEDIANS_US | {"keras_dense@onnx": 720.0, "simple_nn@torchserve": 3300.0}
     print(write_run(Path(sys.argv[1]), rounds=20, requests=670, medians_us=FOUR))
+    add_the_rest(Path(sys.argv[1]), FOUR)

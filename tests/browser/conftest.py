@@ -18,7 +18,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from report import page
 from report.build import build
-from tests.synthetic_run import MEDIANS_US, write_run
+from tests.synthetic_run import MEDIANS_US, add_the_rest, write_run
 
 PROGRAMS = {"chromium": "chromium", "chromedriver": "chromium-driver"}
 SCREENSHOTS = Path("results/test-report")
@@ -95,6 +95,7 @@ def driver(programs: dict[str, str]) -> Iterator[Any]:
 def report_html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "synthetic"
     write_run(folder, rounds=20, requests=670, medians_us=PATHS)
+    add_the_rest(folder, PATHS)
     path = folder / "report.html"
     path.write_text(page.render(build(folder)))
     return path

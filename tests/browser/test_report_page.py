@@ -7,7 +7,7 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.browser.conftest import DESK, PHONE
 
-CHARTS = ["distribution", "time", "parts"]
+CHARTS = ["distribution", "time", "parts", "capacity"]
 FOCUSED = """
 const at = document.activeElement;
 return [at.tagName, at.name || at.getAttribute('aria-label') || at.hash || '', at.value || ''];
@@ -46,6 +46,10 @@ def test_every_picture_is_drawn(opened: Any) -> None:
     assert opened.script(MARKS, "distribution", "line") == 9
     assert opened.script(MARKS, "time", "symbol") > 300
     assert opened.script(MARKS, "parts", "rect") == 4 + 4 * 3
+    assert opened.script(MARKS, "capacity", "line") == 4
+    assert (
+        opened.script("return document.querySelectorAll('#chart-capacity svg .mark-rule.role-mark line').length") == 1
+    )
 
 
 def test_the_form_chooses_paths_metric_and_round(opened: Any) -> None:
