@@ -40,8 +40,8 @@ def run_all(paths: Sequence[plan.ServingPath], options: argparse.Namespace, word
     blocks = plan.blocks_of(paths, vias)
     with ExitStack() as stack:
         address = stack.enter_context(null.endpoint())
-        leading = _leads(options)
-        scheduling = "scheduling: each of its own" if leading else keep_on_time()  # before any thread of gRPC's starts, after any child process
+        # Before gRPC starts its threads, after the null endpoint.
+        scheduling = "scheduling: each of its own" if _leads(options) else _schedule(options)
         grpc_gevent.init_gevent()
         interruption, clock, timer = Interruption(), Clock(), best_timer()
         stack.callback(timer.close)
@@ -66,7 +66,7 @@ def work_for(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> 
     vias = plan.VIAS if options.via == "both" else (options.via,)
     with ExitStack() as stack:
         address = stack.enter_context(null.endpoint())
-        keep_on_time()
+        _schedule(options)
         grpc_gevent.init_gevent()
         interruption, clock, timer = Interruption(), Clock(), best_timer()
         stack.callback(timer.close)
@@ -178,6 +178,10 @@ def _connections(options: argparse.Namespace) -> int:
     return count
 
 
+def _schedule(options: argparse.Namespace) -> str:
+    return "ordinary scheduling" if options.no_real_time else keep_on_time()
+
+
 def _freeze() -> None:
     """Let no collection look at what was prepared again while measuring."""
     gc.collect()
@@ -201,7 +205,7 @@ def _facts(options: argparse.Namespace, conditions: dict[Block, dict[str, Any]],
         "git_commit": commit,
         "clock": host.clock(),
         "fairness": fairness.manifest(of_run, conditions),
-        "allowed": sorted(options.allow),
+        "allowed": sorted(set(options.allow)),
     }
 
 
