@@ -15,8 +15,10 @@ PARALLEL := -n 4 --dist loadfile
 # make predict MODEL=simple_nn@onnx X='3 4'
 MODEL = simple_nn
 X = 1 2
-# make loadtest RATE=400 DURATION=10 PATHS=simple_nn@onnx VIA=gateway; what is not given has the program's default.
-LOAD = $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION))
+# make loadtest RATE=400 DURATION=2 PATHS=simple_nn@onnx VIA=gateway ALLOW=threads CLOSED_LOOP=1; what is not given has
+# the program's default.
+LOAD = $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(if $(ROUNDS),--rounds $(ROUNDS))
+PLAN = $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSED_LOOP),--closed-loop) $(if $(PROCESSES),--processes $(PROCESSES))
 
 .PHONY: help setup proto train export up status logs down predict loadtest report demo
 .PHONY: bench test test-report check fmt unit integration e2e clean
@@ -24,7 +26,7 @@ LOAD = $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION))
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | awk -F '\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
-demo: $(READY) ## train, export, serve, predict, load and compare every path (RATE, DURATION); stops what it started
+demo: $(READY) ## train, export, serve, predict, load and compare every path (RATE, DURATION, ROUNDS); stops what it started
 	$(PYTHON) -m demo $(LOAD)
 
 setup: $(READY) ## the .venv with everything that is needed, and the generated code
@@ -50,8 +52,8 @@ down: $(READY) ## stop the services
 predict: $(READY) ## one prediction (MODEL=simple_nn@onnx X='1 2')
 	$(PYTHON) -m client predict '$(MODEL)' '$(X)'
 
-loadtest: up ## load the paths and report (RATE, DURATION, PATHS=MODEL@STACK,.., VIA=direct|gateway|both)
-	$(PYTHON) -m loadtest $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA))
+loadtest: up ## load the paths and report (RATE, DURATION, ROUNDS, PATHS=MODEL@STACK,.., VIA=direct|gateway|both, SEED)
+	$(PYTHON) -m loadtest $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(PLAN)
 	$(PYTHON) -m report
 
 report: $(READY) ## the newest load test's verdicts, table, summary and page, once more

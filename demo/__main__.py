@@ -1,4 +1,4 @@
-"""From nothing but an environment to a comparison: `python -m demo [--rate 400] [--duration 3]`.
+"""From nothing but an environment to a comparison: `python -m demo [--rate 500] [--rounds 3]`.
 
 Trains, exports, starts what does not run, predicts once on each path, loads them, reports, and stops what it started.
 Exit code 0 only if every path answered, and rightly; 1 if a stage failed, 130 after Ctrl-C.
@@ -6,6 +6,7 @@ Exit code 0 only if every path answered, and rightly; 1 if a stage failed, 130 a
 
 import argparse
 import json
+import math
 import signal
 import sys
 import time
@@ -15,21 +16,26 @@ from pathlib import Path
 
 from rich.console import Console
 
-from commandline.arguments import Parser, positive
+from commandline.arguments import Parser, positive, whole
 from demo.stages import Stage, StageFailed, output, run
 from services.local.config import SERVICES
 from services.local.processes import Place, main_process
 
 RUN_DIR = Path(".run")
 SUMMARY = Path("results/latest/summary.json")
+# A row of fewer is not valid (report/validity.py).
+MIN_REQUESTS = 1000
+# The longest that a path is waited for to be stable; `make loadtest` waits longer.
+WARMUP_S = 2.0
 
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line; exit code 2 and one line when it is wrong."""
     parser = Parser(prog="python -m demo", description="Train, export, serve, predict, load, compare.")
     add = parser.add_argument
-    add("--rate", type=positive, default=400.0, help="requests a second on each path (default: 400)")
-    add("--duration", type=positive, default=3.0, help="seconds measured on each path (default: 3)")
+    add("--rate", type=positive, default=500.0, help="requests a second on each path (default: 500)")
+    add("--duration", type=positive, default=0.8, help="seconds measured in each block (default: 0.8)")
+    add("--rounds", type=whole(1), default=3, help="blocks of each path (default: 3)")
     return parser.parse_args(words)
 
 
@@ -66,9 +72,20 @@ def stages(asked: argparse.Namespace, console: Console) -> None:
     with services(console):
         for path in json.loads(output(Stage("list paths", ["client", "paths", "--json"])))["paths"]:
             run(Stage("predict", ["client", "predict", path["name"], "1 2"]), console)
-        load = ["--paths", "all", "--via", "both", "--rate", f"{asked.rate:g}", "--duration", f"{asked.duration:g}"]
-        run(Stage("load test", ["loadtest", *load]), console)
+        run(Stage("load test", ["loadtest", *load_words(asked)]), console)
         run(Stage("report", ["report"]), console)
+
+
+def load_words(asked: argparse.Namespace) -> list[str]:
+    """Give the load test's words: short, and yet MIN_REQUESTS on each path."""
+    words = {
+        "rounds": f"{asked.rounds}",
+        "rate": f"{asked.rate:g}",
+        "duration": f"{asked.duration:g}",
+        "min-requests": f"{math.ceil(MIN_REQUESTS / asked.rounds)}",
+        "warmup": f"{WARMUP_S:g}",
+    }
+    return [f"--{name}={value}" for name, value in words.items()]
 
 
 def verdict() -> str:

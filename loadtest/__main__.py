@@ -66,6 +66,7 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     add("--warmup", type=positive, default=10.0, help="most seconds to wait for a path to be stable (default: 10)")
     add("--arrivals", choices=("poisson", "constant"), default="poisson", help="of the open loop (default: poisson)")
     add("--connections", type=whole(1), default=4, help="kept open to each path (default: 4)")
+    add("--no-real-time", action="store_true", help="schedule the generator like any process; it may send late")
     add("--closed-loop", action="store_true", help="callers that wait for their replies, at --rate or as they can")
     add("--users", type=whole(1), default=4, help="the closed loop's callers, a connection each (default: 4)")
 

@@ -69,10 +69,13 @@ def weights(references: Sequence[Reference]) -> dict[str, str]:
     digit. So a model whose answers agree with those of one before it, on the same inputs and within its declared
     tolerance, has that one's hash.
     """
+    firsts: list[Reference] = []
     hashes: dict[str, str] = {}
-    for number, reference in enumerate(references):
-        twin = next((other for other in references[:number] if _same(reference, other)), None)
-        hashes[reference.model] = hashes[twin.model] if twin else _hash_of(reference)
+    for reference in references:
+        first = next((other for other in firsts if _same(reference, other)), reference)
+        if first is reference:
+            firsts.append(reference)
+        hashes[reference.model] = _hash_of(first)
     return hashes
 
 

@@ -18,10 +18,11 @@ from loadtest.config import ConfigError, read_settings
 from loadtest.generator import Generator, Loaded
 from loadtest.payloads import load_reference, prepare
 from loadtest.plan import CLOSED, NULL, OPEN_CONSTANT, OPEN_POISSON, Block
+from loadtest.priority import keep_on_time
 from loadtest.progress import Report
 from loadtest.session import Load, Session, check_reachable
 from loadtest.targets import batching_of, null_target, target_of
-from loadtest.timer import Timer, best_timer
+from loadtest.timer import best_timer
 from loadtest.workers import InterruptedRun, Interruption, Workers, elsewhere, here, work
 from store.commit import git_commit
 
@@ -39,6 +40,8 @@ def run_all(paths: Sequence[plan.ServingPath], options: argparse.Namespace, word
     blocks = plan.blocks_of(paths, vias)
     with ExitStack() as stack:
         address = stack.enter_context(null.endpoint())
+        # Before gRPC starts its threads, after the null endpoint.
+        scheduling = "scheduling: each of its own" if _leads(options) else _schedule(options)
         grpc_gevent.init_gevent()
         interruption, clock, timer = Interruption(), Clock(), best_timer()
         stack.callback(timer.close)
@@ -51,7 +54,7 @@ def run_all(paths: Sequence[plan.ServingPath], options: argparse.Namespace, word
         _freeze()
         try:
             workers = stack.enter_context(_workers(generator, options, words, interruption))
-            this_run = run.start(options.out, blocks, _facts(options, conditions, timer))
+            this_run = run.start(options.out, blocks, _facts(options, conditions, f"timer: {timer.name}, {scheduling}"))
             _load(this_run, blocks, Session(this_run, load_of(options), workers, clock), options)
         except InterruptedRun:
             return interruption.signal or 0
@@ -63,6 +66,7 @@ def work_for(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> 
     vias = plan.VIAS if options.via == "both" else (options.via,)
     with ExitStack() as stack:
         address = stack.enter_context(null.endpoint())
+        _schedule(options)
         grpc_gevent.init_gevent()
         interruption, clock, timer = Interruption(), Clock(), best_timer()
         stack.callback(timer.close)
@@ -152,11 +156,15 @@ def _load(this_run: run.Run, blocks: Sequence[Block], session: Session, options:
 def _workers(
     generator: Generator, options: argparse.Namespace, words: Sequence[str], interruption: Interruption
 ) -> AbstractContextManager[Workers]:
-    count = options.workers or options.processes
-    if count == 1 and options.listen is None:
+    if not _leads(options):
         return here(generator, interruption)
-    words = [*words, "--seed", str(options.seed)]
+    count, words = options.workers or options.processes, [*words, "--seed", str(options.seed)]
     return elsewhere(words, options.processes, count, options.listen or ("127.0.0.1", 0), interruption)
+
+
+def _leads(options: argparse.Namespace) -> bool:
+    """Say whether other processes load, and this one only leads them."""
+    return (options.workers or options.processes) != 1 or options.listen is not None
 
 
 def _load_model(options: argparse.Namespace) -> str:
@@ -170,19 +178,23 @@ def _connections(options: argparse.Namespace) -> int:
     return count
 
 
+def _schedule(options: argparse.Namespace) -> str:
+    return "ordinary scheduling" if options.no_real_time else keep_on_time()
+
+
 def _freeze() -> None:
     """Let no collection look at what was prepared again while measuring."""
     gc.collect()
     gc.freeze()
 
 
-def _facts(options: argparse.Namespace, conditions: dict[Block, dict[str, Any]], timer: Timer) -> dict[str, Any]:
+def _facts(options: argparse.Namespace, conditions: dict[Block, dict[str, Any]], generator: str) -> dict[str, Any]:
     commit = git_commit()
     of_run = {
         "commit": commit,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "temperatures": host.temperatures(),
-        "generator": f"{options.workers or options.processes} workers, timer: {timer.name}",
+        "generator": f"{options.workers or options.processes} workers, {generator}",
     }
     return {
         "seed": options.seed,
@@ -191,9 +203,9 @@ def _facts(options: argparse.Namespace, conditions: dict[Block, dict[str, Any]],
         "arguments": {name: _plain(value) for name, value in vars(options).items()},
         "host": host.describe(),
         "git_commit": commit,
-        "clock": host.clock() | {"timer": timer.name},
+        "clock": host.clock(),
         "fairness": fairness.manifest(of_run, conditions),
-        "allowed": sorted(options.allow),
+        "allowed": sorted(set(options.allow)),
     }
 
 

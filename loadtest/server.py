@@ -38,7 +38,7 @@ def _listening(address: str) -> psutil.Process | None:
     found = [
         connection.pid
         for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr[1] == int(port) and connection.pid
+        if connection.status == psutil.CONN_LISTEN and tuple(connection.laddr)[1:] == (int(port),) and connection.pid
     ]
     return psutil.Process(min(found)) if found else None
 

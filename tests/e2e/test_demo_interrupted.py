@@ -13,12 +13,12 @@ from tests.e2e.workplace import Workplace
         ("train", "Epoch 1,"),
         ("export", "export  python -m export"),
         ("start", "listening"),
-        ("load test", " blocks, closed loop"),
+        ("load test", " blocks, open loop"),
         ("report", "report  python -m report"),
     ],
 )
 def test_ctrl_c_in_any_stage_ends_it_with_130_and_leaves_nothing(here: Workplace, stage: str, sign: str) -> None:
-    with here.start("demo", "--rate", "1000", "--duration", "1") as process:
+    with here.start("demo", "--duration", "0.7") as process:
         assert process.stdout is not None
         next(line for line in process.stdout if sign in line)
         process.send_signal(signal.SIGINT)

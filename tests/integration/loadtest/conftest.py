@@ -67,13 +67,13 @@ def serve(behaviour: Behaviour) -> tuple[grpc.Server, int]:
     return server, port
 
 
-def write_reference(exports: Path) -> None:
+def write_reference(exports: Path, model: str = MODEL, slope: float = 1.0) -> None:
     x = np.random.default_rng(1).uniform(-10, 10, (256, 2)).astype(np.float32)
-    folder = exports / MODEL / "reference" / "1"
+    folder = exports / model / "reference" / "1"
     folder.mkdir(parents=True)
-    save_file({"x": x, "y": x.astype(np.float64) @ SLOPE + BIAS}, folder / "reference.safetensors")
-    (exports / MODEL / "current").write_text("1")
-    write_manifest(folder, MODEL, "reference", 1)
+    save_file({"x": x, "y": x.astype(np.float64) @ SLOPE * slope + BIAS}, folder / "reference.safetensors")
+    (exports / model / "current").write_text("1")
+    write_manifest(folder, model, "reference", 1)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
+import pytest
 from pyarrow import parquet
+
+from tests.integration.loadtest.conftest import write_reference
 
 ROOT = Path(__file__).parents[3]
 ADDRESSES = ("GATEWAY_ADDR", "TORCH_SVC_ADDR", "TF_SVC_ADDR", "ONNX_SVC_ADDR")
-QUICK = ["--duration=0.4", "--warmup=0.2", "--rate=200", "--min-requests=20", "--seed=7"]
+QUICK = ["--duration=0.2", "--warmup=0.2", "--rate=200", "--min-requests=20", "--seed=7", "--rounds=2"]
+BLOCKS = ("line@onnx.direct", "line@onnx.gateway", "null@null.direct")
 
 
 def environment() -> dict[str, str]:
@@ -25,7 +31,8 @@ def loadtest(stand: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def rows(stand: Any, block: str) -> list[dict[str, Any]]:
-    return parquet.read_table(stand.folder / f"results/latest/rows/{block}.parquet").to_pylist()
+    files = sorted((stand.folder / "results/latest/rows").glob(f"r*-{block}.parquet"))
+    return [row for file in files for row in parquet.read_table(file).to_pylist()]
 
 
 def run_json(stand: Any) -> Any:
@@ -37,20 +44,99 @@ def test_every_request_becomes_a_row_that_says_who_answered(stand: Any) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     for via in ("direct", "gateway"):
         found = rows(stand, f"line@onnx.{via}")
-        measured = [row for row in found if row["phase"] == "measure"]
-        assert len(measured) >= 20
-        assert len(found) > len(measured)
         assert all(row["ok"] and not row["wrong"] and row["code"] == "OK" for row in found)
         assert {row["path"] for row in found} == {"line@onnx"}
         assert {(row["engine"], row["engine_version"], row["version"]) for row in found} == {("test engine", "1.5", 1)}
         assert {row["gateway_us"] for row in found} == {40 if via == "gateway" else None}
-        assert {row["scheduled_ns"] for row in found} == {None}
         assert all(0 < row["service_us"] < 5e6 for row in found)
+    assert set(stand.behaviour.models) == {"line", "line@onnx"}
+
+
+def test_each_round_has_a_file_for_every_block_and_for_the_null_endpoint(stand: Any) -> None:
+    assert loadtest(stand).returncode == 0
     facts = run_json(stand)
     assert facts["complete"]
-    assert facts["load_model"] == "closed loop"
-    assert len(facts["blocks"]) == len(facts["expected"]) == 2
-    assert set(stand.behaviour.models) == {"line", "line@onnx"}
+    assert (facts["schema"], facts["rounds"]) == (2, 2)
+    assert {f"{entry['model']}@{entry['stack']}.{entry['via']}" for entry in facts["expected"]} == set(BLOCKS)
+    named = [block["rows"] for block in facts["blocks"]]
+    assert sorted(named) == sorted(f"rows/r0{number}-{block}.parquet" for number in (0, 1) for block in BLOCKS)
+    for block in facts["blocks"]:
+        found = parquet.read_table(stand.folder / "results/latest" / block["rows"]).to_pylist()
+        phases = [row["phase"] for row in found]
+        assert phases.count("measure") == block["requests"] == 40
+        assert phases.count("warmup") == block["warmup_requests"] >= 30
+        assert {row["round"] for row in found} == {block["round"]}
+        assert {row["run"] for row in found} == {facts["run"]}
+
+
+def test_an_open_loop_records_when_each_request_was_due_and_when_it_left(stand: Any) -> None:
+    assert loadtest(stand, "--via=direct").returncode == 0
+    assert run_json(stand)["load_model"] == "open loop, poisson"
+    for row in rows(stand, "line@onnx.direct"):
+        late_us = (row["sent_ns"] - row["scheduled_ns"]) / 1e3
+        assert late_us >= 0  # never early
+        assert row["response_us"] == pytest.approx(late_us + row["service_us"])
+
+
+def test_all_blocks_of_a_round_have_one_schedule_and_rounds_have_their_own(stand: Any) -> None:
+    assert loadtest(stand).returncode == 0
+    gaps = {
+        (number, block): tuple(np.diff([row["scheduled_ns"] for row in due(stand, block, number)]))
+        for number in (0, 1)
+        for block in BLOCKS
+    }
+    assert len({gaps[0, block] for block in BLOCKS}) == len({gaps[1, block] for block in BLOCKS}) == 1
+    assert gaps[0, BLOCKS[0]] != gaps[1, BLOCKS[0]]
+
+
+def due(stand: Any, block: str, number: int) -> list[dict[str, Any]]:
+    measured = [row for row in rows(stand, block) if (row["round"], row["phase"]) == (number, "measure")]
+    return sorted(measured, key=lambda row: row["scheduled_ns"])
+
+
+def test_the_requests_of_two_workers_are_those_of_one(stand: Any) -> None:
+    gaps = []
+    for processes in ("1", "2"):
+        done = loadtest(stand, "--via=direct", "--rounds=1", f"--processes={processes}")
+        assert (done.returncode, done.stderr) == (0, "")
+        found = due(stand, "line@onnx.direct", 0)
+        assert len(found) == 40
+        gaps.append(np.diff([row["scheduled_ns"] for row in found]))
+        assert run_json(stand)["complete"]
+    # Each worker has its own offset between the wall clock and the monotonic one, microseconds apart.
+    assert np.abs(gaps[0] - gaps[1]).max() < 1e6
+
+
+def test_a_closed_loop_is_labelled_so_and_has_no_schedule(stand: Any) -> None:
+    done = loadtest(stand, "--via=direct", "--closed-loop", "--users=2")
+    assert done.returncode == 0
+    assert "closed loop" in done.stdout
+    assert run_json(stand)["load_model"] == "closed loop"
+    found = rows(stand, "line@onnx.direct")
+    assert len([row for row in found if row["phase"] == "measure"]) >= 2 * 36
+    assert {(row["scheduled_ns"], row["response_us"]) for row in found} == {(None, None)}
+
+
+def test_the_manifest_names_the_paths_conditions_and_a_difference_refuses_before_any_load(stand: Any) -> None:
+    assert loadtest(stand, "--allow=threads", "--allow=threads").returncode == 0
+    facts = run_json(stand)
+    assert facts["allowed"] == ["threads"]
+    direct, gateway = (facts["fairness"]["paths"][f"line@onnx.{via}"] for via in ("direct", "gateway"))
+    assert direct["weights_sha256"] == gateway["weights_sha256"]
+    assert direct["engine"] == {"class": "subject", "value": "test engine"}
+    assert direct["cpu_model"]["value"] == facts["host"]["cpu"]
+    asked = len(stand.behaviour.models)
+
+    (stand.folder / "deployments.toml").write_text("[models.line.stacks.onnx]\n[models.curve.stacks.onnx]\n")
+    write_reference(stand.folder / "exports", "curve", slope=3.0)
+    done = loadtest(stand, "--via=direct")
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"loadtest: weights_sha256 must be equal and is not \(\w+: line@onnx.direct; \w+: curve@onnx.direct\); "
+        r"mend it, or declare it: --allow weights_sha256\n",
+        done.stderr,
+    )
+    assert len(stand.behaviour.models) == asked + 2  # each was asked once whether it is there
 
 
 def test_a_server_with_another_bias_is_caught_in_every_row(stand: Any) -> None:
@@ -84,27 +170,32 @@ def test_a_server_that_is_not_there_ends_the_run_before_it_starts(stand: Any) ->
     assert not (stand.folder / "results").exists()
 
 
-def test_ctrl_c_writes_what_there_is_and_marks_it_incomplete(stand: Any) -> None:
-    command = [sys.executable, "-m", "loadtest", *stand.arguments, *QUICK, "--duration=30", "--via=direct"]
+def test_ctrl_c_keeps_the_blocks_that_ended_and_marks_the_run_incomplete(stand: Any) -> None:
+    command = [sys.executable, "-m", "loadtest", *stand.arguments, *QUICK, "--rounds=500", "--via=direct"]
     with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         deadline = time.monotonic() + 30
-        while len(stand.behaviour.models) < 100 and time.monotonic() < deadline:
+        while len(list(stand.folder.glob("results/latest/rows/r01-*"))) < 1 and time.monotonic() < deadline:
             time.sleep(0.05)
         run.send_signal(signal.SIGINT)
-        run.communicate(timeout=15)
-    assert run.returncode == 130
-    assert not run_json(stand)["complete"]
-    assert len(rows(stand, "line@onnx.direct")) >= 90
+        output, errors = run.communicate(timeout=15)
+    assert (run.returncode, errors) == (130, b"")
+    facts = run_json(stand)
+    assert not facts["complete"]
+    assert f"{len(facts['blocks']) // 2} whole rounds" in output.decode()
+    assert {block["round"] for block in facts["blocks"]} >= {0, 1}
+    files = {f"rows/{path.name}" for path in (stand.folder / "results/latest/rows").iterdir()}
+    assert files == {block["rows"] for block in facts["blocks"]}
 
 
-def test_locust_drives_the_same_users_by_hand(stand: Any) -> None:
+@pytest.mark.parametrize("words", [[], ["--closed-loop"], ["--processes=2"]])
+def test_locust_drives_the_same_users_by_hand(stand: Any, words: list[str]) -> None:
     (stand.folder / ".env").write_text((stand.folder / "env").read_text())
     (stand.folder / "artifacts").mkdir()
     (stand.folder / "exports").rename(stand.folder / "artifacts/exports")
     locust = Path(sys.executable).parent / "locust"
-    words = [str(locust), "-f", str(ROOT / "loadtest/locustfile.py"), "--headless", "-u2", "-r2", "-t1s", "--json"]
+    command = [str(locust), "-f", str(ROOT / "loadtest/locustfile.py"), "--headless", "-u2", "-r2", "-t2s", "--json"]
     done = subprocess.run(
-        [*words, "line@onnx.direct", "line@onnx.gateway"],
+        [*command, *words, "line@onnx.direct", "line@onnx.gateway"],
         check=False,
         cwd=stand.folder,
         env=environment() | {"PYTHONPATH": str(ROOT)},
@@ -113,6 +204,8 @@ def test_locust_drives_the_same_users_by_hand(stand: Any) -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    entries = {entry["name"]: entry for entry in json.loads(done.stdout)}
+    entries = {
+        entry["name"]: entry for entry in json.loads(done.stdout[done.stdout.index("[\n") :])
+    }  # workers print "[]"
     assert set(entries) == {"line@onnx.direct", "line@onnx.gateway"}
     assert all(entry["num_requests"] > 0 and entry["num_failures"] == 0 for entry in entries.values())

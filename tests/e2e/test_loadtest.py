@@ -1,0 +1,107 @@
+"""What an open loop shows and a closed one hides, and what a generator that lags looks like, on the real onnx_svc."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from pyarrow import parquet
+
+from tests.e2e.real_stack import RealStack
+
+ROOT = Path(__file__).parents[2]
+# The path's block comes before the null endpoint's with this seed.
+PLAN = ("--paths=simple_nn@onnx", "--via=direct", "--rounds=1", "--rate=500", "--warmup=1", "--seed=1")
+STOP_S = 0.2
+SLOW_US = 30_000
+CORE = max(os.sched_getaffinity(0))
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, ready_made: Path) -> Iterator[RealStack]:
+    stack = RealStack(ready_made / "exports", tmp_path_factory.mktemp("loaded"))
+    stack.start("onnx_svc")
+    try:
+        with grpc.insecure_channel(stack.environment["ONNX_SVC_ADDR"]) as channel:
+            grpc.channel_ready_future(channel).result(timeout=60)
+        yield stack
+    finally:
+        stack.stop_all()
+
+
+def start(stack: RealStack, exports: Path, out: Path, *words: str, core: int | None = None) -> "subprocess.Popen[str]":
+    places = (f"--exports={exports}", f"--out={out}", f"--deployments={ROOT}/deployments.toml")
+    cores = os.sched_getaffinity(0) if core is None else {core}
+    return subprocess.Popen(
+        [sys.executable, "-m", "loadtest", *PLAN, *places, *words],
+        cwd=ROOT,
+        env=stack.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509 - this test has no thread of its own
+    )
+
+
+def rows(out: Path) -> dict[str, np.ndarray]:
+    table = parquet.read_table(next(out.glob("latest/rows/*simple_nn*")), filters=[("phase", "=", "measure")])
+    names = ("sent_ns", "scheduled_ns", "service_us", "response_us", "ok")
+    return {name: table[name].to_numpy() for name in names}
+
+
+def load_and_stop(stack: RealStack, exports: Path, out: Path, *words: str) -> dict[str, np.ndarray]:
+    """Load for 10 s, with one stop of the server in the middle; give the rows of the path."""
+    server = stack.processes["onnx_svc"]
+    with start(stack, exports, out, "--duration=10", *words) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if line.startswith("warm-up: "))
+        time.sleep(4)
+        server.send_signal(signal.SIGSTOP)
+        time.sleep(STOP_S)
+        server.send_signal(signal.SIGCONT)
+        end = time.monotonic() + 60
+        while not list(out.glob("latest/rows/*simple_nn*")) and time.monotonic() < end:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)  # the null endpoint's block is not needed
+    return rows(out)
+
+
+def test_a_stopped_server_is_in_the_open_loops_response_times_and_not_in_a_closed_loops(
+    stack: RealStack, ready_made: Path, tmp_path: Path
+) -> None:
+    exports = ready_made / "exports"
+    opened = load_and_stop(stack, exports, tmp_path / "open")
+    closed = load_and_stop(stack, exports, tmp_path / "closed", "--closed-loop", "--users=1")
+
+    assert len(opened["ok"]) == 5000
+    assert opened["ok"].all()
+    # Of some 100 requests that were due meanwhile, some 85 had to wait longer than SLOW_US: more than one in a hundred.
+    assert np.mean(opened["response_us"] > SLOW_US) > 0.01
+    # The one caller was held up once, and asked nothing meanwhile.
+    assert np.mean(closed["service_us"] > SLOW_US) < 0.01
+    assert closed["service_us"].max() > SLOW_US
+
+
+def test_a_generator_on_a_busy_core_says_by_its_rows_that_it_lagged(
+    stack: RealStack, ready_made: Path, tmp_path: Path
+) -> None:
+    spin = [sys.executable, "-c", f"import os\nos.sched_setaffinity(0, {{{CORE}}})\nwhile True: pass"]
+    spinning = [subprocess.Popen(spin) for _ in range(3)]
+    try:
+        words = ("--no-real-time", "--duration=2", "--warmup=1")
+        with start(stack, ready_made / "exports", tmp_path, *words, core=CORE) as process:
+            process.communicate(timeout=100)
+    finally:
+        for spinner in spinning:
+            spinner.kill()
+            spinner.wait()
+
+    assert process.returncode == 0
+    found = rows(tmp_path)
+    # The rule of docs/method.md: more than 1 % of the requests left more than 1 ms late.
+    assert np.mean(found["sent_ns"] - found["scheduled_ns"] > 1_000_000) > 0.01
