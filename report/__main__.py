@@ -1,8 +1,9 @@
 """Judge a load test: `python -m report [RUN_DIR]` prints verdicts and table, and writes its files into the run.
 
 The files are summary.json, summary.md and report.html. `python -m report compare A B` puts two runs side by side.
-Ends with 0 only when the run is valid: every expected row is there, right, on time, from a fair comparison; 1
-otherwise, and when two runs must not be compared; 2 for a bad argument.
+Ends with 0 only when the run is valid: every expected row is there, right, on time, from a fair comparison; 3 when
+every path answered, and rightly, but the times prove nothing; 1 otherwise, and when two runs must not be compared; 2
+for a bad argument.
 """
 
 import sys
@@ -21,6 +22,8 @@ from store import atomic
 
 # The table's width where there is no terminal to ask, as in a log file.
 LOG_COLUMNS = 180
+# The exit code of right answers in a run that gives no verdict.
+UNTRUSTED = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +52,7 @@ def _report(words: Sequence[str], console: Console) -> int:
     atomic.write_file(folder / "report.html", page.render(summary))
     terminal.show(summary, console)
     console.print(f"{folder / 'report.html'}", soft_wrap=True)
-    return 0 if summary.valid else 1
+    return 0 if summary.valid else UNTRUSTED if summary.answered else 1
 
 
 def _compare(words: Sequence[str], console: Console) -> int:

@@ -14,13 +14,15 @@ def build(folder: Path) -> Summary:
     """Give the summary of a run. Raises ReportError."""
     run = read_run(folder)
     rows, null = summarise(run)
-    reasons = validity.reasons(run, rows, null)
+    wrong = validity.answers(run, rows)
+    reasons = (*wrong, *validity.measurement(run, rows, null))
     return Summary(
         run.facts,
         run.rounds,
         rows,
         null,
         reasons,
+        not wrong,
         # A run that proves nothing gives no verdict.
         () if reasons else _verdicts(run, rows),
         additions.capacity(folder),

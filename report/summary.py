@@ -102,7 +102,8 @@ class Row:
 class Summary:
     """A run: facts, rows in the order of their names, the null endpoint, what stands against it, the verdicts.
 
-    No reason means valid; a run that is not valid has no verdict. capacity and scorecard are None until measured.
+    No reason means valid; a run that is not valid has no verdict. answered: every path answered, and rightly,
+    whether or not the times can be trusted. capacity and scorecard are None until measured.
     """
 
     facts: Mapping[str, Any]
@@ -110,6 +111,7 @@ class Summary:
     rows: tuple[Row, ...]
     null: Row | None
     reasons: tuple[str, ...]
+    answered: bool
     verdicts: tuple[Verdict, ...] = ()
     capacity: Mapping[str, Any] | None = None
     scorecard: tuple[Mapping[str, Any], ...] | None = field(default=None)
@@ -219,6 +221,7 @@ def to_dict(summary: Summary) -> dict[str, Any]:
     facts = summary.facts
     return {
         "valid": summary.valid,
+        "answered_rightly": summary.answered,
         "reasons": list(summary.reasons),
         "run": facts["run"],
         "started": facts["started"],

@@ -36,8 +36,9 @@ def show(summary: Summary, console: Console) -> None:
         console.print(f"[dim]{escape(line)}[/]")
     for reason in summary.reasons:
         console.print(f"[red]not valid: {escape(reason)}[/]")
-    if summary.valid:
-        console.print("[green]valid: every path answered, and rightly[/]")
+    if summary.answered:
+        trusted = "valid: " if summary.valid else "no verdict, but "
+        console.print(f"[{'green' if summary.valid else 'yellow'}]{trusted}every path answered, and rightly[/]")
 
 
 def commit_of(summary: Summary) -> str:

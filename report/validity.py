@@ -13,7 +13,6 @@ MIN_REQUESTS = 1000
 MOST_LATE_SHARE = 0.01
 # Above this, a generator's own queueing is in every latency (Locust warns at the same figure).
 MOST_CPU = 0.9
-
 # The wall clock against the measuring one, over a run: more means that one was set or that the machine stood still.
 MOST_DRIFT_US = 10_000
 # A tenth of the smallest latency that a gRPC call here has.
@@ -22,14 +21,23 @@ MOST_STEP_NS = 10_000
 RowRule = Callable[[Row], Iterator[str]]
 
 
-def reasons(run: Rows, rows: tuple[Row, ...], null: Row | None) -> tuple[str, ...]:
-    """Give every reason not to trust the run."""
-    found = [*_incomplete(run), *_missing(run), *_clock(run)]
-    for rule in INSTRUMENT_RULES:
-        found += [f"{row.name}: {reason}" for row in (*rows, *([null] if null else [])) for reason in rule(row)]
-    for rule in PATH_RULES:
-        found += [f"{row.name}: {reason}" for row in rows for reason in rule(row)]
-    return (*found, *_differing_ways(rows), *fairness.undeclared(run))
+def answers(run: Rows, rows: tuple[Row, ...]) -> tuple[str, ...]:
+    """Give every reason to say that not every path answered, and rightly."""
+    found = [*_incomplete(run), *_missing(run), *_by_row(rows, ANSWER_RULES)]
+    return (*found, *_by_row(rows, IDENTITY_RULES), *_differing_ways(rows))
+
+
+def measurement(run: Rows, rows: tuple[Row, ...], null: Row | None) -> tuple[str, ...]:
+    """Give every reason not to trust the times, be the answers right or not."""
+    instrument = () if null is None else (null,)
+    found = [*_clock(run), *_by_row((*rows, *instrument), INSTRUMENT_RULES), *_by_row(instrument, ANSWER_RULES)]
+    return (*found, *fairness.undeclared(run))
+
+
+def _by_row(rows: tuple[Row, ...], rules: tuple[RowRule, ...]) -> Iterator[str]:
+    for rule in rules:
+        for row in rows:
+            yield from (f"{row.name}: {reason}" for reason in rule(row))
 
 
 def _incomplete(run: Rows) -> Iterator[str]:
@@ -115,5 +123,6 @@ def _identity(identity: Identity) -> str:
     return f"{engine or '?'} {engine_version or '?'} version {version or '?'} ({sha256[:12] or 'no sha256'})"
 
 
-INSTRUMENT_RULES: tuple[RowRule, ...] = (_errors, _wrong_answers, _too_few, _late, _busy)
-PATH_RULES: tuple[RowRule, ...] = (_mixed, _unnamed)
+ANSWER_RULES: tuple[RowRule, ...] = (_errors, _wrong_answers, _too_few)
+IDENTITY_RULES: tuple[RowRule, ...] = (_mixed, _unnamed)
+INSTRUMENT_RULES: tuple[RowRule, ...] = (_late, _busy)

@@ -93,6 +93,21 @@ def test_lateness_on_the_null_endpoint_is_the_instruments_too(stored: Any) -> No
     assert reason.startswith("null@null direct: the generator sent 8.3% of the requests more than 1 ms late")
 
 
+def test_right_answers_that_were_late_end_with_3_and_a_wrong_one_beside_them_with_1(
+    stored: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored.change_rows(DIRECT, late(110, 5000))
+    assert main([str(stored.folder)]) == 3
+    said = capsys.readouterr().out
+    assert "not valid: simple_nn@onnx direct: the generator sent 100.0% of the requests more than 1 ms late" in said
+    assert "no verdict, but every path answered, and rightly" in said
+    summary = json.loads((stored.folder / "summary.json").read_text())
+    assert (summary["valid"], summary["answered_rightly"], summary["verdicts"]) == (False, True, [])
+    stored.change_rows(GATEWAY, one_changed(wrong=True), only_round=0)
+    assert main([str(stored.folder)]) == 1
+    assert "every path answered" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("share", "reasons"), [(0.90, 0), (0.91, 1)])
 def test_a_generator_that_needs_more_than_nine_tenths_of_a_core_is_refused(
     stored: Any, share: float, reasons: int
