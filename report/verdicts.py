@@ -119,7 +119,7 @@ def _check(latencies: Latencies, labels: Mapping[str, str]) -> None:
         counts = ", ".join(f"{block} {len(rounds)}" for block, rounds in sorted(latencies.items()))
         raise ValueError(f"the blocks are not aligned by round: {counts} rounds; give an empty array for a missing one")
     for block, rounds in latencies.items():
-        if block not in labels:
+        if block not in labels and block.rpartition(".")[0] != NULL_PATH:
             raise ValueError(f"{block} has no label; one that names engine and version is needed")
         if not all((np.isfinite(each) & (np.asarray(each) > 0)).all() for each in rounds):
             raise ValueError(f"{block} has a latency that is none: each is a positive number of microseconds")

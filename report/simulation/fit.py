@@ -22,7 +22,9 @@ def fit(latencies: Latencies) -> Generator:
 
     From the log percentiles less the means of their block and their round: what is left is the block's own noise and
     the spread of a percentile by chance, which is known. The rounds' means are the machine's noise; what of it changes
-    within a round cannot be told from the blocks' own, and counts as that. Raises ValueError when fewer than MIN_ROUNDS rounds have every block's p99, or there are fewer than MIN_BLOCKS blocks.
+    within a round cannot be told from the blocks' own, and counts as that.
+
+    Raises ValueError when fewer than MIN_ROUNDS rounds have every block's p99 or there are no MIN_BLOCKS blocks.
     """
     p50, p99 = _whole_rounds(latencies)
     shape = fit_shape(latencies)

@@ -39,6 +39,11 @@ def test_equal_paths_are_told_apart_in_at_most_5_percent_of_runs(counts: Counts)
     assert counts.false_alarms <= 0.05 * counts.runs
 
 
+@pytest.mark.parametrize("kind", ["lognormal, 1 % spikes", "drift", "correlated blocks"])
+def test_a_planted_5_percent_is_found_on_p50_in_95_percent_of_runs_where_blocks_are_quiet(kind: str) -> None:
+    assert try_out(KINDS[kind], DEFAULT, seed=1).found >= 0.95 * 2000
+
+
 @pytest.mark.parametrize("memory", [0.2, 0.4])
 def test_where_rounds_lean_on_one_another_plain_t_would_fail_and_ours_holds(memory: float) -> None:
     leaning = Generator(Lognormal(0.25), Noise(path=0.03, path_memory=memory))

@@ -138,5 +138,9 @@ def test_a_latency_that_is_none_is_refused(value: float) -> None:
         judge(latencies, LABELS, seed=1)
 
 
+def test_the_null_endpoint_needs_no_label() -> None:
+    assert len(judge(drawn({A: 1.0, B: 1.0, "null@null.direct": 0.1}), LABELS, seed=1)) == 2
+
+
 def test_one_path_alone_has_no_verdict() -> None:
     assert judge(drawn({A: 1.0}), LABELS, seed=1) == ()
