@@ -43,6 +43,6 @@ def undeclared(run: Rows) -> Iterator[str]:
 
 def short(value: object) -> str:
     """Give a value as people read it; a hash by its first letters."""
-    text = str(value)
+    text = "-" if value is None else str(value)
     hexadecimal = len(text) in {40, 64} and all(letter in "0123456789abcdef" for letter in text)
     return text[:12] if hexadecimal else text
