@@ -9,6 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from services.gateway import http2
+from services.http2 import conversation
 from services.gateway.replies import Reply
 from tests.unit.services.gateway.scripted_peer import (
     ACK,
@@ -55,7 +56,7 @@ def test_it_greets_with_no_table_no_push_and_full_windows() -> None:
     peer = Peer(greet=False)
     assert peer.transport.written.startswith(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
     said, more = peer.heard()
-    assert dict(struct.iter_unpack(">HL", said.payload)) == {1: 0, 2: 0, 4: 2**31 - 1, 5: 2**20, 6: 2**16}
+    assert dict(struct.iter_unpack(">HL", said.payload)) == {1: 0, 2: 0, 4: 2**31 - 1, 5: 2**20, 6: 2**17}
     assert (more.stream, more.payload) == (0, struct.pack(">L", 2**31 - 1 - 65535))
 
 
@@ -346,7 +347,7 @@ def test_a_cancel_after_the_end_says_nothing() -> None:
 
 
 def test_what_is_read_is_credited_even_when_nobody_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http2, "CREDIT_STEP", 1000)
+    monkeypatch.setattr(conversation, "CREDIT_STEP", 1000)
     peer = Peer()
     number = peer.begin()
     peer.connection.cancel(number)
@@ -428,7 +429,7 @@ def test_a_held_call_that_is_cancelled_or_reset_sends_no_more() -> None:
     peer.heard()
     peer.say(frame(RST, 0, reset, bytes(4)), credit(0, 100), credit(cancelled, 100), credit(reset, 100))
     assert peer.heard() == []
-    assert peer.connection._out._held == {}
+    assert peer.connection._out._streams == {}
 
 
 def test_no_more_streams_than_the_peer_allows_and_room_is_told_once() -> None:
