@@ -29,12 +29,12 @@ class BlockReader(Generic[Meaning]):
         self._settled = False
         self._known: dict[bytes, Meaning] = {}
         if settled:
-            self._decoder.header_table_size = 0
             self.settle()
 
     def settle(self) -> None:
         """Note that the peer's blocks use no table from now on."""
         self._decoder.max_allowed_table_size = 0
+        self._decoder.header_table_size = 0  # also of a peer that does not say so in its next block
         self._settled = True
 
     def read(self, block: bytes) -> Meaning:
@@ -42,8 +42,7 @@ class BlockReader(Generic[Meaning]):
         meaning = self._known.get(block)
         if meaning is None:
             meaning = self._meaning(self._decode(block))
-            # The first settled block of a peer that has used its table begins with a notice of its end.
-            if self._settled and len(block) <= MAX_KNOWN_BLOCK and not self._decoder.header_table_size:
+            if self._settled and len(block) <= MAX_KNOWN_BLOCK:
                 if len(self._known) >= MAX_KNOWN_BLOCKS:
                     self._known.clear()
                 self._known[block] = meaning

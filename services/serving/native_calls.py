@@ -157,7 +157,12 @@ class ControlCall:
     """A call of any other method, carried to the control server and back message by message."""
 
     def __init__(
-        self, limits: FrontLimits, channel: aio.Channel, connection: NativeConnection, number: int, headers: RequestHeaders
+        self,
+        limits: FrontLimits,
+        channel: aio.Channel,
+        connection: NativeConnection,
+        number: int,
+        headers: RequestHeaders,
     ) -> None:
         self._limits = limits
         self._connection = connection
@@ -210,9 +215,8 @@ class ControlCall:
         code, text, trailing = StatusCode.INTERNAL, Internal().text, aio.Metadata()
         try:
             metadata = aio.Metadata(*(entry for entry in headers.metadata if entry[0] not in NOT_FORWARDED))
-            call = channel.stream_stream(headers.path)(
-                self._messages(), timeout=headers.remaining_s, metadata=metadata
-            )
+            method: aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(headers.path)
+            call = method(self._messages(), timeout=headers.remaining_s, metadata=metadata)
             async for message in call:
                 if not begun:
                     self._connection.begin_messages(self._number)

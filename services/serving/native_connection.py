@@ -27,7 +27,6 @@ from services.http2.frames import (
     MAX_FRAME_SIZE,
     MAX_HEADER_LIST_SIZE,
     MAX_WINDOW,
-    MESSAGE_HEAD,
     NO_ERROR,
     PREFACE,
     REFUSED_STREAM,

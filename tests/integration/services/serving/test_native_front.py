@@ -14,7 +14,7 @@ from grpc import aio
 from services.serving import native_connection, native_front
 from services.serving.front import Deliver, FrontLimits, RawCall
 from services.serving.native_front import NativeFront
-from tests.unit.services.gateway.scripted_peer import (
+from tests.unit.services.http2.scripted_peer import (
     CONTINUATION,
     CREDIT,
     DATA,
@@ -338,8 +338,7 @@ async def test_who_cancels_most_of_what_it_asks_loses_its_connection(
     monkeypatch: pytest.MonkeyPatch, caller: Caller
 ) -> None:
     monkeypatch.setattr(native_connection, "FREE_RESETS", 10)
-    for number in range(1, 41, 2):
-        caller.say(request(number), frame(RST, 0, number, bytes(4)))
+    caller.say(*(request(number) + frame(RST, 0, number, bytes(4)) for number in range(1, 25, 2)))
     assert struct.unpack(">LL", (await caller.hear(GOAWAY)).payload)[1] == CALM
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from grpc import StatusCode
 
-from services.gateway.replies import NO_HEADERS, RESET_CODES, Headers, Reply, headers_of, reply_of
 from services.http2.blocks import MAX_HEADER_LIST, BlockReader
 from services.http2.conversation import OUR_FRAME, OUR_WINDOW, Conversation, settings_of
 from services.http2.frames import (
@@ -37,6 +36,7 @@ from services.http2.frames import (
     ProtocolError,
     frame,
 )
+from services.http2.replies import NO_HEADERS, RESET_CODES, Headers, Reply, headers_of, reply_of
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,8 @@ OUR_SETTINGS = (
 GREETING = PREFACE + settings_of(*OUR_SETTINGS) + OUR_WINDOW
 # Retired long before the 2**31 stream numbers of a connection are used up.
 LAST_STREAM = 2**30
+# HPACK's notice that the sender uses no table (RFC 7541, 6.3); a peer that allows none may insist on it.
+NO_TABLE = b"\x20"
 Done = Callable[[Reply], None]
 
 
@@ -96,6 +98,8 @@ class Connection(Conversation):
         number = self._next
         self._next += 2
         self._streams[number] = _Stream(done)
+        if number == 1:
+            block = NO_TABLE + block
         self._out.send(number, frame(HEADERS, END_HEADERS, number, block), message)
         if self._next > LAST_STREAM:
             self._retire()

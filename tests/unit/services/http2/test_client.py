@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from services.gateway import http2
+from services.http2 import client as http2
 from services.http2 import conversation
-from services.gateway.replies import Reply
-from tests.unit.services.gateway.scripted_peer import (
+from services.http2.replies import Reply
+from tests.unit.services.http2.scripted_peer import (
     ACK,
     CONTINUATION,
     CREDIT,
@@ -85,7 +85,7 @@ def test_a_call_is_its_headers_and_one_message_and_is_answered() -> None:
     peer.heard()
     number = peer.begin(b"question")
     asked, data = peer.heard()
-    assert (asked.kind, asked.flags, asked.stream, asked.payload) == (HEADERS, END_HEADERS, 1, b"\x83")
+    assert (asked.kind, asked.flags, asked.stream, asked.payload) == (HEADERS, END_HEADERS, 1, b"\x20\x83")
     assert (data.kind, data.flags, data.stream, data.payload) == (DATA, END_STREAM, 1, message(b"question"))
     peer.say(answer(number, b"answer"))
     assert peer.reply(number) == Reply(StatusCode.OK, payload=b"answer", trailing=())
@@ -195,8 +195,8 @@ def test_whatever_the_peer_sends_every_call_has_one_end_at_most_and_after_the_lo
         (frame(HEADERS, END_HEADERS, 1, b"\x3f\xe1\x1f" + block(HEAD)), COMPRESSION),  # a table of 4096
         (frame(HEADERS, 0, 1, b"") + frame(DATA, 0, 1, b""), PROTOCOL),
         (frame(HEADERS, 0, 1, b"") + frame(CONTINUATION, 0, 3, b""), PROTOCOL),
-        (frame(HEADERS, 0, 1, b"") + frame(CONTINUATION, 0, 1, bytes(40_000)) * 2, CALM),
-        (frame(HEADERS, END_HEADERS, 1, (b"\x00\x01a\x7f\xff\x00" + bytes(254)) * 300), COMPRESSION),
+        (frame(HEADERS, 0, 1, b"") + frame(CONTINUATION, 0, 1, bytes(70_000)) * 2, CALM),
+        (frame(HEADERS, END_HEADERS, 1, (b"\x00\x01a\x7f\xff\x00" + bytes(254)) * 600), COMPRESSION),
         (frame(CONTINUATION, END_HEADERS, 1, b""), PROTOCOL),
         (frame(RST, 0, 1, b"abc"), FRAME_SIZE),
         (frame(RST, 0, 0, bytes(4)), PROTOCOL),
