@@ -9,8 +9,8 @@ from typing import Protocol
 from grpc import StatusCode
 
 from services.gateway.artefacts import Artefacts
-from services.gateway.replies import Metadata, Reply
 from services.gateway.unary import Cancel, UnaryClient
+from services.http2.replies import Metadata, Reply
 from services.serving.backend import Call, Outcome
 from services.wire.codecs import StackCodec
 from services.wire.errors import BackendBadReply, Draining, Internal, ServeError, TooLarge, Where

@@ -16,8 +16,8 @@ from services.gateway.deployments import Deployment, Deployments, PathLimits, re
 from services.gateway.metrics import Metrics
 from services.gateway.probe import Prober
 from services.gateway.replica import NoCredentials, Replica
-from services.gateway.replies import Metadata
 from services.gateway.route import Directory, Route
+from services.http2.replies import Metadata
 from services.serving.backend import Backend
 from services.serving.burst import Burst
 from services.serving.exposition import Exposition, expose, process_registry

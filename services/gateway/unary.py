@@ -8,9 +8,9 @@ from time import monotonic
 
 from grpc import StatusCode
 
-from services.gateway.frames import literal
-from services.gateway.http2 import Connection, Done
-from services.gateway.replies import Metadata, Reply
+from services.http2.client import Connection, Done
+from services.http2.frames import literal
+from services.http2.replies import Metadata, Reply
 
 log = logging.getLogger(__name__)
 

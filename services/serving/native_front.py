@@ -1,53 +1,45 @@
-"""The front on pygrpc-native: HTTP/2 in Rust, outside the GIL, and calls handed over in lists.
+"""The front of our own: HTTP/2 on the event loop's thread, calls handed over in lists (docs/adr/0011).
 
-Control RPCs are served by an ordinary grpc.aio server on a Unix socket behind it. services/serving/fronts.py says where
-its answers differ from GrpcioFront's.
+Whatever has been read in one turn of the loop, on all connections, is one list: the busier the loop, the longer the
+lists. Control RPCs are served by an ordinary grpc.aio server on a Unix socket behind it.
 """
 
 import asyncio
-import ipaddress
 import logging
 import shutil
 import tempfile
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import cast
 
-from grpc import StatusCode, aio
-from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
+from grpc import aio
 
 from services.serving.front import Deliver, FrontLimits, PortBusyError, RawCall
 from services.serving.grpcio_front import server_options
-from services.wire.errors import Draining, Internal, ServeError
-from services.wire.status import code_of, details_of, text_of
+from services.serving.native_calls import ControlCall, HotCall
+from services.serving.native_connection import NativeConnection, Stream
+from services.serving.request_headers import RequestHeaders
+from services.wire.errors import Expired, Where
 
 log = logging.getLogger(__name__)
-Metadata = tuple[tuple[str, str | bytes], ...]
-# Of one call: kind, number, index of the method, message, grpc-encoding as bytes or else the peer as text, and details:
-# metadata, peer, seconds that remain.
-Event = tuple[int, int, int, bytes, bytes | str, tuple[Metadata, str, float | None]]
-
-MAX_EVENTS = 256
-# One thread does the HTTP/2 work of some 100,000 calls a second; a second one only takes turns with it on small hosts.
-IO_THREADS = 1
-# The library answers metadata above its own limit with HTTP 431, which clients read as UNKNOWN. So it lets more through
-# than is accepted, and the refusal is ours.
-LIBRARY_METADATA_BYTES = 128 * 2**10
-# HTTP/2 counts so much for each entry of a header list (RFC 9113, 6.5.2).
-ENTRY_BYTES = 32
-# The library's close drops what it has not yet written, and says nothing of how far it is.
-FLUSH_S = 0.05
-MEND = "put it behind a proxy that bounds them, or take --front grpcio"
+# Of messages that have not come to their end, over all connections.
+MAX_UNFINISHED_BYTES = 2**28
+# How often calls are looked for whose message does not come.
+SWEEP_S = 1.0
+# What a stop waits for callers to read what they were sent.
+FLUSH_S = 1.0
+CHANNEL_OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.enable_retries", 0),
+)
 
 
 class NativeFront:
-    """A server whose hot methods deliver lists of raw calls, all on the event loop's thread.
-
-    A thread sleeps in the library until calls come; from then on the loop itself fetches them, list by list, until
-    there are none: under load nothing crosses threads, and the busier the loop, the longer the lists.
-    """
+    """A server whose hot methods deliver lists of raw calls, all on the event loop's thread."""
 
     def __init__(
         self,
@@ -57,214 +49,131 @@ class NativeFront:
         controls: Sequence[Callable[[aio.Server], None]],
         limits: FrontLimits,
     ) -> None:
+        self.limits = limits
+        self.stopping = False
         self._address = address
-        self._hot = tuple(hot)
+        self._hot = frozenset(hot)
         self._deliver = deliver
-        self._limits = limits
         self._controls = aio.server(options=server_options(limits))
         for add in controls:
             add(self._controls)
-        self._calls: dict[int, _NativeCall] = {}
-        # Whose turn it is to fetch: the thread waits for it after each list, the loop frees it when no call is left.
-        self._turn = threading.Lock()
-        self._stopping = False
-        self._ended = asyncio.Event()
-        self._front: Any = None
+        self._arrived: list[HotCall] = []
+        self._unfinished = 0
+        self._connections: set[NativeConnection] = set()
+        self._idle = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self._channel: aio.Channel | None = None
         self._folder: Path | None = None
-        self._thread: threading.Thread | None = None
+        self._sweep: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop
 
     async def start(self) -> int:
         """Listen and give the port. Raises PortBusyError."""
         self._loop = asyncio.get_running_loop()
+        host, _, port = self._address.rpartition(":")
         try:
-            self._front = self._bound()
-            self._front.set_fallback(await self._start_controls())
-            self._front.start()
+            await self._start_controls()
+            self._server = await self._loop.create_server(
+                lambda: NativeConnection(self),
+                host.strip("[]"),
+                int(port),
+                reuse_port=self.limits.share_port,
+                backlog=1024,
+            )
+        except OSError as error:
+            await self.stop(0)
+            raise PortBusyError(f"cannot listen on {self._address}: the port is in use or not ours") from error
         except BaseException:
             await self.stop(0)
             raise
-        self._turn.acquire()
-        self._thread = threading.Thread(target=self._wait_for_calls, name="front", daemon=True)
-        self._thread.start()
-        if not _is_local(self._address):
-            log.warning("%s takes messages of any size into memory before it refuses them: %s", self._address, MEND)
-        port: int = self._front.bound_port
-        return port
+        self._sweep = self._loop.call_later(SWEEP_S, self._expire)
+        return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, give the ones in flight `grace_s` seconds, then close."""
-        self._stopping = True
-        if self._front is None:
-            await self._controls.stop(0)  # grpc.aio complains of a server that is dropped without it
-            return
+        self.stopping = True
+        if self._server is not None:
+            self._server.close()
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connection in self._connections:
+            connection.leave()
         await asyncio.gather(self._controls.stop(grace_s), self._finish(grace_s))
-        for number in tuple(self._calls):
-            self._cancel(number)
-        await asyncio.to_thread(self._front.close)
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
-        self._remove_folder()
-
-    def reply(self, number: int, payload: bytes) -> None:
-        """Answer a call."""
-        if self._end(number):
-            self._front.respond(number, payload)
-
-    def fail(self, number: int, error: ServeError) -> None:
-        """Refuse a call."""
-        if self._end(number):
-            self._refuse(number, error)
-
-    def _bound(self) -> Any:
-        try:
-            return NativeGrpcFront(
-                self._address,
-                [(path, False) for path in self._hot],
-                io_threads=IO_THREADS,
-                client_key_metadata="grpc-encoding",
-                call_details=True,
-                max_concurrent_streams=self._limits.max_streams,
-                max_metadata_size=LIBRARY_METADATA_BYTES,
-                reuse_port=self._limits.share_port,
-            )
-        except OSError as error:
-            raise PortBusyError(f"cannot listen on {self._address}: the port is in use or not ours") from error
-
-    async def _start_controls(self) -> str:
-        self._folder = Path(tempfile.mkdtemp(prefix="servepath-"))  # for its owner only
-        socket = f"{self._folder}/controls"
-        self._controls.add_insecure_port(f"unix:{socket}")
-        await self._controls.start()
-        return socket
-
-    def _remove_folder(self) -> None:
+        for connection in tuple(self._connections):
+            connection.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._gone.wait() if self._connections else asyncio.sleep(0), FLUSH_S)
+        for connection in tuple(self._connections):
+            connection.abort()
+        if self._channel is not None:
+            await self._channel.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
+    # What connections and calls use.
+
+    def opened(self, connection: NativeConnection) -> None:
+        """Note a new connection."""
+        self._connections.add(connection)
+        self._loop.call_later(self.limits.handshake_s, connection.must_be_settled)
+
+    def closed(self, connection: NativeConnection) -> None:
+        """Note a connection's end."""
+        self._connections.discard(connection)
+        self.idle()
+        if not self._connections:
+            self._gone.set()
+
+    def idle(self) -> None:
+        """Note that a connection has no stream any more."""
+        if self.stopping and not any(connection.streams for connection in self._connections):
+            self._idle.set()
+
+    def begin(self, connection: NativeConnection, number: int, headers: RequestHeaders) -> Stream:
+        """Give the stream of a call whose headers are in order."""
+        if headers.path in self._hot:
+            return HotCall(self, connection, number, headers)
+        return ControlCall(self.limits, cast("aio.Channel", self._channel), connection, number, headers)
+
+    def arrived(self, call: HotCall) -> None:
+        """Hand the call over with whatever else comes in this turn of the loop."""
+        if not self._arrived:
+            self._loop.call_soon(self._hand_over)
+        self._arrived.append(call)
+
+    def withdraw(self, call: HotCall) -> None:
+        """Forget a call that has not been handed over."""
+        with suppress(ValueError):
+            self._arrived.remove(call)
+
+    def hold(self, size: int) -> bool:
+        """Count bytes of messages that are not whole yet, or no longer; say whether there is room for them."""
+        self._unfinished += size
+        return self._unfinished <= MAX_UNFINISHED_BYTES
+
+    def _hand_over(self) -> None:
+        calls, self._arrived = self._arrived, []
+        if calls:
+            self._deliver(cast("list[RawCall]", calls))
+
+    def _expire(self) -> None:
+        now = monotonic()
+        for connection in tuple(self._connections):
+            for number, stream in tuple(connection.streams.items()):
+                if stream.overdue(now):
+                    connection.fail(number, Expired(Where.ON_ARRIVAL))
+                    stream.cancelled()
+        self._sweep = self._loop.call_later(SWEEP_S, self._expire)
+
+    async def _start_controls(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="servepath-"))  # for its owner only
+        address = f"unix:{self._folder}/controls"
+        self._controls.add_insecure_port(address)
+        await self._controls.start()
+        self._channel = aio.insecure_channel(address, CHANNEL_OPTIONS)
+
     async def _finish(self, grace_s: float) -> None:
-        if not self._calls:
-            self._ended.set()
+        self.idle()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), grace_s)
-        await asyncio.sleep(min(FLUSH_S, grace_s))
-
-    def _wait_for_calls(self) -> None:
-        while (events := self._front.recv_batch_details(MAX_EVENTS)) is not None:
-            try:
-                self._loop.call_soon_threadsafe(self._take, events)
-            except RuntimeError:  # the loop was closed without stopping this front
-                self._front.close()
-                self._remove_folder()
-                return
-            self._turn.acquire()
-
-    def _fetch(self) -> None:
-        events = self._front.recv_batch_details(MAX_EVENTS, 0)
-        if events:
-            self._take(events)
-        else:
-            self._turn.release()
-
-    def _take(self, events: list[Event]) -> None:
-        self._loop.call_soon(self._fetch)
-        raws: dict[int, RawCall] = {}
-        for kind, number, method, payload, encoding, details in events:
-            if kind == EVENT_CANCEL:
-                raws.pop(number, None)
-                self._cancel(number)
-                continue
-            metadata, _, remaining_s = details
-            if self._refused(number, payload, encoding, metadata):
-                continue
-            deadline = self._limits.deadline(remaining_s)
-            call = _NativeCall(self, number, self._hot[method], payload, deadline, metadata)
-            self._calls[number] = raws[number] = call
-        if raws:
-            self._deliver(list(raws.values()))
-
-    def _refused(self, number: int, payload: bytes, encoding: bytes | str, metadata: Metadata) -> bool:
-        """Refuse what is above a limit, with the codes and texts of grpcio's own refusals."""
-        limits = self._limits
-        if self._stopping:
-            self._refuse(number, Draining())
-        elif isinstance(encoding, bytes) and encoding != b"identity":
-            text = f"Compression algorithm '{encoding.decode('ascii', 'replace')}' is disabled."
-            self._front.fail(number, StatusCode.UNIMPLEMENTED.value[0], text)
-        elif len(payload) > limits.max_message_bytes:
-            text = f"SERVER: Received message larger than max ({len(payload)} vs. {limits.max_message_bytes})"
-            self._front.fail(number, StatusCode.RESOURCE_EXHAUSTED.value[0], text)
-        elif (size := _size(metadata)) > limits.max_metadata_bytes:
-            text = f"received metadata size exceeds limit ({size} vs. {limits.max_metadata_bytes})"
-            self._front.fail(number, StatusCode.RESOURCE_EXHAUSTED.value[0], text)
-        else:
-            return False
-        return True
-
-    def _refuse(self, number: int, error: ServeError) -> None:
-        try:
-            self._front.fail(number, code_of(error).value[0], text_of(error), details_of(error))
-        except Exception:  # escaping, it would leave the caller waiting until its deadline
-            log.exception("a refusal could not be sent")
-            self._front.fail(number, StatusCode.INTERNAL.value[0], Internal().text)
-
-    def _cancel(self, number: int) -> None:
-        call = self._calls.get(number)
-        if self._end(number) and call is not None:
-            call.cancelled()
-
-    def _end(self, number: int) -> bool:
-        if self._calls.pop(number, None) is None:
-            return False
-        if self._stopping and not self._calls:
-            self._ended.set()
-        return True
-
-
-class _NativeCall:
-    """A raw call of the native front."""
-
-    __slots__ = ("_front", "_metadata", "_number", "_on_cancel", "deadline", "method", "payload")
-
-    def __init__(  # noqa: PLR0917 - made in one place, for every call: keywords would cost
-        self, front: NativeFront, number: int, method: str, payload: bytes, deadline: float, metadata: Metadata
-    ) -> None:
-        self.method = method
-        self.payload = payload
-        self.deadline = deadline
-        self._front = front
-        self._number = number
-        self._metadata = metadata
-        self._on_cancel: Callable[[], None] | None = None
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        return {key: value for key, value in self._metadata if isinstance(value, str)}
-
-    def reply(self, payload: bytes) -> None:
-        self._front.reply(self._number, payload)
-
-    def fail(self, error: ServeError) -> None:
-        self._front.fail(self._number, error)
-
-    def on_cancel(self, callback: Callable[[], None]) -> None:
-        self._on_cancel = callback
-
-    def cancelled(self) -> None:
-        if self._on_cancel is not None:
-            self._on_cancel()
-
-
-def _is_local(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _size(metadata: Metadata) -> int:
-    size = 0
-    for key, value in metadata:
-        size += len(key) + len(value) + ENTRY_BYTES
-    return size
+            await asyncio.wait_for(self._idle.wait(), grace_s)

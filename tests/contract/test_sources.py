@@ -27,7 +27,6 @@ DOCUMENTED = {
     "services/torch_svc/supervisor.py": "compares what the user asked for, to know whom to probe",
     "tests/e2e/torch_svc/test_life.py": "asks for it, as a user may",
     "tests/integration/local/test_ports.py": "a port held on every interface is busy",
-    "tests/integration/services/serving/test_native_front.py": "asks which hosts are warned of",
     "tests/unit/services/torch_svc/test_server.py": "asks for it, as a user may",
     "tests/contract/test_sources.py": "looks for it",
     "SECURITY.md": "says what listens where",

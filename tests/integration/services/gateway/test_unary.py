@@ -14,9 +14,9 @@ import uvloop
 from grpc import StatusCode, aio
 
 from services.gateway import unary
-from services.gateway.replies import Reply
 from services.gateway.unary import UnaryClient
-from tests.unit.services.gateway.scripted_peer import answer, goodbye, settings
+from services.http2.replies import Reply
+from tests.unit.services.http2.scripted_peer import answer, goodbye, settings
 
 METHOD = "/test.Echo/Do"
 LIMIT = 4 * 2**20

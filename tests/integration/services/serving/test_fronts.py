@@ -262,7 +262,7 @@ async def test_metadata_above_the_limit_is_refused(front: str, method: str) -> N
 
 
 async def test_metadata_far_above_the_limit_ends_the_call_and_the_next_one_is_answered(front: str) -> None:
-    codes = {"native": {StatusCode.UNKNOWN, StatusCode.UNAVAILABLE}, "grpcio": {StatusCode.RESOURCE_EXHAUSTED}}
+    codes = {"native": {StatusCode.UNAVAILABLE}, "grpcio": {StatusCode.RESOURCE_EXHAUSTED}}
     async with Running(front) as running:
         for length in (150_000, 1_000_000):
             error = await running.refusal(metadata=(("x-long", "x" * length),))
@@ -352,16 +352,10 @@ async def test_nothing_is_left_of_a_stopped_front(front: str, tmp_path: Path, mo
     assert "front" not in {thread.name for thread in threading.enumerate()}
 
 
-async def test_who_connects_and_says_nothing_disturbs_nobody_and_is_let_go_in_time_where_the_front_can(
-    front: str,
-) -> None:
+async def test_who_connects_and_says_nothing_disturbs_nobody_and_is_let_go_in_time(front: str) -> None:
     async with Running(front, limits=replace(LIMITS, handshake_s=0.2)) as running:
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
         writer.write(b"PRI * HTTP/2.0")  # half of what HTTP/2 begins with
         assert await running.channel.unary_unary(HOT)(b"abc", timeout=5) == b"cba"
-        gone = asyncio.create_task(until_closed(reader))
-        done, _ = await asyncio.wait({gone}, timeout=5 if front == "grpcio" else 1)
-        # pygrpc-native's two minutes cannot be set: services/serving/fronts.py
-        assert bool(done) == (front == "grpcio")
+        await asyncio.wait_for(until_closed(reader), 10)
         writer.close()
-        gone.cancel()

@@ -1,19 +1,52 @@
-"""What only the native front has to get right: its thread, its lists, and its neighbours."""
+"""What only the native front has to get right: its lists, its bounds, and callers that speak HTTP/2 as they like."""
 
 import asyncio
 import logging
-import threading
+import struct
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import grpc
+import hpack
 import pytest
 from grpc import aio
 
+from services.serving import native_connection, native_front
 from services.serving.front import Deliver, FrontLimits, RawCall
 from services.serving.native_front import NativeFront
+from tests.unit.services.http2.scripted_peer import (
+    CONTINUATION,
+    CREDIT,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PREFACE,
+    RST,
+    SETTINGS,
+    Frame,
+    block,
+    credit,
+    frame,
+    message,
+    settings,
+)
 
 HOT = "/test.Service/Hot"
+
+
+REQUEST = (
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":path", HOT),
+    (":authority", "test"),
+    ("te", "trailers"),
+    ("content-type", "application/grpc"),
+)
+ACK = 1
+PROTOCOL_ERROR, REFUSED, CALM = 1, 7, 11
 
 
 class Counting:
@@ -40,17 +73,86 @@ def front_of(deliver: Deliver, address: str = "127.0.0.1:0") -> NativeFront:
     return NativeFront(address, (HOT,), deliver, (), FrontLimits())
 
 
+def calls_of(front: NativeFront) -> list[int]:
+    """White box: the calls that are kept, whatever their state."""
+    return [number for connection in front._connections for number in connection.streams]
+
+
+class Caller:
+    """A caller that writes frames as a test says, and reads what comes back."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def say(self, *parts: bytes) -> None:
+        self._writer.write(b"".join(parts))
+
+    async def hear(self, kind: int) -> Frame:
+        """Give the next frame of a kind."""
+        while True:
+            head = await asyncio.wait_for(self._reader.readexactly(9), 10)
+            length = int.from_bytes(head[:3], "big")
+            heard = Frame(*struct.unpack(">BBL", head[3:]), await self._reader.readexactly(length))
+            if heard.kind == kind:
+                return heard
+
+    async def status(self) -> bytes:
+        """Give the next block that ends a stream."""
+        while not (heard := await self.hear(HEADERS)).flags & END_STREAM:
+            pass
+        return heard.payload
+
+    async def closed(self) -> bool:
+        """Wait for the end; say yes."""
+        while await asyncio.wait_for(self._reader.read(2**16), 10):
+            pass
+        return True
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+async def caller_of(port: int, *said: bytes) -> Caller:
+    caller = Caller(*await asyncio.open_connection("127.0.0.1", port))
+    caller.say(*said)
+    return caller
+
+
+@pytest.fixture
+async def counting() -> Counting:
+    return Counting()
+
+
+@pytest.fixture
+async def front(counting: Counting) -> AsyncIterator[NativeFront]:
+    front = front_of(counting)
+    front.port = await front.start()  # type: ignore[attr-defined] # for the callers below
+    yield front
+    await front.stop(0)
+
+
+@pytest.fixture
+async def caller(front: NativeFront) -> AsyncIterator[Caller]:
+    caller = await caller_of(front.port, PREFACE, settings())  # type: ignore[attr-defined] # set above
+    yield caller
+    caller.close()
+
+
+def request(number: int, *more: tuple[str, str], flags: int = 0) -> bytes:
+    return frame(HEADERS, END_HEADERS | flags, number, block((*REQUEST, *more)))
+
+
 async def test_calls_that_came_while_the_loop_was_busy_are_delivered_in_one_list() -> None:
     deliver = Counting()
     front = front_of(deliver)
     port = await front.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        grpc.channel_ready_future(channel).result(10)
+        await asyncio.to_thread(grpc.channel_ready_future(channel).result, 10)
         calls = [channel.unary_unary(HOT).future(b"%d" % n, timeout=10) for n in range(50)]
         time.sleep(0.3)  # noqa: ASYNC251 - the loop is kept from fetching
         replies = [await asyncio.to_thread(call.result) for call in calls]
     assert replies == [b"%d" % n for n in range(50)]
-    # What the thread had fetched before the loop was free, and the rest.
     assert len(deliver.lists) <= 3
     await front.stop(0)
 
@@ -60,8 +162,7 @@ async def test_a_call_cancelled_before_the_loop_saw_it_is_never_delivered() -> N
     front = front_of(deliver)
     port = await front.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        grpc.channel_ready_future(channel).result(10)
-        # The thread's own list may hold the first call; the second waits in the library with its end.
+        await asyncio.to_thread(grpc.channel_ready_future(channel).result, 10)
         first = channel.unary_unary(HOT).future(b"first", timeout=10)
         time.sleep(0.2)  # noqa: ASYNC251 - the loop is kept from fetching
         channel.unary_unary(HOT).future(b"gone", timeout=10).cancel()
@@ -85,12 +186,12 @@ async def test_whatever_clients_do_nothing_is_kept_of_their_calls() -> None:
             call.cancel()
         for raw in held[::2]:
             raw.reply(b"")
-        await until(lambda: len(front._calls) < len(calls) / 3)
+        await until(lambda: len(calls_of(front)) < len(calls) / 3)
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\n\r\n" + bytes(1000))
         await writer.drain()
         writer.close()
-    await until(lambda: not front._calls)
+    await until(lambda: not calls_of(front))
     for raw in held:
         raw.reply(b"late")
     await front.stop(0)
@@ -114,30 +215,144 @@ async def test_a_deliver_that_raises_does_not_stop_the_front(caplog: pytest.LogC
     await front.stop(0)
 
 
-def test_the_thread_ends_when_the_loop_was_closed_without_a_stop() -> None:
-    async def start() -> tuple[int, NativeFront]:
-        front = front_of(Counting())
-        return await front.start(), front
-
-    loop = asyncio.new_event_loop()
-    port, front = loop.run_until_complete(start())
-    (thread,) = (thread for thread in threading.enumerate() if thread.name == "front")
-    loop.run_until_complete(front._controls.stop(0))  # grpc.aio itself complains of a loop that is closed under it
-    loop.close()
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary(HOT)(b"", timeout=10)
-    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-    thread.join(10)
-    assert not thread.is_alive()
+async def test_who_speaks_something_else_is_let_go(front: NativeFront) -> None:
+    caller = await caller_of(front.port, b"GET / HTTP/1.1\r\n\r\n")  # type: ignore[attr-defined] # set by the fixture
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+        await caller.hear(GOAWAY)
+    caller.close()
 
 
-@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False), ("[::1]", False)])  # noqa: S104 - what the warning is for
-async def test_a_front_that_others_can_reach_says_what_it_does_not_bound(
-    host: str,
-    warned: bool,  # noqa: FBT001 - a table
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    front = front_of(Counting(), f"{host}:0")
-    await front.start()
+async def test_the_beginning_may_come_byte_by_byte(front: NativeFront) -> None:
+    caller = await caller_of(front.port)  # type: ignore[attr-defined] # set by the fixture
+    for byte in PREFACE + settings() + request(1) + frame(DATA, END_STREAM, 1, message(b"x")):
+        caller.say(bytes((byte,)))
+        await asyncio.sleep(0)
+    assert (await caller.hear(DATA)).payload == message(b"x")
+    caller.close()
+
+
+async def test_a_message_in_pieces_and_blocks_in_pieces_are_put_together(caller: Caller, counting: Counting) -> None:
+    whole = block(REQUEST)
+    caller.say(
+        frame(HEADERS, 0, 1, whole[:9]),
+        frame(CONTINUATION, END_HEADERS, 1, whole[9:]),
+        *(frame(DATA, 0, 1, bytes((byte,))) for byte in message(b"question")),
+        frame(DATA, END_STREAM, 1),
+    )
+    assert (await caller.hear(DATA)).payload == message(b"question")
+    assert counting.lists == [[b"question"]]
+
+
+async def test_trailers_may_end_a_request(caller: Caller) -> None:
+    caller.say(request(1), frame(DATA, 0, 1, message(b"x")), frame(HEADERS, END_HEADERS | END_STREAM, 1, block(())))
+    assert (await caller.hear(DATA)).payload == message(b"x")
+
+
+@pytest.mark.parametrize("wrong", [message(b"xy")[:-1], message(b"x") + b"y", b"\0", b""])
+async def test_what_is_not_one_message_is_an_error_and_the_next_call_is_answered(caller: Caller, wrong: bytes) -> None:
+    caller.say(request(1), frame(DATA, END_STREAM, 1, wrong), request(3), frame(DATA, END_STREAM, 3, message(b"x")))
+    assert b"grpc-status\x0213" in await caller.status()
+    assert (await caller.hear(DATA)).payload == message(b"x")
+
+
+async def test_a_reply_waits_for_the_windows(front: NativeFront) -> None:
+    caller = await caller_of(front.port, PREFACE, settings(window=10))  # type: ignore[attr-defined] # set by the fixture
+    caller.say(request(1), credit(1, 5), frame(DATA, END_STREAM, 1, message(bytes(30))))
+    assert len((await caller.hear(DATA)).payload) == 15
+    caller.say(credit(1, 4))
+    assert len((await caller.hear(DATA)).payload) == 4
+    caller.say(credit(1, 100))
+    assert len((await caller.hear(DATA)).payload) == 16
+    assert b"grpc-status\x010" in await caller.status()
+    caller.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (frame(DATA, 0, 1, b""), PROTOCOL_ERROR),
+        (frame(RST, 0, 1, bytes(4)), PROTOCOL_ERROR),
+        (frame(CREDIT, 0, 3, struct.pack(">L", 1)), PROTOCOL_ERROR),
+        (request(2), PROTOCOL_ERROR),
+        (request(3) + request(1), PROTOCOL_ERROR),
+        (request(1) + request(1), PROTOCOL_ERROR),
+        (frame(HEADERS, END_HEADERS, 1, b"\xff\xff\xff"), 9),
+        (frame(HEADERS, 0, 1, b"") + frame(PING, 0, 0, bytes(8)), PROTOCOL_ERROR),
+    ],
+)
+async def test_who_breaks_http2_is_told_and_let_go(caller: Caller, said: bytes, error: int) -> None:
+    caller.say(said)
+    assert struct.unpack(">LL", (await caller.hear(GOAWAY)).payload)[1] == error
+    assert await caller.closed()
+
+
+@pytest.mark.parametrize(
+    ("pairs", "status"), [([(":method", "GET")], b"405"), ([("content-type", "text/html")], b"415")]
+)
+async def test_what_is_no_grpc_is_refused_as_http(caller: Caller, pairs: list[tuple[str, str]], status: bytes) -> None:
+    caller.say(frame(HEADERS, END_HEADERS | END_STREAM, 1, block([*(dict(REQUEST) | dict(pairs)).items()])))
+    assert status in await caller.status()
+
+
+async def test_more_streams_than_allowed_are_refused_unseen() -> None:
+    held: list[RawCall] = []
+    front = NativeFront("127.0.0.1:0", (HOT,), held.extend, (), FrontLimits(max_streams=2))
+    caller = await caller_of(await front.start(), PREFACE, settings())
+    for number in (1, 3, 5):
+        caller.say(request(number), frame(DATA, END_STREAM, number, message(b"")))
+    heard = await caller.hear(RST)
+    assert (heard.stream, int.from_bytes(heard.payload, "big")) == (5, REFUSED)
+    await until(lambda: len(held) == 2)
+    caller.close()
+    await until(lambda: not calls_of(front))
     await front.stop(0)
-    assert ("takes messages of any size into memory" in caplog.text) == warned
+
+
+async def test_a_message_that_never_comes_to_its_end_ends_with_its_deadline(
+    monkeypatch: pytest.MonkeyPatch, counting: Counting
+) -> None:
+    monkeypatch.setattr(native_front, "SWEEP_S", 0.05)
+    front = front_of(counting)
+    caller = await caller_of(await front.start(), PREFACE, settings())
+    caller.say(request(1, ("grpc-timeout", "10m")), frame(DATA, 0, 1, message(b"half")[:-1]))
+    assert b"grpc-status\x014" in await caller.status()
+    assert (front._unfinished, calls_of(front), counting.lists) == (0, [], [])
+    caller.close()
+    await front.stop(0)
+
+
+async def test_unfinished_messages_have_a_bound_over_all_calls(
+    monkeypatch: pytest.MonkeyPatch, caller: Caller, front: NativeFront
+) -> None:
+    monkeypatch.setattr(native_front, "MAX_UNFINISHED_BYTES", 100)
+    caller.say(request(1), frame(DATA, 0, 1, message(bytes(200))[:80]))
+    caller.say(request(3), frame(DATA, 0, 3, message(bytes(200))[:80]))
+    assert b"grpc-status\x018" in await caller.status()
+    caller.say(frame(DATA, END_STREAM, 3, bytes(125)), frame(RST, 0, 1, bytes(4)))
+    caller.say(request(5), frame(DATA, 0, 5, message(bytes(90))[:80]), frame(DATA, END_STREAM, 5, bytes(15)))
+    assert len((await caller.hear(DATA)).payload) == 95
+    assert front._unfinished == 0
+
+
+async def test_who_cancels_most_of_what_it_asks_loses_its_connection(
+    monkeypatch: pytest.MonkeyPatch, caller: Caller
+) -> None:
+    monkeypatch.setattr(native_connection, "FREE_RESETS", 10)
+    caller.say(*(request(number) + frame(RST, 0, number, bytes(4)) for number in range(1, 25, 2)))
+    assert struct.unpack(">LL", (await caller.hear(GOAWAY)).payload)[1] == CALM
+
+
+async def test_a_table_may_be_used_until_our_settings_are_acknowledged(front: NativeFront) -> None:
+    encoder = hpack.Encoder()
+    caller = await caller_of(front.port, PREFACE, settings())  # type: ignore[attr-defined] # set by the fixture
+    for number in (1, 3, 5):
+        head = frame(HEADERS, END_HEADERS, number, encoder.encode(REQUEST))
+        caller.say(head, frame(DATA, END_STREAM, number, message(b"x")))
+        assert (await caller.hear(DATA)).payload == message(b"x")
+    caller.say(frame(SETTINGS, ACK, 0))
+    encoder.header_table_size = 0
+    for number in (7, 9, 11):
+        head = frame(HEADERS, END_HEADERS, number, encoder.encode(REQUEST))
+        caller.say(head, frame(DATA, END_STREAM, number, message(b"x")))
+        assert (await caller.hear(DATA)).payload == message(b"x")
+    caller.close()

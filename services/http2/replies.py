@@ -5,22 +5,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import unquote
 
-import hpack
 from grpc import StatusCode
 
-from services.gateway.frames import (
-    CANCEL,
-    COMPRESSION_ERROR,
-    ENHANCE_YOUR_CALM,
-    MESSAGE_HEAD,
-    REFUSED_STREAM,
-    ProtocolError,
-)
-
-MAX_HEADER_LIST = 2**16
-# Blocks that repeat are small; varying ones must neither fill the memory nor drive the others out for good.
-MAX_KNOWN_BLOCKS = 256
-MAX_KNOWN_BLOCK = 2**10
+from services.http2.blocks import Pairs
+from services.http2.frames import CANCEL, ENHANCE_YOUR_CALM, MESSAGE_HEAD, REFUSED_STREAM
 
 # gRPC's own table of what an HTTP/2 error on a stream means; everything else is INTERNAL.
 RESET_CODES: Mapping[int, StatusCode] = MappingProxyType(
@@ -79,41 +67,13 @@ class Headers(NamedTuple):
 NO_HEADERS = Headers()
 
 
-class HeaderReader:
-    """Reads header blocks of a peer that may use no dynamic table: so equal blocks mean equal headers, read once."""
-
-    def __init__(self) -> None:
-        self._decoder = hpack.Decoder(MAX_HEADER_LIST)
-        # From the start, not only from the peer's "size update" on: it sees our setting before our first call.
-        self._decoder.max_allowed_table_size = 0
-        self._decoder.header_table_size = 0
-        self._known: dict[bytes, Headers] = {}
-
-    def read(self, block: bytes) -> Headers:
-        """Read a block. Raises ProtocolError."""
-        headers = self._known.get(block)
-        if headers is None:
-            headers = self._decode(block)
-            if len(block) <= MAX_KNOWN_BLOCK:
-                if len(self._known) >= MAX_KNOWN_BLOCKS:
-                    self._known.clear()
-                self._known[block] = headers
-        return headers
-
-    def _decode(self, block: bytes) -> Headers:
-        try:
-            pairs = [(_text(name), _text(value)) for name, value in self._decoder.decode(block, raw=True)]
-        except (hpack.HPACKError, IndexError, ValueError) as error:
-            raise ProtocolError("an unreadable header block", COMPRESSION_ERROR) from error
-        found = dict(pairs)
-        status = found.get("grpc-status")
-        code = None if status is None else CODES.get(status, StatusCode.UNKNOWN)
-        trailing = tuple((name, value) for name, value in pairs if not name.startswith((":", "grpc-")))
-        return Headers(found.get(":status", ""), code, unquote(found.get("grpc-message", "")), trailing)
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")
+def headers_of(pairs: Pairs) -> Headers:
+    """Give what a block's names and values mean for a call."""
+    found = dict(pairs)
+    status = found.get("grpc-status")
+    code = None if status is None else CODES.get(status, StatusCode.UNKNOWN)
+    trailing = tuple((name, value) for name, value in pairs if not name.startswith((":", "grpc-")))
+    return Headers(found.get(":status", ""), code, unquote(found.get("grpc-message", "")), trailing)
 
 
 def reply_of(head: Headers, trailers: Headers, body: bytes | bytearray) -> Reply:

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from services.gateway import http2
-from services.gateway.replies import Reply
-from tests.unit.services.gateway.scripted_peer import (
+from services.http2 import client as http2
+from services.http2 import conversation
+from services.http2.replies import Reply
+from tests.unit.services.http2.scripted_peer import (
     ACK,
     CONTINUATION,
     CREDIT,
@@ -55,7 +56,7 @@ def test_it_greets_with_no_table_no_push_and_full_windows() -> None:
     peer = Peer(greet=False)
     assert peer.transport.written.startswith(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
     said, more = peer.heard()
-    assert dict(struct.iter_unpack(">HL", said.payload)) == {1: 0, 2: 0, 4: 2**31 - 1, 5: 2**20, 6: 2**16}
+    assert dict(struct.iter_unpack(">HL", said.payload)) == {1: 0, 2: 0, 4: 2**31 - 1, 5: 2**20, 6: 2**17}
     assert (more.stream, more.payload) == (0, struct.pack(">L", 2**31 - 1 - 65535))
 
 
@@ -84,7 +85,7 @@ def test_a_call_is_its_headers_and_one_message_and_is_answered() -> None:
     peer.heard()
     number = peer.begin(b"question")
     asked, data = peer.heard()
-    assert (asked.kind, asked.flags, asked.stream, asked.payload) == (HEADERS, END_HEADERS, 1, b"\x83")
+    assert (asked.kind, asked.flags, asked.stream, asked.payload) == (HEADERS, END_HEADERS, 1, b"\x20\x83")
     assert (data.kind, data.flags, data.stream, data.payload) == (DATA, END_STREAM, 1, message(b"question"))
     peer.say(answer(number, b"answer"))
     assert peer.reply(number) == Reply(StatusCode.OK, payload=b"answer", trailing=())
@@ -194,8 +195,8 @@ def test_whatever_the_peer_sends_every_call_has_one_end_at_most_and_after_the_lo
         (frame(HEADERS, END_HEADERS, 1, b"\x3f\xe1\x1f" + block(HEAD)), COMPRESSION),  # a table of 4096
         (frame(HEADERS, 0, 1, b"") + frame(DATA, 0, 1, b""), PROTOCOL),
         (frame(HEADERS, 0, 1, b"") + frame(CONTINUATION, 0, 3, b""), PROTOCOL),
-        (frame(HEADERS, 0, 1, b"") + frame(CONTINUATION, 0, 1, bytes(40_000)) * 2, CALM),
-        (frame(HEADERS, END_HEADERS, 1, (b"\x00\x01a\x7f\xff\x00" + bytes(254)) * 300), COMPRESSION),
+        (frame(HEADERS, 0, 1, b"") + frame(CONTINUATION, 0, 1, bytes(70_000)) * 2, CALM),
+        (frame(HEADERS, END_HEADERS, 1, (b"\x00\x01a\x7f\xff\x00" + bytes(254)) * 600), COMPRESSION),
         (frame(CONTINUATION, END_HEADERS, 1, b""), PROTOCOL),
         (frame(RST, 0, 1, b"abc"), FRAME_SIZE),
         (frame(RST, 0, 0, bytes(4)), PROTOCOL),
@@ -346,7 +347,7 @@ def test_a_cancel_after_the_end_says_nothing() -> None:
 
 
 def test_what_is_read_is_credited_even_when_nobody_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http2, "CREDIT_STEP", 1000)
+    monkeypatch.setattr(conversation, "CREDIT_STEP", 1000)
     peer = Peer()
     number = peer.begin()
     peer.connection.cancel(number)
@@ -428,7 +429,7 @@ def test_a_held_call_that_is_cancelled_or_reset_sends_no_more() -> None:
     peer.heard()
     peer.say(frame(RST, 0, reset, bytes(4)), credit(0, 100), credit(cancelled, 100), credit(reset, 100))
     assert peer.heard() == []
-    assert peer.connection._out._held == {}
+    assert peer.connection._out._streams == {}
 
 
 def test_no_more_streams_than_the_peer_allows_and_room_is_told_once() -> None:

@@ -16,6 +16,7 @@ SETTING = struct.Struct(">HL")
 LONG = struct.Struct(">L")
 MESSAGE_HEAD = struct.Struct(">BL")  # gRPC's: compressed flag, length
 GOODBYE = struct.Struct(">LL")  # last stream, error
+MESSAGE_FRAME = struct.Struct(">HBBBLBL")  # a frame's head and that of the message which fills it
 
 MAX_WINDOW = 2**31 - 1
 DEFAULT_WINDOW = 2**16 - 1

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import hpack
 
-from services.gateway.http2 import Connection
-from services.gateway.replies import Reply
+from services.http2.client import Connection
+from services.http2.replies import Reply
 
 DATA, HEADERS, PRIORITY, RST, SETTINGS, PUSH, PING, GOAWAY, CREDIT, CONTINUATION = range(10)
 END_STREAM, ACK, END_HEADERS, PADDED, PRIORITISED = 0x1, 0x1, 0x4, 0x8, 0x20

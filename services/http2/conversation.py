@@ -1,0 +1,283 @@
+"""One HTTP/2 connection, as far as both of its sides do the same: frames read, settings, pings, windows (RFC 9113)."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from services.http2.blocks import MAX_HEADER_LIST
+from services.http2.frames import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    DEFAULT_FRAME,
+    DEFAULT_WINDOW,
+    END_HEADERS,
+    ENHANCE_YOUR_CALM,
+    FRAME_HEAD,
+    FRAME_SIZE_ERROR,
+    GOAWAY,
+    GOODBYE,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    INTERNAL_ERROR,
+    LONG,
+    MAX_CONCURRENT_STREAMS,
+    MAX_FRAME_SIZE,
+    MAX_WINDOW,
+    PADDED,
+    PING,
+    PRIORITY,
+    PUSH_PROMISE,
+    RST_STREAM,
+    SETTING,
+    SETTINGS,
+    WINDOW_UPDATE,
+    ProtocolError,
+    frame,
+    unpadded,
+)
+from services.http2.outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+OUR_FRAME = 2**20
+# The peer's windows are so large that they never hold it back; what it may send is bounded by what is read of it.
+OUR_WINDOW = frame(WINDOW_UPDATE, 0, 0, LONG.pack(MAX_WINDOW - DEFAULT_WINDOW))
+# The connection's credit is given back to the peer once this much has been read.
+CREDIT_STEP = 2**28
+# Unsent bytes above which nothing more is written, and below which it goes on.
+WRITE_HIGH, WRITE_LOW = 2**20, 2**18
+
+
+def settings_of(*pairs: tuple[int, int]) -> bytes:
+    """Give a SETTINGS frame."""
+    return frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*pair) for pair in pairs))
+
+
+class Conversation(asyncio.Protocol):
+    """Reads frames and keeps the connection's own state; a side of it says what streams are.
+
+    All methods run on the event loop's thread. greeting: what is written first.
+    """
+
+    def __init__(self, greeting: bytes) -> None:
+        self.settled = False  # the peer has sent its settings
+        self._greeting = greeting
+        self._out = Outbox()
+        self._buffer = bytearray()
+        self._awaited: int | None = SETTINGS  # the only kind of frame that may come now
+        self._partial = (0, 0, bytearray())  # stream, flags and block of unfinished HEADERS
+        self._read = 0
+        self._max_streams = MAX_WINDOW
+        self._handlers: Mapping[int, Callable[[int, int, bytes], None]] = {
+            DATA: self._data,
+            HEADERS: self._headers,
+            RST_STREAM: self._reset,
+            SETTINGS: self._settings,
+            PUSH_PROMISE: self._push_promise,
+            PING: self._ping,
+            GOAWAY: self._goaway,
+            WINDOW_UPDATE: self._credit,
+            CONTINUATION: self._continuation,
+        }
+
+    # What a side of the connection adds.
+
+    def _data(self, flags: int, number: int, payload: bytes) -> None:
+        """Take DATA, still padded where the flags say so; it has not been counted."""
+        raise NotImplementedError
+
+    def _block(self, flags: int, number: int, block: bytes) -> None:
+        """Take a whole header block."""
+        raise NotImplementedError
+
+    def _ended(self, number: int, code: int) -> None:
+        """Take the peer's end of a stream that may be open or have ended."""
+        raise NotImplementedError
+
+    def _knows(self, number: int) -> bool:
+        """Say whether a stream is open. Raises ProtocolError for one that never was."""
+        raise NotImplementedError
+
+    def _leaving(self, last: int) -> None:
+        """Take the peer's goodbye: it will not look at our streams above `last`."""
+
+    def _acknowledged(self) -> None:
+        """Note that the peer goes by our settings now."""
+
+    def _left(self) -> None:
+        """Note that there may be room again."""
+
+    def _gone(self, text: str) -> None:
+        """End every stream: the connection is no more, and `text` says why."""
+        raise NotImplementedError
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet."""
+        self._out.transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass of asyncio's
+        self._out.transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
+        self._out.write(self._greeting)
+
+    def data_received(self, data: bytes) -> None:
+        """Read whole frames; what is left waits for the rest."""
+        if self._out.transport is None:
+            return  # closed here
+        buffer = self._buffer
+        try:
+            if buffer:
+                buffer += data
+                del buffer[: self._parse(buffer)]
+            else:
+                buffer += data[self._parse(data) :]
+        except ProtocolError as error:
+            log.warning("a peer broke HTTP/2: %s", error)
+            self._shut(error.code, "the server broke HTTP/2")
+        except Exception:
+            log.exception("a frame could not be read")
+            self._shut(INTERNAL_ERROR, "the reply could not be read")
+
+    def pause_writing(self) -> None:
+        """Write nothing more: the peer does not keep up."""
+        self._out.paused = True
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._out.resume()
+        self._left()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End every stream."""
+        del exc
+        self._out.transport = None
+        self._gone("the connection was lost")
+
+    # Frames.
+
+    def _parse(self, data: bytes | bytearray) -> int:
+        """Take the whole frames in `data`; give the number of bytes taken."""
+        position, end = 0, len(data)
+        while end - position >= FRAME_HEAD.size:
+            high, low, kind, flags, number = FRAME_HEAD.unpack_from(data, position)
+            begin = position + FRAME_HEAD.size
+            after = begin + (high << 8 | low)
+            if after - begin > OUR_FRAME:
+                raise ProtocolError(f"a frame of {after - begin} bytes", FRAME_SIZE_ERROR)
+            if after > end:
+                break
+            position = after
+            if self._awaited is not None and kind != self._awaited:
+                raise ProtocolError(f"a frame of type {kind} where only type {self._awaited} may come")
+            handler = self._handlers.get(kind)
+            if handler is not None:  # others, PRIORITY among them, are to be ignored (RFC 9113, 4.1 and 5.3)
+                handler(flags, number & MAX_WINDOW, bytes(data[begin:after]))
+        return position
+
+    def _content(self, flags: int, payload: bytes) -> bytes:
+        """Count DATA against the connection's window and give it without its padding."""
+        self._read += len(payload)
+        if self._read > CREDIT_STEP:
+            self._out.write(frame(WINDOW_UPDATE, 0, 0, LONG.pack(self._read)))
+            self._read = 0
+        return unpadded(flags, payload) if flags & PADDED else payload
+
+    def _headers(self, flags: int, number: int, payload: bytes) -> None:
+        block = unpadded(flags, payload, PRIORITY) if flags & (PADDED | PRIORITY) else payload
+        if flags & END_HEADERS:
+            self._block(flags, number, block)
+        else:
+            self._awaited = CONTINUATION
+            self._partial = (number, flags, bytearray(block))
+
+    def _continuation(self, flags: int, number: int, payload: bytes) -> None:
+        first, first_flags, block = self._partial
+        if self._awaited is None or number != first:
+            raise ProtocolError("a continuation of nothing")
+        block += payload
+        if len(block) > MAX_HEADER_LIST:
+            raise ProtocolError("a header block without end", ENHANCE_YOUR_CALM)
+        if flags & END_HEADERS:
+            self._awaited = None
+            self._block(first_flags, number, bytes(block))
+
+    def _reset(self, _: int, number: int, payload: bytes) -> None:
+        (code,) = LONG.unpack(_sized(payload, LONG.size))
+        self._ended(number, code)
+
+    def _settings(self, flags: int, number: int, payload: bytes) -> None:
+        _connection_wide(number)
+        if flags & ACK:
+            _sized(payload, 0)
+            if self._awaited is not None:
+                raise ProtocolError("settings confirmed before any were sent")
+            self._acknowledged()
+            return
+        if len(payload) % SETTING.size:
+            raise ProtocolError("settings of the wrong size", FRAME_SIZE_ERROR)
+        for key, value in SETTING.iter_unpack(payload):
+            self._set(key, value)
+        self._out.confirm(frame(SETTINGS, ACK, 0))
+        self._awaited = None
+        self.settled = True
+        self._out.push_all()
+        self._left()
+
+    def _set(self, key: int, value: int) -> None:
+        if key == INITIAL_WINDOW_SIZE:
+            self._out.set_stream_window(value)
+        elif key == MAX_FRAME_SIZE:
+            if not DEFAULT_FRAME <= value < 2**24:
+                raise ProtocolError("a frame size out of bounds")
+            self._out.frame_size = value
+        elif key == MAX_CONCURRENT_STREAMS:
+            self._max_streams = value
+
+    def _push_promise(self, _flags: int, _number: int, _payload: bytes) -> None:
+        raise ProtocolError("a push that was forbidden")
+
+    def _ping(self, flags: int, number: int, payload: bytes) -> None:
+        _connection_wide(number)
+        if not flags & ACK:
+            self._out.confirm(frame(PING, ACK, 0, _sized(payload, 8)))
+
+    def _goaway(self, _: int, number: int, payload: bytes) -> None:
+        _connection_wide(number)
+        if len(payload) < GOODBYE.size:
+            raise ProtocolError("a goodbye of the wrong size", FRAME_SIZE_ERROR)
+        last, code = GOODBYE.unpack_from(payload)
+        if code:
+            log.warning("a peer closes the connection because of error %d", code)
+        self._leaving(last & MAX_WINDOW)
+
+    def _credit(self, _: int, number: int, payload: bytes) -> None:
+        more = LONG.unpack(_sized(payload, LONG.size))[0] & MAX_WINDOW
+        if not more:
+            raise ProtocolError("a window update of nothing")
+        if not number:
+            self._out.credit(more)
+        elif self._knows(number):
+            self._out.credit_stream(number, more)
+
+    def _shut(self, code: int, text: str) -> None:
+        """Say goodbye with an error, or none, and close."""
+        self._out.write(self._goodbye(code))
+        transport, self._out.transport = self._out.transport, None
+        if transport is not None:
+            transport.close()
+        self._gone(text)
+
+    def _goodbye(self, code: int) -> bytes:
+        return frame(GOAWAY, 0, 0, GOODBYE.pack(0, code))
+
+
+def _connection_wide(number: int) -> None:
+    if number:
+        raise ProtocolError("a frame of the whole connection on one stream")
+
+
+def _sized(payload: bytes, size: int) -> bytes:
+    if len(payload) != size:
+        raise ProtocolError("a frame of the wrong size", FRAME_SIZE_ERROR)
+    return payload

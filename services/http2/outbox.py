@@ -1,0 +1,164 @@
+"""What a connection sends: messages as far as the peer's windows reach, and nothing faster than it is read."""
+
+import asyncio
+
+from services.http2.frames import (
+    DATA,
+    DEFAULT_FRAME,
+    DEFAULT_WINDOW,
+    END_STREAM,
+    ENHANCE_YOUR_CALM,
+    FLOW_CONTROL_ERROR,
+    MAX_WINDOW,
+    MESSAGE_FRAME,
+    MESSAGE_HEAD,
+    ProtocolError,
+    frame,
+)
+
+# Acknowledgements written for a peer that does not read them.
+MAX_OWED = 1000
+
+
+class _Stream:
+    """A stream that has not been sent to its end. rest: what is left; window: the peer's credit.
+
+    tail: the frame that ends the stream after the rest; b"" has the last piece of the rest end it, None says that more
+    may follow.
+    """
+
+    __slots__ = ("rest", "tail", "window")
+
+    def __init__(self, rest: memoryview, window: int, tail: bytes | None) -> None:
+        self.rest = rest
+        self.window = window
+        self.tail = tail
+
+
+class Outbox:
+    """The sending half of a connection. frame_size: the largest frame that the peer takes."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.paused = False
+        self.frame_size = DEFAULT_FRAME
+        self._streams: dict[int, _Stream] = {}
+        # Credit for streams on which nothing is being sent yet.
+        self._credits: dict[int, int] = {}
+        self._window = DEFAULT_WINDOW
+        self._stream_window = DEFAULT_WINDOW
+        self._owed = 0
+
+    def write(self, data: bytes) -> None:
+        """Send a frame that no window holds back."""
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def confirm(self, data: bytes) -> None:
+        """Send an acknowledgement. Raises ProtocolError where the peer asks for more of them than it reads."""
+        if self.paused:
+            self._owed += 1
+            if self._owed > MAX_OWED:
+                raise ProtocolError("asks for more answers than it reads", ENHANCE_YOUR_CALM)
+        self.write(data)
+
+    def send(self, number: int, head: bytes, message: bytes, tail: bytes = b"") -> None:
+        """Send a frame, one message, as much of it as may be sent now, and the frame that ends the stream.
+
+        Without such a frame, the message ends it.
+        """
+        size = MESSAGE_HEAD.size + len(message)
+        if size <= self.frame_size and size <= self._window and size <= self._stream_window:
+            self._window -= size
+            if self._credits:
+                self._credits.pop(number, None)
+            flags = 0 if tail else END_STREAM
+            data = MESSAGE_FRAME.pack(size >> 8, size & 0xFF, DATA, flags, number, 0, len(message))
+            self.write(b"".join((head, data, message, tail)))
+        else:
+            self.open(number, head)
+            self._streams[number].tail = tail
+            self.more(number, message)
+
+    def open(self, number: int, head: bytes) -> None:
+        """Send a frame that begins a stream of messages."""
+        self.write(head)
+        window = self._stream_window + self._credits.pop(number, 0)
+        self._streams[number] = _Stream(memoryview(b""), window, None)
+
+    def more(self, number: int, message: bytes) -> int:
+        """Send a message of an open stream; give how many bytes of the stream wait."""
+        stream = self._streams[number]
+        stream.rest = memoryview(b"".join((stream.rest, MESSAGE_HEAD.pack(0, len(message)), message)))
+        self._push(number)
+        return len(stream.rest)
+
+    def end(self, number: int, tail: bytes) -> None:
+        """End an open stream."""
+        self._streams[number].tail = tail
+        self._push(number)
+
+    def holds(self, number: int) -> bool:
+        """Say whether a stream has not been sent to its end."""
+        return number in self._streams
+
+    def drop(self, number: int) -> bool:
+        """Send no more of a stream; say whether something of it was still held."""
+        if self._credits:
+            self._credits.pop(number, None)
+        return self._streams.pop(number, None) is not None
+
+    def resume(self) -> None:
+        """Go on after a pause: the peer reads again."""
+        self.paused = False
+        self._owed = 0
+        self.push_all()
+
+    def credit(self, more: int) -> None:
+        """Take the peer's credit for the connection. Raises ProtocolError."""
+        self._window = _checked(self._window + more)
+        self.push_all()
+
+    def credit_stream(self, number: int, more: int) -> None:
+        """Take the peer's credit for a stream that has not ended. Raises ProtocolError."""
+        stream = self._streams.get(number)
+        if stream is None:
+            self._credits[number] = _checked(self._credits.get(number, 0) + more)
+        else:
+            stream.window = _checked(stream.window + more)
+            self._push(number)
+
+    def set_stream_window(self, value: int) -> None:
+        """Take the peer's setting for all streams, the begun ones too. Raises ProtocolError."""
+        _checked(value)
+        for stream in self._streams.values():
+            stream.window = _checked(stream.window + value - self._stream_window)
+        self._stream_window = value
+
+    def push_all(self) -> None:
+        """Send as much of what is held as the windows allow, the oldest first."""
+        for number in list(self._streams):
+            if self._window <= 0:
+                break
+            self._push(number)
+
+    def _push(self, number: int) -> None:
+        stream = self._streams[number]
+        while stream.rest and not self.paused:
+            size = min(len(stream.rest), self._window, stream.window, self.frame_size)
+            if size <= 0:
+                return
+            self._window -= size
+            stream.window -= size
+            part, stream.rest = stream.rest[:size], stream.rest[size:]
+            self.write(frame(DATA, END_STREAM if stream.tail == b"" and not stream.rest else 0, number, part))
+        if not stream.rest and stream.tail is not None:
+            del self._streams[number]
+            if stream.tail:
+                self.write(stream.tail)
+
+
+def _checked(window: int) -> int:
+    if window > MAX_WINDOW:
+        raise ProtocolError("a window above 2^31-1", FLOW_CONTROL_ERROR)
+    return window

@@ -1,0 +1,234 @@
+"""What a stream of the native front is: a call of a hot method, or one that a grpc.aio server behind it answers."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Protocol
+
+from grpc import StatusCode, aio
+
+from services.http2.frames import MESSAGE_HEAD
+from services.serving.front import FrontLimits
+from services.serving.native_connection import NativeConnection
+from services.serving.request_headers import RequestHeaders
+from services.wire.errors import Internal, Overloaded, ServeError
+
+log = logging.getLogger(__name__)
+# Messages that a caller has sent to a control RPC, and bytes of its replies, that may wait.
+MAX_INBOX = 1000
+MAX_UNREAD = 2**22
+# grpc.aio writes its own.
+NOT_FORWARDED = ("user-agent",)
+
+
+class Taker(Protocol):
+    """Who takes whole calls, and says how much of unfinished messages may be held."""
+
+    limits: FrontLimits
+
+    def arrived(self, call: "HotCall") -> None:
+        """Take a call whose message is whole."""
+
+    def withdraw(self, call: "HotCall") -> None:
+        """Forget a call that has not been handed over."""
+
+    def hold(self, size: int) -> bool:
+        """Count bytes of messages that are not whole yet, or no longer; say whether there is room for them."""
+
+
+class HotCall:
+    """A call of a hot method: a message that comes in, then a raw call until it is answered."""
+
+    __slots__ = (
+        "_connection",
+        "_declared",
+        "_headers",
+        "_number",
+        "_on_cancel",
+        "_parts",
+        "_size",
+        "_taker",
+        "deadline",
+        "method",
+        "payload",
+    )
+
+    def __init__(self, taker: Taker, connection: NativeConnection, number: int, headers: RequestHeaders) -> None:
+        self.method = headers.path
+        self.payload = b""
+        self.deadline = taker.limits.deadline(headers.remaining_s)
+        self._taker = taker
+        self._connection = connection
+        self._number = number
+        self._headers = headers
+        self._on_cancel: Callable[[], None] | None = None
+        # Of a message that comes in several pieces: what has come, its size, and the size that its head declares.
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._declared = -1
+
+    # As a raw call.
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return {key: value for key, value in self._headers.metadata if isinstance(value, str)}
+
+    def reply(self, payload: bytes) -> None:
+        self._connection.reply(self._number, payload)
+
+    def fail(self, error: ServeError) -> None:
+        try:
+            self._connection.fail(self._number, error)
+        except Exception:  # escaping, it would leave the caller waiting until its deadline
+            log.exception("a refusal could not be sent")
+            self._connection.end(self._number, StatusCode.INTERNAL, Internal().text)
+
+    def on_cancel(self, callback: Callable[[], None]) -> None:
+        self._on_cancel = callback
+
+    # As a stream.
+
+    def take(self, payload: bytes, *, ended: bool) -> None:
+        """Take a piece of the message."""
+        self._parts.append(payload)
+        if not ended:
+            self._size += len(payload)
+            if not self._taker.hold(len(payload)):
+                self._refuse(StatusCode.RESOURCE_EXHAUSTED, "too many large messages are on their way; try again later")
+                return
+        if self._declared < 0 and not self._read_head(ended=ended):
+            return
+        if ended:
+            self._finish()
+
+    def cancelled(self) -> None:
+        """Have the call forgotten, or its end told."""
+        self._release()
+        if self._on_cancel is not None:
+            self._on_cancel()
+        else:
+            self._taker.withdraw(self)
+
+    def overdue(self, now: float) -> bool:
+        """Say whether its deadline has passed while its message was still coming."""
+        return self._on_cancel is None and not self.payload and self.deadline < now
+
+    def _read_head(self, *, ended: bool) -> bool:
+        """Read the message's head once there is one; say whether to go on."""
+        start = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        if len(start) < MESSAGE_HEAD.size:
+            if ended:
+                self._refuse(StatusCode.INTERNAL, "the call ended without a message")
+            return False
+        compressed, self._declared = MESSAGE_HEAD.unpack_from(start)
+        self._parts = [start[MESSAGE_HEAD.size :]]
+        limit = self._taker.limits.max_message_bytes
+        if self._declared > limit:
+            text = f"SERVER: Received message larger than max ({self._declared} vs. {limit})"
+            self._refuse(StatusCode.RESOURCE_EXHAUSTED, text)
+        elif compressed:
+            self._refuse(StatusCode.INTERNAL, "a compressed message without the name of its compression")
+        else:
+            return True
+        return False
+
+    def _finish(self) -> None:
+        parts = self._parts
+        self.payload = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._parts = []
+        if self._size:
+            self._release()
+        if len(self.payload) == self._declared:
+            self._taker.arrived(self)
+        else:
+            self._refuse(StatusCode.INTERNAL, "the call is not one whole message")
+
+    def _refuse(self, code: StatusCode, text: str) -> None:
+        self._release()
+        self._connection.end(self._number, code, text)
+
+    def _release(self) -> None:
+        if self._size:
+            self._taker.hold(-self._size)
+            self._size = 0
+
+
+class ControlCall:
+    """A call of any other method, carried to the control server and back message by message."""
+
+    def __init__(
+        self,
+        limits: FrontLimits,
+        channel: aio.Channel,
+        connection: NativeConnection,
+        number: int,
+        headers: RequestHeaders,
+    ) -> None:
+        self._limits = limits
+        self._connection = connection
+        self._number = number
+        self._buffer = bytearray()
+        self._inbox: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._task = asyncio.get_running_loop().create_task(self._carry(channel, headers))
+
+    def take(self, payload: bytes, *, ended: bool) -> None:
+        """Pass whole messages on."""
+        buffer = self._buffer
+        buffer += payload
+        while len(buffer) >= MESSAGE_HEAD.size:
+            compressed, size = MESSAGE_HEAD.unpack_from(buffer)
+            if size > self._limits.max_message_bytes:
+                text = f"SERVER: Received message larger than max ({size} vs. {self._limits.max_message_bytes})"
+                self._refuse(StatusCode.RESOURCE_EXHAUSTED, text)
+            elif compressed:
+                self._refuse(StatusCode.INTERNAL, "a compressed message without the name of its compression")
+            elif self._inbox.qsize() >= MAX_INBOX:
+                self._refuse(StatusCode.RESOURCE_EXHAUSTED, "too many messages wait")
+            elif len(buffer) >= MESSAGE_HEAD.size + size:
+                self._inbox.put_nowait(bytes(buffer[MESSAGE_HEAD.size : MESSAGE_HEAD.size + size]))
+                del buffer[: MESSAGE_HEAD.size + size]
+                continue
+            break
+        if ended:
+            self._inbox.put_nowait(None)
+
+    def cancelled(self) -> None:
+        """Give the call up."""
+        self._task.cancel()
+
+    def overdue(self, now: float) -> bool:
+        """Say no: the control server keeps the deadlines of its calls."""
+        del now
+        return False
+
+    def _refuse(self, code: StatusCode, text: str) -> None:
+        self._task.cancel()
+        self._buffer.clear()
+        self._connection.end(self._number, code, text)
+
+    async def _messages(self) -> AsyncIterator[bytes]:
+        while (message := await self._inbox.get()) is not None:
+            yield message
+
+    async def _carry(self, channel: aio.Channel, headers: RequestHeaders) -> None:
+        begun = False
+        code, text, trailing = StatusCode.INTERNAL, Internal().text, aio.Metadata()
+        try:
+            metadata = aio.Metadata(*(entry for entry in headers.metadata if entry[0] not in NOT_FORWARDED))
+            method: aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(headers.path)
+            call = method(self._messages(), timeout=headers.remaining_s, metadata=metadata)
+            async for message in call:
+                if not begun:
+                    self._connection.begin_messages(self._number)
+                    begun = True
+                if self._connection.send_message(self._number, message) > MAX_UNREAD:
+                    call.cancel()
+                    raise Overloaded("replies are not read")
+            code, text, trailing = await call.code(), await call.details(), await call.trailing_metadata()
+        except aio.AioRpcError as error:
+            code, text, trailing = error.code(), error.details() or "", error.trailing_metadata()
+        except Overloaded as error:
+            code, text = StatusCode.RESOURCE_EXHAUSTED, error.text
+        except Exception:
+            log.exception("a control RPC could not be carried")
+        self._connection.end(self._number, code, text, tuple(trailing), begun=begun)
