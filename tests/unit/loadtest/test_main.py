@@ -12,6 +12,12 @@ from loadtest.__main__ import main
         (["--rate=nan"], "argument --rate: 'nan' is not a number above 0"),
         (["--duration=x"], "argument --duration: 'x' is not a number above 0"),
         (["--users=0"], "argument --users: '0' is not a whole number from 1"),
+        (["--rounds=0"], "argument --rounds: '0' is not a whole number from 1"),
+        (
+            ["--allow=engine"],
+            "argument --allow: invalid choice: 'engine' (choose from 'weights_sha256', ",
+        ),
+        (["--worker=here"], "argument --worker: 'here' is not HOST:PORT"),
         (["--via=both,direct"], "argument --via: invalid choice"),
         (["--paths=simple_nn@nothing"], "--paths: 'simple_nn@nothing' is no path; known: simple_nn@onnx, or all"),
     ],
