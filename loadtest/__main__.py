@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             paths = plan.choose(known, options.paths)
         except ValueError as error:
             parser.error(f"--paths: {error}")
-        # Locust patches the process for gevent when imported: before gRPC, and not for --help or a bad value.
+        # Locust patches the process for gevent when imported: before the rest, and not for --help or a bad value.
         import locust  # noqa: F401, PLC0415
 
         from loadtest.program import run_all, work_for  # noqa: PLC0415

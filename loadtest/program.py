@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from grpc.experimental import gevent as grpc_gevent
 from rich.console import Console
 
 from loadtest import fairness, host, null, plan, run, server
@@ -40,9 +39,8 @@ def run_all(paths: Sequence[plan.ServingPath], options: argparse.Namespace, word
     blocks = plan.blocks_of(paths, vias)
     with ExitStack() as stack:
         address = stack.enter_context(null.endpoint())
-        # Before gRPC starts its threads, after the null endpoint.
+        # After the null endpoint, which must not inherit it.
         scheduling = "scheduling: each of its own" if _leads(options) else _schedule(options)
-        grpc_gevent.init_gevent()
         interruption, clock, timer = Interruption(), Clock(), best_timer()
         stack.callback(timer.close)
         prepared = Prepared(blocks, options, address)
@@ -67,7 +65,6 @@ def work_for(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> 
     with ExitStack() as stack:
         address = stack.enter_context(null.endpoint())
         _schedule(options)
-        grpc_gevent.init_gevent()
         interruption, clock, timer = Interruption(), Clock(), best_timer()
         stack.callback(timer.close)
         prepared = Prepared(plan.blocks_of(paths, vias), options, address)
