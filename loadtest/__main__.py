@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             paths = plan.choose(known, options.paths)
         except ValueError as error:
             parser.error(f"--paths: {error}")
+        if (options.workers or options.processes) < max(1, options.processes):
+            parser.error("--workers: there must be one worker, and all of --processes among them")
         # Locust patches the process for gevent when imported: before the rest, and not for --help or a bad value.
         import locust  # noqa: F401, PLC0415
 
@@ -80,7 +82,7 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("workers (above 500 requests/s each sends late)").add_argument
+    add = parser.add_argument_group("workers (one keeps its schedule up to some 4,000 requests/s)").add_argument
     add("--processes", type=whole(0), default=1, help="workers on this machine (default: 1, in this process)")
     add("--workers", type=whole(1), help="await so many in all; others come from other machines with --worker")
     add("--listen", type=_address, help="HOST:PORT where workers come (default: 127.0.0.1 and a free port)")

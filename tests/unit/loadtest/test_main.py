@@ -17,6 +17,8 @@ from loadtest.__main__ import main
             ["--allow=engine"],
             "argument --allow: invalid choice: 'engine' (choose from 'weights_sha256', ",
         ),
+        (["--processes=0"], "--workers: there must be one worker, and all of --processes among them"),
+        (["--processes=3", "--workers=2"], "--workers: there must be one worker, and all of --processes among them"),
         (["--worker=here"], "argument --worker: 'here' is not HOST:PORT"),
         (["--via=both,direct"], "argument --via: invalid choice"),
         (["--paths=simple_nn@nothing"], "--paths: 'simple_nn@nothing' is no path; known: simple_nn@onnx, or all"),
