@@ -1,7 +1,8 @@
 """One gRPC connection for many calls at once under gevent: the gateway's HTTP/2 client, its socket watched by the hub.
 
 grpcio under gevent waits for each reply in a thread: a request to the null endpoint takes 0.59 ms, where h2load needs
-0.16 ms and this 0.14 ms (docs/adr/0013-open-loop.md). So what is measured is the server. When a reply came is read from the clock as its last bytes are parsed.
+0.16 ms and this 0.14 ms (docs/adr/0013-open-loop.md). So what is measured is the server. When a reply came is read from
+the clock as its last bytes are parsed.
 """
 
 import os
