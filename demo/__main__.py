@@ -72,8 +72,34 @@ def stages(asked: argparse.Namespace, console: Console) -> None:
     with services(console):
         for path in json.loads(output(Stage("list paths", ["client", "paths", "--json"])))["paths"]:
             run(Stage("predict", ["client", "predict", path["name"], "1 2"]), console)
-        run(Stage("load test", ["loadtest", *load_words(asked)]), console)
-        run(Stage("report", ["report"]), console)
+        measure(asked, console)
+
+
+def measure(asked: argparse.Namespace, console: Console) -> None:
+    """Load and report. Raises StageFailed.
+
+    Once more where every answer was right and yet the run is not valid: then it was the machine that stood still for a
+    moment, and in so short a run a twentieth of a second is too much.
+    """
+    load, report = Stage("load test", ["loadtest", *load_words(asked)]), Stage("report", ["report"])
+    run(load, console)
+    try:
+        run(report, console)
+    except StageFailed:
+        if not answered_rightly():
+            raise
+        console.print("every answer is right, but the measurement is not valid; once more", style="bold")
+        run(load, console)
+        run(report, console)
+
+
+def answered_rightly() -> bool:
+    """Say whether the newest run has answers to every request, all of them right."""
+    try:
+        rows = json.loads(SUMMARY.read_text())["paths"]
+    except FileNotFoundError:
+        return False
+    return all(row["requests"] and not row["errors"] and not row["wrong_answers"] for row in rows)
 
 
 def load_words(asked: argparse.Namespace) -> list[str]:

@@ -2,8 +2,8 @@
 
 Rounds of blocks, one for each path and way and one for the null endpoint, in an order drawn anew for each round.
 Arrivals are an open loop unless --closed-loop says otherwise. Ends with 0 when rows were recorded (`python -m report`
-judges them), 1 when a server or file is missing or paths differ in what must be equal, 2 for a bad value, 130 after
-Ctrl-C, with the rounds that ended written and the run marked incomplete.
+judges them), 1 when a server or file is missing, paths differ in what must be equal, or a worker is gone, 2 for a bad
+value, 130 after Ctrl-C, with the blocks that ended written and the run marked incomplete.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 from commandline.arguments import Parser, positive, whole
 from loadtest import config, plan
 from loadtest.fairness import DECLARABLE, UnfairError
+from loadtest.run import RunError
 from store.manifest import ArtefactError
 
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from loadtest.program import run_all, work_for  # noqa: PLC0415
 
         number = work_for(paths, options) if options.worker else run_all(paths, options, words)
-    except (config.ConfigError, ArtefactError, UnfairError, OSError) as error:
+    except (config.ConfigError, ArtefactError, UnfairError, RunError, OSError) as error:
         print(f"loadtest: {error}", file=sys.stderr)
         return 1
     return 128 + number if number else 0
