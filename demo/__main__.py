@@ -1,7 +1,8 @@
 """From nothing but an environment to a comparison: `python -m demo [--rate 500] [--rounds 3]`.
 
 Trains, exports, starts what does not run, predicts once on each path, loads them, reports, and stops what it started.
-Exit code 0 only if every path answered, and rightly; 1 if a stage failed, 130 after Ctrl-C.
+Exit code 0 only if every path answered, and rightly; 1 if a stage failed, 130 after Ctrl-C. Right answers on a machine
+too busy to measure on pass too: the last lines then say that the times prove nothing, and why.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from services.local.processes import Place, main_process
 
 RUN_DIR = Path(".run")
 SUMMARY = Path("results/latest/summary.json")
+# What the report ends with where every answer is right and the times prove nothing (report/__main__.py).
+UNTRUSTED = 3
 # A row of fewer is not valid (report/validity.py).
 MIN_REQUESTS = 1000
 # The longest that a path is waited for to be stable; `make loadtest` waits longer.
@@ -73,7 +76,7 @@ def stages(asked: argparse.Namespace, console: Console) -> None:
         for path in json.loads(output(Stage("list paths", ["client", "paths", "--json"])))["paths"]:
             run(Stage("predict", ["client", "predict", path["name"], "1 2"]), console)
         run(Stage("load test", ["loadtest", *load_words(asked)]), console)
-        run(Stage("report", ["report"]), console)
+        run(Stage("report", ["report"], (0, UNTRUSTED)), console)
 
 
 def load_words(asked: argparse.Namespace) -> list[str]:
@@ -88,11 +91,15 @@ def load_words(asked: argparse.Namespace) -> list[str]:
     return [f"--{name}={value}" for name, value in words.items()]
 
 
-def verdict() -> str:
-    """Give what the report found, in a line; it has ended with 0, so every row was answered and rightly."""
-    rows = json.loads(SUMMARY.read_text())["paths"]
+def conclude(console: Console, took_s: float) -> None:
+    """Print what the report found. It has ended with 0 or UNTRUSTED, so every row was answered and rightly."""
+    summary = json.loads(SUMMARY.read_text())
+    rows = summary["paths"]
     requests = sum(row["requests"] for row in rows)
-    return f"{len(rows)} rows, {requests:,} checked requests, 0 errors, 0 wrong answers"
+    found = f"{len(rows)} rows, {requests:,} checked requests, 0 errors, 0 wrong answers"
+    console.print(f"demo passed: {found}, in {took_s:.0f} s", style="bold green")
+    for reason in summary["reasons"]:
+        console.print(f"but the times prove nothing: {reason}", style="bold yellow", highlight=False, markup=False)
 
 
 def main(words: Sequence[str]) -> int:
@@ -105,7 +112,7 @@ def main(words: Sequence[str]) -> int:
     begin = time.monotonic()
     try:
         stages(asked, console)
-        console.print(f"demo passed: {verdict()}, in {time.monotonic() - begin:.0f} s", style="bold green")
+        conclude(console, time.monotonic() - begin)
     except StageFailed as failure:
         console.print(f"demo failed: {failure}", style="bold red", highlight=False)
         return 1

@@ -2,8 +2,8 @@
 
 Rounds of blocks, one for each path and way and one for the null endpoint, in an order drawn anew for each round.
 Arrivals are an open loop unless --closed-loop says otherwise. Ends with 0 when rows were recorded (`python -m report`
-judges them), 1 when a server or file is missing or paths differ in what must be equal, 2 for a bad value, 130 after
-Ctrl-C, with the rounds that ended written and the run marked incomplete.
+judges them), 1 when a server or file is missing, paths differ in what must be equal, or a worker is gone, 2 for a bad
+value, 130 after Ctrl-C, with the blocks that ended written and the run marked incomplete.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 from commandline.arguments import Parser, positive, whole
 from loadtest import config, plan
 from loadtest.fairness import DECLARABLE, UnfairError
+from loadtest.run import RunError
 from store.manifest import ArtefactError
 
 
@@ -30,13 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             paths = plan.choose(known, options.paths)
         except ValueError as error:
             parser.error(f"--paths: {error}")
-        # Locust patches the process for gevent when imported: before gRPC, and not for --help or a bad value.
+        if (options.workers or options.processes) < max(1, options.processes):
+            parser.error("--workers: there must be one worker, and all of --processes among them")
+        # Locust patches the process for gevent when imported: before the rest, and not for --help or a bad value.
         import locust  # noqa: F401, PLC0415
 
         from loadtest.program import run_all, work_for  # noqa: PLC0415
 
         number = work_for(paths, options) if options.worker else run_all(paths, options, words)
-    except (config.ConfigError, ArtefactError, UnfairError, OSError) as error:
+    except (config.ConfigError, ArtefactError, UnfairError, RunError, OSError) as error:
         print(f"loadtest: {error}", file=sys.stderr)
         return 1
     return 128 + number if number else 0
@@ -80,7 +83,7 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("workers (above 500 requests/s each sends late)").add_argument
+    add = parser.add_argument_group("workers (one keeps its schedule up to some 4,000 requests/s)").add_argument
     add("--processes", type=whole(0), default=1, help="workers on this machine (default: 1, in this process)")
     add("--workers", type=whole(1), help="await so many in all; others come from other machines with --worker")
     add("--listen", type=_address, help="HOST:PORT where workers come (default: 127.0.0.1 and a free port)")

@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import grpc
+import gevent
+from grpc import StatusCode
 
+from loadtest.connection import Answered, Client, Metadata
 from loadtest.payloads import Payload, agrees
 from loadtest.plan import Block
 from loadtest.recorder import Sample
@@ -16,14 +17,6 @@ from services.wire.types import Answer, Request, Served
 DEADLINE_S = 5.0
 # TorchServe drops its old key a moment before the new one can be in the file: 4-14 ms, twice an hour.
 RENEWAL_PAUSES_S = (0.0, 0.01, 0.02, 0.04)
-OPTIONS = (
-    # Channels to one address share one connection unless told otherwise; many callers have one each.
-    ("grpc.use_local_subchannel_pool", 1),
-    # A proxy for the web would be measured along; grpc would ask it even for 127.0.0.1.
-    ("grpc.enable_http_proxy", 0),
-)
-
-Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 class Clock:
@@ -64,60 +57,49 @@ class Target:
 
 
 class Caller:
-    """One caller with a connection of its own; close() it."""
+    """One caller with a connection of its own, for one request or many at once; close() it."""
 
     def __init__(self, target: Target, clock: Clock) -> None:
         self._target = target
         self._clock = clock
-        self._channel = grpc.insecure_channel(target.address, options=OPTIONS)
-        self._rpc: Any = self._channel.unary_unary(target.method)
+        self._client = Client(target.address, target.method)
 
     def close(self) -> None:
         """Close the connection."""
-        self._channel.close()
+        self._client.close()
 
     def ask(self, payload: Payload) -> Sample:
         """Send one request and time it until its reply is here; reading and checking the reply are not timed."""
         sent_ns = self._clock.now_ns()
-        try:
-            reply, call = self._call(payload)
-        except grpc.RpcError as error:
-            service_us = (self._clock.now_ns() - sent_ns) / 1e3
-            return self._failed(error, payload, sent_ns, service_us)
-        service_us = (self._clock.now_ns() - sent_ns) / 1e3
-        return self._read(reply, call.trailing_metadata(), payload, sent_ns, service_us)
+        reply, received_ns = self._call(payload)
+        service_us = (received_ns - self._clock.perf_counter_ns(sent_ns)) / 1e3
+        if reply.code is not StatusCode.OK:
+            return Sample(sent_ns, service_us, ok=False, code=reply.code.name, wrong=False, rows=payload.rows)
+        return self._read(reply.payload, reply.trailing, payload, sent_ns, service_us)
 
-    def _call(self, payload: Payload) -> tuple[bytes, Any]:
+    def _call(self, payload: Payload) -> Answered:
         """Send until it is not for its key that the call is refused; the time of that counts as service time."""
         for pause_s in RENEWAL_PAUSES_S:
-            try:
-                return self._send(payload)
-            except grpc.RpcError as error:
-                if error.code() is not grpc.StatusCode.PERMISSION_DENIED:
-                    raise
-            time.sleep(pause_s)
+            answered = self._send(payload)
+            if answered.reply.code is not StatusCode.PERMISSION_DENIED:
+                return answered
+            gevent.sleep(pause_s)
             self._target.refused()
         return self._send(payload)
 
-    def _send(self, payload: Payload) -> tuple[bytes, Any]:
-        sent: tuple[bytes, Any] = self._rpc.with_call(
-            payload.request, timeout=DEADLINE_S, metadata=self._target.metadata()
-        )
-        return sent
-
-    def _failed(self, error: Any, payload: Payload, sent_ns: int, service_us: float) -> Sample:
-        return Sample(sent_ns, service_us, ok=False, code=error.code().name, wrong=False, rows=payload.rows)
+    def _send(self, payload: Payload) -> Answered:
+        return self._client.call(payload.request, self._target.metadata(), DEADLINE_S)
 
     def _read(
         self,
         reply: bytes,
-        trailing: Metadata | None,
+        trailing: Metadata,
         payload: Payload,
         sent_ns: int,
         service_us: float,
     ) -> Sample:
         try:
-            answer = self._target.decode(reply, trailing or ())
+            answer = self._target.decode(reply, trailing)
         except ServeError as error:
             return Sample(sent_ns, service_us, ok=False, code=error.reason, wrong=False, rows=payload.rows)
         served = answer.served

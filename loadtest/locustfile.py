@@ -9,7 +9,6 @@ results worth keeping run `python -m loadtest`.
 from pathlib import Path
 
 import locust.stats
-from grpc.experimental import gevent as grpc_gevent
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 
@@ -51,6 +50,5 @@ def add_options(parser: LocustArgumentParser) -> None:
 
 
 events.init_command_line_parser.add_listener(add_options)
-grpc_gevent.init_gevent()
 locust.stats.bucket_response_time = three_digits
 globals().update(user_classes())

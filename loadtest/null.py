@@ -1,7 +1,7 @@
 """The null endpoint: a gRPC server that answers a constant at once; `python -m loadtest.null`.
 
 What a request to it takes is the instrument's own part of every other time: client, kernel and the least a server can
-do. It uses the HTTP/2 front of gateway and onnx_svc (pygrpc-native), the fastest at hand.
+do. It is pygrpc-native's server and none of ours: what the gateway's own front costs is not part of the instrument.
 """
 
 import subprocess

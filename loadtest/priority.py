@@ -1,8 +1,7 @@
 """Real-time scheduling for the generator, where the system permits it: on a busy machine it is what keeps it on time.
 
-With servers on the same two cores, an ordinary process waits its turn and sends up to a quarter of its requests more
-than a millisecond late; a real-time one sent fewer than 0.2 % so (docs/adr/0013-open-loop.md). It never spins, so it
-takes no more of the processor than its work needs.
+On a core with three busy loops an ordinary generator sent a quarter of its requests more than a millisecond late, a
+real-time one none (docs/adr/0013-open-loop.md). It never spins, so it takes no more than its work needs.
 """
 
 import os

@@ -3,13 +3,12 @@
 import argparse
 import gc
 import math
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from grpc.experimental import gevent as grpc_gevent
 from rich.console import Console
 
 from loadtest import fairness, host, null, plan, run, server
@@ -30,52 +29,63 @@ from store.commit import git_commit
 SETTLE_S = 0.15
 
 
+class Instrument(NamedTuple):
+    """What every process has that loads or leads. about: its timer and scheduling, in words."""
+
+    blocks: Sequence[Block]
+    prepared: "Prepared"
+    clock: Clock
+    generator: Generator
+    interruption: Interruption
+    about: str
+
+
 def run_all(paths: Sequence[plan.ServingPath], options: argparse.Namespace, words: Sequence[str]) -> int:
     """Load all blocks in all rounds; give 0, or the number of the signal that ended them early.
 
     words: the command line, for workers. Raises ConfigError, ArtefactError, UnfairError or OSError before any load,
     except for a disk that fills up.
     """
-    vias = plan.VIAS if options.via == "both" else (options.via,)
-    blocks = plan.blocks_of(paths, vias)
-    with ExitStack() as stack:
-        address = stack.enter_context(null.endpoint())
-        # Before gRPC starts its threads, after the null endpoint.
-        scheduling = "scheduling: each of its own" if _leads(options) else _schedule(options)
-        grpc_gevent.init_gevent()
-        interruption, clock, timer = Interruption(), Clock(), best_timer()
-        stack.callback(timer.close)
-        prepared = Prepared(blocks, options, address)
-        answers = check_reachable(prepared.loaded, clock)
-        conditions = {block: prepared.conditions(block, answers[block], options) for block in blocks if block != NULL}
+    with _instrument(paths, options) as ours:
+        conditions = _conditions(ours, options)
         fairness.check(conditions, options.allow)
-        generator = Generator(prepared.loaded, _connections(options), clock, timer)
-        stack.callback(generator.close)
-        _freeze()
         try:
-            workers = stack.enter_context(_workers(generator, options, words, interruption))
-            this_run = run.start(options.out, blocks, _facts(options, conditions, f"timer: {timer.name}, {scheduling}"))
-            _load(this_run, blocks, Session(this_run, load_of(options), workers, clock), options)
+            with _workers(ours.generator, options, words, ours.interruption) as workers:
+                this_run = run.start(options.out, ours.blocks, _facts(options, conditions, ours.about))
+                _load(this_run, ours.blocks, Session(this_run, load_of(options), workers, ours.clock), options)
         except InterruptedRun:
-            return interruption.signal or 0
+            return ours.interruption.signal or 0
     return 0
 
 
 def work_for(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> int:
     """Be a worker of another process until it says that it is over."""
-    vias = plan.VIAS if options.via == "both" else (options.via,)
+    with _instrument(paths, options) as ours:
+        work(ours.generator, options.worker, ours.interruption)
+    return ours.interruption.signal or 0
+
+
+@contextmanager
+def _instrument(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> Iterator[Instrument]:
+    blocks = plan.blocks_of(paths, plan.VIAS if options.via == "both" else (options.via,))
     with ExitStack() as stack:
         address = stack.enter_context(null.endpoint())
-        _schedule(options)
-        grpc_gevent.init_gevent()
+        scheduling = _schedule(options)  # after the null endpoint, which must not inherit it
         interruption, clock, timer = Interruption(), Clock(), best_timer()
         stack.callback(timer.close)
-        prepared = Prepared(plan.blocks_of(paths, vias), options, address)
+        prepared = Prepared(blocks, options, address)
         generator = Generator(prepared.loaded, _connections(options), clock, timer)
         stack.callback(generator.close)
-        _freeze()
-        work(generator, options.worker, interruption)
-    return interruption.signal or 0
+        gc.collect()
+        gc.freeze()  # what was prepared is not looked at again in every collection while measuring
+        yield Instrument(blocks, prepared, clock, generator, interruption, f"timer: {timer.name}, {scheduling}")
+
+
+def _conditions(ours: Instrument, options: argparse.Namespace) -> dict[Block, dict[str, Any]]:
+    """Give what the manifest says of each path. Raises ConfigError for one that does not answer."""
+    answers = check_reachable(ours.prepared.loaded, ours.clock)
+    paths = [block for block in ours.blocks if block != NULL]
+    return {block: ours.prepared.conditions(block, answers[block], options) for block in paths}
 
 
 def load_of(options: argparse.Namespace) -> Load:
@@ -164,7 +174,7 @@ def _workers(
 
 def _leads(options: argparse.Namespace) -> bool:
     """Say whether other processes load, and this one only leads them."""
-    return (options.workers or options.processes) != 1 or options.listen is not None
+    return not options.worker and ((options.workers or options.processes) != 1 or options.listen is not None)
 
 
 def _load_model(options: argparse.Namespace) -> str:
@@ -179,13 +189,9 @@ def _connections(options: argparse.Namespace) -> int:
 
 
 def _schedule(options: argparse.Namespace) -> str:
+    if _leads(options):
+        return "scheduling: each worker's own"
     return "ordinary scheduling" if options.no_real_time else keep_on_time()
-
-
-def _freeze() -> None:
-    """Let no collection look at what was prepared again while measuring."""
-    gc.collect()
-    gc.freeze()
 
 
 def _facts(options: argparse.Namespace, conditions: dict[Block, dict[str, Any]], generator: str) -> dict[str, Any]:

@@ -35,7 +35,8 @@ class Report:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def warming(self, block: Block) -> None:
         """Tell whose warm-up begins."""

@@ -14,6 +14,10 @@ from store import atomic
 SCHEMA = 2
 
 
+class RunError(Exception):
+    """The run cannot go on, and stays incomplete; the text says why."""
+
+
 @dataclass(slots=True)
 class Run:
     """What run.json says. `facts` is what is known before the load: host, commit, arguments, seed, fairness.

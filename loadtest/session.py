@@ -15,13 +15,10 @@ from loadtest.payloads import Payload
 from loadtest.plan import Block, Turn
 from loadtest.recorder import MEASURE, merge, write
 from loadtest.run import Run
+from loadtest.warmup import STABLE, WINDOW_S, stable
 from loadtest.workers import Workers
 
 UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
-# The warm-up of a path ends when the medians of its last STABLE windows are within STABLE_WITHIN of one another.
-WINDOW_S = 0.5
-STABLE = 3
-STABLE_WITHIN = 1.10
 
 
 def check_reachable(loaded: Sequence[Loaded], clock: Clock) -> dict[Block, dict[str, str]]:
@@ -104,7 +101,7 @@ class Session:
         tables: list[pa.Table] = []
         medians_us: list[float] = []
         began_s = time.monotonic()
-        while not (stable := _stable(medians_us)) and time.monotonic() - began_s < self._load.warmup_s:
+        while not (settled := stable(medians_us)) and time.monotonic() - began_s < self._load.warmup_s:
             loaded = self._load_now(replace(order, seed=f"{order.seed}/warm-up/{len(tables)}"))
             tables.append(loaded.table)
             medians_us.append(statistics.median(loaded.table["service_us"].to_pylist() or [0.0]))
@@ -116,7 +113,7 @@ class Session:
             "seconds": round(time.monotonic() - began_s, 3),
             "requests": self._warm[block].num_rows,
             "windows": len(tables),
-            "stable": stable,
+            "stable": settled,
         }
 
     def _load_now(self, order: Order) -> Any:
@@ -141,8 +138,3 @@ class Session:
             "warmup_requests": warm,
             "clock": max((fact["clock"] for fact in facts), key=lambda clock: abs(clock["drift_us"])),
         }
-
-
-def _stable(medians_us: Sequence[float]) -> bool:
-    last = medians_us[-STABLE:]
-    return len(last) == STABLE and max(last) <= STABLE_WITHIN * min(last)

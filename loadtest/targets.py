@@ -8,8 +8,9 @@ from importlib import metadata
 from pathlib import Path
 
 from loadtest import null, plan
-from loadtest.calls import Metadata, Target
+from loadtest.calls import Target
 from loadtest.config import Settings
+from loadtest.connection import Metadata
 from loadtest.plan import Block, ServingPath
 from services.wire import oip, servepath, tfserving
 from services.wire.codecs import STACK_CODECS

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -19,11 +20,13 @@ from loadtest.config import ConfigError
 from loadtest.generator import FAULT, ORDER, ROWS, STOP, STRETCH, Generator, GeneratorUser, Order, listen, user_class
 from loadtest.plan import CLOSED
 from loadtest.recorder import merge
+from loadtest.run import RunError
 
 CONNECT_S = 60.0
 # What a worker may take beyond the schedule and the last reply's deadline: to write and send its rows.
 SLACK_S = 10.0
 POLL_S = 0.1
+LOOK_S = 1.0
 
 
 class Interruption:
@@ -65,26 +68,30 @@ class Workers:
         interruption.event.rawlink(lambda _: self._answers.put(None))
 
     def load(self, order: Order, now_ns: int) -> Loaded:
-        """Load one block. Raises InterruptedRun; RuntimeError for a fault of the load test itself."""
+        """Load one block. Raises InterruptedRun and RunError."""
         if self._interruption.event.is_set():
             raise InterruptedRun
         order = replace(order, workers=self.count, begin_ns=now_ns + self._lead_ns)
         self._runner.send_message(ORDER, order.to_dict())
         planned_s = (order.settle + order.requests) / order.rate * (STRETCH if order.load_model == CLOSED else 2)
-        answers = [self._answer(planned_s + DEADLINE_S + SLACK_S) for _ in range(self.count)]
+        until_s = time.monotonic() + planned_s + DEADLINE_S + SLACK_S
+        answers = [self._answer(until_s) for _ in range(self.count)]
         tables = [pa.ipc.open_stream(answer["rows"]).read_all() for answer in answers]
         return Loaded(merge(tables), [answer["facts"] for answer in answers])
 
-    def _answer(self, timeout_s: float) -> dict[str, Any]:
-        try:
-            answer: dict[str, Any] | None = self._answers.get(timeout=timeout_s)
-        except gevent.queue.Empty as error:
-            raise RuntimeError(f"a worker sent no rows within {timeout_s:.0f} s") from error
+    def _answer(self, until_s: float) -> dict[str, Any]:
+        while True:
+            try:
+                answer: dict[str, Any] | None = self._answers.get(timeout=LOOK_S)
+                break
+            except gevent.queue.Empty:
+                if self._runner.worker_count < self.count or time.monotonic() > until_s:
+                    raise RunError("a worker is gone, or sends no rows") from None
         if answer is None:
             self._runner.send_message(STOP)
             raise InterruptedRun
         if FAULT in answer:
-            raise RuntimeError(f"a worker failed: {answer[FAULT]}")
+            raise RunError(f"a worker failed: {answer[FAULT]}")
         return answer
 
 
@@ -115,9 +122,9 @@ def elsewhere(
     runner = environment.create_master_runner(*listen_at)
     address = f"{listen_at[0]}:{runner.server.port}"
     with ExitStack() as stack:
-        stack.callback(runner.quit)
         for _ in range(own):
             stack.enter_context(_child([*arguments, "--worker", address]))
+        stack.callback(runner.quit)  # the last in is the first out: the workers are told before they are waited for
         workers = Workers(runner, count, interruption, lead_s=0.3)
         _wait_for(runner, count, address, interruption)
         runner.start(count, spawn_rate=count)

@@ -202,7 +202,7 @@ def test_the_load_test_reaches_every_path_both_ways() -> None:
     settings = read_settings(ROOT / ".env", environment={})
     paths = plan.read_paths(ROOT / "deployments.toml")
     assert {str(path) for path in paths} == ours().paths
-    for block in plan.draw(paths, plan.VIAS, seed=0):
+    for block in plan.blocks_of(paths, plan.VIAS)[:-1]:  # the last is the null endpoint's
         target = target_of(block, settings, Path("no-exports"))
         through_gateway = block.via == "gateway"
         assert target.method == (servepath if through_gateway else STACK_CODECS[block.path.stack]).METHOD

@@ -103,5 +103,5 @@ def test_a_generator_on_a_busy_core_says_by_its_rows_that_it_lagged(
 
     assert process.returncode == 0
     found = rows(tmp_path)
-    # The rule of docs/method.md: more than 1 % of the requests left more than 1 ms late.
+    # Such a run is INVALID: more than 1 % of the requests left more than 1 ms late.
     assert np.mean(found["sent_ns"] - found["scheduled_ns"] > 1_000_000) > 0.01

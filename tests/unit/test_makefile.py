@@ -48,6 +48,10 @@ def test_make_alone_lists_every_target_of_the_contract_with_what_it_does() -> No
             ["loadtest", "RATE=9", "DURATION=2", "PATHS=a@b", "VIA=direct"],
             "-m loadtest --rate 9 --duration 2 --paths 'a@b' --via direct",
         ),
+        (
+            ["loadtest", "ROUNDS=3", "SEED=7", "ALLOW=threads", "CLOSED_LOOP=1", "PROCESSES=2"],
+            "-m loadtest --rounds 3 --seed 7 --allow threads --closed-loop --processes 2",
+        ),
         (["bench", "ROUNDS=9", "ROWS=onnx-*"], "-m bench --rounds 9 --only 'onnx-*'"),
         (["demo", "RATE=9"], "-m demo --rate 9"),
     ],

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 from pyarrow import parquet
 
@@ -170,8 +171,9 @@ def test_a_server_that_is_not_there_ends_the_run_before_it_starts(stand: Any) ->
     assert not (stand.folder / "results").exists()
 
 
-def test_ctrl_c_keeps_the_blocks_that_ended_and_marks_the_run_incomplete(stand: Any) -> None:
-    command = [sys.executable, "-m", "loadtest", *stand.arguments, *QUICK, "--rounds=500", "--via=direct"]
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ctrl_c_keeps_the_blocks_that_ended_and_marks_the_run_incomplete(stand: Any, processes: int) -> None:
+    command = [*endless(stand), f"--processes={processes}"]
     with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         deadline = time.monotonic() + 30
         while len(list(stand.folder.glob("results/latest/rows/r01-*"))) < 1 and time.monotonic() < deadline:
@@ -185,6 +187,34 @@ def test_ctrl_c_keeps_the_blocks_that_ended_and_marks_the_run_incomplete(stand: 
     assert {block["round"] for block in facts["blocks"]} >= {0, 1}
     files = {f"rows/{path.name}" for path in (stand.folder / "results/latest/rows").iterdir()}
     assert files == {block["rows"] for block in facts["blocks"]}
+    assert left(stand) == []
+
+
+def endless(stand: Any) -> list[str]:
+    return [sys.executable, "-m", "loadtest", *stand.arguments, *QUICK, "--rounds=500", "--via=direct"]
+
+
+def left(stand: Any) -> list[psutil.Process]:
+    """Give the load tests of this stand that still run."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(stand.folder) in word for word in process.info["cmdline"] or [])
+    ]
+
+
+def test_a_worker_that_is_gone_ends_the_run_with_one_line(stand: Any) -> None:
+    command = [*endless(stand), "--processes=2"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        deadline = time.monotonic() + 30
+        while not list(stand.folder.glob("results/latest/rows/r01-*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        next(process for process in left(stand) if "--worker" in process.cmdline()).kill()
+        _, errors = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert errors.decode().splitlines()[-1] == "loadtest: a worker is gone, or sends no rows"
+    assert not run_json(stand)["complete"]
+    assert left(stand) == []
 
 
 @pytest.mark.parametrize("words", [[], ["--closed-loop"], ["--processes=2"]])

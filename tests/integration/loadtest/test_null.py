@@ -1,0 +1,24 @@
+"""The null endpoint answers a constant, and does not outlive whoever started it."""
+
+import subprocess
+import sys
+
+import grpc
+
+from loadtest import null
+
+
+def test_it_answers_every_request_with_the_constant() -> None:
+    with null.endpoint() as address, grpc.insecure_channel(address) as channel:
+        call = channel.unary_unary(null.METHOD)
+        assert {call(request, timeout=10) for request in (b"", b"anything", b"x" * 10_000)} == {null.REPLY}
+
+
+def test_it_ends_when_its_input_ends() -> None:
+    command = [sys.executable, "-m", "loadtest.null"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert int(process.stdout.readline()) > 0
+        process.stdin.close()
+        assert process.wait(10) == 0
