@@ -11,7 +11,7 @@ from services.http2.frames import MESSAGE_HEAD
 from services.serving.front import FrontLimits
 from services.serving.native_connection import NativeConnection
 from services.serving.request_headers import RequestHeaders
-from services.wire.errors import Internal, Overloaded, ServeError
+from services.wire.errors import Internal, ServeError
 
 log = logging.getLogger(__name__)
 # Messages that a caller has sent to a control RPC, and bytes of its replies, that may wait.
@@ -71,12 +71,15 @@ class HotCall:
 
     @property
     def metadata(self) -> Mapping[str, str]:
+        """Give the caller's metadata; of a repeated key the last value."""
         return {key: value for key, value in self._headers.metadata if isinstance(value, str)}
 
     def reply(self, payload: bytes) -> None:
+        """Answer the call."""
         self._connection.reply(self._number, payload)
 
     def fail(self, error: ServeError) -> None:
+        """Refuse the call."""
         try:
             self._connection.fail(self._number, error)
         except Exception:  # escaping, it would leave the caller waiting until its deadline
@@ -84,6 +87,7 @@ class HotCall:
             self._connection.end(self._number, StatusCode.INTERNAL, Internal().text)
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called if the caller goes away."""
         self._on_cancel = callback
 
     # As a stream.
@@ -222,13 +226,10 @@ class ControlCall:
                     self._connection.begin_messages(self._number)
                     begun = True
                 if self._connection.send_message(self._number, message) > MAX_UNREAD:
-                    call.cancel()
-                    raise Overloaded("replies are not read")
+                    call.cancel()  # it ends CANCELLED: its caller does not read
             code, text, trailing = await call.code(), await call.details(), await call.trailing_metadata()
         except aio.AioRpcError as error:
             code, text, trailing = error.code(), error.details() or "", error.trailing_metadata()
-        except Overloaded as error:
-            code, text = StatusCode.RESOURCE_EXHAUSTED, error.text
         except Exception:
             log.exception("a control RPC could not be carried")
         self._connection.end(self._number, code, text, tuple(trailing), begun=begun)

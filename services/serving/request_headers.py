@@ -18,8 +18,8 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 class RequestHeaders(NamedTuple):
     """One call's headers.
 
-    http: the status that refuses what is no gRPC, or "". remaining_s: None without a deadline. size: in bytes, as HTTP/2
-    counts header lists. metadata: the caller's own, those of -bin keys as bytes.
+    http: the status that refuses what is no gRPC, or "". remaining_s: None without a deadline. size: in bytes, as
+    HTTP/2 counts header lists. metadata: the caller's own, those of -bin keys as bytes.
     """
 
     path: str
