@@ -68,6 +68,16 @@ def test_a_failing_stage_is_named_with_its_exit_code(programs: Path) -> None:
         run(Stage("export", ["bad"]), console())
 
 
+def test_an_exit_code_that_passes_lets_the_demo_go_on(programs: Path) -> None:
+    (programs / "busy.py").write_text("raise SystemExit(3)")
+    shown = console()
+    run(Stage("report", ["busy"], passing=(0, 3)), shown)
+
+    assert shown.file.getvalue().splitlines()[-1].startswith("report: ")
+    with pytest.raises(StageFailed, match="report ended with exit code 3"):
+        run(Stage("report", ["busy"], passing=(0, 1)), shown)
+
+
 def test_a_stages_output_can_be_asked_for(programs: Path) -> None:
     (programs / "say.py").write_text("print('{}')")
 
