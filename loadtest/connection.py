@@ -27,7 +27,8 @@ MAX_REPLY_BYTES = 64 * 2**20
 READ_BYTES = 2**16
 READ, WRITE = 1, 2
 # A server may refuse calls that it counts as one too many while their predecessors end, or when it says goodbye.
-MOST_UNSEEN = 10
+# It is given a moment more each time: asked again at once, it has had none to end them.
+MOST_UNSEEN, PAUSE_S = 10, 0.001
 # Unsent bytes above which the connection is told to wait.
 WRITE_HIGH = 2**20
 
@@ -59,9 +60,10 @@ class Client:
             with gevent.Timeout(timeout_s):
                 answered = self._once(block, message)
                 # The server has not looked at the call: asking again cannot do it twice.
-                for _ in range(MOST_UNSEEN):
+                for tries in range(MOST_UNSEEN):
                     if not answered.reply.unseen:
                         break
+                    gevent.sleep(tries * PAUSE_S)
                     answered = self._once(block, message)
                 return answered
         except gevent.Timeout:
