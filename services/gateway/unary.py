@@ -103,7 +103,7 @@ class UnaryClient:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
 
     async def _connect(self) -> None:
-        connection = Connection(self._max_message_bytes, self._lost)
+        connection = Connection(self._max_message_bytes, self._lost, asyncio.get_running_loop().call_soon)
         try:
             await asyncio.sleep(self._opened_at + MIN_LIFE_S - monotonic())
             async with asyncio.timeout(CONNECT_TIMEOUT_S):

@@ -37,7 +37,7 @@ from services.http2.frames import (
     frame,
     unpadded,
 )
-from services.http2.outbox import Outbox
+from services.http2.outbox import Outbox, Soon
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +58,13 @@ def settings_of(*pairs: tuple[int, int]) -> bytes:
 class Conversation(asyncio.Protocol):
     """Reads frames and keeps the connection's own state; a side of it says what streams are.
 
-    All methods run on the event loop's thread. greeting: what is written first.
+    All methods run on the event loop's thread. greeting: what is written first. soon: see Outbox.
     """
 
-    def __init__(self, greeting: bytes) -> None:
+    def __init__(self, greeting: bytes, soon: Soon) -> None:
         self.settled = False  # the peer has sent its settings
         self._greeting = greeting
-        self._out = Outbox()
+        self._out = Outbox(soon)
         self._buffer = bytearray()
         self._awaited: int | None = SETTINGS  # the only kind of frame that may come now
         self._partial = (0, 0, bytearray())  # stream, flags and block of unfinished HEADERS
@@ -263,9 +263,7 @@ class Conversation(asyncio.Protocol):
     def _shut(self, code: int, text: str) -> None:
         """Say goodbye with an error, or none, and close."""
         self._out.write(self._goodbye(code))
-        transport, self._out.transport = self._out.transport, None
-        if transport is not None:
-            transport.close()
+        self._out.close()
         self._gone(text)
 
     def _goodbye(self, code: int) -> bytes:

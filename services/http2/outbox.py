@@ -1,6 +1,7 @@
 """What a connection sends: messages as far as the peer's windows reach, and nothing faster than it is read."""
 
 import asyncio
+from collections.abc import Callable
 
 from services.http2.frames import (
     DATA,
@@ -18,6 +19,7 @@ from services.http2.frames import (
 
 # Acknowledgements written for a peer that does not read them.
 MAX_OWED = 1000
+Soon = Callable[[Callable[[], None]], object]
 
 
 class _Stream:
@@ -35,12 +37,23 @@ class _Stream:
         self.tail = tail
 
 
-class Outbox:
-    """The sending half of a connection. frame_size: the largest frame that the peer takes."""
+def at_once(flush: Callable[[], None]) -> None:
+    """Write each frame by itself."""
+    flush()
 
-    def __init__(self) -> None:
+
+class Outbox:
+    """The sending half of a connection. frame_size: the largest frame that the peer takes.
+
+    soon: has what was written flushed, once, when nothing more is to be written for now: a loop's call_soon.
+    """
+
+    def __init__(self, soon: Soon = at_once) -> None:
         self.transport: asyncio.Transport | None = None
         self.paused = False
+        # Written together: a write of its own costs a frame more than making it.
+        self._soon = soon
+        self._frames: list[bytes] = []
         self.frame_size = DEFAULT_FRAME
         self._streams: dict[int, _Stream] = {}
         # Credit for streams on which nothing is being sent yet.
@@ -51,8 +64,22 @@ class Outbox:
 
     def write(self, data: bytes) -> None:
         """Send a frame that no window holds back."""
+        self._frames.append(data)
+        if len(self._frames) == 1:
+            self._soon(self.flush)
+
+    def flush(self) -> None:
+        """Hand everything to the transport."""
+        frames, self._frames = self._frames, []
+        if frames and self.transport is not None:
+            self.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def close(self) -> None:
+        """Close the connection when everything has been written."""
+        self.flush()
         if self.transport is not None:
-            self.transport.write(data)
+            self.transport.close()
+            self.transport = None
 
     def confirm(self, data: bytes) -> None:
         """Send an acknowledgement. Raises ProtocolError where the peer asks for more of them than it reads."""

@@ -35,6 +35,7 @@ from services.http2.frames import (
     frame,
     literal,
 )
+from services.http2.outbox import Soon
 from services.serving.front import FrontLimits
 from services.serving.request_headers import RequestHeaders, request_headers
 from services.wire.errors import Draining, ServeError
@@ -90,7 +91,7 @@ class Front(Protocol):
 class NativeConnection(Conversation):
     """One connection. All methods run on the event loop's thread."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Front, soon: Soon) -> None:
         super().__init__(
             settings_of(
                 (HEADER_TABLE_SIZE, 0),
@@ -99,7 +100,8 @@ class NativeConnection(Conversation):
                 (MAX_FRAME_SIZE, OUR_FRAME),
                 (MAX_HEADER_LIST_SIZE, MAX_HEADER_LIST),
             )
-            + OUR_WINDOW
+            + OUR_WINDOW,
+            soon,
         )
         self.streams: dict[int, Stream] = {}
         self._front = front

@@ -75,7 +75,7 @@ class NativeFront:
         try:
             await self._start_controls()
             self._server = await self._loop.create_server(
-                lambda: NativeConnection(self),
+                lambda: NativeConnection(self, self._loop.call_soon),
                 host.strip("[]"),
                 int(port),
                 reuse_port=self.limits.share_port,
