@@ -36,8 +36,8 @@ from services.http2.frames import (
     ProtocolError,
     frame,
 )
-from services.http2.outbox import Soon, at_once
 from services.http2.replies import NO_HEADERS, RESET_CODES, Headers, Reply, headers_of, reply_of
+from services.http2.turn import Turn
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +74,10 @@ class Connection(Conversation):
     closed: called once when a connection that was usable is not so any more; calls in flight may still be answered.
     """
 
-    def __init__(self, max_message_bytes: int, closed: Callable[["Connection"], None], soon: Soon = at_once) -> None:
-        super().__init__(GREETING, soon)
+    def __init__(
+        self, max_message_bytes: int, closed: Callable[["Connection"], None], turn: Turn | None = None
+    ) -> None:
+        super().__init__(GREETING, turn)
         self.opened = asyncio.Event()  # the server has sent its settings, or never will: see `usable`
         self.usable = False
         self.room: Callable[[], None] | None = None  # called once when `full` has ended

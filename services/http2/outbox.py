@@ -1,7 +1,6 @@
 """What a connection sends: messages as far as the peer's windows reach, and nothing faster than it is read."""
 
 import asyncio
-from collections.abc import Callable
 
 from services.http2.frames import (
     DATA,
@@ -16,10 +15,10 @@ from services.http2.frames import (
     ProtocolError,
     frame,
 )
+from services.http2.turn import Turn
 
 # Acknowledgements written for a peer that does not read them.
 MAX_OWED = 1000
-Soon = Callable[[Callable[[], None]], object]
 
 
 class _Stream:
@@ -37,22 +36,17 @@ class _Stream:
         self.tail = tail
 
 
-def at_once(flush: Callable[[], None]) -> None:
-    """Write each frame by itself."""
-    flush()
-
-
 class Outbox:
     """The sending half of a connection. frame_size: the largest frame that the peer takes.
 
-    soon: has what was written flushed, once, when nothing more is to be written for now: a loop's call_soon.
+    turn: says when what was written leaves; without one, each frame leaves by itself.
     """
 
-    def __init__(self, soon: Soon = at_once) -> None:
+    def __init__(self, turn: Turn | None = None) -> None:
         self.transport: asyncio.Transport | None = None
         self.paused = False
         # Written together: a write of its own costs a frame more than making it.
-        self._soon = soon
+        self._turn = turn
         self._frames: list[bytes] = []
         self.frame_size = DEFAULT_FRAME
         self._streams: dict[int, _Stream] = {}
@@ -65,8 +59,10 @@ class Outbox:
     def write(self, data: bytes) -> None:
         """Send a frame that no window holds back."""
         self._frames.append(data)
-        if len(self._frames) == 1:
-            self._soon(self.flush)
+        if self._turn is None:
+            self.flush()
+        elif len(self._frames) == 1:
+            self._turn.soon(self.flush)
 
     def flush(self) -> None:
         """Hand everything to the transport."""
