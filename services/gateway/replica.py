@@ -11,6 +11,7 @@ from grpc import StatusCode
 from services.gateway.artefacts import Artefacts
 from services.gateway.unary import Cancel, UnaryClient
 from services.http2.replies import Metadata, Reply
+from services.http2.turn import Turn
 from services.serving.backend import Call, Outcome
 from services.wire.codecs import StackCodec
 from services.wire.errors import BackendBadReply, Draining, Internal, ServeError, TooLarge, Where
@@ -63,6 +64,7 @@ class Replica:
         max_message_bytes: int,
         credentials: Credentials,
         engine_of: Callable[[Metadata], tuple[str, str]],
+        turn: Turn | None = None,
     ) -> None:
         self.model = model
         self.stack = stack
@@ -72,7 +74,7 @@ class Replica:
         self._max_message_bytes = max_message_bytes
         self.credentials = credentials
         self._engine_of = engine_of
-        self.client = UnaryClient(address, codec.METHOD, max_message_bytes)
+        self.client = UnaryClient(address, codec.METHOD, max_message_bytes, turn)
         self.ready_now = False
         self._closed = False
         # The last answer's origin; until there is one, what the manifest promises.

@@ -18,6 +18,7 @@ from services.gateway.probe import Prober
 from services.gateway.replica import NoCredentials, Replica
 from services.gateway.route import Directory, Route
 from services.http2.replies import Metadata
+from services.http2.turn import Turn
 from services.serving.backend import Backend
 from services.serving.burst import Burst
 from services.serving.exposition import Exposition, expose, process_registry
@@ -91,6 +92,7 @@ async def create_gateway(settings: Settings) -> Gateway:
             deployments.gateway.max_deadline_s,
             share_port=settings.worker_of is not None,
         ),
+        turn=paths.turn,
     )
     exposition = expose(registry, settings.host, settings.metrics_port)
     try:
@@ -111,6 +113,7 @@ class _Paths:
         self._token = TokenFile(settings.token_file)
         self.names: dict[str, Path] = {}
         self.burst = Burst()
+        self.turn = Turn()
         self.merges: dict[tuple[str, str], Merge] = {}
         self.signatures: dict[str, Signature] = {}
         self.chains: dict[str, Backend] = {}
@@ -141,6 +144,7 @@ class _Paths:
             max_message_bytes=limits.max_message_bytes,
             credentials=self._token if stack == "torchserve" else NoCredentials(),
             engine_of=tfserving.engine_of if stack == "tfserving" else _names_itself,
+            turn=self.turn,
         )
         self.merges[model, stack] = Merge(replica, _merge_limits(limits, artefacts.current.spec), self.burst)
         return Path(model, stack, stack == deployment.default, replica, artefacts)

@@ -11,6 +11,7 @@ from grpc import StatusCode
 from services.http2.client import Connection, Done
 from services.http2.frames import literal
 from services.http2.replies import Metadata, Reply
+from services.http2.turn import Turn
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +37,10 @@ class UnaryClient:
     may be at once is for the policies in front to say.
     """
 
-    def __init__(self, address: str, path: str, max_message_bytes: int) -> None:
+    def __init__(self, address: str, path: str, max_message_bytes: int, turn: Turn | None = None) -> None:
         self._address = address
         self._max_message_bytes = max_message_bytes
+        self._turn = turn or Turn()
         authority = "localhost" if address.startswith("unix:") else address
         # Entries 3 and 6 of HPACK's static table are ":method: POST" and ":scheme: http".
         self._head = b"\x83\x86" + literal(":path", path) + literal(":authority", authority)
@@ -103,7 +105,7 @@ class UnaryClient:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
 
     async def _connect(self) -> None:
-        connection = Connection(self._max_message_bytes, self._lost)
+        connection = Connection(self._max_message_bytes, self._lost, self._turn)
         try:
             await asyncio.sleep(self._opened_at + MIN_LIFE_S - monotonic())
             async with asyncio.timeout(CONNECT_TIMEOUT_S):

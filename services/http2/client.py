@@ -37,6 +37,7 @@ from services.http2.frames import (
     frame,
 )
 from services.http2.replies import NO_HEADERS, RESET_CODES, Headers, Reply, headers_of, reply_of
+from services.http2.turn import Turn
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +74,10 @@ class Connection(Conversation):
     closed: called once when a connection that was usable is not so any more; calls in flight may still be answered.
     """
 
-    def __init__(self, max_message_bytes: int, closed: Callable[["Connection"], None]) -> None:
-        super().__init__(GREETING)
+    def __init__(
+        self, max_message_bytes: int, closed: Callable[["Connection"], None], turn: Turn | None = None
+    ) -> None:
+        super().__init__(GREETING, turn)
         self.opened = asyncio.Event()  # the server has sent its settings, or never will: see `usable`
         self.usable = False
         self.room: Callable[[], None] | None = None  # called once when `full` has ended
@@ -192,9 +195,8 @@ class Connection(Conversation):
             self.usable = True
             self.opened.set()
         if not self.usable:
-            if not self._streams and self._out.transport is not None:
-                self._out.transport.close()
-                self._out.transport = None
+            if not self._streams:
+                self._out.close()
         elif self.room is not None and not self.full:
             room, self.room = self.room, None
             room()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import cast
 
 from services.http2.blocks import MAX_HEADER_LIST
@@ -38,6 +39,7 @@ from services.http2.frames import (
     unpadded,
 )
 from services.http2.outbox import Outbox
+from services.http2.turn import Turn
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +60,14 @@ def settings_of(*pairs: tuple[int, int]) -> bytes:
 class Conversation(asyncio.Protocol):
     """Reads frames and keeps the connection's own state; a side of it says what streams are.
 
-    All methods run on the event loop's thread. greeting: what is written first.
+    All methods run on the event loop's thread. greeting: what is written first. turn: see Outbox.
     """
 
-    def __init__(self, greeting: bytes) -> None:
+    def __init__(self, greeting: bytes, turn: Turn | None) -> None:
         self.settled = False  # the peer has sent its settings
         self._greeting = greeting
-        self._out = Outbox()
+        self._turn = nullcontext() if turn is None else turn
+        self._out = Outbox(turn)
         self._buffer = bytearray()
         self._awaited: int | None = SETTINGS  # the only kind of frame that may come now
         self._partial = (0, 0, bytearray())  # stream, flags and block of unfinished HEADERS
@@ -125,19 +128,23 @@ class Conversation(asyncio.Protocol):
         """Read whole frames; what is left waits for the rest."""
         if self._out.transport is None:
             return  # closed here
-        buffer = self._buffer
         try:
-            if buffer:
-                buffer += data
-                del buffer[: self._parse(buffer)]
-            else:
-                buffer += data[self._parse(data) :]
+            with self._turn:
+                self._read_frames(data)
         except ProtocolError as error:
             log.warning("a peer broke HTTP/2: %s", error)
             self._shut(error.code, "the server broke HTTP/2")
         except Exception:
             log.exception("a frame could not be read")
             self._shut(INTERNAL_ERROR, "the reply could not be read")
+
+    def _read_frames(self, data: bytes) -> None:
+        buffer = self._buffer
+        if buffer:
+            buffer += data
+            del buffer[: self._parse(buffer)]
+        else:
+            buffer += data[self._parse(data) :]
 
     def pause_writing(self) -> None:
         """Write nothing more: the peer does not keep up."""
@@ -263,9 +270,7 @@ class Conversation(asyncio.Protocol):
     def _shut(self, code: int, text: str) -> None:
         """Say goodbye with an error, or none, and close."""
         self._out.write(self._goodbye(code))
-        transport, self._out.transport = self._out.transport, None
-        if transport is not None:
-            transport.close()
+        self._out.close()
         self._gone(text)
 
     def _goodbye(self, code: int) -> bytes:

@@ -15,6 +15,7 @@ from services.http2.frames import (
     ProtocolError,
     frame,
 )
+from services.http2.turn import Turn
 
 # Acknowledgements written for a peer that does not read them.
 MAX_OWED = 1000
@@ -36,11 +37,17 @@ class _Stream:
 
 
 class Outbox:
-    """The sending half of a connection. frame_size: the largest frame that the peer takes."""
+    """The sending half of a connection. frame_size: the largest frame that the peer takes.
 
-    def __init__(self) -> None:
+    turn: says when what was written leaves; without one, each frame leaves by itself.
+    """
+
+    def __init__(self, turn: Turn | None = None) -> None:
         self.transport: asyncio.Transport | None = None
         self.paused = False
+        # Written together: a write of its own costs a frame more than making it.
+        self._turn = turn
+        self._frames: list[bytes] = []
         self.frame_size = DEFAULT_FRAME
         self._streams: dict[int, _Stream] = {}
         # Credit for streams on which nothing is being sent yet.
@@ -51,8 +58,24 @@ class Outbox:
 
     def write(self, data: bytes) -> None:
         """Send a frame that no window holds back."""
+        self._frames.append(data)
+        if self._turn is None:
+            self.flush()
+        elif len(self._frames) == 1:
+            self._turn.soon(self.flush)
+
+    def flush(self) -> None:
+        """Hand everything to the transport."""
+        frames, self._frames = self._frames, []
+        if frames and self.transport is not None:
+            self.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def close(self) -> None:
+        """Close the connection when everything has been written."""
+        self.flush()
         if self.transport is not None:
-            self.transport.write(data)
+            self.transport.close()
+            self.transport = None
 
     def confirm(self, data: bytes) -> None:
         """Send an acknowledgement. Raises ProtocolError where the peer asks for more of them than it reads."""

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 from grpc import aio
 
+from services.http2.turn import Turn
 from services.serving.control import abort
 from services.serving.front import Deliver, FrontLimits, PortBusyError
 from services.wire.errors import ServeError
@@ -28,7 +29,10 @@ class GrpcioFront:
         deliver: Deliver,
         controls: Sequence[Callable[[aio.Server], None]],
         limits: FrontLimits,
+        *,
+        turn: Turn | None = None,
     ) -> None:
+        del turn  # grpcio writes when it likes
         self._address = address
         self._limits = limits
         self._deliver = deliver

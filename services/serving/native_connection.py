@@ -35,6 +35,7 @@ from services.http2.frames import (
     frame,
     literal,
 )
+from services.http2.turn import Turn
 from services.serving.front import FrontLimits
 from services.serving.request_headers import RequestHeaders, request_headers
 from services.wire.errors import Draining, ServeError
@@ -83,6 +84,9 @@ class Front(Protocol):
     def begin(self, connection: "NativeConnection", number: int, headers: RequestHeaders) -> Stream:
         """Give the stream of a call whose headers are in order."""
 
+    def read(self) -> None:
+        """Note that a connection's frames have been read."""
+
     def idle(self) -> None:
         """Note that a connection has no stream any more."""
 
@@ -90,7 +94,7 @@ class Front(Protocol):
 class NativeConnection(Conversation):
     """One connection. All methods run on the event loop's thread."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Front, turn: Turn) -> None:
         super().__init__(
             settings_of(
                 (HEADER_TABLE_SIZE, 0),
@@ -99,7 +103,8 @@ class NativeConnection(Conversation):
                 (MAX_FRAME_SIZE, OUR_FRAME),
                 (MAX_HEADER_LIST_SIZE, MAX_HEADER_LIST),
             )
-            + OUR_WINDOW
+            + OUR_WINDOW,
+            turn,
         )
         self.streams: dict[int, Stream] = {}
         self._front = front
@@ -134,6 +139,10 @@ class NativeConnection(Conversation):
             data = bytes(self._buffer[len(PREFACE) :])
             self._buffer.clear()
         super().data_received(data)
+
+    def _read_frames(self, data: bytes) -> None:
+        super()._read_frames(data)
+        self._front.read()
 
     def reply(self, number: int, message: bytes) -> None:
         """Answer a call that has not ended."""

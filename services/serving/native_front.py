@@ -1,7 +1,7 @@
 """The front of our own: HTTP/2 on the event loop's thread, calls handed over in lists (docs/adr/0011).
 
-Whatever has been read in one turn of the loop, on all connections, is one list: the busier the loop, the longer the
-lists. Control RPCs are served by an ordinary grpc.aio server on a Unix socket behind it.
+What is read in one turn of the loop, on all connections, is one list: the busier the loop, the longer the lists.
+Control RPCs are served by an ordinary grpc.aio server on a Unix socket behind it.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from typing import cast
 
 from grpc import aio
 
+from services.http2.turn import Turn
 from services.serving.front import Deliver, FrontLimits, PortBusyError, RawCall
 from services.serving.grpcio_front import server_options
 from services.serving.native_calls import ControlCall, HotCall
@@ -48,7 +49,10 @@ class NativeFront:
         deliver: Deliver,
         controls: Sequence[Callable[[aio.Server], None]],
         limits: FrontLimits,
+        *,
+        turn: Turn | None = None,
     ) -> None:
+        """`turn`: shared with the connections that the answers come from."""
         self.limits = limits
         self.stopping = False
         self._address = address
@@ -57,7 +61,13 @@ class NativeFront:
         self._controls = aio.server(options=server_options(limits))
         for add in controls:
             add(self._controls)
+        self._turn = turn or Turn()
         self._arrived: list[HotCall] = []
+        # Of this turn of the loop: whether its end is waited for, how many reads brought calls, and of the last one
+        # whether there was more than one.
+        self._in_turn = False
+        self._reads = 0
+        self._gathers = False
         self._unfinished = 0
         self._connections: set[NativeConnection] = set()
         self._idle = asyncio.Event()
@@ -75,7 +85,7 @@ class NativeFront:
         try:
             await self._start_controls()
             self._server = await self._loop.create_server(
-                lambda: NativeConnection(self),
+                lambda: NativeConnection(self, self._turn),
                 host.strip("[]"),
                 int(port),
                 reuse_port=self.limits.share_port,
@@ -137,10 +147,19 @@ class NativeFront:
         return ControlCall(self.limits, cast("aio.Channel", self._channel), connection, number, headers)
 
     def arrived(self, call: HotCall) -> None:
-        """Hand the call over with whatever else comes in this turn of the loop."""
-        if not self._arrived:
-            self._loop.call_soon(self._hand_over)
+        """Take a call in; `read` hands it over."""
         self._arrived.append(call)
+
+    def read(self) -> None:
+        """Hand over what has arrived: at once while reads come one by one, else at the end of the loop's turn."""
+        if not self._arrived:
+            return
+        self._reads += 1
+        if not self._in_turn:
+            self._in_turn = True
+            self._loop.call_soon(self._end_turn)
+            if not self._gathers:
+                self._hand_over()
 
     def withdraw(self, call: HotCall) -> None:
         """Forget a call that has not been handed over."""
@@ -152,10 +171,19 @@ class NativeFront:
         self._unfinished += size
         return self._unfinished <= MAX_UNFINISHED_BYTES
 
+    def _end_turn(self) -> None:
+        self._gathers = self._reads > 1
+        self._in_turn, self._reads = False, 0
+        if self._arrived:
+            with self._turn:
+                self._hand_over()
+
     def _hand_over(self) -> None:
         calls, self._arrived = self._arrived, []
-        if calls:
+        try:
             self._deliver(cast("list[RawCall]", calls))
+        except Exception:
+            log.exception("calls could not be delivered")
 
     def _expire(self) -> None:
         now = monotonic()

@@ -8,6 +8,7 @@ backend_us.
 from collections.abc import Sequence
 from functools import lru_cache
 from types import MappingProxyType
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
@@ -42,7 +43,59 @@ def parse_version(text: str) -> int:
 
 
 def decode_request(payload: bytes) -> Request:
-    """Read a ModelInferRequest. Raises BadInput."""
+    """Read a ModelInferRequest. Raises BadInput.
+
+    A message whose last field is its only raw content, and that begins as one read before, differs from that in this
+    content alone: it is not parsed again, which costs ten times as much.
+    """
+    size = len(payload)
+    known = _KNOWN.get(size)
+    if known is not None and payload.startswith(known.beginning):
+        # Built anew: _replace takes three times as long.
+        tensor = Tensor(*known.tensor, payload[len(known.beginning) :])
+        return Request(known.model, known.version, (tensor,), known.outputs)
+    request = _parsed_request(payload)
+    _remember(payload, request)
+    return request
+
+
+class _Known(NamedTuple):
+    """How a message began, raw content's length included, and what was read of it; tensor: name, dtype and shape."""
+
+    beginning: bytes
+    model: str
+    version: int
+    tensor: tuple[str, str, tuple[int, ...]]
+    outputs: tuple[str, ...]
+
+
+# By the size of the whole message.
+_KNOWN: dict[int, _Known] = {}
+MAX_KNOWN, MAX_BEGINNING, MAX_CONTENT = 256, 512, 2**16
+# Field 7 of ModelInferRequest, raw_input_contents, as a length-delimited field.
+_RAW_INPUT = bytes((7 << 3 | 2,))
+
+
+def _remember(payload: bytes, request: Request) -> None:
+    """Keep how a message began, if the rest of it is the only raw content. Those with an id all begin anew."""
+    if len(request.inputs) != 1 or request.request_id:
+        return
+    data = request.inputs[0].data
+    beginning = payload[: len(payload) - len(data)]
+    if len(beginning) > MAX_BEGINNING or not 0 < len(data) <= MAX_CONTENT:
+        return
+    if not beginning.endswith(_RAW_INPUT + _varint(len(data))):
+        return
+    # What looks like the content may be within another field: other bytes there must be other content.
+    other = bytes(byte ^ 1 for byte in data)
+    if _parsed_request(beginning + other).inputs[0].data == other:
+        if len(_KNOWN) >= MAX_KNOWN:
+            _KNOWN.clear()
+        name, dtype, shape, _ = request.inputs[0]
+        _KNOWN[len(payload)] = _Known(beginning, request.model, request.version, (name, dtype, shape), request.outputs)
+
+
+def _parsed_request(payload: bytes) -> Request:
     try:
         message = ModelInferRequest.FromString(payload)
     except DecodeError:
@@ -79,7 +132,7 @@ def encode_answer(request: Request, answer: Answer) -> bytes:
     """
     served = answer.served
     shapes = tuple([tensor[:3] for tensor in answer.outputs])
-    parts = [_common_part(request.model, served._replace(gateway_us=0, backend_us=0), shapes)]
+    parts = [_common_part(request.model, served[:7], shapes)]
     for tensor in answer.outputs:
         parts += (_RAW_OUTPUT, _varint(len(tensor.data)), tensor.data)
     if request.request_id:
@@ -101,16 +154,22 @@ _GATEWAY_US, _BACKEND_US = b"gateway_us", b"backend_us"
 
 
 @lru_cache(4096)
-def _common_part(model: str, served: Served, shapes: tuple[tuple[str, str, tuple[int, ...]], ...]) -> bytes:
-    message = ModelInferResponse(model_name=model, model_version=str(served.version))
+def _common_part(
+    model: str,
+    served: tuple[str, str, str, str, int, str, bool],
+    shapes: tuple[tuple[str, str, tuple[int, ...]], ...],
+) -> bytes:
+    """Give what does not differ from call to call; `served` is Served without its times."""
+    _, stack, engine, engine_version, version, sha256, sha256_observed = served
+    message = ModelInferResponse(model_name=model, model_version=str(version))
     for name, dtype, shape in shapes:
         message.outputs.add(name=name, datatype=dtype, shape=shape)
     parameters = message.parameters
-    parameters["stack"].string_param = served.stack
-    parameters["engine"].string_param = served.engine
-    parameters["engine_version"].string_param = served.engine_version
-    parameters["sha256"].string_param = served.sha256
-    parameters["sha256_source"].string_param = SOURCES[served.sha256_observed]
+    parameters["stack"].string_param = stack
+    parameters["engine"].string_param = engine
+    parameters["engine_version"].string_param = engine_version
+    parameters["sha256"].string_param = sha256
+    parameters["sha256_source"].string_param = SOURCES[sha256_observed]
     return message.SerializeToString()
 
 
