@@ -16,7 +16,7 @@ from bench.figures import FIGURES, MOST_OTHERS, Measured, Spread, ratio, spread,
 from bench.rows import Need, Row
 from store import atomic
 
-PACKAGES = ("grpcio", "pygrpc-native", "uvloop", "protobuf", "prometheus-client", "onnxruntime-gpu", "torchserve")
+PACKAGES = ("grpcio", "uvloop", "hpack", "protobuf", "prometheus-client", "onnxruntime-gpu", "torchserve")
 SCHEMA = 1
 Round = Mapping[Need, Measured]
 

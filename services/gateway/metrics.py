@@ -11,7 +11,7 @@ from services.serving.figures import Counter, Histogram
 from services.serving.merge import Merge
 from services.wire.errors import ServeError
 from services.wire.status import code_of
-from services.wire.types import Answer
+from services.wire.types import Answer, Served
 
 # The library's default buckets begin at 5 ms, above everything that a healthy path takes.
 BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -26,6 +26,7 @@ class _PathMetrics:
 
     def __init__(self, metrics: "Metrics", labels: tuple[str, str]) -> None:
         self.codes = {code: metrics.requests.labels(*labels, code.name) for code in StatusCode}
+        self.ok = self.codes[StatusCode.OK]  # looking an enumeration's member up costs as much as counting
         self.duration = metrics.duration.labels(*labels)
         self.backend = metrics.backend.labels(*labels)
         self.rows = metrics.rows.labels(*labels)
@@ -93,8 +94,9 @@ class Metrics:
         if isinstance(outcome, ServeError):
             path.codes[code_of(outcome)].inc()
             return outcome
-        path.codes[StatusCode.OK].inc()
+        path.ok.inc()
         path.rows.inc(call.rows)
         backend_us = outcome.served.backend_us
         path.backend.observe(backend_us / 1e6)
-        return Answer(outcome.outputs, outcome.served._replace(gateway_us=total_us - backend_us))
+        # Built anew: _replace takes three times as long.
+        return Answer(outcome.outputs, Served(*outcome.served[:7], total_us - backend_us, backend_us))

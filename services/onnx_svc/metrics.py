@@ -23,6 +23,7 @@ class _ModelMetrics:
 
     def __init__(self, metrics: "Metrics", model: str) -> None:
         self.codes = {code: metrics.requests.labels(model, code.name) for code in StatusCode}
+        self.ok = self.codes[StatusCode.OK]
         self.duration = metrics.duration.labels(model)
         self.rows = metrics.rows.labels(model)
 
@@ -59,15 +60,16 @@ class Metrics:
 
     def finish(self, call: Call | None, outcome: Outcome) -> Outcome:
         """Count an ended call and give its outcome unchanged."""
-        name = None if call is None else self._models.name_of(call.request.model)
-        children = self._children[name or UNKNOWN]
-        if call is not None:
+        if call is None:
+            children = self._children[UNKNOWN]
+        else:
+            children = self._children[self._models.name_of(call.request.model) or UNKNOWN]
             children.duration.observe((perf_counter_ns() - call.arrived_ns) / 1e9)
         if isinstance(outcome, ServeError):
             children.codes[code_of(outcome)].inc()
-            return outcome
-        children.codes[StatusCode.OK].inc()
-        children.rows.inc(call.rows if call is not None else 0)
+        else:
+            children.ok.inc()
+            children.rows.inc(call.rows if call is not None else 0)
         return outcome
 
 

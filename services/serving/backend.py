@@ -17,14 +17,22 @@ log = logging.getLogger(__name__)
 Outcome = Answer | ServeError
 
 
+class Holder(Protocol):
+    """Something that a call waits in."""
+
+    def left(self, call: "Call") -> None:
+        """Let go of a call that has ended. Raises nothing."""
+
+
 class Call:
     """One request on its way.
 
     deadline: time.monotonic() seconds by which the caller must have its outcome. arrived_ns: time.perf_counter_ns() of
-    its arrival. rows: set by validation. where: where its deadline would strike now.
+    its arrival. rows: set by validation. where: where its deadline would strike now. holder: who is told first when the
+    call ends; cheaper than a callback for what happens to nearly every call, and set anew as the call goes on.
     """
 
-    __slots__ = ("_callbacks", "arrived_ns", "deadline", "outcome", "request", "rows", "where")
+    __slots__ = ("_callbacks", "arrived_ns", "deadline", "holder", "outcome", "request", "rows", "where")
 
     def __init__(self, request: Request, deadline: float) -> None:
         self.request = request
@@ -33,6 +41,7 @@ class Call:
         self.rows = 0
         self.where = Where.IN_QUEUE
         self.outcome: Outcome | None = None
+        self.holder: Holder | None = None
         self._callbacks: list[Callable[[Outcome], None]] = []
 
     def then(self, callback: Callable[[Outcome], None]) -> None:
@@ -46,6 +55,8 @@ class Call:
         """
         if self.outcome is None:
             self.outcome = outcome
+            if self.holder is not None:
+                self.holder.left(self)
             while self._callbacks:
                 try:
                     self._callbacks.pop()(outcome)

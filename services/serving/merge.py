@@ -94,23 +94,27 @@ class Merge:
     def _wait(self, call: Call) -> None:
         if self._burst.open and not self._queued:
             self._burst.at_end(self._pump)
-        key = key_of(call.request) if self._limits.max_rows > 1 else None
+        key = self._key_of(call)
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = OrderedDict()
         group[call] = None
         self._queued += 1
-        call.then(partial(self._ended, key, call))
+        call.holder = self
 
-    def _ended(self, key: Key | None, call: Call, _: Outcome) -> None:
-        group = self._groups.get(key)
-        if group is not None and call in group:
-            self._take(key, group, (call,))
+    def left(self, call: Call) -> None:
+        """Let go of a call that ended while it waited."""
+        key = self._key_of(call)
+        self._take(key, self._groups[key], (call,))
+
+    def _key_of(self, call: Call) -> Key | None:
+        return key_of(call.request) if self._limits.max_rows > 1 else None
 
     def _take(self, key: Key | None, group: Waiting, calls: Sequence[Call]) -> None:
         """Take calls out of their group."""
         for call in calls:
             del group[call]
+            call.holder = None
         self._queued -= len(calls)
         if not group:
             del self._groups[key]
@@ -156,7 +160,7 @@ class Merge:
         if not self._in_flight:
             self._busy_until = perf_counter()
         self._in_flight += 1
-        call = members[0] if len(members) == 1 else _merged(members)
+        call = members[0] if len(members) == 1 else _Members(members).merged
         call.then(partial(self._returned, call, members, waited))
         self.on_send(call.rows)
         try:
@@ -194,22 +198,22 @@ class Merge:
                 member.end(answer)
 
 
-def _merged(members: Sequence[Call]) -> Call:
-    """Give one call of all members' rows; it lasts as long as the most patient of them, and as any of them."""
-    merged = Call(join([member.request for member in members]), max(member.deadline for member in members))
-    merged.rows = sum(member.rows for member in members)
-    alive = len(members)
+class _Members:
+    """The calls of a merged one: it lasts as long as the most patient of them, and as any of them."""
 
-    def one_ended(_: Outcome) -> None:
-        nonlocal alive
-        alive -= 1
-        if not alive:
-            merged.cancel()
+    def __init__(self, members: Sequence[Call]) -> None:
+        self.merged = Call(join([member.request for member in members]), max([member.deadline for member in members]))
+        self.merged.rows = sum([member.rows for member in members])
+        self._alive = len(members)
+        for member in members:
+            member.where = Where.IN_BACKEND
+            member.holder = self
 
-    for member in members:
-        member.where = Where.IN_BACKEND
-        member.then(one_ended)
-    return merged
+    def left(self, _: Call) -> None:
+        """Cancel the merged call when its last member has ended; one that has ended itself stays as it is."""
+        self._alive -= 1
+        if not self._alive:
+            self.merged.cancel()
 
 
 def _nothing(_: int) -> None:

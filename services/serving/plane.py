@@ -92,19 +92,18 @@ class Plane:
 
     def _take(self, raw: RawCall) -> None:
         codec = self._codecs[raw.method]
-        remaining_s = raw.deadline - monotonic()
-        read = self._read(raw, codec, remaining_s)
+        read = self._read(raw, codec)
         if isinstance(read, ServeError):
             self._finish(None, read)
             raw.fail(read)
         else:
             self._submit(raw, codec, Call(read, raw.deadline))
 
-    def _read(self, raw: RawCall, codec: Codec, remaining_s: float) -> Request | ServeError:
+    def _read(self, raw: RawCall, codec: Codec) -> Request | ServeError:
         if self._draining:
             self._last_arrival = monotonic()
             return Draining()
-        if remaining_s <= 0:
+        if raw.deadline <= monotonic():
             return Expired(Where.ON_ARRIVAL)
         try:
             return codec.decode_request(raw.payload)

@@ -130,11 +130,19 @@ def encode_answer(request: Request, answer: Answer) -> bytes:
     What is equal in many replies is serialised once and looked up: a message may be written in parts (protobuf, "Last
     One Wins" and concatenation), and parts cost a fifth of building it anew.
     """
-    served = answer.served
-    shapes = tuple([tensor[:3] for tensor in answer.outputs])
-    parts = [_common_part(request.model, served[:7], shapes)]
-    for tensor in answer.outputs:
-        parts += (_RAW_OUTPUT, _varint(len(tensor.data)), tensor.data)
+    outputs, served = answer
+    if len(outputs) == 1:
+        name, dtype, shape, data = outputs[0]
+        parts = [
+            _common_part(request.model, served[:7], ((name, dtype, shape),)),
+            _RAW_OUTPUT,
+            _varint(len(data)),
+            data,
+        ]
+    else:
+        parts = [_common_part(request.model, served[:7], tuple([tensor[:3] for tensor in outputs]))]
+        for tensor in outputs:
+            parts += (_RAW_OUTPUT, _varint(len(tensor.data)), tensor.data)
     if request.request_id:
         parts.append(ModelInferResponse(id=request.request_id).SerializeToString())
     if served.backend_us:
