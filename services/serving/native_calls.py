@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Protocol
+from typing import Protocol, cast
 
 from grpc import StatusCode, aio
 
@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 # Messages that a caller has sent to a control RPC, and bytes of its replies, that may wait.
 MAX_INBOX = 1000
 MAX_UNREAD = 2**22
+# What is in the inbox of a call that is one message.
+ONE_AND_END = 2
 # grpc.aio writes its own.
 NOT_FORWARDED = ("user-agent",)
 
@@ -180,7 +182,10 @@ class ControlCall:
         self._number = number
         self._buffer = bytearray()
         self._inbox: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._task = asyncio.get_running_loop().create_task(self._carry(channel, headers))
+        self._channel = channel
+        self._headers = headers
+        self._deadline = limits.deadline(headers.remaining_s)
+        self._task: asyncio.Task[None] | None = None
 
     def take(self, payload: bytes, *, ended: bool) -> None:
         """Pass whole messages on."""
@@ -202,18 +207,20 @@ class ControlCall:
             break
         if ended:
             self._inbox.put_nowait(None)
+        if self._task is None and not self._inbox.empty():
+            self._task = asyncio.get_running_loop().create_task(self._carry(ended=ended))
 
     def cancelled(self) -> None:
         """Give the call up."""
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     def overdue(self, now: float) -> bool:
-        """Say no: the control server keeps the deadlines of its calls."""
-        del now
-        return False
+        """Say whether its deadline has passed; from the first message on the control server keeps it."""
+        return self._task is None and self._deadline < now
 
     def _refuse(self, code: StatusCode, text: str) -> None:
-        self._task.cancel()
+        self.cancelled()
         self._buffer.clear()
         self._connection.end(self._number, code, text)
 
@@ -221,13 +228,21 @@ class ControlCall:
         while (message := await self._inbox.get()) is not None:
             yield message
 
-    async def _carry(self, channel: aio.Channel, headers: RequestHeaders) -> None:
+    def _call(self, *, ended: bool) -> "aio.UnaryStreamCall[bytes, bytes] | aio.StreamStreamCall[bytes, bytes]":
+        """Begin the call behind; with its message where that is all: grpc.aio may lose a refused stream's status."""
+        headers = self._headers
+        metadata = aio.Metadata(*(entry for entry in headers.metadata if entry[0] not in NOT_FORWARDED))
+        if ended and self._inbox.qsize() == ONE_AND_END:
+            method: aio.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(headers.path)
+            return method(cast("bytes", self._inbox.get_nowait()), timeout=headers.remaining_s, metadata=metadata)
+        stream: aio.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(headers.path)
+        return stream(self._messages(), timeout=headers.remaining_s, metadata=metadata)
+
+    async def _carry(self, *, ended: bool) -> None:
         begun = False
         code, text, trailing = StatusCode.INTERNAL, Internal().text, aio.Metadata()
         try:
-            metadata = aio.Metadata(*(entry for entry in headers.metadata if entry[0] not in NOT_FORWARDED))
-            method: aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(headers.path)
-            call = method(self._messages(), timeout=headers.remaining_s, metadata=metadata)
+            call = self._call(ended=ended)
             async for message in call:
                 if not begun:
                     self._connection.begin_messages(self._number)
