@@ -57,9 +57,14 @@ def test_beyond_the_bound_requests_are_recorded_as_errors_and_not_sent() -> None
         replies.wait(10)
         return OK
 
+    def reply_after_the_refusals() -> None:
+        while len(samples) < 5:
+            gevent.sleep(0.01)
+        replies.set()
+
     due_ns = soon(MOST_OUTSTANDING + 5, gap_ns=0)
     loop = open_loop(due_ns, ask, samples)
-    gevent.spawn_later(0.2, replies.set)
+    gevent.spawn(reply_after_the_refusals)
     loop.run(MillisecondTimer())
     refused = [sample for sample in samples if sample.code == OVERLOADED]
     assert (len(asked), len(refused), len(samples)) == (MOST_OUTSTANDING, 5, MOST_OUTSTANDING + 5)
