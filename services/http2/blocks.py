@@ -11,6 +11,8 @@ MAX_HEADER_LIST = 2**17
 # Blocks that repeat are small; varying ones must neither fill the memory nor drive the others out for good.
 MAX_KNOWN_BLOCKS = 256
 MAX_KNOWN_BLOCK = 2**10
+# A byte of a block may name a whole entry of HPACK's static table.
+MAX_KNOWN_PAIRS = 64
 DEFAULT_TABLE = 4096
 
 Pairs = Sequence[tuple[str, str]]
@@ -41,8 +43,9 @@ class BlockReader(Generic[Meaning]):
         """Read a block. Raises ProtocolError."""
         meaning = self._known.get(block)
         if meaning is None:
-            meaning = self._meaning(self._decode(block))
-            if self._settled and len(block) <= MAX_KNOWN_BLOCK:
+            pairs = self._decode(block)
+            meaning = self._meaning(pairs)
+            if self._settled and len(block) <= MAX_KNOWN_BLOCK and len(pairs) <= MAX_KNOWN_PAIRS:
                 if len(self._known) >= MAX_KNOWN_BLOCKS:
                     self._known.clear()
                 self._known[block] = meaning

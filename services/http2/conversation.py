@@ -142,7 +142,9 @@ class Conversation(asyncio.Protocol):
         buffer = self._buffer
         if buffer:
             buffer += data
-            del buffer[: self._parse(buffer)]
+            with memoryview(buffer) as view:
+                taken = self._parse(view)
+            del buffer[:taken]
         else:
             buffer += data[self._parse(data) :]
 
@@ -163,7 +165,7 @@ class Conversation(asyncio.Protocol):
 
     # Frames.
 
-    def _parse(self, data: bytes | bytearray) -> int:
+    def _parse(self, data: bytes | memoryview) -> int:
         """Take the whole frames in `data`; give the number of bytes taken."""
         position, end = 0, len(data)
         while end - position >= FRAME_HEAD.size:
@@ -223,7 +225,8 @@ class Conversation(asyncio.Protocol):
             return
         if len(payload) % SETTING.size:
             raise ProtocolError("settings of the wrong size", FRAME_SIZE_ERROR)
-        for key, value in SETTING.iter_unpack(payload):
+        # Of a repeated one the last: each may cost a walk over all streams.
+        for key, value in dict(SETTING.iter_unpack(payload)).items():
             self._set(key, value)
         self._out.confirm(frame(SETTINGS, ACK, 0))
         self._awaited = None

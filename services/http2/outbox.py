@@ -19,6 +19,8 @@ from services.http2.turn import Turn
 
 # Acknowledgements written for a peer that does not read them.
 MAX_OWED = 1000
+# Above this a frame is written by itself: joining it to others would copy it once more.
+LARGE = 2**13
 
 
 class _Stream:
@@ -58,6 +60,11 @@ class Outbox:
 
     def write(self, data: bytes) -> None:
         """Send a frame that no window holds back."""
+        if len(data) > LARGE:
+            self.flush()
+            if self.transport is not None:
+                self.transport.write(data)
+            return
         self._frames.append(data)
         if self._turn is None:
             self.flush()
@@ -120,6 +127,11 @@ class Outbox:
         """End an open stream."""
         self._streams[number].tail = tail
         self._push(number)
+
+    @property
+    def held(self) -> int:
+        """Give the number of streams that have not been sent to their end."""
+        return len(self._streams)
 
     def holds(self, number: int) -> bool:
         """Say whether a stream has not been sent to its end."""

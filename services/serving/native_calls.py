@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 from grpc import StatusCode, aio
 
-from services.http2.frames import MESSAGE_HEAD
+from services.http2.frames import MESSAGE_HEAD, STREAM_CLOSED, ProtocolError
 from services.serving.front import FrontLimits
 from services.serving.native_connection import NativeConnection
 from services.serving.request_headers import RequestHeaders
@@ -19,6 +19,8 @@ MAX_INBOX = 1000
 MAX_UNREAD = 2**22
 # What is in the inbox of a call that is one message.
 ONE_AND_END = 2
+# What a piece of a message takes beside its content.
+PIECE_BYTES = 48
 # grpc.aio writes its own.
 NOT_FORWARDED = ("user-agent",)
 
@@ -44,6 +46,7 @@ class HotCall:
     __slots__ = (
         "_connection",
         "_declared",
+        "_ended",
         "_headers",
         "_number",
         "_on_cancel",
@@ -64,6 +67,7 @@ class HotCall:
         self._number = number
         self._headers = headers
         self._on_cancel: Callable[[], None] | None = None
+        self._ended = False
         # Of a message that comes in several pieces: what has come, its size, and the size that its head declares.
         self._parts: list[bytes] = []
         self._size = 0
@@ -95,7 +99,10 @@ class HotCall:
     # As a stream.
 
     def take(self, payload: bytes, *, ended: bool) -> None:
-        """Take a piece of the message."""
+        """Take a piece of the message. Raises ProtocolError after its end."""
+        if self._ended:
+            raise after_end()
+        self._ended = ended
         if ended and not self._parts and len(payload) > MESSAGE_HEAD.size:
             # Nearly every message comes in one piece: the short way to what follows.
             compressed, size = MESSAGE_HEAD.unpack_from(payload)
@@ -103,10 +110,13 @@ class HotCall:
                 self.payload = payload[MESSAGE_HEAD.size :]
                 self._taker.arrived(self)
                 return
+        if not payload and not ended:
+            return
         self._parts.append(payload)
         if not ended:
-            self._size += len(payload)
-            if not self._taker.hold(len(payload)):
+            size = len(payload) + PIECE_BYTES
+            self._size += size
+            if not self._taker.hold(size):
                 self._refuse(StatusCode.RESOURCE_EXHAUSTED, "too many large messages are on their way; try again later")
                 return
         if self._declared < 0 and not self._read_head(ended=ended):
@@ -124,7 +134,7 @@ class HotCall:
 
     def overdue(self, now: float) -> bool:
         """Say whether its deadline has passed while its message was still coming."""
-        return self._on_cancel is None and not self.payload and self.deadline < now
+        return not self._ended and self.deadline < now
 
     def _read_head(self, *, ended: bool) -> bool:
         """Read the message's head once there is one; say whether to go on."""
@@ -166,29 +176,45 @@ class HotCall:
             self._size = 0
 
 
+def after_end() -> ProtocolError:
+    """Give the error of a caller that goes on after the end of a call."""
+    return ProtocolError("a frame after the end of its stream", STREAM_CLOSED)
+
+
 class ControlCall:
     """A call of any other method, carried to the control server and back message by message."""
 
     def __init__(
         self,
-        limits: FrontLimits,
+        taker: Taker,
         channel: aio.Channel,
         connection: NativeConnection,
         number: int,
         headers: RequestHeaders,
     ) -> None:
-        self._limits = limits
+        self._taker = taker
+        self._limits = taker.limits
         self._connection = connection
         self._number = number
         self._buffer = bytearray()
+        # Of messages that wait here, whole or not.
+        self._size = 0
+        self._ended = self._refused = False
         self._inbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._channel = channel
         self._headers = headers
-        self._deadline = limits.deadline(headers.remaining_s)
+        self._deadline = taker.limits.deadline(headers.remaining_s)
         self._task: asyncio.Task[None] | None = None
 
-    def take(self, payload: bytes, *, ended: bool) -> None:
-        """Pass whole messages on."""
+    def take(self, payload: bytes, *, ended: bool) -> None:  # noqa: C901 - a refusal a line
+        """Pass whole messages on. Raises ProtocolError after their end."""
+        if self._ended:
+            raise after_end()
+        self._ended = ended
+        self._size += len(payload)
+        if not self._taker.hold(len(payload)):
+            self._refuse(StatusCode.RESOURCE_EXHAUSTED, "too many large messages are on their way; try again later")
+            return
         buffer = self._buffer
         buffer += payload
         while len(buffer) >= MESSAGE_HEAD.size:
@@ -205,6 +231,8 @@ class ControlCall:
                 del buffer[: MESSAGE_HEAD.size + size]
                 continue
             break
+        if self._refused:
+            return
         if ended:
             self._inbox.put_nowait(None)
         if self._task is None and not self._inbox.empty():
@@ -212,6 +240,7 @@ class ControlCall:
 
     def cancelled(self) -> None:
         """Give the call up."""
+        self._release()
         if self._task is not None:
             self._task.cancel()
 
@@ -222,10 +251,18 @@ class ControlCall:
     def _refuse(self, code: StatusCode, text: str) -> None:
         self.cancelled()
         self._buffer.clear()
+        self._refused = True
         self._connection.end(self._number, code, text)
+
+    def _release(self, size: int | None = None) -> None:
+        """Count that much as gone, or all."""
+        size = self._size if size is None else size
+        self._size -= size
+        self._taker.hold(-size)
 
     async def _messages(self) -> AsyncIterator[bytes]:
         while (message := await self._inbox.get()) is not None:
+            self._release(min(self._size, MESSAGE_HEAD.size + len(message)))
             yield message
 
     def _call(self, *, ended: bool) -> "aio.UnaryStreamCall[bytes, bytes] | aio.StreamStreamCall[bytes, bytes]":
@@ -248,10 +285,18 @@ class ControlCall:
                     self._connection.begin_messages(self._number)
                     begun = True
                 if self._connection.send_message(self._number, message) > MAX_UNREAD:
-                    call.cancel()  # it ends CANCELLED: its caller does not read
+                    call.cancel()
+                    raise _UnreadError  # noqa: TRY301 - one end for every way out
             code, text, trailing = await call.code(), await call.details(), await call.trailing_metadata()
         except aio.AioRpcError as error:
             code, text, trailing = error.code(), error.details() or "", error.trailing_metadata()
+        except _UnreadError:
+            code, text = StatusCode.CANCELLED, "the caller does not read"
         except Exception:
             log.exception("a control RPC could not be carried")
+        self._release()
         self._connection.end(self._number, code, text, tuple(trailing), begun=begun)
+
+
+class _UnreadError(Exception):
+    """The caller does not read what it asked for."""

@@ -110,6 +110,7 @@ class NativeConnection(Conversation):
         self._front = front
         self._prefaced = False
         self._last = 0
+        self._begun = 0
         self._resets = 0
         self._reader = BlockReader(request_headers, settled=False)
         self._transport: asyncio.Transport | None = None
@@ -120,6 +121,24 @@ class NativeConnection(Conversation):
         self._transport = cast("asyncio.Transport", transport)
         _keep_alive(transport.get_extra_info("socket"))
         self._front.opened(self)
+
+    @property
+    def open_streams(self) -> int:
+        """Give the number of calls that have not ended, and of those whose replies have not been sent to their end."""
+        return len(self.streams) + self._out.held
+
+    def pause_writing(self) -> None:
+        """Read nothing more of a caller that does not read: each frame of its may ask for one of ours."""
+        super().pause_writing()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        super().resume_writing()
+        if self._transport is not None and not self._transport.is_closing() and not self._out.paused:
+            self._transport.resume_reading()
+        self._front.idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End every stream."""
@@ -215,11 +234,12 @@ class NativeConnection(Conversation):
         if not number & 1 or number <= self._last:
             raise ProtocolError("headers of a stream that is not new")
         self._last = number
+        self._begun += 1
         self._begin(number, self._reader.read(block), ended=bool(flags & END_STREAM))
 
     def _begin(self, number: int, headers: RequestHeaders, *, ended: bool) -> None:
         limits = self._front.limits
-        if len(self.streams) >= limits.max_streams:
+        if self.open_streams >= limits.max_streams:
             self._out.write(frame(RST_STREAM, 0, number, LONG.pack(REFUSED_STREAM)))
             return
         if headers.http:
@@ -268,15 +288,16 @@ class NativeConnection(Conversation):
     def _ended(self, number: int, code: int) -> None:
         del code
         self._check(number)
-        self._out.drop(number)
+        unsent = self._out.drop(number)
         stream = self.streams.pop(number, None)
         if stream is not None:
-            self._resets += 1
             stream.cancelled()
-            if self._resets > FREE_RESETS and 4 * self._resets > self._last:  # half of the calls: numbers are odd
-                raise ProtocolError("cancels most of what it asks", ENHANCE_YOUR_CALM)
             if not self.streams:
                 self._front.idle()
+        if stream is not None or unsent:
+            self._resets += 1
+            if self._resets > FREE_RESETS and 2 * self._resets > self._begun:
+                raise ProtocolError("cancels most of what it asks", ENHANCE_YOUR_CALM)
 
     def _acknowledged(self) -> None:
         self._reader.settle()

@@ -132,19 +132,19 @@ class NativeFront:
         """Note a connection's end."""
         self._connections.discard(connection)
         self.idle()
-        if not self._connections:
+        if self.stopping and not self._connections:
             self._gone.set()
 
     def idle(self) -> None:
-        """Note that a connection has no stream any more."""
-        if self.stopping and not any(connection.streams for connection in self._connections):
+        """Note that a connection has no stream any more, or fewer replies on their way."""
+        if self.stopping and not any(connection.open_streams for connection in self._connections):
             self._idle.set()
 
     def begin(self, connection: NativeConnection, number: int, headers: RequestHeaders) -> Stream:
         """Give the stream of a call whose headers are in order."""
         if headers.path in self._hot:
             return HotCall(self, connection, number, headers)
-        return ControlCall(self.limits, cast("aio.Channel", self._channel), connection, number, headers)
+        return ControlCall(self, cast("aio.Channel", self._channel), connection, number, headers)
 
     def arrived(self, call: HotCall) -> None:
         """Take a call in; `read` hands it over."""
@@ -152,6 +152,8 @@ class NativeFront:
 
     def read(self) -> None:
         """Hand over what has arrived: at once while reads come one by one, else at the end of the loop's turn."""
+        if self.stopping:
+            self.idle()
         if not self._arrived:
             return
         self._reads += 1

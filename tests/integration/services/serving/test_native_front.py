@@ -4,14 +4,15 @@ import asyncio
 import logging
 import struct
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 
 import grpc
 import hpack
 import pytest
+import uvloop
 from grpc import aio
 
-from services.serving import native_connection, native_front
+from services.serving import native_calls, native_connection, native_front
 from services.serving.front import Deliver, FrontLimits, RawCall
 from services.serving.native_front import NativeFront
 from tests.unit.services.http2.scripted_peer import (
@@ -46,7 +47,7 @@ REQUEST = (
     ("content-type", "application/grpc"),
 )
 ACK = 1
-PROTOCOL_ERROR, REFUSED, CALM = 1, 7, 11
+PROTOCOL_ERROR, CLOSED, REFUSED, CALM = 1, 5, 7, 11
 
 
 class Counting:
@@ -324,7 +325,7 @@ async def test_a_message_that_never_comes_to_its_end_ends_with_its_deadline(
 async def test_unfinished_messages_have_a_bound_over_all_calls(
     monkeypatch: pytest.MonkeyPatch, caller: Caller, front: NativeFront
 ) -> None:
-    monkeypatch.setattr(native_front, "MAX_UNFINISHED_BYTES", 100)
+    monkeypatch.setattr(native_front, "MAX_UNFINISHED_BYTES", 200)
     caller.say(request(1), frame(DATA, 0, 1, message(bytes(200))[:80]))
     caller.say(request(3), frame(DATA, 0, 3, message(bytes(200))[:80]))
     assert b"grpc-status\x018" in await caller.status()
@@ -356,3 +357,126 @@ async def test_a_table_may_be_used_until_our_settings_are_acknowledged(front: Na
         caller.say(head, frame(DATA, END_STREAM, number, message(b"x")))
         assert (await caller.hear(DATA)).payload == message(b"x")
     caller.close()
+
+
+@pytest.mark.parametrize("payload", [message(b"x"), message(b"")])
+@pytest.mark.parametrize("more", [frame(DATA, 0, 1, b"y"), frame(DATA, END_STREAM, 1, message(b"z"))])
+async def test_who_goes_on_after_the_end_of_a_call_is_let_go(payload: bytes, more: bytes) -> None:
+    held: list[RawCall] = []
+    front = front_of(held.extend)
+    caller = await caller_of(await front.start(), PREFACE, settings(), request(1), frame(DATA, END_STREAM, 1, payload))
+    await until(lambda: bool(held))
+    caller.say(more)
+    assert struct.unpack(">LL", (await caller.hear(GOAWAY)).payload)[1] == CLOSED
+    assert (len(held), front._unfinished) == (1, 0)
+    caller.close()
+    await front.stop(0)
+
+
+async def test_a_control_call_s_waiting_messages_count_among_the_unfinished(
+    monkeypatch: pytest.MonkeyPatch, caller: Caller, front: NativeFront
+) -> None:
+    monkeypatch.setattr(native_front, "MAX_UNFINISHED_BYTES", 100)
+    head = block([*(dict(REQUEST) | {":path": "/test.Service/Other"}).items()])
+    caller.say(frame(HEADERS, END_HEADERS, 1, head), frame(DATA, 0, 1, message(bytes(200))[:150]))
+    assert b"grpc-status\x018" in await caller.status()
+    assert front._unfinished == 0
+
+
+async def test_empty_pieces_of_a_message_are_not_kept(caller: Caller, front: NativeFront) -> None:
+    caller.say(request(1), *[frame(DATA, 0, 1)] * 100, frame(DATA, 0, 1, message(b"x")[:1]))
+    await until(lambda: front._unfinished > 0)
+    (connection,) = front._connections
+    assert connection.streams[1]._parts == [b"\0"]  # type: ignore[attr-defined] # white box: of a hot call
+
+
+async def test_unsent_replies_count_as_streams() -> None:
+    front = NativeFront("127.0.0.1:0", (HOT,), Counting(), (), FrontLimits(max_streams=2))
+    caller = await caller_of(await front.start(), PREFACE, settings(window=0))
+    for number in (1, 3, 5):
+        caller.say(request(number), frame(DATA, END_STREAM, number, message(b"x")))
+    assert (await caller.hear(RST)).stream == 5
+    caller.say(credit(1, 100), request(7), frame(DATA, END_STREAM, 7, message(b"x")), credit(7, 100))
+    while (await caller.hear(DATA)).stream != 7:
+        pass
+    caller.close()
+    await front.stop(0)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_who_does_not_read_is_not_read_either(run: Callable[[Coroutine[None, None, None]], None]) -> None:
+    async def flood() -> None:
+        front = front_of(Counting())
+        wide = (settings(window=2**31 - 1), credit(0, 2**31 - 2**16))
+        caller = await caller_of(await front.start(), PREFACE, *wide)
+        caller._reader._transport.pause_reading()  # type: ignore[attr-defined] # white box: of asyncio's streams
+        numbers = range(1, 1001, 2)
+        for number in numbers:
+            caller.say(request(number), frame(DATA, END_STREAM, number, message(bytes(2**15))))
+        await until(lambda: any(connection._out.paused for connection in front._connections))
+        (connection,) = front._connections
+        assert connection._transport is not None
+        assert not connection._transport.is_reading()
+        caller._reader._transport.resume_reading()  # type: ignore[attr-defined] # as above
+        for _ in numbers:
+            assert b"grpc-status\x010" in await caller.status()
+        assert connection._transport.is_reading()
+        caller.close()
+        await front.stop(0)
+
+    run(flood())
+
+
+async def test_numbers_left_out_are_no_calls_that_were_not_cancelled(
+    monkeypatch: pytest.MonkeyPatch, caller: Caller
+) -> None:
+    monkeypatch.setattr(native_connection, "FREE_RESETS", 10)
+    caller.say(*(request(number) + frame(RST, 0, number, bytes(4)) for number in range(1, 2401, 200)))
+    assert struct.unpack(">LL", (await caller.hear(GOAWAY)).payload)[1] == CALM
+
+
+async def test_metadata_that_is_no_base64_spoils_nothing_else(caller: Caller) -> None:
+    value = b"\x00\x05x-bin\x02\xc3\xa9"
+    head = frame(HEADERS, END_HEADERS, 1, block(REQUEST) + value)
+    caller.say(head, frame(DATA, END_STREAM, 1, message(b"x")))
+    assert (await caller.hear(DATA)).payload == message(b"x")
+
+
+async def test_a_stop_waits_for_replies_that_the_windows_hold_back() -> None:
+    front = front_of(Counting())
+    caller = await caller_of(await front.start(), PREFACE, settings(window=10), request(1))
+    caller.say(frame(DATA, END_STREAM, 1, message(bytes(30))))
+    assert len((await caller.hear(DATA)).payload) == 10
+    stopping = asyncio.create_task(front.stop(5))
+    await caller.hear(GOAWAY)
+    caller.say(credit(1, 100))
+    assert len((await caller.hear(DATA)).payload) == 25
+    assert b"grpc-status\x010" in await caller.status()
+    await asyncio.wait_for(stopping, 4)
+    caller.close()
+
+
+async def test_a_control_call_whose_caller_does_not_read_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_calls, "MAX_UNREAD", 100)
+
+    async def many(_: bytes, _context: object) -> AsyncIterator[bytes]:
+        for _ in range(1000):
+            yield bytes(50)
+        await asyncio.sleep(10)
+
+    handlers = grpc.method_handlers_generic_handler(
+        "test.Service",
+        {"Many": grpc.unary_stream_rpc_method_handler(many)},  # type: ignore[arg-type] # aio's
+    )
+    front = NativeFront(
+        "127.0.0.1:0", (HOT,), Counting(), (lambda server: server.add_generic_rpc_handlers((handlers,)),), FrontLimits()
+    )
+    caller = await caller_of(await front.start(), PREFACE, settings(window=10))
+    head = block([*(dict(REQUEST) | {":path": "/test.Service/Many"}).items()])
+    caller.say(frame(HEADERS, END_HEADERS, 1, head), frame(DATA, END_STREAM, 1, message(b"")))
+    await caller.hear(DATA)
+    await until(lambda: not calls_of(front))
+    caller.say(credit(1, 10_000))
+    assert b"grpc-status\x011" in await caller.status()
+    caller.close()
+    await front.stop(0)
