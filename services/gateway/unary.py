@@ -190,7 +190,7 @@ class _Pending:
     def cancel(self) -> None:
         """Give the call up, unless it has ended."""
         if not self._ended:
-            self._ended = True
+            self._leave()
             if self._connection is None:
                 self._client.forget(self)
             else:
@@ -199,8 +199,15 @@ class _Pending:
     def end(self, reply: Reply) -> None:
         """End the call, unless it has ended."""
         if not self._ended:
-            self._ended = True
-            self._done(reply)
+            done = self._done
+            self._leave()
+            done(reply)
+
+    def _leave(self) -> None:
+        """Let go of who waits and of the message: whoever may still cancel holds this call, and would hold itself."""
+        self._ended = True
+        self._done = _nobody
+        self._message = b""
 
     def _replied(self, reply: Reply) -> None:
         # The server has not seen the call: asking once more cannot do it twice.
@@ -210,3 +217,7 @@ class _Pending:
             self._client.send(self)
         else:
             self.end(reply)
+
+
+def _nobody(_: Reply) -> None:
+    """Nobody waits any more."""

@@ -1,7 +1,9 @@
 """The gateway's own gRPC client against real servers: grpcio's, pygrpc-native's, and some that misbehave."""
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from time import monotonic
@@ -451,3 +453,26 @@ async def test_a_host_that_vanishes_is_given_up(client: UnaryClient) -> None:
     assert connection._out.transport is not None
     own = connection._out.transport.get_extra_info("socket")
     assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == unary.UNCONFIRMED_MS
+
+
+async def test_an_ended_call_is_held_by_nobody(server: Echo) -> None:
+    client = client_of(server.address)
+
+    class Caller:
+        def __init__(self) -> None:
+            self.ended = asyncio.Event()
+            self.cancel = client.call(b"hello", monotonic() + 20, (), self.done)
+
+        def done(self, _: Reply) -> None:
+            self.ended.set()
+
+    caller = Caller()
+    await asyncio.wait_for(caller.ended.wait(), 20)
+    left = weakref.ref(caller)
+    gc.disable()
+    try:
+        del caller
+        assert left() is None
+    finally:
+        gc.enable()
+    await client.close()
