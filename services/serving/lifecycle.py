@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 log = logging.getLogger(__name__)
-# Objects more than before, between two looks for cyclic garbage; Python's 700 are some 50 calls.
+# Objects more than before, between two looks for cyclic garbage; Python's 700 come with a few dozen calls.
 GARBAGE = 50_000
 
 

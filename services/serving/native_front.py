@@ -19,10 +19,11 @@ from grpc import aio
 from services.http2.turn import Turn
 from services.serving.front import Deliver, FrontLimits, PortBusyError, RawCall
 from services.serving.grpcio_front import server_options
-from services.serving.native_calls import ControlCall, HotCall
+from services.serving.native_calls import HotCall
 from services.serving.native_connection import NativeConnection, Stream
+from services.serving.native_controls import ControlCall
 from services.serving.request_headers import RequestHeaders
-from services.wire.errors import Expired, Where
+from services.wire.errors import Expired, Internal, Where
 
 log = logging.getLogger(__name__)
 # Of messages that have not come to their end, over all connections.
@@ -186,6 +187,8 @@ class NativeFront:
             self._deliver(cast("list[RawCall]", calls))
         except Exception:
             log.exception("calls could not be delivered")
+            for call in calls:
+                call.fail(Internal())  # those that have not ended
 
     def _expire(self) -> None:
         now = monotonic()

@@ -128,6 +128,7 @@ def test_workers_end_when_their_parent_is_killed(spawn: Spawn, tmp_path: Path) -
     workers = Running(process, tmp_path / "log").workers()
     process.kill()
     wait_until(lambda: not any(worker.is_running() for worker in workers), "the workers ended")
+    assert process.wait(20) == -signal.SIGKILL
 
 
 def test_a_busy_port_and_a_worker_that_cannot_start_are_one_line_and_exit_code_1(spawn: Spawn, tmp_path: Path) -> None:

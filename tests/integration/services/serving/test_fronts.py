@@ -301,6 +301,7 @@ async def test_servers_that_ask_for_it_share_a_port(front: str) -> None:
 
 async def test_a_front_that_was_never_started_can_be_stopped(front: str) -> None:
     await Running(front).front.stop(1)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_a_stop_gives_calls_in_flight_their_grace_and_refuses_new_ones(front: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 import uvloop
 from grpc import aio
 
-from services.serving import native_calls, native_connection, native_front
+from services.serving import native_connection, native_controls, native_front
 from services.serving.front import Deliver, FrontLimits, RawCall
 from services.serving.native_front import NativeFront
 from tests.unit.services.http2.scripted_peer import (
@@ -195,6 +195,7 @@ async def test_whatever_clients_do_nothing_is_kept_of_their_calls() -> None:
     await until(lambda: not calls_of(front))
     for raw in held:
         raw.reply(b"late")
+    assert (calls_of(front), front._unfinished) == ([], 0)
     await front.stop(0)
 
 
@@ -209,8 +210,9 @@ async def test_a_deliver_that_raises_does_not_stop_the_front(caplog: pytest.LogC
     port = await front.start()
     with caplog.at_level(logging.ERROR):
         async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            with pytest.raises(aio.AioRpcError):
-                await channel.unary_unary(HOT)(b"bad", timeout=0.3)
+            with pytest.raises(aio.AioRpcError) as caught:
+                await channel.unary_unary(HOT)(b"bad", timeout=5)
+            assert caught.value.code() is grpc.StatusCode.INTERNAL
             assert await channel.unary_unary(HOT)(b"good", timeout=5) == b"good"
     assert "a fault of the data plane" in caplog.text
     await front.stop(0)
@@ -457,7 +459,7 @@ async def test_a_stop_waits_for_replies_that_the_windows_hold_back() -> None:
 
 
 async def test_a_control_call_whose_caller_does_not_read_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native_calls, "MAX_UNREAD", 100)
+    monkeypatch.setattr(native_controls, "MAX_UNREAD", 100)
 
     async def many(_: bytes, _context: object) -> AsyncIterator[bytes]:
         for _ in range(1000):

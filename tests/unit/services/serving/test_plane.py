@@ -161,7 +161,10 @@ async def test_draining_lingers_until_a_quiet_moment_so_that_calls_already_read_
 async def test_callers_that_never_stop_do_not_hold_up_a_drain() -> None:
     served = plane(Keeping())
     draining = asyncio.create_task(served.drain(60))
+    late = []
     while not draining.done():
         await asyncio.sleep(QUIET_S / 10)
-        served.deliver([Raw(PAYLOAD)])
+        late.append(Raw(PAYLOAD))
+        served.deliver([late[-1]])
     await draining
+    assert all(isinstance(raw.errors[0], Draining) for raw in late)
