@@ -60,6 +60,8 @@ def engine() -> Iterator[Engine]:
     if found is not None:
         yield found
         return
+    if os.environ.get("DOCKER_HOST"):
+        raise EngineError(f"DOCKER_HOST={os.environ['DOCKER_HOST']} does not answer: correct it, or unset it")
     if os.geteuid() != 0:
         raise EngineError("no Docker engine answers, and only root can start one: start Docker, or run this as root")
     place = Place(FOLDER)
