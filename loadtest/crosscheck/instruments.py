@@ -1,0 +1,52 @@
+"""The instruments that load the same path in turn, and what each of their blocks consists of."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtest.plan import Block
+
+# Ours is compared with LoadGen under the arrivals that LoadGen makes, with h2load under those that h2load makes.
+POISSON, LOADGEN, EVEN, H2LOAD = INSTRUMENTS = ("poisson", "loadgen", "even", "h2load")
+ABOUT: Mapping[str, str] = {
+    POISSON: "the load test of this project, Poisson arrivals",
+    LOADGEN: "MLPerf LoadGen, Server scenario: Poisson arrivals",
+    EVEN: "the load test of this project, even arrivals",
+    H2LOAD: "h2load --rps: even arrivals",
+}
+# h2load's clients all begin at once, so several would send at the same moments: it has one, and ours beside it, too.
+CONNECTIONS: Mapping[str, int] = {POISSON: 4, LOADGEN: 4, EVEN: 1, H2LOAD: 1}
+# What a block may take beyond its schedule before it is given up: to start, for the last reply, to write its record.
+SLACK_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One block of one instrument.
+
+    null: address of the null endpoint. model: whose requests that endpoint gets. settle, requests: how many come
+    unmeasured, then measured. seed: of arrivals and payloads. folder: for what the instrument itself leaves behind.
+    """
+
+    block: Block
+    null: str
+    model: str
+    rate: float
+    settle: int
+    requests: int
+    seed: int
+    connections: int
+    exports: Path
+    env_file: Path
+    folder: Path
+
+    @property
+    def count(self) -> int:
+        """Give the number of all requests."""
+        return self.settle + self.requests
+
+    @property
+    def limit_s(self) -> float:
+        """Give after how many seconds the block is given up."""
+        return math.ceil(2 * self.count / self.rate + SLACK_S)
