@@ -20,7 +20,7 @@ X = 1 2
 LOAD = $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(if $(ROUNDS),--rounds $(ROUNDS))
 PLAN = $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSED_LOOP),--closed-loop) $(if $(PROCESSES),--processes $(PROCESSES))
 
-.PHONY: help setup proto train export up status logs down predict loadtest report demo
+.PHONY: help setup proto train export up status logs down predict loadtest crosscheck report demo
 .PHONY: bench test test-report check fmt unit integration e2e clean
 
 help: ## list these targets
@@ -55,6 +55,9 @@ predict: $(READY) ## one prediction (MODEL=simple_nn@onnx X='1 2')
 loadtest: up ## load the paths and report (RATE, DURATION, ROUNDS, PATHS=MODEL@STACK,.., VIA=direct|gateway|both, SEED)
 	$(PYTHON) -m loadtest $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(PLAN)
 	$(PYTHON) -m report
+
+crosscheck: up ## the load test against MLPerf LoadGen and h2load (RATE, ROUNDS, PATHS, VIA, SEED); takes about 13 minutes
+	$(PYTHON) -m loadtest.crosscheck $(if $(RATE),--rate $(RATE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(if $(SEED),--seed $(SEED))
 
 report: $(READY) ## the newest load test's verdicts, table, summary and page, once more
 	$(PYTHON) -m report

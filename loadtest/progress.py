@@ -67,11 +67,9 @@ class Report:
         if self._console.is_terminal:
             return
         requests, errors, wrong = (sum(found[key] for found in self._round) for key in COUNTED)
-        cpu = max(found["generator_cpu"] for found in self._round)
-        self.say(
-            f"round {turn.round + 1}/{self._rounds}: {requests:,} requests, {errors} errors, {wrong} wrong, "
-            f"generator at most at {cpu:.0%} of a core"
-        )
+        cpu = max((found["generator_cpu"] for found in self._round if "generator_cpu" in found), default=None)
+        busy = "" if cpu is None else f", generator at most at {cpu:.0%} of a core"
+        self.say(f"round {turn.round + 1}/{self._rounds}: {requests:,} requests, {errors} errors, {wrong} wrong{busy}")
 
     def _show(self) -> None:
         if self._console.is_terminal:

@@ -1,19 +1,20 @@
 """Judge a load test: `python -m report [RUN_DIR]` prints verdicts and table, and writes its files into the run.
 
 The files are summary.json, summary.md and report.html. `python -m report compare A B` puts two runs side by side.
+`python -m report crosscheck FOLDER` says whether the load test agrees with other instruments.
 Ends with 0 only when the run is valid: every expected row is there, right, on time, from a fair comparison; 3 when
-every path answered, and rightly, but the times prove nothing; 1 otherwise, and when two runs must not be compared; 2
-for a bad argument.
+every path answered, and rightly, but the times prove nothing (of a cross-check: no agreement); 1 otherwise, and when
+two runs must not be compared; 2 for a bad argument.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from commandline.arguments import Parser
-from report import compare, markdown, page, terminal
+from report import compare, crosscheck, crosscheck_table, markdown, page, terminal
 from report.build import build
 from report.rows import write_json
 from report.schema import ReportError
@@ -31,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     console = Console(width=None if sys.stdout.isatty() else LOG_COLUMNS, highlight=False)
     try:
-        return _compare(words[1:], console) if words[:1] == ["compare"] else _report(words, console)
+        command = COMMANDS.get(words[0]) if words else None
+        return command(words[1:], console) if command else _report(words, console)
     except (ReportError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 1
@@ -41,7 +43,7 @@ def _report(words: Sequence[str], console: Console) -> int:
     parser = Parser(
         "python -m report",
         description="Verdicts, table, summary.json, summary.md and report.html of a run.",
-        epilog="python -m report compare A B: two runs side by side",
+        epilog="python -m report compare A B: two runs side by side; python -m report crosscheck FOLDER: instruments",
     )
     default = Path("results/latest")
     parser.add_argument("run", nargs="?", type=Path, default=default, help=f"folder of a run (default: {default})")
@@ -66,6 +68,19 @@ def _compare(words: Sequence[str], console: Console) -> int:
     terminal.show_comparison(compare.compare(first, second, allowed=options.allow), names, console)
     return 0
 
+
+def _crosscheck(words: Sequence[str], console: Console) -> int:
+    parser = Parser("python -m report crosscheck", description="Does the load test agree with LoadGen and h2load?")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder that `make crosscheck` wrote")
+    folder = parser.parse_args(words).folder
+    found = crosscheck.check(folder)
+    atomic.write_file(folder / "summary.json", write_json(crosscheck.to_dict(found)))
+    crosscheck_table.show(found, console)
+    console.print(f"{folder / 'summary.json'}", soft_wrap=True)
+    return 0 if found.agrees else UNTRUSTED
+
+
+COMMANDS: Mapping[str, Callable[[Sequence[str], Console], int]] = {"compare": _compare, "crosscheck": _crosscheck}
 
 if __name__ == "__main__":
     sys.exit(main())

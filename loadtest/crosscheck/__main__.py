@@ -17,6 +17,7 @@ from pathlib import Path
 from commandline.arguments import Parser, positive, whole
 from loadtest import plan
 from loadtest.config import ConfigError
+from loadtest.crosscheck.instruments import MOST_RPS
 from loadtest.run import RunError
 from store.manifest import ArtefactError
 
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             paths = plan.choose(plan.read_paths(options.deployments), options.paths)
         except ValueError as error:
             parser.error(f"--paths: {error}")
+        if options.rate > MOST_RPS:
+            parser.error(f"--rate: {options.rate:g} is more than the {MOST_RPS} a second that h2load spaces evenly")
         # Locust patches the process for gevent when imported: before the rest, and not for --help or a bad value.
         import locust  # noqa: F401, PLC0415
 
@@ -47,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--paths", default="all", help="MODEL@STACK,... or all (default)")
     add("--via", choices=(*plan.VIAS, "both"), default="both", help="how to reach them (default: both)")
-    add("--rate", type=positive, default=200.0, help="requests a second in each block (default: 200)")
+    add("--rate", type=positive, default=200.0, help="requests a second in each block, at most 1000 (default: 200)")
     add("--rounds", type=whole(1), default=5, help="each has a block of every path and instrument (default: 5)")
     add("--seconds", type=positive, default=3.4, help="measured in each block (default: 3.4)")
     # 662: the least number of samples of which a p99 may be shown (report/percentiles.py).

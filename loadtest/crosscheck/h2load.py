@@ -1,4 +1,4 @@
-"""A block by h2load (nghttp2): evenly spaced requests on one connection, one line of its log each.
+"""A block by h2load (nghttp2): evenly spaced requests, one line of its log each.
 
 h2load knows no gRPC. It repeats one request, and of the answers it sees the HTTP status and the number of bytes: so one
 answer is checked before, and a block whose answers are shorter than that on the whole is refused.
@@ -40,7 +40,7 @@ def command(target: Target, job: Job, body: Path, log: Path) -> list[str]:
     headers = (("content-type", "application/grpc"), ("te", "trailers"), *target.metadata())
     return [
         *("h2load", "-t1", f"-c{job.connections}", f"-m{MOST_IN_FLIGHT}", f"-n{job.count}"),
-        f"--rps={job.rate / job.connections:g}",
+        *(f"--rps={job.rate / job.connections:g}", "-r1", f"--rate-period={round(1000 / job.rate)}ms"),
         *(f"--header={name}: {value}" for name, value in headers),
         *(f"--data={body}", f"--log-file={log}", f"http://{target.address}{target.method}"),
     ]
@@ -57,6 +57,7 @@ def run(job: Job) -> pa.Table:
     if look_at(target, payloads[0], reply) != (True, False):
         raise RunError(f"{job.block}: the answer before h2load's block is not right: {reply.code.name} {reply.details}")
     body, log = job.folder / "request", job.folder / "log"
+    log.unlink(missing_ok=True)  # h2load appends
     body.write_bytes(b"\0" + len(payloads[0].request).to_bytes(4, "big") + payloads[0].request)
     printed = _run(command(target, job, body, log), job)
     check_bytes(printed, job, reply)

@@ -15,8 +15,11 @@ ABOUT: Mapping[str, str] = {
     EVEN: "the load test of this project, even arrivals",
     H2LOAD: "h2load --rps: even arrivals",
 }
-# h2load's clients all begin at once, so several would send at the same moments: it has one, and ours beside it, too.
-CONNECTIONS: Mapping[str, int] = {POISSON: 4, LOADGEN: 4, EVEN: 1, H2LOAD: 1}
+# h2load's clock ticks every 10 ms (`rps_watcher.repeat` in its source): at more than 100 requests a second a connection
+# sends in bursts. So each has at most half of that, and one begins after the other, a gap of the schedule later.
+FEWEST_CONNECTIONS, MOST_RPS_EACH = 4, 50
+# That gap is given to h2load in whole milliseconds.
+MOST_RPS = 1000
 # What a block may take beyond its schedule before it is given up: to start, for the last reply, to write its record.
 SLACK_S = 30.0
 
@@ -36,10 +39,14 @@ class Job:
     settle: int
     requests: int
     seed: int
-    connections: int
     exports: Path
     env_file: Path
     folder: Path
+
+    @property
+    def connections(self) -> int:
+        """Give how many connections share the requests, the same for every instrument."""
+        return max(FEWEST_CONNECTIONS, math.ceil(self.rate / MOST_RPS_EACH))
 
     @property
     def count(self) -> int:

@@ -1,7 +1,7 @@
-"""A block by MLPerf LoadGen's Server scenario, in a process of its own: `python -m loadtest.crosscheck.loadgen JOB OUT`.
+"""A block by MLPerf LoadGen's Server scenario, in a process of its own: `... -m loadtest.crosscheck.loadgen JOB OUT`.
 
 LoadGen (https://github.com/mlcommons/inference/tree/master/loadgen) draws the Poisson schedule, waits for each moment,
-calls us in its own thread, and takes the time; we send, and tell it of each reply. Its latency counts from the schedule.
+calls us in its own thread, and takes the time; we send, and tell it of each reply. Its latency is from the schedule on.
 JOB is a file with a pickled Job, OUT the file for the rows: a step of `python -m loadtest.crosscheck`, not for users.
 """
 

@@ -28,9 +28,10 @@ from loadtest.calls import Clock
 from loadtest.config import ConfigError
 from loadtest.crosscheck import h2load
 from loadtest.crosscheck.aim import aim
-from loadtest.crosscheck.instruments import ABOUT, CONNECTIONS, EVEN, H2LOAD, INSTRUMENTS, LOADGEN, POISSON, Job
+from loadtest.crosscheck.instruments import ABOUT, EVEN, H2LOAD, INSTRUMENTS, LOADGEN, POISSON, Job
 from loadtest.crosscheck.ours import Ours
 from loadtest.crosscheck.rows import write
+from loadtest.generator import Loaded
 from loadtest.plan import NULL, Block, Turn
 from loadtest.progress import Report
 from loadtest.recorder import MEASURE
@@ -100,7 +101,6 @@ def _job(block: Block, address: str, model: str, scratch: Path, options: argpars
         settle=math.ceil(options.rate * SETTLE_S),
         requests=max(options.min_requests, math.ceil(options.rate * options.seconds)),
         seed=options.seed,
-        connections=1,
         exports=options.exports,
         env_file=options.env_file,
         folder=scratch,
@@ -111,9 +111,10 @@ def _job(block: Block, address: str, model: str, scratch: Path, options: argpars
 def _instruments(jobs: Mapping[Block, Job]) -> Iterator[dict[str, Instrument]]:
     """Give the instruments by name, once every path has answered. Raises ConfigError."""
     clock, timer = Clock(), best_timer()
-    loaded = [aim(job) for job in jobs.values()]
+    loaded: list[Loaded] = [aim(job) for job in jobs.values()]
     check_reachable(loaded, clock)
-    ours = {name: Ours(name, loaded, CONNECTIONS[name], clock, timer) for name in (POISSON, EVEN)}
+    connections = next(iter(jobs.values())).connections
+    ours = {name: Ours(name, loaded, connections, clock, timer) for name in (POISSON, EVEN)}
     try:
         yield {POISSON: ours[POISSON].run, LOADGEN: _loadgen, EVEN: ours[EVEN].run, H2LOAD: h2load.run}
     finally:
@@ -149,10 +150,10 @@ def _load(
         report.warmed([_warm_up(job, instruments[EVEN], options.warmup, report) for job in jobs.values()])
         turns = list(order(list(jobs), options.rounds, options.seed))
         for position, (turn, name) in enumerate(turns, start=1):
-            job = replace(jobs[turn.block], seed=options.seed + turn.round, connections=CONNECTIONS[name])
+            job = replace(jobs[turn.block], seed=options.seed + turn.round)
             record.blocks.append(_block(record.folder, turn, name, job, instruments[name]))
             record.save(complete=position == len(turns))
-            report.loaded(turn, record.blocks[-1] | {"generator_cpu": 0.0})
+            report.loaded(turn, record.blocks[-1])
 
 
 def order(blocks: Sequence[Block], rounds: int, seed: int) -> Iterator[tuple[Turn, str]]:
@@ -167,11 +168,10 @@ def order(blocks: Sequence[Block], rounds: int, seed: int) -> Iterator[tuple[Tur
 
 
 def _block(folder: Path, turn: Turn, name: str, job: Job, instrument: Instrument) -> dict[str, Any]:
-    for attempt in range(1, ATTEMPTS + 1):
-        rows = instrument(job)
-        seen = [row for row in rows.to_pylist() if row["phase"] == MEASURE]
-        if all(row["ok"] for row in seen):
-            break
+    rows, attempts = instrument(job), 1
+    while attempts < ATTEMPTS and not all(rows["ok"].to_pylist()):
+        rows, attempts = instrument(job), attempts + 1
+    seen = [row for row in rows.to_pylist() if row["phase"] == MEASURE]
     return {
         "round": turn.round,
         "model": turn.block.path.model,
@@ -181,7 +181,7 @@ def _block(folder: Path, turn: Turn, name: str, job: Job, instrument: Instrument
         "requests": len(seen),
         "errors": sum(not row["ok"] for row in seen),
         "wrong_answers": sum(row["wrong"] is True for row in seen),
-        "attempts": attempt,
+        "attempts": attempts,
         "rows": write(rows, folder, turn, name),
     }
 
@@ -215,8 +215,7 @@ def _facts(
         "rounds": options.rounds,
         "seed": options.seed,
         "instruments": {
-            name: {"about": ABOUT[name], "version": known.get(name), "connections": CONNECTIONS[name]}
-            for name in INSTRUMENTS
+            name: {"about": ABOUT[name], "version": known.get(name, "of this commit")} for name in INSTRUMENTS
         },
         "expected": [
             {"model": block.path.model, "stack": block.path.stack, "via": block.via}
