@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from loadtest.calls import DEADLINE_S, Target
 from loadtest.config import ConfigError
+from loadtest.connection import Client
 from loadtest.crosscheck.aim import aim, look_at
 from loadtest.crosscheck.instruments import Job
 from loadtest.crosscheck.rows import Seen, table
@@ -48,8 +49,6 @@ def command(target: Target, job: Job, body: Path, log: Path) -> list[str]:
 
 def run(job: Job) -> pa.Table:
     """Load the block and give its rows. Raises RunError when h2load does not end, or its answers are none."""
-    from loadtest.connection import Client  # noqa: PLC0415 - locust has patched the process by now
-
     target, payloads = aim(job)
     client = Client(target.address, target.method)
     reply = client.call(payloads[0].request, target.metadata(), DEADLINE_S).reply

@@ -1,11 +1,12 @@
 """The instruments that load the same path in turn, and what each of their blocks consists of."""
 
 import math
-from collections.abc import Mapping
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtest.plan import Block
+from loadtest.plan import Block, Turn, draw
 
 # Ours is compared with LoadGen under the arrivals that LoadGen makes, with h2load under those that h2load makes.
 POISSON, LOADGEN, EVEN, H2LOAD = INSTRUMENTS = ("poisson", "loadgen", "even", "h2load")
@@ -57,3 +58,14 @@ class Job:
     def limit_s(self) -> float:
         """Give after how many seconds the block is given up."""
         return math.ceil(2 * self.count / self.rate + SLACK_S)
+
+
+def order(blocks: Sequence[Block], rounds: int, seed: int) -> Iterator[tuple[Turn, str]]:
+    """Give every block by every instrument in each round: the blocks in drawn order, and of each the instruments.
+
+    The instruments of one block follow one another, so that they meet the machine in the same state.
+    """
+    for turn in draw(blocks, rounds, seed):
+        names = list(INSTRUMENTS)
+        random.Random(f"{seed}/{turn}").shuffle(names)  # noqa: S311 - an order, not a secret
+        yield from ((turn, name) for name in names)

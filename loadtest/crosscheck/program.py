@@ -5,7 +5,6 @@ import importlib.util
 import json
 import math
 import pickle
-import random
 import statistics
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from loadtest.calls import Clock
 from loadtest.config import ConfigError
 from loadtest.crosscheck import h2load
 from loadtest.crosscheck.aim import aim
-from loadtest.crosscheck.instruments import ABOUT, EVEN, H2LOAD, INSTRUMENTS, LOADGEN, POISSON, Job
+from loadtest.crosscheck.instruments import ABOUT, EVEN, H2LOAD, INSTRUMENTS, LOADGEN, POISSON, Job, order
 from loadtest.crosscheck.ours import Ours
 from loadtest.crosscheck.rows import write
 from loadtest.generator import Loaded
@@ -125,9 +124,9 @@ def _instruments(jobs: Mapping[Block, Job]) -> Iterator[dict[str, Instrument]]:
 
 def _loadgen(job: Job) -> pa.Table:
     """Load a block by LoadGen in a process of its own. Raises RunError."""
-    order, out = job.folder / "job", job.folder / "rows.parquet"
-    order.write_bytes(pickle.dumps(job))
-    command = [sys.executable, "-m", "loadtest.crosscheck.loadgen", str(order), str(out)]
+    told, out = job.folder / "job", job.folder / "rows.parquet"
+    told.write_bytes(pickle.dumps(job))
+    command = [sys.executable, "-m", "loadtest.crosscheck.loadgen", str(told), str(out)]
     try:
         subprocess.run(command, check=True, timeout=job.limit_s, process_group=0, cwd=ROOT)
     except subprocess.TimeoutExpired:
@@ -154,17 +153,6 @@ def _load(
             record.blocks.append(_block(record.folder, turn, name, job, instruments[name]))
             record.save(complete=position == len(turns))
             report.loaded(turn, record.blocks[-1])
-
-
-def order(blocks: Sequence[Block], rounds: int, seed: int) -> Iterator[tuple[Turn, str]]:
-    """Give every block by every instrument in each round: the blocks in drawn order, and of each the instruments.
-
-    The instruments of one block follow one another, so that they meet the machine in the same state.
-    """
-    for turn in plan.draw(blocks, rounds, seed):
-        names = list(INSTRUMENTS)
-        random.Random(f"{seed}/{turn}").shuffle(names)  # noqa: S311 - an order, not a secret
-        yield from ((turn, name) for name in names)
 
 
 def _block(folder: Path, turn: Turn, name: str, job: Job, instrument: Instrument) -> dict[str, Any]:

@@ -20,6 +20,7 @@ CONTRACT = (
     "down",
     "predict",
     "loadtest",
+    "crosscheck",
     "bench",
     "test-report",
 )

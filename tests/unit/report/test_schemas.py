@@ -12,7 +12,7 @@ from loadtest import recorder, run
 from report import rows, schema
 from report.__main__ import main
 
-NAMES = ["capacity", "row", "run", "scorecard", "summary"]
+NAMES = ["capacity", "crosscheck", "row", "run", "scorecard", "summary"]
 
 
 def summary_of(stored: Any) -> dict[str, Any]:
