@@ -8,6 +8,7 @@ value, 130 after Ctrl-C, with the blocks that ended written and the run marked i
 
 import argparse
 import random
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from loadtest import config, plan
 from loadtest.fairness import DECLARABLE, UnfairError
 from loadtest.run import RunError
 from store.manifest import ArtefactError
+
+SIDE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             paths = plan.choose(known, options.paths)
         except ValueError as error:
             parser.error(f"--paths: {error}")
+        if len(dict(options.side)) < len(options.side) or len(options.side) == 1:
+            parser.error("--side: give two or more, each with a name of its own")
         if (options.workers or options.processes) < max(1, options.processes):
             parser.error("--workers: there must be one worker, and all of --processes among them")
         # Locust patches the process for gevent when imported: before the rest, and not for --help or a bad value.
@@ -53,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     what("--rounds", type=whole(1), default=20, help="each has a block of every path and way (default: 20)")
     what("--rows", type=whole(1), default=1, help="rows in each request (default: 1)")
     what("--seed", type=int, default=random.randrange(2**31), help="of order, arrivals, payloads (default: drawn)")  # noqa: S311
+    side = "compare servers of the same path: FILE has this side's addresses, as .env has; give it for each side"
+    what("--side", type=_side, action="append", default=[], metavar="NAME=FILE", help=side)
     what("--allow", choices=DECLARABLE, action="append", default=[], help="paths may differ in this; repeatable")
     _add_load(parser)
     _add_places(parser)
@@ -95,6 +102,13 @@ def _address(text: str) -> tuple[str, int]:
     if not (host and port.isascii() and port.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
     return host, int(port)
+
+
+def _side(text: str) -> tuple[str, Path]:
+    name, _, file = text.partition("=")
+    if not (SIDE.fullmatch(name) and file):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FILE, the name of letters, digits, - and _")
+    return name, Path(file)
 
 
 if __name__ == "__main__":

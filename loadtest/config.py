@@ -27,9 +27,16 @@ class Settings:
     torch_token: Path
 
 
-def read_settings(env_file: Path, environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read addresses from `env_file` (it may be missing) and `environment`. Raises ConfigError naming the variable."""
-    values = {**dotenv_values(env_file), **environment}
+def read_settings(
+    env_file: Path, environment: Mapping[str, str] = os.environ, *, side_file: Path | None = None
+) -> Settings:
+    """Read addresses from `env_file` (it may be missing) and `environment`; what `side_file` says overrules both.
+
+    Raises ConfigError naming the variable, or a side's file that is missing.
+    """
+    if side_file is not None and not side_file.is_file():
+        raise ConfigError(f"{side_file} is missing; it must hold the addresses of a side, as .env does")
+    values = {**dotenv_values(env_file), **environment, **(dotenv_values(side_file) if side_file else {})}
     return Settings(
         gateway=_address(values, GATEWAY_VARIABLE),
         stacks=MappingProxyType({name: _address(values, stack.address_variable) for name, stack in STACKS.items()}),

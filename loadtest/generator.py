@@ -53,13 +53,13 @@ class Order:
 
     def to_dict(self) -> dict[str, Any]:
         """Give the form that a message has."""
-        return asdict(self) | {"turn": [self.turn.round, *self.turn.block.path, self.turn.block.via]}
+        return asdict(self) | {"turn": [self.turn.round, *self.turn.block.path, *self.turn.block[1:]]}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
         """Read the form that `to_dict` gives."""
-        number, model, stack, via = raw["turn"]
-        return cls(**{**raw, "turn": Turn(number, Block(ServingPath(model, stack), via))})
+        number, model, stack, via, side = raw["turn"]
+        return cls(**{**raw, "turn": Turn(number, Block(ServingPath(model, stack), via, side))})
 
 
 Loaded = tuple[Target, Sequence[Payload]]

@@ -67,7 +67,8 @@ def work_for(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> 
 
 @contextmanager
 def _instrument(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> Iterator[Instrument]:
-    blocks = plan.blocks_of(paths, plan.VIAS if options.via == "both" else (options.via,))
+    vias = plan.VIAS if options.via == "both" else (options.via,)
+    blocks = plan.blocks_of(paths, vias, [name for name, _ in options.side] or [""])
     with ExitStack() as stack:
         address = stack.enter_context(null.endpoint())
         scheduling = _schedule(options)  # after the null endpoint, which must not inherit it
@@ -105,7 +106,8 @@ class Prepared:
     """Targets and payloads of all blocks, and what is known of their conditions."""
 
     def __init__(self, blocks: Sequence[Block], options: argparse.Namespace, null_address: str) -> None:
-        self._settings = read_settings(options.env_file)
+        sides = options.side or [("", None)]
+        self._settings = {side: read_settings(options.env_file, side_file=file) for side, file in sides}
         models = dict.fromkeys(block.path.model for block in blocks if block != NULL)
         self._references = {model: load_reference(options.exports, model) for model in models}
         self._weights = fairness.weights(tuple(self._references.values()))
@@ -125,14 +127,17 @@ class Prepared:
             ),
             "plan": f"{load.load_model}, {load.rate:g}/s, {load.requests} requests of {options.rows} rows, "
             f"{load.connections} connections, {options.rounds} rounds",
-            **server.describe(self._settings.stacks[block.path.stack]),
+            **server.describe(self._settings[block.side].stacks[block.path.stack]),
             **identity,
             "batching": batching_of(block, options.deployments),
             "image": None,
         }
 
     def _load(self, block: Block, options: argparse.Namespace, null_address: str) -> Loaded:
-        target = null_target(null_address) if block == NULL else target_of(block, self._settings, options.exports)
+        if block == NULL:
+            target = null_target(null_address)
+        else:
+            target = target_of(block, self._settings[block.side], options.exports)
         # The null endpoint gets the requests of the first model; of its answer only the bytes are looked at.
         reference = self._references.get(block.path.model) or next(iter(self._references.values()))
         payloads = prepare(reference, target.model, target.encode, rows=options.rows, seed=options.seed)
@@ -216,4 +221,8 @@ def _facts(options: argparse.Namespace, conditions: dict[Block, dict[str, Any]],
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, tuple):
+        return "=".join(map(str, value))
     return str(value) if isinstance(value, Path) else value

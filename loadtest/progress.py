@@ -40,12 +40,12 @@ class Report:
 
     def warming(self, block: Block) -> None:
         """Tell whose warm-up begins."""
-        self._bar.update(self._task, description=f"warm-up {block.path} {block.via}")
+        self._bar.update(self._task, description=f"warm-up {_name(block.to_dict())}")
         self._show()
 
     def warmed(self, warmups: list[dict[str, Any]]) -> None:
         """Tell how long the warm-up was, and begin to count the rounds' time."""
-        restless = [f"{found['model']}@{found['stack']} {found['via']}" for found in warmups if not found["stable"]]
+        restless = [_name(found) for found in warmups if not found["stable"]]
         text = f"warm-up: {sum(found['seconds'] for found in warmups):.0f} s"
         self.say(text + (f"; not stable by then: {', '.join(restless)}" if restless else ""))
         self._bar.reset(self._task, total=self._blocks * self._rounds)
@@ -74,6 +74,11 @@ class Report:
     def _show(self) -> None:
         if self._console.is_terminal:
             self._bar.refresh()
+
+
+def _name(found: Mapping[str, Any]) -> str:
+    side = f" {found['side']}" if "side" in found else ""
+    return f"{found['model']}@{found['stack']} {found['via']}{side}"
 
 
 COUNTED = ("requests", "errors", "wrong_answers")

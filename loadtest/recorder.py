@@ -18,7 +18,8 @@ WARMUP, MEASURE = "warmup", "measure"
 # sent_ns: nanoseconds since 1970, from a clock that only goes forward within a run. service_us: reply received - sent.
 # scheduled_ns: when an open-loop schedule wanted it sent, by the same clock; response_us: reply received - scheduled.
 # Both are null in a closed loop, where callers wait for their replies. round: from 0. phase: by scheduled_ns or, where
-# there is none, by sent_ns. The file of a block is rows/rROUND-MODEL@STACK.VIA.parquet.
+# there is none, by sent_ns. side: empty, or which of several servers of the path. The file of a block is
+# rows/rROUND-MODEL@STACK.VIA.parquet, or ...VIA~SIDE.parquet.
 SCHEMA = pa.schema(
     [
         ("run", pa.string()),
@@ -27,6 +28,7 @@ SCHEMA = pa.schema(
         ("model", pa.string()),
         ("stack", pa.string()),
         ("via", pa.string()),
+        ("side", pa.string()),
         ("phase", pa.string()),
         ("sent_ns", pa.int64()),
         ("scheduled_ns", pa.int64()),
@@ -90,10 +92,10 @@ class Recorder:
 
     def table(self, run: str) -> pa.Table:
         """Give the samples as a table of SCHEMA, in the order in which their replies came."""
-        (path, via), count = self.turn.block, len(self.samples)
+        (path, via, side), count = self.turn.block, len(self.samples)
         constant = {"run": run, "round": self.turn.round, "path": str(path), "model": path.model, "stack": path.stack}
         columns: dict[str, Iterable[object]] = {name: [value] * count for name, value in constant.items()}
-        columns["via"] = [via] * count
+        columns |= {"via": [via] * count, "side": [side] * count}
         columns["phase"] = [self.phase(sample) for sample in self.samples]
         for position, name in enumerate(Sample._fields):
             columns[name] = [sample[position] for sample in self.samples]

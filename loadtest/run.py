@@ -49,7 +49,7 @@ def start(results: Path, expected: Sequence[Block], facts: Mapping[str, Any]) ->
         "schema": SCHEMA,
         "run": folder.name,
         "started": now.isoformat(timespec="seconds"),
-        "expected": [{"model": block.path.model, "stack": block.path.stack, "via": block.via} for block in expected],
+        "expected": [block.to_dict() for block in expected],
     }
     run = Run(folder, own | dict(facts))
     run.save(complete=False)

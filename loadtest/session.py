@@ -36,7 +36,7 @@ def _ask_once(caller: Caller, target: Target, payload: Payload) -> dict[str, str
         caller.close()
     if sample.code in UNREACHABLE:
         block = target.block
-        raise ConfigError(f"{block.path} ({block.via}) at {target.address}: {sample.code}; run: make up")
+        raise ConfigError(f"{block} at {target.address}: {sample.code}; run: make up")
     return {"engine": sample.engine, "engine_version": sample.engine_version, "artefact": sample.sha256}
 
 
@@ -107,9 +107,7 @@ class Session:
             medians_us.append(statistics.median(loaded.table["service_us"].to_pylist() or [0.0]))
         self._warm[block] = merge(tables)
         return {
-            "model": block.path.model,
-            "stack": block.path.stack,
-            "via": block.via,
+            **block.to_dict(),
             "seconds": round(time.monotonic() - began_s, 3),
             "requests": self._warm[block].num_rows,
             "windows": len(tables),
@@ -126,9 +124,7 @@ class Session:
         warm = len(measured) - sum(measured)
         return {
             "round": turn.round,
-            "model": turn.block.path.model,
-            "stack": turn.block.path.stack,
-            "via": turn.block.via,
+            **turn.block.to_dict(),
             "requests": sum(measured),
             "errors": sum(counts and not good for counts, good in zip(measured, ok, strict=True)),
             "wrong_answers": sum(counts and bad for counts, bad in zip(measured, wrong, strict=True)),

@@ -17,24 +17,30 @@ from report.schema import ReportError
 
 COLUMNS = ["round", "phase", "sent_ns", "scheduled_ns", "service_us", "response_us", "ok", "code", "wrong"]
 COLUMNS += ["version", "sha256", "engine", "engine_version", "gateway_us", "backend_us"]
-FILE_NAME = re.compile(r"r(?P<round>\d+)-(?P<model>.+)@(?P<stack>[^@]+)\.(?P<via>direct|gateway)")
+FILE_NAME = re.compile(r"r(?P<round>\d+)-(?P<model>.+)@(?P<stack>[^@]+)\.(?P<via>direct|gateway)(~(?P<side>.+))?")
 CLOSED_LOOP = "closed loop"
 
 
 class BlockName(NamedTuple):
-    """A path and how it was reached."""
+    """A path and how it was reached. side: which of several servers of it, where a run compares such."""
 
     model: str
     stack: str
     via: str
+    side: str = ""
 
     def __str__(self) -> str:
-        return f"{self.model}@{self.stack} {self.via}"
+        return f"{self.model}@{self.stack} {self.via}" + (f" {self.side}" if self.side else "")
 
     @property
     def key(self) -> str:
-        """Give MODEL@STACK.via, as files, verdicts and the fairness manifest have it."""
-        return f"{self.model}@{self.stack}.{self.via}"
+        """Give MODEL@STACK.via or MODEL@STACK.via~side, as files, verdicts and the fairness manifest have it."""
+        return f"{self.model}@{self.stack}.{self.via}" + (f"~{self.side}" if self.side else "")
+
+
+def name_of(found: Mapping[str, Any]) -> BlockName:
+    """Give the name that an entry of run.json has."""
+    return BlockName(found["model"], found["stack"], found["via"], found.get("side", ""))
 
 
 # The endpoint that answers at once: what it shows is the instrument itself. It is no path.
@@ -52,9 +58,7 @@ class Rows:
     @property
     def expected(self) -> tuple[BlockName, ...]:
         """Give the blocks that the run set out to measure in every round."""
-        return tuple(
-            sorted(BlockName(entry["model"], entry["stack"], entry["via"]) for entry in self.facts["expected"])
-        )
+        return tuple(sorted(name_of(entry) for entry in self.facts["expected"]))
 
     @property
     def open_loop(self) -> bool:
@@ -83,7 +87,7 @@ def _block_of(path: Path) -> tuple[BlockName, int]:
     found = FILE_NAME.fullmatch(path.stem)
     if found is None:
         raise ReportError(f"{path} is not named rROUND-MODEL@STACK.VIA.parquet; run: make loadtest")
-    return BlockName(found["model"], found["stack"], found["via"]), int(found["round"])
+    return BlockName(found["model"], found["stack"], found["via"], found["side"] or ""), int(found["round"])
 
 
 def _read_table(path: Path) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from report.rows import NULL, BlockName
+from report.rows import NULL, name_of
 from report.summary import Row, Summary
 from report.verdicts import METRICS, TOO_CLOSE
 
@@ -92,7 +92,7 @@ def warm_up(summary: Summary) -> Iterator[str]:
     """Say how long each path was asked before the first round, and whether it was stable then."""
     for found in summary.facts["warmup"]:
         if found["stack"] != NULL.stack:
-            name = BlockName(found["model"], found["stack"], found["via"])
+            name = name_of(found)
             state = "until its median was stable" if found["stable"] else "and its median was not stable yet"
             yield f"warm-up: {name}: {found['seconds']:.1f} s, {found['requests']:,} requests, {state}"
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from report.answers import Answers, Array, Identity, Lateness, Parts, Waiting
 from report.percentiles import percentile
-from report.rows import NULL, BlockName, Rows
+from report.rows import NULL, BlockName, Rows, name_of
 from report.verdicts import Verdict
 
 EMBEDDED = "embedded"
@@ -35,6 +35,7 @@ class Row:
     model: str
     stack: str
     via: str
+    side: str
     engine: str
     engine_version: str
     version: int
@@ -70,7 +71,12 @@ class Row:
     @property
     def name(self) -> BlockName:
         """Give the row's block."""
-        return BlockName(self.model, self.stack, self.via)
+        return BlockName(self.model, self.stack, self.via, self.side)
+
+    @property
+    def way(self) -> str:
+        """Give how the path was reached, and which side it is, if any."""
+        return " ".join(filter(None, (self.via, self.side)))
 
     @property
     def path(self) -> str:
@@ -191,7 +197,7 @@ def _generator_cpu(run: Rows, name: BlockName) -> float | None:
     shares = [
         block["generator_cpu"]
         for block in run.facts["blocks"]
-        if (block["model"], block["stack"], block["via"]) == name and block["round"] in run.rounds
+        if name_of(block) == name and block["round"] in run.rounds
     ]
     return round(sum(shares) / len(shares), 4) if shares else None
 
@@ -202,7 +208,7 @@ def compare(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
     found = []
     for row in rows:
         direct_ms = p50_ms.get(row.name._replace(via="direct"))
-        if row.via == "gateway" and row.p50_ms is not None and direct_ms is not None:
+        if row.via == "gateway" and not row.side and row.p50_ms is not None and direct_ms is not None:
             difference_ms = round(row.p50_ms - direct_ms, 4)
             found.append({"model": row.model, "stack": row.stack, "gateway_less_direct_p50_ms": difference_ms})
     return found

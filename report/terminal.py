@@ -57,7 +57,7 @@ def show_comparison(comparison: Comparison, names: tuple[str, str], console: Con
     for each in comparison.ratios:
         numbers = (milliseconds(each.first_ms), milliseconds(each.second_ms))
         ratio = "-" if each.ratio is None else f"{each.ratio:.3f}"
-        table.add_row(escape(each.row.path), each.row.via, each.metric.removesuffix("_ms"), *numbers, ratio)
+        table.add_row(escape(each.row.path), each.row.way, each.metric.removesuffix("_ms"), *numbers, ratio)
     console.print(table)
     for name in comparison.alone:
         console.print(f"{escape(name)} is in one of the runs only")
@@ -102,7 +102,7 @@ def _cells(row: Row, *, open_loop: bool) -> tuple[str, ...]:
     return (
         escape(row.path),
         escape(row.engine_label),
-        row.via,
+        row.way,
         f"{row.throughput_rps:,.1f} of {row.rate_rps:,g}",
         f"{row.requests:,}",
         _bad(row.errors),

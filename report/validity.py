@@ -1,7 +1,7 @@
 """What makes a run unusable. Each rule gives its reasons, one line each; no reason at all means valid."""
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import combinations
 
 from report import fairness
 from report.answers import Identity
@@ -112,8 +112,9 @@ def _unnamed(row: Row) -> Iterator[str]:
 
 def _differing_ways(rows: tuple[Row, ...]) -> Iterator[str]:
     """The same path, direct and through the gateway, must be the same server with the same artefact."""
-    for one, other in pairwise(rows):
-        if one.path == other.path and one.identities and other.identities and one.identities != other.identities:
+    for one, other in combinations(rows, 2):
+        same = (one.path, one.side) == (other.path, other.side)
+        if same and one.identities and other.identities and one.identities != other.identities:
             sides = f"{_identity(one.identities[0])} {one.via}, {_identity(other.identities[0])} {other.via}"
             yield f"{one.path}: different servers answered: {sides}"
 

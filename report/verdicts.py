@@ -1,7 +1,8 @@
 """Who is faster than whom, from rounds of latencies: the primary family of hypotheses, each with its verdict.
 
-A block is named MODEL@STACK.VIA and has one array of latencies (microseconds, of right answers, in any order) per
-round. "A is faster than B by 18 %" means that A's percentile is 18 % below B's.
+A block is named MODEL@STACK.VIA, or MODEL@STACK.VIA~SIDE where servers of one path are compared, and has one array of
+latencies (microseconds, of right answers, in any order) per round. "A is faster than B by 18 %" means that A's
+percentile is 18 % below B's.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +29,10 @@ Latencies = Mapping[str, Sequence[npt.NDArray[np.float64]]]
 
 
 class Hypothesis(NamedTuple):
-    """A percentile is the same for two blocks. family: "path" for two paths, "gateway" for one path both ways."""
+    """A percentile is the same for two blocks.
+
+    family: "path" for two paths, "gateway" for one path both ways, "side" for two servers of one path.
+    """
 
     metric: str
     a: str
@@ -98,16 +102,24 @@ def judge(latencies: Latencies, labels: Mapping[str, str], *, seed: int) -> tupl
 def primary_family(blocks: Iterable[str]) -> tuple[Hypothesis, ...]:
     """Give what is decided: every two paths reached the same way, and each path direct and through the gateway.
 
-    Four paths reached both ways give 6 + 6 + 4 pairs on two percentiles: 32. The null endpoint is no path.
-    Raises ValueError for a block that is not MODEL@STACK.direct or MODEL@STACK.gateway.
+    Four paths reached both ways give 6 + 6 + 4 pairs on two percentiles: 32. The null endpoint is no path. A run that
+    compares sides decides on them alone: every two sides of each path and way.
+    Raises ValueError for a block that is not MODEL@STACK.direct or MODEL@STACK.gateway, with or without ~SIDE.
     """
     ways: dict[str, list[str]] = {DIRECT: [], GATEWAY: []}
+    sides: dict[str, list[str]] = {}
     for block in sorted(blocks):
-        path, _, via = block.rpartition(".")
+        name, _, side = block.partition("~")
+        path, _, via = name.rpartition(".")
         if via not in ways or "@" not in path:
             raise ValueError(f"{block!r} is no block: MODEL@STACK.direct or MODEL@STACK.gateway is")
-        if path != NULL_PATH:
+        if side:
+            sides.setdefault(name, []).append(block)
+        elif path != NULL_PATH:
             ways[via].append(path)
+    if sides:
+        found = [(a, b, "side") for blocks in sides.values() for a, b in combinations(blocks, 2)]
+        return tuple(Hypothesis(metric, *pair) for metric in METRICS for pair in found)
     pairs = [(f"{a}.{via}", f"{b}.{via}", "path") for via, paths in ways.items() for a, b in combinations(paths, 2)]
     both = [path for path in ways[DIRECT] if path in ways[GATEWAY]]
     pairs += [(f"{path}.{DIRECT}", f"{path}.{GATEWAY}", "gateway") for path in both]

@@ -110,6 +110,7 @@ def _table(
         "model": [model] * count,
         "stack": [stack] * count,
         "via": [via] * count,
+        "side": [""] * count,
         "round": [number] * count,
         "phase": ["warmup"] * WARMUP + ["measure"] * requests,
         "sent_ns": scheduled_ns + (late_us * 1e3).astype(np.int64),

@@ -29,3 +29,14 @@ def test_an_address_that_is_none_is_named(tmp_path: Path, value: str) -> None:
 def test_the_key_file_is_a_variable(tmp_path: Path) -> None:
     settings = read_settings(write(tmp_path, ADDRESSES), {"TORCH_SVC_TOKEN_FILE": "/elsewhere/token"})
     assert settings.torch_token == Path("/elsewhere/token")
+
+
+def test_the_addresses_of_a_side_overrule_all_others_and_its_file_must_be_there(tmp_path: Path) -> None:
+    base = write(tmp_path, ADDRESSES)
+    side = tmp_path / "old.env"
+    side.write_text("ONNX_SVC_ADDR=127.0.0.1:9001\n")
+    settings = read_settings(base, {"ONNX_SVC_ADDR": "other:9"}, side_file=side)
+    assert settings.stacks["onnx"] == "127.0.0.1:9001"
+    assert settings.gateway == ADDRESSES["GATEWAY_ADDR"]
+    with pytest.raises(ConfigError, match=r"gone\.env is missing"):
+        read_settings(base, {}, side_file=tmp_path / "gone.env")

@@ -30,6 +30,7 @@ def test_rows_come_back_as_they_were_recorded(tmp_path: Path) -> None:
         "model": "simple_nn",
         "stack": "onnx",
         "via": "gateway",
+        "side": "",
         "phase": "warmup",
         "sent_ns": 100,
         "scheduled_ns": None,
