@@ -21,7 +21,7 @@ from pyarrow import parquet
 
 from report import schema
 from report.percentiles import per_round
-from report.rows import NULL, BlockName
+from report.rows import NULL, BlockName, name_of
 from report.schema import ReportError
 
 POISSON, LOADGEN, EVEN, H2LOAD = "poisson", "loadgen", "even", "h2load"
@@ -86,13 +86,13 @@ class Check:
 def check(folder: Path) -> Check:
     """Judge a cross-check. Raises ReportError when a file is missing or is not what was written."""
     facts = schema.read(folder / "crosscheck.json", "crosscheck", missing="nothing there; run: make crosscheck")
-    names = sorted(BlockName(entry["model"], entry["stack"], entry["via"]) for entry in facts["expected"])
+    names = sorted(name_of(entry) for entry in facts["expected"])
     ways = tuple(_way(folder, facts, name) for name in names)
     return Check(facts, ways, _way(folder, facts, NULL))
 
 
 def _way(folder: Path, facts: Mapping[str, Any], name: BlockName) -> Way:
-    blocks = [block for block in facts["blocks"] if BlockName(block["model"], block["stack"], block["via"]) == name]
+    blocks = [block for block in facts["blocks"] if name_of(block) == name]
     times = {
         instrument: [_times(folder / block["rows"], column) for block in blocks if block["instrument"] == instrument]
         for instrument, column in TIMES.items()

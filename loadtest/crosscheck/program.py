@@ -162,9 +162,7 @@ def _block(folder: Path, turn: Turn, name: str, job: Job, instrument: Instrument
     seen = [row for row in rows.to_pylist() if row["phase"] == MEASURE]
     return {
         "round": turn.round,
-        "model": turn.block.path.model,
-        "stack": turn.block.path.stack,
-        "via": turn.block.via,
+        **turn.block.to_dict(),
         "instrument": name,
         "requests": len(seen),
         "errors": sum(not row["ok"] for row in seen),
@@ -183,9 +181,7 @@ def _warm_up(job: Job, instrument: Instrument, most_s: float, report: Report) ->
     while not (settled := stable(medians_us)) and time.monotonic() - began_s < most_s:
         medians_us.append(statistics.median(instrument(job)["service_us"].to_pylist()))
     return {
-        "model": job.block.path.model,
-        "stack": job.block.path.stack,
-        "via": job.block.via,
+        **job.block.to_dict(),
         "seconds": time.monotonic() - began_s,
         "stable": settled,
     }
@@ -205,9 +201,5 @@ def _facts(
         "instruments": {
             name: {"about": ABOUT[name], "version": known.get(name, "of this commit")} for name in INSTRUMENTS
         },
-        "expected": [
-            {"model": block.path.model, "stack": block.path.stack, "via": block.via}
-            for block in blocks
-            if block != NULL
-        ],
+        "expected": [block.to_dict() for block in blocks if block != NULL],
     }
