@@ -38,7 +38,8 @@ def version() -> str:
 
 def command(target: Target, job: Job, body: Path, log: Path) -> list[str]:
     """Give the words that load the block. body: the request with gRPC's prefix."""
-    headers = (("content-type", "application/grpc"), ("te", "trailers"), *target.metadata())
+    deadline = ("grpc-timeout", f"{DEADLINE_S * 1e3:.0f}m")
+    headers = (("content-type", "application/grpc"), ("te", "trailers"), deadline, *target.metadata())
     return [
         *("h2load", "-t1", f"-c{job.connections}", f"-m{MOST_IN_FLIGHT}", f"-n{job.count}"),
         *(f"--rps={job.rate / job.connections:g}", "-r1", f"--rate-period={round(1000 / job.rate)}ms"),

@@ -41,6 +41,9 @@ class Ours:
             workers=1,
             begin_ns=self._clock.now_ns() + LEAD_NS,
         )
-        with on_time():
-            recorder, _ = self._generator.run(order, 0, lambda _: None)
+        try:
+            with on_time():
+                recorder, _ = self._generator.run(order, 0, lambda _: None)
+        finally:
+            self._generator.stop()  # after Ctrl-C it would go on while the rest is cleaned up
         return recorder.table("").select(SCHEMA.names)

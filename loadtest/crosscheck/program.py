@@ -5,6 +5,7 @@ import importlib.util
 import json
 import math
 import pickle
+import signal
 import statistics
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pyarrow as pa
 from pyarrow import parquet
 from rich.console import Console
@@ -46,7 +48,6 @@ SCHEMA = 1
 SETTLE_S = 0.15
 # TorchServe changes its key twice an hour, and h2load cannot change its header within a block.
 ATTEMPTS = 2
-ROOT = Path(__file__).parents[2]
 
 Instrument = Callable[[Job], pa.Table]
 
@@ -77,6 +78,9 @@ class Record:
 def run_all(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> Path:
     """Load every block and give the folder of their rows. Raises ConfigError, ArtefactError, RunError, OSError."""
     known = versions()
+    # Python's own handler would raise in whichever greenlet runs, and gevent would print that.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        gevent.signal_handler(number, gevent.kill, gevent.getcurrent(), KeyboardInterrupt)
     blocks = plan.blocks_of(paths, plan.VIAS if options.via == "both" else (options.via,))
     with ExitStack() as stack:
         address = stack.enter_context(null.endpoint())
@@ -128,7 +132,7 @@ def _loadgen(job: Job) -> pa.Table:
     told.write_bytes(pickle.dumps(job))
     command = [sys.executable, "-m", "loadtest.crosscheck.loadgen", str(told), str(out)]
     try:
-        subprocess.run(command, check=True, timeout=job.limit_s, process_group=0, cwd=ROOT)
+        subprocess.run(command, check=True, timeout=job.limit_s, process_group=0)
     except subprocess.TimeoutExpired:
         raise RunError(f"{job.block}: LoadGen had not ended after {job.limit_s:.0f} s") from None
     except subprocess.CalledProcessError as error:
@@ -148,11 +152,15 @@ def _load(
         )
         report.warmed([_warm_up(job, instruments[EVEN], options.warmup, report) for job in jobs.values()])
         turns = list(order(list(jobs), options.rounds, options.seed))
-        for position, (turn, name) in enumerate(turns, start=1):
-            job = replace(jobs[turn.block], seed=options.seed + turn.round)
-            record.blocks.append(_block(record.folder, turn, name, job, instruments[name]))
-            record.save(complete=position == len(turns))
-            report.loaded(turn, record.blocks[-1])
+        try:
+            for position, (turn, name) in enumerate(turns, start=1):
+                job = replace(jobs[turn.block], seed=options.seed + turn.round)
+                record.blocks.append(_block(record.folder, turn, name, job, instruments[name]))
+                record.save(complete=position == len(turns))
+                report.loaded(turn, record.blocks[-1])
+        except KeyboardInterrupt:
+            report.say(f"interrupted; {record.folder} holds {len(record.blocks)} blocks and is marked incomplete")
+            raise
 
 
 def _block(folder: Path, turn: Turn, name: str, job: Job, instrument: Instrument) -> dict[str, Any]:

@@ -11,14 +11,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from pyarrow import parquet
 
 from loadtest import null
 from loadtest.crosscheck.instruments import INSTRUMENTS, Job
-from loadtest.plan import NULL
-from tests.integration.loadtest.conftest import MODEL
+from loadtest.plan import NULL, Block, ServingPath
+from tests.integration.loadtest.conftest import BIAS, MODEL
 from tests.integration.loadtest.test_run import ROOT, environment
 
 QUICK = ["--rounds=1", "--seconds=0.1", "--min-requests=20", "--warmup=0.2", "--seed=7", "--via=direct"]
@@ -64,22 +65,20 @@ def test_without_h2load_it_says_what_to_install(stand: Any) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (1, "", MEND)
 
 
-@pytest.fixture
-def loadgen(stand: Any, tmp_path: Path) -> tuple[Any, Path]:
-    """A block by LoadGen on the null endpoint: its rows, and the folder of its own logs."""
-    folder = tmp_path / "scratch"
+def loadgen(stand: Any, block: Block, address: str = "", count: int = 101) -> tuple[Any, Path]:
+    """Load a block by LoadGen; give its rows, and the folder of its own logs."""
+    folder = stand.folder / "scratch"
     folder.mkdir()
-    with null.endpoint() as address:
-        places = (stand.folder / "exports", stand.folder / "env", folder)
-        job = Job(NULL, address, MODEL, 200.0, 0, 101, 3, *places)
-        (folder / "job").write_bytes(pickle.dumps(job))
-        words = [sys.executable, "-m", "loadtest.crosscheck.loadgen", str(folder / "job"), str(folder / "rows")]
-        subprocess.run(words, check=True, cwd=ROOT, timeout=60)
+    job = Job(block, address, MODEL, 200.0, 0, count, 3, stand.folder / "exports", stand.folder / "env", folder)
+    (folder / "job").write_bytes(pickle.dumps(job))
+    words = [sys.executable, "-m", "loadtest.crosscheck.loadgen", str(folder / "job"), str(folder / "rows")]
+    subprocess.run(words, check=True, cwd=ROOT, env=environment(), timeout=60)
     return parquet.read_table(folder / "rows"), folder
 
 
-def test_the_rows_of_loadgen_have_the_percentiles_that_loadgen_gives_itself(loadgen: tuple[Any, Path]) -> None:
-    rows, folder = loadgen
+def test_the_rows_of_loadgen_have_the_percentiles_that_loadgen_gives_itself(stand: Any) -> None:
+    with null.endpoint() as address:
+        rows, folder = loadgen(stand, NULL, address)
     summary = (folder / "mlperf_log_summary.txt").read_text()
     theirs = dict(re.findall(r"^(Min|Max|50.00 percentile) latency \(ns\) +: (\d+)$", summary, re.MULTILINE))
     times_ns = np.array(rows["response_us"].to_pylist()) * 1e3
@@ -87,6 +86,22 @@ def test_the_rows_of_loadgen_have_the_percentiles_that_loadgen_gives_itself(load
     assert {name: round(value) for name, value in ours.items()} == {name: int(text) for name, text in theirs.items()}
     assert all(rows["ok"].to_pylist())
     assert not any(rows["wrong"].to_pylist())
+
+
+@pytest.mark.parametrize(
+    ("bias", "code", "found"),
+    [
+        (BIAS, grpc.StatusCode.OK, {(True, False)}),
+        (BIAS + 1, grpc.StatusCode.OK, {(True, True)}),
+        (BIAS, grpc.StatusCode.RESOURCE_EXHAUSTED, {(False, False)}),
+    ],
+)
+def test_what_loadgen_is_answered_is_checked(
+    stand: Any, bias: float, code: grpc.StatusCode, found: set[tuple[bool, bool]]
+) -> None:
+    stand.behaviour.bias, stand.behaviour.code = bias, code
+    rows, _ = loadgen(stand, Block(ServingPath(MODEL, "onnx"), "gateway"), count=20)
+    assert set(zip(rows["ok"].to_pylist(), rows["wrong"].to_pylist(), strict=True)) == found
 
 
 def test_ctrl_c_keeps_what_has_ended_and_marks_it_incomplete(stand: Any) -> None:
@@ -101,8 +116,9 @@ def test_ctrl_c_keeps_what_has_ended_and_marks_it_incomplete(stand: Any) -> None
         while not list((stand.folder).glob("results/*/rows/*.parquet")) and time.monotonic() < until_s:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        printed, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (130, b"")
+    assert b"interrupted; " in printed
     (folder,) = (stand.folder / "results").iterdir()
     facts = json.loads((folder / "crosscheck.json").read_text())
     assert not facts["complete"]

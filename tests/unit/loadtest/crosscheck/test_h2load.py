@@ -1,4 +1,3 @@
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +50,6 @@ def test_its_connections_share_the_rate_and_begin_one_gap_after_another() -> Non
 
 
 def test_where_it_is_not_installed_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(os.environ, "PATH", "/nowhere")
+    monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ConfigError, match="apt-get install nghttp2-client"):
         h2load.version()
