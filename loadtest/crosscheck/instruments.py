@@ -1,12 +1,14 @@
 """The instruments that load the same path in turn, and what each of their blocks consists of."""
 
+import json
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
-from loadtest.plan import Block, Turn, draw
+from loadtest.plan import Block, ServingPath, Turn, draw
 
 # Ours is compared with LoadGen under the arrivals that LoadGen makes, with h2load under those that h2load makes.
 POISSON, LOADGEN, EVEN, H2LOAD = INSTRUMENTS = ("poisson", "loadgen", "even", "h2load")
@@ -43,6 +45,18 @@ class Job:
     exports: Path
     env_file: Path
     folder: Path
+
+    def to_json(self) -> str:
+        """Give the form in which another process is told."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read the form that `to_json` gives."""
+        raw = json.loads(text)
+        path, *rest = raw["block"]
+        places = {name: Path(raw[name]) for name in ("exports", "env_file", "folder")}
+        return cls(**raw | places | {"block": Block(ServingPath(*path), *rest)})
 
     @property
     def connections(self) -> int:

@@ -2,13 +2,12 @@
 
 LoadGen (https://github.com/mlcommons/inference/tree/master/loadgen) draws the Poisson schedule, waits for each moment,
 calls us in its own thread, and takes the time; we send, and tell it of each reply. Its latency is from the schedule on.
-JOB is a file with a pickled Job, OUT the file for the rows: a step of `python -m loadtest.crosscheck`, not for users.
+JOB is a Job as JSON, OUT the file for the rows: a step of `python -m loadtest.crosscheck`, not for users.
 """
 
 import gc
 import itertools
 import json
-import pickle
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -133,4 +132,4 @@ def _nothing(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    parquet.write_table(run(pickle.loads(Path(sys.argv[1]).read_bytes())), sys.argv[2])  # noqa: S301 - our parent's file
+    parquet.write_table(run(Job.from_json(sys.argv[1])), sys.argv[2])

@@ -4,7 +4,6 @@ import argparse
 import importlib.util
 import json
 import math
-import pickle
 import signal
 import statistics
 import subprocess
@@ -126,9 +125,8 @@ def _instruments(jobs: Mapping[Block, Job]) -> Iterator[dict[str, Instrument]]:
 
 def _loadgen(job: Job) -> pa.Table:
     """Load a block by LoadGen in a process of its own. Raises RunError."""
-    told, out = job.folder / "job", job.folder / "rows.parquet"
-    told.write_bytes(pickle.dumps(job))
-    command = [sys.executable, "-m", "loadtest.crosscheck.loadgen", str(told), str(out)]
+    out = job.folder / "rows.parquet"
+    command = [sys.executable, "-m", "loadtest.crosscheck.loadgen", job.to_json(), str(out)]
     try:
         subprocess.run(command, check=True, timeout=job.limit_s, process_group=0)
     except subprocess.TimeoutExpired:

@@ -34,6 +34,10 @@ def test_no_connection_has_so_much_to_send_that_h2load_would_send_in_bursts(rate
     assert job(rate).connections == connections
 
 
+def test_a_job_can_be_told_to_another_process() -> None:
+    assert Job.from_json(job().to_json()) == job()
+
+
 def test_the_first_requests_that_were_due_are_the_warm_up() -> None:
     seen = [Seen(due, sent, 1.0, 2.0, ok=True, wrong=False) for due, sent in ((30, 31), (10, 90), (20, 21))]
     assert table(seen, settle=1).select(["phase", "scheduled_ns"]).to_pylist() == [
