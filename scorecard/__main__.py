@@ -45,6 +45,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     add("--paths", default="all", help="MODEL@STACK,... or all (default)")
     add("--starts", type=whole(1), default=5, help="new processes of each service (default: 5)")
     add("--rate", type=positive, default=500.0, help="requests a second of the load (default: 500)")
+    add("--duration", type=seconds, default=1.35, help="seconds of each of a path's three blocks (default: 1.35)")
     add("--quiet", type=seconds, default=3.0, help="seconds without requests before idle memory is read (default: 3)")
     add("--price-per-hour", type=positive, help="what an hour of this machine costs, with --currency")
     add("--currency", help="in which currency, such as EUR")
@@ -88,7 +89,7 @@ def measure(asked: argparse.Namespace, console: Console) -> dict[str, Any]:
     capacity = worth.read_capacity(asked.run)
     services = read_services(asked.places, ENV_FILE)
     words = ("--deployments", str(asked.deployments), "--exports", str(asked.exports))
-    plan = Plan(asked.rate, words, services[SERVICES[0]].environment)
+    plan = Plan(asked.rate, asked.duration, words, services[SERVICES[0]].environment)
     bench = Bench(services, asked.places, plan, gpu.find(), asked.starts, asked.quiet, console)
     backends = backends_of(asked.names)
     with lock(asked.places.run_dir):

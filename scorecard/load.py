@@ -22,8 +22,10 @@ CPU_EVERY_S, GPU_EVERY_S = 0.02, 0.2
 LOAD_S = 300
 STOP_S = 20
 TAIL_CHARACTERS = 2000
-# Three blocks of at least the requests that a p99 needs (report/percentiles.py): enough to see how far they differ.
-ROUNDS, SECONDS, WARMUP_S = 3, 1.35, 2.0
+# Enough blocks to see how far they differ.
+ROUNDS = 3
+# The longest warm-up, in blocks.
+WARMUP = 1.5
 
 
 class LoadError(Exception):
@@ -32,9 +34,13 @@ class LoadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to load. environment: with the services' addresses. words: further ones of `python -m loadtest`."""
+    """How to load. block_s: of each block. words: further ones of `python -m loadtest`.
+
+    environment: with the services' addresses.
+    """
 
     rate: float
+    block_s: float
     words: Sequence[str]
     environment: Mapping[str, str]
 
@@ -79,8 +85,8 @@ def between(samples: Sequence[tuple[int, int]], begin_ns: int, end_ns: int) -> f
 
 
 def _run(plan: Plan, more: Sequence[str]) -> None:
-    load = (f"--rate={plan.rate:g}", f"--rounds={ROUNDS}", f"--duration={SECONDS}", f"--warmup={WARMUP_S:g}")
-    command = [sys.executable, "-m", "loadtest", *load, *plan.words, *more]
+    load = (f"--rate={plan.rate:g}", f"--duration={plan.block_s:g}", f"--warmup={plan.block_s * WARMUP:g}")
+    command = [sys.executable, "-m", "loadtest", f"--rounds={ROUNDS}", "--min-requests=1", *load, *plan.words, *more]
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with subprocess.Popen(command, env=dict(plan.environment), text=True, **pipe) as process:  # type: ignore[call-overload]
         try:
