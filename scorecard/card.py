@@ -12,7 +12,7 @@ from scorecard.starts import Name
 from services.local.config import GATEWAY, Service
 
 START = ("start to first right answer", "s")
-CPU_UNIT = "CPU-s per 1,000 requests"
+CPU_UNIT = "s per 1,000 requests"
 PSS = "PSS of all its processes"
 # A product's own server that no extra of ours installs.
 REAL_TF = "tensorflow_model_server"
@@ -52,15 +52,15 @@ def _memory(path: Name, service: str, life: Life, front: Front) -> Iterator[Figu
     yield Figure("idle memory", life.idle_bytes / MIB, "MiB", f"{PSS}, {begun}{shared}")
     yield Figure("loaded memory", life.loaded_bytes / MIB, "MiB", f"{PSS}, after the direct load{shared}")
     note = f"{PSS}, beside {service} and the other servers of the run"
-    yield Figure("gateway: idle memory", front.idle_bytes / MIB, "MiB", f"{note}; one gateway for all paths")
-    yield Figure("gateway: loaded memory", front.loaded_bytes / MIB, "MiB", f"{note}, after the load of all paths")
+    yield Figure("gateway idle memory", front.idle_bytes / MIB, "MiB", f"{note}; one gateway for all paths")
+    yield Figure("gateway loaded memory", front.loaded_bytes / MIB, "MiB", f"{note}, after the load of all paths")
 
 
 def _cpu(path: Name, service: str, life: Life, front: Front) -> Iterator[Figure]:
     fronted = _of(front.blocks, path)
-    yield _cost("CPU, direct", _of(life.blocks, path), service)
-    yield _cost("CPU through the gateway, the server's", fronted, service)
-    yield _cost("CPU through the gateway, the gateway's", fronted, GATEWAY)
+    yield _cost("server CPU, direct", _of(life.blocks, path), service)
+    yield _cost("server CPU, via gateway", fronted, service)
+    yield _cost("gateway CPU", fronted, GATEWAY)
 
 
 def _cost(name: str, blocks: Sequence[Block], service: str) -> Figure:

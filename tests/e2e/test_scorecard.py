@@ -19,10 +19,10 @@ LIMITS = {
     "start to first right answer": (0.05, 60),
     "idle memory": (10, 2000),
     "loaded memory": (10, 2000),
-    "gateway: loaded memory": (5, 1000),
-    "CPU, direct": (0.005, 20),
-    "CPU through the gateway, the server's": (0.005, 20),
-    "CPU through the gateway, the gateway's": (0.005, 20),
+    "gateway loaded memory": (5, 1000),
+    "server CPU, direct": (0.005, 20),
+    "server CPU, via gateway": (0.005, 20),
+    "gateway CPU": (0.005, 20),
 }
 
 
