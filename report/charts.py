@@ -18,6 +18,7 @@ PARTS = {
     series.UNDIVIDED: "#999999",
     series.CLIENT: "#56B4E9",
     "gateway": "#D55E00",
+    series.QUEUE: "#E69F00",
     "backend": "#009E73",
 }
 PERCENT_LABELS = (
