@@ -107,7 +107,7 @@ def refuse_running(places: Places) -> None:
     """Raise RunError when a service runs already: it would share memory and cores with what is measured."""
     found = [name for name in (*BACKENDS, GATEWAY) if processes.main_process(Place(places.run_dir, name))]
     if found:
-        raise RunError(f"{', '.join(found)} run already and would share what is measured; run: make down")
+        raise RunError(f"already running: {', '.join(found)}; memory and cores would be shared with it; run: make down")
 
 
 def _life(bench: Bench, service: str, names: Sequence[Name]) -> Life:

@@ -52,7 +52,10 @@ def test_a_scorecard_is_added_to_the_run_and_nothing_goes_on_running(here: Workp
 def test_services_that_run_already_are_refused_and_left_alone(here: Workplace) -> None:
     assert here.run("services.local", "up", "onnx_svc")[0] == 0
     code, text = here.run("scorecard", *SHORT)
-    assert (code, "onnx_svc run already and would share what is measured; run: make down" in text) == (1, True)
+    assert (code, "already running: onnx_svc; memory and cores would be shared with it; run: make down" in text) == (
+        1,
+        True,
+    )
     assert here.process("onnx_svc") is not None
 
 
