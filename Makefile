@@ -20,7 +20,7 @@ X = 1 2
 LOAD = $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(if $(ROUNDS),--rounds $(ROUNDS))
 PLAN = $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSED_LOOP),--closed-loop) $(if $(PROCESSES),--processes $(PROCESSES))
 
-.PHONY: help setup proto train export up status logs down predict loadtest crosscheck report demo
+.PHONY: help setup proto train export up status logs down predict loadtest crosscheck report demo scorecard
 .PHONY: bench test test-report check fmt unit integration e2e clean
 
 help: ## list these targets
@@ -60,6 +60,10 @@ crosscheck: up ## the load test against MLPerf LoadGen and h2load (RATE, ROUNDS,
 	$(PYTHON) -m loadtest.crosscheck $(if $(RATE),--rate $(RATE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(if $(SEED),--seed $(SEED))
 
 report: $(READY) ## the newest load test's verdicts, table, summary and page, once more
+	$(PYTHON) -m report
+
+scorecard: $(READY) ## what each path costs over its whole life, added to the newest run (PRICE_PER_HOUR=0.10 CURRENCY=EUR, PATHS)
+	$(PYTHON) -m scorecard $(if $(PATHS),--paths '$(PATHS)') $(if $(PRICE_PER_HOUR),--price-per-hour $(PRICE_PER_HOUR)) $(if $(CURRENCY),--currency '$(CURRENCY)')
 	$(PYTHON) -m report
 
 bench: $(READY) ## gateway and onnx_svc against Envoy, nghttpd and TorchServe (ROUNDS, ROWS=gateway-*,onnx-p50)

@@ -117,6 +117,7 @@ class Caller:
             engine_version=served.engine_version,
             gateway_us=served.gateway_us if through_gateway else None,
             backend_us=served.backend_us if through_gateway else None,
+            queue_us=served.queue_us if through_gateway else None,
         )
 
 

@@ -44,6 +44,7 @@ SCHEMA = pa.schema(
         ("engine_version", pa.string()),
         ("gateway_us", pa.int64()),
         ("backend_us", pa.int64()),
+        ("queue_us", pa.int64()),
     ],
 )
 
@@ -53,7 +54,7 @@ class Sample(NamedTuple):
 
     ok: a readable reply came. code: its gRPC code, or the reason of a reply that was none. wrong: the reply is not the
     expected answer, or not from the path that was asked. The fields after `rows` say who answered, empty or 0 if nobody
-    did; gateway_us and backend_us are None where no gateway was on the way.
+    did; gateway_us, backend_us and queue_us (a part of gateway_us) are None where no gateway was on the way.
     """
 
     sent_ns: int
@@ -68,6 +69,7 @@ class Sample(NamedTuple):
     engine_version: str = ""
     gateway_us: int | None = None
     backend_us: int | None = None
+    queue_us: int | None = None
     scheduled_ns: int | None = None
     response_us: float | None = None
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from report import additions, charts, fairness, sentences, series, terminal
+from report import additions, cards, charts, fairness, sentences, series, terminal
 from report.summary import EMBEDDED, Summary, compare
 from report.verdicts import TOO_CLOSE, Verdict
 
@@ -42,6 +42,7 @@ def render(summary: Summary) -> str:
         commit=terminal.commit_of(summary),
         embedded=EMBEDDED,
         sentences=sentences,
+        cards=cards,
         added={
             (entry["model"], entry["stack"]): entry["gateway_less_direct_p50_ms"] for entry in compare(summary.rows)
         },

@@ -17,6 +17,8 @@ from report.schema import ReportError
 
 COLUMNS = ["round", "phase", "sent_ns", "scheduled_ns", "service_us", "response_us", "ok", "code", "wrong"]
 COLUMNS += ["version", "sha256", "engine", "engine_version", "gateway_us", "backend_us"]
+# A column that older runs do not have; it is read as nulls there.
+QUEUE = "queue_us"
 FILE_NAME = re.compile(r"r(?P<round>\d+)-(?P<model>.+)@(?P<stack>[^@]+)\.(?P<via>direct|gateway)(~(?P<side>.+))?")
 CLOSED_LOOP = "closed loop"
 
@@ -92,8 +94,9 @@ def _block_of(path: Path) -> tuple[BlockName, int]:
 
 def _read_table(path: Path) -> pa.Table:
     try:
-        missing = [name for name in COLUMNS if name not in parquet.read_schema(path).names]
-        table = parquet.read_table(path, columns=[name for name in COLUMNS if name not in missing])
+        there = parquet.read_schema(path).names
+        missing = [name for name in COLUMNS if name not in there]
+        table = parquet.read_table(path, columns=[name for name in (*COLUMNS, QUEUE) if name in there])
     except (pa.ArrowException, OSError) as error:
         raise ReportError(f"{path} is not a table of requests ({error}); run: make loadtest") from error
     if missing:
@@ -101,7 +104,7 @@ def _read_table(path: Path) -> pa.Table:
     service_us = table["service_us"].fill_null(math.nan).to_numpy()
     if not np.all((service_us >= 0) & (service_us < math.inf)):
         raise ReportError(f"{path} holds a service time that is none; run: make loadtest")
-    return table
+    return table if QUEUE in there else table.append_column(QUEUE, pa.nulls(table.num_rows, pa.int64()))
 
 
 def write_json(content: Mapping[str, Any]) -> str:

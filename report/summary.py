@@ -19,6 +19,11 @@ PERCENTILES = {"p50_ms": "50", "p90_ms": "90", "p99_ms": "99", "p999_ms": "99.9"
 NOT_IN_JSON = ("service_ms", "identities", "answers", "latencies_us")
 
 
+def engine_label(engine: str, version: str) -> str:
+    """Give engine and version in words; an embedded stand-in is never called by the product's name."""
+    return f"{EMBEDDED} ({version})" if engine == EMBEDDED else f"{engine} {version}"
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One path reached one way: its measured requests of all counted rounds, warm-up left out.
@@ -85,10 +90,8 @@ class Row:
 
     @property
     def engine_label(self) -> str:
-        """Give engine and version; an embedded stand-in is never called by the product's name."""
-        if self.engine == EMBEDDED:
-            return f"{EMBEDDED} ({self.engine_version})"
-        return f"{self.engine} {self.engine_version}" if self.engine else "nobody answered"
+        """Give engine and version, or that there is none."""
+        return engine_label(self.engine, self.engine_version) if self.engine else "nobody answered"
 
     @property
     def label(self) -> str:

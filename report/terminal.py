@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from report import cards
 from report.compare import Comparison
 from report.sentences import cautions, headlines, instrument, legend, milliseconds, reproduce, share, warm_up
 from report.summary import Row, Summary
@@ -25,12 +26,15 @@ def show(summary: Summary, console: Console) -> None:
     for line in _verdicts(summary):
         console.print(line)
     console.print(_table(summary))
+    if summary.scorecard:
+        console.print(_scorecard(summary.scorecard))
     for line in (
         legend(summary),
         *instrument(summary),
         *warm_up(summary),
         *cautions(summary),
         *_costs(summary),
+        *cards.reasons(cards.lines(summary.scorecard or ()), summary.scorecard or ()),
         *reproduce(summary),
     ):
         console.print(f"[dim]{escape(line)}[/]")
@@ -86,6 +90,15 @@ def _table(summary: Summary) -> Table:
         table.add_column(heading, justify="right", overflow="fold")
     for row in summary.rows:
         table.add_row(*_cells(row, open_loop=summary.open_loop))
+    return table
+
+
+def _scorecard(found: cards.Cards) -> Table:
+    table = Table("scorecard", header_style="bold")
+    for path, engine in cards.headings(found):
+        table.add_column(escape(f"{path}\n{engine}"), justify="right", overflow="fold")
+    for line in cards.lines(found):
+        table.add_row(escape(line.heading), *line.values)
     return table
 
 

@@ -127,6 +127,7 @@ def _table(
         "engine_version": [engine_version] * count,
         "gateway_us": gateway_us.astype(np.int64) if via == "gateway" else [None] * count,
         "backend_us": backend_us.astype(np.int64) if via == "gateway" else [None] * count,
+        "queue_us": gateway_us.astype(np.int64) // 4 if via == "gateway" else [None] * count,
     }
     return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
 

@@ -22,6 +22,7 @@ CONTRACT = (
     "loadtest",
     "crosscheck",
     "bench",
+    "scorecard",
     "test-report",
 )
 
@@ -54,6 +55,10 @@ def test_make_alone_lists_every_target_of_the_contract_with_what_it_does() -> No
             "-m loadtest --rounds 3 --seed 7 --allow threads --closed-loop --processes 2",
         ),
         (["bench", "ROUNDS=9", "ROWS=onnx-*"], "-m bench --rounds 9 --only 'onnx-*'"),
+        (
+            ["scorecard", "PRICE_PER_HOUR=0.1", "CURRENCY=EUR", "PATHS=a@b"],
+            "-m scorecard --paths 'a@b' --price-per-hour 0.1 --currency 'EUR'",
+        ),
         (["demo", "RATE=9"], "-m demo --rate 9"),
     ],
 )
