@@ -21,6 +21,7 @@ CONTRACT = (
     "predict",
     "loadtest",
     "bench",
+    "validate-method",
     "test-report",
 )
 
@@ -53,6 +54,10 @@ def test_make_alone_lists_every_target_of_the_contract_with_what_it_does() -> No
             "-m loadtest --rounds 3 --seed 7 --allow threads --closed-loop --processes 2",
         ),
         (["bench", "ROUNDS=9", "ROWS=onnx-*"], "-m bench --rounds 9 --only 'onnx-*'"),
+        (
+            ["validate-method", "RUNS=9", "ROUNDS=11", "PATHS=keras_dense@onnx"],
+            "-m validation --runs 9 --rounds 11 --path 'keras_dense@onnx'",
+        ),
         (["demo", "RATE=9"], "-m demo --rate 9"),
     ],
 )
