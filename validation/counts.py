@@ -48,7 +48,7 @@ class Counts:
 
     def shares(self) -> tuple[Share, ...]:
         """Give what is counted."""
-        most, least = f"at most {ALPHA:.0%}", f"at least {LEAST_FOUND:.0%}"
+        most, least = f"at most {100 * ALPHA:.0f} %", f"at least {100 * LEAST_FOUND:.0f} %"
         return (
             self._share("a against b: a winner named on p50 or p99", "false_alarm", (most, lambda low, _: low > ALPHA)),
             self._share("a against planted: found on p50", "found", (least, lambda _, high: high < LEAST_FOUND)),

@@ -70,7 +70,7 @@ def _calibrate(plan: Plan, out: Path) -> Calibration:
             delay_us = round(PLANTED_SHARE * p50_us, 1)
             if delay_us > MOST_DELAY_US:
                 raise CommandFailed(
-                    f"{PLANTED_SHARE:.0%} of {p50_us:,.0f} us is above {MOST_DELAY_US:g} us; wait for quiet"
+                    f"{100 * PLANTED_SHARE:.0f} % of {p50_us:,.0f} us is above {MOST_DELAY_US:g} us; wait for quiet"
                 )
             return Calibration(plan.path, plan.rounds, plan.rate, round(p50_us, 1), delay_us)
         reasons = summary.reasons

@@ -1,5 +1,6 @@
 """What a person reads: a line for each run, and the text that documents take over."""
 
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,8 @@ from report.verdicts import METRICS, Verdict
 from validation.counts import Counts, Ratio, Share
 from validation.runs import Calibration
 from validation.trials import P50, Trial, on
+
+WIDTH = 120
 
 
 def line(trial: Trial) -> str:
@@ -26,7 +29,7 @@ def _inverse(verdict: Verdict) -> str:
 
 def render(counts: Counts, calibration: Calibration, host: dict[str, Any], simulation: str) -> str:
     """Give the Markdown of a whole proof; `simulation` is what report.simulation printed, or empty."""
-    parts = [*_conditions(counts, calibration, host), "", *_shares(counts), "", *_metrics(counts), "", *_ratios(counts)]
+    parts = [_conditions(counts, calibration, host), "", *_shares(counts), "", *_metrics(counts), "", *_ratios(counts)]
     if counts.invalid:
         runs = "; ".join(f"{trial.run}: {trial.reasons[0]}" for trial in counts.invalid)
         parts += ["", f"INVALID runs, not counted and replaced by further ones: {len(counts.invalid)} ({runs})."]
@@ -35,15 +38,16 @@ def render(counts: Counts, calibration: Calibration, host: dict[str, Any], simul
     return "\n".join(parts) + "\n"
 
 
-def _conditions(counts: Counts, calibration: Calibration, host: dict[str, Any]) -> Iterator[str]:
+def _conditions(counts: Counts, calibration: Calibration, host: dict[str, Any]) -> str:
     begun = sorted(trial.started for trial in counts.trials)
     days = " to ".join(dict.fromkeys((begun[0][:10], begun[-1][:10])))
     commits = ", ".join(sorted({trial.commit[:7] for trial in counts.trials}))
-    memory = f"{host['memory_bytes'] / 2**30:.0f} GiB"
-    yield f"{days}, {host['cores']} cores ({host['cpu']}), {memory}, {host['os']}; commit {commits}."
-    yield f"{calibration.path} direct, {calibration.rounds} rounds at {calibration.rate_rps:g} requests/s a run; three"
-    yield f"servers, started anew for each run. p50 of response times {calibration.p50_us:.0f} us, so the delay planted"
-    yield f"in one of them is {calibration.delay_us:g} us a call of the engine."
+    machine = f"{host['cores']} cores ({host['cpu']}), {host['memory_bytes'] / 2**30:.0f} GiB, {host['os']}"
+    size = f"{calibration.path} direct, {calibration.rounds} rounds at {calibration.rate_rps:g} requests/s a run"
+    planted = (
+        f"{calibration.delay_us:g} us a call of the engine, where response times have p50 {calibration.p50_us:.0f} us"
+    )
+    return textwrap.fill(f"{days}, {machine}; commit {commits}. {size}. Planted: {planted}.", WIDTH)
 
 
 def _shares(counts: Counts) -> Iterator[str]:

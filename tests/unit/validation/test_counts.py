@@ -69,6 +69,6 @@ def test_the_text_says_counts_intervals_conditions_and_what_is_contradicted() ->
     assert "| 4 of 20 | 20 % (5.7..43.7) | at most 5 % | **yes** |" in text
     assert "| 20 of 20 | 100 % (83.2..100.0) | at least 95 % | no |" in text
     assert "2026-11-23, 2 cores (synthetic), 24 GiB, Debian; commit ccccccc." in text
-    assert "the delay planted\nin one of them is 38 us" in text
+    assert "Planted: 38 us a call of the engine, where response times have p50 760 us." in " ".join(text.split())
     assert "| p99 | 2.0 % | 10.0 % |" in text
     assert "| a simulation |" in text
