@@ -31,7 +31,7 @@ from validation.trials import Trial, judged
 
 CONTRADICTED = 3
 STACK = "@onnx"
-# A minute for a kind of run on 2 cores, with room for slow ones.
+# Ends one that hangs.
 MOST_SIMULATION_S = 1800.0
 
 

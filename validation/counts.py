@@ -31,7 +31,7 @@ class Share:
 
 
 class Ratio(NamedTuple):
-    """A ratio of p50s: the geometric mean over the trials, with Student's 95 % interval if there are two or more."""
+    """A ratio of p50s: the geometric mean over the trials, with Student's 95 % interval if there are three or more."""
 
     title: str
     mean: float
@@ -105,8 +105,8 @@ def counts_of(trials: Sequence[Trial]) -> Counts:
 
 def _ratio(title: str, trials: tuple[Trial, ...], pair: str) -> Ratio:
     logs = -np.log([on(P50, getattr(trial, pair)).ratio or math.nan for trial in trials])
-    if len(logs) == 1:
-        return Ratio(title, math.exp(logs[0]), None, None)
+    if len(logs) < intervals.FEWEST:
+        return Ratio(title, math.exp(logs.mean()), None, None)
     interval = intervals.t_interval(logs)
     return Ratio(title, math.exp(logs.mean()), math.exp(interval.low), math.exp(interval.high))
 

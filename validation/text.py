@@ -41,7 +41,7 @@ def render(counts: Counts, calibration: Calibration, host: dict[str, Any], simul
 def _conditions(counts: Counts, calibration: Calibration, host: dict[str, Any]) -> str:
     begun = sorted(trial.started for trial in counts.trials)
     days = " to ".join(dict.fromkeys((begun[0][:10], begun[-1][:10])))
-    commits = ", ".join(sorted({trial.commit[:7] for trial in counts.trials}))
+    commits = ", ".join(sorted({trial.commit[:7] + trial.commit[40:] for trial in counts.trials}))
     machine = f"{host['cores']} cores ({host['cpu']}), {host['memory_bytes'] / 2**30:.0f} GiB, {host['os']}"
     size = f"{calibration.path} direct, {calibration.rounds} rounds at {calibration.rate_rps:g} requests/s a run"
     planted = (

@@ -50,11 +50,12 @@ def test_what_is_found_only_in_a_small_family_is_counted_apart() -> None:
     assert shares[-1].title.endswith("one of 32 hypotheses")
 
 
-def test_the_ratio_over_all_trials_has_an_interval_when_there_are_two() -> None:
-    _, one = counts_of([trial(ratio=1 / 1.05)]).ratios()
-    _, two = counts_of([trial(ratio=1 / 1.04), trial(ratio=1 / 1.06)]).ratios()
-    assert (one.mean, one.low, one.high) == (pytest.approx(1.05), None, None)
-    assert two.low < 1.04 < two.mean < 1.06 < two.high
+def test_the_ratio_over_all_trials_has_an_interval_when_there_are_three() -> None:
+    _, two = counts_of([trial(ratio=1 / 1.05)] * 2).ratios()
+    _, three = counts_of([trial(ratio=1 / slower) for slower in (1.04, 1.05, 1.06)]).ratios()
+    assert (two.mean, two.low, two.high) == (pytest.approx(1.05), None, None)
+    # Student's t of 2 degrees of freedom, 4.303, and the logarithms' standard error, 0.0055.
+    assert (three.low, three.mean, three.high) == pytest.approx((1.0254, 1.05, 1.0751), abs=1e-4)
 
 
 def test_invalid_runs_are_counted_apart_with_their_reason() -> None:
