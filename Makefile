@@ -21,7 +21,7 @@ LOAD = $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(i
 PLAN = $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSED_LOOP),--closed-loop) $(if $(PROCESSES),--processes $(PROCESSES))
 
 .PHONY: help setup proto train export up status logs down predict loadtest crosscheck report demo scorecard
-.PHONY: bench test test-report check fmt unit integration e2e clean
+.PHONY: bench validate-method test test-report check fmt unit integration e2e clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | awk -F '\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -68,6 +68,9 @@ scorecard: $(READY) ## what each path costs over its whole life, added to the ne
 
 bench: $(READY) ## gateway and onnx_svc against Envoy, nghttpd and TorchServe (ROUNDS, ROWS=gateway-*,onnx-p50)
 	$(PYTHON) -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROWS),--only '$(ROWS)')
+
+validate-method: $(READY) ## false alarms and finds of the method on real servers (RUNS=20); given again, it goes on
+	$(PYTHON) -m validation $(if $(RUNS),--runs $(RUNS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PATHS),--path '$(PATHS)')
 
 test: check $(INTEROP) ## check, then all tests
 	$(PYTHON) -m pytest -q $(PARALLEL)

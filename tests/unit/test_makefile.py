@@ -23,6 +23,7 @@ CONTRACT = (
     "crosscheck",
     "bench",
     "scorecard",
+    "validate-method",
     "test-report",
 )
 
@@ -58,6 +59,10 @@ def test_make_alone_lists_every_target_of_the_contract_with_what_it_does() -> No
         (
             ["scorecard", "PRICE_PER_HOUR=0.1", "CURRENCY=EUR", "PATHS=a@b"],
             "-m scorecard --paths 'a@b' --price-per-hour 0.1 --currency 'EUR'",
+        ),
+        (
+            ["validate-method", "RUNS=9", "ROUNDS=11", "PATHS=keras_dense@onnx"],
+            "-m validation --runs 9 --rounds 11 --path 'keras_dense@onnx'",
         ),
         (["demo", "RATE=9"], "-m demo --rate 9"),
     ],
