@@ -21,7 +21,7 @@ LOAD = $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(i
 PLAN = $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSED_LOOP),--closed-loop) $(if $(PROCESSES),--processes $(PROCESSES))
 
 .PHONY: help setup proto train export up status logs down predict loadtest report demo
-.PHONY: bench test test-report check fmt unit integration e2e clean
+.PHONY: gate bench test test-report check fmt unit integration e2e clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | awk -F '\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -58,6 +58,9 @@ loadtest: up ## load the paths and report (RATE, DURATION, ROUNDS, PATHS=MODEL@S
 
 report: $(READY) ## the newest load test's verdicts, table, summary and page, once more
 	$(PYTHON) -m report
+
+gate: $(READY) ## is the working tree slower than a commit? (REF=main, THRESHOLD=5, PATHS, VIA, ROUNDS); 2 for every failure
+	$(PYTHON) -m loadtest gate $(if $(REF),--ref '$(REF)') $(if $(THRESHOLD),--threshold $(THRESHOLD)) $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(PLAN)
 
 bench: $(READY) ## gateway and onnx_svc against Envoy, nghttpd and TorchServe (ROUNDS, ROWS=gateway-*,onnx-p50)
 	$(PYTHON) -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROWS),--only '$(ROWS)')

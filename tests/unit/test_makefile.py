@@ -21,6 +21,7 @@ CONTRACT = (
     "predict",
     "loadtest",
     "bench",
+    "gate",
     "test-report",
 )
 
@@ -53,6 +54,10 @@ def test_make_alone_lists_every_target_of_the_contract_with_what_it_does() -> No
             "-m loadtest --rounds 3 --seed 7 --allow threads --closed-loop --processes 2",
         ),
         (["bench", "ROUNDS=9", "ROWS=onnx-*"], "-m bench --rounds 9 --only 'onnx-*'"),
+        (
+            ["gate", "REF=v1", "THRESHOLD=3", "ROUNDS=20", "PATHS=a@b", "VIA=direct", "SEED=7"],
+            "-m loadtest gate --ref 'v1' --threshold 3 --rounds 20 --paths 'a@b' --via direct --seed 7",
+        ),
         (["demo", "RATE=9"], "-m demo --rate 9"),
     ],
 )
