@@ -104,6 +104,19 @@ def test_what_cannot_be_done_is_said_in_one_line(made: MadeUp, words: tuple[str,
     assert_nothing_is_left(made)
 
 
+def test_a_path_that_the_ref_does_not_have_is_refused_by_name_and_left_out_of_all(made: MadeUp) -> None:
+    made.write("deployments.toml", "[models.line.stacks.onnx]\n[models.line.stacks.torchserve]\n")
+    with made.start("loadtest", "gate", "--ref=HEAD", "--paths=line@torchserve") as gate:
+        text, _ = gate.communicate(timeout=60)
+    assert (gate.returncode, text.splitlines()[-1]) == (1, "loadtest gate: --paths: the ref has no line@torchserve")
+    with made.start("loadtest", "gate", "--ref=HEAD", *QUICK[1:], "--rounds=1") as gate:
+        assert gate.stdout is not None
+        assert "gate: line@torchserve is left out: the ref does not have it\n" in gate.stdout
+        gate.send_signal(signal.SIGINT)
+        gate.stdout.read()
+    assert_nothing_is_left(made)
+
+
 def test_what_is_no_repository_is_said(tmp_path: Path) -> None:
     with pytest.raises(GateError, match="is no git repository; run the gate in a clone"):
         trees.repository(tmp_path)
