@@ -27,7 +27,7 @@ SLOWER, NOT_SLOWER, UNKNOWN = "slower", "not slower", "cannot tell"
 # The spread between runs is not known from fewer.
 MIN_STORED = 5
 PASSED, ALARM, UNDECIDED = 0, 3, 4
-# Passing rests on this one: a p99 that is known to 5 % takes hundreds of rounds. The p99 raises alarms.
+# Passing rests on this one; a p99 as well known takes nine times the rounds (docs/method.md). It raises alarms.
 CERTAIN = "p50"
 
 
