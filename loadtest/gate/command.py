@@ -55,7 +55,7 @@ def _parser() -> Parser:
     parser.add_argument("--ref", required=True, help="the commit, tag or branch to compare the working tree with")
     slower = "percent by which a path may be slower (default: 5)"
     parser.add_argument("--threshold", type=positive, default=5.0, metavar="PERCENT", help=slower)
-    tail = "pass only when the p99 is shown not to be slower, too: takes ten times the rounds; else it can only raise the alarm"
+    tail = "pass only when the p99 is shown not to be slower, too: takes many rounds; else it only raises the alarm"
     parser.add_argument("--tail", action="store_true", help=tail)
     return parser
 
