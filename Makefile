@@ -20,7 +20,7 @@ X = 1 2
 LOAD = $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(if $(ROUNDS),--rounds $(ROUNDS))
 PLAN = $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSED_LOOP),--closed-loop) $(if $(PROCESSES),--processes $(PROCESSES))
 
-.PHONY: help setup proto train export up status logs down predict loadtest crosscheck report demo scorecard
+.PHONY: help setup proto train export up status logs down predict loadtest crosscheck report demo scorecard gate
 .PHONY: bench validate-method test test-report check fmt unit integration e2e clean
 
 help: ## list these targets
@@ -65,6 +65,9 @@ report: $(READY) ## the newest load test's verdicts, table, summary and page, on
 scorecard: $(READY) ## what each path costs over its whole life, added to the newest run (PRICE_PER_HOUR=0.10 CURRENCY=EUR, PATHS)
 	$(PYTHON) -m scorecard $(if $(PATHS),--paths '$(PATHS)') $(if $(PRICE_PER_HOUR),--price-per-hour $(PRICE_PER_HOUR)) $(if $(CURRENCY),--currency '$(CURRENCY)')
 	$(PYTHON) -m report
+
+gate: $(READY) ## is the working tree slower than a commit? (REF=main, THRESHOLD=5, PATHS, VIA, ROUNDS); 2 for every failure
+	$(PYTHON) -m loadtest gate $(if $(REF),--ref '$(REF)') $(if $(THRESHOLD),--threshold $(THRESHOLD)) $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(PLAN)
 
 bench: $(READY) ## gateway and onnx_svc against Envoy, nghttpd and TorchServe (ROUNDS, ROWS=gateway-*,onnx-p50)
 	$(PYTHON) -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROWS),--only '$(ROWS)')

@@ -4,6 +4,8 @@ Rounds of blocks, one for each path and way and one for the null endpoint, in an
 Arrivals are an open loop unless --closed-loop says otherwise. Ends with 0 when rows were recorded (`python -m report`
 judges them), 1 when a server or file is missing, paths differ in what must be equal, or a worker is gone, 2 for a bad
 value, 130 after Ctrl-C, with the blocks that ended written and the run marked incomplete.
+
+`python -m loadtest gate --ref GITREF` (loadtest/gate) loads a commit's services beside the working tree's.
 """
 
 import argparse
@@ -17,9 +19,11 @@ from pathlib import Path
 from commandline.arguments import Parser, positive, whole
 from loadtest import config, plan
 from loadtest.fairness import DECLARABLE, UnfairError
+from loadtest.gate import command as gate
 from loadtest.run import RunError
 from store.manifest import ArtefactError
 
+GATE = "python -m loadtest gate --ref GITREF: is the working tree slower than a commit?"
 SIDE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -27,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the load test and give the exit code."""
     parser = _parser()
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] == ["gate"]:
+        return gate.main(words[1:], parser)
     options = parser.parse_args(words)
     try:
         known = plan.read_paths(options.deployments)
@@ -51,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser("python -m loadtest", description="Load deployment paths, one row per request.")
+    parser = Parser("python -m loadtest", description="Load deployment paths, one row per request.", epilog=GATE)
     what = parser.add_argument_group("what").add_argument
     what("--paths", default="all", help="MODEL@STACK,... or all (default)")
     what("--via", choices=(*plan.VIAS, "both"), default="both", help="how to reach them (default: both)")
@@ -112,7 +118,8 @@ def _side(text: str) -> tuple[str, Path]:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the run takes both over
+    for number in (signal.SIGINT, signal.SIGTERM):  # until the run takes both over
+        signal.signal(number, signal.default_int_handler)
     try:
         code = main()
     except KeyboardInterrupt:

@@ -20,11 +20,15 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """gateway and stacks: HOST:PORT, stacks by stack name. torch_token: the file with TorchServe's current key."""
+    """gateway and stacks: HOST:PORT, stacks by stack name. torch_token: the file with TorchServe's current key.
+
+    exports: the folder of artefacts that a side serves, where that is not the load test's own (EXPORTS in its file).
+    """
 
     gateway: str
     stacks: Mapping[str, str]
     torch_token: Path
+    exports: Path | None = None
 
 
 def read_settings(
@@ -36,12 +40,20 @@ def read_settings(
     """
     if side_file is not None and not side_file.is_file():
         raise ConfigError(f"{side_file} is missing; it must hold the addresses of a side, as .env does")
-    values = {**dotenv_values(env_file), **environment, **(dotenv_values(side_file) if side_file else {})}
+    side = dotenv_values(side_file) if side_file else {}
+    values = {**dotenv_values(env_file), **environment, **side}
+    exports = side.get("EXPORTS")
     return Settings(
         gateway=_address(values, GATEWAY_VARIABLE),
         stacks=MappingProxyType({name: _address(values, stack.address_variable) for name, stack in STACKS.items()}),
         torch_token=Path(values.get(FILE_VARIABLE) or DEFAULT_FILE),
+        exports=Path(exports) if exports else None,
     )
+
+
+def inherited(environment: Mapping[str, str] = os.environ, *, without: tuple[str, ...]) -> dict[str, str]:
+    """Give the environment for a child, without the variables whose names begin with one of `without`."""
+    return {name: value for name, value in environment.items() if not name.startswith(without)}
 
 
 def _address(values: Mapping[str, str | None], variable: str) -> str:

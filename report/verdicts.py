@@ -80,21 +80,19 @@ def judge(latencies: Latencies, labels: Mapping[str, str], *, seed: int) -> tupl
     """
     _check(latencies, labels)
     family = primary_family(latencies)
-    log_ratios = _log_ratios(latencies, family)
-    remembered = _remembered(family, log_ratios)
+    ratios = log_ratios(latencies, family)
+    leaning = remembered(family, ratios)
     # One with too few rounds still counts as a hypothesis: how many there are must not depend on what was seen.
     p_values = [
-        float(intervals.t_p_value(logs, remembered[each.metric])) if len(logs) >= MIN_ROUNDS else 1.0
-        for each, logs in zip(family, log_ratios, strict=True)
+        float(intervals.t_p_value(logs, leaning[each.metric])) if len(logs) >= MIN_ROUNDS else 1.0
+        for each, logs in zip(family, ratios, strict=True)
     ]
     found = []
-    for each, logs, p_value, p_holm in zip(
-        family, log_ratios, p_values, intervals.holm(p_values).tolist(), strict=True
-    ):
+    for each, logs, p_value, p_holm in zip(family, ratios, p_values, intervals.holm(p_values).tolist(), strict=True):
         if len(logs) < MIN_ROUNDS:
             found.append(_refused(each, len(logs), labels))
         else:
-            measured = _measure(logs, remembered[each.metric], seed, ALPHA / len(family))
+            measured = _measure(logs, leaning[each.metric], seed, ALPHA / len(family))
             found.append(_decided(each, measured, (p_value, p_holm), labels))
     return tuple(found)
 
@@ -137,7 +135,7 @@ def _check(latencies: Latencies, labels: Mapping[str, str]) -> None:
             raise ValueError(f"{block} has a latency that is none: each is a positive number of microseconds")
 
 
-def _log_ratios(latencies: Latencies, family: Iterable[Hypothesis]) -> list[Array]:
+def log_ratios(latencies: Latencies, family: Iterable[Hypothesis]) -> list[Array]:
     """Give each hypothesis' log ratios, of the rounds in which both blocks have the percentile."""
     logs = {
         (block, metric): np.log(per_round(rounds, percent))
@@ -148,13 +146,13 @@ def _log_ratios(latencies: Latencies, family: Iterable[Hypothesis]) -> list[Arra
     return [difference[~np.isnan(difference)] for difference in differences]
 
 
-def _remembered(family: Iterable[Hypothesis], log_ratios: Iterable[Array]) -> dict[str, float]:
+def remembered(family: Iterable[Hypothesis], ratios: Iterable[Array]) -> dict[str, float]:
     """Give, for each metric, how much a round leans on the one before: one estimate from all pairs.
 
     A pair's own 20 rounds would say too little: the correlation's standard error is 0.2.
     """
     found: dict[str, list[float]] = {metric: [] for metric in METRICS}
-    for each, logs in zip(family, log_ratios, strict=True):
+    for each, logs in zip(family, ratios, strict=True):
         if len(logs) >= MIN_ROUNDS:
             found[each.metric].append(float(intervals.memory(logs)))
     return {metric: float(np.mean(seen)) if seen else 0.0 for metric, seen in found.items()}

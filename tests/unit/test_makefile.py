@@ -24,6 +24,7 @@ CONTRACT = (
     "bench",
     "scorecard",
     "validate-method",
+    "gate",
     "test-report",
 )
 
@@ -63,6 +64,10 @@ def test_make_alone_lists_every_target_of_the_contract_with_what_it_does() -> No
         (
             ["validate-method", "RUNS=9", "ROUNDS=11", "PATHS=keras_dense@onnx"],
             "-m validation --runs 9 --rounds 11 --path 'keras_dense@onnx'",
+        ),
+        (
+            ["gate", "REF=v1", "THRESHOLD=3", "ROUNDS=20", "PATHS=a@b", "VIA=direct", "SEED=7"],
+            "-m loadtest gate --ref 'v1' --threshold 3 --rounds 20 --paths 'a@b' --via direct --seed 7",
         ),
         (["demo", "RATE=9"], "-m demo --rate 9"),
     ],

@@ -40,3 +40,10 @@ def test_the_addresses_of_a_side_overrule_all_others_and_its_file_must_be_there(
     assert settings.gateway == ADDRESSES["GATEWAY_ADDR"]
     with pytest.raises(ConfigError, match=r"gone\.env is missing"):
         read_settings(base, {}, side_file=tmp_path / "gone.env")
+
+
+def test_a_side_may_serve_other_artefacts_than_those_of_the_load_test(tmp_path: Path) -> None:
+    base, side = write(tmp_path, ADDRESSES), tmp_path / "old.env"
+    side.write_text("EXPORTS=/elsewhere/exports\n")
+    assert read_settings(base, {}, side_file=side).exports == Path("/elsewhere/exports")
+    assert read_settings(base, {"EXPORTS": "/wrong"}).exports is None
