@@ -22,7 +22,7 @@ from store.manifest import ArtefactError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the load test and give the exit code."""
-    parser = _parser()
+    parser = words_parser()
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = parser.parse_args(words)
     try:
@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 128 + number if number else 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def words_parser() -> argparse.ArgumentParser:
+    """Give the parser of the load test's command line; other commands set the same instrument up by its words."""
     parser = Parser("python -m loadtest", description="Load deployment paths, one row per request.")
     what = parser.add_argument_group("what").add_argument
     what("--paths", default="all", help="MODEL@STACK,... or all (default)")
