@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from report.compare import Comparison
-from report.sentences import cautions, headlines, instrument, legend, milliseconds, reproduce, share, warm_up
+from report.sentences import capacity, cautions, headlines, instrument, legend, milliseconds, reproduce, share, warm_up
 from report.summary import Row, Summary
 from report.summary import compare as gateway_costs
 from report.verdicts import TOO_CLOSE
@@ -25,6 +25,8 @@ def show(summary: Summary, console: Console) -> None:
     for line in _verdicts(summary):
         console.print(line)
     console.print(_table(summary))
+    for line in capacity(summary):
+        console.print(escape(line))
     for line in (
         legend(summary),
         *instrument(summary),

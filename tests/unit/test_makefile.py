@@ -21,6 +21,7 @@ CONTRACT = (
     "predict",
     "loadtest",
     "bench",
+    "capacity",
     "test-report",
 )
 
@@ -53,6 +54,10 @@ def test_make_alone_lists_every_target_of_the_contract_with_what_it_does() -> No
             "-m loadtest --rounds 3 --seed 7 --allow threads --closed-loop --processes 2",
         ),
         (["bench", "ROUNDS=9", "ROWS=onnx-*"], "-m bench --rounds 9 --only 'onnx-*'"),
+        (
+            ["capacity", "SLO_P99_MS=5", "WANTED_RPS=900", "PATHS=a@b", "VIA=direct", "PROCESSES=2"],
+            "-m loadtest.capacity --slo-p99-ms 5 --wanted-rps 900 --processes 2 --paths 'a@b' --via direct",
+        ),
         (["demo", "RATE=9"], "-m demo --rate 9"),
     ],
 )
