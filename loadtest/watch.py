@@ -46,8 +46,8 @@ class Watch:
         self._least_ns = begin_ns + int(LEAST_S * 1e9)
         self._over_us = over_us
         self._most_over = most_over
-        # As many are in flight when each takes as long as the objective (Little's law).
-        self._bearable = per_s * over_us / 1e6
+        # As many are in flight when each takes twice as long as the objective (Little's law).
+        self._bearable = 2 * per_s * over_us / 1e6
         self._in_flight = self._over = 0
         self._means: list[float] = []
         self._seen: list[int] = []

@@ -8,7 +8,11 @@ from typing import Any
 from report import schema
 
 WANTED_RPS = 2000.0
-NO_RATE = {"wrong answers": "wrong answers", "generator": "the generator failed first", "time": "out of time"}
+NO_RATE = {
+    "wrong answers": "wrong answers",
+    "generator": "the generator failed first",
+    "time": "none certified in time",
+}
 
 
 def capacity(folder: Path) -> Mapping[str, Any] | None:

@@ -22,6 +22,7 @@ from loadtest.generator import Order
 from loadtest.plan import NULL, OPEN_POISSON, Block, Turn
 from loadtest.program import SETTLE_S, instrument, workers_of
 from loadtest.recorder import write_file
+from loadtest.run import RunError
 from loadtest.session import check_reachable, warm_up
 from loadtest.workers import InterruptedRun, Loaded, Workers
 from store.commit import git_commit
@@ -54,8 +55,10 @@ def run_all(
                     stand = Stand(workers, ours.clock, asked, load, lambda text: console.print(text, soft_wrap=True))
                     _find(stand, block, _cores(block, settings), addition)
                     addition.save(complete=number == len(blocks))
-        except InterruptedRun:
+        except (InterruptedRun, RunError) as error:
             addition.save(complete=False)
+            if isinstance(error, RunError):
+                raise
             console.print(f"interrupted; {addition.folder / 'capacity.json'} has what was found, marked incomplete")
             return ours.interruption.signal or 0
     return 0

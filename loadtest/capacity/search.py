@@ -202,10 +202,12 @@ def conclude(tries: Sequence[Try]) -> Found:
     stuck = [rate_of(place) for place, tally in tallies.items() if tally[Outcome.INVALID] >= MOST_INVALID]
     found = crossing(near(tries))
     if found is not None and found.high < min(stuck, default=math.inf):
-        return Found(rate, *bounds(found, rate), Limit.SERVER)
+        return Found(rate, *bounds(found, rate), Limit.TIME if rate is None else Limit.SERVER)
     if stuck and rate is not None:
         return Found(rate, rate, None, Limit.GENERATOR)
-    no_rate = failed(tallies.get(LOWEST, Counter())) >= AGREE or found is not None
+    if stuck:
+        return Found(None, None, None, Limit.GENERATOR)
+    no_rate = failed(tallies.get(LOWEST, Counter())) >= AGREE
     return Found(rate, None, None, Limit.SERVER if no_rate else Limit.TIME)
 
 
