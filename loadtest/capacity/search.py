@@ -8,7 +8,6 @@ given is below that, and certified by two tries.
 """
 
 import enum
-import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -168,6 +167,11 @@ def certified(tally: Counter[Outcome]) -> bool:
     return tally[Outcome.MET] >= max(AGREE, failed(tally))
 
 
+def refuted(tally: Counter[Outcome]) -> bool:
+    """Say whether a place's tries show that the server, and not the generator, does not keep the objective there."""
+    return tally[Outcome.NOT_MET] >= max(AGREE, tally[Outcome.MET] + 1)
+
+
 def near(tries: Sequence[Try]) -> list[Point]:
     """Give the tries near where the staircase ended."""
     valid = [each for each in tries if each.result.outcome is not Outcome.INVALID]
@@ -199,9 +203,10 @@ def conclude(tries: Sequence[Try]) -> Found:
     most = most_of(tries)
     fine = [place for place, tally in tallies.items() if certified(tally) and rate_of(place) <= most]
     rate = rate_of(max(fine)) if fine else None
-    stuck = [rate_of(place) for place, tally in tallies.items() if tally[Outcome.INVALID] >= MOST_INVALID]
+    stuck = [place for place, tally in tallies.items() if tally[Outcome.INVALID] >= MOST_INVALID]
+    failing = any(refuted(tally) and place < min(stuck, default=HIGHEST + 1) for place, tally in tallies.items())
     found = crossing(near(tries))
-    if found is not None and found.high < min(stuck, default=math.inf):
+    if found is not None and (failing or not stuck):
         return Found(rate, *bounds(found, rate), Limit.TIME if rate is None else Limit.SERVER)
     if stuck and rate is not None:
         return Found(rate, rate, None, Limit.GENERATOR)

@@ -44,7 +44,7 @@ def written(folder: Path) -> dict[str, Any]:
 def test_a_search_adds_its_steps_and_their_rows_to_the_newest_run(stand: Any) -> None:
     folder = add_run(stand)
     (folder / "capacity.json").write_text(json.dumps({"capacity": {"slo_p99_ms": 50, "paths": [other_path()]}}))
-    done = capacity(stand, "--via=direct", "--slo-p99-ms=50", "--seconds=10")
+    done = capacity(stand, "--via=direct", "--slo-p99-ms=50", "--seconds=16")
     assert (done.returncode, done.stderr) == (0, "")
     found = written(folder)
     assert found["complete"]
@@ -68,7 +68,7 @@ def other_path() -> dict[str, Any]:
 def test_wrong_answers_have_no_capacity(stand: Any) -> None:
     folder = add_run(stand)
     stand.behaviour.bias += 1.0
-    done = capacity(stand, "--via=direct", "--seconds=20", "--processes=2")
+    done = capacity(stand, "--via=direct", "--seconds=16", "--processes=2")
     assert (done.returncode, done.stderr) == (0, "")
     (path,) = written(folder)["paths"]
     assert (path["rate_rps"], path["limit"], len(path["steps"])) == (None, "wrong answers", 1)
