@@ -4,7 +4,7 @@ Rates are those of a grid, PER_OCTAVE to a doubling. A staircase climbs from FIR
 at most 1 % of its requests over the objective, down after another one. Its stride is halved where it turns, and doubled
 when it has gone the same way for long; so it comes back after a try that a restless machine spoiled. Its last tries lie
 on both sides of where the p99 crosses the objective, and a curve through them says where (fit.py). The rate that is
-given is below that, and certified by two tries.
+given is below that, and certified by two tries, at it or above.
 """
 
 import enum
@@ -125,7 +125,7 @@ class Search:
         while not self._ended:
             place = min(place, place_below(most_of(self.tries)))
             tally = tally_of(self.tries, place)
-            if certified(tally) or place < LOWEST or not self._time_for(place):
+            if certified(self.tries, place) or place < LOWEST or not self._time_for(place):
                 return
             if failed(tally) > tally[Outcome.MET] + 1 or tally[Outcome.INVALID] >= MOST_INVALID:
                 place -= 1
@@ -162,9 +162,14 @@ def failed(tally: Counter[Outcome]) -> int:
     return tally[Outcome.UNSURE] + tally[Outcome.NOT_MET]
 
 
-def certified(tally: Counter[Outcome]) -> bool:
-    """Say whether a place's tries, taken together, certify it."""
-    return tally[Outcome.MET] >= max(AGREE, failed(tally))
+def certified(tries: Sequence[Try], place: int) -> bool:
+    """Say whether tries, taken together, certify a place: one there is met, and what is met above it counts as well.
+
+    There must be two, and no more that failed there or below: a restless machine spoils single tries at any rate.
+    """
+    met = sum(each.result.outcome is Outcome.MET for each in tries if each.place >= place)
+    against = sum(failed(Counter([each.result.outcome])) for each in tries if each.place <= place)
+    return tally_of(tries, place)[Outcome.MET] > 0 and met >= max(AGREE, against)
 
 
 def refuted(tally: Counter[Outcome]) -> bool:
@@ -201,7 +206,7 @@ def conclude(tries: Sequence[Try]) -> Found:
     if any(tally[Outcome.WRONG] for tally in tallies.values()):
         return Found(None, None, None, Limit.WRONG)
     most = most_of(tries)
-    fine = [place for place, tally in tallies.items() if certified(tally) and rate_of(place) <= most]
+    fine = [place for place in tallies if certified(tries, place) and rate_of(place) <= most]
     rate = rate_of(max(fine)) if fine else None
     stuck = [place for place, tally in tallies.items() if tally[Outcome.INVALID] >= MOST_INVALID]
     failing = any(refuted(tally) and place < min(stuck, default=HIGHEST + 1) for place, tally in tallies.items())
