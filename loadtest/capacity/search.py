@@ -212,7 +212,7 @@ def conclude(tries: Sequence[Try]) -> Found:
     failing = any(refuted(tally) and place < min(stuck, default=HIGHEST + 1) for place, tally in tallies.items())
     found = crossing(near(tries))
     if found is not None and (failing or not stuck):
-        return Found(rate, *bounds(found, rate), Limit.TIME if rate is None else Limit.SERVER)
+        return Found(rate, *bounds(found, rate, tries), Limit.TIME if rate is None else Limit.SERVER)
     if stuck and rate is not None:
         return Found(rate, rate, None, Limit.GENERATOR)
     if stuck:
@@ -221,8 +221,14 @@ def conclude(tries: Sequence[Try]) -> Found:
     return Found(rate, None, None, Limit.SERVER if no_rate else Limit.TIME)
 
 
-def bounds(found: Crossing, rate: float | None) -> tuple[float | None, float | None]:
-    """Give the interval, no narrower than the grid and with the certified rate in it; None beyond what can be tried."""
+def bounds(found: Crossing, rate: float | None, tries: Sequence[Try]) -> tuple[float | None, float | None]:
+    """Give the interval, no narrower than the grid and with the certified rate in it.
+
+    Where the tries scatter too much for the curve to bound anything, the ends are the certified rate, and the lowest
+    above it that two tries refute.
+    """
     low = min(found.low, found.rate / HALF_A_PLACE, rate or found.low)
     high = max(found.high, found.rate * HALF_A_PLACE)
-    return (low if low >= rate_of(LOWEST) else None), (high if high <= rate_of(HIGHEST) else None)
+    above = [place for place in {each.place for each in tries} if refuted(tally_of(tries, place))]
+    least = min((rate_of(place) for place in above if rate_of(place) > (rate or 0.0)), default=None)
+    return (low if low >= rate_of(LOWEST) else rate), (high if high <= rate_of(HIGHEST) else least)
