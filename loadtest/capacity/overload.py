@@ -26,7 +26,7 @@ def judge(
 ) -> dict[str, Any]:
     """Say what a block's rows show, of which the first `overload` in the schedule's order were too many a second."""
     found = requests_in(table)
-    during, after = (Requests(*(column[part] for column in found)) for part in (slice(overload), slice(overload, None)))
+    during, after = (_cut(found, part) for part in (slice(overload), slice(overload, None)))
     codes = Counter(during.code.tolist())
     lasted_s = max(int(during.due_ns[-1]), 1) / 1e9
     late_share = float((during.late_ns > LATE_NS).mean())
@@ -43,6 +43,10 @@ def judge(
         "generator_cpu": cpu,
         "valid": late_share <= MOST_LATE_SHARE and cpu <= MOST_CPU,
     }
+
+
+def _cut(found: Requests, part: slice) -> Requests:
+    return Requests._make(column[part] for column in found)
 
 
 def _good(found: Requests, slo_us: float) -> Any:

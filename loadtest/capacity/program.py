@@ -169,7 +169,7 @@ class OnBlock:
         turn = Turn(self._number, block or self._block)
         settle = more.pop("settle", math.ceil(rate * SETTLE_S))
         seed = f"{self._stand.asked.seed}/{self._number}"
-        fixed = {"connections": self._stand.load.connections, "seed": seed, "workers": 1, "begin_ns": 0}
+        fixed: dict[str, Any] = {"connections": self._stand.load.connections, "seed": seed, "workers": 1, "begin_ns": 0}
         return Order(turn, OPEN_POISSON, rate, settle, requests, **fixed, **more)
 
     def _load(self, order: Order) -> Loaded:

@@ -209,14 +209,13 @@ def conclude(tries: Sequence[Try]) -> Found:
     fine = [place for place in tallies if certified(tries, place) and rate_of(place) <= most]
     rate = rate_of(max(fine)) if fine else None
     stuck = [place for place, tally in tallies.items() if tally[Outcome.INVALID] >= MOST_INVALID]
-    failing = any(refuted(tally) and place < min(stuck, default=HIGHEST + 1) for place, tally in tallies.items())
+    between = range(max(fine, default=LOWEST - 1) + 1, min(stuck, default=HIGHEST + 1))
+    failing = any(refuted(tally) for place, tally in tallies.items() if place in between)
     found = crossing(near(tries))
     if found is not None and (failing or not stuck):
         return Found(rate, *bounds(found, rate, tries), Limit.TIME if rate is None else Limit.SERVER)
-    if stuck and rate is not None:
-        return Found(rate, rate, None, Limit.GENERATOR)
     if stuck:
-        return Found(None, None, None, Limit.GENERATOR)
+        return Found(rate, rate, None, Limit.GENERATOR)
     no_rate = failed(tallies.get(LOWEST, Counter())) >= AGREE
     return Found(rate, None, None, Limit.SERVER if no_rate else Limit.TIME)
 
