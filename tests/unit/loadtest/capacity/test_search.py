@@ -110,3 +110,24 @@ def test_one_invalid_try_is_repeated_and_decides_nothing() -> None:
     found = conclude(looking.tries)
     assert found.limit is Limit.SERVER
     assert found.rate == pytest.approx(1500, rel=0.13)
+
+
+def tried(*places: tuple[int, Outcome]) -> list[Try]:
+    over = {Outcome.MET: 5, Outcome.UNSURE: 25}
+    return [Try(place, Result(outcome, over.get(outcome, 300), 3000)) for place, outcome in places]
+
+
+def test_what_is_met_at_a_higher_rate_counts_for_a_lower_one() -> None:
+    met, failed = Outcome.MET, Outcome.NOT_MET
+    assert not search.certified(tried((12, met)), 12)
+    assert search.certified(tried((12, met), (14, met)), 12)
+    assert not search.certified(tried((14, met), (14, met)), 12)  # nothing was tried there
+    assert not search.certified(tried((12, met), (14, met), (10, failed), (12, failed), (12, failed)), 12)
+
+
+def test_tries_that_scatter_too_much_for_a_curve_leave_the_two_that_agree() -> None:
+    met, failed = Outcome.MET, Outcome.NOT_MET
+    spoiled = tried((12, failed), (12, met), (14, met), (16, met), (10, met), (18, failed), (18, failed), (16, failed))
+    found = conclude([*spoiled, *tried((8, failed), (8, met), (10, met), (12, met))])
+    assert found.limit is Limit.SERVER
+    assert (found.low, found.high) == (found.rate, rate_of(18))
