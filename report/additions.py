@@ -66,10 +66,19 @@ def beyond(over: Mapping[str, Any]) -> str:
     return f"{over['factor']:g}x: {right}, {refused}{named}, {back}{doubt}."
 
 
+def instrument(path: Mapping[str, Any]) -> str:
+    """Say what the generator can do at a path's rate, or where it failed: what the null endpoint shows; or nothing."""
+    null = path.get("null")
+    if null is None:
+        return ""
+    p99 = "-" if null["p99_ms"] is None else f"{null['p99_ms']:.2f} ms"
+    return f"The null endpoint at {null['rate_rps']:,.0f} req/s: p99 {p99}, generator {null['generator_cpu']:.0%}."
+
+
 def capacity_lines(found: Mapping[str, Any]) -> Iterator[str]:
     """Give a line for each path: rate, interval, and what happens beyond."""
     for path in found["paths"]:
-        more = " ".join(beyond(over) for over in path.get("overload", ()))
+        more = " ".join([*(beyond(over) for over in path.get("overload", ())), instrument(path)])
         rates = f"{capacity_rate(path)} req/s, {capacity_interval(path)}"
         yield f"{path['model']}@{path['stack']} {path['via']}: {rates}. {more}".rstrip()
 

@@ -57,13 +57,15 @@ def test_why_there_is_no_capacity_is_said(stored: Any, limit: str, said: str) ->
 def test_what_happens_beyond_names_codes_and_a_generator_that_could_not_keep_up(stored: Any) -> None:
     over = {"factor": 3, "goodput_rps": 700, "refused_share": 0.5, "recovery_s": None, "valid": False}
     over["codes"] = {"OK": 10, "RESOURCE_EXHAUSTED": 10}
-    path = PATH | {"rate_rps": 900, "low_rps": 850, "high_rps": 950, "overload": [over]}
+    null = {"rate_rps": 900, "p99_ms": 0.4, "late_share": 0, "generator_cpu": 0.21, "valid": True}
+    path = PATH | {"rate_rps": 900, "low_rps": 850, "high_rps": 950, "overload": [over], "null": null}
     stored.write("capacity", {"slo_p99_ms": 5, "paths": [path]})
     console = Console(record=True, width=300, highlight=False, file=io.StringIO())
     terminal.show(build(stored.folder), console)
     assert (
         "simple_nn@onnx gateway: 900 req/s, 850..950. 3x: 700/s right in time, 50% refused (RESOURCE_EXHAUSTED 10), "
-        "did not recover; the generator could not keep its schedule."
+        "did not recover; the generator could not keep its schedule. The null endpoint at 900 req/s: p99 0.40 ms, "
+        "generator 21%."
     ) in console.export_text()
 
 
