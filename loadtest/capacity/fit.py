@@ -31,11 +31,11 @@ Array = npt.NDArray[np.float64]
 
 
 class Point(NamedTuple):
-    """One try: `over` of `count` requests were over the objective."""
+    """One try: `over` of its requests were over the objective."""
 
     rate: float
     over: int
-    count: int
+    requests: int
 
 
 class Crossing(NamedTuple):
@@ -48,7 +48,7 @@ class Crossing(NamedTuple):
 
 def crossing(points: Sequence[Point]) -> Crossing | None:
     """Give where the curve through the tries crosses 1 %, or None when they are too few or all on one side."""
-    shares = [point.over / point.count for point in points]
+    shares = [point.over / point.requests for point in points]
     if len(points) < FEWEST or not min(shares) < TAIL < max(shares):
         return None
     logs = np.log([point.rate for point in points])
@@ -69,7 +69,8 @@ def _fit(x: Array, over: Array, count: Array) -> tuple[Array, Array]:
         share = _share(x, beta)
         weight = count * share * (1 - share)
         dispersion = max(1.0, float(((over - count * share) ** 2 / weight).sum()) / (len(x) - 2))
-    return beta, np.linalg.inv((x.T * weight) @ x / dispersion + PRIOR)
+    spread = np.linalg.inv((x.T * weight) @ x / dispersion + PRIOR).astype(np.float64)
+    return beta, spread
 
 
 def _newton(x: Array, over: Array, count: Array) -> Array:
@@ -106,4 +107,4 @@ def student(freedom: int) -> float:
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
+    return z + math.fsum(term / freedom**power for power, term in enumerate(terms, start=1))

@@ -49,11 +49,11 @@ class Limit(enum.StrEnum):
 
 
 class Result(NamedTuple):
-    """What came of a try: `over` of `count` requests were over the objective."""
+    """What came of a try: `over` of its requests were over the objective."""
 
     outcome: Outcome
     over: int
-    count: int
+    requests: int
 
 
 def verdict(over: int, count: int, planned: int) -> Outcome:
@@ -110,7 +110,7 @@ class Search:
                 continue
             if result.outcome is Outcome.INVALID:
                 self._top = min(self._top, place - 1)
-            turn = 1 if result.outcome is not Outcome.INVALID and result.over <= TAIL * result.count else -1
+            turn = 1 if result.outcome is not Outcome.INVALID and result.over <= TAIL * result.requests else -1
             straight = straight + 1 if turn == way else 1
             if way and turn != way:
                 stride = max(NARROWEST, stride // 2)
