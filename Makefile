@@ -18,9 +18,10 @@ X = 1 2
 # make loadtest RATE=400 DURATION=2 PATHS=simple_nn@onnx VIA=gateway ALLOW=threads CLOSED_LOOP=1; what is not given has
 # the program's default.
 LOAD = $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(if $(ROUNDS),--rounds $(ROUNDS))
+CAPACITY = $(if $(SLO_P99_MS),--slo-p99-ms $(SLO_P99_MS)) $(if $(WANTED_RPS),--wanted-rps $(WANTED_RPS)) $(if $(PROCESSES),--processes $(PROCESSES)) $(if $(SEED),--seed $(SEED))
 PLAN = $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSED_LOOP),--closed-loop) $(if $(PROCESSES),--processes $(PROCESSES))
 
-.PHONY: help setup proto train export up status logs down predict loadtest crosscheck report demo scorecard gate
+.PHONY: help setup proto train export up status logs down predict loadtest crosscheck capacity report demo scorecard gate
 .PHONY: bench validate-method test test-report check fmt unit integration e2e clean
 
 help: ## list these targets
@@ -58,6 +59,10 @@ loadtest: up ## load the paths and report (RATE, DURATION, ROUNDS, PATHS=MODEL@S
 
 crosscheck: up ## the load test against MLPerf LoadGen and h2load (RATE, ROUNDS, PATHS, VIA, SEED); takes about 13 minutes
 	$(PYTHON) -m loadtest.crosscheck $(if $(RATE),--rate $(RATE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(if $(SEED),--seed $(SEED))
+
+capacity: up ## the highest rate of each path that keeps SLO_P99_MS=5, and beyond (PATHS, VIA, WANTED_RPS, PROCESSES, SEED)
+	$(PYTHON) -m loadtest.capacity $(CAPACITY) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA))
+	$(PYTHON) -m report
 
 report: $(READY) ## the newest load test's verdicts, table, summary and page, once more
 	$(PYTHON) -m report

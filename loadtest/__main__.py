@@ -29,7 +29,7 @@ SIDE = re.compile(r"[A-Za-z0-9_-]+")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the load test and give the exit code."""
-    parser = _parser()
+    parser = words_parser()
     words = sys.argv[1:] if arguments is None else list(arguments)
     if words[:1] == ["gate"]:
         return gate.main(words[1:], parser)
@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 128 + number if number else 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def words_parser() -> argparse.ArgumentParser:
+    """Give the parser of the load test's command line; other commands set the same instrument up by its words."""
     parser = Parser("python -m loadtest", description="Load deployment paths, one row per request.", epilog=GATE)
     what = parser.add_argument_group("what").add_argument
     what("--paths", default="all", help="MODEL@STACK,... or all (default)")

@@ -46,11 +46,11 @@ def run_all(paths: Sequence[plan.ServingPath], options: argparse.Namespace, word
     words: the command line, for workers. Raises ConfigError, ArtefactError, UnfairError or OSError before any load,
     except for a disk that fills up.
     """
-    with _instrument(paths, options) as ours:
+    with instrument(paths, options) as ours:
         conditions = _conditions(ours, options)
         fairness.check(conditions, options.allow)
         try:
-            with _workers(ours.generator, options, words, ours.interruption) as workers:
+            with workers_of(ours.generator, options, words, ours.interruption) as workers:
                 this_run = run.start(options.out, ours.blocks, _facts(options, conditions, ours.about))
                 _load(this_run, ours.blocks, Session(this_run, load_of(options), workers, ours.clock), options)
         except InterruptedRun:
@@ -60,13 +60,14 @@ def run_all(paths: Sequence[plan.ServingPath], options: argparse.Namespace, word
 
 def work_for(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> int:
     """Be a worker of another process until it says that it is over."""
-    with _instrument(paths, options) as ours:
+    with instrument(paths, options) as ours:
         work(ours.generator, options.worker, ours.interruption)
     return ours.interruption.signal or 0
 
 
 @contextmanager
-def _instrument(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> Iterator[Instrument]:
+def instrument(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> Iterator[Instrument]:
+    """Give what loads, set up and closed at the end. Raises ConfigError, ArtefactError or OSError."""
     vias = plan.VIAS if options.via == "both" else (options.via,)
     blocks = plan.blocks_of(paths, vias, [name for name, _ in options.side] or [""])
     with ExitStack() as stack:
@@ -168,9 +169,10 @@ def _load(this_run: run.Run, blocks: Sequence[Block], session: Session, options:
             raise
 
 
-def _workers(
+def workers_of(
     generator: Generator, options: argparse.Namespace, words: Sequence[str], interruption: Interruption
 ) -> AbstractContextManager[Workers]:
+    """Give this process as the only worker, or lead others. words: the load test's command line, for them."""
     if not _leads(options):
         return here(generator, interruption)
     count, words = options.workers or options.processes, [*words, "--seed", str(options.seed)]

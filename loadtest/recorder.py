@@ -111,7 +111,11 @@ def merge(tables: Sequence[pa.Table]) -> pa.Table:
 
 def write(table: pa.Table, run_folder: Path, turn: Turn) -> Path:
     """Write a block's rows to RUN_FOLDER/rows/TURN.parquet, whole or not at all, and give the file's path."""
-    path = run_folder / "rows" / f"{turn}.parquet"
+    return write_file(table, run_folder / "rows" / f"{turn}.parquet")
+
+
+def write_file(table: pa.Table, path: Path) -> Path:
+    """Write rows to a file, whole or not at all, and give its path."""
     buffer = io.BytesIO()
     parquet.write_table(table, buffer)
     atomic.write_file(path, buffer.getvalue())

@@ -49,7 +49,8 @@ def render(summary: Summary) -> str:
         verdicts=verdict_groups(summary),
         too_close=TOO_CLOSE,
         manifest=manifest(summary.facts["fairness"]),
-        answer=capacity_answer(summary),
+        answer=next(sentences.capacity(summary), ""),
+        additions=additions,
         lines=lines,
         colours=charts.colours(lines),
         **_inline(charts.charts(summary)),
@@ -79,12 +80,6 @@ def manifest(found: Mapping[str, Any]) -> list[Entry]:
         shown = (("", next(iter(values.values()))),) if same else tuple(values.items())
         entries.append(Entry(key, next(iter(having.values()))["class"], shown))
     return entries
-
-
-def capacity_answer(summary: Summary) -> str:
-    """Give the capacity as a sentence, or an empty text while it has not been measured."""
-    engines = {row.path: row.engine_label for row in summary.rows}
-    return "" if summary.capacity is None else additions.capacity_answer(summary.capacity, engines)
 
 
 @cache

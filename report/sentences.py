@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from report import additions
 from report.rows import NULL, name_of
 from report.summary import Row, Summary
 from report.verdicts import METRICS, TOO_CLOSE
@@ -141,3 +142,11 @@ def milliseconds(value: float | None) -> str:
 def share(row: Row) -> str:
     """Give the gateway's own part of the service time, or "-"."""
     return "-" if row.gateway_share is None else f"{row.gateway_share:.0%}"
+
+
+def capacity(summary: Summary) -> Iterator[str]:
+    """Give the answer that the capacities are, and a line for each path; nothing while it has not been measured."""
+    if summary.capacity is not None:
+        engines = {row.path: row.engine_label for row in summary.rows}
+        yield additions.capacity_answer(summary.capacity, engines)
+        yield from additions.capacity_lines(summary.capacity)

@@ -116,7 +116,7 @@ def capacity_steps(summary: Summary) -> list[dict[str, Any]]:
         | {"via": path["via"], "rate": step["rate_rps"], "p99": step["p99_ms"], "met": step["met"]}
         for path in summary.capacity["paths"]
         for step in path["steps"]
-        if step["p99_ms"] is not None
+        if step["p99_ms"] is not None and step.get("outcome") != "invalid"
     ]
 
 

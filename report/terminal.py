@@ -8,7 +8,7 @@ from rich.table import Table
 
 from report import cards
 from report.compare import Comparison
-from report.sentences import cautions, headlines, instrument, legend, milliseconds, reproduce, share, warm_up
+from report.sentences import capacity, cautions, headlines, instrument, legend, milliseconds, reproduce, share, warm_up
 from report.summary import Row, Summary
 from report.summary import compare as gateway_costs
 from report.verdicts import TOO_CLOSE
@@ -28,6 +28,8 @@ def show(summary: Summary, console: Console) -> None:
     console.print(_table(summary))
     if summary.scorecard:
         console.print(_scorecard(summary.scorecard))
+    for line in capacity(summary):
+        console.print(escape(line))
     for line in (
         legend(summary),
         *instrument(summary),

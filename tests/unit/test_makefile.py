@@ -25,6 +25,7 @@ CONTRACT = (
     "scorecard",
     "validate-method",
     "gate",
+    "capacity",
     "test-report",
 )
 
@@ -68,6 +69,10 @@ def test_make_alone_lists_every_target_of_the_contract_with_what_it_does() -> No
         (
             ["gate", "REF=v1", "THRESHOLD=3", "ROUNDS=20", "PATHS=a@b", "VIA=direct", "SEED=7"],
             "-m loadtest gate --ref 'v1' --threshold 3 --rounds 20 --paths 'a@b' --via direct --seed 7",
+        ),
+        (
+            ["capacity", "SLO_P99_MS=5", "WANTED_RPS=900", "PATHS=a@b", "VIA=direct", "PROCESSES=2"],
+            "-m loadtest.capacity --slo-p99-ms 5 --wanted-rps 900 --processes 2 --paths 'a@b' --via direct",
         ),
         (["demo", "RATE=9"], "-m demo --rate 9"),
     ],

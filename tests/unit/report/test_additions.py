@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from report import page, terminal
+from report import page, sentences, terminal
 from report.build import build
 from report.schema import ReportError
 from report.summary import Summary
@@ -27,7 +27,47 @@ def test_the_capacity_is_answered_in_a_sentence(stored: Any) -> None:
         "simple_nn@onnx gateway [onnxruntime 1.31.1 (CPUExecutionProvider)] 3 cores, "
         "keras_dense@tfserving gateway [embedded (tensorflow 2.21.0)] meets it at no rate."
     ) in text
-    assert "900 850..950 1 1.5x: 880/s right, 30% refused, recovered in 0.4 s." in text
+    assert "900 850..950 1 1.5x: 880/s right in time, 30% refused, recovered in 0.4 s." in text
+
+
+def test_a_capacity_that_the_generator_ended_is_at_least_that(stored: Any) -> None:
+    least = PATH | {"rate_rps": 4000, "low_rps": 4000, "high_rps": None, "limit": "generator", "cores": 2}
+    unseen = PATH | {"rate_rps": 1000, "low_rps": None, "high_rps": 1100, "via": "direct", "cores": None}
+    stored.write("capacity", {"slo_p99_ms": 5, "wanted_rps": 9000, "complete": False, "paths": [least, unseen]})
+    text = text_of(page.render(build(stored.folder)))
+    assert "simple_nn@onnx gateway [onnxruntime 1.31.1 (CPUExecutionProvider)] at most 5 cores, " in text
+    assert "(CPUExecutionProvider)] 9 times what it has. The search was interrupted." in text
+    assert "at least 4,000 (the generator's limit) 4,000..? 2" in text
+    assert "1,000 ?..1,100 -" in text
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("server", "meets it at no rate"),
+        ("wrong answers", "has no capacity (wrong answers)"),
+        ("generator", "has no capacity (the generator failed first)"),
+        ("time", "has no capacity (none certified in time)"),
+    ],
+)
+def test_why_there_is_no_capacity_is_said(stored: Any, limit: str, said: str) -> None:
+    stored.write("capacity", {"slo_p99_ms": 5, "paths": [PATH | NO_RATE | {"limit": limit}]})
+    assert next(sentences.capacity(build(stored.folder))).endswith(f"(CPUExecutionProvider)] {said}.")
+
+
+def test_what_happens_beyond_names_codes_and_a_generator_that_could_not_keep_up(stored: Any) -> None:
+    over = {"factor": 3, "goodput_rps": 700, "refused_share": 0.5, "recovery_s": None, "valid": False}
+    over["codes"] = {"OK": 10, "RESOURCE_EXHAUSTED": 10}
+    null = {"rate_rps": 900, "p99_ms": 0.4, "late_share": 0, "generator_cpu": 0.21, "valid": True}
+    path = PATH | {"rate_rps": 900, "low_rps": 850, "high_rps": 950, "overload": [over], "null": null}
+    stored.write("capacity", {"slo_p99_ms": 5, "paths": [path]})
+    console = Console(record=True, width=300, highlight=False, file=io.StringIO())
+    terminal.show(build(stored.folder), console)
+    assert (
+        "simple_nn@onnx gateway: 900 req/s, 850..950. 3x: 700/s right in time, 50% refused (RESOURCE_EXHAUSTED 10), "
+        "did not recover; the generator could not keep its schedule. The null endpoint at 900 req/s: p99 0.40 ms, "
+        "generator 21%."
+    ) in console.export_text()
 
 
 def figure(name: str, value: float | None, note: str) -> dict[str, Any]:
