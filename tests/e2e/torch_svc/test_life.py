@@ -97,6 +97,15 @@ def test_a_renewed_key_works_and_the_old_one_is_refused(exports: Path, tmp_path:
             assert client.predict(bytes(8), metadata=new).served.version == 1
 
 
+def test_without_tokens_whoever_reaches_the_port_is_answered(exports: Path, tmp_path: Path) -> None:
+    with started(exports, tmp_path / "run", "--without-tokens") as service:
+        service.wait_for("ready on")
+        assert "no key is asked for" in service.log()
+        assert not (service.run_dir / "token").exists()
+        with client_of(service) as client:
+            assert client.predict(bytes(8), metadata=()).served.version == 1
+
+
 def test_two_run_at_once_one_of_them_open_to_others_and_in_a_folder_with_a_long_name(
     exports: Path, tmp_path: Path
 ) -> None:
