@@ -77,7 +77,7 @@ def test_a_refused_call_is_not_healthy(stand: Stand) -> None:
         healthcheck.call(stand.address, "/no.such/Method", b"")
 
 
-def test_a_bad_address_is_said(stand: Stand) -> None:
+def test_a_bad_address_is_said() -> None:
     assert run("services.healthcheck", "nowhere")[0] == 2
 
 
