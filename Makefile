@@ -18,6 +18,8 @@ X = 1 2
 # make loadtest RATE=400 DURATION=2 PATHS=simple_nn@onnx VIA=gateway ALLOW=threads CLOSED_LOOP=1; what is not given has
 # the program's default.
 LOAD = $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(if $(ROUNDS),--rounds $(ROUNDS))
+# make loadtest TARGETS=gateway=HOST:PORT,onnx=HOST:PORT ENVIRONMENT='compose on one machine': servers elsewhere
+ELSEWHERE = $(if $(TARGETS),--targets '$(TARGETS)') $(if $(ENVIRONMENT),--environment '$(ENVIRONMENT)')
 PLAN = $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSED_LOOP),--closed-loop) $(if $(PROCESSES),--processes $(PROCESSES))
 
 .PHONY: help setup proto train export up status logs down predict loadtest report demo
@@ -52,8 +54,8 @@ down: $(READY) ## stop the services
 predict: $(READY) ## one prediction (MODEL=simple_nn@onnx X='1 2')
 	$(PYTHON) -m client predict '$(MODEL)' '$(X)'
 
-loadtest: up ## load the paths and report (RATE, DURATION, ROUNDS, PATHS=MODEL@STACK,.., VIA=direct|gateway|both, SEED)
-	$(PYTHON) -m loadtest $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(PLAN)
+loadtest: $(if $(TARGETS),$(READY),up) ## load the paths and report (RATE, DURATION, ROUNDS, PATHS=MODEL@STACK,.., VIA=direct|gateway|both, SEED, TARGETS)
+	$(PYTHON) -m loadtest $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(PLAN) $(ELSEWHERE)
 	$(PYTHON) -m report
 
 report: $(READY) ## the newest load test's verdicts, table, summary and page, once more

@@ -65,9 +65,15 @@ def work_for(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> 
     return ours.interruption.signal or 0
 
 
+def blocks_of(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> list[Block]:
+    """Give the blocks of every round; with --targets, those that it gives an address of."""
+    blocks = plan.blocks_of(paths, plan.VIAS if options.via == "both" else (options.via,))
+    return plan.within_reach(blocks, options.targets) if options.targets else blocks
+
+
 @contextmanager
 def _instrument(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> Iterator[Instrument]:
-    blocks = plan.blocks_of(paths, plan.VIAS if options.via == "both" else (options.via,))
+    blocks = blocks_of(paths, options)
     with ExitStack() as stack:
         address = stack.enter_context(null.endpoint())
         scheduling = _schedule(options)  # after the null endpoint, which must not inherit it
@@ -105,7 +111,7 @@ class Prepared:
     """Targets and payloads of all blocks, and what is known of their conditions."""
 
     def __init__(self, blocks: Sequence[Block], options: argparse.Namespace, null_address: str) -> None:
-        self._settings = read_settings(options.env_file)
+        self._settings = read_settings(options.env_file, targets=options.targets)
         models = dict.fromkeys(block.path.model for block in blocks if block != NULL)
         self._references = {model: load_reference(options.exports, model) for model in models}
         self._weights = fairness.weights(tuple(self._references.values()))
@@ -125,11 +131,15 @@ class Prepared:
             ),
             "plan": f"{load.load_model}, {load.rate:g}/s, {load.requests} requests of {options.rows} rows, "
             f"{load.connections} connections, {options.rounds} rounds",
-            **server.describe(self._settings.stacks[block.path.stack]),
+            **self._server(block.path.stack),
             **identity,
             "batching": batching_of(block, options.deployments),
             "image": None,
         }
+
+    def _server(self, stack: str) -> dict[str, str]:
+        """Give what is known of a path's server; elsewhere nothing is, be there a forwarder to it on this machine."""
+        return server.describe(self._settings.addresses[stack]) if self._settings.local else server.NOTHING_KNOWN
 
     def _load(self, block: Block, options: argparse.Namespace, null_address: str) -> Loaded:
         target = null_target(null_address) if block == NULL else target_of(block, self._settings, options.exports)
@@ -197,6 +207,7 @@ def _schedule(options: argparse.Namespace) -> str:
 def _facts(options: argparse.Namespace, conditions: dict[Block, dict[str, Any]], generator: str) -> dict[str, Any]:
     commit = git_commit()
     of_run = {
+        "environment": options.environment,
         "commit": commit,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "temperatures": host.temperatures(),
@@ -216,4 +227,6 @@ def _facts(options: argparse.Namespace, conditions: dict[Block, dict[str, Any]],
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, dict):  # --targets, without the names of hosts
+        return ",".join(f"{name}=HOST:PORT" for name in value)
     return str(value) if isinstance(value, Path) else value

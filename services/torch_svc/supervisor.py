@@ -2,14 +2,17 @@
 
 import contextlib
 import logging
+import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
+from services.healthcheck import MOST_BYTES
 from services.torch_svc import model_store, ports, run_dir, server
 from services.torch_svc.config import Settings
 from services.torch_svc.keys import Keys, NoKeys
-from services.torch_svc.probe import Probe
+from services.torch_svc.probe import Probe, question
 from services.wire.token import TokenFile
 from store.manifest import Manifest
 
@@ -35,7 +38,12 @@ def run(settings: Settings) -> None:
         stack.callback(process.stop)
         probe = Probe(_address(settings), manifests, TokenFile(settings.token_file))
         stack.callback(probe.close)
-        _watch(process, keys, probe, lambda: _log_ready(settings, manifests, begin))
+
+        def ready() -> None:
+            _write_questions(folder.health, manifests)
+            _log_ready(settings, manifests, begin)
+
+        _watch(process, keys, probe, ready)
 
 
 def _keys(settings: Settings, folder: run_dir.RunDir) -> Keys | NoKeys:
@@ -53,6 +61,19 @@ def _watch(process: server.Server, keys: Keys | NoKeys, probe: Probe, on_ready: 
             ready = probe.step()
             if ready:
                 on_ready()
+
+
+def _write_questions(health: Path, manifests: Mapping[str, Manifest]) -> None:
+    """Write the health check's calls; that they are there says that every model was ready once."""
+    whole = health.with_name("health.new")
+    shutil.rmtree(whole, ignore_errors=True)
+    whole.mkdir()
+    for model, manifest in manifests.items():
+        if len(payload := question(manifest)) <= MOST_BYTES:
+            (whole / model).write_bytes(payload)
+        else:
+            log.warning("the health check leaves %s out: a row of it has %d bytes", model, len(payload))
+    whole.rename(health)
 
 
 def _log_ready(settings: Settings, manifests: Mapping[str, Manifest], begin: float) -> None:
