@@ -20,7 +20,7 @@ DOWN_S = 180.0
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """One Compose project. files: compose files below ROOT. settings: what overrules .env. profiles: those that are on."""
+    """One Compose project. files: below ROOT. settings: what overrules .env. profiles: those that are on."""
 
     engine: Engine
     name: str
@@ -42,7 +42,7 @@ class Project:
         return self._output([self.engine.program, *words], timeout_s)
 
     def up(self, *services: str, recreate: bool = False) -> None:
-        """Start services, all without a profile if none is named, and wait until they are healthy. Raises EngineError."""
+        """Start services (none named: all without a profile) and wait until they are healthy. Raises EngineError."""
         alone = ["--no-deps"] if services else []
         anew = ["--force-recreate"] if recreate else []
         words = ["up", "--detach", "--wait", "--no-build", "--pull", "never", *alone, *anew, *services]

@@ -33,7 +33,7 @@ WRONG = "wrong answer"
 
 
 class Callers:
-    """A number of threads on one channel. addresses: of gateways, HOST:PORT by IPv4. paths: MODEL@STACK -> its question."""
+    """Some threads on one channel. addresses: of gateways, HOST:PORT by IPv4. questions: by MODEL@STACK."""
 
     def __init__(self, addresses: Sequence[str], questions: Mapping[str, Question]) -> None:
         options = (

@@ -1,4 +1,4 @@
-"""What is done to the containers, in order. Each stage gives a line that says what was seen; EngineError ends the test."""
+"""What is done to the containers, in order. A stage gives lines that say what was seen; EngineError ends the test."""
 
 import json
 import os
@@ -8,7 +8,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from deploy.compose import ROOT, Project
 from deploy.e2e import security
@@ -49,7 +51,7 @@ for folder in pathlib.Path("/proc").glob("[0-9]*"):
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """What the stages work on. addresses: of the gateways, on this machine. embedded: tf_svc is not the official image."""
+    """What the stages work on. addresses: of the gateways, on this machine. embedded: tf_svc is our stand-in."""
 
     project: Project
     addresses: Mapping[str, str]
@@ -64,14 +66,13 @@ def build(stand: Stand) -> Iterator[str]:
             yield f"{service}: {_build(project, entry)}"
 
 
-def _build(project: Project, entry: Mapping[str, object]) -> str:
+def _build(project: Project, entry: Mapping[str, Any]) -> str:
     wanted = entry["build"]
-    assert isinstance(wanted, dict)
-    arguments: dict[str, str] = wanted.get("args") or {}
+    arguments: dict[str, str] = wanted.get("args", {})
     kind = ensure_base(project.engine, arguments["BASE"])
     words = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
     target = ["--target", wanted["target"]] if "target" in wanted else []
-    image = str(entry["image"])
+    image: str = entry["image"]
     begin = time.monotonic()
     project.docker(
         *("build", "--file", str(ROOT / wanted["dockerfile"]), "--tag", image, *target, *words, str(wanted["context"])),
@@ -113,14 +114,15 @@ def _engine(path: PathInfo, probe: Probe) -> str:
 
 
 def secure(stand: Stand) -> Iterator[str]:
-    """Hold every container against the rules, and look for open ports from the gateway, the only neighbour they have."""
+    """Hold every container against the rules, and look for open ports from their only neighbour, the gateway."""
     project = stand.project
     containers = [_look(project, service) for service in SERVICES]
     faults = [fault for container in containers for fault in security.faults(container)]
     faults += [*_open_ports(project), *_leaked_keys(project)]
     if faults:
         raise EngineError("; ".join(faults))
-    yield f"{len(security.RULES)} rules (S05, S11, S13-S19) hold in {len(containers)} containers; ports (S04) and keys (S03) too"
+    rules = f"{len(security.RULES)} rules (S05, S11, S13-S19)"
+    yield f"{rules} hold in {len(containers)} containers; open ports (S04) and keys (S03) are as they should"
 
 
 def _look(project: Project, service: str) -> security.Container:
@@ -225,10 +227,8 @@ def killed(stand: Stand) -> Iterator[str]:
         before = stand.project.inspect(service)
         begin = time.monotonic()
         _kill(stand.project, service, before["State"]["Pid"])
-        _until(
-            lambda name=service, was=before: stand.project.inspect(name)["RestartCount"] > was["RestartCount"], service
-        )
-        _until(lambda: _all_right(stand), service)
+        _until(partial(_restarted, stand.project, service, before["RestartCount"]), service)
+        _until(partial(_all_right, stand), service)
         yield f"{service}: killed, restarted, and every path right again after {time.monotonic() - begin:.1f} s"
 
 
@@ -238,6 +238,10 @@ def _kill(project: Project, service: str, pid: int) -> None:
         project.execute(service, "python", "-c", KILL_JAVA)
     else:
         os.kill(pid, signal.SIGKILL)
+
+
+def _restarted(project: Project, service: str, count: int) -> bool:
+    return bool(project.inspect(service)["RestartCount"] > count)
 
 
 def _all_right(stand: Stand) -> bool:
