@@ -75,7 +75,7 @@ def _stand(docker: Engine) -> Iterator[Stand]:
         "GATEWAY_2_PORT": addresses["gateway_2"].rpartition(":")[2],
         "SERVICE_CPUS": str(min(2, os.cpu_count() or 1)),
         "HEALTH_INTERVAL": "3s",
-        "LOADTEST_OPTIONS": "--seed 1 --rate 100 --rounds 2 --duration 1",
+        "LOADTEST_OPTIONS": "--seed 1 --rate 300 --rounds 2 --warmup 3",
     }
     files = ["docker-compose.yml", *([EMBEDDED] if embedded else [])]
     project = Project(docker, NAME, files, settings)
@@ -83,6 +83,8 @@ def _stand(docker: Engine) -> Iterator[Stand]:
     try:
         yield Stand(project, addresses, embedded)
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):  # a second one must not leave half of it behind
+            signal.signal(number, signal.SIG_IGN)
         project.down()
     if project.left():
         raise EngineError(f"left behind: {', '.join(project.left())}")

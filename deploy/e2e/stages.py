@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ POLL_S = 0.5
 # Over the base image, in MB of 10^6 bytes.
 MOST_ADDED_MB: Mapping[str, int] = {"gateway": 70, "onnx_svc": 200}
 # Short: that every answer is right is what it is for, not the times.
-LOAD = ("RATE=100", "ROUNDS=2", "DURATION=1")
+LOAD = ("RATE=300", "ROUNDS=2", "SEED=1")
 # Tries to connect to every port of a host and prints those that somebody listens on.
 SCAN = """
 import socket, sys
@@ -61,9 +62,9 @@ class Stand:
 def build(stand: Stand) -> Iterator[str]:
     """Build every image that the compose file builds, and hold the two that have a limit against it."""
     project = stand.project
-    for service, entry in project.model()["services"].items():
-        if "build" in entry and (service not in GATEWAYS or service == "gateway"):
-            yield f"{service}: {_build(project, entry)}"
+    images = {entry["image"]: entry for entry in project.model()["services"].values() if "build" in entry}
+    for image, entry in images.items():
+        yield f"{image}: {_build(project, entry)}"
 
 
 def _build(project: Project, entry: Mapping[str, Any]) -> str:
@@ -160,8 +161,9 @@ def _leaked_keys(project: Project) -> Iterator[str]:
     key = project.execute("torch_svc", "cat", "/run/tokens/token")
     for service in SERVICES:
         container = project.container(service)
+        logs = project.ask("logs", "--no-color", service)
         for place, text in (
-            ("log", project.docker("logs", container)),
+            ("log", logs),
             ("settings", project.docker("inspect", container)),
         ):
             if not key or key in text:
@@ -171,6 +173,8 @@ def _leaked_keys(project: Project) -> Iterator[str]:
 def load(stand: Stand) -> Iterator[str]:
     """Load every path from outside, with `make loadtest`."""
     words = [f"TARGETS=gateway={stand.addresses['gateway']}", "ENVIRONMENT=compose, load from outside", *LOAD]
+    latest = ROOT / "results" / "latest"
+    before = latest.resolve()
     subprocess.run(
         ["make", "--silent", "loadtest", *words],
         cwd=ROOT,
@@ -179,7 +183,9 @@ def load(stand: Stand) -> Iterator[str]:
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
     )
-    yield _judged(ROOT / "results" / "latest", "compose, load from outside")
+    if latest.resolve() == before:
+        raise EngineError("make loadtest has left no results")
+    yield _judged(latest.resolve(), "compose, load from outside")
 
 
 def load_inside(stand: Stand) -> Iterator[str]:
@@ -200,10 +206,10 @@ def load_inside(stand: Stand) -> Iterator[str]:
 def _copy_results(inside: Project, master: str) -> Path:
     results = ROOT / "results"
     results.mkdir(exist_ok=True)
-    before = set(results.iterdir())
-    inside.docker("cp", f"{master}:/results/.", str(results))
-    (run,) = {entry for entry in results.iterdir() if entry.is_dir() and not entry.is_symlink()} - before
-    return run
+    with tempfile.TemporaryDirectory(dir=results) as folder:
+        inside.docker("cp", f"{master}:/results/.", folder)
+        run = (Path(folder) / "latest").resolve()
+        return run.rename(results / f"{run.name}-inside")
 
 
 def _judged(run: Path, environment: str) -> str:
