@@ -20,6 +20,7 @@ from commandline.arguments import Parser
 from deploy.compose import ROOT, Project
 from deploy.e2e.stages import EXPORTS, STAGES, Stand
 from deploy.engine import Engine, EngineError, engine, ensure_base
+from store.commit import git_commit
 
 NAME = "servepath-e2e"
 EMBEDDED = "docker-compose.embedded.yml"
@@ -71,6 +72,7 @@ def _stand(docker: Engine) -> Iterator[Stand]:
     addresses = {name: f"{HOST}:{port}" for name, port in zip(("gateway", "gateway_2"), _free_ports(2), strict=True)}
     settings = {
         "SERVEPATH_TAG": "e2e",
+        "COMMIT": git_commit(),
         "GATEWAY_PORT": addresses["gateway"].rpartition(":")[2],
         "GATEWAY_2_PORT": addresses["gateway_2"].rpartition(":")[2],
         "SERVICE_CPUS": str(min(2, os.cpu_count() or 1)),

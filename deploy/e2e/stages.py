@@ -160,12 +160,9 @@ def _leaked_keys(project: Project) -> Iterator[str]:
     """S03: TorchServe's key is in the shared file alone."""
     key = project.execute("torch_svc", "cat", "/run/tokens/token")
     for service in SERVICES:
-        container = project.container(service)
-        logs = project.ask("logs", "--no-color", service)
-        for place, text in (
-            ("log", logs),
-            ("settings", project.docker("inspect", container)),
-        ):
+        log = project.ask("logs", "--no-color", service)
+        settings = project.docker("inspect", project.container(service))
+        for place, text in (("log", log), ("settings", settings)):
             if not key or key in text:
                 yield f"{service}: S03: the key is in its {place}"
 
@@ -209,7 +206,7 @@ def _copy_results(inside: Project, master: str) -> Path:
     with tempfile.TemporaryDirectory(dir=results) as folder:
         inside.docker("cp", f"{master}:/results/.", folder)
         run = (Path(folder) / "latest").resolve()
-        return run.rename(results / f"{run.name}-inside")
+        return run.rename(results / run.name)
 
 
 def _judged(run: Path, environment: str) -> str:
