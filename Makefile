@@ -23,7 +23,7 @@ ELSEWHERE = $(if $(TARGETS),--targets '$(TARGETS)') $(if $(ENVIRONMENT),--enviro
 PLAN = $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSED_LOOP),--closed-loop) $(if $(PROCESSES),--processes $(PROCESSES))
 
 .PHONY: help setup proto train export up status logs down predict loadtest report demo
-.PHONY: bench test test-report check fmt unit integration e2e clean
+.PHONY: e2e-compose gpu-check bench test test-report check fmt unit integration e2e clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | awk -F '\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -60,6 +60,12 @@ loadtest: $(if $(TARGETS),$(READY),up) ## load the paths and report (RATE, DURAT
 
 report: $(READY) ## the newest load test's verdicts, table, summary and page, once more
 	$(PYTHON) -m report
+
+e2e-compose: $(READY) ## the containers on a real Docker engine: built, asked, loaded, killed, replaced, removed; minutes
+	$(PYTHON) -m deploy.e2e
+
+gpu-check: $(READY) ## proof that every service of docker-compose.gpu.yml computes on the GPU; fails where there is none
+	$(PYTHON) -m deploy.gpu_check
 
 bench: $(READY) ## gateway and onnx_svc against Envoy, nghttpd and TorchServe (ROUNDS, ROWS=gateway-*,onnx-p50)
 	$(PYTHON) -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROWS),--only '$(ROWS)')

@@ -2,8 +2,8 @@
 
 Exit code 0: it is; 1: it is not, or does not answer, with the reason in one line; 2: a bad argument.
 
-The standard library alone speaks the little HTTP/2 that one call needs: importing grpc would cost 0.3 to 0.5 s of CPU
-at each check, on the cores that somebody may be measuring.
+The standard library alone speaks the little HTTP/2 that one call needs: importing grpc takes three times the CPU of
+this whole check (docs/adr/0020-containers-by-compose.md), on cores that somebody may be measuring.
 """
 
 import re

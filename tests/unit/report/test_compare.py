@@ -83,6 +83,21 @@ def test_all_undeclared_differences_are_named_at_once_each_by_its_first_path(sto
     ]
 
 
+def test_a_local_run_and_one_elsewhere_are_compared_once_what_is_unknown_is_declared(stored: Any, other: Any) -> None:
+    keys = ("cpu_quota", "threads")
+    for run, environment, known in ((stored, "local", "2 CPUs"), (other, "compose", "unknown")):
+        fairness = run.facts()["fairness"]
+        fairness["run"]["environment"] = {"class": "subject", "value": environment}
+        for manifest in fairness["paths"].values():
+            manifest |= {key: {"class": "must-equal", "value": known} for key in keys}
+        run.change_facts(fairness=fairness)
+    with pytest.raises(ReportError) as caught:
+        both(stored, other)
+    assert [line.split(" of ")[0] for line in str(caught.value).splitlines()] == list(keys)
+    subjects = [str(each) for each in both(stored, other, keys).differences if each.kind == "subject"]
+    assert subjects == ["environment: local (A), compose (B)"]
+
+
 def test_subjects_are_allowed_and_given(stored: Any, other: Any) -> None:
     changed(other, "git_commit", "1" * 40)
     changed(other, "seed", 9)
