@@ -41,10 +41,11 @@ for port in range(1, 65536):
 """
 # Ends TorchServe's JVM from inside, as the service's own user may.
 KILL_JAVA = """
-import os, pathlib
+import contextlib, os, pathlib
 for folder in pathlib.Path("/proc").glob("[0-9]*"):
-    if (folder / "comm").read_text().strip() == "java":
-        os.kill(int(folder.name), 9)
+    with contextlib.suppress(OSError):
+        if (folder / "comm").read_text().strip() == "java":
+            os.kill(int(folder.name), 9)
 """
 
 
