@@ -23,7 +23,7 @@ ELSEWHERE = $(if $(TARGETS),--targets '$(TARGETS)') $(if $(ENVIRONMENT),--enviro
 PLAN = $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSED_LOOP),--closed-loop) $(if $(PROCESSES),--processes $(PROCESSES))
 
 .PHONY: help setup proto train export up status logs down predict loadtest report demo
-.PHONY: e2e-compose gpu-check bench test test-report check fmt unit integration e2e clean
+.PHONY: e2e-compose check-compose gpu-check bench test test-report check fmt unit integration e2e clean
 .PHONY: images locks pin-images release-check sbom
 
 help: ## list these targets
@@ -64,6 +64,9 @@ report: $(READY) ## the newest load test's verdicts, table, summary and page, on
 
 e2e-compose: $(READY) ## the containers on a real Docker engine: built, asked, loaded, killed, replaced, removed; minutes
 	$(PYTHON) -m deploy.e2e
+
+check-compose: ## the compose files by dclint, where there is npm
+	npx --yes dclint@3.1.0 docker-compose.yml docker-compose.gpu.yml docker-compose.embedded.yml
 
 gpu-check: $(READY) ## proof that every service of docker-compose.gpu.yml computes on the GPU; fails where there is none
 	$(PYTHON) -m deploy.gpu_check
