@@ -28,8 +28,13 @@ ELSEWHERE = $(if $(TARGETS),--targets '$(TARGETS)') $(if $(ENVIRONMENT),--enviro
 PLAN = $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSED_LOOP),--closed-loop) $(if $(PROCESSES),--processes $(PROCESSES))
 
 .PHONY: help setup proto train export up status logs down predict loadtest report demo
+<<<<<<< HEAD
 .PHONY: k8s test-deploy
 .PHONY: e2e-compose gpu-check bench test test-report check fmt unit integration e2e clean
+=======
+.PHONY: e2e-compose check-compose gpu-check bench test test-report check fmt unit integration e2e clean
+.PHONY: images locks pin-images release-check sbom
+>>>>>>> compose
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | awk -F '\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -70,6 +75,9 @@ report: $(READY) ## the newest load test's verdicts, table, summary and page, on
 e2e-compose: $(READY) ## the containers on a real Docker engine: built, asked, loaded, killed, replaced, removed; minutes
 	$(PYTHON) -m deploy.e2e
 
+check-compose: ## the compose files by dclint, where there is npm
+	npx --yes dclint@3.1.0 docker-compose.yml docker-compose.gpu.yml docker-compose.embedded.yml
+
 gpu-check: $(READY) ## proof that every service of docker-compose.gpu.yml computes on the GPU; fails where there is none
 	$(PYTHON) -m deploy.gpu_check
 
@@ -78,6 +86,21 @@ k8s: | $(filter .venv-deploy/%,$(KUBECTL)) ## the Kubernetes manifests, for kube
 
 bench: $(READY) ## gateway and onnx_svc against Envoy, nghttpd and TorchServe (ROUNDS, ROWS=gateway-*,onnx-p50)
 	$(PYTHON) -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROWS),--only '$(ROWS)')
+
+images: $(READY) ## build the images and hold them to their sizes (IMAGES='gateway onnx_svc')
+	$(PYTHON) -m deploy.builder $(IMAGES)
+
+locks: $(READY) ## what each image installs, with hashes, anew from pyproject.toml and constraints.txt
+	$(PYTHON) -m deploy.locks
+
+pin-images: $(READY) ## write images.lock: digests of the images that .env names, asked of their registry
+	$(PYTHON) -m deploy.supply.pins
+
+release-check: $(READY) ## fail while images.lock lacks a digest
+	$(PYTHON) -m deploy.supply.pins --check
+
+sbom: $(READY) ## bills of materials and known vulnerabilities of the images, into results/supply (IMAGES=gateway)
+	$(PYTHON) -m deploy.supply $(IMAGES)
 
 test: check $(INTEROP) ## check, then all tests
 	$(PYTHON) -m pytest -q $(PARALLEL)
@@ -94,6 +117,7 @@ check: $(READY) ## linters and types; changes nothing
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/protolint lint proto
+	.venv/bin/hadolint deploy/images/*.Dockerfile
 
 fmt: $(READY) ## format, and mend what can be mended by itself
 	.venv/bin/ruff format .

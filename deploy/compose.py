@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +106,15 @@ class Project:
         return done.stdout.strip()
 
 
-def _program(engine: Engine) -> list[str]:
+@cache
+def _program(engine: Engine) -> tuple[str, ...]:
     """Give the words that run Compose: docker's plugin, else the wheel's program. Raises EngineError."""
     plugin = subprocess.run(
         [engine.program, "compose", "version"], capture_output=True, timeout=ASK_S, check=False, env=dict(os.environ)
     )
     if plugin.returncode == 0:
-        return [engine.program, "compose"]
+        return engine.program, "compose"
     beside = shutil.which("docker-compose", path=f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}")
     if beside is None:
         raise EngineError("there is no docker compose: pip install -c constraints.txt '.[deploy]'")
-    return [beside]
+    return (beside,)

@@ -86,6 +86,12 @@ def render(report: Mapping[str, Any]) -> str:
     return HEAD + "".join(sorted(lines, key=str.lower))
 
 
+def read(file: Path) -> dict[str, str]:
+    """Give a lock's versions by package name."""
+    lines = [line for line in file.read_text().splitlines() if not line.startswith("#")]
+    return dict(line.split()[0].split("==") for line in lines)
+
+
 def _line(item: Mapping[str, Any]) -> str:
     metadata, archive = item["metadata"], item["download_info"]["archive_info"]
     # "2.13.0+cpu": the hash tells one build from the other, and an index may leave the suffix out.

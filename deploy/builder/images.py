@@ -19,12 +19,14 @@ PYTHON = "PYTHON_IMAGE"
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image. dockerfile: its name in deploy/images. base: the variable that names what it is built on.
+    """One image. dockerfile: its name in deploy/images. lock: its Python packages, of deploy/images/locks, if any.
 
-    arguments: build arguments and their values; `passed`: those that .env gives. limit_mb: what it may add to its base.
+    base: the variable that names what it is built on. arguments: build arguments and their values; passed: those that
+    .env gives. limit_mb: what it may add to its base.
     """
 
     dockerfile: str
+    lock: str | None
     base: str = PYTHON
     arguments: Mapping[str, str] = field(default_factory=dict)
     passed: tuple[str, ...] = ()
@@ -33,16 +35,16 @@ class Image:
 
 GPU = {"DEVICE": "gpu"}
 IMAGES: Mapping[str, Image] = {
-    "gateway": Image("gateway", limit_mb=70),
-    "onnx_svc": Image("onnx_svc", limit_mb=200),
-    "onnx_svc-gpu": Image("onnx_svc", arguments=GPU),
-    "torch_svc": Image("torch_svc", passed=("TORCH_INDEX",)),
-    "torch_svc-gpu": Image("torch_svc", arguments=GPU),
-    "tf_svc": Image("tf_svc", "TF_SERVING_IMAGE"),
-    "tf_svc-gpu": Image("tf_svc", "TF_SERVING_GPU_IMAGE"),
-    "tf_svc-embedded": Image("tf_svc-embedded"),
-    "loadtest": Image("loadtest"),
-    "pipeline": Image("pipeline", passed=("TORCH_INDEX",)),
+    "gateway": Image("gateway", "gateway", limit_mb=70),
+    "onnx_svc": Image("onnx_svc", "onnx_svc-cpu", limit_mb=200),
+    "onnx_svc-gpu": Image("onnx_svc", "onnx_svc-gpu", arguments=GPU),
+    "torch_svc": Image("torch_svc", "torch_svc-cpu", passed=("TORCH_INDEX",)),
+    "torch_svc-gpu": Image("torch_svc", "torch_svc-gpu", arguments=GPU),
+    "tf_svc": Image("tf_svc", None, "TF_SERVING_IMAGE"),
+    "tf_svc-gpu": Image("tf_svc", None, "TF_SERVING_GPU_IMAGE"),
+    "tf_svc-embedded": Image("tf_svc-embedded", "tf_svc-embedded"),
+    "loadtest": Image("loadtest", "loadtest"),
+    "pipeline": Image("pipeline", "pipeline", passed=("TORCH_INDEX",)),
 }
 CPU = ("gateway", "onnx_svc", "torch_svc", "tf_svc", "loadtest", "pipeline")
 # What is built where the base of the first cannot be had.

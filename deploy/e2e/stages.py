@@ -11,24 +11,22 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from deploy.builder import images as builder
+from deploy.builder.images import read_variables
 from deploy.compose import ROOT, Project
 from deploy.e2e import security
 from deploy.e2e.callers import calling
-from deploy.engine import EngineError, ensure_base
+from deploy.engine import EngineError
 from services.local.probe import NotReady, Probe, WrongAnswer
 from services.wire.paths import PathInfo
 
 EXPORTS = ROOT / "artifacts" / "exports"
 SERVICES = ("torch_svc", "tf_svc", "onnx_svc", "gateway")
 GATEWAYS = ("gateway", "gateway_2")
-BUILD_S = 1800.0
 LOAD_S = 600.0
 RECOVER_S = 120.0
 POLL_S = 0.5
-# Over the base image, in MB of 10^6 bytes.
-MOST_ADDED_MB: Mapping[str, int] = {"gateway": 70, "onnx_svc": 200}
 # Short: that every answer is right is what it is for, not the times.
 LOAD = ("RATE=300", "ROUNDS=2", "SEED=1")
 # Tries to connect to every port of a host and prints those that somebody listens on.
@@ -43,10 +41,11 @@ for port in range(1, 65536):
 """
 # Ends TorchServe's JVM from inside, as the service's own user may.
 KILL_JAVA = """
-import os, pathlib
+import contextlib, os, pathlib
 for folder in pathlib.Path("/proc").glob("[0-9]*"):
-    if (folder / "comm").read_text().strip() == "java":
-        os.kill(int(folder.name), 9)
+    with contextlib.suppress(OSError):
+        if (folder / "comm").read_text().strip() == "java":
+            os.kill(int(folder.name), 9)
 """
 
 
@@ -60,32 +59,13 @@ class Stand:
 
 
 def build(stand: Stand) -> Iterator[str]:
-    """Build every image that the compose file builds, and hold the two that have a limit against it."""
-    project = stand.project
-    images = {entry["image"]: entry for entry in project.model()["services"].values() if "build" in entry}
-    for image, entry in images.items():
-        yield f"{image}: {_build(project, entry)}"
-
-
-def _build(project: Project, entry: Mapping[str, Any]) -> str:
-    wanted = entry["build"]
-    arguments: dict[str, str] = wanted.get("args", {})
-    kind = ensure_base(project.engine, arguments["BASE"])
-    words = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
-    target = ["--target", wanted["target"]] if "target" in wanted else []
-    image: str = entry["image"]
-    begin = time.monotonic()
-    project.docker(
-        *("build", "--file", str(ROOT / wanted["dockerfile"]), "--tag", image, *target, *words, str(wanted["context"])),
-        timeout_s=BUILD_S,
-    )
-    size, base = project.engine.size(image), project.engine.size(arguments["BASE"])
-    added_mb = (size - base) / 1e6
-    most = MOST_ADDED_MB.get(image.partition("/")[2].partition(":")[0])
-    said = f"{size / 1e6:.0f} MB, {added_mb:.0f} MB over {arguments['BASE']} ({kind})"
-    if most is not None and added_mb > most:
-        raise EngineError(f"{image}: {said}; at most {most} MB are allowed")
-    return f"{said}{f', at most {most}' if most else ''}; {time.monotonic() - begin:.0f} s"
+    """Build every image that the compose file names, and hold those that have a limit against it."""
+    variables = read_variables(ROOT, {**os.environ, **stand.project.settings})
+    for name in ("gateway", "onnx_svc", "torch_svc", "tf_svc-embedded" if stand.embedded else "tf_svc", "loadtest"):
+        built = builder.build(stand.project.engine, name, variables)
+        if built.too_large():
+            raise EngineError(f"an image is too large: {built}")
+        yield str(built)
 
 
 def start(stand: Stand) -> Iterator[str]:

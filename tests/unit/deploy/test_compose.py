@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from deploy.builder.images import IMAGES, read_variables
+
 ROOT = Path(__file__).parents[3]
 COMPOSE = Path(sys.executable).with_name("docker-compose")
 GATEWAYS = {"gateway", "gateway_2"}
@@ -185,12 +187,30 @@ def test_tags_and_ports_come_from_env() -> None:
     assert len(ports) == len(GATEWAYS | SCREENS)
 
 
+@pytest.mark.parametrize("overrides", [(), ("docker-compose.gpu.yml",), ("docker-compose.embedded.yml",)], ids=str)
+def test_compose_builds_images_as_the_builder_does(overrides: tuple[str, ...]) -> None:
+    variables = read_variables(ROOT, {})
+    for service in read(*overrides)["services"].values():
+        if "build" in service:
+            name = service["image"].partition("/")[2].partition(":")[0]
+            image, given = IMAGES[name], {key: value for key, value in service["build"]["args"].items() if value}
+            assert service["build"]["dockerfile"] == f"deploy/images/{image.dockerfile}.Dockerfile"
+            assert given.pop("BASE") == variables[image.base]
+            given.pop("COMMIT", None)
+            assert given == {**image.arguments, **{key: variables[key] for key in image.passed}}
+
+
+def test_tensorflow_serving_listens_where_the_gateway_asks() -> None:
+    words = (ROOT / "deploy/images/tf_svc.Dockerfile").read_text()
+    assert f'"--port={read_variables(ROOT, {})["TF_SVC_PORT"]}"' in words
+
+
 def test_on_gpus_each_backend_reserves_one_and_has_an_image_of_its_own() -> None:
     services = read("docker-compose.gpu.yml")["services"]
     for name in BACKENDS:
         (device,) = services[name]["deploy"]["resources"]["reservations"]["devices"]
         assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", 1, ["gpu"])
-        assert services[name]["image"].endswith("-gpu")
+        assert services[name]["image"].startswith(f"servepath/{name}-gpu:")
         assert services[name]["deploy"]["resources"]["limits"]
     assert services["onnx_svc"]["command"][-2:] == ["--device", "cuda"]
     assert services["onnx_svc"]["build"]["args"]["DEVICE"] == "gpu"
