@@ -28,13 +28,9 @@ ELSEWHERE = $(if $(TARGETS),--targets '$(TARGETS)') $(if $(ENVIRONMENT),--enviro
 PLAN = $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSED_LOOP),--closed-loop) $(if $(PROCESSES),--processes $(PROCESSES))
 
 .PHONY: help setup proto train export up status logs down predict loadtest report demo
-<<<<<<< HEAD
 .PHONY: k8s test-deploy
-.PHONY: e2e-compose gpu-check bench test test-report check fmt unit integration e2e clean
-=======
 .PHONY: e2e-compose check-compose gpu-check bench test test-report check fmt unit integration e2e clean
 .PHONY: images locks pin-images release-check sbom
->>>>>>> compose
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | awk -F '\t' '{ printf "make %-12s %s\n", $$1, $$2 }'

@@ -31,9 +31,10 @@ def findings(folder: Path) -> set[Finding]:
     words = [str(CHECKOV), "--framework", "kubernetes", "--directory", str(folder)]
     words += ["--quiet", "--compact", "--skip-download", "--output", "json"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    results = json.loads(done.stdout)["results"]
-    assert not results["parsing_errors"]
-    return {Finding(one["check_id"], one["check_name"], one["resource"]) for one in results["failed_checks"]}
+    said = json.loads(done.stdout)
+    assert said["summary"]["parsing_errors"] == 0
+    failed = said["results"]["failed_checks"]
+    return {Finding(one["check_id"], one["check_name"], one["resource"]) for one in failed}
 
 
 def unanswered(found: Sequence[Finding], answers: Mapping[str, Mapping[str, object]]) -> Iterator[str]:
