@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from urllib.request import urlopen
 
 from deploy.builder import images as builder
 from deploy.builder.images import read_variables
 from deploy.compose import ROOT, Project
 from deploy.e2e import security
 from deploy.e2e.callers import calling
-from deploy.engine import EngineError
+from deploy.engine import EngineError, ensure_base
 from services.local.probe import NotReady, Probe, WrongAnswer
 from services.wire.paths import PathInfo
 
@@ -272,6 +273,43 @@ def rolled(stand: Stand) -> Iterator[str]:
     yield f"both gateways replaced, {callers.outcomes['OK']:,} calls, no error"
 
 
+def observed(stand: Stand) -> Iterator[str]:
+    """Start Prometheus and Grafana where their images can be had; Prometheus must reach every target, Grafana answer."""
+    variables = read_variables(ROOT, {**os.environ, **stand.project.settings})
+    project = replace(stand.project, profiles=("observability",))
+    for service, ask in SCREENS.items():
+        image = variables[f"{service.upper()}_IMAGE"]
+        try:
+            ensure_base(project.engine, image)
+        except EngineError:
+            yield f"{image}: NOT TESTED (it cannot be had)"
+            continue
+        project.up(service)
+        _until(partial(_answered, ask, variables[f"{service.upper()}_PORT"]), service)
+        yield f"{image}: {SCREENS_SAY[service]}"
+
+
+def _answered(ask: Callable[[str], bool], port: str) -> bool:
+    try:
+        return ask(port)
+    except OSError:
+        return False
+
+
+def _targets_up(port: str) -> bool:
+    with urlopen(f"http://127.0.0.1:{port}/api/v1/targets", timeout=CONNECT_S) as reply:
+        targets = json.load(reply)["data"]["activeTargets"]
+    jobs = {target["labels"]["job"] for target in targets}
+    return jobs == {"gateway", "onnx_svc"} and all(target["health"] == "up" for target in targets)
+
+
+def _dashboard_there(port: str) -> bool:
+    with urlopen(f"http://127.0.0.1:{port}/api/dashboards/uid/servepath", timeout=CONNECT_S) as reply:
+        return bool(json.load(reply)["dashboard"]["panels"])
+
+
+SCREENS: Mapping[str, Callable[[str], bool]] = {"prometheus": _targets_up, "grafana": _dashboard_there}
+SCREENS_SAY = {"prometheus": "reaches gateways and onnx_svc", "grafana": "has the dashboard"}
 STAGES: tuple[tuple[str, Callable[[Stand], Iterator[str]]], ...] = (
     ("build", build),
     ("up", start),
@@ -281,4 +319,5 @@ STAGES: tuple[tuple[str, Callable[[Stand], Iterator[str]]], ...] = (
     ("load from inside", load_inside),
     ("kill -9", killed),
     ("rolling restart", rolled),
+    ("observability", observed),
 )
