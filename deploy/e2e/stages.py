@@ -274,7 +274,7 @@ def rolled(stand: Stand) -> Iterator[str]:
 
 
 def observed(stand: Stand) -> Iterator[str]:
-    """Start Prometheus and Grafana where their images can be had; Prometheus must reach every target, Grafana answer."""
+    """Start Prometheus and Grafana where they can be had: one must reach all targets, one have the dashboard."""
     variables = read_variables(ROOT, {**os.environ, **stand.project.settings})
     project = replace(stand.project, profiles=("observability",))
     for service, ask in SCREENS.items():
