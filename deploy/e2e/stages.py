@@ -103,6 +103,8 @@ def secure(stand: Stand) -> Iterator[str]:
     outside = _outside(project)
     containers = [_look(project, service, outside) for service in SERVICES]
     faults = [fault for container in containers for fault in security.faults(container)]
+    if not any(container.escapes for container in containers):
+        faults += ["S11 cannot be told: not even the gateway reaches itself on its other network"]
     faults += [*_open_ports(project), *_leaked_keys(project)]
     if faults:
         raise EngineError("; ".join(faults))
