@@ -18,7 +18,8 @@ from dotenv import dotenv_values
 
 from commandline.arguments import Parser
 from deploy.compose import ROOT, Project
-from deploy.e2e.stages import EXPORTS, STAGES, Stand
+from deploy.e2e.stages import STAGES
+from deploy.e2e.stand import EXPORTS, Stand
 from deploy.engine import Engine, EngineError, engine, ensure_base
 from store.commit import git_commit
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy.e2e.stages import _judged
+from deploy.e2e.load import judged
 from deploy.engine import EngineError
 
 ROW = {"model": "m", "stack": "onnx", "requests": 1000, "errors": 0, "wrong_answers": 0}
@@ -21,23 +21,23 @@ def write(folder: Path, *rows: dict[str, Any], environment: str = "compose", com
 
 
 def test_right_answers_pass_and_late_times_are_said(tmp_path: Path) -> None:
-    said = _judged(write(tmp_path, ROW, ROW), "compose")
+    said = judged(write(tmp_path, ROW, ROW), "compose")
     assert said.startswith("2 rows, 2,000 right answers, no error; times not to be trusted: the generator sent late")
 
 
 @pytest.mark.parametrize("row", [ROW | {"errors": 1}, ROW | {"wrong_answers": 1}, ROW | {"requests": 0}])
 def test_one_call_that_failed_or_was_answered_wrongly_fails(tmp_path: Path, row: dict[str, Any]) -> None:
     with pytest.raises(EngineError, match="errors, wrong answers or nothing at m@onnx"):
-        _judged(write(tmp_path, ROW, row), "compose")
+        judged(write(tmp_path, ROW, row), "compose")
 
 
 def test_no_row_fails(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="nothing at all"):
-        _judged(write(tmp_path), "compose")
+        judged(write(tmp_path), "compose")
 
 
 def test_another_run_than_the_one_asked_for_fails(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="is not the run that was asked for, or did not end"):
-        _judged(write(tmp_path, ROW, environment="local"), "compose")
+        judged(write(tmp_path, ROW, environment="local"), "compose")
     with pytest.raises(EngineError, match="is not the run that was asked for, or did not end"):
-        _judged(write(tmp_path, ROW, complete=False), "compose")
+        judged(write(tmp_path, ROW, complete=False), "compose")
