@@ -36,7 +36,9 @@ def main(words: Sequence[str]) -> int:
 
 
 def _build(docker: Engine, name: str, variables: Mapping[str, str]) -> Built:
-    built = build(docker, _to_be_had(docker, name, variables), variables)
+    chosen = _to_be_had(docker, name, variables)
+    print(f"building {chosen} ...", flush=True)
+    built = build(docker, chosen, variables)
     print(built, flush=True)
     return built
 

@@ -18,7 +18,8 @@ from dotenv import dotenv_values
 
 from commandline.arguments import Parser
 from deploy.compose import ROOT, Project
-from deploy.e2e.stages import EXPORTS, STAGES, Stand
+from deploy.e2e.stages import STAGES
+from deploy.e2e.stand import EXPORTS, Stand
 from deploy.engine import Engine, EngineError, engine, ensure_base
 from store.commit import git_commit
 
@@ -69,18 +70,21 @@ def _run(wanted: Sequence[str], begin: float) -> bool:
 def _stand(docker: Engine) -> Iterator[Stand]:
     """Give the project on free ports, and remove all of it in the end. Raises EngineError when something stays."""
     embedded = not _official(docker)
-    addresses = {name: f"{HOST}:{port}" for name, port in zip(("gateway", "gateway_2"), _free_ports(2), strict=True)}
+    gateway, gateway_2, prometheus, grafana = map(str, _free_ports(4))
     settings = {
         "SERVEPATH_TAG": "e2e",
         "COMMIT": git_commit(),
-        "GATEWAY_PORT": addresses["gateway"].rpartition(":")[2],
-        "GATEWAY_2_PORT": addresses["gateway_2"].rpartition(":")[2],
+        "GATEWAY_PORT": gateway,
+        "GATEWAY_2_PORT": gateway_2,
+        "PROMETHEUS_PORT": prometheus,
+        "GRAFANA_PORT": grafana,
         "SERVICE_CPUS": str(min(2, os.cpu_count() or 1)),
         "HEALTH_INTERVAL": "3s",
         "LOADTEST_OPTIONS": "--seed 1 --rate 300 --rounds 2 --warmup 3",
     }
     files = ["docker-compose.yml", *([EMBEDDED] if embedded else [])]
     project = Project(docker, NAME, files, settings)
+    addresses = {"gateway": f"{HOST}:{gateway}", "gateway_2": f"{HOST}:{gateway_2}"}
     project.down()  # what a killed one left
     try:
         yield Stand(project, addresses, embedded)

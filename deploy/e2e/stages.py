@@ -1,61 +1,18 @@
 """What is done to the containers, in order. A stage gives lines that say what was seen; EngineError ends the test."""
 
-import json
 import os
-import signal
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 from deploy.builder import images as builder
 from deploy.builder.images import read_variables
-from deploy.compose import ROOT, Project
-from deploy.e2e import security
-from deploy.e2e.callers import calling
+from deploy.compose import ROOT
+from deploy.e2e.faults import killed, rolled
+from deploy.e2e.hardening import secure
+from deploy.e2e.load import load, load_inside
+from deploy.e2e.screens import observed
+from deploy.e2e.stand import Stand, ask_all
 from deploy.engine import EngineError
-from services.local.probe import NotReady, Probe, WrongAnswer
-from services.wire.paths import PathInfo
-
-EXPORTS = ROOT / "artifacts" / "exports"
-SERVICES = ("torch_svc", "tf_svc", "onnx_svc", "gateway")
-GATEWAYS = ("gateway", "gateway_2")
-LOAD_S = 600.0
-RECOVER_S = 120.0
-POLL_S = 0.5
-# Short: that every answer is right is what it is for, not the times.
-LOAD = ("RATE=300", "ROUNDS=2", "SEED=1")
-# Tries to connect to every port of a host and prints those that somebody listens on.
-SCAN = """
-import socket, sys
-host = socket.gethostbyname(sys.argv[1])
-for port in range(1, 65536):
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        if not probe.connect_ex((host, port)):
-            print(port)
-"""
-# Ends TorchServe's JVM from inside, as the service's own user may.
-KILL_JAVA = """
-import contextlib, os, pathlib
-for folder in pathlib.Path("/proc").glob("[0-9]*"):
-    with contextlib.suppress(OSError):
-        if (folder / "comm").read_text().strip() == "java":
-            os.kill(int(folder.name), 9)
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Stand:
-    """What the stages work on. addresses: of the gateways, on this machine. embedded: tf_svc is our stand-in."""
-
-    project: Project
-    addresses: Mapping[str, str]
-    embedded: bool
 
 
 def build(stand: Stand) -> Iterator[str]:
@@ -77,186 +34,8 @@ def start(stand: Stand) -> Iterator[str]:
 
 def answers(stand: Stand) -> Iterator[str]:
     """Ask every path through the gateway, and hold the answers against the reference."""
-    for name, engine in _ask_all(stand).items():
+    for name, engine in ask_all(stand).items():
         yield f"{name}: right, by {engine}"
-
-
-def _ask_all(stand: Stand) -> dict[str, str]:
-    with Probe(stand.addresses["gateway"], EXPORTS) as probe:
-        try:
-            return {path.name: _engine(path, probe) for path in probe.paths()}
-        except (NotReady, WrongAnswer) as error:
-            raise EngineError(str(error)) from error
-
-
-def _engine(path: PathInfo, probe: Probe) -> str:
-    served = probe.ask(path).served
-    return f"{served.engine} {served.engine_version}"
-
-
-def secure(stand: Stand) -> Iterator[str]:
-    """Hold every container against the rules, and look for open ports from their only neighbour, the gateway."""
-    project = stand.project
-    containers = [_look(project, service) for service in SERVICES]
-    faults = [fault for container in containers for fault in security.faults(container)]
-    faults += [*_open_ports(project), *_leaked_keys(project)]
-    if faults:
-        raise EngineError("; ".join(faults))
-    rules = f"{len(security.RULES)} rules (S05, S11, S13-S19)"
-    yield f"{rules} hold in {len(containers)} containers; open ports (S04) and keys (S03) are as they should"
-
-
-def _look(project: Project, service: str) -> security.Container:
-    return security.Container(
-        service,
-        project.inspect(service),
-        project.execute(service, "cat", "/proc/1/status"),
-        project.execute(service, "sh", "-c", security.PROBE).splitlines(),
-        project.execute(service, "cat", "/proc/net/route"),
-        published=service in GATEWAYS,
-    )
-
-
-def _open_ports(project: Project) -> Iterator[str]:
-    """S04: of each backend only the ports that the gateway and Prometheus need."""
-    services = project.model()["services"]
-    gateway, onnx_svc = (services[name]["environment"] for name in ("gateway", "onnx_svc"))
-    expected = {
-        "torch_svc": {_port(gateway["TORCH_SVC_ADDR"])},
-        "tf_svc": {_port(gateway["TF_SVC_ADDR"])},
-        "onnx_svc": {_port(gateway["ONNX_SVC_ADDR"]), onnx_svc["ONNX_SVC_METRICS_PORT"]},
-    }
-    for service, ports in expected.items():
-        found = set(project.execute("gateway", "python", "-c", SCAN, service, timeout_s=120).split())
-        if found != ports:
-            yield f"{service}: S04: listens on {', '.join(sorted(found)) or 'nothing'}, not {', '.join(sorted(ports))}"
-
-
-def _port(address: str) -> str:
-    return address.rpartition(":")[2]
-
-
-def _leaked_keys(project: Project) -> Iterator[str]:
-    """S03: TorchServe's key is in the shared file alone."""
-    key = project.execute("torch_svc", "cat", "/run/tokens/token")
-    for service in SERVICES:
-        log = project.ask("logs", "--no-color", service)
-        settings = project.docker("inspect", project.container(service))
-        for place, text in (("log", log), ("settings", settings)):
-            if not key or key in text:
-                yield f"{service}: S03: the key is in its {place}"
-
-
-def load(stand: Stand) -> Iterator[str]:
-    """Load every path from outside, with `make loadtest`."""
-    words = [f"TARGETS=gateway={stand.addresses['gateway']}", "ENVIRONMENT=compose, load from outside", *LOAD]
-    latest = ROOT / "results" / "latest"
-    before = latest.resolve()
-    subprocess.run(
-        ["make", "--silent", "loadtest", *words],
-        cwd=ROOT,
-        timeout=LOAD_S,
-        check=False,  # it fails, too, when the machine was too busy for its times to be trusted
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr,
-    )
-    if latest.resolve() == before:
-        raise EngineError("make loadtest has left no results")
-    yield _judged(latest.resolve(), "compose, load from outside")
-
-
-def load_inside(stand: Stand) -> Iterator[str]:
-    """Load every path from containers, directly too: Locust's master and a worker, their rows copied out."""
-    inside = replace(stand.project, profiles=("loadtest",))
-    inside.ask(
-        "up", "--detach", "--no-deps", "--no-build", "--pull", "never", "loadtest", "loadtest_worker", timeout_s=60
-    )
-    master = inside.container("loadtest")
-    code = inside.docker("wait", master, timeout_s=LOAD_S)
-    if code != "0":
-        raise EngineError(f"loadtest: {(inside.docker('logs', '--tail', '1', master) or 'it said nothing')} ({code})")
-    run = _copy_results(inside, master)
-    subprocess.run([sys.executable, "-m", "report", str(run)], cwd=ROOT, timeout=LOAD_S, check=False, stdout=sys.stderr)
-    yield _judged(run, "compose, load from inside")
-
-
-def _copy_results(inside: Project, master: str) -> Path:
-    results = ROOT / "results"
-    results.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=results) as folder:
-        inside.docker("cp", f"{master}:/results/.", folder)
-        run = (Path(folder) / "latest").resolve()
-        return run.rename(results / run.name)
-
-
-def _judged(run: Path, environment: str) -> str:
-    """Give what a run's summary says. Raises EngineError for one call that failed or was answered wrongly."""
-    facts, summary = (json.loads((run / name).read_text()) for name in ("run.json", "summary.json"))
-    if facts["fairness"]["run"]["environment"]["value"] != environment or not facts["complete"]:
-        raise EngineError(f"{run} is not the run that was asked for, or did not end")
-    rows = summary["paths"]
-    bad = [
-        f"{row['model']}@{row['stack']}" for row in rows if row["errors"] or row["wrong_answers"] or not row["requests"]
-    ]
-    if bad or not rows:
-        raise EngineError(f"load test {run.name}: errors, wrong answers or nothing at {', '.join(bad) or 'all'}")
-    trusted = "valid" if summary["valid"] else f"times not to be trusted: {summary['reasons'][0]}"
-    return f"{len(rows)} rows, {sum(row['requests'] for row in rows):,} right answers, no error; {trusted}; {run}"
-
-
-def killed(stand: Stand) -> Iterator[str]:
-    """Kill each service's process with SIGKILL: its container comes back by itself, and every path answers again."""
-    for service in SERVICES:
-        before = stand.project.inspect(service)
-        begin = time.monotonic()
-        _kill(stand.project, service, before["State"]["Pid"])
-        _until(partial(_restarted, stand.project, service, before["RestartCount"]), service)
-        _until(partial(_all_right, stand), service)
-        yield f"{service}: killed, restarted, and every path right again after {time.monotonic() - begin:.1f} s"
-
-
-def _kill(project: Project, service: str, pid: int) -> None:
-    """Kill TorchServe's JVM from inside; elsewhere the first process, which inside nobody can kill, from outside."""
-    if service == "torch_svc":
-        project.execute(service, "python", "-c", KILL_JAVA)
-    else:
-        os.kill(pid, signal.SIGKILL)
-
-
-def _restarted(project: Project, service: str, count: int) -> bool:
-    return bool(project.inspect(service)["RestartCount"] > count)
-
-
-def _all_right(stand: Stand) -> bool:
-    try:
-        return bool(_ask_all(stand))
-    except EngineError:
-        return False
-
-
-def _until(condition: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + RECOVER_S
-    while not condition():
-        if time.monotonic() > give_up:
-            raise EngineError(f"{what} did not come back within {RECOVER_S:g} s")
-        time.sleep(POLL_S)
-
-
-def rolled(stand: Stand) -> Iterator[str]:
-    """Replace one gateway after the other while callers that know both go on asking: no call fails."""
-    project = replace(stand.project, profiles=("two-gateways",))
-    project.up("gateway_2")
-    paths = list(_ask_all(stand))
-    with calling(list(stand.addresses.values()), EXPORTS, paths) as callers:
-        for service in GATEWAYS:
-            old = project.container(service)
-            project.up(service, recreate=True)
-            if project.container(service) == old:
-                raise EngineError(f"{service} was not replaced")
-    failed = {outcome: count for outcome, count in callers.outcomes.items() if outcome != "OK"}
-    if failed or not callers.outcomes["OK"]:
-        raise EngineError(f"calls failed while the gateways were replaced: {failed}, {callers.outcomes['OK']} did not")
-    yield f"both gateways replaced, {callers.outcomes['OK']:,} calls, no error"
 
 
 STAGES: tuple[tuple[str, Callable[[Stand], Iterator[str]]], ...] = (
@@ -268,4 +47,5 @@ STAGES: tuple[tuple[str, Callable[[Stand], Iterator[str]]], ...] = (
     ("load from inside", load_inside),
     ("kill -9", killed),
     ("rolling restart", rolled),
+    ("observability", observed),
 )

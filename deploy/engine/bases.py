@@ -25,8 +25,8 @@ IMPORT_S = 300.0
 MIRROR = "http://deb.debian.org/debian"
 PACKAGES = ("python3", "python3-venv", "ca-certificates", "netbase", "tzdata")
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-# Not for a stand-in: what is of this machine's user alone, or of one run.
-PIP_SETTINGS = ("cert", "index-url", "extra-index-url", "trusted-host", "find-links", "timeout")
+# What else pip may be told is of this machine's user alone, or of one run.
+PIP_SETTINGS = ("cert", "index-url", "trusted-host", "find-links", "timeout")
 
 
 def ensure_base(docker: Engine, name: str) -> str:
@@ -95,14 +95,18 @@ def _finish(root: Path) -> None:
 
 
 def _pip_settings() -> dict[str, str]:
-    """Give what pip is told here, by its files and by its environment, without indexes that are folders."""
     words = [sys.executable, "-m", "pip", "config", "list"]
-    lines = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
-    found = dict(line.split("=", 1) for line in lines if "=" in line)
-    settings = {name.rpartition(".")[2]: value.strip("'\"") for name, value in found.items()}
-    shown = {key: value.replace("\\n", " ") for key, value in settings.items() if key in PIP_SETTINGS}
-    remote = " ".join(url for url in shown.pop("extra-index-url", "").split() if not url.startswith("file:"))
-    return {**shown, **({"extra-index-url": remote} if remote else {})}
+    return portable(subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout)
+
+
+def portable(listing: str) -> dict[str, str]:
+    """Give what `pip config list` prints that holds in a container too; the environment's settings come last there."""
+    lines = (line.split("=", 1) for line in listing.splitlines() if "=" in line)
+    settings = {name.rpartition(".")[2]: " ".join(value.strip("'\"").split()) for name, value in lines}
+    # A folder of this machine is no index in a container; the folders of find-links are copied.
+    remote = [url for url in settings.pop("extra-index-url", "").split() if not url.startswith("file:")]
+    kept = {name: value for name, value in settings.items() if name in PIP_SETTINGS}
+    return {**kept, **({"extra-index-url": " ".join(remote)} if remote else {})}
 
 
 def _import(docker: Engine, root: Path, name: str) -> None:

@@ -64,14 +64,11 @@ class Engine:
         return int(self.ask("image", "inspect", "--format", "{{.Size}}", image))
 
 
-def client() -> str | None:
-    """Give the path of the docker program, or None."""
-    return next(filter(None, map(shutil.which, PROGRAMS)), None)
-
-
-def find(hosts: Sequence[str] = (), environment: Mapping[str, str] = os.environ) -> Engine | None:
+def find(
+    hosts: Sequence[str] = (), environment: Mapping[str, str] = os.environ, programs: Sequence[str] = PROGRAMS
+) -> Engine | None:
     """Give the engine that DOCKER_HOST or docker's context names, else the first of `hosts` that answers, or None."""
-    program = client()
+    program = next(filter(None, map(shutil.which, programs)), None)
     if program is None:
         return None
     named = environment.get("DOCKER_HOST") or _context(program)

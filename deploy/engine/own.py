@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from deploy.engine import network
 from deploy.engine.client import Engine, EngineError, find
 
 FOLDER = Path("/var/tmp/servepath-engine")  # noqa: S108 - root's alone (mode 0700), and short enough for Unix sockets
-PACKAGES = ("docker.io", "debootstrap")
+# Programs that an engine of ours needs, and the Debian packages that have them.
+PACKAGES: Mapping[str, str] = {"dockerd": "docker.io", "debootstrap": "debootstrap", "ip": "iproute2"}
 INSTALL_S = 600.0
 START_S = 60.0
 STOP_S = 40.0
@@ -148,7 +149,7 @@ def _command(place: Place) -> list[str]:
 
 def _install() -> None:
     """Install what Debian has and this machine lacks. Raises EngineError."""
-    missing = [name for name, program in zip(PACKAGES, ("dockerd", "debootstrap"), strict=True) if not _has(program)]
+    missing = [package for program, package in PACKAGES.items() if not _has(program)]
     if not missing:
         return
     if not _has("apt-get"):

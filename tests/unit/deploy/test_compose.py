@@ -182,8 +182,8 @@ def test_tags_and_ports_come_from_env() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     tagged = re.compile(r"servepath/[\w-]+:\$\{SERVEPATH_TAG:\?\}|\$\{\w+_IMAGE:\?\}")
     assert [image for image in re.findall(r"^ +image: (.*)", text, re.MULTILINE) if not tagged.fullmatch(image)] == []
-    ports = re.findall(r"^ +ports: (.*)", text, re.MULTILINE)
-    assert [line for line in ports if not re.match(r'\["127\.0\.0\.1:\$\{\w+_PORT:\?\}:', line)] == []
+    ports = re.findall(r"^ +ports:\n +- (.*)", text, re.MULTILINE)
+    assert [line for line in ports if not re.match(r'"127\.0\.0\.1:\$\{\w+_PORT:\?\}:', line)] == []
     assert len(ports) == len(GATEWAYS | SCREENS)
 
 
