@@ -10,6 +10,12 @@ import yaml
 from dotenv import dotenv_values
 
 from deploy.builder.images import IMAGES
+from export import __main__ as export_main
+from loadtest import __main__ as loadtest_main
+from services.gateway import config as gateway_config
+from services.onnx_svc import config as onnx_config
+from services.torch_svc import __main__ as torch_main
+from training import __main__ as training_main
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "deploy" / "k8s"
@@ -151,3 +157,85 @@ def test_the_autoscaler_asks_for_what_the_adapter_offers() -> None:
         one for one in documents("components/autoscale/adapter.yaml") if "custom-metrics-reader" in str(one["metadata"])
     ]
     assert {name.removeprefix("pods/") for name in readers[0]["rules"][0]["resources"]} == offered
+
+
+def containers(pattern: str) -> Iterator[Mapping[str, Any]]:
+    """Give every container in these manifests."""
+    for document in documents(pattern):
+        for found in _under(document, ("containers", "initContainers")):
+            yield from found
+
+
+def _under(tree: Any, keys: tuple[str, ...]) -> Iterator[Any]:
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+        if key in keys:
+            yield value
+        yield from _under(value, keys)
+
+
+def understand(image: str, words: list[str]) -> None:
+    """Read a container's words as its program does. SystemExit when it would not understand them."""
+    match image.removeprefix("servepath/"), words:
+        case "gateway", _:
+            gateway_config.read_settings(words)
+        case "onnx_svc", _:
+            onnx_config.read_settings(words)
+        case "torch_svc", _:
+            torch_main._settings(torch_main._parser().parse_args(words))
+        case "pipeline", ["training", *rest]:
+            training_main.arguments(rest)
+        case "pipeline", ["export", *rest]:
+            export_main.arguments(rest)
+        case "loadtest", ["loadtest", *rest]:
+            given = [re.sub(r"\$\((\w+)\)", lambda found: settings().get(found[1], "10.0.0.1"), word) for word in rest]
+            loadtest_main._parser().parse_args(given)
+        case "loadtest", ["report", _]:
+            pass  # a run's folder
+        case _:
+            raise AssertionError(f"nobody knows what {image} does with {words}")
+
+
+@pytest.fixture
+def as_in_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No .env, and no variables of ours but those of the manifests."""
+    monkeypatch.chdir(tmp_path)
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in settings().items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("as_in_a_pod")
+def test_every_program_understands_what_its_container_is_told() -> None:
+    told = [found for found in containers("**/*.yaml") if "args" in found and found["image"].startswith("servepath/")]
+    assert {found["image"].removeprefix("servepath/") for found in told} == {
+        "gateway",
+        "onnx_svc",
+        "torch_svc",
+        "pipeline",
+        "loadtest",
+    }
+    for container in told:
+        understand(container["image"], container["args"])
+
+
+@pytest.mark.usefixtures("as_in_a_pod")
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        ("gateway", ["--hosts", "all"]),
+        ("torch_svc", ["--no-tokens"]),
+        ("loadtest", ["loadtest", "--target=gateway=$(GATEWAY_ADDRESS)"]),
+        ("pipeline", ["export", "--to", "/models"]),
+    ],
+)
+def test_words_that_a_program_does_not_know_are_found(image: str, words: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        understand(f"servepath/{image}", words)
+
+
+@pytest.mark.usefixtures("as_in_a_pod")
+def test_without_the_manifests_settings_a_service_would_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONNX_SVC_PORT", "tcp://10.0.0.7:8001")  # what service links would make of it
+    with pytest.raises(onnx_config.SettingsError, match="ONNX_SVC_PORT"):
+        onnx_config.read_settings([])
