@@ -80,6 +80,7 @@ def _stand(docker: Engine) -> Iterator[Stand]:
         "GRAFANA_PORT": grafana,
         "SERVICE_CPUS": str(min(2, os.cpu_count() or 1)),
         "HEALTH_INTERVAL": "3s",
+        "LOADTEST_WORKERS": "2",
         "LOADTEST_OPTIONS": "--seed 1 --rate 300 --rounds 2 --warmup 3",
     }
     files = ["docker-compose.yml", *([EMBEDDED] if embedded else [])]

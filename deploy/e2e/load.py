@@ -71,4 +71,4 @@ def judged(run: Path, environment: str) -> str:
     if bad or not rows:
         raise EngineError(f"load test {run.name}: errors, wrong answers or nothing at {', '.join(bad) or 'all'}")
     trusted = "valid" if summary["valid"] else f"times not to be trusted: {summary['reasons'][0]}"
-    return f"{len(rows)} rows, {sum(row['requests'] for row in rows):,} right answers, no error; {trusted}; {run}"
+    return f"{len(rows)} rows, {sum(row['requests'] for row in rows):,} right answers, no error; {trusted}; {run.name}"
