@@ -25,6 +25,8 @@ from store.manifest import ArtefactError
 
 GATE = "python -m loadtest gate --ref GITREF: is the working tree slower than a commit?"
 SIDE = re.compile(r"[A-Za-z0-9_-]+")
+# The environment of servers that this machine runs itself.
+LOCAL = "local"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"--paths: {error}")
         if len(dict(options.side)) < len(options.side) or len(options.side) == 1:
             parser.error("--side: give two or more, each with a name of its own")
+        if refusal := _out_of_reach(paths, options):
+            parser.error(refusal)
         if (options.workers or options.processes) < max(1, options.processes):
             parser.error("--workers: there must be one worker, and all of --processes among them")
         # Locust patches the process for gevent when imported: before the rest, and not for --help or a bad value.
@@ -54,6 +58,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"loadtest: {error}", file=sys.stderr)
         return 1
     return 128 + number if number else 0
+
+
+def _out_of_reach(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> str:
+    """Give why --targets cannot do what was asked for, or "". Of paths that were not named some may be left out."""
+    if not options.targets:
+        return ""
+    if options.side:
+        return "--targets: each --side has its addresses in its own file"
+    if options.environment == LOCAL:
+        return "--targets: name what runs there, for the report: --environment 'compose on one virtual machine'"
+    blocks = plan.blocks_of(paths, plan.VIAS if options.via == "both" else (options.via,))
+    reached = {block.path for block in plan.within_reach(blocks, options.targets) if block != plan.NULL}
+    missing = [path for path in paths if path not in reached]
+    if missing and (options.paths != "all" or not reached):
+        names = dict.fromkeys(plan.server_of(block) for block in blocks if block.path == missing[0])
+        return f"--targets: {missing[0]} is out of reach; add {' or '.join(f'{name}=HOST:PORT' for name in names)}"
+    if missing and not options.worker:
+        print(f"left out, since --targets does not reach them: {', '.join(map(str, missing))}")
+    return ""
 
 
 def words_parser() -> argparse.ArgumentParser:
@@ -94,6 +117,9 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
     add("--exports", type=Path, default=Path("artifacts/exports"), help="folder with the reference artefacts")
     add("--deployments", type=Path, default=Path("deployments.toml"), help="the list of paths")
     add("--env-file", type=Path, default=Path(".env"), help="addresses, overruled by the environment")
+    targets = "servers elsewhere: gateway, torchserve, tfserving, onnx; paths without one are left out"
+    add("--targets", type=_targets, metavar="NAME=HOST:PORT,...", help=targets)
+    add("--environment", default=LOCAL, metavar="TEXT", help="what the servers run on, for the report")
 
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:
@@ -102,6 +128,13 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
     add("--workers", type=whole(1), help="await so many in all; others come from other machines with --worker")
     add("--listen", type=_address, help="HOST:PORT where workers come (default: 127.0.0.1 and a free port)")
     add("--worker", type=_address, help="be a worker of HOST:PORT; give the same other words, --seed among them")
+
+
+def _targets(text: str) -> dict[str, str]:
+    try:
+        return config.parse_targets(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -2,7 +2,7 @@
 
 import random
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,6 +86,16 @@ def choose(known: Sequence[ServingPath], wanted: str) -> list[ServingPath]:
 def blocks_of(paths: Sequence[ServingPath], vias: Sequence[str], sides: Sequence[str] = ("",)) -> list[Block]:
     """Give one block for each path, way and side, and the null endpoint's."""
     return [*(Block(path, via, side) for path in paths for via in vias for side in sides), NULL]
+
+
+def within_reach(blocks: Sequence[Block], targets: Collection[str]) -> list[Block]:
+    """Give the blocks whose server is among `targets` ("gateway", stack names), and the null endpoint's."""
+    return [block for block in blocks if block == NULL or server_of(block) in targets]
+
+
+def server_of(block: Block) -> str:
+    """Give who is asked: "gateway", or the path's stack."""
+    return block.via if block.via == "gateway" else block.path.stack
 
 
 def draw(blocks: Sequence[Block], rounds: int, seed: int) -> list[Turn]:

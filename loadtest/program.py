@@ -65,11 +65,17 @@ def work_for(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> 
     return ours.interruption.signal or 0
 
 
+def blocks_of(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> list[Block]:
+    """Give the blocks of every round; with --targets, those that it gives an address of."""
+    vias = plan.VIAS if options.via == "both" else (options.via,)
+    blocks = plan.blocks_of(paths, vias, [name for name, _ in options.side] or [""])
+    return plan.within_reach(blocks, options.targets) if options.targets else blocks
+
+
 @contextmanager
 def instrument(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> Iterator[Instrument]:
     """Give what loads, set up and closed at the end. Raises ConfigError, ArtefactError or OSError."""
-    vias = plan.VIAS if options.via == "both" else (options.via,)
-    blocks = plan.blocks_of(paths, vias, [name for name, _ in options.side] or [""])
+    blocks = blocks_of(paths, options)
     with ExitStack() as stack:
         address = stack.enter_context(null.endpoint())
         scheduling = _schedule(options)  # after the null endpoint, which must not inherit it
@@ -108,7 +114,9 @@ class Prepared:
 
     def __init__(self, blocks: Sequence[Block], options: argparse.Namespace, null_address: str) -> None:
         sides = options.side or [("", None)]
-        self._settings = {side: read_settings(options.env_file, side_file=file) for side, file in sides}
+        self._settings = {
+            side: read_settings(options.env_file, targets=options.targets, side_file=file) for side, file in sides
+        }
         models = dict.fromkeys(block.path.model for block in blocks if block != NULL)
         self._references = {model: load_reference(options.exports, model) for model in models}
         self._weights = fairness.weights(tuple(self._references.values()))
@@ -128,11 +136,16 @@ class Prepared:
             ),
             "plan": f"{load.load_model}, {load.rate:g}/s, {load.requests} requests of {options.rows} rows, "
             f"{load.connections} connections, {options.rounds} rounds",
-            **server.describe(self._settings[block.side].stacks[block.path.stack]),
+            **self._server(block),
             **identity,
             "batching": batching_of(block, options.deployments),
             "image": None,
         }
+
+    def _server(self, block: Block) -> dict[str, str]:
+        """Give what is known of a path's server; elsewhere nothing is, be there a forwarder to it on this machine."""
+        settings = self._settings[block.side]
+        return server.describe(settings.addresses[block.path.stack]) if settings.local else server.NOTHING_KNOWN
 
     def _load(self, block: Block, options: argparse.Namespace, null_address: str) -> Loaded:
         if block == NULL:
@@ -204,6 +217,7 @@ def _schedule(options: argparse.Namespace) -> str:
 def _facts(options: argparse.Namespace, conditions: dict[Block, dict[str, Any]], generator: str) -> dict[str, Any]:
     commit = git_commit()
     of_run = {
+        "environment": options.environment,
         "commit": commit,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "temperatures": host.temperatures(),
@@ -227,4 +241,6 @@ def _plain(value: object) -> object:
         return [_plain(item) for item in value]
     if isinstance(value, tuple):
         return "=".join(map(str, value))
+    if isinstance(value, dict):  # --targets, without the names of hosts
+        return ",".join(f"{name}=HOST:PORT" for name in value)
     return str(value) if isinstance(value, Path) else value

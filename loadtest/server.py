@@ -21,6 +21,9 @@ THREAD_VARIABLES = (
 )
 
 
+NOTHING_KNOWN = dict.fromkeys(("cpu_model", "cpu_quota", "threads"), UNKNOWN)
+
+
 def describe(address: str) -> dict[str, str]:
     """Give cpu_model, cpu_quota (in cores) and threads of the server at HOST:PORT, or "unknown" three times."""
     try:
@@ -29,7 +32,7 @@ def describe(address: str) -> dict[str, str]:
             return {"cpu_model": host.cpu_model(), "cpu_quota": _quota(process), "threads": _threads(process)}
     except (psutil.Error, OSError):
         pass  # it has just ended, or is another user's
-    return dict.fromkeys(("cpu_model", "cpu_quota", "threads"), UNKNOWN)
+    return NOTHING_KNOWN
 
 
 def _listening(address: str) -> psutil.Process | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loadtest import null, plan
 from loadtest.calls import Target
-from loadtest.config import Settings
+from loadtest.config import GATEWAY, Settings
 from loadtest.connection import Metadata
 from loadtest.plan import Block, ServingPath
 from services.wire import oip, servepath, tfserving
@@ -58,7 +58,7 @@ def batching_of(block: Block, deployments: Path) -> str:
 def _gateway(block: Block, settings: Settings) -> Target:
     return Target(
         block=block,
-        address=settings.gateway,
+        address=settings.addresses[GATEWAY],
         method=servepath.METHOD,
         model=str(block.path),
         encode=servepath.encode_request,
@@ -74,7 +74,7 @@ def _direct(block: Block, settings: Settings, exports: Path) -> Target:
     token = TokenFile(settings.torch_token) if path.stack == "torchserve" else None
     return Target(
         block=block,
-        address=settings.stacks[path.stack],
+        address=settings.addresses[path.stack],
         method=codec.METHOD,
         model=path.model,
         encode=codec.encode_request,

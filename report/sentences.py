@@ -1,5 +1,6 @@
 """What renderers say in words: how to read the numbers, what the instrument is worth, how to do it again."""
 
+import shlex
 from collections.abc import Iterator
 
 from report import additions
@@ -22,8 +23,15 @@ ARGUMENTS: tuple[str, ...] = (
     "arrivals",
     "connections",
 )
-ARGUMENTS += ("closed_loop", "users", "processes", "allow", "seed")
+ARGUMENTS += ("closed_loop", "users", "processes", "targets", "environment", "allow", "seed")
+# The run's value of this key where the servers are the machine's own (loadtest/__main__.py), and of runs before it.
+LOCAL = "local"
 WAYS = {"direct": "reached directly", "gateway": "through the gateway"}
+
+
+def environment(summary: Summary) -> str:
+    """Give what the servers ran on, as the run names it."""
+    return str(summary.facts["fairness"]["run"].get("environment", {"value": LOCAL})["value"])
 
 
 def legend(summary: Summary) -> str:
@@ -125,7 +133,9 @@ def command(summary: Summary) -> str:
     for name in [name for name in ARGUMENTS if name in arguments]:
         value = arguments[name]
         flag = f"--{name.replace('_', '-')}"
-        if value is True:
+        if name == "environment":
+            words += [] if value == LOCAL else [flag, shlex.quote(value)]
+        elif value is True:
             words.append(flag)
         elif isinstance(value, list):
             words += [word for item in value for word in (flag, str(item))]

@@ -8,7 +8,18 @@ from rich.table import Table
 
 from report import cards
 from report.compare import Comparison
-from report.sentences import capacity, cautions, headlines, instrument, legend, milliseconds, reproduce, share, warm_up
+from report.sentences import (
+    capacity,
+    cautions,
+    environment,
+    headlines,
+    instrument,
+    legend,
+    milliseconds,
+    reproduce,
+    share,
+    warm_up,
+)
 from report.summary import Row, Summary
 from report.summary import compare as gateway_costs
 from report.verdicts import TOO_CLOSE
@@ -21,6 +32,7 @@ def show(summary: Summary, console: Console) -> None:
     """Print verdicts, table, instrument, and either what stands against the run or that nothing does."""
     facts, host = summary.facts, summary.facts["host"]
     console.print(f"[bold]{escape(facts['run'])}[/]  {host['cpu']}, {host['cores']} cores, commit {commit_of(summary)}")
+    console.print(f"servers: {escape(environment(summary))}")
     for line in headlines(summary):
         console.print(f"[bold]{escape(line)}[/]")
     for line in _verdicts(summary):

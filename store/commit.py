@@ -1,9 +1,13 @@
-"""Which commit this code is at, for whatever has to say what it was made or measured with."""
+"""Which commit this code is at, for whatever has to say what it was made or measured with.
+
+An image has no git; its build writes the commit to NOTE.
+"""
 
 import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+NOTE = ".commit"
 TIMEOUT_S = 10
 
 
@@ -14,5 +18,12 @@ def git_commit(root: Path = ROOT) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
+        return _noted(root / NOTE)
     return done.stdout.strip()
+
+
+def _noted(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return "unknown"

@@ -17,7 +17,7 @@ from loadtest.calls import Clock
 from loadtest.capacity import certify, overload, step
 from loadtest.capacity.addition import Addition
 from loadtest.capacity.search import FIRST_RPS, MOST_INVALID, Found, Limit, Outcome, Result, Search, conclude
-from loadtest.config import Settings, read_settings
+from loadtest.config import GATEWAY, Settings, read_settings
 from loadtest.generator import Order
 from loadtest.plan import NULL, OPEN_POISSON, Block, Turn
 from loadtest.program import SETTLE_S, instrument, workers_of
@@ -209,8 +209,8 @@ def _sentence(found: Found, slo_p99_ms: float) -> str:
 
 
 def _cores(block: Block, settings: Settings) -> float | None:
-    own = settings.stacks[block.path.stack]
-    return server.cores([own] if block.via == "direct" else [settings.gateway, own])
+    servers = (block.path.stack,) if block.via == "direct" else (GATEWAY, block.path.stack)
+    return server.cores([settings.addresses[name] for name in servers])
 
 
 def _facts(asked: argparse.Namespace, load: argparse.Namespace, about: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.contract.registries import ROOT, ours
 
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])
 RECIPES = ("docs/add-a-path.md", "docs/add-a-model.md")
 MOST_STEPS = 5
 # Names that stand for something, and folders that are made by running.

@@ -68,7 +68,7 @@ def other_path() -> dict[str, Any]:
 def test_wrong_answers_have_no_capacity(stand: Any) -> None:
     folder = add_run(stand)
     stand.behaviour.bias += 1.0
-    done = capacity(stand, "--via=direct", "--seconds=16", "--processes=2")
+    done = capacity(stand, "--via=direct", "--seconds=60", "--processes=2")
     assert (done.returncode, done.stderr) == (0, "")
     (path,) = written(folder)["paths"]
     assert (path["rate_rps"], path["limit"], len(path["steps"])) == (None, "wrong answers", 1)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def test_each_instrument_leaves_a_row_a_request_and_so_few_of_them_show_no_agree
     assert len(facts["blocks"]) == len(INSTRUMENTS) * len(BLOCKS)
     for block in facts["blocks"]:
         found = parquet.read_table(folder / block["rows"]).to_pylist()
-        assert [row["phase"] for row in found] == ["warmup"] * 30 + ["measure"] * 20
+        assert Counter(row["phase"] for row in found) == {"warmup": 30, "measure": 20}
         assert (block["requests"], block["errors"], block["wrong_answers"]) == (20, 0, 0)
         assert all(row["ok"] and 0 < row["service_us"] < 5e6 for row in found)
         scheduled = block["instrument"] != "h2load"

@@ -25,3 +25,8 @@ def test_the_digits_are_given_though_a_tag_is_there_and_changed_files_are_told(t
 
 def test_outside_git_it_is_unknown(tmp_path: Path) -> None:
     assert git_commit(tmp_path) == "unknown"
+
+
+def test_outside_git_what_the_images_build_wrote_down_is_given(tmp_path: Path) -> None:
+    (tmp_path / ".commit").write_text("0123abc-dirty\n")
+    assert git_commit(tmp_path) == "0123abc-dirty"

@@ -1,0 +1,59 @@
+"""`python -m deploy.builder [IMAGE...]`: build images on a Docker engine, and say what each adds to its base.
+
+Bases and tag come from .env, digests from images.lock, both overruled by the environment. Where the official image of
+TensorFlow Serving cannot be had, tf_svc-embedded is built in its place, and said so. Exit code 1 when an image cannot
+be built or is larger than its limit, 2 for wrong words, 130 after Ctrl-C.
+"""
+
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+
+from commandline.arguments import Parser
+from deploy.builder.images import CPU, IMAGES, IN_PLACE_OF, Built, build, read_variables
+from deploy.engine import Engine, EngineError, engine, ensure_base
+
+
+def main(words: Sequence[str]) -> int:
+    """Build what was asked for; give the exit code."""
+    parser = Parser(prog="python -m deploy.builder", description="Build the images.")
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help=f"of {', '.join(IMAGES)} ({', '.join(CPU)})")
+    names = parser.parse_args(words).images or CPU
+    for name in names:
+        if name not in IMAGES:
+            parser.error(f"there is no image {name!r}; there are {', '.join(IMAGES)}")
+    # Whoever ends this ends it as Ctrl-C does, so that an engine of ours is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with engine() as docker:
+            built = [_build(docker, name, read_variables()) for name in names]
+    except EngineError as error:
+        print(f"build: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return int(any(image.too_large() for image in built))
+
+
+def _build(docker: Engine, name: str, variables: Mapping[str, str]) -> Built:
+    chosen = _to_be_had(docker, name, variables)
+    print(f"building {chosen} ...", flush=True)
+    built = build(docker, chosen, variables)
+    print(built, flush=True)
+    return built
+
+
+def _to_be_had(docker: Engine, name: str, variables: Mapping[str, str]) -> str:
+    """Give the image, or what is built in its place when its base cannot be had. Raises EngineError."""
+    try:
+        ensure_base(docker, variables[IMAGES[name].base])
+    except EngineError as error:
+        if name not in IN_PLACE_OF:
+            raise
+        print(f"{name}: NOT BUILT ({error}); {IN_PLACE_OF[name]} in its place", flush=True)
+        return IN_PLACE_OF[name]
+    return name
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

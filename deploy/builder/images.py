@@ -1,0 +1,112 @@
+"""The images, what each is built from, and how one is built."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from deploy.engine import Engine, ensure_base
+from store.commit import ROOT, git_commit
+
+DOCKERFILES = Path("deploy/images")
+BUILD_S = 3600.0
+MB = 1_000_000
+PYTHON = "PYTHON_IMAGE"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image. dockerfile: its name in deploy/images. lock: its Python packages, of deploy/images/locks, if any.
+
+    base: the variable that names what it is built on. arguments: build arguments and their values; passed: those that
+    .env gives. limit_mb: what it may add to its base.
+    """
+
+    dockerfile: str
+    lock: str | None
+    base: str = PYTHON
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    passed: tuple[str, ...] = ()
+    limit_mb: int | None = None
+
+
+GPU = {"DEVICE": "gpu"}
+IMAGES: Mapping[str, Image] = {
+    "gateway": Image("gateway", "gateway", limit_mb=70),
+    "onnx_svc": Image("onnx_svc", "onnx_svc-cpu", limit_mb=200),
+    "onnx_svc-gpu": Image("onnx_svc", "onnx_svc-gpu", arguments=GPU),
+    "torch_svc": Image("torch_svc", "torch_svc-cpu", passed=("TORCH_INDEX",)),
+    "torch_svc-gpu": Image("torch_svc", "torch_svc-gpu", arguments=GPU),
+    "tf_svc": Image("tf_svc", None, "TF_SERVING_IMAGE"),
+    "tf_svc-gpu": Image("tf_svc", None, "TF_SERVING_GPU_IMAGE"),
+    "tf_svc-embedded": Image("tf_svc-embedded", "tf_svc-embedded"),
+    "loadtest": Image("loadtest", "loadtest"),
+    "pipeline": Image("pipeline", "pipeline", passed=("TORCH_INDEX",)),
+}
+CPU = ("gateway", "onnx_svc", "torch_svc", "tf_svc", "loadtest", "pipeline")
+# What is built where the base of the first cannot be had.
+IN_PLACE_OF: Mapping[str, str] = {"tf_svc": "tf_svc-embedded"}
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An image that was built. base: "present", "pulled" or "stand-in". size, added: bytes, with and without base."""
+
+    name: str
+    tag: str
+    base: str
+    seconds: float
+    size: int
+    added: int
+
+    def too_large(self) -> bool:
+        """Say whether the image adds more to its base than it may."""
+        limit_mb = IMAGES[self.name].limit_mb
+        return limit_mb is not None and self.added > limit_mb * MB
+
+    def __str__(self) -> str:
+        """Give one line for people."""
+        limit_mb = IMAGES[self.name].limit_mb
+        allowed = f" of at most {limit_mb}" if limit_mb else ""
+        sizes = f"{self.size / MB:.0f} MB, {self.added / MB:.0f}{allowed} over its base ({self.base})"
+        return f"{self.tag}: {sizes}, {self.seconds:.0f} s"
+
+
+def read_variables(root: Path = ROOT, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Give the variables of .env, images.lock and the environment; later ones win."""
+    files = {**dotenv_values(root / ".env"), **dotenv_values(root / "images.lock")}
+    return {name: value for name, value in files.items() if value} | dict(environment)
+
+
+def tag(name: str, variables: Mapping[str, str]) -> str:
+    """Give an image's full name, such as servepath/gateway:0.1.0."""
+    return f"servepath/{name}:{variables['SERVEPATH_TAG']}"
+
+
+def build(docker: Engine, name: str, variables: Mapping[str, str], root: Path = ROOT) -> Built:
+    """Build one image. Raises EngineError."""
+    image = IMAGES[name]
+    begin = time.monotonic()
+    base = variables[image.base]
+    how = ensure_base(docker, base)
+    docker.run("build", *_words(name, variables), ".", folder=root, timeout_s=BUILD_S)
+    size = docker.size(tag(name, variables))
+    return Built(name, tag(name, variables), how, time.monotonic() - begin, size, size - docker.size(base))
+
+
+def _words(name: str, variables: Mapping[str, str]) -> list[str]:
+    image = IMAGES[name]
+    given = {argument: variables.get(argument, "") for argument in (*image.passed, "PIP_NO_INDEX")}
+    arguments = {"BASE": variables[image.base], "COMMIT": git_commit(), **image.arguments, **given}
+    # An argument that a Dockerfile does not know is an error to some builders.
+    known = declared((DOCKERFILES / f"{image.dockerfile}.Dockerfile").read_text())
+    pairs = [f"--build-arg={key}={value}" for key, value in arguments.items() if key in known and value]
+    return ["--quiet", "--tag", tag(name, variables), "--file", f"{DOCKERFILES}/{image.dockerfile}.Dockerfile", *pairs]
+
+
+def declared(dockerfile: str) -> set[str]:
+    """Give the names of a Dockerfile's build arguments."""
+    return {line.split()[1].partition("=")[0] for line in dockerfile.splitlines() if line.startswith("ARG ")}

@@ -1,0 +1,64 @@
+"""`python -m deploy.engine run COMMAND...`: run a command with DOCKER_HOST set to a running engine.
+
+The machine's engine, else one of our own that is stopped when its last user ends. `clean` removes that one's folder
+with all images. Exit code: the command's own; 1 when no engine can be had, 2 for wrong words, 130 after Ctrl-C.
+"""
+
+import argparse
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from commandline.arguments import Parser
+from deploy.engine.bases import ensure_base
+from deploy.engine.client import Engine, EngineError
+from deploy.engine.own import FOLDER, clean, engine
+
+
+def main(words: Sequence[str]) -> int:
+    """Do what was asked; give the exit code."""
+    asked = _parser().parse_args(words)
+    # Whoever ends this ends it as Ctrl-C does, so that the engine is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if asked.what == "clean":
+            clean(asked.folder)
+            return 0
+        with engine(asked.folder) as docker:
+            return _run(docker, asked.command) if asked.what == "run" else _bases(docker, asked.images)
+    except EngineError as error:
+        print(f"engine: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m deploy.engine", description="A Docker engine: the machine's, or one of our own.")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="of our own engine (%(default)s)")
+    verbs = parser.add_subparsers(dest="what", required=True, parser_class=Parser)
+    run = verbs.add_parser("run", help="run a command with DOCKER_HOST set")
+    run.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")
+    bases = verbs.add_parser("bases", help="pull base images, or make stand-ins for them")
+    bases.add_argument("images", nargs="+", metavar="IMAGE")
+    verbs.add_parser("clean", help="remove our own engine's folder with all its images")
+    return parser
+
+
+def _run(docker: Engine, command: Sequence[str]) -> int:
+    try:
+        return subprocess.run(command, env=docker.environment(), check=False).returncode
+    except OSError as error:
+        raise EngineError(f"cannot run {command[0]}: {error.strerror}") from error
+
+
+def _bases(docker: Engine, images: Sequence[str]) -> int:
+    for image in images:
+        print(f"{image}: {ensure_base(docker, image)}, {docker.size(image) / 1e6:.0f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,32 @@
+# Not TensorFlow Serving: our own server of its protocol over the tensorflow package, for where the official image cannot
+# be pulled. Every reply and report says "embedded". Exports at /models (read-only); writes to /run/tf_svc alone.
+ARG BASE
+
+FROM ${BASE} AS build
+ARG PIP_NO_INDEX
+WORKDIR /build
+COPY deploy/images/build.sh deploy/images/locks/proto.txt ./
+COPY deploy/images/wheels wheels
+COPY proto proto
+RUN sh build.sh proto proto.txt
+COPY deploy/images/locks/tf_svc-embedded.txt ./
+RUN sh build.sh install tf_svc-embedded.txt
+COPY .env app/
+COPY commandline app/commandline
+COPY store app/store
+COPY services app/services
+RUN sh build.sh compile
+
+FROM ${BASE}
+# No pip in any of the places where Python's image or Debian has it, and no program that changes its user.
+RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3.11/site-packages/* /usr/local/lib/python3.11/ensurepip \
+        /usr/lib/python3.11/ensurepip /usr/share/python-wheels \
+    && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /build/app /app
+RUN mkdir -m 0700 /run/tf_svc && chown 65532:65532 /run/tf_svc
+ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
+WORKDIR /app
+USER 65532:65532
+ENTRYPOINT ["python", "-m", "services.tf_svc"]
+CMD ["--engine", "embedded", "--host", "0.0.0.0", "--models", "/models", "--run-dir", "/run/tf_svc"]

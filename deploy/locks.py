@@ -1,0 +1,103 @@
+"""`python -m deploy.locks [LOCK...]`: write deploy/images/locks, what each image installs, every wheel with its sha256.
+
+Resolved by pip for this platform from pyproject's extras under constraints.txt. Exit code 1 when pip refuses.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from commandline.arguments import Parser
+from store.atomic import write_file
+
+FOLDER = Path("deploy/images/locks")
+RESOLVE_S = 900
+# Declared by torchserve for Pythons before 3.4; empty on ours, and the one package without a wheel.
+LEFT_OUT = frozenset({"enum-compat"})
+HEAD = "# Written by `make locks` for Linux x86_64 and Python 3.11: do not edit.\n"
+
+
+class Lock(NamedTuple):
+    """What one image installs. torch_cpu: whether PyTorch is the build without CUDA (another file, same version)."""
+
+    extras: tuple[str, ...]
+    torch_cpu: bool = True
+
+
+LOCKS: Mapping[str, Lock] = {
+    "proto": Lock(("proto",)),
+    "gateway": Lock(("gateway",)),
+    "onnx_svc-cpu": Lock(("onnx-svc-cpu",)),
+    "onnx_svc-gpu": Lock(("onnx-svc-cuda",)),
+    "torch_svc-cpu": Lock(("torch-svc",)),
+    "torch_svc-gpu": Lock(("torch-svc",), torch_cpu=False),
+    "tf_svc-embedded": Lock(("tf-svc",)),
+    "loadtest": Lock(("loadtest", "report", "client")),
+    "pipeline": Lock(("training", "export")),
+}
+
+
+class LockError(Exception):
+    """Pip cannot resolve a lock; the text says why."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Write the locks that are named, all without a name; give the exit code."""
+    parser = Parser(prog="python -m deploy.locks", description="Pin what each image installs, with hashes.")
+    parser.add_argument("locks", nargs="*", metavar="LOCK", help=f"of {', '.join(LOCKS)} (all)")
+    names = parser.parse_args(words).locks or list(LOCKS)
+    for name in names:
+        if name not in LOCKS:
+            parser.error(f"there is no lock {name!r}; there are {', '.join(LOCKS)}")
+        try:
+            lines = render(resolve(LOCKS[name]))
+        except LockError as error:
+            sys.stderr.write(f"locks: {name}: {error}\n")
+            return 1
+        write_file(FOLDER / f"{name}.txt", lines)
+        sys.stdout.write(f"{name}: {lines.count('--hash')} packages\n")
+    return 0
+
+
+def resolve(lock: Lock) -> dict[str, Any]:
+    """Give pip's installation report (pip.pypa.io, reference, installation-report). Raises LockError."""
+    words = [
+        *(sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"),
+        *("--report", "-", "--constraint", "constraints.txt", f".[{','.join(lock.extras)}]"),
+    ]
+    # Where pip is told to look into a local folder first, that is where the build without CUDA is.
+    elsewhere = {} if lock.torch_cpu else {"PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
+    done = subprocess.run(
+        words, env={**os.environ, **elsewhere}, capture_output=True, text=True, timeout=RESOLVE_S, check=False
+    )
+    if done.returncode:
+        raise LockError((done.stderr.strip().splitlines() or ["pip gave no reason"])[-1])
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """Give the lock file of an installation report: NAME==VERSION --hash=sha256:..., one a line, sorted."""
+    lines = {_line(item) for item in report["install"] if item["metadata"]["name"] not in LEFT_OUT | {"servepath"}}
+    return HEAD + "".join(sorted(lines, key=str.lower))
+
+
+def read(file: Path) -> dict[str, str]:
+    """Give a lock's versions by package name."""
+    lines = [line for line in file.read_text().splitlines() if not line.startswith("#")]
+    return dict(line.split()[0].split("==") for line in lines)
+
+
+def _line(item: Mapping[str, Any]) -> str:
+    metadata, archive = item["metadata"], item["download_info"]["archive_info"]
+    # "2.13.0+cpu": the hash tells one build from the other, and an index may leave the suffix out.
+    version = str(metadata["version"]).partition("+")[0]
+    return f"{metadata['name']}=={version} --hash=sha256:{archive['hashes']['sha256']}\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

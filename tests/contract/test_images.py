@@ -1,0 +1,210 @@
+"""What every image keeps to, read from its Dockerfile: no root, no shell in front, no secret, what is locked alone."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dotenv import dotenv_values
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from deploy.builder.images import CPU, IMAGES, IN_PLACE_OF
+from deploy.locks import FOLDER, LEFT_OUT, LOCKS, read
+from deploy.supply import pins
+from services.gateway.deployments import read_deployments
+from services.tf_svc import binary, models_config
+from services.tf_svc.config import parse
+from tests.contract.registries import ROOT
+
+FILES = sorted((ROOT / "deploy/images").glob("*.Dockerfile"))
+# Build context and what is made inside the build.
+MADE = {"--from=build"}
+SECRET = re.compile(
+    r"(?i)(password|passwd|secret|token|api_?key|credential)\s*[=:]|BEGIN [A-Z ]*PRIVATE KEY|https?://[^\s/]*:[^\s/]*@"
+)
+# What a builder older than Docker 23 does not know.
+BUILDKIT = re.compile(
+    r"(?m)^#\s*syntax=|--mount=|--chmod=|--link\b|<<-?\s*['\"]?[A-Z]+|^HEALTHCHECK .*--start-interval"
+)
+
+
+def instructions(text: str) -> list[tuple[str, str]]:
+    """Give a Dockerfile's instructions and their words, continued lines joined."""
+    joined = re.sub(r"\\\n", " ", re.sub(r"(?m)^\s*#.*\n", "", text))
+    return [
+        (word, rest.strip()) for word, _, rest in (line.partition(" ") for line in joined.splitlines() if line.strip())
+    ]
+
+
+def final(text: str) -> list[tuple[str, str]]:
+    """Give the instructions of the last stage."""
+    found = instructions(text)
+    return found[max(index for index, (word, _) in enumerate(found) if word == "FROM") :]
+
+
+def faults(text: str) -> Iterator[str]:
+    """Give what a Dockerfile does that none of ours may."""
+    stages = [rest for word, rest in instructions(text) if word == "FROM"]
+    if any(not rest.startswith("${BASE}") for rest in stages):
+        yield "a stage is not built on BASE"
+    last = final(text)
+    users = [rest for word, rest in last if word == "USER"]
+    if not users or not re.fullmatch(r"[1-9]\d*:[1-9]\d*", users[-1]):
+        yield "it does not run as a numeric user other than root"
+    for word, rest in last:
+        if word in {"ENTRYPOINT", "CMD"} and not _is_words(rest):
+            yield f"{word} is a shell's"
+        if word == "RUN" and re.search(r"\b(pip|apt-get|curl|wget) ", rest):
+            yield "its last stage installs"
+    if not any(word == "ENTRYPOINT" for word, _ in last):
+        yield "it has no ENTRYPOINT"
+    if any(word == "ADD" for word, _ in instructions(text)):
+        yield "ADD fetches and unpacks: COPY is enough"
+    if SECRET.search(text):
+        yield "it may hold a secret"
+    if BUILDKIT.search(text):
+        yield "it needs BuildKit or an engine newer than 20.10"
+
+
+def sources(text: str) -> list[str]:
+    """Give what a Dockerfile copies out of the build context."""
+    copies = [rest.split() for word, rest in instructions(text) if word == "COPY"]
+    return [name for words in copies if words[0] not in MADE for name in words[:-1]]
+
+
+def closure(names: set[str]) -> set[str]:
+    """Give pyproject's extras with those that they name."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    more = {inner for name in names for text in extras[name] for inner in _own_extras(text)}
+    return names if more <= names else closure(names | more)
+
+
+def _own_extras(text: str) -> set[str]:
+    requirement = Requirement(text)
+    return requirement.extras if requirement.name == "servepath" else set()
+
+
+def _is_words(text: str) -> bool:
+    try:
+        words = json.loads(text)
+    except json.JSONDecodeError:
+        return False
+    return isinstance(words, list) and all(isinstance(word, str) for word in words)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_no_dockerfile_does_what_none_may(file: Path) -> None:
+    assert list(faults(file.read_text())) == []
+
+
+GOOD = 'ARG BASE\nFROM ${BASE}\nUSER 65532:65532\nENTRYPOINT ["a"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (GOOD.replace("${BASE}", "python:3"), "a stage is not built on BASE"),
+        (GOOD.replace("65532:65532", "root"), "it does not run as a numeric user other than root"),
+        (GOOD.replace("65532:65532", "0:0"), "it does not run as a numeric user other than root"),
+        (GOOD.replace("USER 65532:65532\n", ""), "it does not run as a numeric user other than root"),
+        (GOOD.replace('["a"]', "a b"), "ENTRYPOINT is a shell's"),
+        (GOOD + "CMD a\n", "CMD is a shell's"),
+        (GOOD + "RUN pip install x\n", "its last stage installs"),
+        (GOOD.replace('ENTRYPOINT ["a"]\n', ""), "it has no ENTRYPOINT"),
+        (GOOD + "ADD a b\n", "ADD fetches and unpacks: COPY is enough"),
+        (GOOD + "ENV API_KEY=abc\n", "it may hold a secret"),
+        (GOOD + "ARG INDEX=https://me:word@index\n", "it may hold a secret"),
+        (GOOD + "RUN --mount=type=cache,target=/c true\n", "it needs BuildKit or an engine newer than 20.10"),
+        (GOOD + "COPY <<EOF /a\nEOF\n", "it needs BuildKit or an engine newer than 20.10"),
+    ],
+)
+def test_each_fault_is_found(text: str, fault: str) -> None:
+    assert list(faults(text)) == [fault]
+
+
+def test_the_shortest_good_dockerfile_has_no_fault() -> None:
+    assert list(faults(GOOD)) == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_what_a_dockerfile_copies_is_tracked_and_not_kept_from_the_build(file: Path) -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    names = tracked.stdout.splitlines()
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    for source in sources(file.read_text()):
+        for name in [source.replace("${DEVICE}", device) for device in ("cpu", "gpu")]:
+            assert any(one == name or one.startswith(f"{name}/") for one in names), f"{name} is not tracked"
+            assert any(name == one or name.startswith(f"{one}/") for one in allowed), f"{name} is ignored"
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    words = [f"{Path(sys.executable).parent}/hadolint", *map(str, FILES)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == ""
+
+
+def test_every_image_has_its_dockerfile_and_every_dockerfile_is_an_image() -> None:
+    assert {image.dockerfile for image in IMAGES.values()} == {file.name.removesuffix(".Dockerfile") for file in FILES}
+
+
+def test_every_image_names_a_base_and_arguments_that_exist() -> None:
+    variables = dotenv_values(ROOT / ".env")
+    assert {image.base for image in IMAGES.values()} <= pins.named(variables).keys()
+    assert {name for image in IMAGES.values() for name in image.passed} <= variables.keys()
+    assert {*CPU, *IN_PLACE_OF, *IN_PLACE_OF.values()} <= IMAGES.keys()
+
+
+def test_every_image_installs_a_lock_that_is_there_and_no_lock_is_left_over() -> None:
+    assert {image.lock for image in IMAGES.values() if image.lock} | {"proto"} == LOCKS.keys()
+    assert {file.stem for file in (ROOT / FOLDER).glob("*.txt")} == LOCKS.keys()
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_has_what_its_extras_name_in_the_versions_of_constraints(name: str) -> None:
+    lock = {canonicalize_name(package): version for package, version in read(ROOT / FOLDER / f"{name}.txt").items()}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    wanted = {
+        canonicalize_name(Requirement(text).name) for one in closure(set(LOCKS[name].extras)) for text in extras[one]
+    }
+    pairs = [line.split("==") for line in (ROOT / "constraints.txt").read_text().split()]
+    pinned = {canonicalize_name(package): version for package, version in pairs}
+    assert wanted - {"servepath"} <= lock.keys()
+    assert {package: pinned.get(package) for package in lock} == lock
+    assert not lock.keys() & LEFT_OUT
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_line_of_a_lock_has_one_hash(name: str) -> None:
+    lines = (ROOT / FOLDER / f"{name}.txt").read_text().splitlines()[1:]
+    assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+ --hash=sha256:[0-9a-f]{64}", line)] == []
+
+
+def test_no_image_has_both_builds_of_onnx_runtime() -> None:
+    held = {name: {"onnxruntime", "onnxruntime-gpu"} & read(ROOT / FOLDER / f"{name}.txt").keys() for name in LOCKS}
+    assert held["onnx_svc-cpu"] == {"onnxruntime"}
+    assert held["onnx_svc-gpu"] == {"onnxruntime-gpu"}
+    assert max(len(found) for found in held.values()) == 1
+
+
+def test_no_cpu_image_has_cuda() -> None:
+    cuda = {name: [one for one in read(ROOT / FOLDER / f"{name}.txt") if one.startswith("nvidia")] for name in LOCKS}
+    assert {name for name, found in cuda.items() if found} == {"onnx_svc-gpu", "torch_svc-gpu"}
+
+
+def test_the_official_image_starts_with_the_words_of_tf_svc() -> None:
+    last = dict(final((ROOT / "deploy/images/tf_svc.Dockerfile").read_text()))
+    config, batching = Path("/etc/tf_svc/models.config"), Path("/etc/tf_svc/batching.config")
+    (program,) = json.loads(last["ENTRYPOINT"])
+    assert [program, *json.loads(last["CMD"])] == binary.command(program, parse([], {}), config, batching)
+
+
+def test_the_official_image_serves_every_model_that_has_the_stack() -> None:
+    names = [one.model for one in read_deployments(ROOT / "deployments.toml").models if "tfserving" in one.stacks]
+    served = {name: Path("/models") / name / models_config.FORMAT for name in names}
+    assert (ROOT / "deploy/images/tf_svc/models.config").read_text() == models_config.render(served)
+    assert (ROOT / "deploy/images/tf_svc/batching.config").read_text() == models_config.BATCHING
