@@ -1,4 +1,4 @@
-"""Where the servers are: .env, overruled by the environment; the only place of the load test that reads either."""
+"""Where the servers are: --targets, or .env overruled by the environment; nothing else of the load test reads these."""
 
 import os
 from collections.abc import Mapping
@@ -11,7 +11,10 @@ from dotenv import dotenv_values
 from services.wire.stacks import STACKS
 from services.wire.token import DEFAULT_FILE, FILE_VARIABLE
 
+GATEWAY = "gateway"
 GATEWAY_VARIABLE = "GATEWAY_ADDR"
+# What --targets may name.
+TARGETS = (GATEWAY, *STACKS)
 
 
 class ConfigError(Exception):
@@ -20,26 +23,67 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """gateway and stacks: HOST:PORT, stacks by stack name. torch_token: the file with TorchServe's current key."""
+    """addresses: HOST:PORT of the gateway and of each stack, by name. torch_token: the file with TorchServe's key.
 
-    gateway: str
-    stacks: Mapping[str, str]
+    local: the addresses are this machine's own, so that what listens there is the server and no forwarder to it.
+    exports: the folder of artefacts that a side serves, where that is not the load test's own (EXPORTS in its file).
+    """
+
+    addresses: Mapping[str, str]
     torch_token: Path
+    local: bool = True
+    exports: Path | None = None
 
 
-def read_settings(env_file: Path, environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read addresses from `env_file` (it may be missing) and `environment`. Raises ConfigError naming the variable."""
-    values = {**dotenv_values(env_file), **environment}
-    return Settings(
-        gateway=_address(values, GATEWAY_VARIABLE),
-        stacks=MappingProxyType({name: _address(values, stack.address_variable) for name, stack in STACKS.items()}),
-        torch_token=Path(values.get(FILE_VARIABLE) or DEFAULT_FILE),
-    )
+def read_settings(
+    env_file: Path,
+    environment: Mapping[str, str] = os.environ,
+    targets: Mapping[str, str] | None = None,
+    *,
+    side_file: Path | None = None,
+) -> Settings:
+    """Read `env_file` (it may be missing) and `environment`; what `side_file` says overrules both.
+
+    `targets`, if there are any, are all addresses there are. Raises ConfigError naming the variable that is missing or
+    wrong, or a side's file that is missing.
+    """
+    if side_file is not None and not side_file.is_file():
+        raise ConfigError(f"{side_file} is missing; it must hold the addresses of a side, as .env does")
+    side = dotenv_values(side_file) if side_file else {}
+    values = {**dotenv_values(env_file), **environment, **side}
+    variables = {GATEWAY: GATEWAY_VARIABLE} | {name: stack.address_variable for name, stack in STACKS.items()}
+    addresses = targets or {name: _address(values, variable) for name, variable in variables.items()}
+    token, exports = Path(values.get(FILE_VARIABLE) or DEFAULT_FILE), side.get("EXPORTS")
+    return Settings(MappingProxyType(dict(addresses)), token, not targets, Path(exports) if exports else None)
+
+
+def parse_targets(text: str) -> dict[str, str]:
+    """Read NAME=HOST:PORT,... as --targets gives it. Raises ValueError naming the part that is wrong."""
+    found: dict[str, str] = {}
+    for part in text.split(","):
+        name, _, address = part.strip().partition("=")
+        if name not in TARGETS:
+            raise ValueError(f"{part!r} names none of {', '.join(TARGETS)}")
+        if name in found:
+            raise ValueError(f"{name} is given twice")
+        if not _is_address(address):
+            raise ValueError(f"{part!r} is not {name}=HOST:PORT")
+        found[name] = address
+    return found
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isascii() and port.isdecimal()
+
+
+def inherited(environment: Mapping[str, str] = os.environ, *, without: tuple[str, ...]) -> dict[str, str]:
+    """Give the environment for a child, without the variables whose names begin with one of `without`."""
+    return {name: value for name, value in environment.items() if not name.startswith(without)}
 
 
 def _address(values: Mapping[str, str | None], variable: str) -> str:
     value = values.get(variable) or ""
-    host, _, port = value.rpartition(":")
-    if not (host and port.isdecimal()):
+    if not _is_address(value):
         raise ConfigError(f"{variable} must be HOST:PORT and is {value!r}; set it in .env or in the environment")
     return value

@@ -30,7 +30,13 @@ PATH_KEYS: Mapping[str, str] = {
     "artefact": SUBJECT,
     "image": SUBJECT,
 }
-RUN_KEYS: Mapping[str, str] = {"commit": SUBJECT, "started": NOTE, "temperatures": NOTE, "generator": NOTE}
+RUN_KEYS: Mapping[str, str] = {
+    "environment": SUBJECT,
+    "commit": SUBJECT,
+    "started": NOTE,
+    "temperatures": NOTE,
+    "generator": NOTE,
+}
 DECLARABLE = tuple(key for key, kind in PATH_KEYS.items() if kind == MUST_EQUAL)
 
 Values = Mapping[str, Any]

@@ -2,7 +2,7 @@
 
 import random
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,13 +24,22 @@ class ServingPath(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One stretch of load on one path, direct or through the gateway; its text names files and Locust's rows."""
+    """One stretch of load on one path, direct or through the gateway; its text names files and Locust's rows.
+
+    side: which of several servers of the same path, where a run compares such (--side); else empty.
+    """
 
     path: ServingPath
     via: str
+    side: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path}.{self.via}"
+        return f"{self.path}.{self.via}" + (f"~{self.side}" if self.side else "")
+
+    def to_dict(self) -> dict[str, str]:
+        """Give what run.json calls it."""
+        named = {"model": self.path.model, "stack": self.path.stack, "via": self.via}
+        return named | ({"side": self.side} if self.side else {})
 
 
 class Turn(NamedTuple):
@@ -74,9 +83,19 @@ def choose(known: Sequence[ServingPath], wanted: str) -> list[ServingPath]:
     return [by_name[name] for name in dict.fromkeys(names)]
 
 
-def blocks_of(paths: Sequence[ServingPath], vias: Sequence[str]) -> list[Block]:
-    """Give one block for each path and way, and the null endpoint's."""
-    return [*(Block(path, via) for path in paths for via in vias), NULL]
+def blocks_of(paths: Sequence[ServingPath], vias: Sequence[str], sides: Sequence[str] = ("",)) -> list[Block]:
+    """Give one block for each path, way and side, and the null endpoint's."""
+    return [*(Block(path, via, side) for path in paths for via in vias for side in sides), NULL]
+
+
+def within_reach(blocks: Sequence[Block], targets: Collection[str]) -> list[Block]:
+    """Give the blocks whose server is among `targets` ("gateway", stack names), and the null endpoint's."""
+    return [block for block in blocks if block == NULL or server_of(block) in targets]
+
+
+def server_of(block: Block) -> str:
+    """Give who is asked: "gateway", or the path's stack."""
+    return block.via if block.via == "gateway" else block.path.stack
 
 
 def draw(blocks: Sequence[Block], rounds: int, seed: int) -> list[Turn]:

@@ -1,8 +1,9 @@
 """What a server on this machine may use of it: found by the port it listens on. Elsewhere it is unknown."""
 
 import ipaddress
+import math
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -20,6 +21,9 @@ THREAD_VARIABLES = (
 )
 
 
+NOTHING_KNOWN = dict.fromkeys(("cpu_model", "cpu_quota", "threads"), UNKNOWN)
+
+
 def describe(address: str) -> dict[str, str]:
     """Give cpu_model, cpu_quota (in cores) and threads of the server at HOST:PORT, or "unknown" three times."""
     try:
@@ -28,7 +32,7 @@ def describe(address: str) -> dict[str, str]:
             return {"cpu_model": host.cpu_model(), "cpu_quota": _quota(process), "threads": _threads(process)}
     except (psutil.Error, OSError):
         pass  # it has just ended, or is another user's
-    return dict.fromkeys(("cpu_model", "cpu_quota", "threads"), UNKNOWN)
+    return NOTHING_KNOWN
 
 
 def _listening(address: str) -> psutil.Process | None:
@@ -67,3 +71,20 @@ def _quota(process: psutil.Process) -> str:
             quota, period = file.read_text().split()
             quotas += [] if quota == "max" else [int(quota) / int(period)]
     return f"{min(quotas):g} cores" if quotas else "none"
+
+
+def cores(addresses: Sequence[str]) -> float | None:
+    """Give how many cores the servers at these addresses may use together, or None where one of them is not seen."""
+    allowed: set[int] = set()
+    quotas = 0.0
+    try:
+        for address in addresses:
+            process = _listening(address)
+            if process is None:
+                return None
+            allowed |= set(process.cpu_affinity() or ())
+            quota = _quota(process).removesuffix(" cores")
+            quotas += math.inf if quota == "none" else float(quota)
+    except (psutil.Error, OSError):
+        return None
+    return min(float(len(allowed)), quotas) or None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loadtest import null, plan
 from loadtest.calls import Target
-from loadtest.config import Settings
+from loadtest.config import GATEWAY, Settings
 from loadtest.connection import Metadata
 from loadtest.plan import Block, ServingPath
 from services.wire import oip, servepath, tfserving
@@ -24,7 +24,9 @@ NULL_SHA256 = hashlib.sha256(null.REPLY).hexdigest()
 
 def target_of(block: Block, settings: Settings, exports: Path) -> Target:
     """Give the way to a block's path."""
-    return _gateway(block, settings) if block.via == "gateway" else _direct(block, settings, exports)
+    if block.via == "gateway":
+        return _gateway(block, settings)
+    return _direct(block, settings, settings.exports or exports)
 
 
 def null_target(address: str) -> Target:
@@ -56,7 +58,7 @@ def batching_of(block: Block, deployments: Path) -> str:
 def _gateway(block: Block, settings: Settings) -> Target:
     return Target(
         block=block,
-        address=settings.gateway,
+        address=settings.addresses[GATEWAY],
         method=servepath.METHOD,
         model=str(block.path),
         encode=servepath.encode_request,
@@ -72,7 +74,7 @@ def _direct(block: Block, settings: Settings, exports: Path) -> Target:
     token = TokenFile(settings.torch_token) if path.stack == "torchserve" else None
     return Target(
         block=block,
-        address=settings.stacks[path.stack],
+        address=settings.addresses[path.stack],
         method=codec.METHOD,
         model=path.model,
         encode=codec.encode_request,

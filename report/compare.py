@@ -51,9 +51,16 @@ def compare(first: Summary, second: Summary, *, allowed: Sequence[str] = ()) -> 
     places = [place for place in one if place in other]
     found = tuple(item for place in places for item in differences({"A": one[place], "B": other[place]}, place))
     _refuse_unknown(allowed, first, second)
-    for difference in found:
-        if difference.kind == MUST_EQUAL and difference.key not in allowed:
-            raise ReportError(f"{difference}; this must be equal, --allow {difference.key} declares the difference")
+    undeclared: dict[str, Difference] = {}
+    for item in found:
+        if item.kind == MUST_EQUAL and item.key not in allowed:
+            undeclared.setdefault(item.key, item)
+    if undeclared:
+        # One line a key, of the first path that differs in it: so all of them can be declared at once.
+        lines = (
+            f"{item}; this must be equal, --allow {key} declares the difference" for key, item in undeclared.items()
+        )
+        raise ReportError("\n".join(lines))
     return Comparison(found, _ratios(first, second), _alone(first, second))
 
 

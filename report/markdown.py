@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from report.sentences import headlines, instrument, milliseconds
+from report.sentences import environment, headlines, instrument, milliseconds
 from report.summary import Row, Summary
 from report.verdicts import TOO_CLOSE
 
@@ -19,7 +19,8 @@ def _lines(summary: Summary) -> Iterator[str]:
     state = "valid" if summary.valid else "**not valid**"
     yield f"### Load test {facts['run']}: {state}"
     load = f"{facts['load_model']}, {facts['arguments']['rate']:g} req/s, {len(summary.rounds)} rounds"
-    yield f"{load}, {facts['host']['cpu']}, commit `{facts['git_commit']}`, seed {facts['seed']}"
+    where = f"{facts['host']['cpu']}, servers: {_cell(environment(summary))}"
+    yield f"{load}, {where}, commit `{facts['git_commit']}`, seed {facts['seed']}"
     yield ""
     yield from (f"- not valid: {_cell(reason)}" for reason in summary.reasons)
     if summary.verdicts:
@@ -49,7 +50,7 @@ def _verdicts(summary: Summary) -> Iterator[str]:
 def _row(row: Row, *, open_loop: bool) -> str:
     p50_ms, p99_ms = (row.response_p50_ms, row.response_p99_ms) if open_loop else (row.p50_ms, row.p99_ms)
     counts = (f"{count:,}" for count in (row.requests, row.errors, row.wrong_answers))
-    words = (_cell(row.path), _cell(row.engine_label), row.via)
+    words = (_cell(row.path), _cell(row.engine_label), row.way)
     return f"| {' | '.join((*words, *counts, milliseconds(p50_ms), milliseconds(p99_ms)))} |"
 
 

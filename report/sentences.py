@@ -1,8 +1,10 @@
 """What renderers say in words: how to read the numbers, what the instrument is worth, how to do it again."""
 
+import shlex
 from collections.abc import Iterator
 
-from report.rows import NULL, BlockName
+from report import additions
+from report.rows import NULL, name_of
 from report.summary import Row, Summary
 from report.verdicts import METRICS, TOO_CLOSE
 
@@ -21,8 +23,15 @@ ARGUMENTS: tuple[str, ...] = (
     "arrivals",
     "connections",
 )
-ARGUMENTS += ("closed_loop", "users", "processes", "allow", "seed")
+ARGUMENTS += ("closed_loop", "users", "processes", "targets", "environment", "allow", "seed")
+# The run's value of this key where the servers are the machine's own (loadtest/__main__.py), and of runs before it.
+LOCAL = "local"
 WAYS = {"direct": "reached directly", "gateway": "through the gateway"}
+
+
+def environment(summary: Summary) -> str:
+    """Give what the servers ran on, as the run names it."""
+    return str(summary.facts["fairness"]["run"].get("environment", {"value": LOCAL})["value"])
 
 
 def legend(summary: Summary) -> str:
@@ -92,7 +101,7 @@ def warm_up(summary: Summary) -> Iterator[str]:
     """Say how long each path was asked before the first round, and whether it was stable then."""
     for found in summary.facts["warmup"]:
         if found["stack"] != NULL.stack:
-            name = BlockName(found["model"], found["stack"], found["via"])
+            name = name_of(found)
             state = "until its median was stable" if found["stable"] else "and its median was not stable yet"
             yield f"warm-up: {name}: {found['seconds']:.1f} s, {found['requests']:,} requests, {state}"
 
@@ -124,7 +133,9 @@ def command(summary: Summary) -> str:
     for name in [name for name in ARGUMENTS if name in arguments]:
         value = arguments[name]
         flag = f"--{name.replace('_', '-')}"
-        if value is True:
+        if name == "environment":
+            words += [] if value == LOCAL else [flag, shlex.quote(value)]
+        elif value is True:
             words.append(flag)
         elif isinstance(value, list):
             words += [word for item in value for word in (flag, str(item))]
@@ -141,3 +152,11 @@ def milliseconds(value: float | None) -> str:
 def share(row: Row) -> str:
     """Give the gateway's own part of the service time, or "-"."""
     return "-" if row.gateway_share is None else f"{row.gateway_share:.0%}"
+
+
+def capacity(summary: Summary) -> Iterator[str]:
+    """Give the answer that the capacities are, and a line for each path; nothing while it has not been measured."""
+    if summary.capacity is not None:
+        engines = {row.path: row.engine_label for row in summary.rows}
+        yield additions.capacity_answer(summary.capacity, engines)
+        yield from additions.capacity_lines(summary.capacity)

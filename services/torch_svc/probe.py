@@ -23,6 +23,12 @@ COMPLAIN_S = 30.0
 NOT_YET = (BackendDown, Expired, Overloaded)
 
 
+def question(manifest: Manifest) -> bytes:
+    """Give the call that is asked: one row of zeros for the artefact's version."""
+    request = Request(manifest.model, manifest.version, Signature(manifest.spec).zeros(rows=1))
+    return torchserve.encode_request(request, manifest.model, manifest.version)
+
+
 class Probe:
     """Asks each model until it has answered once."""
 
@@ -51,10 +57,8 @@ class Probe:
         self._channel.close()
 
     def _ask(self, model: str, manifest: Manifest) -> Answer:
-        request = Request(model, manifest.version, Signature(manifest.spec).zeros(rows=1))
-        payload = torchserve.encode_request(request, model, manifest.version)
         try:
-            reply = self._call(payload, timeout=TIMEOUT_S, metadata=self._token.metadata())
+            reply = self._call(question(manifest), timeout=TIMEOUT_S, metadata=self._token.metadata())
         except grpc.RpcError as error:
             raise torchserve.translate(error.code(), error.details() or "") from error
         return torchserve.decode_answer(reply, model, "torchserve")

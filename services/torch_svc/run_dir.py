@@ -30,6 +30,11 @@ class RunDir:
         return self.path / "model_store"
 
     @property
+    def health(self) -> Path:
+        """Give the folder of the health check's calls, one file a model; it is there once every model is ready."""
+        return self.path / "health"
+
+    @property
     def key_file(self) -> Path:
         """Give where TorchServe writes its keys: always in its working folder, under this name."""
         return self.path / "key_file.json"
@@ -59,7 +64,7 @@ def _clean(path: Path) -> None:
     if link.is_symlink():
         shutil.rmtree(link.readlink(), ignore_errors=True)
         link.unlink()
-    for folder in (link, path / "model_store"):
+    for folder in (link, path / "model_store", path / "health"):
         shutil.rmtree(folder, ignore_errors=True)
     (path / "key_file.json").unlink(missing_ok=True)
 

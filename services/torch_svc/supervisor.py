@@ -2,14 +2,17 @@
 
 import contextlib
 import logging
+import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
+from services.healthcheck import MOST_BYTES
 from services.torch_svc import model_store, ports, run_dir, server
 from services.torch_svc.config import Settings
-from services.torch_svc.keys import Keys
-from services.torch_svc.probe import Probe
+from services.torch_svc.keys import Keys, NoKeys
+from services.torch_svc.probe import Probe, question
 from services.wire.token import TokenFile
 from store.manifest import Manifest
 
@@ -28,17 +31,29 @@ def run(settings: Settings) -> None:
         folder = stack.enter_context(run_dir.opened(settings.run_dir))
         manifests = model_store.fill(settings.models, folder.model_store)
         ports.check(settings.host, settings.ports)
-        keys = Keys(folder.key_file, settings.token_file, settings.ports.management, settings.token_renew_s)
+        keys = _keys(settings, folder)
         keys.withdraw()  # one left by a killed predecessor
         stack.callback(keys.withdraw)
         process = server.start(settings, folder, manifests)
         stack.callback(process.stop)
         probe = Probe(_address(settings), manifests, TokenFile(settings.token_file))
         stack.callback(probe.close)
-        _watch(process, keys, probe, lambda: _log_ready(settings, manifests, begin))
+
+        def ready() -> None:
+            _write_questions(folder.health, manifests)
+            _log_ready(settings, manifests, begin)
+
+        _watch(process, keys, probe, ready)
 
 
-def _watch(process: server.Server, keys: Keys, probe: Probe, on_ready: Callable[[], None]) -> None:
+def _keys(settings: Settings, folder: run_dir.RunDir) -> Keys | NoKeys:
+    if not settings.tokens:
+        log.warning("no key is asked for: whoever reaches port %d may predict", settings.ports.inference)
+        return NoKeys()
+    return Keys(folder.key_file, settings.token_file, settings.ports.management, settings.token_renew_s)
+
+
+def _watch(process: server.Server, keys: Keys | NoKeys, probe: Probe, on_ready: Callable[[], None]) -> None:
     ready = False
     while not _told_to_stop():
         process.check()
@@ -46,6 +61,19 @@ def _watch(process: server.Server, keys: Keys, probe: Probe, on_ready: Callable[
             ready = probe.step()
             if ready:
                 on_ready()
+
+
+def _write_questions(health: Path, manifests: Mapping[str, Manifest]) -> None:
+    """Write the health check's calls; that they are there says that every model was ready once."""
+    whole = health.with_name("health.new")
+    shutil.rmtree(whole, ignore_errors=True)
+    whole.mkdir()
+    for model, manifest in manifests.items():
+        if len(payload := question(manifest)) <= MOST_BYTES:
+            (whole / model).write_bytes(payload)
+        else:
+            log.warning("the health check leaves %s out: a row of it has %d bytes", model, len(payload))
+    whole.rename(health)
 
 
 def _log_ready(settings: Settings, manifests: Mapping[str, Manifest], begin: float) -> None:

@@ -207,4 +207,4 @@ def test_the_load_test_reaches_every_path_both_ways() -> None:
         through_gateway = block.via == "gateway"
         assert target.method == (servepath if through_gateway else STACK_CODECS[block.path.stack]).METHOD
         assert target.model == (str(block.path) if through_gateway else block.path.model)
-        assert target.address == (settings.gateway if through_gateway else settings.stacks[block.path.stack])
+        assert target.address == settings.addresses[plan.server_of(block)]

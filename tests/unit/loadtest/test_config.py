@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.config import ConfigError, read_settings
+from loadtest.config import ConfigError, parse_targets, read_settings
 
 ADDRESSES = {"GATEWAY_ADDR": "h:1", "TORCH_SVC_ADDR": "h:2", "TF_SVC_ADDR": "h:3", "ONNX_SVC_ADDR": "[::1]:4"}
 
@@ -15,8 +15,13 @@ def write(folder: Path, values: dict[str, str]) -> Path:
 
 def test_the_environment_overrules_the_file(tmp_path: Path) -> None:
     settings = read_settings(write(tmp_path, ADDRESSES), {"TF_SVC_ADDR": "other:9"})
-    assert settings.gateway == "h:1"
-    assert dict(settings.stacks) == {"torchserve": "h:2", "tfserving": "other:9", "onnx": "[::1]:4"}
+    assert settings.local
+    assert dict(settings.addresses) == {
+        "gateway": "h:1",
+        "torchserve": "h:2",
+        "tfserving": "other:9",
+        "onnx": "[::1]:4",
+    }
     assert settings.torch_token == Path(".run/torch_svc/token")
 
 
@@ -29,3 +34,43 @@ def test_an_address_that_is_none_is_named(tmp_path: Path, value: str) -> None:
 def test_the_key_file_is_a_variable(tmp_path: Path) -> None:
     settings = read_settings(write(tmp_path, ADDRESSES), {"TORCH_SVC_TOKEN_FILE": "/elsewhere/token"})
     assert settings.torch_token == Path("/elsewhere/token")
+
+
+def test_the_addresses_of_a_side_overrule_all_others_and_its_file_must_be_there(tmp_path: Path) -> None:
+    base = write(tmp_path, ADDRESSES)
+    side = tmp_path / "old.env"
+    side.write_text("ONNX_SVC_ADDR=127.0.0.1:9001\n")
+    settings = read_settings(base, {"ONNX_SVC_ADDR": "other:9"}, side_file=side)
+    assert settings.addresses["onnx"] == "127.0.0.1:9001"
+    assert settings.addresses["gateway"] == ADDRESSES["GATEWAY_ADDR"]
+    with pytest.raises(ConfigError, match=r"gone\.env is missing"):
+        read_settings(base, {}, side_file=tmp_path / "gone.env")
+
+
+def test_a_side_may_serve_other_artefacts_than_those_of_the_load_test(tmp_path: Path) -> None:
+    base, side = write(tmp_path, ADDRESSES), tmp_path / "old.env"
+    side.write_text("EXPORTS=/elsewhere/exports\n")
+    assert read_settings(base, {}, side_file=side).exports == Path("/elsewhere/exports")
+    assert read_settings(base, {"EXPORTS": "/wrong"}).exports is None
+
+
+def test_targets_are_all_addresses_there_are(tmp_path: Path) -> None:
+    targets = parse_targets("gateway=far:1, onnx=[::1]:2")
+    settings = read_settings(write(tmp_path, ADDRESSES), {"TF_SVC_ADDR": "other:9"}, targets)
+    assert dict(settings.addresses) == {"gateway": "far:1", "onnx": "[::1]:2"}
+    assert not settings.local
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("far:1", "'far:1' names none of gateway, torchserve, tfserving, onnx"),
+        ("onnx_svc=far:1", "'onnx_svc=far:1' names none of"),
+        ("onnx=far", "'onnx=far' is not onnx=HOST:PORT"),
+        ("onnx=a:1,onnx=b:1", "onnx is given twice"),
+        ("", "'' names none of"),
+    ],
+)
+def test_a_target_that_is_none_is_named(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse_targets(text)

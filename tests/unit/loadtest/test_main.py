@@ -21,6 +21,16 @@ from loadtest.__main__ import main
         (["--processes=3", "--workers=2"], "--workers: there must be one worker, and all of --processes among them"),
         (["--worker=here"], "argument --worker: 'here' is not HOST:PORT"),
         (["--via=both,direct"], "argument --via: invalid choice"),
+        (["--targets=onnx"], "argument --targets: 'onnx' is not onnx=HOST:PORT"),
+        (["--targets=onnx=h:1"], "--targets: name what runs there, for the report: --environment '"),
+        (
+            ["--targets=tfserving=h:1", "--environment=e"],
+            "--targets: simple_nn@onnx is out of reach; add onnx=HOST:PORT or gateway=HOST:PORT",
+        ),
+        (
+            ["--targets=onnx=h:1", "--environment=e", "--via=gateway"],
+            "--targets: simple_nn@onnx is out of reach; add gateway=HOST:PORT",
+        ),
         (["--paths=simple_nn@nothing"], "--paths: 'simple_nn@nothing' is no path; known: simple_nn@onnx, or all"),
     ],
 )

@@ -70,6 +70,34 @@ def test_an_undeclared_must_equal_difference_is_refused_by_its_key(
     assert [each.key for each in both(stored, other, (key,)).differences] == [key]
 
 
+def test_all_undeclared_differences_are_named_at_once_each_by_its_first_path(stored: Any, other: Any) -> None:
+    for path in (DIRECT, "simple_nn@onnx.gateway"):
+        changed(other, "payload_sha256", "0" * 64, path=path)
+    other.change_facts(allowed=["payload_sha256"])
+    changed(other, "rate_rps", 400.0)
+    with pytest.raises(ReportError) as caught:
+        both(stored, other)
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [
+        "rate_rps",
+        f"payload_sha256 of {DIRECT}",
+    ]
+
+
+def test_a_local_run_and_one_elsewhere_are_compared_once_what_is_unknown_is_declared(stored: Any, other: Any) -> None:
+    keys = ("cpu_quota", "threads")
+    for run, environment, known in ((stored, "local", "2 CPUs"), (other, "compose", "unknown")):
+        fairness = run.facts()["fairness"]
+        fairness["run"]["environment"] = {"class": "subject", "value": environment}
+        for manifest in fairness["paths"].values():
+            manifest |= {key: {"class": "must-equal", "value": known} for key in keys}
+        run.change_facts(fairness=fairness)
+    with pytest.raises(ReportError) as caught:
+        both(stored, other)
+    assert sorted(line.split(" of ")[0] for line in str(caught.value).splitlines()) == sorted(keys)
+    subjects = [str(each) for each in both(stored, other, keys).differences if each.kind == "subject"]
+    assert subjects == ["environment: local (A), compose (B)"]
+
+
 def test_subjects_are_allowed_and_given(stored: Any, other: Any) -> None:
     changed(other, "git_commit", "1" * 40)
     changed(other, "seed", 9)

@@ -1,0 +1,133 @@
+"""The containers on a real engine, from nothing to nothing: `python -m deploy.e2e` (make e2e-compose).
+
+Takes the Docker engine that runs here, or starts one (deploy/engine). Exit code 0: every stage did what it should; 1:
+one did not, or no engine can be had, with the reason in one line; 2: a bad argument; 130 after Ctrl-C. What it started
+is gone in the end, images and results/ stay.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from commandline.arguments import Parser
+from deploy.compose import ROOT, Project
+from deploy.e2e.stages import STAGES
+from deploy.e2e.stand import EXPORTS, Stand
+from deploy.engine import Engine, EngineError, engine, ensure_base
+from store.commit import git_commit
+
+NAME = "servepath-e2e"
+EMBEDDED = "docker-compose.embedded.yml"
+NOT_TESTED = "tfserving image: NOT TESTED (embedded)"
+HOST = "127.0.0.1"
+
+
+def main(words: Sequence[str]) -> int:
+    """Run all stages and give the exit code."""
+    parser = Parser("python -m deploy.e2e", description="Build, start, ask, load, hurt and replace the containers.")
+    parser.add_argument("--only", action="append", choices=[name for name, _ in STAGES], help="a stage; repeatable")
+    asked = parser.parse_args(words)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    begin = time.monotonic()
+    try:
+        embedded = _run(asked.only or [name for name, _ in STAGES], begin)
+    except (EngineError, OSError) as error:
+        print(f"e2e-compose failed after {time.monotonic() - begin:.0f} s: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("e2e-compose interrupted; what it started is gone", file=sys.stderr)
+        return 130
+    print(f"e2e-compose passed in {time.monotonic() - begin:.0f} s; nothing is left behind")
+    if embedded:
+        print(NOT_TESTED)
+    return 0
+
+
+def _run(wanted: Sequence[str], begin: float) -> bool:
+    """Run the stages; say whether tf_svc was a stand-in. Raises EngineError."""
+    if not EXPORTS.is_dir():
+        raise EngineError(f"{EXPORTS} is missing: make train export")
+    with engine() as docker:
+        print(f"Docker Engine {docker.version}, {'our own, started for this' if docker.own else 'which runs here'}")
+        with _stand(docker) as stand:
+            for name, stage in STAGES:
+                if name in wanted:
+                    for line in stage(stand):
+                        print(f"[{time.monotonic() - begin:5.0f} s] {name}: {line}", flush=True)
+    if docker.own:
+        _gone(docker)
+    return stand.embedded
+
+
+@contextlib.contextmanager
+def _stand(docker: Engine) -> Iterator[Stand]:
+    """Give the project on free ports, and remove all of it in the end. Raises EngineError when something stays."""
+    embedded = not _official(docker)
+    gateway, gateway_2, prometheus, grafana = map(str, _free_ports(4))
+    settings = {
+        "SERVEPATH_TAG": "e2e",
+        "COMMIT": git_commit(),
+        "GATEWAY_PORT": gateway,
+        "GATEWAY_2_PORT": gateway_2,
+        "PROMETHEUS_PORT": prometheus,
+        "GRAFANA_PORT": grafana,
+        "SERVICE_CPUS": str(min(2, os.cpu_count() or 1)),
+        "HEALTH_INTERVAL": "3s",
+        "LOADTEST_WORKERS": "2",
+        "LOADTEST_OPTIONS": "--seed 1 --rate 300 --rounds 2 --warmup 3",
+    }
+    files = ["docker-compose.yml", *([EMBEDDED] if embedded else [])]
+    project = Project(docker, NAME, files, settings)
+    addresses = {"gateway": f"{HOST}:{gateway}", "gateway_2": f"{HOST}:{gateway_2}"}
+    project.down()  # what a killed one left
+    try:
+        yield Stand(project, addresses, embedded)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):  # a second one must not leave half of it behind
+            signal.signal(number, signal.SIG_IGN)
+        project.down()
+    if project.left():
+        raise EngineError(f"left behind: {', '.join(project.left())}")
+
+
+def _official(docker: Engine) -> bool:
+    """Say whether TensorFlow Serving's official image is to be had."""
+    image = os.environ.get("TF_SERVING_IMAGE") or dotenv_values(ROOT / ".env").get("TF_SERVING_IMAGE") or ""
+    try:
+        ensure_base(docker, image)
+    except EngineError as error:
+        print(f"tf_svc: the embedded server instead of TensorFlow Serving, since {error}")
+        return False
+    return True
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
+        return [listening.getsockname()[1] for listening in sockets]
+
+
+def _gone(docker: Engine) -> None:
+    """Raise EngineError when a process or a mount of our own engine is still there, unless others use it."""
+    folder = str(Path(docker.host.removeprefix("unix://")).parent)
+    if Path(docker.host.removeprefix("unix://")).exists():
+        return  # somebody else uses it now
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    left = [mount for mount in mounts if mount.startswith(f"{folder}/")]
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if folder.encode() in cmdline.read_bytes() and cmdline.parent.name != str(os.getpid()):
+                left.append(f"process {cmdline.parent.name}")
+    if left:
+        raise EngineError(f"left behind by the engine: {', '.join(left)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

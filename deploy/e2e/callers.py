@@ -1,0 +1,91 @@
+"""Callers that ask the gateway without a pause while something happens, and count what they are answered.
+
+They do what the documents tell callers to do: a channel with every gateway's address, round robin, and a call that was
+refused with UNAVAILABLE is asked again. That is gRPC's own (https://github.com/grpc/proposal/blob/master/A6-client-retries.md).
+"""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+
+from services.local.probe import Question, WrongAnswer, check, read_question
+from services.wire import servepath
+from services.wire.errors import BackendBadReply
+
+CALLERS = 4
+CALL_S = 5.0
+PAUSE_S = 0.01
+RETRY = {
+    "maxAttempts": 5,
+    "initialBackoff": "0.05s",
+    "maxBackoff": "0.5s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+SERVICE = {"loadBalancingConfig": [{"round_robin": {}}], "methodConfig": [{"name": [{}], "retryPolicy": RETRY}]}
+WRONG = "wrong answer"
+
+
+class Callers:
+    """Some threads on one channel. addresses: of gateways, HOST:PORT by IPv4. questions: by MODEL@STACK."""
+
+    def __init__(self, addresses: Sequence[str], questions: Mapping[str, Question]) -> None:
+        options = (
+            ("grpc.service_config", json.dumps(SERVICE)),
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.max_reconnect_backoff_ms", 500),
+        )
+        self._channel = grpc.insecure_channel(f"ipv4:{','.join(addresses)}", options)
+        self._call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(servepath.METHOD)
+        self._questions = questions
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._ask_on) for _ in range(CALLERS)]
+        self._lock = threading.Lock()
+        self.outcomes: Counter[str] = Counter()
+
+    def start(self) -> None:
+        """Begin to ask."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End, when every call has ended."""
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+        self._channel.close()
+
+    def _ask_on(self) -> None:
+        while not self._ended.is_set():
+            for path, question in self._questions.items():
+                outcome = self._ask(path, question)
+                with self._lock:
+                    self.outcomes[outcome] += 1
+            time.sleep(PAUSE_S)
+
+    def _ask(self, path: str, question: Question) -> str:
+        try:
+            reply = self._call(servepath.encode_request(question.request, path, 0), timeout=CALL_S)
+            check(path, servepath.decode_answer(reply), question)
+        except grpc.RpcError as error:
+            return f"{path} {error.code().name}"
+        except (WrongAnswer, BackendBadReply):
+            return f"{path} {WRONG}"
+        return "OK"
+
+
+@contextmanager
+def calling(addresses: Sequence[str], exports: Path, paths: Sequence[str]) -> Iterator[Callers]:
+    """Ask all `paths` for as long as the block lasts; what they were answered is in `outcomes` afterwards."""
+    callers = Callers(addresses, {path: read_question(exports, path.partition("@")[0]) for path in paths})
+    callers.start()
+    try:
+        yield callers
+    finally:
+        callers.stop()

@@ -1,0 +1,69 @@
+"""What is done to running containers: each is killed, and gateways are replaced under load."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+from deploy.compose import Project
+from deploy.e2e.callers import calling
+from deploy.e2e.stand import EXPORTS, GATEWAYS, SERVICES, Stand, ask_all, until
+from deploy.engine import EngineError
+
+# Ends TorchServe's JVM from inside, as the service's own user may.
+KILL_JAVA = """
+import contextlib, os, pathlib
+for folder in pathlib.Path("/proc").glob("[0-9]*"):
+    with contextlib.suppress(OSError):
+        if (folder / "comm").read_text().strip() == "java":
+            os.kill(int(folder.name), 9)
+"""
+
+
+def killed(stand: Stand) -> Iterator[str]:
+    """Kill each service's process with SIGKILL: its container comes back by itself, and every path answers again."""
+    for service in SERVICES:
+        before = stand.project.inspect(service)
+        begin = time.monotonic()
+        _kill(stand.project, service, before["State"]["Pid"])
+        until(partial(_restarted, stand.project, service, before["RestartCount"]), service)
+        until(partial(_all_right, stand), service)
+        yield f"{service}: killed, restarted, and every path right again after {time.monotonic() - begin:.1f} s"
+
+
+def _kill(project: Project, service: str, pid: int) -> None:
+    """Kill TorchServe's JVM from inside; elsewhere the first process, which inside nobody can kill, from outside."""
+    if service == "torch_svc":
+        project.execute(service, "python", "-c", KILL_JAVA)
+    else:
+        os.kill(pid, signal.SIGKILL)
+
+
+def _restarted(project: Project, service: str, count: int) -> bool:
+    return bool(project.inspect(service)["RestartCount"] > count)
+
+
+def _all_right(stand: Stand) -> bool:
+    try:
+        return bool(ask_all(stand))
+    except EngineError:
+        return False
+
+
+def rolled(stand: Stand) -> Iterator[str]:
+    """Replace one gateway after the other while callers that know both go on asking: no call fails."""
+    project = replace(stand.project, profiles=("two-gateways",))
+    project.up("gateway_2")
+    paths = list(ask_all(stand))
+    with calling(list(stand.addresses.values()), EXPORTS, paths) as callers:
+        for service in GATEWAYS:
+            old = project.container(service)
+            project.up(service, recreate=True)
+            if project.container(service) == old:
+                raise EngineError(f"{service} was not replaced")
+    failed = {outcome: count for outcome, count in callers.outcomes.items() if outcome != "OK"}
+    if failed or not callers.outcomes["OK"]:
+        raise EngineError(f"calls failed while the gateways were replaced: {failed}, {callers.outcomes['OK']} did not")
+    yield f"both gateways replaced, {callers.outcomes['OK']:,} calls, no error"

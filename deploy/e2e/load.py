@@ -1,0 +1,74 @@
+"""Load tests of the containers: from outside through the gateway, and from inside, where every path is in reach."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from deploy.compose import ROOT, Project
+from deploy.e2e.stand import Stand
+from deploy.engine import EngineError
+
+LOAD_S = 600.0
+UP_S = 60.0
+# Short: that every answer is right is what it is for, not the times.
+LOAD = ("RATE=300", "ROUNDS=2", "SEED=1")
+
+
+def load(stand: Stand) -> Iterator[str]:
+    """Load every path from outside, with `make loadtest`."""
+    words = [f"TARGETS=gateway={stand.addresses['gateway']}", "ENVIRONMENT=compose, load from outside", *LOAD]
+    latest = ROOT / "results" / "latest"
+    before = latest.resolve()
+    subprocess.run(
+        ["make", "--silent", "loadtest", *words],
+        cwd=ROOT,
+        timeout=LOAD_S,
+        check=False,  # it fails, too, when the machine was too busy for its times to be trusted
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr,
+    )
+    if latest.resolve() == before:
+        raise EngineError("make loadtest has left no results")
+    yield judged(latest.resolve(), "compose, load from outside")
+
+
+def load_inside(stand: Stand) -> Iterator[str]:
+    """Load every path from containers, directly too: Locust's master and a worker, their rows copied out."""
+    inside = replace(stand.project, profiles=("loadtest",))
+    words = ("up", "--detach", "--no-deps", "--no-build", "--pull", "never")
+    inside.ask(*words, "loadtest", "loadtest_worker", timeout_s=UP_S)
+    master = inside.container("loadtest")
+    code = inside.docker("wait", master, timeout_s=LOAD_S)
+    if code != "0":
+        raise EngineError(f"load test: exit code {code}: {inside.ask('logs', '--no-color', '--tail', '1', 'loadtest')}")
+    run = _copy_results(inside, master)
+    subprocess.run([sys.executable, "-m", "report", str(run)], cwd=ROOT, timeout=LOAD_S, check=False, stdout=sys.stderr)
+    yield judged(run, "compose, load from inside")
+
+
+def _copy_results(inside: Project, master: str) -> Path:
+    results = ROOT / "results"
+    results.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=results) as folder:
+        inside.docker("cp", f"{master}:/results/.", folder)
+        run = (Path(folder) / "latest").resolve()
+        return run.rename(results / run.name)
+
+
+def judged(run: Path, environment: str) -> str:
+    """Give what a run's summary says. Raises EngineError for one call that failed or was answered wrongly."""
+    facts, summary = (json.loads((run / name).read_text()) for name in ("run.json", "summary.json"))
+    if facts["fairness"]["run"]["environment"]["value"] != environment or not facts["complete"]:
+        raise EngineError(f"{run} is not the run that was asked for, or did not end")
+    rows = summary["paths"]
+    bad = [
+        f"{row['model']}@{row['stack']}" for row in rows if row["errors"] or row["wrong_answers"] or not row["requests"]
+    ]
+    if bad or not rows:
+        raise EngineError(f"load test {run.name}: errors, wrong answers or nothing at {', '.join(bad) or 'all'}")
+    trusted = "valid" if summary["valid"] else f"times not to be trusted: {summary['reasons'][0]}"
+    return f"{len(rows)} rows, {sum(row['requests'] for row in rows):,} right answers, no error; {trusted}; {run.name}"

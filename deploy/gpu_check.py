@@ -1,0 +1,106 @@
+"""Prove that every service of the GPU compose file computes on the GPU: `python -m deploy.gpu_check` (make gpu-check).
+
+Starts the containers as `docker compose -f docker-compose.yml -f docker-compose.gpu.yml` does and predicts on every
+path. Then each service must have a process that holds GPU memory by NVIDIA's own count (nvidia-smi), and onnx_svc must
+answer with CUDA's execution provider. Exit code 0: all do; 1: one does not, or there is no GPU, with the reason.
+"""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection, Mapping
+
+from deploy.compose import ROOT, Project
+from deploy.engine import EngineError, engine
+from services.local.probe import NotReady, Probe, WrongAnswer
+
+NAME = "servepath-gpu-check"
+FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
+SERVICES = ("torch_svc", "tf_svc", "onnx_svc")
+PROVIDER = "CUDAExecutionProvider"
+QUERY = ("--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
+SMI_S = 30.0
+
+
+def main() -> int:
+    """Check, and give the exit code."""
+    try:
+        program = find_smi()
+        with engine() as docker:
+            for line in _check(Project(docker, NAME, FILES, {"HEALTH_INTERVAL": "3s"}), program):
+                print(line)
+    except (EngineError, OSError, NotReady, WrongAnswer) as error:
+        print(f"gpu-check failed: {error}", file=sys.stderr)
+        return 1
+    print("gpu-check passed: every service computes on the GPU")
+    return 0
+
+
+def find_smi(path: str | None = None) -> str:
+    """Give the path of nvidia-smi, having seen it list a GPU. Raises EngineError."""
+    program = shutil.which("nvidia-smi", path=path)
+    if program is None:
+        raise EngineError("there is no NVIDIA GPU here, or no driver: nvidia-smi is not installed")
+    if not smi(program, "--list-gpus").strip():
+        raise EngineError("nvidia-smi lists no GPU")
+    return program
+
+
+def smi(program: str, *words: str) -> str:
+    """Give what nvidia-smi prints. Raises EngineError with what it complains about."""
+    done = subprocess.run([program, *words], capture_output=True, text=True, timeout=SMI_S, check=False)
+    if done.returncode:
+        raise EngineError(f"nvidia-smi: {(done.stdout + done.stderr).strip().splitlines()[-1:]}")
+    return done.stdout
+
+
+def _check(project: Project, program: str) -> list[str]:
+    if "nvidia" not in project.docker("info", "--format", "{{json .Runtimes}}"):
+        raise EngineError("Docker has no NVIDIA runtime: install the NVIDIA Container Toolkit")
+    project.down()
+    try:
+        project.up()
+        _predict(project)
+        memory = memory_by_process(smi(program, *QUERY))
+        processes = {service: _processes(project, service) for service in SERVICES}
+        return [f"{service}: {mib} MiB of GPU memory" for service, mib in held(processes, memory).items()]
+    finally:
+        project.down()
+
+
+def _predict(project: Project) -> None:
+    """Predict on every path, so that each has used its device; onnx_svc says which one it has."""
+    port = project.model()["services"]["gateway"]["environment"]["GATEWAY_PORT"]
+    with Probe(f"127.0.0.1:{port}", ROOT / "artifacts" / "exports") as probe:
+        for path in probe.paths():
+            served = probe.ask(path).served
+            if path.stack == "onnx" and PROVIDER not in served.engine_version:
+                raise EngineError(f"{path.name} computes with {served.engine_version}, not {PROVIDER}")
+
+
+def _processes(project: Project, service: str) -> set[int]:
+    """Give the process ids of a service, as the host counts them."""
+    lines = project.docker("top", project.container(service), "-eo", "pid").splitlines()
+    return {int(line) for line in lines[1:]}
+
+
+def memory_by_process(listing: str) -> dict[int, int]:
+    """Give MiB of GPU memory by process id, from nvidia-smi's list; what it cannot count ("[N/A]") is left out."""
+    rows = (row for row in csv.reader(listing.splitlines(), skipinitialspace=True) if row)
+    return {int(pid): int(mib) for pid, mib in rows if mib.isdecimal()}
+
+
+def held(processes: Mapping[str, Collection[int]], memory: Mapping[int, int]) -> dict[str, int]:
+    """Give MiB of GPU memory by service. Raises EngineError naming every service that holds none."""
+    found = {service: sum(memory.get(pid, 0) for pid in pids) for service, pids in processes.items()}
+    without = [service for service, mib in found.items() if not mib]
+    if without:
+        raise EngineError(f"{', '.join(without)} without GPU memory: computing on the CPU")
+    return found
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    sys.exit(main())

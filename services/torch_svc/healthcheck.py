@@ -1,0 +1,46 @@
+"""torch_svc's health check: `python -m services.torch_svc.healthcheck HOST:PORT --run-dir DIR --token-file FILE`.
+
+Every model must answer a real Predictions call: TorchServe's own health answers are true before a model is loaded and
+while its worker crashes. The calls are in DIR/health, written when the models were ready. Exit code 0: all answer; 1:
+one does not, with the reason in one line. Standard library alone, for the reason given in services/healthcheck.py.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from services.healthcheck import Unhealthy, call
+
+# services/wire/torchserve.py has the same, and imports protobuf; a test holds the two together.
+METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
+
+
+def check(address: str, requests: Path, token_file: Path) -> None:
+    """Ask every model. Raises Unhealthy and OSError."""
+    # Without tokens there is no file; with tokens and without a file the calls are refused.
+    key = token_file.read_text(encoding="ascii").strip() if token_file.exists() else ""
+    metadata = {"authorization": f"Bearer {key}"} if key else {}
+    for request in sorted(requests.iterdir()):
+        # The handler says in its answer that it could not compute one; see services/wire/torchserve.py.
+        if b'"error"' in call(address, METHOD, request.read_bytes(), metadata):
+            raise Unhealthy(f"{request.name} answers with an error")
+
+
+def main(words: Sequence[str]) -> int:
+    """Check the server and give the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m services.torch_svc.healthcheck")
+    parser.add_argument("address", help="HOST:PORT of gRPC inference")
+    parser.add_argument("--run-dir", type=Path, default=Path(".run/torch_svc"), help="torch_svc's (%(default)s)")
+    parser.add_argument("--token-file", type=Path, default=Path(".run/torch_svc/token"), help="(%(default)s)")
+    asked = parser.parse_args(words)
+    try:
+        check(asked.address, asked.run_dir / "health", asked.token_file)
+    except (Unhealthy, OSError) as error:
+        print(f"{asked.address} is not healthy: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,117 @@
+"""The containers' health checks, asked as Docker asks them: a process and its exit code."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent import futures
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from services import healthcheck
+from services.torch_svc import healthcheck as torch_healthcheck
+from services.wire import torchserve
+
+STATES = health_pb2.HealthCheckResponse
+
+
+class Stand:
+    """A server with grpc.health.v1, and with a Predictions call that answers `prediction` to whom it knows."""
+
+    def __init__(self) -> None:
+        self.health = health.HealthServicer()
+        self.prediction = b"\x0a\x02{}"
+        self.asked: list[bytes] = []
+        self._server = grpc.server(futures.ThreadPoolExecutor(2))
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
+        service, name = torchserve.METHOD.strip("/").split("/")
+        handlers = {name: grpc.unary_unary_rpc_method_handler(self._predict)}
+        self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, handlers)])
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def _predict(self, payload: bytes, context: grpc.ServicerContext) -> bytes:
+        if ("authorization", "Bearer sesame") not in context.invocation_metadata():
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "who are you")
+        self.asked.append(payload)
+        return self.prediction
+
+    def close(self) -> None:
+        self._server.stop(None).wait()
+
+
+@pytest.fixture
+def stand() -> Iterator[Stand]:
+    made = Stand()
+    yield made
+    made.close()
+
+
+def run(module: str, *words: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words], capture_output=True, text=True, timeout=30, check=False
+    )
+    return done.returncode, done.stderr
+
+
+def test_a_serving_server_is_healthy(stand: Stand) -> None:
+    stand.health.set("", STATES.SERVING)
+    assert run("services.healthcheck", stand.address) == (0, "")
+
+
+def test_a_server_that_does_not_serve_is_not_healthy(stand: Stand) -> None:
+    stand.health.set("", STATES.NOT_SERVING)
+    assert run("services.healthcheck", stand.address) == (1, f"{stand.address} is not healthy: it is NOT_SERVING\n")
+
+
+def test_nobody_at_the_address_is_not_healthy(stand: Stand) -> None:
+    stand.close()
+    code, said = run("services.healthcheck", stand.address)
+    assert (code, "refused" in said) == (1, True)
+
+
+def test_a_refused_call_is_not_healthy(stand: Stand) -> None:
+    with pytest.raises(healthcheck.Unhealthy, match="it refuses the call"):
+        healthcheck.call(stand.address, "/no.such/Method", b"")
+
+
+def test_a_bad_address_is_said() -> None:
+    assert run("services.healthcheck", "nowhere")[0] == 2
+
+
+def questions(folder: Path, *payloads: bytes) -> list[str]:
+    (folder / "health").mkdir()
+    for number, payload in enumerate(payloads):
+        (folder / "health" / f"model{number}").write_bytes(payload)
+    (folder / "token").write_text("sesame\n")
+    return ["--run-dir", str(folder), "--token-file", str(folder / "token")]
+
+
+def test_torch_svc_is_healthy_when_every_model_answers_with_the_current_key(stand: Stand, tmp_path: Path) -> None:
+    options = questions(tmp_path, b"one", b"t" * healthcheck.MOST_BYTES)
+    assert run("services.torch_svc.healthcheck", stand.address, *options) == (0, "")
+    assert stand.asked == [b"one", b"t" * healthcheck.MOST_BYTES]
+
+
+def test_torch_svc_is_not_healthy_with_an_old_key(stand: Stand, tmp_path: Path) -> None:
+    options = questions(tmp_path, b"one")
+    (tmp_path / "token").write_text("old")
+    code, said = run("services.torch_svc.healthcheck", stand.address, *options)
+    assert (code, said) == (1, f"{stand.address} is not healthy: it refuses the call\n")
+
+
+def test_torch_svc_is_not_healthy_when_a_model_answers_with_an_error(stand: Stand, tmp_path: Path) -> None:
+    stand.prediction = b'{"__metadata__":{"error":"broken"}}'
+    code, said = run("services.torch_svc.healthcheck", stand.address, *questions(tmp_path, b"one"))
+    assert (code, "model0 answers with an error" in said) == (1, True)
+
+
+def test_torch_svc_is_not_healthy_before_it_was_ready_once(stand: Stand, tmp_path: Path) -> None:
+    code, said = run("services.torch_svc.healthcheck", stand.address, "--run-dir", str(tmp_path))
+    assert (code, "No such file" in said) == (1, True)
+
+
+def test_the_check_asks_the_method_that_the_gateway_asks() -> None:
+    assert torch_healthcheck.METHOD == torchserve.METHOD

@@ -1,0 +1,220 @@
+"""What docker-compose.yml promises, as Compose itself reads it; make e2e-compose holds running containers to it."""
+
+import copy
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.builder.images import IMAGES, read_variables
+
+ROOT = Path(__file__).parents[3]
+COMPOSE = Path(sys.executable).with_name("docker-compose")
+GATEWAYS = {"gateway", "gateway_2"}
+BACKENDS = {"torch_svc", "tf_svc", "onnx_svc"}
+SCREENS = {"prometheus", "grafana"}
+Model = dict[str, Any]
+
+
+@cache
+def read(*overrides: str) -> Model:
+    files = [word for name in ("docker-compose.yml", *overrides) for word in ("--file", name)]
+    words = [str(COMPOSE), *files, "--profile", "*", "config", "--format", "json"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stderr == ""  # a warning is a mistake
+    found: Model = json.loads(done.stdout)
+    return found
+
+
+def hardened(model: Model) -> Iterator[str]:
+    for name, service in model["services"].items():
+        if service.get("cap_drop") != ["ALL"] or "cap_add" in service:
+            yield f"{name} keeps capabilities"
+        if service.get("security_opt") != ["no-new-privileges:true"]:
+            yield f"{name} may gain privileges"
+        if not service.get("read_only"):
+            yield f"{name} can write to its root file system"
+        limits = service.get("deploy", {}).get("resources", {}).get("limits", {})
+        if not (limits.keys() >= {"cpus", "memory", "pids"} and "nofile" in service.get("ulimits", {})):
+            yield f"{name} has no bounds"
+
+
+def only_gateways_and_screens_are_published(model: Model) -> Iterator[str]:
+    for name, service in model["services"].items():
+        ports = service.get("ports", [])
+        if ports and name not in GATEWAYS | SCREENS:
+            yield f"{name} is published"
+        yield from (f"{name} is published beyond loopback" for port in ports if port.get("host_ip") != "127.0.0.1")
+
+
+def backends_have_no_way_out_and_no_neighbour(model: Model) -> Iterator[str]:
+    for name in BACKENDS:
+        if list(model["services"][name]["networks"]) != [f"to_{name}"]:
+            yield f"{name} is on other networks than its own"
+        if not model["networks"][f"to_{name}"].get("internal"):
+            yield f"{name} has a way out"
+
+
+def models_are_read_only(model: Model) -> Iterator[str]:
+    for name, service in model["services"].items():
+        for volume in service.get("volumes", []):
+            if volume["type"] == "bind" and not volume.get("read_only"):
+                yield f"{name} can write to {volume['target']}"
+
+
+def the_key_is_in_memory_and_written_by_torch_svc_alone(model: Model) -> Iterator[str]:
+    if model["volumes"]["tokens"].get("driver_opts", {}).get("type") != "tmpfs":
+        yield "keys are written to disk"
+    for name, service in model["services"].items():
+        mounts = [volume for volume in service.get("volumes", []) if volume.get("source") == "tokens"]
+        if any(not volume.get("read_only") for volume in mounts) and name != "torch_svc":
+            yield f"{name} can write the key"
+        if mounts and name in BACKENDS - {"torch_svc"}:
+            yield f"{name} can read the key"
+
+
+def servers_have_health_checks_for_old_engines(model: Model) -> Iterator[str]:
+    for name in GATEWAYS | BACKENDS:
+        check = model["services"][name].get("healthcheck")
+        if not check:
+            yield f"{name} has no health check"
+        elif "start_interval" in check:  # Engine 25
+            yield f"{name} needs a newer engine"
+
+
+def the_gateway_waits_for_all(model: Model) -> Iterator[str]:
+    for name in GATEWAYS:
+        waits = {
+            key for key, how in model["services"][name]["depends_on"].items() if how["condition"] == "service_healthy"
+        }
+        yield from (f"{name} does not wait for {missing}" for missing in sorted(BACKENDS - waits))
+
+
+RULES = (
+    hardened,
+    only_gateways_and_screens_are_published,
+    backends_have_no_way_out_and_no_neighbour,
+    models_are_read_only,
+    the_key_is_in_memory_and_written_by_torch_svc_alone,
+    servers_have_health_checks_for_old_engines,
+    the_gateway_waits_for_all,
+)
+Rule = Callable[[Model], Iterator[str]]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("overrides", [(), ("docker-compose.gpu.yml",), ("docker-compose.embedded.yml",)], ids=str)
+def test_the_compose_file_keeps_the_rule(rule: Rule, overrides: tuple[str, ...]) -> None:
+    assert list(rule(read(*overrides))) == []
+
+
+def _without(key: str) -> Callable[[Model], object]:
+    return lambda model: model["services"]["onnx_svc"].pop(key)
+
+
+def _with(service: str, **changed: Any) -> Callable[[Model], object]:
+    return lambda model: model["services"][service].update(changed)
+
+
+BROKEN: list[tuple[Rule, Callable[[Model], object], str]] = [
+    (hardened, _without("cap_drop"), "onnx_svc keeps capabilities"),
+    (hardened, _with("onnx_svc", cap_add=["SYS_NICE"]), "onnx_svc keeps capabilities"),
+    (hardened, _without("security_opt"), "onnx_svc may gain privileges"),
+    (hardened, _without("read_only"), "onnx_svc can write to its root file system"),
+    (hardened, _without("deploy"), "onnx_svc has no bounds"),
+    (hardened, _without("ulimits"), "onnx_svc has no bounds"),
+    (only_gateways_and_screens_are_published, _with("tf_svc", ports=[{"host_ip": "127.0.0.1"}]), "tf_svc is published"),
+    (only_gateways_and_screens_are_published, _with("gateway", ports=[{}]), "gateway is published beyond loopback"),
+    (backends_have_no_way_out_and_no_neighbour, _with("tf_svc", networks={"front": None}), "tf_svc is on other"),
+    (
+        backends_have_no_way_out_and_no_neighbour,
+        lambda model: model["networks"]["to_tf_svc"].pop("internal"),
+        "tf_svc has a way out",
+    ),
+    (
+        models_are_read_only,
+        _with("tf_svc", volumes=[{"type": "bind", "target": "/models"}]),
+        "tf_svc can write to /models",
+    ),
+    (
+        the_key_is_in_memory_and_written_by_torch_svc_alone,
+        lambda model: model["volumes"]["tokens"].pop("driver_opts"),
+        "keys are written to disk",
+    ),
+    (
+        the_key_is_in_memory_and_written_by_torch_svc_alone,
+        _with("gateway", volumes=[{"type": "volume", "source": "tokens"}]),
+        "gateway can write the key",
+    ),
+    (
+        the_key_is_in_memory_and_written_by_torch_svc_alone,
+        _with("tf_svc", volumes=[{"type": "volume", "source": "tokens", "read_only": True}]),
+        "tf_svc can read the key",
+    ),
+    (servers_have_health_checks_for_old_engines, _without("healthcheck"), "onnx_svc has no health check"),
+    (
+        servers_have_health_checks_for_old_engines,
+        _with("tf_svc", healthcheck={"start_interval": "1s"}),
+        "tf_svc needs a newer engine",
+    ),
+    (the_gateway_waits_for_all, _with("gateway", depends_on={}), "gateway does not wait for onnx_svc"),
+]
+
+
+@pytest.mark.parametrize(("rule", "change", "said"), BROKEN, ids=[said for _, _, said in BROKEN])
+def test_a_compose_file_that_breaks_the_rule_is_found(rule: Rule, change: Callable[[Model], object], said: str) -> None:
+    model = copy.deepcopy(read())
+    change(model)
+    assert [line for line in rule(model) if said in line] != []
+
+
+def test_every_rule_has_been_seen_to_fail() -> None:
+    assert {rule for rule, _, _ in BROKEN} == set(RULES)
+
+
+def test_tags_and_ports_come_from_env() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    tagged = re.compile(r"servepath/[\w-]+:\$\{SERVEPATH_TAG:\?\}|\$\{\w+_IMAGE:\?\}")
+    assert [image for image in re.findall(r"^ +image: (.*)", text, re.MULTILINE) if not tagged.fullmatch(image)] == []
+    ports = re.findall(r"^ +ports:\n +- (.*)", text, re.MULTILINE)
+    assert [line for line in ports if not re.match(r'"127\.0\.0\.1:\$\{\w+_PORT:\?\}:', line)] == []
+    assert len(ports) == len(GATEWAYS | SCREENS)
+
+
+@pytest.mark.parametrize("overrides", [(), ("docker-compose.gpu.yml",), ("docker-compose.embedded.yml",)], ids=str)
+def test_compose_builds_images_as_the_builder_does(overrides: tuple[str, ...]) -> None:
+    variables = read_variables(ROOT, {})
+    for service in read(*overrides)["services"].values():
+        if "build" in service:
+            name = service["image"].partition("/")[2].partition(":")[0]
+            image, given = IMAGES[name], {key: value for key, value in service["build"]["args"].items() if value}
+            assert service["build"]["dockerfile"] == f"deploy/images/{image.dockerfile}.Dockerfile"
+            assert given.pop("BASE") == variables[image.base]
+            given.pop("COMMIT", None)
+            assert given == {**image.arguments, **{key: variables[key] for key in image.passed}}
+
+
+def test_tensorflow_serving_listens_where_the_gateway_asks() -> None:
+    words = (ROOT / "deploy/images/tf_svc.Dockerfile").read_text()
+    assert f'"--port={read_variables(ROOT, {})["TF_SVC_PORT"]}"' in words
+
+
+def test_on_gpus_each_backend_reserves_one_and_has_an_image_of_its_own() -> None:
+    services = read("docker-compose.gpu.yml")["services"]
+    for name in BACKENDS:
+        (device,) = services[name]["deploy"]["resources"]["reservations"]["devices"]
+        assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", 1, ["gpu"])
+        assert services[name]["image"].startswith(f"servepath/{name}-gpu:")
+        assert services[name]["deploy"]["resources"]["limits"]
+    assert services["onnx_svc"]["command"][-2:] == ["--device", "cuda"]
+    assert services["onnx_svc"]["build"]["args"]["DEVICE"] == "gpu"
+
+
+def test_the_stand_in_for_tensorflow_serving_is_called_embedded() -> None:
+    assert "embedded" in read("docker-compose.embedded.yml")["services"]["tf_svc"]["image"]
