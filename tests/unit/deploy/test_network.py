@@ -1,6 +1,5 @@
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 from deploy.engine.network import docker_rules, program_of
@@ -33,9 +32,13 @@ def test_without_docker_there_is_nothing_to_remove() -> None:
 
 
 def test_a_process_has_a_program_until_it_ends_though_nobody_has_waited_for_it() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(b"it has begun\n")
+        process.stdout.readline()
         place = Path(f"/proc/{process.pid}")
-        assert program_of(place) == Path(sys.executable).name
+        assert program_of(place) == "cat"
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert (place.exists(), program_of(place)) == (True, "")
