@@ -188,7 +188,7 @@ def understand(image: str, words: list[str]) -> None:
             export_main.arguments(rest)
         case "loadtest", ["loadtest", *rest]:
             given = [re.sub(r"\$\((\w+)\)", lambda found: settings().get(found[1], "10.0.0.1"), word) for word in rest]
-            loadtest_main._parser().parse_args(given)
+            loadtest_main.words_parser().parse_args(given)
         case "loadtest", ["report", _]:
             pass  # a run's folder
         case _:
