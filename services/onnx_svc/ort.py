@@ -71,6 +71,7 @@ class OrtEngine:
 
 
 def _session(file: Path, device: str) -> Any:
+    onnxruntime.disable_telemetry_events()  # a server reports to nobody but its users
     options = onnxruntime.SessionOptions()
     # Calls run side by side on our own threads; a second level of threads would only fight for the same cores.
     options.intra_op_num_threads = 1
