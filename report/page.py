@@ -18,6 +18,13 @@ HERE = Path(__file__).parent
 TEMPLATE = "page.html.j2"
 # The Vega-Lite whose specifications charts.py writes.
 VEGA_LITE = "6.4"
+# What verdicts are about, by their family; of two paths, how both are reached.
+ABOUT = {
+    "path direct": "Between paths, reached directly",
+    "path gateway": "Between paths, through the gateway",
+    "gateway": "What the gateway costs",
+    "side": "Between servers of the same path",
+}
 
 
 class Entry(NamedTuple):
@@ -62,10 +69,8 @@ def verdict_groups(summary: Summary) -> dict[str, list[Verdict]]:
     groups: dict[str, list[Verdict]] = {}
     for verdict in sorted(summary.verdicts, key=lambda each: each.verdict not in {"a", "b"}):
         via = verdict.a.rpartition(".")[2]
-        about = {"gateway": "What the gateway costs", "path": "Between paths, reached directly"}[verdict.family]
-        if verdict.family == "path" and via == "gateway":
-            about = "Between paths, through the gateway"
-        groups.setdefault(about, []).append(verdict)
+        about = f"path {via}" if verdict.family == "path" else verdict.family
+        groups.setdefault(ABOUT[about], []).append(verdict)
     return groups
 
 

@@ -119,7 +119,7 @@ def reproduce(summary: Summary) -> Iterator[str]:
 
 
 def command(summary: Summary) -> str:
-    """Give the command line of the load test, from the arguments that it recorded."""
+    """Give the command line of the load test, from the arguments that it recorded; FILE has a side's addresses."""
     words = ["python", "-m", "loadtest"]
     arguments = summary.facts["arguments"] | {"seed": summary.facts["seed"]}
     for name in [name for name in ARGUMENTS if name in arguments]:
@@ -131,6 +131,7 @@ def command(summary: Summary) -> str:
             words += [word for item in value for word in (flag, str(item))]
         elif value is not None and value is not False:
             words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+    words += [f"--side {side}=FILE" for side in dict.fromkeys(row.side for row in summary.rows if row.side)]
     return " ".join(words)
 
 

@@ -89,6 +89,11 @@ class Row:
         return f"{self.model}@{self.stack}"
 
     @property
+    def server(self) -> str:
+        """Give MODEL@STACK, and which side it is, if any: what has a colour of its own."""
+        return " ".join(filter(None, (self.path, self.side)))
+
+    @property
     def engine_label(self) -> str:
         """Give engine and version, or that there is none."""
         return engine_label(self.engine, self.engine_version) if self.engine else "nobody answered"

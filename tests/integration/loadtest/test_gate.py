@@ -46,7 +46,7 @@ def test_both_trees_are_served_by_their_own_code_loaded_in_one_run_judged_and_st
     with made.start("loadtest", "gate", "--ref=HEAD", "--rounds=11", *QUICK) as gate:
         text, _ = gate.communicate(timeout=100)
 
-    run = (made.folder / "results/latest").resolve()
+    run = (made.folder / "results/gate/latest").resolve()
     commit = made.git("rev-parse", "HEAD")[:7]
     for side, version in ((f"ref-{commit}", "committed"), (f"tree-{commit}-dirty", "changed")):
         files = list(run.glob(f"rows/*~{side}.parquet"))
