@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from report import schema
+from report.summary import commit_label
 
 WANTED_RPS = 2000.0
 NO_RATE = {
@@ -21,10 +22,22 @@ def capacity(folder: Path) -> Mapping[str, Any] | None:
     return None if content is None else dict(content["capacity"])
 
 
-def scorecard(folder: Path) -> tuple[Mapping[str, Any], ...] | None:
+def scorecard(folder: Path) -> Mapping[str, Any] | None:
     """Read RUN/scorecard.json (report/schemas/scorecard.schema.json). Raises ReportError when it is not such a file."""
-    content = _read(folder / "scorecard.json", "scorecard")
-    return None if content is None else tuple(content["scorecard"])
+    return _read(folder / "scorecard.json", "scorecard")
+
+
+def origin(found: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """Say on which day and of which commit an addition was measured, where one of them is not the run's, or nothing.
+
+    found: what the addition's file says; what it does not say is not compared. facts: the run's.
+    """
+    day, commit = str(found.get("measured") or found.get("started") or "")[:10], str(found.get("git_commit") or "")
+    if day in {"", facts["started"][:10]} and commit in {"", facts["git_commit"]}:
+        return ""
+    own = [f"on {day}" if day else "", f"of commit {commit_label(commit)}" if commit else ""]
+    run = f"{facts['started'][:10]} and of {commit_label(facts['git_commit'])}"
+    return f"measured {', '.join(filter(None, own))}; the run is of {run}"
 
 
 def capacity_answer(found: Mapping[str, Any], engines: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from report.crosscheck import EVEN, H2LOAD, LOADGEN, POISSON, Check, Figure, Way
+from report.summary import commit_label
 
 HEADINGS = (
     (POISSON, "response time\nours, Poisson"),
@@ -20,7 +21,9 @@ WORDS = {True: "[green]agree[/]", False: "[red]disagree[/]", None: "[yellow]cann
 def show(found: Check, console: Console) -> None:
     """Print table, every comparison that did not agree, and the answer."""
     facts, host = found.facts, found.facts["host"]
-    console.print(f"{host['cpu']}, {host['cores']} cores, commit {str(facts['git_commit'])[:10]}, {facts['started']}")
+    console.print(
+        f"{host['cpu']}, {host['cores']} cores, commit {commit_label(str(facts['git_commit']))}, {facts['started']}"
+    )
     console.print(_table(found))
     versions = ", ".join(f"{name} {facts['instruments'][name]['version']}" for name in (LOADGEN, H2LOAD))
     console.print(

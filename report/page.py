@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from report import additions, cards, charts, fairness, sentences, series, terminal
-from report.summary import EMBEDDED, Summary, compare
+from report import additions, cards, charts, fairness, sentences, series
+from report.summary import EMBEDDED, Summary, commit_label, compare
 from report.verdicts import TOO_CLOSE, Verdict
 
 HERE = Path(__file__).parent
@@ -46,7 +46,8 @@ def render(summary: Summary) -> str:
         summary=summary,
         facts=summary.facts,
         when=datetime.fromisoformat(summary.facts["started"]),
-        commit=terminal.commit_of(summary),
+        commit=commit_label(summary.facts["git_commit"]),
+        origins=dict(sentences.origins(summary)),
         embedded=EMBEDDED,
         sentences=sentences,
         cards=cards,

@@ -145,6 +145,13 @@ def share(row: Row) -> str:
     return "-" if row.gateway_share is None else f"{row.gateway_share:.0%}"
 
 
+def origins(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Give capacity and scorecard by name, each with its own day and commit, where one of them is not the run's."""
+    for name, found in (("capacity", summary.capacity), ("scorecard", summary.scorecard)):
+        if when := additions.origin(found or {}, summary.facts):
+            yield name, when
+
+
 def capacity(summary: Summary) -> Iterator[str]:
     """Give the answer that the capacities are, and a line for each path; nothing while it has not been measured."""
     if summary.capacity is not None:

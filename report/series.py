@@ -20,7 +20,7 @@ UNDIVIDED, CLIENT, QUEUE = "all (direct)", "client, network", "queue in the gate
 
 
 class Series(NamedTuple):
-    """A line in the pictures. key: its number. path: with its side, if any; "null endpoint" for the instrument's own."""
+    """A line in the pictures. key: its number. path: with its side, if any; the instrument's own is "null endpoint"."""
 
     key: int
     name: str

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from report import page, sentences, terminal
+from report import markdown, page, sentences, terminal
 from report.build import build
 from report.schema import ReportError
 from report.summary import Summary
+from tests.synthetic_run import add_the_rest
 from tests.unit.report.test_page import text_of
 
 PATH = {"model": "simple_nn", "stack": "onnx", "via": "gateway", "cores": 1, "steps": []}
@@ -115,6 +116,33 @@ def test_the_scorecard_names_the_engine_that_was_measured(stored: Any) -> None:
     stored.write("scorecard", CARDS)
     text = text_of(page.render(build(stored.folder)))
     assert "keras_dense@tfserving embedded (tensorflow 2.21.0) simple_nn@onnx onnxruntime 1.31.1 install size" in text
+
+
+def test_what_was_added_on_another_day_or_of_another_commit_says_so(stored: Any) -> None:
+    add_the_rest(stored.folder)
+    said = "measured on 2026-11-24, of commit 1111111111-dirty; the run is of 2026-11-23 and of 0000000000"
+    summary = build(stored.folder)
+    on_page = text_of(page.render(summary))
+    assert (f"Capacity {said}." in on_page, f"Scorecard {said}." in on_page) == (True, True)
+    assert f"capacity: {said} scorecard: {said}" in terminal_of(summary)
+    assert f"**capacity** ({said}): For 2,000 req/s" in markdown.render(summary)
+
+
+def test_what_was_added_on_the_same_day_of_the_same_commit_needs_no_word(stored: Any) -> None:
+    facts = {"started": "2026-11-23T23:59:59+00:00", "git_commit": "0" * 40}
+    stored.write("capacity", facts | {"slo_p99_ms": 5, "paths": []})
+    stored.write("scorecard", CARDS)  # does not say
+    assert dict(sentences.origins(build(stored.folder))) == {}
+
+
+def test_a_pull_request_sees_the_capacity_in_a_sentence_and_the_scorecard_folded(stored: Any) -> None:
+    add_the_rest(stored.folder)
+    lines = markdown.render(build(stored.folder)).splitlines()
+    assert "| scorecard | keras_dense@tfserving | simple_nn@onnx |" in lines
+    assert "| install size, MiB | 412 | 412 |" in lines
+    assert "| GPU memory, MiB | not measured | not measured |" in lines
+    assert sum("For 2,000 req/s at p99 below 12 ms" in line for line in lines) == 1
+    assert lines.count("</details>") == 2
 
 
 def test_the_page_says_how_each_figure_was_measured_and_of_whom(stored: Any) -> None:
