@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from report import schema
 from report.summary import commit_label
@@ -40,7 +40,18 @@ def origin(found: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     return f"measured {', '.join(filter(None, own))}; the run is of {run}"
 
 
-def capacity_answer(found: Mapping[str, Any], engines: Mapping[str, str]) -> str:
+class Answer(NamedTuple):
+    """The capacity as a sentence: what was asked, what each path takes, and whether the search was cut short."""
+
+    lead: str
+    parts: tuple[str, ...]
+    ended: str
+
+    def __str__(self) -> str:
+        return f"{self.lead} {', '.join(self.parts) or '-'}.{' ' if self.ended else ''}{self.ended}"
+
+
+def capacity_answer(found: Mapping[str, Any], engines: Mapping[str, str]) -> Answer:
     """Give the capacity as a sentence. engines: engine and version by MODEL@STACK."""
     wanted_rps = found.get("wanted_rps", WANTED_RPS)
     parts = []
@@ -48,8 +59,8 @@ def capacity_answer(found: Mapping[str, Any], engines: Mapping[str, str]) -> str
         name = f"{path['model']}@{path['stack']}"
         who = f"{name} {path['via']} [{engines.get(name, 'not in this run')}]"
         parts.append(f"{who} {_cores(path, wanted_rps)}")
-    ended = "" if found.get("complete", True) else " The search was interrupted."
-    return f"For {wanted_rps:,g} req/s at p99 below {found['slo_p99_ms']:g} ms: {', '.join(parts) or '-'}.{ended}"
+    ended = "" if found.get("complete", True) else "The search was interrupted."
+    return Answer(f"For {wanted_rps:,g} req/s at p99 below {found['slo_p99_ms']:g} ms:", tuple(parts), ended)
 
 
 def capacity_rate(path: Mapping[str, Any]) -> str:

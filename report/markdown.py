@@ -1,10 +1,9 @@
 """The summary as a short Markdown text for a pull request (summary.md)."""
 
 from collections.abc import Iterator
-from itertools import islice
 
 from report import cards
-from report.sentences import capacity, headlines, instrument, milliseconds, origins
+from report.sentences import answer, headlines, instrument, milliseconds, origins
 from report.summary import Row, Summary
 from report.verdicts import TOO_CLOSE
 
@@ -52,8 +51,8 @@ def _verdicts(summary: Summary) -> Iterator[str]:
 def _additions(summary: Summary) -> Iterator[str]:
     """Give the capacity's answer, and the scorecard folded, each with its own day and commit."""
     origin = {name: f" ({_cell(when)})" for name, when in origins(summary)}
-    for answer in islice(capacity(summary), 1):
-        yield f"\n**capacity**{origin.get('capacity', '')}: {_cell(answer)}"
+    if found := answer(summary):
+        yield f"\n**capacity**{origin.get('capacity', '')}: {_cell(str(found))}"
     if summary.cards:
         yield f"\n<details><summary>scorecard{origin.get('scorecard', '')}</summary>\n"
         yield f"| scorecard | {' | '.join(_cell(path) for path, _ in cards.headings(summary.cards))} |"

@@ -57,7 +57,7 @@ def render(summary: Summary) -> str:
         verdicts=verdict_groups(summary),
         too_close=TOO_CLOSE,
         manifest=manifest(summary.facts["fairness"]),
-        answer=next(sentences.capacity(summary), ""),
+        answer=sentences.answer(summary),
         additions=additions,
         lines=lines,
         colours=charts.colours(lines),

@@ -152,9 +152,15 @@ def origins(summary: Summary) -> Iterator[tuple[str, str]]:
             yield name, when
 
 
+def answer(summary: Summary) -> additions.Answer | None:
+    """Give the answer that the capacities are, None while they have not been measured."""
+    if summary.capacity is None:
+        return None
+    return additions.capacity_answer(summary.capacity, {row.path: row.engine_label for row in summary.rows})
+
+
 def capacity(summary: Summary) -> Iterator[str]:
-    """Give the answer that the capacities are, and a line for each path; nothing while it has not been measured."""
+    """Give the answer and a line for each path; nothing while it has not been measured."""
     if summary.capacity is not None:
-        engines = {row.path: row.engine_label for row in summary.rows}
-        yield additions.capacity_answer(summary.capacity, engines)
+        yield str(answer(summary))
         yield from additions.capacity_lines(summary.capacity)
