@@ -43,6 +43,16 @@ def test_tries_on_one_side_cross_nothing() -> None:
     assert crossing([Point(100.0, 0, 3000), Point(200.0, 900, 3000)]) is None  # too few
 
 
+@pytest.mark.parametrize("odd_one", [0, 3000])
+def test_a_server_that_is_overrun_between_two_tries_has_a_crossing_there(odd_one: int) -> None:
+    tries = [(334, 0), (334, 0), (472, 1), (530, 3000), (595, 3000), (794, odd_one)]
+    found = crossing([Point(rate, over, 3000) for rate, over in tries])
+    assert found is not None
+    assert math.isfinite(found.rate)
+    if odd_one:
+        assert 400 < found.rate < 530
+
+
 def test_tries_that_show_no_slope_bound_nothing() -> None:
     found = crossing([Point(1000.0 + number, [0, 300][number % 2], 3000) for number in range(8)])
     assert found is not None
