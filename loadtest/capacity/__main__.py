@@ -70,7 +70,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the search takes both over
+    for number in (signal.SIGINT, signal.SIGTERM):  # until the search takes both over
+        signal.signal(number, signal.default_int_handler)
     try:
         code = main()
     except KeyboardInterrupt:
