@@ -111,9 +111,9 @@ def _times(path: Path, column: str) -> npt.NDArray[np.float64]:
     """Give the measured times of a block's answered requests."""
     try:
         rows = parquet.read_table(path, columns=["phase", "ok", column]).to_pylist()
-    except (pa.ArrowException, OSError) as error:
+        return np.array([row[column] for row in rows if row["phase"] == "measure" and row["ok"]], dtype=np.float64)
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise ReportError(f"{path} is not a table of requests ({error}); run: make crosscheck") from error
-    return np.array([row[column] for row in rows if row["phase"] == "measure" and row["ok"]], dtype=np.float64)
 
 
 def _reasons(blocks: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """One run as numbers: what every renderer shows and summary.json holds."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -161,6 +161,12 @@ def summarise(run: Rows) -> tuple[tuple[Row, ...], Row | None]:
             rows[name] = _row(run, name, Answers(tables), len(tables))
     null = rows.pop(NULL, None)
     return tuple(rows.values()), null
+
+
+def latencies(rows: Iterable[Row], rounds: Sequence[int]) -> dict[str, list[Array]]:
+    """Give what verdicts are about, by the block's key: an array for each round, an empty one where there is none."""
+    none = np.empty(0)
+    return {row.name.key: [row.latencies_us.get(number, none) for number in rounds] for row in rows}
 
 
 def _row(run: Rows, name: BlockName, answers: Answers, rounds: int) -> Row:

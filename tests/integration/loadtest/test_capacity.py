@@ -56,7 +56,7 @@ def test_wrong_answers_have_no_capacity_and_what_others_have_stays(stand: Any) -
     before = {"slo_p99_ms": 50, "git_commit": git_commit(), "paths": [other]}
     (folder / "capacity.json").write_text(json.dumps({"capacity": before}))
     stand.behaviour.bias += 1.0
-    done = capacity(stand, "--via=direct", "--slo-p99-ms=50", "--seconds=16", "--processes=2")
+    done = capacity(stand, "--via=direct", "--slo-p99-ms=50", "--seconds=30", "--processes=2")
     assert (done.returncode, done.stderr) == (0, "")
     found = written(folder)
     kept, path = found["paths"]
