@@ -30,6 +30,8 @@ def show(found: Check, console: Console) -> None:
         f"[dim]{escape(versions)}; p50, and p99 with its interval, in us: medians of {facts['rounds']} rounds at "
         f"{facts['rate_rps']:g} requests/s. The null endpoint answers at once: it shows the instruments themselves.[/]"
     )
+    if again := found.loaded_again:
+        console.print(f"[dim]{again} of {len(facts['blocks'])} blocks failed at first and count as loaded again[/]")
     for line in _complaints(found):
         console.print(line)
     console.print("[green]our load test agrees with both[/]" if found.agrees else "[yellow]no agreement shown[/]")

@@ -40,6 +40,7 @@ class Addition:
         for block in blocks:
             for file in self.folder.glob(f"capacity/{block}-*.parquet"):
                 file.unlink()
+        self.save(complete=False)  # however it ends, the file tells of no rows that are gone
 
     def save(self, *, complete: bool) -> None:
         """Write the file. `complete` says that every search ended by itself."""

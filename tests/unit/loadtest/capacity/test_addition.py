@@ -19,6 +19,8 @@ def begun(folder: Path, before: Any) -> list[dict[str, Any]]:
     (folder / "capacity.json").write_text(json.dumps({"capacity": before}))
     addition = Addition(folder, FACTS)
     addition.begin([BLOCK])
+    written = json.loads((folder / "capacity.json").read_text())["capacity"]
+    assert (written["paths"], written["complete"]) == (addition.paths, False)
     return addition.paths
 
 
