@@ -9,6 +9,8 @@ from report import schema
 from report.summary import commit_label
 
 WANTED_RPS = 2000.0
+# From here on two digits would be written as 1e+02.
+WHOLE = 99.5
 NO_RATE = {
     "wrong answers": "wrong answers",
     "generator": "the generator failed first",
@@ -112,7 +114,8 @@ def _cores(path: Mapping[str, Any], wanted_rps: float) -> str:
     if not path["rate_rps"]:
         return {"server": "meets it at no rate"}.get(limit, f"has no capacity ({NO_RATE.get(limit)})")
     if path["cores"] is None:
-        return f"{wanted_rps / path['rate_rps']:.2g} times what it has"
+        times = wanted_rps / path["rate_rps"]
+        return f"{times:.2g} times what it has" if times < WHOLE else f"{times:,.0f} times what it has"
     cores = math.ceil(wanted_rps / path["rate_rps"] * path["cores"])
     return f"{'' if limit == 'server' else 'at most '}{cores} core{'s' if cores > 1 else ''}"
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from report import markdown, page, sentences, terminal
+from report import cards, markdown, page, sentences, terminal
 from report.build import build
 from report.schema import ReportError
 from report.summary import Summary
@@ -43,6 +43,19 @@ def test_a_capacity_that_the_generator_ended_is_at_least_that(stored: Any) -> No
     assert "(CPUExecutionProvider)] 9 times what it has The search was interrupted." in text
     assert "at least 4,000 (the generator's limit) 4,000..? 2" in text
     assert "1,000 ?..1,100 -" in text
+
+
+@pytest.mark.parametrize(("rate_rps", "said"), [(125, "16 times"), (20, "100 times"), (1.5, "1,333 times")])
+def test_how_many_times_a_server_elsewhere_is_written_in_digits(stored: Any, rate_rps: float, said: str) -> None:
+    elsewhere = PATH | {"rate_rps": rate_rps, "low_rps": None, "high_rps": None, "cores": None}
+    stored.write("capacity", {"slo_p99_ms": 5, "paths": [elsewhere]})
+    assert str(sentences.answer(build(stored.folder))).endswith(f"(CPUExecutionProvider)] {said} what it has.")
+
+
+@pytest.mark.parametrize(("value", "said"), [(0.0122, "0.0122"), (999.4, "999"), (999.6, "1,000"), (2040.3, "2,040")])
+def test_a_figure_is_written_in_digits(value: float, said: str) -> None:
+    (line,) = cards.lines([CARDS[0] | {"figures": [figure("idle memory", value, "")]}])
+    assert line.values == (said,)
 
 
 @pytest.mark.parametrize(
