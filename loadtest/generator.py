@@ -7,6 +7,7 @@ until the run ends: the same for every path, and no measured request pays for a 
 
 import functools
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -38,7 +39,9 @@ class Order:
 
     begin_ns: when, by Clock. settle, requests: how many requests come unmeasured, then measured; of a closed loop,
     which may reach fewer, as many as its rate gives in that time. connections: of all workers; a closed loop has as
-    many callers. seed: of the schedule. measured: false during the warm-up, when all of it is unmeasured.
+    many callers. seed: of the schedule. measured: false during the warm-up, when all of it is unmeasured. most_over: an
+    open loop ends early when so many of all requests take more than over_us, or fail (0: never). then_requests come
+    after the others, at then_rate.
     """
 
     turn: Turn
@@ -61,6 +64,11 @@ class Order:
         """Give how long the block is planned to take."""
         after_s = self.then_requests / self.then_rate if self.then_requests else 0.0
         return (self.settle + self.requests) / self.rate + after_s
+
+    @property
+    def most_over_each(self) -> int:
+        """Give how many requests over the objective end a block, of one worker's share."""
+        return math.ceil(self.most_over / self.workers)
 
     def moments(self) -> list[int]:
         """Give the schedule of an open loop, in nanoseconds from the block's begin."""
@@ -153,7 +161,7 @@ class Generator:
     def _watch_of(self, order: Order) -> Watch | None:
         if not order.most_over:
             return None
-        return Watch(order.begin_ns, order.over_us, order.most_over, order.rate / order.workers)
+        return Watch(order.begin_ns, order.over_us, order.most_over_each, order.rate / order.workers)
 
     def _run_closed(self, order: Order, worker: int, record: Callable[[Sample], None]) -> int:
         asks, per_s = self._asks_of(order, worker), order.rate / order.workers

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from loadtest.open_loop import OVERLOADED
 from loadtest.recorder import Sample
 
-# At most this is looked at before a block may end: the generator's share of a core must be known by then, too.
+# At least so long is looked at before a block may end: the generator's share of a core must be known by then, too.
 LEAST_S = 0.5
 # The requests in flight are averaged over windows; the last WINDOWS of them are looked at.
 WINDOW_S, WINDOWS = 0.1, 10

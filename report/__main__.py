@@ -5,9 +5,10 @@ The files are summary.json, summary.md and report.html. `python -m report compar
 `python -m report crosscheck FOLDER` says whether the load test agrees with other instruments.
 Ends with 0 only when the run is valid: every expected row is there, right, on time, from a fair comparison; 3 when
 every path answered, and rightly, but the times prove nothing (of a cross-check: no agreement); 1 otherwise, and when
-two runs must not be compared; 2 for a bad argument.
+two runs must not be compared; 2 for a bad argument; 130 after Ctrl-C.
 """
 
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -117,4 +118,8 @@ COMMANDS: Mapping[str, Callable[[Sequence[str], Console], int]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        code = main()
+    except KeyboardInterrupt:  # every file is written whole or not at all
+        code = 128 + signal.SIGINT
+    sys.exit(code)

@@ -3,11 +3,14 @@
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from report import schema
+from report.summary import commit_label
 
 WANTED_RPS = 2000.0
+# From here on two digits would be written as 1e+02.
+WHOLE = 99.5
 NO_RATE = {
     "wrong answers": "wrong answers",
     "generator": "the generator failed first",
@@ -21,13 +24,36 @@ def capacity(folder: Path) -> Mapping[str, Any] | None:
     return None if content is None else dict(content["capacity"])
 
 
-def scorecard(folder: Path) -> tuple[Mapping[str, Any], ...] | None:
+def scorecard(folder: Path) -> Mapping[str, Any] | None:
     """Read RUN/scorecard.json (report/schemas/scorecard.schema.json). Raises ReportError when it is not such a file."""
-    content = _read(folder / "scorecard.json", "scorecard")
-    return None if content is None else tuple(content["scorecard"])
+    return _read(folder / "scorecard.json", "scorecard")
 
 
-def capacity_answer(found: Mapping[str, Any], engines: Mapping[str, str]) -> str:
+def origin(found: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """Say on which day and of which commit an addition was measured, where one of them is not the run's, or nothing.
+
+    found: what the addition's file says; what it does not say is not compared. facts: the run's.
+    """
+    day, commit = str(found.get("measured") or found.get("started") or "")[:10], str(found.get("git_commit") or "")
+    if day in {"", facts["started"][:10]} and commit in {"", facts["git_commit"]}:
+        return ""
+    own = [f"on {day}" if day else "", f"of commit {commit_label(commit)}" if commit else ""]
+    run = f"{facts['started'][:10]} and of {commit_label(facts['git_commit'])}"
+    return f"measured {', '.join(filter(None, own))}; the run is of {run}"
+
+
+class Answer(NamedTuple):
+    """The capacity as a sentence: what was asked, what each path takes, and whether the search was cut short."""
+
+    lead: str
+    parts: tuple[str, ...]
+    ended: str
+
+    def __str__(self) -> str:
+        return f"{self.lead} {', '.join(self.parts) or '-'}.{' ' if self.ended else ''}{self.ended}"
+
+
+def capacity_answer(found: Mapping[str, Any], engines: Mapping[str, str]) -> Answer:
     """Give the capacity as a sentence. engines: engine and version by MODEL@STACK."""
     wanted_rps = found.get("wanted_rps", WANTED_RPS)
     parts = []
@@ -35,8 +61,8 @@ def capacity_answer(found: Mapping[str, Any], engines: Mapping[str, str]) -> str
         name = f"{path['model']}@{path['stack']}"
         who = f"{name} {path['via']} [{engines.get(name, 'not in this run')}]"
         parts.append(f"{who} {_cores(path, wanted_rps)}")
-    ended = "" if found.get("complete", True) else " The search was interrupted."
-    return f"For {wanted_rps:,g} req/s at p99 below {found['slo_p99_ms']:g} ms: {', '.join(parts) or '-'}.{ended}"
+    ended = "" if found.get("complete", True) else "The search was interrupted."
+    return Answer(f"For {wanted_rps:,g} req/s at p99 below {found['slo_p99_ms']:g} ms:", tuple(parts), ended)
 
 
 def capacity_rate(path: Mapping[str, Any]) -> str:
@@ -88,7 +114,8 @@ def _cores(path: Mapping[str, Any], wanted_rps: float) -> str:
     if not path["rate_rps"]:
         return {"server": "meets it at no rate"}.get(limit, f"has no capacity ({NO_RATE.get(limit)})")
     if path["cores"] is None:
-        return f"{wanted_rps / path['rate_rps']:.2g} times what it has"
+        times = wanted_rps / path["rate_rps"]
+        return f"{times:.2g} times what it has" if times < WHOLE else f"{times:,.0f} times what it has"
     cores = math.ceil(wanted_rps / path["rate_rps"] * path["cores"])
     return f"{'' if limit == 'server' else 'at most '}{cores} core{'s' if cores > 1 else ''}"
 

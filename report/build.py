@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from report import additions, validity
 from report.rows import Rows, read_run
-from report.summary import Row, Summary, summarise
+from report.summary import Row, Summary, latencies, summarise
 from report.verdicts import Verdict, judge
 
 
@@ -31,7 +29,5 @@ def build(folder: Path) -> Summary:
 
 
 def _verdicts(run: Rows, rows: tuple[Row, ...]) -> tuple[Verdict, ...]:
-    none = np.empty(0)
-    latencies = {row.name.key: [row.latencies_us.get(number, none) for number in run.rounds] for row in rows}
     labels = {row.name.key: row.label for row in rows}
-    return judge(latencies, labels, seed=run.facts["seed"])
+    return judge(latencies(rows, run.rounds), labels, seed=run.facts["seed"])

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from report.summary import engine_label
 
 NOT_MEASURED = "not measured"
-# From here on the digits behind the point say nothing.
-WHOLE = 1000
+# From here on the digits behind the point say nothing, and three digits would be written as 1e+03.
+WHOLE = 999.5
 
 
 class Line(NamedTuple):

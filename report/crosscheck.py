@@ -78,6 +78,11 @@ class Check:
     null: Way
 
     @property
+    def loaded_again(self) -> int:
+        """Give how many blocks failed at first, and count as they came out when they were loaded once more."""
+        return sum(block["attempts"] > 1 for block in self.facts["blocks"])
+
+    @property
     def agrees(self) -> bool:
         """Say whether all was measured, and our load test agrees with both instruments on every path and way."""
         return bool(self.facts["complete"]) and all(way.agrees for way in self.ways)
@@ -111,9 +116,9 @@ def _times(path: Path, column: str) -> npt.NDArray[np.float64]:
     """Give the measured times of a block's answered requests."""
     try:
         rows = parquet.read_table(path, columns=["phase", "ok", column]).to_pylist()
-    except (pa.ArrowException, OSError) as error:
+        return np.array([row[column] for row in rows if row["phase"] == "measure" and row["ok"]], dtype=np.float64)
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise ReportError(f"{path} is not a table of requests ({error}); run: make crosscheck") from error
-    return np.array([row[column] for row in rows if row["phase"] == "measure" and row["ok"]], dtype=np.float64)
 
 
 def _reasons(blocks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -185,6 +190,7 @@ def to_dict(found: Check) -> dict[str, Any]:
     return {
         "agrees": found.agrees,
         "coverage_of_p99_intervals": COVERAGE,
+        "loaded_again": found.loaded_again,
         "facts": {key: value for key, value in found.facts.items() if key != "blocks"},
         "paths": [_to_dict(way) for way in found.ways],
         "null_endpoint": _to_dict(found.null),

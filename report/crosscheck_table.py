@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from report.crosscheck import EVEN, H2LOAD, LOADGEN, POISSON, Check, Figure, Way
+from report.summary import commit_label
 
 HEADINGS = (
     (POISSON, "response time\nours, Poisson"),
@@ -20,13 +21,17 @@ WORDS = {True: "[green]agree[/]", False: "[red]disagree[/]", None: "[yellow]cann
 def show(found: Check, console: Console) -> None:
     """Print table, every comparison that did not agree, and the answer."""
     facts, host = found.facts, found.facts["host"]
-    console.print(f"{host['cpu']}, {host['cores']} cores, commit {str(facts['git_commit'])[:10]}, {facts['started']}")
+    console.print(
+        f"{host['cpu']}, {host['cores']} cores, commit {commit_label(str(facts['git_commit']))}, {facts['started']}"
+    )
     console.print(_table(found))
     versions = ", ".join(f"{name} {facts['instruments'][name]['version']}" for name in (LOADGEN, H2LOAD))
     console.print(
         f"[dim]{escape(versions)}; p50, and p99 with its interval, in us: medians of {facts['rounds']} rounds at "
         f"{facts['rate_rps']:g} requests/s. The null endpoint answers at once: it shows the instruments themselves.[/]"
     )
+    if again := found.loaded_again:
+        console.print(f"[dim]{again} of {len(facts['blocks'])} blocks failed at first and count as loaded again[/]")
     for line in _complaints(found):
         console.print(line)
     console.print("[green]our load test agrees with both[/]" if found.agrees else "[yellow]no agreement shown[/]")

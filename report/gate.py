@@ -20,7 +20,7 @@ from report.compare import compare
 from report.intervals import ALPHA
 from report.rows import BlockName
 from report.schema import ReportError
-from report.summary import Summary
+from report.summary import Summary, latencies
 from report.verdicts import METRICS, MIN_ROUNDS, Hypothesis, Latencies, log_ratios, remembered
 
 SLOWER, NOT_SLOWER, UNKNOWN = "slower", "not slower", "cannot tell"
@@ -62,14 +62,14 @@ class Decision(NamedTuple):
     needed: int | None = None
 
 
-def between_sides(latencies: Latencies, pairs: Sequence[tuple[BlockName, BlockName]]) -> list[Estimate]:
+def between_sides(times: Latencies, pairs: Sequence[tuple[BlockName, BlockName]]) -> list[Estimate]:
     """Give an estimate on each pair (old, new) of one path, for each percentile, from the rounds of one run.
 
-    latencies: by the block's key, as report.verdicts has them.
+    times: latencies by the block's key, as report.verdicts has them.
     """
     family = [Hypothesis(metric, new.key, old.key, "side") for metric in METRICS for old, new in pairs]
     blocks = [new._replace(side="") for _ in METRICS for _, new in pairs]
-    ratios = log_ratios(latencies, family)
+    ratios = log_ratios(times, family)
     leaning = remembered(family, ratios)
     found = []
     for block, each, logs in zip(blocks, family, ratios, strict=True):
@@ -154,11 +154,7 @@ def from_sides(summary: Summary) -> list[Estimate]:
     old, new = sides_of(summary)
     rows = {row.name: row for row in summary.rows}
     names = [name for name in rows if name.side == new and name._replace(side=old) in rows]
-    none = np.empty(0)
-    latencies = {
-        row.name.key: [row.latencies_us.get(number, none) for number in summary.rounds] for row in summary.rows
-    }
-    return between_sides(latencies, [(name._replace(side=old), name) for name in names])
+    return between_sides(latencies(summary.rows, summary.rounds), [(name._replace(side=old), name) for name in names])
 
 
 def from_stored(new: Summary, stored: Sequence[Summary], allowed: Sequence[str]) -> list[Estimate]:

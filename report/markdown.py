@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from report.sentences import environment, headlines, instrument, milliseconds
+from report import cards
+from report.sentences import answer, environment, headlines, instrument, milliseconds, origins
 from report.summary import Row, Summary
 from report.verdicts import TOO_CLOSE
 
@@ -31,6 +32,7 @@ def _lines(summary: Summary) -> Iterator[str]:
     yield from (_row(row, open_loop=summary.open_loop) for row in summary.rows)
     yield ""
     yield from (f"{_cell(line)}  " for line in instrument(summary))
+    yield from _additions(summary)
 
 
 def _verdicts(summary: Summary) -> Iterator[str]:
@@ -44,6 +46,20 @@ def _verdicts(summary: Summary) -> Iterator[str]:
         # GitHub folds this; Markdown inside wants an empty line around it.
         yield "\n<details><summary>what is decided</summary>\n"
         yield from (f"- {_cell(verdict.sentence)}" for verdict in decided)
+        yield "\n</details>"
+
+
+def _additions(summary: Summary) -> Iterator[str]:
+    """Give the capacity's answer, and the scorecard folded, each with its own day and commit."""
+    origin = {name: f" ({_cell(when)})" for name, when in origins(summary)}
+    if found := answer(summary):
+        yield f"\n**capacity**{origin.get('capacity', '')}: {_cell(str(found))}"
+    if summary.cards:
+        yield f"\n<details><summary>scorecard{origin.get('scorecard', '')}</summary>\n"
+        yield f"| scorecard | {' | '.join(_cell(path) for path, _ in cards.headings(summary.cards))} |"
+        yield f"|---|{'---|' * len(summary.cards)}"
+        for line in cards.lines(summary.cards):
+            yield f"| {_cell(line.heading)} | {' | '.join(line.values)} |"
         yield "\n</details>"
 
 

@@ -10,14 +10,21 @@ from typing import Any, NamedTuple
 import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from report import additions, cards, charts, fairness, sentences, series, terminal
-from report.summary import EMBEDDED, Summary, compare
+from report import additions, cards, charts, fairness, sentences, series
+from report.summary import EMBEDDED, Summary, commit_label, compare
 from report.verdicts import TOO_CLOSE, Verdict
 
 HERE = Path(__file__).parent
 TEMPLATE = "page.html.j2"
 # The Vega-Lite whose specifications charts.py writes.
 VEGA_LITE = "6.4"
+# What verdicts are about, by their family; of two paths, how both are reached.
+ABOUT = {
+    "path direct": "Between paths, reached directly",
+    "path gateway": "Between paths, through the gateway",
+    "gateway": "What the gateway costs",
+    "side": "Between servers of the same path",
+}
 
 
 class Entry(NamedTuple):
@@ -39,7 +46,8 @@ def render(summary: Summary) -> str:
         summary=summary,
         facts=summary.facts,
         when=datetime.fromisoformat(summary.facts["started"]),
-        commit=terminal.commit_of(summary),
+        commit=commit_label(summary.facts["git_commit"]),
+        origins=dict(sentences.origins(summary)),
         embedded=EMBEDDED,
         sentences=sentences,
         cards=cards,
@@ -49,7 +57,7 @@ def render(summary: Summary) -> str:
         verdicts=verdict_groups(summary),
         too_close=TOO_CLOSE,
         manifest=manifest(summary.facts["fairness"]),
-        answer=next(sentences.capacity(summary), ""),
+        answer=sentences.answer(summary),
         additions=additions,
         lines=lines,
         colours=charts.colours(lines),
@@ -62,10 +70,8 @@ def verdict_groups(summary: Summary) -> dict[str, list[Verdict]]:
     groups: dict[str, list[Verdict]] = {}
     for verdict in sorted(summary.verdicts, key=lambda each: each.verdict not in {"a", "b"}):
         via = verdict.a.rpartition(".")[2]
-        about = {"gateway": "What the gateway costs", "path": "Between paths, reached directly"}[verdict.family]
-        if verdict.family == "path" and via == "gateway":
-            about = "Between paths, through the gateway"
-        groups.setdefault(about, []).append(verdict)
+        about = f"path {via}" if verdict.family == "path" else verdict.family
+        groups.setdefault(ABOUT[about], []).append(verdict)
     return groups
 
 

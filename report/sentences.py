@@ -127,7 +127,7 @@ def reproduce(summary: Summary) -> Iterator[str]:
 
 
 def command(summary: Summary) -> str:
-    """Give the command line of the load test, from the arguments that it recorded."""
+    """Give the command line of the load test, from the arguments that it recorded; FILE has a side's addresses."""
     words = ["python", "-m", "loadtest"]
     arguments = summary.facts["arguments"] | {"seed": summary.facts["seed"]}
     for name in [name for name in ARGUMENTS if name in arguments]:
@@ -141,6 +141,7 @@ def command(summary: Summary) -> str:
             words += [word for item in value for word in (flag, str(item))]
         elif value is not None and value is not False:
             words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+    words += [f"--side {side}=FILE" for side in dict.fromkeys(row.side for row in summary.rows if row.side)]
     return " ".join(words)
 
 
@@ -154,9 +155,22 @@ def share(row: Row) -> str:
     return "-" if row.gateway_share is None else f"{row.gateway_share:.0%}"
 
 
+def origins(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Give capacity and scorecard by name, each with its own day and commit, where one of them is not the run's."""
+    for name, found in (("capacity", summary.capacity), ("scorecard", summary.scorecard)):
+        if when := additions.origin(found or {}, summary.facts):
+            yield name, when
+
+
+def answer(summary: Summary) -> additions.Answer | None:
+    """Give the answer that the capacities are, None while they have not been measured."""
+    if summary.capacity is None:
+        return None
+    return additions.capacity_answer(summary.capacity, {row.path: row.engine_label for row in summary.rows})
+
+
 def capacity(summary: Summary) -> Iterator[str]:
-    """Give the answer that the capacities are, and a line for each path; nothing while it has not been measured."""
+    """Give the answer and a line for each path; nothing while it has not been measured."""
     if summary.capacity is not None:
-        engines = {row.path: row.engine_label for row in summary.rows}
-        yield additions.capacity_answer(summary.capacity, engines)
+        yield str(answer(summary))
         yield from additions.capacity_lines(summary.capacity)

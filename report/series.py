@@ -20,7 +20,7 @@ UNDIVIDED, CLIENT, QUEUE = "all (direct)", "client, network", "queue in the gate
 
 
 class Series(NamedTuple):
-    """A line in the pictures. key: its number. path is "null endpoint" for the instrument's own."""
+    """A line in the pictures. key: its number. path: with its side, if any; the instrument's own is "null endpoint"."""
 
     key: int
     name: str
@@ -32,7 +32,7 @@ class Series(NamedTuple):
 def series(summary: Summary) -> list[Series]:
     """Give a line for each row that has right answers, the null endpoint's last."""
     shown = [row for row in summary.rows if row.p50_ms is not None]
-    found = [Series(key, str(row.name), row.path, row.via, row.engine_label) for key, row in enumerate(shown)]
+    found = [Series(key, str(row.name), row.server, row.via, row.engine_label) for key, row in enumerate(shown)]
     if summary.null is not None and summary.null.p50_ms is not None:
         name = "null endpoint"
         found.append(Series(len(found), name, name, "direct", "answers at once: the instrument's own floor"))

@@ -1,8 +1,8 @@
 """One run as numbers: what every renderer shows and summary.json holds."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,12 @@ NOT_IN_JSON = ("service_ms", "identities", "answers", "latencies_us")
 def engine_label(engine: str, version: str) -> str:
     """Give engine and version in words; an embedded stand-in is never called by the product's name."""
     return f"{EMBEDDED} ({version})" if engine == EMBEDDED else f"{engine} {version}"
+
+
+def commit_label(commit: str) -> str:
+    """Give a commit's first letters, and whether files differed from it."""
+    digits, dirty, _ = commit.partition("-dirty")
+    return f"{digits[:10]}{dirty}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,11 @@ class Row:
         return f"{self.model}@{self.stack}"
 
     @property
+    def server(self) -> str:
+        """Give MODEL@STACK, and which side it is, if any: what has a colour of its own."""
+        return " ".join(filter(None, (self.path, self.side)))
+
+    @property
     def engine_label(self) -> str:
         """Give engine and version, or that there is none."""
         return engine_label(self.engine, self.engine_version) if self.engine else "nobody answered"
@@ -112,7 +123,7 @@ class Summary:
     """A run: facts, rows in the order of their names, the null endpoint, what stands against it, the verdicts.
 
     No reason means valid; a run that is not valid has no verdict. answered: every path answered, and rightly,
-    whether or not the times can be trusted. capacity and scorecard are None until measured.
+    whether or not the times can be trusted. capacity, and the content of scorecard.json, are None until measured.
     """
 
     facts: Mapping[str, Any]
@@ -123,12 +134,17 @@ class Summary:
     answered: bool
     verdicts: tuple[Verdict, ...] = ()
     capacity: Mapping[str, Any] | None = None
-    scorecard: tuple[Mapping[str, Any], ...] | None = field(default=None)
+    scorecard: Mapping[str, Any] | None = None
 
     @property
     def valid(self) -> bool:
         """Say whether the numbers may be used."""
         return not self.reasons
+
+    @property
+    def cards(self) -> tuple[Mapping[str, Any], ...]:
+        """Give the scorecard's cards, one for each path, none until measured."""
+        return () if self.scorecard is None else tuple(self.scorecard["scorecard"])
 
     @property
     def open_loop(self) -> bool:
@@ -145,6 +161,12 @@ def summarise(run: Rows) -> tuple[tuple[Row, ...], Row | None]:
             rows[name] = _row(run, name, Answers(tables), len(tables))
     null = rows.pop(NULL, None)
     return tuple(rows.values()), null
+
+
+def latencies(rows: Iterable[Row], rounds: Sequence[int]) -> dict[str, list[Array]]:
+    """Give what verdicts are about, by the block's key: an array for each round, an empty one where there is none."""
+    none = np.empty(0)
+    return {row.name.key: [row.latencies_us.get(number, none) for number in rounds] for row in rows}
 
 
 def _row(run: Rows, name: BlockName, answers: Answers, rounds: int) -> Row:
@@ -248,5 +270,5 @@ def to_dict(summary: Summary) -> dict[str, Any]:
         "verdicts_on": "response time" if summary.open_loop else "service time",
         "verdicts": [verdict.to_dict() for verdict in summary.verdicts],
         "capacity": summary.capacity,
-        "scorecard": None if summary.scorecard is None else list(summary.scorecard),
+        "scorecard": None if summary.scorecard is None else list(summary.cards),
     }

@@ -16,11 +16,12 @@ from report.sentences import (
     instrument,
     legend,
     milliseconds,
+    origins,
     reproduce,
     share,
     warm_up,
 )
-from report.summary import Row, Summary
+from report.summary import Row, Summary, commit_label
 from report.summary import compare as gateway_costs
 from report.verdicts import TOO_CLOSE
 
@@ -31,15 +32,16 @@ COUNTS = ("answered/s", "requests", "errors", "wrong")
 def show(summary: Summary, console: Console) -> None:
     """Print verdicts, table, instrument, and either what stands against the run or that nothing does."""
     facts, host = summary.facts, summary.facts["host"]
-    console.print(f"[bold]{escape(facts['run'])}[/]  {host['cpu']}, {host['cores']} cores, commit {commit_of(summary)}")
+    commit = commit_label(facts["git_commit"])
+    console.print(f"[bold]{escape(facts['run'])}[/]  {host['cpu']}, {host['cores']} cores, commit {commit}")
     console.print(f"servers: {escape(environment(summary))}")
     for line in headlines(summary):
         console.print(f"[bold]{escape(line)}[/]")
     for line in _verdicts(summary):
         console.print(line)
     console.print(_table(summary))
-    if summary.scorecard:
-        console.print(_scorecard(summary.scorecard))
+    if summary.cards:
+        console.print(_scorecard(summary.cards))
     for line in capacity(summary):
         console.print(escape(line))
     for line in (
@@ -48,7 +50,8 @@ def show(summary: Summary, console: Console) -> None:
         *warm_up(summary),
         *cautions(summary),
         *_costs(summary),
-        *cards.reasons(cards.lines(summary.scorecard or ()), summary.scorecard or ()),
+        *cards.reasons(cards.lines(summary.cards), summary.cards),
+        *(f"{name}: {when}" for name, when in origins(summary)),
         *reproduce(summary),
     ):
         console.print(f"[dim]{escape(line)}[/]")
@@ -57,12 +60,6 @@ def show(summary: Summary, console: Console) -> None:
     if summary.answered:
         trusted = "valid: " if summary.valid else "no verdict, but "
         console.print(f"[{'green' if summary.valid else 'yellow'}]{trusted}every path answered, and rightly[/]")
-
-
-def commit_of(summary: Summary) -> str:
-    """Give the commit's first letters, and whether files differed from it."""
-    commit, dirty, _ = str(summary.facts["git_commit"]).partition("-dirty")
-    return f"{commit[:10]}{dirty}"
 
 
 def show_comparison(comparison: Comparison, names: tuple[str, str], console: Console) -> None:

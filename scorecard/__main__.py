@@ -35,11 +35,16 @@ from store.commit import git_commit
 from store.manifest import ArtefactError
 
 ENV_FILE = Path(".env")
+EPILOG = (
+    "exit codes: 0 scorecard.json is written; 1 a service or the load failed; 2 a bad argument; 130 after Ctrl-C; "
+    "the run is as it was then"
+)
 
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line; exit code 2 and one line when it is wrong."""
-    parser = Parser(prog="python -m scorecard", description="What each path costs over its whole life.")
+    about = "What each path costs over its whole life."
+    parser = Parser(prog="python -m scorecard", description=about, epilog=EPILOG)
     add = parser.add_argument
     add("run", nargs="?", type=Path, default=Path("results/latest"), help="the run to add to (default: results/latest)")
     add("--paths", default="all", help="MODEL@STACK,... or all (default)")

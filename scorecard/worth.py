@@ -16,6 +16,8 @@ NO_CAPACITY = "needs the capacity: run make capacity, then make scorecard again"
 NO_PRICE = "no price declared: make scorecard PRICE_PER_HOUR=0.10 CURRENCY=EUR"
 
 
+# Of each path in the file.
+NEEDED = ("model", "stack", "via", "rate_rps", "cores")
 Entry = Mapping[str, Any]
 
 
@@ -30,10 +32,14 @@ def read_capacity(run: Path) -> Mapping[str, Any] | None:
     """Give what RUN/capacity.json says, or None while there is none. Raises ValueError for what is none."""
     try:
         content: dict[str, Any] = json.loads((run / "capacity.json").read_text())["capacity"]
+        lacking = [name for name in NEEDED if any(name not in entry for entry in content["paths"])]
+        float(content["slo_p99_ms"])
     except FileNotFoundError:
         return None
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{run / 'capacity.json'} holds no capacity; run: make capacity") from error
+        raise ValueError(f"{run / 'capacity.json'} holds no capacity; remove it, and run: make capacity") from error
+    if lacking:
+        raise ValueError(f"{run / 'capacity.json'} has no {lacking[0]!r}; remove it, and run: make capacity")
     return content
 
 

@@ -22,6 +22,23 @@ GATEWAY_US = 180
 # Median of the service time in microseconds, direct.
 MEDIANS_US = {"keras_dense@tfserving": 1100.0, "simple_nn@onnx": 700.0}
 NULL_US = 210.0
+VIAS = ("direct", "gateway")
+PSS = "PSS of all its processes"
+BLOCKS = "scheduler's count over all processes: 3 blocks, 2,025 requests, 0.179..0.210"
+# Of a scorecard: name, value, unit and note, as long as real ones are.
+FIGURES: tuple[tuple[str, float | None, str, str], ...] = (
+    ("install size", 412.4, "MiB", "files of 13 distributions: the extra and all it requires; Python not counted"),
+    ("image size", None, "MiB", "there is no docker here"),
+    ("start to first right answer", 0.404, "s", "median of 5 new processes, 0.39..0.42, warm page cache"),
+    ("idle memory", 1370.1, "MiB", f"{PSS}, some seconds after the first answers"),
+    ("loaded memory", 1465.1, "MiB", f"{PSS}, after the direct load"),
+    ("gateway idle memory", 29.5, "MiB", f"{PSS}, beside the other servers of the run; one gateway for all paths"),
+    ("server CPU, direct", 0.198, "s per 1,000 requests", BLOCKS),
+    ("gateway CPU", 0.269, "s per 1,000 requests", BLOCKS),
+    ("GPU memory", None, "MiB", "no NVIDIA GPU here"),
+    ("capacity per core, direct", 1143.0, "req/s", "capacity of 2,286 req/s at p99 below 12 ms, over the 2 cores"),
+    ("price per million predictions, direct", 0.0122, "EUR", "0.1 EUR an hour, declared, at 2,286 req/s"),
+)
 ENGINES = {
     "tfserving": ("embedded", "tensorflow 2.21.0"),
     "onnx": ("onnxruntime", "1.31.1 (CPUExecutionProvider)"),
@@ -54,7 +71,7 @@ def write_run(
     times as slow.
     """
     random = np.random.default_rng(seed)
-    names = [f"{path}.{via}" for path in medians_us for via in ("direct", "gateway")]
+    names = [f"{path}.{via}" for path in medians_us for via in VIAS]
     names = [f"{path}.direct~{side}" for path in medians_us for side in sides] if sides else names
     names.append("null@null.direct")
     blocks, at_ns = [], STARTED_NS
@@ -76,24 +93,46 @@ def write_run(
 
 
 def add_the_rest(folder: Path, medians_us: Mapping[str, float] = MEDIANS_US) -> None:
-    """Add a capacity and a scorecard, as other commands would."""
-    paths, cards = [], []
-    for name, median_us in medians_us.items():
-        model, _, stack = name.partition("@")
-        most_rps = round(1.6e6 / median_us)
-        steps = [
-            (round(most_rps * share), median_us / 1e3 * 1.2 / (1.3 - share)) for share in (0.4, 0.6, 0.8, 1.0, 1.2)
-        ]
-        here = {"model": model, "stack": stack, "via": "direct", "cores": 1, "rate_rps": most_rps}
-        here |= {"low_rps": round(most_rps * 0.95), "high_rps": round(most_rps * 1.05)}
-        here["steps"] = [{"rate_rps": rate, "p99_ms": p99_ms, "met": rate <= most_rps} for rate, p99_ms in steps]
-        over = {"goodput_rps": most_rps * 0.97, "refused_share": 0.3, "recovery_s": 0.4}
-        paths.append(here | {"overload": [over | {"factor": factor} for factor in (1.5, 3)]})
-        size = {"name": "install size", "value": 412.0, "unit": "MB", "note": "closure of the extra"}
-        gpu = {"name": "GPU memory", "value": None, "unit": "MB", "note": "no GPU"}
-        cards.append({"model": model, "stack": stack, "figures": [size, gpu]})
-    (folder / "capacity.json").write_text(json.dumps({"capacity": {"slo_p99_ms": 12, "paths": paths}}))
-    (folder / "scorecard.json").write_text(json.dumps({"scorecard": cards}))
+    """Add a capacity and a scorecard, as other commands would, a day later and of another commit.
+
+    The last path shows what a capacity can lack.
+    """
+    later = {"git_commit": "1" * 40 + "-dirty"}
+    names = [(*name.partition("@")[::2], median_us) for name, median_us in medians_us.items()]
+    paths = [_capacity(model, stack, median_us, via) for model, stack, median_us in names for via in VIAS]
+    paths[-2] |= {"limit": "generator", "high_rps": None}
+    paths[-1] |= {"limit": "time", "rate_rps": None, "low_rps": None, "high_rps": None, "overload": [], "null": None}
+    capacity = later | {"started": "2026-11-24T09:00:00+00:00", "slo_p99_ms": 12, "wanted_rps": 2000, "paths": paths}
+    (folder / "capacity.json").write_text(json.dumps({"capacity": capacity}))
+    cards = [_card(model, stack) for model, stack, _ in names]
+    scorecard = later | {"measured": "2026-11-24T10:00:00+00:00", "scorecard": cards}
+    (folder / "scorecard.json").write_text(json.dumps(scorecard))
+
+
+def _capacity(model: str, stack: str, median_us: float, via: str) -> dict[str, Any]:
+    most_rps = round((1.6e6 if via == "direct" else 1.1e6) / median_us)
+    steps = [(round(most_rps * share), median_us / 1e3 * 1.2 / (1.3 - share)) for share in (0.4, 0.6, 0.8, 1.0, 1.2)]
+    over = {"goodput_rps": most_rps * 0.97, "refused_share": 0.3, "recovery_s": 0.4}
+    codes = {"OK": 700, "RESOURCE_EXHAUSTED": 300}
+    return {
+        "model": model,
+        "stack": stack,
+        "via": via,
+        "cores": 2,
+        "limit": "server",
+        "rate_rps": most_rps,
+        "low_rps": round(most_rps * 0.95),
+        "high_rps": round(most_rps * 1.05),
+        "steps": [{"rate_rps": rate, "p99_ms": p99_ms, "met": rate <= most_rps} for rate, p99_ms in steps],
+        "overload": [over | {"factor": factor, "codes": codes} for factor in (1.5, 3)],
+        "null": {"rate_rps": most_rps, "p99_ms": 0.4, "late_share": 0, "generator_cpu": 0.3, "valid": True},
+    }
+
+
+def _card(model: str, stack: str) -> dict[str, Any]:
+    engine, version = ENGINES[stack]
+    figures = [{"name": name, "value": value, "unit": unit, "note": note} for name, value, unit, note in FIGURES]
+    return {"model": model, "stack": stack, "engine": engine, "engine_version": version, "figures": figures}
 
 
 def _table(

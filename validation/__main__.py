@@ -31,6 +31,10 @@ from validation.trials import Trial, judged
 
 CONTRADICTED = 3
 STACK = "@onnx"
+EPILOG = (
+    "exit codes: 0 the counts contradict no claim; 3 they do; 1 a server or a command failed, or too many runs were "
+    "INVALID; 2 a bad value; 130 after Ctrl-C. make turns 1 and 3 into 2"
+)
 # Ends one that hangs.
 MOST_SIMULATION_S = 1800.0
 
@@ -54,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser("python -m validation", description="False alarms and finds of the method, on real servers.")
+    about = "False alarms and finds of the method, on real servers."
+    parser = Parser("python -m validation", description=about, epilog=EPILOG)
     add = parser.add_argument
     add("--runs", type=whole(1), default=20, help="valid runs in all, those of before among them (default: 20)")
     add("--path", default="simple_nn@onnx", help="MODEL@onnx, reached direct (default: %(default)s)")

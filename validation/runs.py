@@ -51,7 +51,12 @@ def calibrated(plan: Plan, out: Path) -> Calibration:
         found = _calibrate(plan, out)
         atomic.write_file(file, json.dumps(asdict(found), indent=2) + "\n")
         return found
-    found = Calibration(**json.loads(file.read_text()))
+    try:
+        found = Calibration(**json.loads(file.read_text()))
+    except (ValueError, TypeError) as error:
+        raise CommandFailed(
+            f"{file} is no calibration ({error}); remove {out}, or give another folder by --out"
+        ) from error
     begun = (found.path, found.rounds, found.rate_rps)
     if begun != (plan.path, plan.rounds, plan.rate):
         said = f"{found.path}, {found.rounds} rounds, {found.rate_rps:g}/s"

@@ -11,7 +11,7 @@ from report.intervals import ALPHA
 from report.percentiles import per_round
 from report.schema import ReportError
 from report.simulation.trial import BLOCKS
-from report.summary import Row, Summary
+from report.summary import latencies
 from report.verdicts import METRICS, TOO_CLOSE, Latencies, Verdict, judge, primary_family
 from validation.runs import ALIKE, PLANTED, A
 
@@ -73,18 +73,13 @@ def judged(folder: Path) -> Trial:
     rows = {row.side: row for row in summary.rows}
     if rows.keys() != {A, ALIKE, PLANTED}:
         raise ReportError(f"{folder} has the sides {', '.join(sorted(rows))}; {A}, {ALIKE}, {PLANTED} are judged")
-    alike, planted = (_latencies(summary, (rows[A], rows[other])) for other in (ALIKE, PLANTED))
+    alike, planted = (latencies((rows[A], rows[other]), summary.rounds) for other in (ALIKE, PLANTED))
     labels = {row.name.key: row.label for row in summary.rows}
     verdicts = [judge(pair, labels, seed=facts["seed"]) for pair in (alike, planted)]
     refused = [verdict.sentence for pair in verdicts for verdict in pair if verdict.verdict is None]
     if refused:
         return replace(trial, reasons=tuple(refused))
     return replace(trial, alike=verdicts[0], planted=verdicts[1], spread=_spread(alike))
-
-
-def _latencies(summary: Summary, rows: tuple[Row, ...]) -> Latencies:
-    none = np.empty(0)
-    return {row.name.key: [row.latencies_us.get(number, none) for number in summary.rounds] for row in rows}
 
 
 def _spread(pair: Latencies) -> dict[str, float]:

@@ -23,6 +23,10 @@ from store.manifest import ArtefactError
 
 # What is the load test's own, and goes to it as it is.
 HANDED_ON = ("paths", "via", "seed", "processes", "connections", "exports", "deployments", "env_file")
+EPILOG = (
+    "exit codes: 0 found; 1 no run, server or file is there, or a worker is gone; 2 a bad value; 130 after Ctrl-C, "
+    "with what was found written"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser("python -m loadtest.capacity", description="The highest rate of each path that keeps an objective.")
+    about = "The highest rate of each path that keeps an objective, and what it does beyond."
+    parser = Parser("python -m loadtest.capacity", description=about, epilog=EPILOG)
     add = parser.add_argument
     add("--slo-p99-ms", type=positive, default=5.0, help="the objective: p99 of response times, in ms (default: 5)")
     add("--paths", default="all", help="MODEL@STACK,... or all (default)")
@@ -70,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the search takes both over
+    for number in (signal.SIGINT, signal.SIGTERM):  # until the search takes both over
+        signal.signal(number, signal.default_int_handler)
     try:
         code = main()
     except KeyboardInterrupt:

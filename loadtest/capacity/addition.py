@@ -1,7 +1,7 @@
 """capacity.json of a run that is there already: what `python -m report` shows of it, written whole after every path."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from loadtest.plan import Block
 from store import atomic
 
 NAME = "capacity.json"
+# What must be the same for earlier paths to stay: the file says it once for all of them.
+ALIKE = ("slo_p99_ms", "git_commit")
 
 
 def run_folder(results: Path) -> Path:
@@ -30,23 +32,28 @@ class Addition:
     paths: list[dict[str, Any]] = field(default_factory=list)
 
     def begin(self, blocks: Sequence[Block]) -> None:
-        """Forget what was found of these blocks before; of others it stays, where the objective was the same."""
+        """Forget what was found of these blocks before; of others it stays, with the same objective and commit.
+
+        Raises ConfigError for a capacity.json that is none.
+        """
+        self.paths = self._kept({(*block.path, block.via) for block in blocks})
         for block in blocks:
             for file in self.folder.glob(f"capacity/{block}-*.parquet"):
                 file.unlink()
-        ours = {(*block.path, block.via) for block in blocks}
-        self.paths = [path for path in self._before() if (path["model"], path["stack"], path["via"]) not in ours]
+        self.save(complete=False)  # however it ends, the file tells of no rows that are gone
 
     def save(self, *, complete: bool) -> None:
         """Write the file. `complete` says that every search ended by itself."""
         content = {"capacity": {**self.facts, "complete": complete, "paths": self.paths}}
         atomic.write_file(self.folder / NAME, json.dumps(content, indent=2) + "\n")
 
-    def _before(self) -> list[dict[str, Any]]:
+    def _kept(self, ours: Collection[tuple[str, str, str]]) -> list[dict[str, Any]]:
         try:
             found = json.loads((self.folder / NAME).read_text())["capacity"]
+            alike = all(found.get(name) == self.facts[name] for name in ALIKE)
+            before = [path for path in found["paths"] if (path["model"], path["stack"], path["via"]) not in ours]
         except FileNotFoundError:
             return []
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"{self.folder / NAME} cannot be read ({error!r}); remove it") from error
-        return list(found["paths"]) if found["slo_p99_ms"] == self.facts["slo_p99_ms"] else []
+        return before if alike else []

@@ -22,10 +22,11 @@ CONFIDENCE = 0.99
 # share with 5 % more requests. An M/M/1 queue's is the objective times its rate: 10 at 5 ms and 2,000 a second.
 SLOPE, SLOPE_SPREAD = 15.0, 5.0
 EXPECTED = np.array([math.log(TAIL / (1 - TAIL)), SLOPE])
-PRIOR = np.diag([0.0, 1 / SLOPE_SPREAD**2])
+# Of the curve's height next to nothing is expected: +-100, so that there always is a solution.
+PRIOR = np.diag([1 / 100.0**2, 1 / SLOPE_SPREAD**2])
 PASSES = 3
 FEWEST = 6
-MOST_TURNS = 30
+MOST_TURNS, SMALLEST = 30, 1e-6
 
 Array = npt.NDArray[np.float64]
 
@@ -68,7 +69,9 @@ def _fit(x: Array, over: Array, count: Array) -> tuple[Array, Array]:
         beta = _newton(x, over / dispersion, count / dispersion)
         share = _share(x, beta)
         weight = count * share * (1 - share)
-        dispersion = max(1.0, float(((over - count * share) ** 2 / weight).sum()) / (len(x) - 2))
+        # No less than a request each: far down a steep curve next to none is expected, and one would seem a miracle.
+        misfit = float(((over - count * share) ** 2 / np.maximum(weight, 1.0)).sum())
+        dispersion = max(1.0, misfit / (len(x) - 2))
     spread = np.linalg.inv((x.T * weight) @ x / dispersion + PRIOR).astype(np.float64)
     return beta, spread
 
@@ -79,8 +82,18 @@ def _newton(x: Array, over: Array, count: Array) -> Array:
         share = _share(x, beta)
         weight = count * share * (1 - share)
         step = np.linalg.solve((x.T * weight) @ x + PRIOR, x.T @ (over - count * share) - PRIOR @ (beta - EXPECTED))
-        beta = beta + np.clip(step, -3, 3)  # damped: far from the solution the curve is flat
+        # Halved until it leads down: far from the solution the curve is flat, and a whole step leads away.
+        size, here = 1.0, _loss(x, over, count, beta)
+        while size > SMALLEST and not _loss(x, over, count, beta + size * step) <= here:
+            size /= 2
+        beta = beta + size * step
     return beta
+
+
+def _loss(x: Array, over: Array, count: Array, beta: Array) -> float:
+    """Give the negative logarithm of the likelihood, and of what is expected."""
+    logits, apart = x @ beta, beta - EXPECTED
+    return float((count * np.logaddexp(0, logits) - over * logits).sum() + apart @ PRIOR @ apart / 2)
 
 
 def _share(x: Array, beta: Array) -> Array:
@@ -106,5 +119,6 @@ def student(freedom: int) -> float:
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
     return z + math.fsum(term / freedom**power for power, term in enumerate(terms, start=1))

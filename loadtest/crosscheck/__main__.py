@@ -21,6 +21,11 @@ from loadtest.crosscheck.instruments import MOST_RPS
 from loadtest.run import RunError
 from store.manifest import ArtefactError
 
+EPILOG = (
+    "exit codes: 0 it agrees with both on every path; 3 it does not, or that cannot be told; 1 an instrument, a server "
+    "or a file is missing; 2 a bad value; 130 after Ctrl-C. make turns 1 and 3 into 2"
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the cross-check and give the exit code."""
@@ -46,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser("python -m loadtest.crosscheck", description="Our load test against MLPerf LoadGen and h2load.")
+    about = "Our load test against MLPerf LoadGen and h2load."
+    parser = Parser("python -m loadtest.crosscheck", description=about, epilog=EPILOG)
     add = parser.add_argument
     add("--paths", default="all", help="MODEL@STACK,... or all (default)")
     add("--via", choices=(*plan.VIAS, "both"), default="both", help="how to reach them (default: both)")
@@ -65,7 +71,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # until the load takes both over
+        signal.signal(number, signal.default_int_handler)
     try:
         code = main()
     except KeyboardInterrupt:

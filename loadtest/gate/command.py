@@ -21,10 +21,12 @@ from services.wire.stacks import STACKS
 # 17 blocks of 1.5 s in a round (four paths, both ways, two sides, the null endpoint): 12 rounds load for five minutes,
 # and 11 are the least that the report judges.
 ROUNDS = 12
+# Its own folder: capacity and scorecard are added to the newest run of the load test, and this one is none of those.
+OUT = "results/gate"
 GATEWAY = "gateway"
 EPILOG = """
 All other options of python -m loadtest are taken too, --side and those of workers excepted. All paths, both ways and
-12 rounds are the default: five minutes of load and one of starting.
+12 rounds are the default: five minutes of load and one of starting. The run is in results/gate.
 
 exit codes: 0 no path is slower by the threshold or more; 1 the gate could not do its work; 2 a bad argument; 3 a path
 is slower by more than the threshold; 4 the run cannot tell; 130 after Ctrl-C. make turns 1, 3 and 4 into 2: call this
@@ -35,7 +37,7 @@ command where the difference matters.
 def main(words: Sequence[str], load: argparse.ArgumentParser) -> int:
     """Judge the working tree and give the exit code. load: the load test's parser, which reads all other words."""
     asked, rest = _parser().parse_known_args(words)
-    rest = [f"--rounds={ROUNDS}", *rest]
+    rest = [f"--rounds={ROUNDS}", f"--out={OUT}", *rest]
     options = load.parse_args(rest)
     if options.side or options.worker or options.listen or options.workers:
         load.error("gate: --side, --worker, --workers and --listen cannot be given: both sides are its own")

@@ -49,16 +49,6 @@ def test_a_scorecard_is_added_to_the_run_and_nothing_goes_on_running(here: Workp
     assert here.left() == []
 
 
-def test_services_that_run_already_are_refused_and_left_alone(here: Workplace) -> None:
-    assert here.run("services.local", "up", "onnx_svc")[0] == 0
-    code, text = here.run("scorecard", *SHORT)
-    assert (code, "already running: onnx_svc; memory and cores would be shared with it; run: make down" in text) == (
-        1,
-        True,
-    )
-    assert here.process("onnx_svc") is not None
-
-
 def test_ctrl_c_stops_what_was_started_and_leaves_the_run_as_it_was(here: Workplace) -> None:
     before = here.folder / RUN / "scorecard.json"
     before.write_text('{"scorecard": []}')

@@ -3,11 +3,19 @@
 import numpy as np
 import pytest
 
+from loadtest.generator import Order
 from loadtest.open_loop import OVERLOADED
+from loadtest.plan import OPEN_POISSON, Block, ServingPath, Turn
 from loadtest.recorder import Sample
 from loadtest.watch import BACKLOG, HOPELESS, Watch, growing
 
 MS = 1_000_000
+
+
+def test_each_worker_gives_up_at_its_share() -> None:
+    turn = Turn(0, Block(ServingPath("line", "onnx"), "direct"))
+    order = Order(turn, OPEN_POISSON, 500.0, 0, 2995, connections=4, seed="1", workers=3, begin_ns=0, most_over=300)
+    assert order.most_over_each == 100
 
 
 def test_a_backlog_that_grows_is_seen() -> None:

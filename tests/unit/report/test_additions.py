@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from report import page, sentences, terminal
+from report import cards, markdown, page, sentences, terminal
 from report.build import build
 from report.schema import ReportError
 from report.summary import Summary
+from tests.synthetic_run import add_the_rest
 from tests.unit.report.test_page import text_of
 
 PATH = {"model": "simple_nn", "stack": "onnx", "via": "gateway", "cores": 1, "steps": []}
@@ -23,10 +24,13 @@ def test_the_capacity_is_answered_in_a_sentence(stored: Any) -> None:
     stored.write("capacity", {"slo_p99_ms": 5, "paths": [good, none]})
     text = text_of(page.render(build(stored.folder)))
     assert (
-        "For 2,000 req/s at p99 below 5 ms: "
-        "simple_nn@onnx gateway [onnxruntime 1.31.1 (CPUExecutionProvider)] 3 cores, "
-        "keras_dense@tfserving gateway [embedded (tensorflow 2.21.0)] meets it at no rate."
+        "simple_nn@onnx gateway [onnxruntime 1.31.1 (CPUExecutionProvider)] 3 cores "
+        "keras_dense@tfserving gateway [embedded (tensorflow 2.21.0)] meets it at no rate "
     ) in text
+    assert "For 2,000 req/s at p99 below 5 ms: " in text
+    assert str(sentences.answer(build(stored.folder))).endswith(
+        "3 cores, keras_dense@tfserving gateway [embedded (tensorflow 2.21.0)] meets it at no rate."
+    )
     assert "900 850..950 1 1.5x: 880/s right in time, 30% refused, recovered in 0.4 s." in text
 
 
@@ -35,10 +39,23 @@ def test_a_capacity_that_the_generator_ended_is_at_least_that(stored: Any) -> No
     unseen = PATH | {"rate_rps": 1000, "low_rps": None, "high_rps": 1100, "via": "direct", "cores": None}
     stored.write("capacity", {"slo_p99_ms": 5, "wanted_rps": 9000, "complete": False, "paths": [least, unseen]})
     text = text_of(page.render(build(stored.folder)))
-    assert "simple_nn@onnx gateway [onnxruntime 1.31.1 (CPUExecutionProvider)] at most 5 cores, " in text
-    assert "(CPUExecutionProvider)] 9 times what it has. The search was interrupted." in text
+    assert "simple_nn@onnx gateway [onnxruntime 1.31.1 (CPUExecutionProvider)] at most 5 cores " in text
+    assert "(CPUExecutionProvider)] 9 times what it has The search was interrupted." in text
     assert "at least 4,000 (the generator's limit) 4,000..? 2" in text
     assert "1,000 ?..1,100 -" in text
+
+
+@pytest.mark.parametrize(("rate_rps", "said"), [(125, "16 times"), (20, "100 times"), (1.5, "1,333 times")])
+def test_how_many_times_a_server_elsewhere_is_written_in_digits(stored: Any, rate_rps: float, said: str) -> None:
+    elsewhere = PATH | {"rate_rps": rate_rps, "low_rps": None, "high_rps": None, "cores": None}
+    stored.write("capacity", {"slo_p99_ms": 5, "paths": [elsewhere]})
+    assert str(sentences.answer(build(stored.folder))).endswith(f"(CPUExecutionProvider)] {said} what it has.")
+
+
+@pytest.mark.parametrize(("value", "said"), [(0.0122, "0.0122"), (999.4, "999"), (999.6, "1,000"), (2040.3, "2,040")])
+def test_a_figure_is_written_in_digits(value: float, said: str) -> None:
+    (line,) = cards.lines([CARDS[0] | {"figures": [figure("idle memory", value, "")]}])
+    assert line.values == (said,)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +132,33 @@ def test_the_scorecard_names_the_engine_that_was_measured(stored: Any) -> None:
     stored.write("scorecard", CARDS)
     text = text_of(page.render(build(stored.folder)))
     assert "keras_dense@tfserving embedded (tensorflow 2.21.0) simple_nn@onnx onnxruntime 1.31.1 install size" in text
+
+
+def test_what_was_added_on_another_day_or_of_another_commit_says_so(stored: Any) -> None:
+    add_the_rest(stored.folder)
+    said = "measured on 2026-11-24, of commit 1111111111-dirty; the run is of 2026-11-23 and of 0000000000"
+    summary = build(stored.folder)
+    on_page = text_of(page.render(summary))
+    assert (f"Capacity {said}." in on_page, f"Scorecard {said}." in on_page) == (True, True)
+    assert f"capacity: {said} scorecard: {said}" in terminal_of(summary)
+    assert f"**capacity** ({said}): For 2,000 req/s" in markdown.render(summary)
+
+
+def test_what_was_added_on_the_same_day_of_the_same_commit_needs_no_word(stored: Any) -> None:
+    facts = {"started": "2026-11-23T23:59:59+00:00", "git_commit": "0" * 40}
+    stored.write("capacity", facts | {"slo_p99_ms": 5, "paths": []})
+    stored.write("scorecard", CARDS)  # does not say
+    assert dict(sentences.origins(build(stored.folder))) == {}
+
+
+def test_a_pull_request_sees_the_capacity_in_a_sentence_and_the_scorecard_folded(stored: Any) -> None:
+    add_the_rest(stored.folder)
+    lines = markdown.render(build(stored.folder)).splitlines()
+    assert "| scorecard | keras_dense@tfserving | simple_nn@onnx |" in lines
+    assert "| install size, MiB | 412 | 412 |" in lines
+    assert "| GPU memory, MiB | not measured | not measured |" in lines
+    assert sum("For 2,000 req/s at p99 below 12 ms" in line for line in lines) == 1
+    assert lines.count("</details>") == 2
 
 
 def test_the_page_says_how_each_figure_was_measured_and_of_whom(stored: Any) -> None:

@@ -144,6 +144,17 @@ def test_a_path_with_a_wrong_or_missing_answer_has_no_times_to_compare(
     assert f"m@onnx direct: {what} (loadgen): such a path has no times to compare" in printed
 
 
+def test_blocks_that_were_loaded_again_are_counted(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    folder.write(ALIKE)
+    assert "loaded again" not in folder.judge(capsys)[1]
+    facts = json.loads((folder.path / "crosscheck.json").read_text())
+    facts["blocks"][1]["attempts"] = 2
+    (folder.path / "crosscheck.json").write_text(json.dumps(facts))
+    code, printed, summary = folder.judge(capsys)
+    assert (code, summary["loaded_again"]) == (0, 1)
+    assert "1 of 60 blocks failed at first and count as loaded again" in printed
+
+
 def test_a_cross_check_that_was_cut_short_shows_no_agreement(
     folder: Folder, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import vl_convert
@@ -8,6 +9,7 @@ import vl_convert
 from report import page
 from report.build import build
 from report.page import library
+from tests.synthetic_run import write_run
 
 DIRECT, GATEWAY = "simple_nn@onnx.direct", "simple_nn@onnx.gateway"
 # The library is most of it.
@@ -67,6 +69,15 @@ def test_every_sentence_of_a_verdict_is_there_with_engine_and_version(stored: An
         "p50 of response times, reached directly: simple_nn@onnx direct [onnxruntime 1.31.1 (CPUExecutionProvider)] is"
     )
     assert text.index(best) < text.index("Results")
+
+
+def test_a_run_of_sides_tells_them_apart_and_says_how_they_compare(tmp_path: Path) -> None:
+    summary = build(write_run(tmp_path / "run", rounds=11, requests=662, sides={"old": 1.0, "new": 1.2}))
+    html = page.render(summary)
+    assert "Between servers of the same path p50: keras_dense@tfserving direct old" in text_of(html)
+    assert " --side new=FILE --side old=FILE" in text_of(html)
+    colours = specs_of(html)["distribution"]["encoding"]["color"]["scale"]["range"]
+    assert len(set(colours)) == len(colours) == 5  # two paths of two sides, and the null endpoint
 
 
 def test_the_form_names_engine_version_and_way_of_each_line(stored: Any) -> None:

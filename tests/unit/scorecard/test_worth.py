@@ -61,8 +61,14 @@ def test_the_capacity_is_read_from_the_run(tmp_path: Path) -> None:
     assert read_capacity(tmp_path) == capacity()
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", "no JSON"])
+@pytest.mark.parametrize("content", ["{}", "[]", "no JSON", '{"capacity": {"paths": []}}', '{"capacity": []}'])
 def test_a_file_that_holds_no_capacity_is_an_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "capacity.json").write_text(content)
-    with pytest.raises(ValueError, match=r"capacity\.json holds no capacity; run: make capacity"):
+    with pytest.raises(ValueError, match=r"capacity\.json holds no capacity; remove it, and run: make capacity"):
+        read_capacity(tmp_path)
+
+
+def test_a_path_that_lacks_something_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "capacity.json").write_text('{"capacity": {"slo_p99_ms": 5, "paths": [{"model": "m"}]}}')
+    with pytest.raises(ValueError, match=r"capacity\.json has no 'stack'; remove it"):
         read_capacity(tmp_path)

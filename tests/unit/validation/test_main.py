@@ -42,6 +42,13 @@ def test_counts_that_contradict_a_claim_give_3(write_sides: WriteSides, tmp_path
     assert main(words(tmp_path, 5)) == 3
 
 
+@pytest.mark.parametrize("content", ["no JSON", '{"rate": 1}', "[]"])
+def test_a_calibration_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str) -> None:
+    (tmp_path / "calibration.json").write_text(content)
+    assert main(words(tmp_path, 1)) == 1
+    assert "calibration.json is no calibration" in capsys.readouterr().err
+
+
 def test_a_folder_that_was_begun_with_another_plan_is_refused(
     write_sides: WriteSides, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,9 +9,9 @@ from scipy import stats
 from loadtest.capacity.fit import Point, crossing, student
 
 
-@pytest.mark.parametrize("freedom", [5, 10, 30])
+@pytest.mark.parametrize("freedom", [4, 5, 10, 30])
 def test_students_t_is_the_librarys(freedom: int) -> None:
-    assert student(freedom) == pytest.approx(stats.t.ppf(0.995, freedom), rel=0.02)
+    assert student(freedom) == pytest.approx(stats.t.ppf(0.995, freedom), rel=0.003)
 
 
 def points(random: np.random.Generator, *, lean: int, tries: int = 20) -> list[Point]:
@@ -41,6 +41,16 @@ def test_leaning_requests_widen_the_interval() -> None:
 def test_tries_on_one_side_cross_nothing() -> None:
     assert crossing([Point(100.0 * number, 0, 3000) for number in range(1, 20)]) is None
     assert crossing([Point(100.0, 0, 3000), Point(200.0, 900, 3000)]) is None  # too few
+
+
+@pytest.mark.parametrize("odd_one", [0, 3000])
+def test_a_server_that_is_overrun_between_two_tries_has_a_crossing_there(odd_one: int) -> None:
+    tries = [(334, 0), (334, 0), (472, 1), (530, 3000), (595, 3000), (794, odd_one)]
+    found = crossing([Point(rate, over, 3000) for rate, over in tries])
+    assert found is not None
+    assert math.isfinite(found.rate)
+    if odd_one:
+        assert 400 < found.rate < 530
 
 
 def test_tries_that_show_no_slope_bound_nothing() -> None:

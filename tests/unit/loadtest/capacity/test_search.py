@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from loadtest.capacity import search
@@ -30,6 +32,22 @@ def bounds(found: Found) -> tuple[float, float]:
 def test_the_interval_has_the_servers_capacity_in_it(searches: Sequence[Found]) -> None:
     inside = [low <= CAPACITY <= high for low, high in map(bounds, searches)]
     assert sum(inside) >= 0.95 * SEARCHES
+
+
+def steep(random: np.random.Generator, rate: float, count: int) -> npt.NDArray[np.float64]:
+    """Answer as a server whose share over the objective has odds that grow with the 50th power of the rate."""
+    odds = 0.01 / 0.99 * (rate / CAPACITY) ** 50 * math.exp(random.normal(0, 0.3))
+    return np.where(random.random(count) < odds / (1 + odds), 1.0, 0.0)
+
+
+def test_the_interval_has_the_capacity_of_a_server_in_it_that_is_overrun_at_once() -> None:
+    inside = []
+    for seed in range(SEARCHES // 2):
+        server = SimulatedServer(seed)
+        server.draw = steep
+        low, high = bounds(found_by(server))
+        inside.append(low <= CAPACITY <= high)
+    assert sum(inside) >= 0.95 * len(inside)
 
 
 def test_the_interval_is_narrow(searches: Sequence[Found]) -> None:

@@ -6,6 +6,7 @@ import pytest
 from loadtest.crosscheck.instruments import INSTRUMENTS, Job, order
 from loadtest.crosscheck.rows import Seen, table
 from loadtest.plan import NULL, Block, ServingPath
+from report import crosscheck
 
 BLOCKS = [Block(ServingPath("m", "onnx"), "direct"), Block(ServingPath("m", "onnx"), "gateway"), NULL]
 
@@ -45,3 +46,7 @@ def test_the_first_requests_that_were_due_are_the_warm_up() -> None:
         {"phase": "measure", "scheduled_ns": 20},
         {"phase": "measure", "scheduled_ns": 30},
     ]
+
+
+def test_the_report_knows_every_instrument() -> None:
+    assert tuple(crosscheck.TIMES) == INSTRUMENTS
