@@ -34,7 +34,9 @@ def main(words: Sequence[str]) -> int:
     parser = Parser("python -m deploy.e2e", description="Build, start, ask, load, hurt and replace the containers.")
     parser.add_argument("--only", action="append", choices=[name for name, _ in STAGES], help="a stage; repeatable")
     asked = parser.parse_args(words)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Whoever starts this in the background may have had SIGINT ignored; SIGTERM ends it in the same way.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     begin = time.monotonic()
     try:
         embedded = _run(asked.only or [name for name, _ in STAGES], begin)
