@@ -9,12 +9,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from commandline.arguments import Parser
 from deploy.engine.bases import ensure_base
 from deploy.engine.client import Engine, EngineError
-from deploy.engine.own import FOLDER, clean, engine
+from deploy.engine.own import clean, engine
 
 
 def main(words: Sequence[str]) -> int:
@@ -24,9 +23,9 @@ def main(words: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if asked.what == "clean":
-            clean(asked.folder)
+            clean()
             return 0
-        with engine(asked.folder) as docker:
+        with engine() as docker:
             return _run(docker, asked.command) if asked.what == "run" else _bases(docker, asked.images)
     except EngineError as error:
         print(f"engine: {error}", file=sys.stderr)
@@ -37,7 +36,6 @@ def main(words: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m deploy.engine", description="A Docker engine: the machine's, or one of our own.")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="of our own engine (%(default)s)")
     verbs = parser.add_subparsers(dest="what", required=True, parser_class=Parser)
     run = verbs.add_parser("run", help="run a command with DOCKER_HOST set")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")

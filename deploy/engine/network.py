@@ -33,8 +33,8 @@ def remember(file: Path) -> None:
 
 
 def undo(file: Path) -> None:
-    """Remove Docker's bridge, rules and chains, and set back what was remembered; nothing without a file."""
-    if not file.exists():
+    """Remove Docker's bridge, rules and chains, and set back what was remembered, unless another dockerd needs them."""
+    if not file.exists() or _another_runs():
         return
     state = json.loads(file.read_text())
     for table in TABLES:
@@ -52,6 +52,17 @@ def docker_rules(listing: str) -> list[list[str]]:
     rules = [["-D", *words[1:]] for words in lines if words[0] == "-A"]
     chains = [words[1] for words in lines if words[0] == "-N"]
     return rules + [["-X", chain] for chain in chains]
+
+
+def _another_runs() -> bool:
+    return any(_name(process) == "dockerd" for process in Path("/proc").glob("[0-9]*"))
+
+
+def _name(process: Path) -> str:
+    try:
+        return (process / "comm").read_text().strip()
+    except OSError:  # it has ended
+        return ""
 
 
 def _remove_rules(table: str) -> None:

@@ -51,15 +51,18 @@ class Place:
 
 
 @contextlib.contextmanager
-def engine(folder: Path = FOLDER) -> Iterator[Engine]:
-    """Give a running engine: the machine's, else one of ours for as long as anybody uses it. Raises EngineError."""
+def engine() -> Iterator[Engine]:
+    """Give a running engine: the machine's, else one of ours for as long as anybody uses it. Raises EngineError.
+
+    There is one of ours on a machine, never two: both would use the same bridge and rules of the packet filter.
+    """
     found = find()
     if found is not None:
         yield found
         return
     if os.geteuid() != 0:
         raise EngineError("no Docker engine answers, and only root can start one: start Docker, or run this as root")
-    place = Place(folder.absolute())
+    place = Place(FOLDER)
     place.folder.mkdir(parents=True, exist_ok=True)
     place.folder.chmod(0o700)
     with (place.folder / "users").open("w") as users:
@@ -81,9 +84,9 @@ def stop(place: Place) -> None:
     _unmount(place.folder)
 
 
-def clean(folder: Path = FOLDER) -> None:
+def clean() -> None:
     """Remove the folder with all images. Raises EngineError while somebody uses it."""
-    place = Place(folder.absolute())
+    place = Place(FOLDER)
     if not place.folder.exists():
         return
     with (place.folder / "users").open("w") as users:

@@ -1,8 +1,9 @@
 #!/bin/sh
 # What the Dockerfiles' build stages run, each step cached on its own:
 #   build.sh proto LOCK    servepath_pb, generated from proto/ into app/
-#   build.sh install LOCK  /opt/venv: exactly the wheels that LOCK names, by their hashes; no pip in it
-#   build.sh compile       byte code for all of it, so that a start on a read-only file system compiles nothing
+#   build.sh install LOCK  /opt/venv: exactly the wheels that LOCK names, by their hashes, compiled; no pip in it
+#   build.sh compile       byte code for app/
+# Everything is compiled here: on a read-only file system a start would do it anew each time.
 set -eu
 
 pip_install() { # PYTHON LOCK [OPTION ...]
@@ -11,6 +12,12 @@ pip_install() { # PYTHON LOCK [OPTION ...]
     # Wheels only and no dependencies but the lock's: nothing that is not pinned runs or is installed.
     /build/pip/bin/pip --python "$interpreter" install --quiet --disable-pip-version-check --no-cache-dir --no-compile \
         --require-hashes --no-deps --only-binary :all: --find-links /build/wheels -r "$lock" "$@"
+}
+
+compile() { # FOLDER
+    # By hash and never checked: times of files do not survive every way of copying an image. Some packages carry
+    # templates that are no Python: those stay as they are.
+    python -m compileall -q --invalidation-mode unchecked-hash "$1" >/dev/null || true
 }
 
 case $1 in
@@ -27,11 +34,10 @@ install)
     grep '^torch==' "$2" >torch.txt && pip_install /opt/venv/bin/python torch.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"}
     grep -v '^torch==' "$2" >others.txt
     pip_install /opt/venv/bin/python others.txt
+    compile /opt/venv/lib
     ;;
 compile)
-    # By hash and never checked: times of files do not survive every way of copying an image. Some packages carry
-    # templates that are no Python: those stay as they are.
-    python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib app >/dev/null || true
+    compile app
     ;;
 *)
     echo "build.sh: no step $1" >&2

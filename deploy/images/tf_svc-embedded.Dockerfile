@@ -18,7 +18,10 @@ COPY services app/services
 RUN sh build.sh compile
 
 FROM ${BASE}
-RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3.11/site-packages/* /usr/local/lib/python3.11/ensurepip /usr/lib/python3.11/ensurepip /usr/share/python-wheels
+# No pip in any of the places where Python's image or Debian has it, and no program that changes its user.
+RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3.11/site-packages/* /usr/local/lib/python3.11/ensurepip \
+        /usr/lib/python3.11/ensurepip /usr/share/python-wheels \
+    && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /build/app /app
 RUN mkdir -m 0700 /run/tf_svc && chown 65532:65532 /run/tf_svc
