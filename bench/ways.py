@@ -22,7 +22,7 @@ from store.reference import Reference
 ASK_S = 5.0
 SAMPLES = 3
 PREFIX_BYTES = 5
-# The gateway's replies tell microseconds in two places: varints of 1 to 3 bytes, and a time of 0 is left out.
+# The gateway's replies tell microseconds in three places: varints of 1 to 3 bytes, and a time of 0 is left out.
 GATEWAY_VARYING_BYTES = 40
 MAX_MESSAGE_BYTES = 16 * 2**20
 GRPC_HEADERS = (("content-type", "application/grpc"), ("te", "trailers"))

@@ -4,10 +4,13 @@ Rounds of blocks, one for each path and way and one for the null endpoint, in an
 Arrivals are an open loop unless --closed-loop says otherwise. Ends with 0 when rows were recorded (`python -m report`
 judges them), 1 when a server or file is missing, paths differ in what must be equal, or a worker is gone, 2 for a bad
 value, 130 after Ctrl-C, with the blocks that ended written and the run marked incomplete.
+
+`python -m loadtest gate --ref GITREF` (loadtest/gate) loads a commit's services beside the working tree's.
 """
 
 import argparse
 import random
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,17 +19,22 @@ from pathlib import Path
 from commandline.arguments import Parser, positive, whole
 from loadtest import config, plan
 from loadtest.fairness import DECLARABLE, UnfairError
+from loadtest.gate import command as gate
 from loadtest.run import RunError
 from store.manifest import ArtefactError
 
+GATE = "python -m loadtest gate --ref GITREF: is the working tree slower than a commit?"
+SIDE = re.compile(r"[A-Za-z0-9_-]+")
 # The environment of servers that this machine runs itself.
 LOCAL = "local"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the load test and give the exit code."""
-    parser = _parser()
+    parser = words_parser()
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] == ["gate"]:
+        return gate.main(words[1:], parser)
     options = parser.parse_args(words)
     try:
         known = plan.read_paths(options.deployments)
@@ -34,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             paths = plan.choose(known, options.paths)
         except ValueError as error:
             parser.error(f"--paths: {error}")
+        if len(dict(options.side)) < len(options.side) or len(options.side) == 1:
+            parser.error("--side: give two or more, each with a name of its own")
         if refusal := _out_of_reach(paths, options):
             parser.error(refusal)
         if (options.workers or options.processes) < max(1, options.processes):
@@ -54,6 +64,8 @@ def _out_of_reach(paths: Sequence[plan.ServingPath], options: argparse.Namespace
     """Give why --targets cannot do what was asked for, or "". Of paths that were not named some may be left out."""
     if not options.targets:
         return ""
+    if options.side:
+        return "--targets: each --side has its addresses in its own file"
     if options.environment == LOCAL:
         return "--targets: name what runs there, for the report: --environment 'compose on one virtual machine'"
     blocks = plan.blocks_of(paths, plan.VIAS if options.via == "both" else (options.via,))
@@ -67,14 +79,17 @@ def _out_of_reach(paths: Sequence[plan.ServingPath], options: argparse.Namespace
     return ""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser("python -m loadtest", description="Load deployment paths, one row per request.")
+def words_parser() -> argparse.ArgumentParser:
+    """Give the parser of the load test's command line; other commands set the same instrument up by its words."""
+    parser = Parser("python -m loadtest", description="Load deployment paths, one row per request.", epilog=GATE)
     what = parser.add_argument_group("what").add_argument
     what("--paths", default="all", help="MODEL@STACK,... or all (default)")
     what("--via", choices=(*plan.VIAS, "both"), default="both", help="how to reach them (default: both)")
     what("--rounds", type=whole(1), default=20, help="each has a block of every path and way (default: 20)")
     what("--rows", type=whole(1), default=1, help="rows in each request (default: 1)")
     what("--seed", type=int, default=random.randrange(2**31), help="of order, arrivals, payloads (default: drawn)")  # noqa: S311
+    side = "compare servers of the same path: FILE has this side's addresses, as .env has; give it for each side"
+    what("--side", type=_side, action="append", default=[], metavar="NAME=FILE", help=side)
     what("--allow", choices=DECLARABLE, action="append", default=[], help="paths may differ in this; repeatable")
     _add_load(parser)
     _add_places(parser)
@@ -129,8 +144,16 @@ def _address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def _side(text: str) -> tuple[str, Path]:
+    name, _, file = text.partition("=")
+    if not (SIDE.fullmatch(name) and file):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FILE, the name of letters, digits, - and _")
+    return name, Path(file)
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the run takes both over
+    for number in (signal.SIGINT, signal.SIGTERM):  # until the run takes both over
+        signal.signal(number, signal.default_int_handler)
     try:
         code = main()
     except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from loadtest.payloads import Payload, agrees
 from loadtest.plan import Block
 from loadtest.recorder import Sample
 from services.wire.errors import ServeError
-from services.wire.types import Answer, Request, Served
+from services.wire.types import Answer, Request
 
 DEADLINE_S = 5.0
 # TorchServe drops its old key a moment before the new one can be in the file: 4-14 ms, twice an hour.
@@ -109,7 +109,7 @@ class Caller:
             service_us,
             ok=True,
             code="OK",
-            wrong=not (self._asked_for(served) and agrees(answer.outputs, payload.expected)),
+            wrong=not is_right(self._target, answer, payload),
             rows=payload.rows,
             version=served.version,
             sha256=served.sha256,
@@ -117,7 +117,11 @@ class Caller:
             engine_version=served.engine_version,
             gateway_us=served.gateway_us if through_gateway else None,
             backend_us=served.backend_us if through_gateway else None,
+            queue_us=served.queue_us if through_gateway else None,
         )
 
-    def _asked_for(self, served: Served) -> bool:
-        return (served.model, served.stack) == self._target.block.path
+
+def is_right(target: Target, answer: Answer, payload: Payload) -> bool:
+    """Say whether an answer is the expected one, and from the path that was asked."""
+    served = answer.served
+    return (served.model, served.stack) == target.block.path and agrees(answer.outputs, payload.expected)

@@ -26,25 +26,35 @@ class Settings:
     """addresses: HOST:PORT of the gateway and of each stack, by name. torch_token: the file with TorchServe's key.
 
     local: the addresses are this machine's own, so that what listens there is the server and no forwarder to it.
+    exports: the folder of artefacts that a side serves, where that is not the load test's own (EXPORTS in its file).
     """
 
     addresses: Mapping[str, str]
     torch_token: Path
     local: bool = True
+    exports: Path | None = None
 
 
 def read_settings(
-    env_file: Path, environment: Mapping[str, str] = os.environ, targets: Mapping[str, str] | None = None
+    env_file: Path,
+    environment: Mapping[str, str] = os.environ,
+    targets: Mapping[str, str] | None = None,
+    *,
+    side_file: Path | None = None,
 ) -> Settings:
-    """Read `env_file` (it may be missing) and `environment`; `targets`, if there are any, are all addresses there are.
+    """Read `env_file` (it may be missing) and `environment`; what `side_file` says overrules both.
 
-    Raises ConfigError naming the variable that is missing or wrong.
+    `targets`, if there are any, are all addresses there are. Raises ConfigError naming the variable that is missing or
+    wrong, or a side's file that is missing.
     """
-    values = {**dotenv_values(env_file), **environment}
+    if side_file is not None and not side_file.is_file():
+        raise ConfigError(f"{side_file} is missing; it must hold the addresses of a side, as .env does")
+    side = dotenv_values(side_file) if side_file else {}
+    values = {**dotenv_values(env_file), **environment, **side}
     variables = {GATEWAY: GATEWAY_VARIABLE} | {name: stack.address_variable for name, stack in STACKS.items()}
     addresses = targets or {name: _address(values, variable) for name, variable in variables.items()}
-    token = Path(values.get(FILE_VARIABLE) or DEFAULT_FILE)
-    return Settings(MappingProxyType(dict(addresses)), token, local=not targets)
+    token, exports = Path(values.get(FILE_VARIABLE) or DEFAULT_FILE), side.get("EXPORTS")
+    return Settings(MappingProxyType(dict(addresses)), token, not targets, Path(exports) if exports else None)
 
 
 def parse_targets(text: str) -> dict[str, str]:
@@ -65,6 +75,11 @@ def parse_targets(text: str) -> dict[str, str]:
 def _is_address(text: str) -> bool:
     host, _, port = text.rpartition(":")
     return bool(host) and port.isascii() and port.isdecimal()
+
+
+def inherited(environment: Mapping[str, str] = os.environ, *, without: tuple[str, ...]) -> dict[str, str]:
+    """Give the environment for a child, without the variables whose names begin with one of `without`."""
+    return {name: value for name, value in environment.items() if not name.startswith(without)}
 
 
 def _address(values: Mapping[str, str | None], variable: str) -> str:

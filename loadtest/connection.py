@@ -45,7 +45,7 @@ class Client:
 
     def __init__(self, address: str, method: str) -> None:
         self._address = address
-        self._pairs = ((":method", "POST"), (":scheme", "http"), (":path", method), (":authority", address))
+        self._method = method
         self._blocks: dict[tuple[Metadata, float], bytes] = {}
         self._link: _Link | None = None
         self._opening = gevent.lock.RLock()
@@ -95,17 +95,28 @@ class Client:
             return self._link
 
     def _block(self, metadata: Metadata, timeout_s: float) -> bytes:
-        """Give the header block, every header as a literal: it is read the same whatever was sent before."""
         block = self._blocks.get((metadata, timeout_s))
         if block is None:
-            own = (
-                ("te", "trailers"),
-                ("content-type", "application/grpc"),
-                ("grpc-timeout", f"{timeout_s * 1e3:.0f}m"),
-            )
-            pairs = [(name, value, True) for name, value in (*self._pairs, *own, *metadata)]
-            block = self._blocks[metadata, timeout_s] = hpack.Encoder().encode(pairs, huffman=False)
+            block = self._blocks[metadata, timeout_s] = header_block(self._address, self._method, metadata, timeout_s)
         return block
+
+
+def header_block(address: str, method: str, metadata: Metadata, timeout_s: float) -> bytes:
+    """Give a call's header block, every header as a literal: it is read the same whatever was sent before.
+
+    Raises UnicodeError for metadata that is not text.
+    """
+    own = (
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", method),
+        (":authority", address),
+        ("te", "trailers"),
+        ("content-type", "application/grpc"),
+        ("grpc-timeout", f"{timeout_s * 1e3:.0f}m"),
+    )
+    pairs = [(name, value, True) for name, value in (*own, *metadata)]
+    return hpack.Encoder().encode(pairs, huffman=False)
 
 
 def _failed(code: StatusCode, details: str) -> Answered:

@@ -25,6 +25,7 @@ from loadtest.recorder import Recorder, Sample
 from loadtest.schedule import arrivals, share
 from loadtest.timer import Timer
 from loadtest.users import tell
+from loadtest.watch import Watch
 
 ORDER, STOP, ROWS, FAULT = "servepath-order", "servepath-stop", "servepath-rows", "servepath-fault"
 # A closed loop on a slow path gets longer to reach its number of requests, but not for ever.
@@ -50,16 +51,34 @@ class Order:
     workers: int
     begin_ns: int
     measured: bool = True
+    over_us: float = 0.0
+    most_over: int = 0
+    then_rate: float = 0.0
+    then_requests: int = 0
+
+    @property
+    def planned_s(self) -> float:
+        """Give how long the block is planned to take."""
+        after_s = self.then_requests / self.then_rate if self.then_requests else 0.0
+        return (self.settle + self.requests) / self.rate + after_s
+
+    def moments(self) -> list[int]:
+        """Give the schedule of an open loop, in nanoseconds from the block's begin."""
+        first = arrivals(self.load_model, self.rate, self.settle + self.requests, self.seed)
+        if not self.then_requests:
+            return first
+        after = arrivals(self.load_model, self.then_rate, self.then_requests, f"{self.seed}/then")
+        return first + [first[-1] + moment for moment in after]
 
     def to_dict(self) -> dict[str, Any]:
         """Give the form that a message has."""
-        return asdict(self) | {"turn": [self.turn.round, *self.turn.block.path, self.turn.block.via]}
+        return asdict(self) | {"turn": [self.turn.round, *self.turn.block.path, *self.turn.block[1:]]}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
         """Read the form that `to_dict` gives."""
-        number, model, stack, via = raw["turn"]
-        return cls(**{**raw, "turn": Turn(number, Block(ServingPath(model, stack), via))})
+        number, model, stack, via, side = raw["turn"]
+        return cls(**{**raw, "turn": Turn(number, Block(ServingPath(model, stack), via, side))})
 
 
 Loaded = tuple[Target, Sequence[Payload]]
@@ -76,6 +95,7 @@ class Generator:
         self._asks: dict[Block, list[Callable[[], Sample]]] = {}
         self._callers: list[Caller] = []
         self._loop: OpenLoop | ClosedLoop | None = None
+        self._watch: Watch | None = None
 
     def close(self) -> None:
         """Close all connections."""
@@ -105,20 +125,35 @@ class Generator:
             "seconds": (ended_ns - from_ns) / 1e9,
             "generator_cpu": round(cpu_s / ((ended_ns - began_ns) / 1e9), 3),
             "clock": {"drift_us": round(self._clock.drift_us(), 1)},
+            "stopped": self._watch.reason if self._watch else "",
         }
 
     def _run_open(self, order: Order, worker: int, record: Callable[[Sample], None]) -> int:
         """Load, and give the moment from which requests are measured."""
-        moments = arrivals(order.load_model, order.rate, order.settle + order.requests, order.seed)
-        asks = itertools.cycle(self._asks_of(order, worker))
+        moments, asks = order.moments(), itertools.cycle(self._asks_of(order, worker))
+        self._watch = watch = self._watch_of(order)
 
         def ask() -> Sample:
+            if watch is not None:
+                watch.sent(self._clock.now_ns())
             return next(asks)()
 
+        def told(sample: Sample) -> None:
+            record(sample)
+            if watch is not None:
+                watch.ended(sample, self._clock.now_ns())
+
         due_ns = iter([order.begin_ns + moment for moment in share(moments, worker, order.workers)])
-        self._loop = OpenLoop(due_ns, ask, record, self._clock)
+        self._loop = OpenLoop(due_ns, ask, told, self._clock)
+        if watch is not None:
+            watch.stop = self._loop.stop
         self._loop.run(self._timer)
         return order.begin_ns + (moments[order.settle] if order.settle < len(moments) else moments[-1] + 1)
+
+    def _watch_of(self, order: Order) -> Watch | None:
+        if not order.most_over:
+            return None
+        return Watch(order.begin_ns, order.over_us, order.most_over, order.rate / order.workers)
 
     def _run_closed(self, order: Order, worker: int, record: Callable[[Sample], None]) -> int:
         asks, per_s = self._asks_of(order, worker), order.rate / order.workers

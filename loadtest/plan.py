@@ -24,13 +24,22 @@ class ServingPath(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One stretch of load on one path, direct or through the gateway; its text names files and Locust's rows."""
+    """One stretch of load on one path, direct or through the gateway; its text names files and Locust's rows.
+
+    side: which of several servers of the same path, where a run compares such (--side); else empty.
+    """
 
     path: ServingPath
     via: str
+    side: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path}.{self.via}"
+        return f"{self.path}.{self.via}" + (f"~{self.side}" if self.side else "")
+
+    def to_dict(self) -> dict[str, str]:
+        """Give what run.json calls it."""
+        named = {"model": self.path.model, "stack": self.path.stack, "via": self.via}
+        return named | ({"side": self.side} if self.side else {})
 
 
 class Turn(NamedTuple):
@@ -74,9 +83,9 @@ def choose(known: Sequence[ServingPath], wanted: str) -> list[ServingPath]:
     return [by_name[name] for name in dict.fromkeys(names)]
 
 
-def blocks_of(paths: Sequence[ServingPath], vias: Sequence[str]) -> list[Block]:
-    """Give one block for each path and way, and the null endpoint's."""
-    return [*(Block(path, via) for path in paths for via in vias), NULL]
+def blocks_of(paths: Sequence[ServingPath], vias: Sequence[str], sides: Sequence[str] = ("",)) -> list[Block]:
+    """Give one block for each path, way and side, and the null endpoint's."""
+    return [*(Block(path, via, side) for path in paths for via in vias for side in sides), NULL]
 
 
 def within_reach(blocks: Sequence[Block], targets: Collection[str]) -> list[Block]:

@@ -5,6 +5,8 @@ real-time one none (docs/adr/0013-open-loop.md). It never spins, so it takes no 
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # The lowest real-time priority: above every ordinary process, below whatever else is real-time.
 PRIORITY = 1
@@ -22,3 +24,14 @@ def keep_on_time() -> str:
     except PermissionError:
         return "ordinary scheduling: real-time is not permitted to this user (ulimit -r)"
     return "real-time scheduling"
+
+
+@contextmanager
+def on_time() -> Iterator[None]:
+    """Schedule this thread, and processes that it starts, in real time while the block lasts, if that is permitted."""
+    keep_on_time()
+    try:
+        yield
+    finally:
+        if hasattr(os, "sched_setscheduler"):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

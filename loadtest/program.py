@@ -46,11 +46,11 @@ def run_all(paths: Sequence[plan.ServingPath], options: argparse.Namespace, word
     words: the command line, for workers. Raises ConfigError, ArtefactError, UnfairError or OSError before any load,
     except for a disk that fills up.
     """
-    with _instrument(paths, options) as ours:
+    with instrument(paths, options) as ours:
         conditions = _conditions(ours, options)
         fairness.check(conditions, options.allow)
         try:
-            with _workers(ours.generator, options, words, ours.interruption) as workers:
+            with workers_of(ours.generator, options, words, ours.interruption) as workers:
                 this_run = run.start(options.out, ours.blocks, _facts(options, conditions, ours.about))
                 _load(this_run, ours.blocks, Session(this_run, load_of(options), workers, ours.clock), options)
         except InterruptedRun:
@@ -60,19 +60,21 @@ def run_all(paths: Sequence[plan.ServingPath], options: argparse.Namespace, word
 
 def work_for(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> int:
     """Be a worker of another process until it says that it is over."""
-    with _instrument(paths, options) as ours:
+    with instrument(paths, options) as ours:
         work(ours.generator, options.worker, ours.interruption)
     return ours.interruption.signal or 0
 
 
 def blocks_of(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> list[Block]:
     """Give the blocks of every round; with --targets, those that it gives an address of."""
-    blocks = plan.blocks_of(paths, plan.VIAS if options.via == "both" else (options.via,))
+    vias = plan.VIAS if options.via == "both" else (options.via,)
+    blocks = plan.blocks_of(paths, vias, [name for name, _ in options.side] or [""])
     return plan.within_reach(blocks, options.targets) if options.targets else blocks
 
 
 @contextmanager
-def _instrument(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> Iterator[Instrument]:
+def instrument(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> Iterator[Instrument]:
+    """Give what loads, set up and closed at the end. Raises ConfigError, ArtefactError or OSError."""
     blocks = blocks_of(paths, options)
     with ExitStack() as stack:
         address = stack.enter_context(null.endpoint())
@@ -111,7 +113,10 @@ class Prepared:
     """Targets and payloads of all blocks, and what is known of their conditions."""
 
     def __init__(self, blocks: Sequence[Block], options: argparse.Namespace, null_address: str) -> None:
-        self._settings = read_settings(options.env_file, targets=options.targets)
+        sides = options.side or [("", None)]
+        self._settings = {
+            side: read_settings(options.env_file, targets=options.targets, side_file=file) for side, file in sides
+        }
         models = dict.fromkeys(block.path.model for block in blocks if block != NULL)
         self._references = {model: load_reference(options.exports, model) for model in models}
         self._weights = fairness.weights(tuple(self._references.values()))
@@ -131,18 +136,22 @@ class Prepared:
             ),
             "plan": f"{load.load_model}, {load.rate:g}/s, {load.requests} requests of {options.rows} rows, "
             f"{load.connections} connections, {options.rounds} rounds",
-            **self._server(block.path.stack),
+            **self._server(block),
             **identity,
             "batching": batching_of(block, options.deployments),
             "image": None,
         }
 
-    def _server(self, stack: str) -> dict[str, str]:
+    def _server(self, block: Block) -> dict[str, str]:
         """Give what is known of a path's server; elsewhere nothing is, be there a forwarder to it on this machine."""
-        return server.describe(self._settings.addresses[stack]) if self._settings.local else server.NOTHING_KNOWN
+        settings = self._settings[block.side]
+        return server.describe(settings.addresses[block.path.stack]) if settings.local else server.NOTHING_KNOWN
 
     def _load(self, block: Block, options: argparse.Namespace, null_address: str) -> Loaded:
-        target = null_target(null_address) if block == NULL else target_of(block, self._settings, options.exports)
+        if block == NULL:
+            target = null_target(null_address)
+        else:
+            target = target_of(block, self._settings[block.side], options.exports)
         # The null endpoint gets the requests of the first model; of its answer only the bytes are looked at.
         reference = self._references.get(block.path.model) or next(iter(self._references.values()))
         payloads = prepare(reference, target.model, target.encode, rows=options.rows, seed=options.seed)
@@ -173,9 +182,10 @@ def _load(this_run: run.Run, blocks: Sequence[Block], session: Session, options:
             raise
 
 
-def _workers(
+def workers_of(
     generator: Generator, options: argparse.Namespace, words: Sequence[str], interruption: Interruption
 ) -> AbstractContextManager[Workers]:
+    """Give this process as the only worker, or lead others. words: the load test's command line, for them."""
     if not _leads(options):
         return here(generator, interruption)
     count, words = options.workers or options.processes, [*words, "--seed", str(options.seed)]
@@ -227,6 +237,10 @@ def _facts(options: argparse.Namespace, conditions: dict[Block, dict[str, Any]],
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, tuple):
+        return "=".join(map(str, value))
     if isinstance(value, dict):  # --targets, without the names of hosts
         return ",".join(f"{name}=HOST:PORT" for name in value)
     return str(value) if isinstance(value, Path) else value

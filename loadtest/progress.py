@@ -40,12 +40,12 @@ class Report:
 
     def warming(self, block: Block) -> None:
         """Tell whose warm-up begins."""
-        self._bar.update(self._task, description=f"warm-up {block.path} {block.via}")
+        self._bar.update(self._task, description=f"warm-up {_name(block.to_dict())}")
         self._show()
 
     def warmed(self, warmups: list[dict[str, Any]]) -> None:
         """Tell how long the warm-up was, and begin to count the rounds' time."""
-        restless = [f"{found['model']}@{found['stack']} {found['via']}" for found in warmups if not found["stable"]]
+        restless = [_name(found) for found in warmups if not found["stable"]]
         text = f"warm-up: {sum(found['seconds'] for found in warmups):.0f} s"
         self.say(text + (f"; not stable by then: {', '.join(restless)}" if restless else ""))
         self._bar.reset(self._task, total=self._blocks * self._rounds)
@@ -67,15 +67,18 @@ class Report:
         if self._console.is_terminal:
             return
         requests, errors, wrong = (sum(found[key] for found in self._round) for key in COUNTED)
-        cpu = max(found["generator_cpu"] for found in self._round)
-        self.say(
-            f"round {turn.round + 1}/{self._rounds}: {requests:,} requests, {errors} errors, {wrong} wrong, "
-            f"generator at most at {cpu:.0%} of a core"
-        )
+        cpu = max((found["generator_cpu"] for found in self._round if "generator_cpu" in found), default=None)
+        busy = "" if cpu is None else f", generator at most at {cpu:.0%} of a core"
+        self.say(f"round {turn.round + 1}/{self._rounds}: {requests:,} requests, {errors} errors, {wrong} wrong{busy}")
 
     def _show(self) -> None:
         if self._console.is_terminal:
             self._bar.refresh()
+
+
+def _name(found: Mapping[str, Any]) -> str:
+    side = f" {found['side']}" if "side" in found else ""
+    return f"{found['model']}@{found['stack']} {found['via']}{side}"
 
 
 COUNTED = ("requests", "errors", "wrong_answers")

@@ -18,7 +18,8 @@ WARMUP, MEASURE = "warmup", "measure"
 # sent_ns: nanoseconds since 1970, from a clock that only goes forward within a run. service_us: reply received - sent.
 # scheduled_ns: when an open-loop schedule wanted it sent, by the same clock; response_us: reply received - scheduled.
 # Both are null in a closed loop, where callers wait for their replies. round: from 0. phase: by scheduled_ns or, where
-# there is none, by sent_ns. The file of a block is rows/rROUND-MODEL@STACK.VIA.parquet.
+# there is none, by sent_ns. side: empty, or which of several servers of the path. The file of a block is
+# rows/rROUND-MODEL@STACK.VIA.parquet, or ...VIA~SIDE.parquet.
 SCHEMA = pa.schema(
     [
         ("run", pa.string()),
@@ -27,6 +28,7 @@ SCHEMA = pa.schema(
         ("model", pa.string()),
         ("stack", pa.string()),
         ("via", pa.string()),
+        ("side", pa.string()),
         ("phase", pa.string()),
         ("sent_ns", pa.int64()),
         ("scheduled_ns", pa.int64()),
@@ -42,6 +44,7 @@ SCHEMA = pa.schema(
         ("engine_version", pa.string()),
         ("gateway_us", pa.int64()),
         ("backend_us", pa.int64()),
+        ("queue_us", pa.int64()),
     ],
 )
 
@@ -51,7 +54,7 @@ class Sample(NamedTuple):
 
     ok: a readable reply came. code: its gRPC code, or the reason of a reply that was none. wrong: the reply is not the
     expected answer, or not from the path that was asked. The fields after `rows` say who answered, empty or 0 if nobody
-    did; gateway_us and backend_us are None where no gateway was on the way.
+    did; gateway_us, backend_us and queue_us (a part of gateway_us) are None where no gateway was on the way.
     """
 
     sent_ns: int
@@ -66,6 +69,7 @@ class Sample(NamedTuple):
     engine_version: str = ""
     gateway_us: int | None = None
     backend_us: int | None = None
+    queue_us: int | None = None
     scheduled_ns: int | None = None
     response_us: float | None = None
 
@@ -90,10 +94,10 @@ class Recorder:
 
     def table(self, run: str) -> pa.Table:
         """Give the samples as a table of SCHEMA, in the order in which their replies came."""
-        (path, via), count = self.turn.block, len(self.samples)
+        (path, via, side), count = self.turn.block, len(self.samples)
         constant = {"run": run, "round": self.turn.round, "path": str(path), "model": path.model, "stack": path.stack}
         columns: dict[str, Iterable[object]] = {name: [value] * count for name, value in constant.items()}
-        columns["via"] = [via] * count
+        columns |= {"via": [via] * count, "side": [side] * count}
         columns["phase"] = [self.phase(sample) for sample in self.samples]
         for position, name in enumerate(Sample._fields):
             columns[name] = [sample[position] for sample in self.samples]
@@ -107,7 +111,11 @@ def merge(tables: Sequence[pa.Table]) -> pa.Table:
 
 def write(table: pa.Table, run_folder: Path, turn: Turn) -> Path:
     """Write a block's rows to RUN_FOLDER/rows/TURN.parquet, whole or not at all, and give the file's path."""
-    path = run_folder / "rows" / f"{turn}.parquet"
+    return write_file(table, run_folder / "rows" / f"{turn}.parquet")
+
+
+def write_file(table: pa.Table, path: Path) -> Path:
+    """Write rows to a file, whole or not at all, and give its path."""
     buffer = io.BytesIO()
     parquet.write_table(table, buffer)
     atomic.write_file(path, buffer.getvalue())

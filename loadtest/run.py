@@ -44,12 +44,12 @@ def start(results: Path, expected: Sequence[Block], facts: Mapping[str, Any]) ->
     expected: the blocks of every round. facts: among them "rounds", how many there are to be, and "load_model".
     """
     now = datetime.now(UTC)
-    folder = _new_folder(results, now.strftime("%Y%m%dT%H%M%SZ"))
+    folder = new_folder(results, now)
     own: dict[str, Any] = {
         "schema": SCHEMA,
         "run": folder.name,
         "started": now.isoformat(timespec="seconds"),
-        "expected": [{"model": block.path.model, "stack": block.path.stack, "via": block.via} for block in expected],
+        "expected": [block.to_dict() for block in expected],
     }
     run = Run(folder, own | dict(facts))
     run.save(complete=False)
@@ -57,7 +57,9 @@ def start(results: Path, expected: Sequence[Block], facts: Mapping[str, Any]) ->
     return run
 
 
-def _new_folder(results: Path, name: str) -> Path:
+def new_folder(results: Path, now: datetime) -> Path:
+    """Make and give a folder in `results` that is named for the moment `now` (UTC)."""
+    name = now.strftime("%Y%m%dT%H%M%SZ")
     results.mkdir(parents=True, exist_ok=True)
     attempt = 1
     while True:

@@ -1,8 +1,9 @@
 """What a server on this machine may use of it: found by the port it listens on. Elsewhere it is unknown."""
 
 import ipaddress
+import math
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -70,3 +71,20 @@ def _quota(process: psutil.Process) -> str:
             quota, period = file.read_text().split()
             quotas += [] if quota == "max" else [int(quota) / int(period)]
     return f"{min(quotas):g} cores" if quotas else "none"
+
+
+def cores(addresses: Sequence[str]) -> float | None:
+    """Give how many cores the servers at these addresses may use together, or None where one of them is not seen."""
+    allowed: set[int] = set()
+    quotas = 0.0
+    try:
+        for address in addresses:
+            process = _listening(address)
+            if process is None:
+                return None
+            allowed |= set(process.cpu_affinity() or ())
+            quota = _quota(process).removesuffix(" cores")
+            quotas += math.inf if quota == "none" else float(quota)
+    except (psutil.Error, OSError):
+        return None
+    return min(float(len(allowed)), quotas) or None

@@ -4,10 +4,11 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from loadtest import workers
 from loadtest.calls import Caller, Clock, Target
 from loadtest.config import ConfigError
 from loadtest.generator import Loaded, Order
@@ -16,7 +17,6 @@ from loadtest.plan import Block, Turn
 from loadtest.recorder import MEASURE, merge, write
 from loadtest.run import Run
 from loadtest.warmup import STABLE, WINDOW_S, stable
-from loadtest.workers import Workers
 
 UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
@@ -36,7 +36,7 @@ def _ask_once(caller: Caller, target: Target, payload: Payload) -> dict[str, str
         caller.close()
     if sample.code in UNREACHABLE:
         block = target.block
-        raise ConfigError(f"{block.path} ({block.via}) at {target.address}: {sample.code}; run: make up")
+        raise ConfigError(f"{block} at {target.address}: {sample.code}; run: make up")
     return {"engine": sample.engine, "engine_version": sample.engine_version, "artefact": sample.sha256}
 
 
@@ -68,13 +68,35 @@ class Load:
         return (self.settle + self.requests) / self.rate
 
 
+class Warm(NamedTuple):
+    """A warm-up: the rows of its windows, how long it took, and whether the path was stable then."""
+
+    tables: list[pa.Table]
+    seconds: float
+    stable: bool
+
+
+def warm_up(order: Order, most_s: float, load: Callable[[Order], workers.Loaded]) -> Warm:
+    """Load a path at the order's rate, unmeasured, until it is stable or `most_s` are over. Raises InterruptedRun."""
+    window_s = min(WINDOW_S, most_s / STABLE)
+    order = replace(order, measured=False, settle=max(1, round(order.rate * window_s)), requests=0)
+    tables: list[pa.Table] = []
+    medians_us: list[float] = []
+    began_s = time.monotonic()
+    while not (settled := stable(medians_us)) and time.monotonic() - began_s < most_s:
+        loaded = load(replace(order, seed=f"{order.seed}/warm-up/{len(tables)}"))
+        tables.append(loaded.table)
+        medians_us.append(statistics.median(loaded.table["service_us"].to_pylist() or [0.0]))
+    return Warm(tables, time.monotonic() - began_s, settled)
+
+
 class Session:
     """Loads turns and keeps their rows; a block that was cut short is not kept."""
 
-    def __init__(self, run: Run, load: Load, workers: Workers, clock: Clock) -> None:
+    def __init__(self, run: Run, load: Load, loaders: workers.Workers, clock: Clock) -> None:
         self._run = run
         self._load = load
-        self._workers = workers
+        self._workers = loaders
         self._clock = clock
         self._warm: dict[Block, pa.Table] = {}
 
@@ -95,25 +117,14 @@ class Session:
         return self._tell(turn, table, facts) | {"rows": f"rows/{rows.name}"}
 
     def _warm_up(self, block: Block) -> dict[str, Any]:
-        window_s = min(WINDOW_S, self._load.warmup_s / STABLE)
-        order = self._load.order(Turn(0, block))
-        order = replace(order, measured=False, settle=max(1, round(self._load.rate * window_s)), requests=0)
-        tables: list[pa.Table] = []
-        medians_us: list[float] = []
-        began_s = time.monotonic()
-        while not (settled := stable(medians_us)) and time.monotonic() - began_s < self._load.warmup_s:
-            loaded = self._load_now(replace(order, seed=f"{order.seed}/warm-up/{len(tables)}"))
-            tables.append(loaded.table)
-            medians_us.append(statistics.median(loaded.table["service_us"].to_pylist() or [0.0]))
-        self._warm[block] = merge(tables)
+        warm = warm_up(self._load.order(Turn(0, block)), self._load.warmup_s, self._load_now)
+        self._warm[block] = merge(warm.tables)
         return {
-            "model": block.path.model,
-            "stack": block.path.stack,
-            "via": block.via,
-            "seconds": round(time.monotonic() - began_s, 3),
+            **block.to_dict(),
+            "seconds": round(warm.seconds, 3),
             "requests": self._warm[block].num_rows,
-            "windows": len(tables),
-            "stable": settled,
+            "windows": len(warm.tables),
+            "stable": warm.stable,
         }
 
     def _load_now(self, order: Order) -> Any:
@@ -126,9 +137,7 @@ class Session:
         warm = len(measured) - sum(measured)
         return {
             "round": turn.round,
-            "model": turn.block.path.model,
-            "stack": turn.block.path.stack,
-            "via": turn.block.via,
+            **turn.block.to_dict(),
             "requests": sum(measured),
             "errors": sum(counts and not good for counts, good in zip(measured, ok, strict=True)),
             "wrong_answers": sum(counts and bad for counts, bad in zip(measured, wrong, strict=True)),

@@ -24,7 +24,9 @@ NULL_SHA256 = hashlib.sha256(null.REPLY).hexdigest()
 
 def target_of(block: Block, settings: Settings, exports: Path) -> Target:
     """Give the way to a block's path."""
-    return _gateway(block, settings) if block.via == "gateway" else _direct(block, settings, exports)
+    if block.via == "gateway":
+        return _gateway(block, settings)
+    return _direct(block, settings, settings.exports or exports)
 
 
 def null_target(address: str) -> Target:

@@ -73,7 +73,7 @@ class Workers:
             raise InterruptedRun
         order = replace(order, workers=self.count, begin_ns=now_ns + self._lead_ns)
         self._runner.send_message(ORDER, order.to_dict())
-        planned_s = (order.settle + order.requests) / order.rate * (STRETCH if order.load_model == CLOSED else 2)
+        planned_s = order.planned_s * (STRETCH if order.load_model == CLOSED else 2)
         until_s = time.monotonic() + planned_s + DEADLINE_S + SLACK_S
         answers = [self._answer(until_s) for _ in range(self.count)]
         tables = [pa.ipc.open_stream(answer["rows"]).read_all() for answer in answers]
@@ -92,6 +92,8 @@ class Workers:
             raise InterruptedRun
         if FAULT in answer:
             raise RunError(f"a worker failed: {answer[FAULT]}")
+        if answer["facts"]["stopped"]:  # half of the load shows nothing
+            self._runner.send_message(STOP)
         return answer
 
 

@@ -1,19 +1,21 @@
 """Judge a load test: `python -m report [RUN_DIR]` prints verdicts and table, and writes its files into the run.
 
-The files are summary.json, summary.md and report.html. `python -m report compare A B` puts two runs side by side.
+The files are summary.json, summary.md and report.html. `python -m report compare A B` puts two runs side by side;
+`python -m report gate RUN` says whether new code is slower than old, with exit codes of its own (see its --help);
+`python -m report crosscheck FOLDER` says whether the load test agrees with other instruments.
 Ends with 0 only when the run is valid: every expected row is there, right, on time, from a fair comparison; 3 when
-every path answered, and rightly, but the times prove nothing; 1 otherwise, and when two runs must not be compared; 2
-for a bad argument.
+every path answered, and rightly, but the times prove nothing (of a cross-check: no agreement); 1 otherwise, and when
+two runs must not be compared; 2 for a bad argument.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from commandline.arguments import Parser
-from report import compare, markdown, page, terminal
+from commandline.arguments import Parser, positive
+from report import compare, crosscheck, crosscheck_table, gate, gate_terminal, markdown, page, terminal
 from report.build import build
 from report.rows import write_json
 from report.schema import ReportError
@@ -31,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     console = Console(width=None if sys.stdout.isatty() else LOG_COLUMNS, highlight=False)
     try:
-        return _compare(words[1:], console) if words[:1] == ["compare"] else _report(words, console)
+        command = COMMANDS.get(words[0]) if words else None
+        return command(words[1:], console) if command else _report(words, console)
     except (ReportError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 1
@@ -41,7 +44,8 @@ def _report(words: Sequence[str], console: Console) -> int:
     parser = Parser(
         "python -m report",
         description="Verdicts, table, summary.json, summary.md and report.html of a run.",
-        epilog="python -m report compare A B: two runs side by side",
+        epilog="python -m report compare A B: two runs side by side; python -m report gate RUN: is new code slower? "
+        "python -m report crosscheck FOLDER: do the instruments agree?",
     )
     default = Path("results/latest")
     parser.add_argument("run", nargs="?", type=Path, default=default, help=f"folder of a run (default: {default})")
@@ -66,6 +70,51 @@ def _compare(words: Sequence[str], console: Console) -> int:
     terminal.show_comparison(compare.compare(first, second, allowed=options.allow), names, console)
     return 0
 
+
+def _crosscheck(words: Sequence[str], console: Console) -> int:
+    parser = Parser("python -m report crosscheck", description="Does the load test agree with LoadGen and h2load?")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder that `make crosscheck` wrote")
+    folder = parser.parse_args(words).folder
+    found = crosscheck.check(folder)
+    atomic.write_file(folder / "summary.json", write_json(crosscheck.to_dict(found)))
+    crosscheck_table.show(found, console)
+    console.print(f"{folder / 'summary.json'}", soft_wrap=True)
+    return 0 if found.agrees else UNTRUSTED
+
+
+def _gate(words: Sequence[str], console: Console) -> int:
+    parser = Parser(
+        "python -m report gate",
+        description="Is new code slower than old? A run of two sides, or a run against stored ones, decides.",
+        epilog="exit codes: 0 no path is slower by the threshold or more; 1 something cannot be read or compared; 2 a "
+        "bad argument; 3 a path is slower by more than the threshold; 4 the run cannot tell",
+    )
+    parser.add_argument("run", type=Path, help="folder of the run with the new code")
+    parser.add_argument("--threshold", type=positive, default=5.0, metavar="PERCENT", help="default: 5")
+    parser.add_argument("--tail", action="store_true", help="pass only when the p99 is shown not to be slower, too")
+    stored = f"folders of runs of one commit, the old code; at least {gate.MIN_STORED}"
+    parser.add_argument("--stored", nargs="+", type=Path, default=[], metavar="RUN", help=stored)
+    allow = "a must-equal key in which stored runs may differ from the new one; can be given again"
+    parser.add_argument("--allow", action="append", default=[], metavar="KEY", help=allow)
+    asked = parser.parse_args(words)
+    new = build(asked.run)
+    if not new.valid:
+        gate_terminal.show_invalid(new, console)
+        return gate.UNDECIDED
+    stored_runs = [build(folder) for folder in asked.stored]
+    estimates = gate.from_stored(new, stored_runs, asked.allow) if stored_runs else gate.from_sides(new)
+    decisions = gate.decide(estimates, asked.threshold / 100)
+    code = gate.outcome(decisions, tail=asked.tail)
+    rules = gate_terminal.Rules(asked.threshold, asked.tail, bool(stored_runs))
+    gate_terminal.show(decisions, code, rules, console)
+    return code
+
+
+COMMANDS: Mapping[str, Callable[[Sequence[str], Console], int]] = {
+    "compare": _compare,
+    "crosscheck": _crosscheck,
+    "gate": _gate,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

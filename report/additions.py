@@ -1,13 +1,18 @@
 """What other commands add to a run later: its capacity and its scorecard. None while they have not."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from report import schema
 
 WANTED_RPS = 2000.0
+NO_RATE = {
+    "wrong answers": "wrong answers",
+    "generator": "the generator failed first",
+    "time": "none certified in time",
+}
 
 
 def capacity(folder: Path) -> Mapping[str, Any] | None:
@@ -30,14 +35,62 @@ def capacity_answer(found: Mapping[str, Any], engines: Mapping[str, str]) -> str
         name = f"{path['model']}@{path['stack']}"
         who = f"{name} {path['via']} [{engines.get(name, 'not in this run')}]"
         parts.append(f"{who} {_cores(path, wanted_rps)}")
-    return f"For {wanted_rps:,g} req/s at p99 below {found['slo_p99_ms']:g} ms: {', '.join(parts)}."
+    ended = "" if found.get("complete", True) else " The search was interrupted."
+    return f"For {wanted_rps:,g} req/s at p99 below {found['slo_p99_ms']:g} ms: {', '.join(parts) or '-'}.{ended}"
+
+
+def capacity_rate(path: Mapping[str, Any]) -> str:
+    """Give the rate that a path can do, or why there is none."""
+    if path["rate_rps"] is None:
+        return NO_RATE.get(path.get("limit", "server"), "none")
+    rate = f"{path['rate_rps']:,.0f}"
+    return {
+        "generator": f"at least {rate} (the generator's limit)",
+        "time": f"at least {rate} (the search ran out of time)",
+    }.get(path.get("limit", "server"), rate)
+
+
+def capacity_interval(path: Mapping[str, Any]) -> str:
+    """Give the interval, "?" for an end that was not found."""
+    bounds = (path["low_rps"], path["high_rps"])
+    return "-" if bounds == (None, None) else "..".join("?" if bound is None else f"{bound:,.0f}" for bound in bounds)
+
+
+def beyond(over: Mapping[str, Any]) -> str:
+    """Say what a path does when it gets more than its capacity."""
+    back = "did not recover" if over["recovery_s"] is None else f"recovered in {over['recovery_s']:.1f} s"
+    codes = {code: count for code, count in over.get("codes", {}).items() if code != "OK"}
+    named = f" ({', '.join(f'{code} {count:,}' for code, count in codes.items())})" if codes else ""
+    doubt = "" if over.get("valid", True) else "; the generator could not keep its schedule"
+    right, refused = f"{over['goodput_rps']:,.0f}/s right in time", f"{over['refused_share']:.0%} refused"
+    return f"{over['factor']:g}x: {right}, {refused}{named}, {back}{doubt}."
+
+
+def instrument(path: Mapping[str, Any]) -> str:
+    """Say what the generator can do at a path's rate, or where it failed: what the null endpoint shows; or nothing."""
+    null = path.get("null")
+    if null is None:
+        return ""
+    p99 = "-" if null["p99_ms"] is None else f"{null['p99_ms']:.2f} ms"
+    return f"The null endpoint at {null['rate_rps']:,.0f} req/s: p99 {p99}, generator {null['generator_cpu']:.0%}."
+
+
+def capacity_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Give a line for each path: rate, interval, and what happens beyond."""
+    for path in found["paths"]:
+        more = " ".join([*(beyond(over) for over in path.get("overload", ())), instrument(path)])
+        rates = f"{capacity_rate(path)} req/s, {capacity_interval(path)}"
+        yield f"{path['model']}@{path['stack']} {path['via']}: {rates}. {more}".rstrip()
 
 
 def _cores(path: Mapping[str, Any], wanted_rps: float) -> str:
+    limit = path.get("limit", "server")
     if not path["rate_rps"]:
-        return "meets it at no rate"
+        return {"server": "meets it at no rate"}.get(limit, f"has no capacity ({NO_RATE.get(limit)})")
+    if path["cores"] is None:
+        return f"{wanted_rps / path['rate_rps']:.2g} times what it has"
     cores = math.ceil(wanted_rps / path["rate_rps"] * path["cores"])
-    return f"{cores} core{'s' if cores > 1 else ''}"
+    return f"{'' if limit == 'server' else 'at most '}{cores} core{'s' if cores > 1 else ''}"
 
 
 def _read(path: Path, name: str) -> dict[str, Any] | None:

@@ -30,10 +30,15 @@ class Lateness(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Where the mean service time went, in microseconds; means, since they add up. None without a gateway."""
+    """Where the mean service time went, in microseconds; means, since they add up. None without a gateway.
+
+    queue_us: waiting in the gateway for a place in a call; gateway_us is without it. None in runs that did not record
+    it: it is in gateway_us then.
+    """
 
     client_us: float
     gateway_us: float | None
+    queue_us: float | None
     backend_us: float | None
 
 
@@ -113,11 +118,12 @@ class Answers:
         if not len(service_us):
             return None
         mean_us = float(service_us.mean())
-        gateway_us, backend_us = (self.latencies_us(name) for name in ("gateway_us", "backend_us"))
-        if not len(gateway_us) or not len(backend_us):
-            return Parts(round(mean_us, 1), None, None)
-        inside_us = (float(gateway_us.mean()), float(backend_us.mean()))
-        return Parts(round(mean_us - sum(inside_us), 1), round(inside_us[0], 1), round(inside_us[1], 1))
+        gateway_us, queue_us, backend_us = (self._mean_us(f"{part}_us") for part in ("gateway", "queue", "backend"))
+        if gateway_us is None or backend_us is None:
+            return Parts(round(mean_us, 1), None, None, None)
+        client_us, own_us = mean_us - gateway_us - backend_us, gateway_us - (queue_us or 0)
+        queue_us = None if queue_us is None else round(queue_us, 1)
+        return Parts(round(client_us, 1), round(own_us, 1), queue_us, round(backend_us, 1))
 
     def error_codes(self) -> dict[str, int]:
         """Give how often each code ended a measured request."""
@@ -128,6 +134,10 @@ class Answers:
         answered = self.measured & self.ok
         columns = [self.column(name)[answered].tolist() for name in Identity._fields]
         return tuple(sorted({Identity(*values) for values in zip(*columns, strict=True)}))
+
+    def _mean_us(self, column: str) -> float | None:
+        values = self.latencies_us(column)
+        return float(values.mean()) if len(values) else None
 
     def _lied(self) -> bool:
         return bool((self.measured & self.wrong).any())

@@ -18,6 +18,7 @@ PARTS = {
     series.UNDIVIDED: "#999999",
     series.CLIENT: "#56B4E9",
     "gateway": "#D55E00",
+    series.QUEUE: "#E69F00",
     "backend": "#009E73",
 }
 PERCENT_LABELS = (
@@ -66,53 +67,43 @@ def distribution(summary: Summary, lines: Sequence[Series], values: list[dict[st
 def over_time(summary: Summary, lines: Sequence[Series], values: list[dict[str, Any]]) -> Spec:
     """The median of each quarter of a second as a point, a thin line up to its slowest request."""
     base = _base(summary, lines, values, "Latency over the run's time")
-    base["params"] += [
-        {"name": "round", "value": -1},
-        # With Shift, since the wheel alone scrolls the page; the form's choice of a round does it by keyboard.
-        {
-            "name": "zoom",
-            "select": {
-                "type": "interval",
-                "encodings": ["x"],
-                "zoom": "wheel![event.shiftKey]",
-                "translate": "[mousedown, window:mouseup] > window:mousemove!",
-            },
-            "bind": "scales",
-        },
-    ]
+    base["params"].append({"name": "round", "value": -1})
     base["transform"].append({"filter": "round < 0 || datum.r == round"})
-    zoom = [base["params"].pop()]
-    x = {
-        "field": "t",
-        "type": "quantitative",
-        "title": "seconds since the run began",
-        "scale": {"zero": False, "nice": False},
-    }
-    style, tooltip = _line_style(lines), _tooltip("t", "seconds")
+    style = _line_style(lines)
     style.pop("strokeDash")
-    shape = {
-        "shape": {
-            "field": "via",
-            "type": "nominal",
-            "scale": {"domain": list(DASHES), "range": ["circle", "triangle"]},
-            "legend": None,
-        }
-    }
+    style |= {"x": _seconds(), "y": _latency("v")}
+    return base | {"height": 340, "layer": [_slowest(style), _medians(style)]}
+
+
+def _slowest(style: Spec) -> Spec:
+    """Give the lines from the medians up; the zoom of the whole picture is on them."""
+    mark = {"type": "rule", "opacity": 0.35}
+    return {"params": [_zoom()], "mark": mark, "encoding": style | {"y2": {"field": "x"}}}
+
+
+def _medians(style: Spec) -> Spec:
+    """Give the points, round for direct and triangular through the gateway."""
+    scale = {"domain": list(DASHES), "range": ["circle", "triangle"]}
+    shape = {"field": "via", "type": "nominal", "scale": scale, "legend": None}
     slowest = {"field": "x", "type": "quantitative", "title": "slowest, ms"}
-    return base | {
-        "height": 340,
-        "layer": [
-            {
-                "params": zoom,
-                "mark": {"type": "rule", "opacity": 0.35},
-                "encoding": {"x": x, "y": _latency("v"), "y2": {"field": "x"}, **style},
-            },
-            {
-                "mark": {"type": "point", "filled": True, "size": 22},
-                "encoding": {"x": x, "y": _latency("v"), **style, **shape, "tooltip": [*tooltip, slowest]},
-            },
-        ],
+    told = {"shape": shape, "tooltip": [*_tooltip("t", "seconds"), slowest]}
+    return {"mark": {"type": "point", "filled": True, "size": 22}, "encoding": style | told}
+
+
+def _seconds() -> Spec:
+    scale = {"zero": False, "nice": False}
+    return {"field": "t", "type": "quantitative", "title": "seconds since the run began", "scale": scale}
+
+
+def _zoom() -> Spec:
+    """Give a zoom with Shift, since the wheel alone scrolls the page; the form's choice of a round does it by keys."""
+    select = {
+        "type": "interval",
+        "encodings": ["x"],
+        "zoom": "wheel![event.shiftKey]",
+        "translate": "[mousedown, window:mouseup] > window:mousemove!",
     }
+    return {"name": "zoom", "select": select, "bind": "scales"}
 
 
 def parts(values: list[dict[str, Any]]) -> Spec:

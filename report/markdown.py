@@ -50,7 +50,7 @@ def _verdicts(summary: Summary) -> Iterator[str]:
 def _row(row: Row, *, open_loop: bool) -> str:
     p50_ms, p99_ms = (row.response_p50_ms, row.response_p99_ms) if open_loop else (row.p50_ms, row.p99_ms)
     counts = (f"{count:,}" for count in (row.requests, row.errors, row.wrong_answers))
-    words = (_cell(row.path), _cell(row.engine_label), row.via)
+    words = (_cell(row.path), _cell(row.engine_label), row.way)
     return f"| {' | '.join((*words, *counts, milliseconds(p50_ms), milliseconds(p99_ms)))} |"
 
 

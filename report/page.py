@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from report import additions, charts, fairness, sentences, series, terminal
+from report import additions, cards, charts, fairness, sentences, series, terminal
 from report.summary import EMBEDDED, Summary, compare
 from report.verdicts import TOO_CLOSE, Verdict
 
@@ -42,13 +42,15 @@ def render(summary: Summary) -> str:
         commit=terminal.commit_of(summary),
         embedded=EMBEDDED,
         sentences=sentences,
+        cards=cards,
         added={
             (entry["model"], entry["stack"]): entry["gateway_less_direct_p50_ms"] for entry in compare(summary.rows)
         },
         verdicts=verdict_groups(summary),
         too_close=TOO_CLOSE,
         manifest=manifest(summary.facts["fairness"]),
-        answer=capacity_answer(summary),
+        answer=next(sentences.capacity(summary), ""),
+        additions=additions,
         lines=lines,
         colours=charts.colours(lines),
         **_inline(charts.charts(summary)),
@@ -78,12 +80,6 @@ def manifest(found: Mapping[str, Any]) -> list[Entry]:
         shown = (("", next(iter(values.values()))),) if same else tuple(values.items())
         entries.append(Entry(key, next(iter(having.values()))["class"], shown))
     return entries
-
-
-def capacity_answer(summary: Summary) -> str:
-    """Give the capacity as a sentence, or an empty text while it has not been measured."""
-    engines = {row.path: row.engine_label for row in summary.rows}
-    return "" if summary.capacity is None else additions.capacity_answer(summary.capacity, engines)
 
 
 @cache

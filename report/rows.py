@@ -17,24 +17,32 @@ from report.schema import ReportError
 
 COLUMNS = ["round", "phase", "sent_ns", "scheduled_ns", "service_us", "response_us", "ok", "code", "wrong"]
 COLUMNS += ["version", "sha256", "engine", "engine_version", "gateway_us", "backend_us"]
-FILE_NAME = re.compile(r"r(?P<round>\d+)-(?P<model>.+)@(?P<stack>[^@]+)\.(?P<via>direct|gateway)")
+# A column that older runs do not have; it is read as nulls there.
+QUEUE = "queue_us"
+FILE_NAME = re.compile(r"r(?P<round>\d+)-(?P<model>.+)@(?P<stack>[^@]+)\.(?P<via>direct|gateway)(~(?P<side>.+))?")
 CLOSED_LOOP = "closed loop"
 
 
 class BlockName(NamedTuple):
-    """A path and how it was reached."""
+    """A path and how it was reached. side: which of several servers of it, where a run compares such."""
 
     model: str
     stack: str
     via: str
+    side: str = ""
 
     def __str__(self) -> str:
-        return f"{self.model}@{self.stack} {self.via}"
+        return f"{self.model}@{self.stack} {self.via}" + (f" {self.side}" if self.side else "")
 
     @property
     def key(self) -> str:
-        """Give MODEL@STACK.via, as files, verdicts and the fairness manifest have it."""
-        return f"{self.model}@{self.stack}.{self.via}"
+        """Give MODEL@STACK.via or MODEL@STACK.via~side, as files, verdicts and the fairness manifest have it."""
+        return f"{self.model}@{self.stack}.{self.via}" + (f"~{self.side}" if self.side else "")
+
+
+def name_of(found: Mapping[str, Any]) -> BlockName:
+    """Give the name that an entry of run.json has."""
+    return BlockName(found["model"], found["stack"], found["via"], found.get("side", ""))
 
 
 # The endpoint that answers at once: what it shows is the instrument itself. It is no path.
@@ -52,9 +60,7 @@ class Rows:
     @property
     def expected(self) -> tuple[BlockName, ...]:
         """Give the blocks that the run set out to measure in every round."""
-        return tuple(
-            sorted(BlockName(entry["model"], entry["stack"], entry["via"]) for entry in self.facts["expected"])
-        )
+        return tuple(sorted(name_of(entry) for entry in self.facts["expected"]))
 
     @property
     def open_loop(self) -> bool:
@@ -83,13 +89,14 @@ def _block_of(path: Path) -> tuple[BlockName, int]:
     found = FILE_NAME.fullmatch(path.stem)
     if found is None:
         raise ReportError(f"{path} is not named rROUND-MODEL@STACK.VIA.parquet; run: make loadtest")
-    return BlockName(found["model"], found["stack"], found["via"]), int(found["round"])
+    return BlockName(found["model"], found["stack"], found["via"], found["side"] or ""), int(found["round"])
 
 
 def _read_table(path: Path) -> pa.Table:
     try:
-        missing = [name for name in COLUMNS if name not in parquet.read_schema(path).names]
-        table = parquet.read_table(path, columns=[name for name in COLUMNS if name not in missing])
+        there = parquet.read_schema(path).names
+        missing = [name for name in COLUMNS if name not in there]
+        table = parquet.read_table(path, columns=[name for name in (*COLUMNS, QUEUE) if name in there])
     except (pa.ArrowException, OSError) as error:
         raise ReportError(f"{path} is not a table of requests ({error}); run: make loadtest") from error
     if missing:
@@ -97,7 +104,7 @@ def _read_table(path: Path) -> pa.Table:
     service_us = table["service_us"].fill_null(math.nan).to_numpy()
     if not np.all((service_us >= 0) & (service_us < math.inf)):
         raise ReportError(f"{path} holds a service time that is none; run: make loadtest")
-    return table
+    return table if QUEUE in there else table.append_column(QUEUE, pa.nulls(table.num_rows, pa.int64()))
 
 
 def write_json(content: Mapping[str, Any]) -> str:

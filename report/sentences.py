@@ -3,7 +3,8 @@
 import shlex
 from collections.abc import Iterator
 
-from report.rows import NULL, BlockName
+from report import additions
+from report.rows import NULL, name_of
 from report.summary import Row, Summary
 from report.verdicts import METRICS, TOO_CLOSE
 
@@ -100,7 +101,7 @@ def warm_up(summary: Summary) -> Iterator[str]:
     """Say how long each path was asked before the first round, and whether it was stable then."""
     for found in summary.facts["warmup"]:
         if found["stack"] != NULL.stack:
-            name = BlockName(found["model"], found["stack"], found["via"])
+            name = name_of(found)
             state = "until its median was stable" if found["stable"] else "and its median was not stable yet"
             yield f"warm-up: {name}: {found['seconds']:.1f} s, {found['requests']:,} requests, {state}"
 
@@ -151,3 +152,11 @@ def milliseconds(value: float | None) -> str:
 def share(row: Row) -> str:
     """Give the gateway's own part of the service time, or "-"."""
     return "-" if row.gateway_share is None else f"{row.gateway_share:.0%}"
+
+
+def capacity(summary: Summary) -> Iterator[str]:
+    """Give the answer that the capacities are, and a line for each path; nothing while it has not been measured."""
+    if summary.capacity is not None:
+        engines = {row.path: row.engine_label for row in summary.rows}
+        yield additions.capacity_answer(summary.capacity, engines)
+        yield from additions.capacity_lines(summary.capacity)

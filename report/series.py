@@ -16,7 +16,7 @@ WINDOW_S = 0.25
 METRICS = {"response": "response_us", "service": "service_us"}
 
 # Directly, rows do not tell client, network and server apart.
-UNDIVIDED, CLIENT = "all (direct)", "client, network"
+UNDIVIDED, CLIENT, QUEUE = "all (direct)", "client, network", "queue in the gateway"
 
 
 class Series(NamedTuple):
@@ -94,7 +94,9 @@ def parts(summary: Summary) -> list[dict[str, Any]]:
     found = []
     for row in summary.rows:
         if row.parts is not None:
-            named: list[tuple[str, float | None]] = list(zip((CLIENT, "gateway", "backend"), row.parts, strict=True))
+            named: list[tuple[str, float | None]] = list(
+                zip((CLIENT, "gateway", QUEUE, "backend"), row.parts, strict=True)
+            )
             if row.via == "direct":
                 named = [(UNDIVIDED, row.parts.client_us)]
             found += [
@@ -114,7 +116,7 @@ def capacity_steps(summary: Summary) -> list[dict[str, Any]]:
         | {"via": path["via"], "rate": step["rate_rps"], "p99": step["p99_ms"], "met": step["met"]}
         for path in summary.capacity["paths"]
         for step in path["steps"]
-        if step["p99_ms"] is not None
+        if step["p99_ms"] is not None and step.get("outcome") != "invalid"
     ]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from report.answers import Answers, Array, Identity, Lateness, Parts, Waiting
 from report.percentiles import percentile
-from report.rows import NULL, BlockName, Rows
+from report.rows import NULL, BlockName, Rows, name_of
 from report.verdicts import Verdict
 
 EMBEDDED = "embedded"
@@ -17,6 +17,11 @@ NOBODY = Identity("", "", 0, "")
 PERCENTILES = {"p50_ms": "50", "p90_ms": "90", "p99_ms": "99", "p999_ms": "99.9"}
 # What only renderers need of a Row.
 NOT_IN_JSON = ("service_ms", "identities", "answers", "latencies_us")
+
+
+def engine_label(engine: str, version: str) -> str:
+    """Give engine and version in words; an embedded stand-in is never called by the product's name."""
+    return f"{EMBEDDED} ({version})" if engine == EMBEDDED else f"{engine} {version}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class Row:
     model: str
     stack: str
     via: str
+    side: str
     engine: str
     engine_version: str
     version: int
@@ -70,7 +76,12 @@ class Row:
     @property
     def name(self) -> BlockName:
         """Give the row's block."""
-        return BlockName(self.model, self.stack, self.via)
+        return BlockName(self.model, self.stack, self.via, self.side)
+
+    @property
+    def way(self) -> str:
+        """Give how the path was reached, and which side it is, if any."""
+        return " ".join(filter(None, (self.via, self.side)))
 
     @property
     def path(self) -> str:
@@ -79,10 +90,8 @@ class Row:
 
     @property
     def engine_label(self) -> str:
-        """Give engine and version; an embedded stand-in is never called by the product's name."""
-        if self.engine == EMBEDDED:
-            return f"{EMBEDDED} ({self.engine_version})"
-        return f"{self.engine} {self.engine_version}" if self.engine else "nobody answered"
+        """Give engine and version, or that there is none."""
+        return engine_label(self.engine, self.engine_version) if self.engine else "nobody answered"
 
     @property
     def label(self) -> str:
@@ -191,7 +200,7 @@ def _generator_cpu(run: Rows, name: BlockName) -> float | None:
     shares = [
         block["generator_cpu"]
         for block in run.facts["blocks"]
-        if (block["model"], block["stack"], block["via"]) == name and block["round"] in run.rounds
+        if name_of(block) == name and block["round"] in run.rounds
     ]
     return round(sum(shares) / len(shares), 4) if shares else None
 
@@ -202,7 +211,7 @@ def compare(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
     found = []
     for row in rows:
         direct_ms = p50_ms.get(row.name._replace(via="direct"))
-        if row.via == "gateway" and row.p50_ms is not None and direct_ms is not None:
+        if row.via == "gateway" and not row.side and row.p50_ms is not None and direct_ms is not None:
             difference_ms = round(row.p50_ms - direct_ms, 4)
             found.append({"model": row.model, "stack": row.stack, "gateway_less_direct_p50_ms": difference_ms})
     return found

@@ -6,8 +6,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from report import cards
 from report.compare import Comparison
 from report.sentences import (
+    capacity,
     cautions,
     environment,
     headlines,
@@ -36,12 +38,17 @@ def show(summary: Summary, console: Console) -> None:
     for line in _verdicts(summary):
         console.print(line)
     console.print(_table(summary))
+    if summary.scorecard:
+        console.print(_scorecard(summary.scorecard))
+    for line in capacity(summary):
+        console.print(escape(line))
     for line in (
         legend(summary),
         *instrument(summary),
         *warm_up(summary),
         *cautions(summary),
         *_costs(summary),
+        *cards.reasons(cards.lines(summary.scorecard or ()), summary.scorecard or ()),
         *reproduce(summary),
     ):
         console.print(f"[dim]{escape(line)}[/]")
@@ -68,7 +75,7 @@ def show_comparison(comparison: Comparison, names: tuple[str, str], console: Con
     for each in comparison.ratios:
         numbers = (milliseconds(each.first_ms), milliseconds(each.second_ms))
         ratio = "-" if each.ratio is None else f"{each.ratio:.3f}"
-        table.add_row(escape(each.row.path), each.row.via, each.metric.removesuffix("_ms"), *numbers, ratio)
+        table.add_row(escape(each.row.path), each.row.way, each.metric.removesuffix("_ms"), *numbers, ratio)
     console.print(table)
     for name in comparison.alone:
         console.print(f"{escape(name)} is in one of the runs only")
@@ -100,6 +107,15 @@ def _table(summary: Summary) -> Table:
     return table
 
 
+def _scorecard(found: cards.Cards) -> Table:
+    table = Table("scorecard", header_style="bold")
+    for path, engine in cards.headings(found):
+        table.add_column(escape(f"{path}\n{engine}"), justify="right", overflow="fold")
+    for line in cards.lines(found):
+        table.add_row(escape(line.heading), *line.values)
+    return table
+
+
 def _latency_headings(summary: Summary) -> tuple[str, ...]:
     if summary.open_loop:
         return ("response\np50 ms", "\np90", "\np99", "\np99.9", "service\np50 ms", "\np99")
@@ -113,7 +129,7 @@ def _cells(row: Row, *, open_loop: bool) -> tuple[str, ...]:
     return (
         escape(row.path),
         escape(row.engine_label),
-        row.via,
+        row.way,
         f"{row.throughput_rps:,.1f} of {row.rate_rps:,g}",
         f"{row.requests:,}",
         _bad(row.errors),

@@ -1,7 +1,8 @@
 """Who is faster than whom, from rounds of latencies: the primary family of hypotheses, each with its verdict.
 
-A block is named MODEL@STACK.VIA and has one array of latencies (microseconds, of right answers, in any order) per
-round. "A is faster than B by 18 %" means that A's percentile is 18 % below B's.
+A block is named MODEL@STACK.VIA, or MODEL@STACK.VIA~SIDE where servers of one path are compared, and has one array of
+latencies (microseconds, of right answers, in any order) per round. "A is faster than B by 18 %" means that A's
+percentile is 18 % below B's.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +29,10 @@ Latencies = Mapping[str, Sequence[npt.NDArray[np.float64]]]
 
 
 class Hypothesis(NamedTuple):
-    """A percentile is the same for two blocks. family: "path" for two paths, "gateway" for one path both ways."""
+    """A percentile is the same for two blocks.
+
+    family: "path" for two paths, "gateway" for one path both ways, "side" for two servers of one path.
+    """
 
     metric: str
     a: str
@@ -76,21 +80,19 @@ def judge(latencies: Latencies, labels: Mapping[str, str], *, seed: int) -> tupl
     """
     _check(latencies, labels)
     family = primary_family(latencies)
-    log_ratios = _log_ratios(latencies, family)
-    remembered = _remembered(family, log_ratios)
+    ratios = log_ratios(latencies, family)
+    leaning = remembered(family, ratios)
     # One with too few rounds still counts as a hypothesis: how many there are must not depend on what was seen.
     p_values = [
-        float(intervals.t_p_value(logs, remembered[each.metric])) if len(logs) >= MIN_ROUNDS else 1.0
-        for each, logs in zip(family, log_ratios, strict=True)
+        float(intervals.t_p_value(logs, leaning[each.metric])) if len(logs) >= MIN_ROUNDS else 1.0
+        for each, logs in zip(family, ratios, strict=True)
     ]
     found = []
-    for each, logs, p_value, p_holm in zip(
-        family, log_ratios, p_values, intervals.holm(p_values).tolist(), strict=True
-    ):
+    for each, logs, p_value, p_holm in zip(family, ratios, p_values, intervals.holm(p_values).tolist(), strict=True):
         if len(logs) < MIN_ROUNDS:
             found.append(_refused(each, len(logs), labels))
         else:
-            measured = _measure(logs, remembered[each.metric], seed, ALPHA / len(family))
+            measured = _measure(logs, leaning[each.metric], seed, ALPHA / len(family))
             found.append(_decided(each, measured, (p_value, p_holm), labels))
     return tuple(found)
 
@@ -98,16 +100,24 @@ def judge(latencies: Latencies, labels: Mapping[str, str], *, seed: int) -> tupl
 def primary_family(blocks: Iterable[str]) -> tuple[Hypothesis, ...]:
     """Give what is decided: every two paths reached the same way, and each path direct and through the gateway.
 
-    Four paths reached both ways give 6 + 6 + 4 pairs on two percentiles: 32. The null endpoint is no path.
-    Raises ValueError for a block that is not MODEL@STACK.direct or MODEL@STACK.gateway.
+    Four paths reached both ways give 6 + 6 + 4 pairs on two percentiles: 32. The null endpoint is no path. A run that
+    compares sides decides on them alone: every two sides of each path and way.
+    Raises ValueError for a block that is not MODEL@STACK.direct or MODEL@STACK.gateway, with or without ~SIDE.
     """
     ways: dict[str, list[str]] = {DIRECT: [], GATEWAY: []}
+    sides: dict[str, list[str]] = {}
     for block in sorted(blocks):
-        path, _, via = block.rpartition(".")
+        name, _, side = block.partition("~")
+        path, _, via = name.rpartition(".")
         if via not in ways or "@" not in path:
             raise ValueError(f"{block!r} is no block: MODEL@STACK.direct or MODEL@STACK.gateway is")
-        if path != NULL_PATH:
+        if side:
+            sides.setdefault(name, []).append(block)
+        elif path != NULL_PATH:
             ways[via].append(path)
+    if sides:
+        found = [(a, b, "side") for blocks in sides.values() for a, b in combinations(blocks, 2)]
+        return tuple(Hypothesis(metric, *pair) for metric in METRICS for pair in found)
     pairs = [(f"{a}.{via}", f"{b}.{via}", "path") for via, paths in ways.items() for a, b in combinations(paths, 2)]
     both = [path for path in ways[DIRECT] if path in ways[GATEWAY]]
     pairs += [(f"{path}.{DIRECT}", f"{path}.{GATEWAY}", "gateway") for path in both]
@@ -125,7 +135,7 @@ def _check(latencies: Latencies, labels: Mapping[str, str]) -> None:
             raise ValueError(f"{block} has a latency that is none: each is a positive number of microseconds")
 
 
-def _log_ratios(latencies: Latencies, family: Iterable[Hypothesis]) -> list[Array]:
+def log_ratios(latencies: Latencies, family: Iterable[Hypothesis]) -> list[Array]:
     """Give each hypothesis' log ratios, of the rounds in which both blocks have the percentile."""
     logs = {
         (block, metric): np.log(per_round(rounds, percent))
@@ -136,13 +146,13 @@ def _log_ratios(latencies: Latencies, family: Iterable[Hypothesis]) -> list[Arra
     return [difference[~np.isnan(difference)] for difference in differences]
 
 
-def _remembered(family: Iterable[Hypothesis], log_ratios: Iterable[Array]) -> dict[str, float]:
+def remembered(family: Iterable[Hypothesis], ratios: Iterable[Array]) -> dict[str, float]:
     """Give, for each metric, how much a round leans on the one before: one estimate from all pairs.
 
     A pair's own 20 rounds would say too little: the correlation's standard error is 0.2.
     """
     found: dict[str, list[float]] = {metric: [] for metric in METRICS}
-    for each, logs in zip(family, log_ratios, strict=True):
+    for each, logs in zip(family, ratios, strict=True):
         if len(logs) >= MIN_ROUNDS:
             found[each.metric].append(float(intervals.memory(logs)))
     return {metric: float(np.mean(seen)) if seen else 0.0 for metric, seen in found.items()}

@@ -46,19 +46,24 @@ def write_run(
     requests: int = 120,
     load_model: str = "open loop, poisson",
     medians_us: Mapping[str, float] = MEDIANS_US,
+    sides: Mapping[str, float] | None = None,
 ) -> Path:
     """Write a complete run of `rounds` blocks of `requests` measured requests for each path, way and the null endpoint.
 
-    One request in a hundred takes ten times as long.
+    One request in a hundred takes ten times as long. sides: each is a server of every path, reached direct, and so many
+    times as slow.
     """
     random = np.random.default_rng(seed)
-    names = [f"{path}.{via}" for path in medians_us for via in ("direct", "gateway")] + ["null@null.direct"]
+    names = [f"{path}.{via}" for path in medians_us for via in ("direct", "gateway")]
+    names = [f"{path}.direct~{side}" for path in medians_us for side in sides] if sides else names
+    names.append("null@null.direct")
     blocks, at_ns = [], STARTED_NS
     (folder / "rows").mkdir(parents=True)
     for number in range(rounds):
         for name in random.permutation(names).tolist():
-            path, _, via = name.rpartition(".")
-            table = _table(random, folder.name, (number, path, via), medians_us.get(path, NULL_US), (at_ns, requests))
+            path, via, side = _parts(name)
+            median_us = medians_us.get(path, NULL_US) * (sides or {}).get(side, 1)
+            table = _table(random, folder.name, (number, path, via, side), median_us, (at_ns, requests))
             file = f"rows/r{number:02d}-{name}.parquet"
             parquet.write_table(table, folder / file, compression="zstd", write_statistics=False)
             blocks.append(_block(number, name, file, requests))
@@ -92,9 +97,9 @@ def add_the_rest(folder: Path, medians_us: Mapping[str, float] = MEDIANS_US) -> 
 
 
 def _table(
-    random: np.random.Generator, run: str, block: tuple[int, str, str], median_us: float, when: tuple[int, int]
+    random: np.random.Generator, run: str, block: tuple[int, str, str, str], median_us: float, when: tuple[int, int]
 ) -> pa.Table:
-    (number, path, via), (at_ns, requests) = block, when
+    (number, path, via, side), (at_ns, requests) = block, when
     count = WARMUP + requests
     model, _, stack = path.partition("@")
     scheduled_ns = at_ns + np.cumsum(random.exponential(1e9 / RATE_RPS, count)).astype(np.int64)
@@ -110,6 +115,7 @@ def _table(
         "model": [model] * count,
         "stack": [stack] * count,
         "via": [via] * count,
+        "side": [side] * count,
         "round": [number] * count,
         "phase": ["warmup"] * WARMUP + ["measure"] * requests,
         "sent_ns": scheduled_ns + (late_us * 1e3).astype(np.int64),
@@ -126,18 +132,28 @@ def _table(
         "engine_version": [engine_version] * count,
         "gateway_us": gateway_us.astype(np.int64) if via == "gateway" else [None] * count,
         "backend_us": backend_us.astype(np.int64) if via == "gateway" else [None] * count,
+        "queue_us": gateway_us.astype(np.int64) // 4 if via == "gateway" else [None] * count,
     }
     return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
 
 
-def _block(number: int, name: str, file: str, requests: int) -> dict[str, Any]:
+def _parts(name: str) -> tuple[str, str, str]:
+    """Give path, way and side of MODEL@STACK.VIA or MODEL@STACK.VIA~SIDE."""
+    name, _, side = name.partition("~")
     path, _, via = name.rpartition(".")
+    return path, via, side
+
+
+def _named(name: str) -> dict[str, str]:
+    path, via, side = _parts(name)
     model, _, stack = path.partition("@")
+    return {"model": model, "stack": stack, "via": via} | ({"side": side} if side else {})
+
+
+def _block(number: int, name: str, file: str, requests: int) -> dict[str, Any]:
     return {
         "round": number,
-        "model": model,
-        "stack": stack,
-        "via": via,
+        **_named(name),
         "rows": file,
         "requests": requests,
         "errors": 0,
@@ -151,11 +167,7 @@ def _block(number: int, name: str, file: str, requests: int) -> dict[str, Any]:
 
 
 def _facts(run: str, seed: int, rounds: int, load_model: str, names: list[str]) -> dict[str, Any]:
-    expected = []
-    for name in names:
-        path, _, via = name.rpartition(".")
-        model, _, stack = path.partition("@")
-        expected.append({"model": model, "stack": stack, "via": via})
+    expected = [_named(name) for name in names]
     return {
         "synthetic": f"made by tests/synthetic_run.py with seed {seed}; nobody was measured",
         "schema": 2,

@@ -13,12 +13,13 @@ import pyarrow as pa
 from commandline.arguments import Parser, whole
 from report import intervals
 from report.percentiles import floor
+from report.schema import ReportError
 from report.simulation.fit import fit
 from report.simulation.generators import Generator, Plan
 from report.simulation.kinds import KINDS
-from report.simulation.stored import read_latencies
+from report.simulation.stored import read_latencies, read_stored
 from report.simulation.trial import BLOCKS, PLANTED, Counts, try_out
-from report.verdicts import MIN_ROUNDS
+from report.verdicts import MIN_ROUNDS, Latencies
 
 # The size of a default load test: its rounds, and the fewest requests of a block.
 RUNS, ROUNDS, REQUESTS = 2000, 20, floor("99")
@@ -54,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table and give the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        kinds = KINDS | ({str(options.run): fit(read_latencies(options.run))} if options.run else {})
-    except (ValueError, OSError, pa.ArrowException) as error:
+        kinds = KINDS | _fitted(options.run, read_latencies) | _fitted(options.stored, read_stored)
+    except (ValueError, OSError, ReportError, pa.ArrowException) as error:
         print(f"report.simulation: {error}", file=sys.stderr)
         return 1
     plan = Plan(options.runs, len(BLOCKS), options.rounds, options.requests)
@@ -76,7 +77,12 @@ def _parser() -> Parser:
     for name, (least, default, text) in sizes.items():
         parser.add_argument(name, type=whole(least), default=default, help=f"{text} (default: {default})")
     parser.add_argument("--run", type=Path, help="a real run with rounds: one more kind is fitted to it")
+    parser.add_argument("--stored", type=Path, help="a folder of such runs: one more kind is fitted to the valid ones")
     return parser
+
+
+def _fitted(folder: Path | None, read: Callable[[Path], Latencies]) -> dict[str, Generator]:
+    return {str(folder): fit(read(folder))} if folder else {}
 
 
 def _show(name: str, kind: Generator, plan: Plan, seed: int) -> int:

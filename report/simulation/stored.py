@@ -7,8 +7,10 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute, parquet
 
+from report.build import build
 from report.intervals import Array
-from report.verdicts import NULL_PATH, Latencies
+from report.percentiles import per_round
+from report.verdicts import METRICS, NULL_PATH, Latencies
 
 
 def read_latencies(folder: Path) -> Latencies:
@@ -25,6 +27,29 @@ def read_latencies(folder: Path) -> Latencies:
         raise ValueError(f"{folder} has no rows by round (rows/rNN-MODEL@STACK.VIA.parquet); run: make loadtest")
     blocks = sorted({block for found in by_round.values() for block in found})
     return {block: [found.get(block, np.empty(0)) for _, found in sorted(by_round.items())] for block in blocks}
+
+
+def read_stored(folder: Path) -> Latencies:
+    """Give the latencies of all valid runs of the same blocks in a folder, one run's rounds after another's.
+
+    Each run's own level of each block is left out: what differs between runs does not differ between rounds.
+    Raises ValueError when there is no valid run or their blocks differ.
+    """
+    runs = [file.parent for file in sorted(folder.glob("[0-9]*/run.json"))]
+    found = [_level(read_latencies(run)) for run in runs if build(run).valid]
+    if not found:
+        raise ValueError(f"{folder} holds no valid run, and {len(runs)} in all")
+    if any(each.keys() != found[0].keys() for each in found):
+        raise ValueError(f"{folder} holds runs of different blocks; they cannot be put together")
+    return {block: [rounds for each in found for rounds in each[block]] for block in found[0]}
+
+
+def _level(latencies: Latencies) -> dict[str, list[Array]]:
+    """Give latencies over the geometric mean of their block's medians."""
+    levels = {
+        block: np.exp(np.nanmean(np.log(per_round(rounds, METRICS["p50"])))) for block, rounds in latencies.items()
+    }
+    return {block: [samples / levels[block] for samples in rounds] for block, rounds in latencies.items()}
 
 
 def _right_answers(table: pa.Table) -> Array:

@@ -84,7 +84,7 @@ class Metrics:
         self._ready.labels(*labels).set_function(merge.ready)
 
     def finish(self, call: Call | None, outcome: Outcome) -> Outcome:
-        """Count an ended call; give its outcome with the gateway's own time in it."""
+        """Count an ended call; give its outcome with the gateway's own times in it."""
         if call is None:
             self._unknown.codes[code_of(outcome) if isinstance(outcome, ServeError) else StatusCode.OK].inc()
             return outcome
@@ -99,4 +99,5 @@ class Metrics:
         backend_us = outcome.served.backend_us
         path.backend.observe(backend_us / 1e6)
         # Built anew: _replace takes twice as long.
-        return Answer(outcome.outputs, Served(*outcome.served[:7], total_us - backend_us, backend_us))
+        served = Served(*outcome.served[:7], total_us - backend_us, backend_us, call.queued_ns // 1000)
+        return Answer(outcome.outputs, served)

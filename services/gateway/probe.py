@@ -17,10 +17,17 @@ log = logging.getLogger(__name__)
 STATES = {True: health_pb2.HealthCheckResponse.SERVING, False: health_pb2.HealthCheckResponse.NOT_SERVING}
 # A first call may wait for a server's lazy start; a later one that takes this long is as good as none.
 TIMEOUT_S = 2.0
+# Two entries for whoever runs this process, Kubernetes for one; no model has such a name.
+# LIVENESS: the event loop turns, whatever the paths do: a gateway that is started again because a server is down helps
+# nobody. READINESS: some path has answered once; then callers are better served by our errors than by no gateway.
+LIVENESS, READINESS = "liveness", "readiness"
 
 
 class Prober:
-    """Keeps grpc.health.v1 true: one entry for each MODEL@STACK, each MODEL (its default path) and "" (all paths)."""
+    """Keeps grpc.health.v1 true: one entry for each MODEL@STACK, each MODEL (its default path) and "" (all paths).
+
+    Beside them stand LIVENESS and READINESS.
+    """
 
     def __init__(
         self,
@@ -37,9 +44,11 @@ class Prober:
         self._interval_s = interval_s
         self._timeout_s = timeout_s
         self._task: asyncio.Task[None] | None = None
+        self._answered_once = False
 
     async def start(self) -> None:
-        """Set every entry NOT_SERVING and begin."""
+        """Set every entry but LIVENESS NOT_SERVING and begin."""
+        await self.servicer.set(LIVENESS, STATES[True])
         await self._publish()
         self._task = asyncio.create_task(self._run())
 
@@ -79,4 +88,7 @@ class Prober:
     async def _publish(self) -> None:
         for name, replica in self._replicas.items():
             await self.servicer.set(name, STATES[replica.ready_now])
-        await self.servicer.set("", STATES[all(replica.ready_now for replica in self._replicas.values())])
+        ready = [replica.ready_now for replica in self._replicas.values()]
+        self._answered_once |= any(ready)
+        await self.servicer.set("", STATES[all(ready)])
+        await self.servicer.set(READINESS, STATES[self._answered_once])

@@ -28,16 +28,18 @@ class Call:
     """One request on its way.
 
     deadline: time.monotonic() seconds by which the caller must have its outcome. arrived_ns: time.perf_counter_ns() of
-    its arrival. rows: set by validation. where: where its deadline would strike now. holder: who is told first when the
-    call ends; cheaper than a callback for what happens to nearly every call, and set anew as the call goes on.
+    its arrival. queued_ns: how long it waited for a place among the calls at a server, below 0 while it waits. rows:
+    set by validation. where: where its deadline would strike now. holder: who is told first when the call ends; cheaper
+    than a callback for what happens to nearly every call, and set anew as the call goes on.
     """
 
-    __slots__ = ("_callbacks", "arrived_ns", "deadline", "holder", "outcome", "request", "rows", "where")
+    __slots__ = ("_callbacks", "arrived_ns", "deadline", "holder", "outcome", "queued_ns", "request", "rows", "where")
 
     def __init__(self, request: Request, deadline: float) -> None:
         self.request = request
         self.deadline = deadline
         self.arrived_ns = perf_counter_ns()
+        self.queued_ns = 0
         self.rows = 0
         self.where = Where.IN_QUEUE
         self.outcome: Outcome | None = None

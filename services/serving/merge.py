@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter
+from time import perf_counter, perf_counter_ns
 
 from services.serving.backend import Backend, Call, Outcome
 from services.serving.burst import Burst
@@ -100,6 +100,7 @@ class Merge:
             group = self._groups[key] = OrderedDict()
         group[call] = None
         self._queued += 1
+        call.queued_ns -= perf_counter_ns()
         call.holder = self
 
     def left(self, call: Call) -> None:
@@ -112,8 +113,10 @@ class Merge:
 
     def _take(self, key: Key | None, group: Waiting, calls: Sequence[Call]) -> None:
         """Take calls out of their group."""
+        now_ns = perf_counter_ns()
         for call in calls:
             del group[call]
+            call.queued_ns += now_ns
             call.holder = None
         self._queued -= len(calls)
         if not group:

@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--token-file", type=Path, help="where the inference key is published (TORCH_SVC_TOKEN_FILE, RUN_DIR/token)")
     add("--token-minutes", type=_whole(1, MAX_TOKEN_MINUTES), default=60, help="life of a key (%(default)s)")
     add("--token-renew-s", type=_whole(1, MAX_TOKEN_MINUTES * 60), help="seconds between renewals (half its life)")
+    add("--without-tokens", action="store_true", help="ask for no key: only where the network admits the gateway alone")
     return parser
 
 
@@ -87,6 +88,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         token_minutes=options.token_minutes,
         token_renew_s=renew_s,
         environment=environment,
+        tokens=not options.without_tokens,
     )
 
 

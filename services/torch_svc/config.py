@@ -49,7 +49,7 @@ class Settings:
 
     models: the exports folder. host: bind address of gRPC inference. run_dir: ours alone, absolute. token_file: where
     the inference key is published. token_minutes: life of a key. token_renew_s: seconds between renewals.
-    environment: for the JVM.
+    environment: for the JVM. tokens: whether callers must show a key.
     """
 
     models: Path
@@ -60,6 +60,7 @@ class Settings:
     token_minutes: int
     token_renew_s: float
     environment: Mapping[str, str]
+    tokens: bool = True
 
 
 def read_environment(folder: Path) -> dict[str, str]:

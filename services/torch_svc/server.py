@@ -96,6 +96,7 @@ def render_config(settings: Settings, run_dir: RunDir, models: Collection[str]) 
         "model_store": run_dir.model_store,
         "load_models": ",".join(f"{model}={model}.mar" for model in sorted(models)),
         "allowed_urls": f"{re.escape(run_dir.model_store.as_uri())}/.*",
+        "without_tokens": str(not settings.tokens).lower(),
         "token_minutes": settings.token_minutes,
     }
     template = Template((HERE / "config.properties").read_text())

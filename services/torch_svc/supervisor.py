@@ -11,7 +11,7 @@ from pathlib import Path
 from services.healthcheck import MOST_BYTES
 from services.torch_svc import model_store, ports, run_dir, server
 from services.torch_svc.config import Settings
-from services.torch_svc.keys import Keys
+from services.torch_svc.keys import Keys, NoKeys
 from services.torch_svc.probe import Probe, question
 from services.wire.token import TokenFile
 from store.manifest import Manifest
@@ -31,7 +31,7 @@ def run(settings: Settings) -> None:
         folder = stack.enter_context(run_dir.opened(settings.run_dir))
         manifests = model_store.fill(settings.models, folder.model_store)
         ports.check(settings.host, settings.ports)
-        keys = Keys(folder.key_file, settings.token_file, settings.ports.management, settings.token_renew_s)
+        keys = _keys(settings, folder)
         keys.withdraw()  # one left by a killed predecessor
         stack.callback(keys.withdraw)
         process = server.start(settings, folder, manifests)
@@ -46,7 +46,14 @@ def run(settings: Settings) -> None:
         _watch(process, keys, probe, ready)
 
 
-def _watch(process: server.Server, keys: Keys, probe: Probe, on_ready: Callable[[], None]) -> None:
+def _keys(settings: Settings, folder: run_dir.RunDir) -> Keys | NoKeys:
+    if not settings.tokens:
+        log.warning("no key is asked for: whoever reaches port %d may predict", settings.ports.inference)
+        return NoKeys()
+    return Keys(folder.key_file, settings.token_file, settings.ports.management, settings.token_renew_s)
+
+
+def _watch(process: server.Server, keys: Keys | NoKeys, probe: Probe, on_ready: Callable[[], None]) -> None:
     ready = False
     while not _told_to_stop():
         process.check()

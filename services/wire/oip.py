@@ -1,8 +1,8 @@
 """Open Inference Protocol v2 over gRPC, ModelInfer only: bytes to our types and back.
 
 Raw and typed contents are read, raw ones written, as Triton does: its client reads nothing else.
-Who answered travels in the response's parameters: stack, engine, engine_version, sha256, sha256_source, gateway_us and
-backend_us.
+Who answered travels in the response's parameters: stack, engine, engine_version, sha256, sha256_source, gateway_us,
+backend_us and queue_us (see servepath.v1.Served).
 """
 
 from collections.abc import Sequence
@@ -149,6 +149,7 @@ def encode_answer(request: Request, answer: Answer) -> bytes:
         parts += (
             _microseconds_field(_GATEWAY_US, served.gateway_us),
             _microseconds_field(_BACKEND_US, served.backend_us),
+            _microseconds_field(_QUEUE_US, served.queue_us),
         )
     return b"".join(parts)
 
@@ -158,7 +159,7 @@ _RAW_OUTPUT = bytes((6 << 3 | 2,))
 _PARAMETERS = bytes((4 << 3 | 2,))
 # Field 2 of InferParameter, int64_param, as a varint.
 _INT64_PARAM = bytes((2 << 3 | 0,))
-_GATEWAY_US, _BACKEND_US = b"gateway_us", b"backend_us"
+_GATEWAY_US, _BACKEND_US, _QUEUE_US = b"gateway_us", b"backend_us", b"queue_us"
 
 
 @lru_cache(4096)
@@ -219,6 +220,7 @@ def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
         sha256_observed=text.get("sha256_source") == SOURCES[True],
         gateway_us=_microseconds(message, "gateway_us"),
         backend_us=_microseconds(message, "backend_us"),
+        queue_us=_microseconds(message, "queue_us"),
     )
     return Answer(outputs, served)
 

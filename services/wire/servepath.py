@@ -70,6 +70,7 @@ def encode_answer(request: Request, answer: Answer) -> bytes:
     message.served.sha256_source = pb.HASH_SOURCE_OBSERVED if observed else pb.HASH_SOURCE_MANIFEST
     message.served.gateway_us = served.gateway_us
     message.served.backend_us = served.backend_us
+    message.served.queue_us = served.queue_us
     return message.SerializeToString()
 
 
@@ -94,6 +95,7 @@ def decode_answer(payload: bytes) -> Answer:
             sha256_observed=observed,
             gateway_us=served.gateway_us,
             backend_us=served.backend_us,
+            queue_us=served.queue_us,
         ),
     )
 

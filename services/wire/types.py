@@ -38,7 +38,8 @@ class Served(NamedTuple):
     """Who answered, and how long it took.
 
     sha256_observed: the server hashed what it loaded; otherwise the hash was looked up in the manifest by version.
-    gateway_us, backend_us: microseconds; 0 where no gateway was on the way.
+    gateway_us, backend_us: microseconds; 0 where no gateway was on the way. queue_us: of gateway_us, what the request
+    waited for a place in a call to the server.
     """
 
     model: str
@@ -50,6 +51,7 @@ class Served(NamedTuple):
     sha256_observed: bool
     gateway_us: int = 0
     backend_us: int = 0
+    queue_us: int = 0
 
 
 class Answer(NamedTuple):

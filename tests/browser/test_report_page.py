@@ -45,7 +45,7 @@ def test_every_picture_is_drawn(opened: Any) -> None:
         assert box["height"] > 100
     assert opened.script(MARKS, "distribution", "line") == 9
     assert opened.script(MARKS, "time", "symbol") > 300
-    assert opened.script(MARKS, "parts", "rect") == 4 + 4 * 3
+    assert opened.script(MARKS, "parts", "rect") == 4 + 4 * 4
     assert opened.script(MARKS, "capacity", "line") == 4
     assert (
         opened.script("return document.querySelectorAll('#chart-capacity svg .mark-rule.role-mark line').length") == 1

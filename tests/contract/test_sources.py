@@ -22,6 +22,10 @@ UNSAFE_ARGUMENTS = {
 EVERYWHERE = re.compile(r"0\.0\.0\.0|\[::\]|['\"]::['\"]|INADDR_ANY|in6addr_any")
 # Files that speak of listening everywhere, and why none of them does so by default.
 DOCUMENTED = {
+    "deploy/k8s/base/gateway.yaml": "in a pod: a default-deny NetworkPolicy says who comes in",
+    "deploy/k8s/base/onnx-svc.yaml": "in a pod: a default-deny NetworkPolicy says who comes in",
+    "deploy/k8s/base/torch-svc.yaml": "in a pod: a default-deny NetworkPolicy says who comes in",
+    "deploy/k8s/overlays/kserve/runtimes.yaml": "in a pod: a default-deny NetworkPolicy says who comes in",
     "docker-compose.yml": "inside containers, on their own networks; what is published is on 127.0.0.1",
     "docker-compose.gpu.yml": "as docker-compose.yml",
     **{

@@ -1,10 +1,12 @@
 """A server in onnx_svc's place that computes with the real models and adds 1 to every 50th answer.
 
-Started as onnx_svc is: `python lying_onnx_svc.py -m services.onnx_svc --models DIR --port N --metrics-port N`.
+Started as onnx_svc is: `python lying_onnx_svc.py -m services.onnx_svc --models DIR --port N --metrics-port N`. With
+LIE_EVERY=1000 in the environment it is every 1,000th.
 """
 
 import argparse
 import asyncio
+import os
 from pathlib import Path
 
 import onnxruntime
@@ -15,7 +17,7 @@ from services.wire.types import Answer, Served
 from store.manifest import artefact_folder, current_version, read_manifest
 from tests.fake_stack import FakeBackend, FakeStack
 
-EVERY = 50
+EVERY = int(os.environ.get("LIE_EVERY", "50"))
 
 
 class Model:
@@ -29,7 +31,7 @@ class Model:
 
 
 class Liar(FakeBackend):
-    """Answers rightly, but for every 50th time."""
+    """Answers rightly, but for one time in EVERY."""
 
     def __init__(self, exports: Path) -> None:
         super().__init__()

@@ -1,5 +1,6 @@
-"""What an open loop shows and a closed one hides, and what a generator that lags looks like, on the real onnx_svc."""
+"""What an open loop shows and a closed one hides, what a generator that lags looks like, and a server that lies."""
 
+import json
 import os
 import signal
 import subprocess
@@ -105,3 +106,40 @@ def test_a_generator_on_a_busy_core_says_by_its_rows_that_it_lagged(
     found = rows(tmp_path)
     # Such a run is INVALID: more than 1 % of the requests left more than 1 ms late.
     assert np.mean(found["sent_ns"] - found["scheduled_ns"] > 1_000_000) > 0.01
+
+
+def test_one_wrong_answer_in_a_thousand_is_named_and_such_a_path_has_no_latency(
+    ready_made: Path, tmp_path: Path
+) -> None:
+    exports = ready_made / "exports"
+    stack = RealStack(exports, tmp_path)
+    port = stack.environment["ONNX_SVC_ADDR"].rpartition(":")[2]
+    command = [sys.executable, str(ROOT / "tests/e2e/lying_onnx_svc.py"), f"--models={exports}", f"--port={port}"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=stack.environment | {"LIE_EVERY": "1000", "PYTHONPATH": str(ROOT)}
+    ) as liar:
+        try:
+            with grpc.insecure_channel(stack.environment["ONNX_SVC_ADDR"]) as channel:
+                grpc.channel_ready_future(channel).result(timeout=60)
+            with start(stack, exports, tmp_path, "--rate=1200", "--min-requests=6000") as process:
+                process.communicate(timeout=100)
+        finally:
+            liar.kill()
+    assert process.returncode == 0
+    judged = subprocess.run(
+        [sys.executable, "-m", "report", str(tmp_path / "latest")],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    summary = json.loads((tmp_path / "latest/summary.json").read_text())
+    (path,) = summary["paths"]
+    assert judged.returncode == 1
+    assert path["requests"] == 6000
+    assert path["wrong_answers"] == 6
+    assert any(
+        reason.startswith("simple_nn@onnx direct: 6 of 6,000 answers are wrong") for reason in summary["reasons"]
+    )
+    assert not any(value for name, value in path.items() if name.endswith("_ms"))
+    assert summary["verdicts"] == []

@@ -21,6 +21,7 @@ PACKAGES = (
     "loadtest",
     "models",
     "report",
+    "scorecard",
     "services",
     "servepath_pb",
     "store",

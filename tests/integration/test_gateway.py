@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from servepath_pb.servepath.oip import oip_pb2
 from servepath_pb.servepath.v1 import gateway_pb2
 from services.gateway.config import Settings
+from services.gateway.probe import LIVENESS, READINESS
 from services.gateway.server import Gateway, create_gateway
 from services.serving.backend import Call
 from services.wire import errors, oip, servepath
@@ -325,15 +326,18 @@ async def test_a_cancelled_call_gives_its_place_back(bench: Bench) -> None:
 
 async def test_a_dead_server_is_unavailable_and_found_again(bench: Bench) -> None:
     port = bench.stack.port
-    await bench.stack.stop()
-    assert (await bench.refusal(ask()))[:2] == (StatusCode.UNAVAILABLE, "BACKEND_DOWN")
     health = health_pb2_grpc.HealthStub(bench.channel)
 
     async def state(name: str, wanted: int) -> bool:
         return (await health.Check(health_pb2.HealthCheckRequest(service=name))).status == wanted
 
+    await until(lambda: state(READINESS, health_pb2.HealthCheckResponse.SERVING))
+    await bench.stack.stop()
+    assert (await bench.refusal(ask()))[:2] == (StatusCode.UNAVAILABLE, "BACKEND_DOWN")
     for name in ("", "alpha", "alpha@onnx"):
         await until(lambda name=name: state(name, health_pb2.HealthCheckResponse.NOT_SERVING))
+    for name in (LIVENESS, READINESS):
+        assert await state(name, health_pb2.HealthCheckResponse.SERVING)
     bench.stack = await FakeStack(FakeBackend(bias=9), port).start()
     for name in ("", "alpha", "alpha@onnx"):
         await until(lambda name=name: state(name, health_pb2.HealthCheckResponse.SERVING))

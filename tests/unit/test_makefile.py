@@ -20,7 +20,12 @@ CONTRACT = (
     "down",
     "predict",
     "loadtest",
+    "crosscheck",
     "bench",
+    "scorecard",
+    "validate-method",
+    "gate",
+    "capacity",
     "test-report",
 )
 
@@ -57,6 +62,22 @@ def test_make_alone_lists_every_target_of_the_contract_with_what_it_does() -> No
             "-m loadtest --targets 'gateway=h:1,onnx=h:2' --environment 'compose here'",
         ),
         (["bench", "ROUNDS=9", "ROWS=onnx-*"], "-m bench --rounds 9 --only 'onnx-*'"),
+        (
+            ["scorecard", "PRICE_PER_HOUR=0.1", "CURRENCY=EUR", "PATHS=a@b"],
+            "-m scorecard --paths 'a@b' --price-per-hour 0.1 --currency 'EUR'",
+        ),
+        (
+            ["validate-method", "RUNS=9", "ROUNDS=11", "PATHS=keras_dense@onnx"],
+            "-m validation --runs 9 --rounds 11 --path 'keras_dense@onnx'",
+        ),
+        (
+            ["gate", "REF=v1", "THRESHOLD=3", "ROUNDS=20", "PATHS=a@b", "VIA=direct", "SEED=7"],
+            "-m loadtest gate --ref 'v1' --threshold 3 --rounds 20 --paths 'a@b' --via direct --seed 7",
+        ),
+        (
+            ["capacity", "SLO_P99_MS=5", "WANTED_RPS=900", "PATHS=a@b", "VIA=direct", "PROCESSES=2"],
+            "-m loadtest.capacity --slo-p99-ms 5 --wanted-rps 900 --processes 2 --paths 'a@b' --via direct",
+        ),
         (["demo", "RATE=9"], "-m demo --rate 9"),
     ],
 )

@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
+from services.torch_svc import healthcheck
 from services.wire import errors
 from services.wire.types import Answer
 from store.manifest import digest
@@ -95,6 +96,18 @@ def test_a_renewed_key_works_and_the_old_one_is_refused(exports: Path, tmp_path:
             with pytest.raises(errors.BackendMisconfigured):
                 client.predict(bytes(8), metadata=old)
             assert client.predict(bytes(8), metadata=new).served.version == 1
+
+
+def test_without_tokens_whoever_reaches_the_port_is_answered(exports: Path, tmp_path: Path) -> None:
+    with started(exports, tmp_path / "run", "--without-tokens") as service:
+        service.wait_for("ready on")
+        assert "no key is asked for" in service.log()
+        assert not (service.run_dir / "token").exists()
+        with client_of(service) as client:
+            assert client.predict(bytes(8), metadata=()).served.version == 1
+        address, nothing = f"127.0.0.1:{service.port}", service.run_dir / "token"
+        words = [address, "--run-dir", str(service.run_dir), "--token-file", str(nothing)]
+        assert healthcheck.main(words) == 0
 
 
 def test_two_run_at_once_one_of_them_open_to_others_and_in_a_folder_with_a_long_name(

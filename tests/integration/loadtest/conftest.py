@@ -1,5 +1,6 @@
 """A gRPC server in this process that answers the Open Inference Protocol and the gateway's, and can be told to err."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass, field
@@ -26,12 +27,15 @@ class Behaviour:
     stack: str = "onnx"
     code: grpc.StatusCode = grpc.StatusCode.OK
     models: list[str] = field(default_factory=list)
+    engine_version: str = "1.5"
+    delay_s: float = 0.0
 
     def answer(self, request: Request) -> Answer:
         x = np.frombuffer(request.inputs[0].data, "<f4").reshape(request.inputs[0].shape)
         y = (x @ SLOPE + self.bias).astype("<f4")
         self.models.append(request.model)
-        served = Served(MODEL, self.stack, "test engine", "1.5", 1, "ab" * 32, sha256_observed=True)
+        time.sleep(self.delay_s)
+        served = Served(MODEL, self.stack, "test engine", self.engine_version, 1, "ab" * 32, sha256_observed=True)
         return Answer((Tensor("y", "FP32", y.shape, y.tobytes()),), served._replace(gateway_us=40, backend_us=160))
 
 
@@ -50,7 +54,7 @@ def handler(method: str, handle: Callable[[bytes, grpc.ServicerContext], bytes])
     return grpc.method_handlers_generic_handler(service, {name: grpc.unary_unary_rpc_method_handler(handle)})
 
 
-def serve(behaviour: Behaviour) -> tuple[grpc.Server, int]:
+def serve(behaviour: Behaviour, address: str = "127.0.0.1:0") -> tuple[grpc.Server, int]:
     def handle(codec: object) -> Callable[[bytes, grpc.ServicerContext], bytes]:
         def one(payload: bytes, context: grpc.ServicerContext) -> bytes:
             if behaviour.code is not grpc.StatusCode.OK:
@@ -62,7 +66,7 @@ def serve(behaviour: Behaviour) -> tuple[grpc.Server, int]:
 
     server = grpc.server(futures.ThreadPoolExecutor(4))
     server.add_generic_rpc_handlers([handler(codec.METHOD, handle(codec)) for codec in (oip, servepath)])
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(address)
     server.start()
     return server, port
 

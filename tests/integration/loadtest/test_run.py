@@ -167,7 +167,7 @@ def test_a_server_that_is_not_there_ends_the_run_before_it_starts(stand: Any) ->
     (stand.folder / "env").write_text("".join(f"{name}=127.0.0.1:1\n" for name in ADDRESSES))
     done = loadtest(stand, "--via=gateway")
     assert done.returncode == 1
-    assert done.stderr == "loadtest: line@onnx (gateway) at 127.0.0.1:1: UNAVAILABLE; run: make up\n"
+    assert done.stderr == "loadtest: line@onnx.gateway at 127.0.0.1:1: UNAVAILABLE; run: make up\n"
     assert not (stand.folder / "results").exists()
 
 
@@ -239,3 +239,22 @@ def test_locust_drives_the_same_users_by_hand(stand: Any, words: list[str]) -> N
     }  # workers print "[]"
     assert set(entries) == {"line@onnx.direct", "line@onnx.gateway"}
     assert all(entry["num_requests"] > 0 and entry["num_failures"] == 0 for entry in entries.values())
+
+
+def test_two_servers_of_one_path_are_loaded_as_sides_in_the_same_rounds(stand: Any) -> None:
+    for name in ("old", "new"):
+        (stand.folder / f"{name}.env").write_text("")  # the same addresses: what differs is the name
+    sides = [f"--side={name}={stand.folder / name}.env" for name in ("old", "new")]
+    assert loadtest(stand, *sides, "--via=direct").stderr == ""
+    facts = run_json(stand)
+    assert facts["arguments"]["side"] == [f"{name}={stand.folder / name}.env" for name in ("old", "new")]
+    assert sorted(found.get("side", "") for found in facts["expected"]) == ["", "new", "old"]
+    assert {row["side"] for row in rows(stand, "line@onnx.direct~old")} == {"old"}
+    assert {row["round"] for row in rows(stand, "line@onnx.direct~new")} == {0, 1}
+
+
+def test_one_side_alone_or_twice_the_same_is_refused(stand: Any) -> None:
+    for sides in (["--side=a=x"], ["--side=a=x", "--side=a=y"]):
+        done = loadtest(stand, *sides)
+        assert done.returncode == 2
+        assert "two or more" in done.stderr

@@ -36,6 +36,24 @@ def test_the_key_file_is_a_variable(tmp_path: Path) -> None:
     assert settings.torch_token == Path("/elsewhere/token")
 
 
+def test_the_addresses_of_a_side_overrule_all_others_and_its_file_must_be_there(tmp_path: Path) -> None:
+    base = write(tmp_path, ADDRESSES)
+    side = tmp_path / "old.env"
+    side.write_text("ONNX_SVC_ADDR=127.0.0.1:9001\n")
+    settings = read_settings(base, {"ONNX_SVC_ADDR": "other:9"}, side_file=side)
+    assert settings.addresses["onnx"] == "127.0.0.1:9001"
+    assert settings.addresses["gateway"] == ADDRESSES["GATEWAY_ADDR"]
+    with pytest.raises(ConfigError, match=r"gone\.env is missing"):
+        read_settings(base, {}, side_file=tmp_path / "gone.env")
+
+
+def test_a_side_may_serve_other_artefacts_than_those_of_the_load_test(tmp_path: Path) -> None:
+    base, side = write(tmp_path, ADDRESSES), tmp_path / "old.env"
+    side.write_text("EXPORTS=/elsewhere/exports\n")
+    assert read_settings(base, {}, side_file=side).exports == Path("/elsewhere/exports")
+    assert read_settings(base, {"EXPORTS": "/wrong"}).exports is None
+
+
 def test_targets_are_all_addresses_there_are(tmp_path: Path) -> None:
     targets = parse_targets("gateway=far:1, onnx=[::1]:2")
     settings = read_settings(write(tmp_path, ADDRESSES), {"TF_SVC_ADDR": "other:9"}, targets)

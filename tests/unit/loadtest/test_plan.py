@@ -54,6 +54,13 @@ def test_every_path_and_way_has_a_block_and_so_has_the_null_endpoint() -> None:
     assert blocks_of([ONE, TWO], ("direct", "gateway")) == [*blocks, NULL]
 
 
+def test_sides_are_servers_of_the_same_path_with_a_block_each() -> None:
+    found = blocks_of([ONE], ("direct",), ("old", "new"))
+    assert found == [Block(ONE, "direct", "old"), Block(ONE, "direct", "new"), NULL]
+    assert str(found[0]) == f"{ONE}.direct~old"
+    assert found[0].to_dict() == {"model": ONE.model, "stack": ONE.stack, "via": "direct", "side": "old"}
+
+
 def test_each_round_has_every_block_once_in_an_order_of_its_own_that_the_seed_decides() -> None:
     blocks = blocks_of([ONE, TWO, ServingPath("simple_nn", "torchserve")], ("direct", "gateway"))
     turns = draw(blocks, 20, seed=3)

@@ -47,3 +47,11 @@ def test_the_length_of_the_warm_up_is_said_and_so_is_a_path_that_did_not_settle(
     settled = {"model": "m", "stack": "onnx", "via": "direct", "seconds": 1.4, "stable": True}
     report.warmed([settled, settled | {"via": "gateway", "stable": False}])
     assert output.getvalue() == "warm-up: 3 s; not stable by then: m@onnx gateway\n"
+
+
+def test_of_other_instruments_no_use_of_a_core_is_told() -> None:
+    report, output = told()
+    with report:
+        for block in BLOCKS:
+            report.loaded(Turn(0, block), {"requests": 600, "errors": 0, "wrong_answers": 0})
+    assert output.getvalue() == "round 1/2: 1,200 requests, 0 errors, 0 wrong\n"

@@ -30,6 +30,7 @@ def test_rows_come_back_as_they_were_recorded(tmp_path: Path) -> None:
         "model": "simple_nn",
         "stack": "onnx",
         "via": "gateway",
+        "side": "",
         "phase": "warmup",
         "sent_ns": 100,
         "scheduled_ns": None,
@@ -45,6 +46,7 @@ def test_rows_come_back_as_they_were_recorded(tmp_path: Path) -> None:
         "engine_version": "",
         "gateway_us": 7,
         "backend_us": None,
+        "queue_us": None,
     }
     assert (failed["phase"], failed["ok"], failed["code"]) == ("measure", False, "UNAVAILABLE")
 

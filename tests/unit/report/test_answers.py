@@ -31,6 +31,7 @@ def table(*rows: dict[str, object]) -> pa.Table:
         "engine_version": "1",
         "gateway_us": None,
         "backend_us": None,
+        "queue_us": None,
     }
     return pa.Table.from_pylist([usual | row for row in rows], schema=SCHEMA)
 
@@ -54,8 +55,13 @@ def test_a_closed_loop_has_no_lateness() -> None:
 
 def test_the_clients_part_is_what_gateway_and_backend_leave() -> None:
     rows = [{"service_us": service_us, "gateway_us": 100, "backend_us": 500} for service_us in (700.0, 900.0)]
-    assert Answers({0: table(*rows)}).parts() == Parts(200.0, 100.0, 500.0)
-    assert Answers({0: table({"service_us": 700.0})}).parts() == Parts(700.0, None, None)
+    assert Answers({0: table(*rows)}).parts() == Parts(200.0, 100.0, None, 500.0)
+    assert Answers({0: table({"service_us": 700.0})}).parts() == Parts(700.0, None, None, None)
+
+
+def test_the_wait_in_the_gateway_is_a_part_of_its_own() -> None:
+    rows = [{"service_us": 800.0, "gateway_us": 100, "backend_us": 500, "queue_us": waited_us} for waited_us in (0, 60)]
+    assert Answers({0: table(*rows)}).parts() == Parts(200.0, 70.0, 30.0, 500.0)
 
 
 def test_a_wrong_answer_in_one_round_takes_the_latencies_of_all() -> None:

@@ -12,7 +12,7 @@ from loadtest import recorder, run
 from report import rows, schema
 from report.__main__ import main
 
-NAMES = ["capacity", "row", "run", "scorecard", "summary"]
+NAMES = ["capacity", "crosscheck", "row", "run", "scorecard", "summary"]
 
 
 def summary_of(stored: Any) -> dict[str, Any]:
@@ -57,7 +57,8 @@ def test_a_missing_field_is_found(stored: Any) -> None:
 
 def test_rows_obey_their_schema_and_have_every_column_of_it(stored: Any) -> None:
     published = schema.validator("row").schema
-    assert set(published["required"]) == set(published["properties"]) == set(recorder.SCHEMA.names)
+    # Runs of before have no queue_us.
+    assert {*published["required"], rows.QUEUE} == set(published["properties"]) == set(recorder.SCHEMA.names)
     for block in ("simple_nn@onnx.gateway", "null@null.direct"):
         for row in parquet.read_table(stored.files(block)[0]).to_pylist():
             schema.validator("row").validate(row)
@@ -65,7 +66,7 @@ def test_rows_obey_their_schema_and_have_every_column_of_it(stored: Any) -> None
 
 def test_the_report_reads_what_the_load_test_writes() -> None:
     assert run.SCHEMA == schema.RUN_SCHEMA
-    assert set(rows.COLUMNS) <= set(recorder.SCHEMA.names)
+    assert {*rows.COLUMNS, rows.QUEUE} <= set(recorder.SCHEMA.names)
 
 
 def test_a_long_complaint_is_cut(tmp_path: Path) -> None:

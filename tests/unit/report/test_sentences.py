@@ -1,19 +1,19 @@
 import shlex
 from typing import Any
 
-from loadtest.__main__ import _parser
+from loadtest.__main__ import words_parser
 from report import sentences
 from report.build import build
 
 
 def test_the_command_to_do_it_again_is_one_that_the_load_test_understands_as_before(stored: Any) -> None:
     words = "--paths simple_nn@onnx --via direct --rounds 3 --rate 250.5 --arrivals constant --closed-loop --seed 9"
-    asked = vars(_parser().parse_args([*words.split(), "--allow", "threads", "--allow", "plan"]))
+    asked = vars(words_parser().parse_args([*words.split(), "--allow", "threads", "--allow", "plan"]))
     facts = {name: str(value) if hasattr(value, "parts") else value for name, value in asked.items()}
     stored.change_facts(arguments=facts, seed=9)
     command = shlex.split(sentences.command(build(stored.folder)))
     assert command[:3] == ["python", "-m", "loadtest"]
-    assert vars(_parser().parse_args(command[3:])) == asked
+    assert vars(words_parser().parse_args(command[3:])) == asked
 
 
 def test_a_drawn_seed_is_repeated(stored: Any) -> None:

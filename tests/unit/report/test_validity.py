@@ -1,10 +1,13 @@
 import json
+import threading
 from typing import Any
 
 import pytest
 
 from report.__main__ import main
 from report.build import build
+from tests.engines import GatedEngine
+from validation.planted import Delayed
 
 DIRECT, GATEWAY, NULL = "simple_nn@onnx.direct", "simple_nn@onnx.gateway", "null@null.direct"
 
@@ -227,3 +230,11 @@ def test_a_wall_clock_that_was_set_while_measuring_is_refused(stored: Any, drift
 def test_a_coarse_clock_is_refused(stored: Any, step_ns: int | None, said: str) -> None:
     stored.change_facts(clock={"smallest_step_ns": step_ns})
     assert build(stored.folder).reasons == (f"the clock is too coarse to measure by: its smallest step is {said} ns",)
+
+
+def test_a_server_with_a_planted_delay_is_refused_where_no_sides_are_compared(stored: Any) -> None:
+    engine = Delayed(GatedEngine(threading.Event()), 20).name
+    for block in (DIRECT, GATEWAY):
+        stored.change_rows(block, all_changed(engine=engine))
+    reason = f"the server is slowed down on purpose, to test the method: {engine}; start the real one"
+    assert build(stored.folder).reasons == tuple(f"simple_nn@onnx {via}: {reason}" for via in ("direct", "gateway"))

@@ -40,6 +40,13 @@ def test_the_null_endpoint_is_in_no_hypothesis() -> None:
     )
 
 
+def test_a_run_that_compares_sides_decides_on_every_two_sides_of_each_path_and_nothing_else() -> None:
+    blocks = ["null@null.direct", *(f"{name}~{side}" for name in (A, B) for side in ("old", "new"))]
+    assert primary_family(blocks) == tuple(
+        Hypothesis(metric, f"{name}~new", f"{name}~old", "side") for metric in ("p50", "p99") for name in (A, B)
+    )
+
+
 @pytest.mark.parametrize("block", ["simple_nn@onnx", "simple_nn@onnx.proxy", "simple_nn.direct"])
 def test_what_is_no_block_is_named(block: str) -> None:
     with pytest.raises(ValueError, match=f"{block!r} is no block"):

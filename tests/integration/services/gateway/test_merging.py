@@ -129,7 +129,10 @@ async def test_calls_that_wait_leave_as_one_if_their_rows_are_independent(
     answers = await asyncio.gather(*tasks)
     assert [rows_of(answer) for answer in answers] == [[100.0], *([float(n)] * n for n in range(1, 6))]
     assert sorted(bench.held.sent) == ([1, 15] if row_independent else [1, 1, 2, 3, 4, 5])
-    assert all(answer.served.backend_us > 0 and answer.served.gateway_us >= 0 for answer in answers)
+    assert all(answer.served.backend_us > 0 for answer in answers)
+    waited_us = [answer.served.queue_us for answer in answers]
+    assert (waited_us[0], min(waited_us[1:]) > 0) == (0, True)
+    assert all(answer.served.gateway_us >= answer.served.queue_us for answer in answers)
     metrics = await asyncio.to_thread(scrape, bench.gateway.metrics_port)
     assert f'servepath_batch_rows_count{{model="alpha",stack="onnx"}} {len(bench.held.sent)}.0' in metrics
     assert 'servepath_batch_rows_sum{model="alpha",stack="onnx"} 16.0' in metrics

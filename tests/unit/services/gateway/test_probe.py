@@ -1,7 +1,10 @@
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
-from services.gateway.probe import Prober
+from grpc_health.v1 import health_pb2
+
+from services.gateway.probe import LIVENESS, READINESS, Prober
 from services.serving.backend import Call
 from services.wire.errors import Cancelled, Expired
 from services.wire.signature import Signature
@@ -49,3 +52,32 @@ async def test_stopping_ends_the_probe_that_is_out() -> None:
     await until(lambda: bool(server.calls))
     await prober.stop()
     assert isinstance(server.calls[0].outcome, Cancelled)
+
+
+async def states(prober: Prober) -> tuple[bool, bool, bool]:
+    """Say which of liveness, readiness and "" are SERVING."""
+    names = (LIVENESS, READINESS, "")
+    context: Any = None  # asked for nothing where the name is known
+    found = [await prober.servicer.Check(health_pb2.HealthCheckRequest(service=name), context) for name in names]
+    alive, ready, whole = (one.status == health_pb2.HealthCheckResponse.SERVING for one in found)
+    return alive, ready, whole
+
+
+async def come_to(prober: Prober, expected: tuple[bool, bool, bool]) -> None:
+    async with asyncio.timeout(10):
+        while await states(prober) != expected:  # noqa: ASYNC110 - no events either
+            await asyncio.sleep(0.005)
+
+
+async def test_a_gateway_is_alive_at_once_ready_after_a_first_answer_and_stays_so_while_its_servers_are_down() -> None:
+    server = Server()
+    server.ready_now = False
+    prober = Prober({"m@onnx": server}, {"m": Signature(SPEC)}, 0.01, timeout_s=0.02)  # type: ignore[dict-item]
+    await prober.start()
+    assert await states(prober) == (True, False, False)
+    server.behave = lambda call: call.end(ANSWER)
+    await come_to(prober, (True, True, True))
+    server.behave = lambda _: None
+    await come_to(prober, (True, True, False))
+    await prober.stop()
+    assert await states(prober) == (False, False, False)

@@ -88,6 +88,15 @@ def test_calls_up_to_the_limit_go_on_alone_and_the_waiting_ones_leave_together()
     assert (bench.merge.in_flight, bench.merge.queued) == (0, 0)
 
 
+def test_a_call_knows_how_long_it_waited_and_one_that_left_at_once_did_not() -> None:
+    bench = Bench(max_in_flight=1)
+    calls = [nonces(n) for n in range(3)]
+    bench.submit(*calls)
+    assert (calls[0].queued_ns, calls[1].queued_ns < 0) == (0, True)
+    bench.answer_all()
+    assert (calls[0].queued_ns, min(call.queued_ns for call in calls[1:]) > 0) == (0, True)
+
+
 def test_members_of_several_rows_get_their_own_rows() -> None:
     bench = Bench(max_in_flight=1)
     calls = [nonces(0), nonces(1, 2), nonces(3), nonces(4, 5, 6)]

@@ -7,7 +7,7 @@ from services.torch_svc.run_dir import RunDir
 from services.torch_svc.server import render_config
 
 
-def render(host: str = "127.0.0.1", folder: Path = Path("/run/t")) -> dict[str, str]:
+def render(host: str = "127.0.0.1", folder: Path = Path("/run/t"), *, tokens: bool = True) -> dict[str, str]:
     settings = Settings(
         models=Path("exports"),
         host=host,
@@ -17,6 +17,7 @@ def render(host: str = "127.0.0.1", folder: Path = Path("/run/t")) -> dict[str, 
         token_minutes=7,
         token_renew_s=60,
         environment={},
+        tokens=tokens,
     )
     text = render_config(settings, RunDir(folder, folder / "tmp"), ["two", "one"])
     return dict(line.split("=", 1) for line in text.splitlines() if line and not line.startswith("#"))
@@ -44,6 +45,10 @@ def test_nothing_is_open_that_need_not_be() -> None:
         "load_models": "one=one.mar,two=two.mar",
     }
     assert expected.items() <= found.items()
+
+
+def test_keys_can_be_done_without() -> None:
+    assert {"disable_token_authorization": "true"}.items() <= render(tokens=False).items()
 
 
 def test_folders_with_unusual_names_are_escaped_for_java() -> None:

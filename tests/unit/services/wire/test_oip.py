@@ -211,16 +211,13 @@ def test_a_lost_call_and_a_message_above_a_limit_are_told_from_overload(
 @given(
     st.sampled_from(["", "id", "\u00e9" * 60]),
     st.lists(st.binary(max_size=300), max_size=3),
-    st.integers(0, 2**62),
-    st.integers(0, 2**62),
+    st.tuples(st.integers(0, 2**62), st.integers(0, 2**62), st.integers(0, 2**62)),
 )
 def test_a_reply_written_in_parts_is_the_message_that_protobuf_would_build(
-    request_id: str, data: list[bytes], gateway_us: int, backend_us: int
+    request_id: str, data: list[bytes], times_us: tuple[int, int, int]
 ) -> None:
     tensors = tuple(Tensor(f"y{number}", "UINT8", (len(part),), part) for number, part in enumerate(data))
-    served = Served(
-        "m", "onnx", "engine", "1.0", 7, "ab", sha256_observed=True, gateway_us=gateway_us, backend_us=backend_us
-    )
+    served = Served("m", "onnx", "engine", "1.0", 7, "ab", True, *times_us)  # noqa: FBT003 - sha256_observed
     message = ModelInferResponse.FromString(
         oip.encode_answer(Request("m@onnx", 0, (), request_id=request_id), Answer(tensors, served))
     )
@@ -231,9 +228,9 @@ def test_a_reply_written_in_parts_is_the_message_that_protobuf_would_build(
     texts = {"stack": "onnx", "engine": "engine", "engine_version": "1.0", "sha256": "ab", "sha256_source": "observed"}
     for name, text in texts.items():
         whole.parameters[name].string_param = text
-    if backend_us:
-        whole.parameters["gateway_us"].int64_param = gateway_us
-        whole.parameters["backend_us"].int64_param = backend_us
+    if served.backend_us:
+        for name, microseconds in zip(("gateway_us", "backend_us", "queue_us"), times_us, strict=True):
+            whole.parameters[name].int64_param = microseconds
     assert message == whole
 
 

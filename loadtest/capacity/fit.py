@@ -1,0 +1,110 @@
+"""At which rate the p99 crosses the objective: a logistic curve through all tries, and its interval.
+
+The share of requests over the objective grows with the rate; where it is 1 %, the p99 is the objective. Requests of one
+try share a queue and lean on one another, so a try, not a request, is the witness: the tries' scatter round the curve
+(Pearson's dispersion of a quasi-binomial fit; McCullagh and Nelder, Generalized Linear Models, 1989, section 4.5)
+widens the interval, which is Fieller's for the ratio of the two estimates, with Student's t.
+"""
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from loadtest.capacity.certify import TAIL
+
+# Two-sided, as the certificates: 1 % wrong.
+CONFIDENCE = 0.99
+# Expected of the slope against the logarithm of the rate, so that scatter alone does not turn it: a doubling of the
+# share with 5 % more requests. An M/M/1 queue's is the objective times its rate: 10 at 5 ms and 2,000 a second.
+SLOPE, SLOPE_SPREAD = 15.0, 5.0
+EXPECTED = np.array([math.log(TAIL / (1 - TAIL)), SLOPE])
+PRIOR = np.diag([0.0, 1 / SLOPE_SPREAD**2])
+PASSES = 3
+FEWEST = 6
+MOST_TURNS = 30
+
+Array = npt.NDArray[np.float64]
+
+
+class Point(NamedTuple):
+    """One try: `over` of its requests were over the objective."""
+
+    rate: float
+    over: int
+    requests: int
+
+
+class Crossing(NamedTuple):
+    """Requests a second; 0 and infinity where the tries show no bound."""
+
+    low: float
+    rate: float
+    high: float
+
+
+def crossing(points: Sequence[Point]) -> Crossing | None:
+    """Give where the curve through the tries crosses 1 %, or None when they are too few or all on one side."""
+    shares = [point.over / point.requests for point in points]
+    if len(points) < FEWEST or not min(shares) < TAIL < max(shares):
+        return None
+    logs = np.log([point.rate for point in points])
+    x = np.stack([np.ones(len(points)), logs - logs.mean()], axis=1)
+    # Half a request more each: a share of 0 has a logarithm, too.
+    over, count = (np.array([point[column] for point in points]) + 0.5 * column for column in (1, 2))
+    beta, spread = _fit(x, over, count)
+    low, middle, high = _fieller(math.log(TAIL / (1 - TAIL)) - beta[0], beta[1], spread, len(points) - 2)
+    back = math.exp(logs.mean())
+    return Crossing(back * math.exp(low), back * math.exp(middle), back * math.exp(min(high, 700.0)))
+
+
+def _fit(x: Array, over: Array, count: Array) -> tuple[Array, Array]:
+    """Give intercept and slope, and their covariance. The dispersion weakens the tries against the expected slope."""
+    dispersion = 1.0
+    for _ in range(PASSES):
+        beta = _newton(x, over / dispersion, count / dispersion)
+        share = _share(x, beta)
+        weight = count * share * (1 - share)
+        dispersion = max(1.0, float(((over - count * share) ** 2 / weight).sum()) / (len(x) - 2))
+    spread = np.linalg.inv((x.T * weight) @ x / dispersion + PRIOR).astype(np.float64)
+    return beta, spread
+
+
+def _newton(x: Array, over: Array, count: Array) -> Array:
+    beta = EXPECTED
+    for _ in range(MOST_TURNS):
+        share = _share(x, beta)
+        weight = count * share * (1 - share)
+        step = np.linalg.solve((x.T * weight) @ x + PRIOR, x.T @ (over - count * share) - PRIOR @ (beta - EXPECTED))
+        beta = beta + np.clip(step, -3, 3)  # damped: far from the solution the curve is flat
+    return beta
+
+
+def _share(x: Array, beta: Array) -> Array:
+    share: Array = 1 / (1 + np.exp(-x @ beta))
+    return share
+
+
+def _fieller(above: float, slope: float, spread: Array, freedom: int) -> tuple[float, float, float]:
+    """Give the interval of `above / slope`, the second with its estimate; unbounded where the slope may be 0."""
+    t = student(freedom)
+    square = slope**2 - t**2 * spread[1, 1]
+    linear = above * slope + t**2 * spread[0, 1]
+    under = linear**2 - square * (above**2 - t**2 * spread[0, 0])
+    if slope <= 0 or square <= 0 or under < 0:
+        return -math.inf, above / slope if slope else 0.0, math.inf
+    return (linear - math.sqrt(under)) / square, above / slope, (linear + math.sqrt(under)) / square
+
+
+def student(freedom: int) -> float:
+    """Give Student's t of CONFIDENCE, two-sided, by its expansion about the normal one (Abramowitz, Stegun 26.7.5)."""
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + math.fsum(term / freedom**power for power, term in enumerate(terms, start=1))

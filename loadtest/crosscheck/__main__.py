@@ -1,0 +1,73 @@
+"""Check the load test against MLPerf LoadGen and h2load: `python -m loadtest.crosscheck --paths simple_nn@onnx`.
+
+In each round every path, reached every way, and the null endpoint are loaded by each instrument in turn, in drawn
+order. Rows go to results/crosscheck/TIME, and `python -m report crosscheck` compares them. Ends with 0 when our load
+test agrees with both on every path, 3 when it does not or that cannot be told, 1 when an instrument, a server or a file
+is missing, 2 for a bad value, 130 after Ctrl-C, with the blocks that ended written.
+"""
+
+import argparse
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from commandline.arguments import Parser, positive, whole
+from loadtest import plan
+from loadtest.config import ConfigError
+from loadtest.crosscheck.instruments import MOST_RPS
+from loadtest.run import RunError
+from store.manifest import ArtefactError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the cross-check and give the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        try:
+            paths = plan.choose(plan.read_paths(options.deployments), options.paths)
+        except ValueError as error:
+            parser.error(f"--paths: {error}")
+        if options.rate > MOST_RPS:
+            parser.error(f"--rate: {options.rate:g} is more than the {MOST_RPS} a second that h2load spaces evenly")
+        # Locust patches the process for gevent when imported: before the rest, and not for --help or a bad value.
+        import locust  # noqa: F401, PLC0415
+
+        from loadtest.crosscheck.program import run_all  # noqa: PLC0415
+
+        folder = run_all(paths, options)
+    except (ConfigError, ArtefactError, RunError, OSError) as error:
+        print(f"crosscheck: {error}", file=sys.stderr)
+        return 1
+    return subprocess.run([sys.executable, "-m", "report", "crosscheck", str(folder)], check=False).returncode
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser("python -m loadtest.crosscheck", description="Our load test against MLPerf LoadGen and h2load.")
+    add = parser.add_argument
+    add("--paths", default="all", help="MODEL@STACK,... or all (default)")
+    add("--via", choices=(*plan.VIAS, "both"), default="both", help="how to reach them (default: both)")
+    add("--rate", type=positive, default=200.0, help="requests a second in each block, at most 1000 (default: 200)")
+    add("--rounds", type=whole(1), default=5, help="each has a block of every path and instrument (default: 5)")
+    add("--seconds", type=positive, default=3.4, help="measured in each block (default: 3.4)")
+    # 662: the least number of samples of which a p99 may be shown (report/percentiles.py).
+    add("--min-requests", type=whole(1), default=662, help="a block lasts until it has so many (default: 662)")
+    add("--warmup", type=positive, default=10.0, help="most seconds to wait for a path to be stable (default: 10)")
+    add("--seed", type=whole(0), default=random.randrange(2**31), help="of orders, arrivals, payloads (default: drawn)")  # noqa: S311
+    add("--out", type=Path, default=Path("results/crosscheck"), help="folder for runs (default: results/crosscheck)")
+    add("--exports", type=Path, default=Path("artifacts/exports"), help="folder with the reference artefacts")
+    add("--deployments", type=Path, default=Path("deployments.toml"), help="the list of paths")
+    add("--env-file", type=Path, default=Path(".env"), help="addresses, overruled by the environment")
+    return parser
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    sys.exit(code)

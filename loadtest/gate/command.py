@@ -1,0 +1,114 @@
+"""`python -m loadtest gate --ref GITREF`: is the working tree slower than a commit? One run decides, or says it cannot.
+
+Checks the ref out in a folder of its own, serves both trees side by side, each by its own code, loads them in the same
+rounds, and lets `python -m report gate` judge. Removes the folder and stops the services whatever happens.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from commandline.arguments import Parser, positive
+from loadtest import config, plan
+from loadtest.gate import trees
+from loadtest.gate.children import GateError, Shell
+from loadtest.gate.sides import Side, serving, side_of
+from services.wire.stacks import STACKS
+
+# 17 blocks of 1.5 s in a round (four paths, both ways, two sides, the null endpoint): 12 rounds load for five minutes,
+# and 11 are the least that the report judges.
+ROUNDS = 12
+GATEWAY = "gateway"
+EPILOG = """
+All other options of python -m loadtest are taken too, --side and those of workers excepted. All paths, both ways and
+12 rounds are the default: five minutes of load and one of starting.
+
+exit codes: 0 no path is slower by the threshold or more; 1 the gate could not do its work; 2 a bad argument; 3 a path
+is slower by more than the threshold; 4 the run cannot tell; 130 after Ctrl-C. make turns 1, 3 and 4 into 2: call this
+command where the difference matters.
+"""
+
+
+def main(words: Sequence[str], load: argparse.ArgumentParser) -> int:
+    """Judge the working tree and give the exit code. load: the load test's parser, which reads all other words."""
+    asked, rest = _parser().parse_known_args(words)
+    rest = [f"--rounds={ROUNDS}", *rest]
+    options = load.parse_args(rest)
+    if options.side or options.worker or options.listen or options.workers:
+        load.error("gate: --side, --worker, --workers and --listen cannot be given: both sides are its own")
+    try:
+        return _gate(asked, options, rest)
+    except (GateError, config.ConfigError, OSError) as error:
+        sys.stderr.write(f"loadtest gate: {error}\n")
+        return 1
+
+
+def _parser() -> Parser:
+    form = argparse.RawDescriptionHelpFormatter
+    about = "Is the working tree slower than a commit? Both are served and loaded in the same rounds."
+    parser = Parser(
+        "python -m loadtest gate", description=about, epilog=EPILOG, formatter_class=form, allow_abbrev=False
+    )
+    parser.add_argument("--ref", required=True, help="the commit, tag or branch to compare the working tree with")
+    slower = "percent by which a path may be slower (default: 5)"
+    parser.add_argument("--threshold", type=positive, default=5.0, metavar="PERCENT", help=slower)
+    tail = "pass only when the p99 is shown not to be slower, too: takes many rounds; else it only raises the alarm"
+    parser.add_argument("--tail", action="store_true", help=tail)
+    return parser
+
+
+def _gate(asked: argparse.Namespace, options: argparse.Namespace, words: Sequence[str]) -> int:
+    here = trees.repository(Path.cwd())
+    commit = trees.commit_of(here, asked.ref)
+    with ExitStack() as stack:
+        place = stack.enter_context(trees.checkout(here, commit))
+        paths = _paths(options, place)
+        ref, tree = trees.prepare(here, commit, place, options.exports.absolute(), _say)
+        run_dirs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gate-run-")))
+        sides = [side_of(each, run_dirs / name) for each, name in ((ref, "ref"), (tree, "tree"))]
+        for side in sides:
+            _say(
+                f"starting {side.tree.name}; both sides' services share the machine, one idle while the other is asked"
+            )
+            stack.enter_context(serving(side, _services(paths)))
+        _load(here, sides, run_dirs, [*words, f"--paths={','.join(map(str, paths))}"])
+    return _judge(here, (options.out / "latest").resolve(), asked)
+
+
+def _paths(options: argparse.Namespace, place: Path) -> list[plan.ServingPath]:
+    """Give the chosen paths that both trees have. Raises GateError for one that was named and the ref lacks."""
+    theirs = plan.read_paths(place / "deployments.toml")
+    try:
+        chosen = plan.choose(plan.read_paths(options.deployments), options.paths)
+    except ValueError as error:
+        raise GateError(f"--paths: {error}") from error
+    missing = [str(path) for path in chosen if path not in theirs]
+    if missing and options.paths != "all":
+        raise GateError(f"--paths: the ref has no {', '.join(missing)}")
+    for name in missing:
+        _say(f"{name} is left out: the ref does not have it")
+    return [path for path in chosen if path in theirs]
+
+
+def _services(paths: Sequence[plan.ServingPath]) -> list[str]:
+    return [*dict.fromkeys(STACKS[path.stack].service for path in paths), GATEWAY]
+
+
+def _load(here: Shell, sides: Sequence[Side], folder: Path, words: Sequence[str]) -> None:
+    for side in sides:
+        (folder / f"{side.tree.name}.env").write_text(side.file())
+    named = [word for side in sides for word in ("--side", f"{side.tree.name}={folder / side.tree.name}.env")]
+    here.run(sys.executable, "-m", "loadtest", *words, *named)
+
+
+def _judge(here: Shell, run: Path, asked: argparse.Namespace) -> int:
+    words = [str(run), f"--threshold={asked.threshold:g}", *(["--tail"] if asked.tail else [])]
+    return here.run(sys.executable, "-m", "report", "gate", *words, passing=(0, 3, 4))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"gate: {line}\n")
+    sys.stdout.flush()  # before what children say

@@ -1,0 +1,70 @@
+"""One tree's services, started by its own code on ports of their own, and stopped whatever happens."""
+
+import signal
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from loadtest.gate.children import ENDINGS, Shell
+from loadtest.gate.trees import Tree, shell_at
+from services.wire.token import FILE_VARIABLE
+
+# `up` gives up by itself before, and `down` kills after 30 s.
+UP_S, DOWN_S = 300.0, 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A tree and where it serves. run_dir: pid and log files. variables: its ports, addresses and TorchServe's key."""
+
+    tree: Tree
+    run_dir: Path
+    variables: Mapping[str, str]
+
+    def file(self) -> str:
+        """Give what `python -m loadtest --side` reads."""
+        return "".join(f"{name}={value}\n" for name, value in {**self.variables, "EXPORTS": self.tree.exports}.items())
+
+
+def side_of(tree: Tree, run_dir: Path) -> Side:
+    """Give a side on free ports, for every variable of the tree's own .env that names a port."""
+    names = list(dotenv_values(tree.folder / ".env"))
+    ports = _free_ports([name for name in names if name.endswith("_PORT")])
+    own = {name: ports.get(f"{name.removesuffix('_ADDR')}_PORT") for name in names if name.endswith("_ADDR")}
+    addresses = {name: f"127.0.0.1:{port}" for name, port in own.items() if port}
+    return Side(tree, run_dir, ports | addresses | {FILE_VARIABLE: str(run_dir / "torch_svc" / "token")})
+
+
+@contextmanager
+def serving(side: Side, services: Sequence[str]) -> Iterator[None]:
+    """Start services and wait until every path of theirs answers rightly; stop them in the end. Raises GateError."""
+    shell = shell_at(side.tree.folder)
+    shell = Shell(shell.folder, {**shell.environment, **side.variables})
+    words = (str(side.tree.python), "-m", "services.local")
+    places = ("--run-dir", str(side.run_dir), "--exports", str(side.tree.exports))
+    try:
+        shell.run(*words, "up", *services, *places, limit_s=UP_S)
+        yield
+    finally:
+        _stop(shell, (*words, "down", *places))
+
+
+def _stop(shell: Shell, command: Sequence[str]) -> None:
+    try:
+        shell.run(*command, limit_s=DOWN_S)
+    except KeyboardInterrupt:
+        # It may have ended of that before it did anything: told twice we end at once, but leave nothing.
+        for number in ENDINGS:
+            signal.signal(number, signal.SIG_IGN)
+        shell.run(*command, limit_s=DOWN_S)
+        raise
+
+
+def _free_ports(names: Sequence[str]) -> dict[str, str]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
+        return {name: str(server.getsockname()[1]) for name, server in zip(names, sockets, strict=True)}

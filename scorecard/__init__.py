@@ -1,0 +1,1 @@
+"""What a deployment path costs over its whole life: installed, started, idle, loaded, paid for."""

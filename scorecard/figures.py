@@ -1,0 +1,27 @@
+"""A figure of the scorecard, as report/schemas/scorecard.schema.json describes it."""
+
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+MIB = 2**20
+
+
+class Figure(NamedTuple):
+    """value: None when it was not measured; the note says how it was measured, or why not."""
+
+    name: str
+    value: float | None
+    unit: str
+    note: str
+
+
+def missing(name: str, unit: str, why: str) -> Figure:
+    """Give a figure that was not measured."""
+    return Figure(name, None, unit, why)
+
+
+def spread(values: Sequence[float], what: str, digits: int = 2) -> tuple[float, str]:
+    """Give the median, and in words what it is the median of, with the range."""
+    low, high = min(values), max(values)
+    return statistics.median(values), f"median of {len(values)} {what}, {low:.{digits}f}..{high:.{digits}f}"

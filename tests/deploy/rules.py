@@ -1,0 +1,214 @@
+"""What every overlay keeps, beyond what a schema can say: each rule gives a line for each fault."""
+
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.deploy.rendering import ROOT, Document, title
+
+# Closing connections after the drain: CLOSE_GRACE_S and MAX_LINGER_S of services/.
+CLOSING_S = 2
+DRAIN_S = tomllib.loads((ROOT / "deployments.toml").read_text())["gateway"]["drain_s"]
+# Asks the API server who is asking.
+NEEDS_ITS_TOKEN = ("prometheus-adapter",)
+# Model servers: under overload a liveness probe would kill them for being slow.
+BACKENDS = ("torch-svc", "tf-svc", "onnx-svc")
+RESTRICTED_POD = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+RESTRICTED_CONTAINER = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+VOLUMES = {"configMap", "emptyDir", "persistentVolumeClaim"}
+
+
+@dataclass(frozen=True)
+class Pods:
+    """The pods that one document makes. serves: they run until told to stop, behind a Service."""
+
+    owner: str
+    labels: Mapping[str, str]
+    spec: Mapping[str, Any]
+    serves: bool
+
+    @property
+    def name(self) -> str:
+        return self.labels.get("app.kubernetes.io/name", self.owner)
+
+    @property
+    def containers(self) -> list[Mapping[str, Any]]:
+        return [*self.spec.get("initContainers", ()), *self.spec["containers"]]
+
+
+def pods(documents: Sequence[Document]) -> Iterator[Pods]:
+    """Give every document's pods; an InferenceService's as KServe makes them of it and of its runtime."""
+    runtimes = {found["metadata"]["name"]: found["spec"] for found in documents if found["kind"] == "ServingRuntime"}
+    for document in documents:
+        spec = document.get("spec", {})
+        match document["kind"]:
+            case "Deployment" | "Job":
+                template = spec["template"]
+            case "CronJob":
+                template = spec["jobTemplate"]["spec"]["template"]
+            case "Pod":
+                template = document
+            case "InferenceService":
+                predictor = spec["predictor"]
+                runtime = runtimes[predictor["model"]["runtime"]]
+                template = {"metadata": {"labels": predictor["labels"]}, "spec": {**runtime, **predictor}}
+            case _:
+                continue
+        serves = document["kind"] in ("Deployment", "InferenceService")
+        yield Pods(title(document), template["metadata"].get("labels", {}), template["spec"], serves)
+
+
+def restricted(documents: Sequence[Document]) -> Iterator[str]:
+    """Pods keep the restricted Pod Security Standard, read-only roots besides, and the namespace enforces it."""
+    for pod in pods(documents):
+        context = pod.spec.get("securityContext", {})
+        if not RESTRICTED_POD.items() <= context.items() or not context.get("runAsUser"):
+            yield f"{pod.owner}: the pod's securityContext is {context}"
+        for container in pod.containers:
+            if not RESTRICTED_CONTAINER.items() <= container.get("securityContext", {}).items():
+                yield f"{pod.owner}: {container['name']}: securityContext is {container.get('securityContext')}"
+        for volume in pod.spec.get("volumes", ()):
+            if not volume.keys() - {"name"} <= VOLUMES:
+                yield f"{pod.owner}: volume {volume['name']} is of another kind than {sorted(VOLUMES)}"
+    for document in documents:
+        if document["kind"] == "Namespace":
+            labels = document["metadata"].get("labels", {})
+            if labels.get("pod-security.kubernetes.io/enforce") != "restricted":
+                yield f"{title(document)}: does not enforce restricted"
+
+
+def strangers_to_the_api(documents: Sequence[Document]) -> Iterator[str]:
+    """No pod gets a token of the API server, or variables like ONNX_SVC_PORT=tcp://... that are our settings' names."""
+    for pod in pods(documents):
+        if pod.spec.get("automountServiceAccountToken") is not False and pod.name not in NEEDS_ITS_TOKEN:
+            yield f"{pod.owner}: mounts a service account's token"
+        if pod.spec.get("enableServiceLinks") is not False:
+            yield f"{pod.owner}: gets service links"
+
+
+def probed(documents: Sequence[Document]) -> Iterator[str]:
+    """What serves has a startup and a readiness probe; no model server has a liveness probe."""
+    for pod in pods(documents):
+        if not pod.serves or pod.name in NEEDS_ITS_TOKEN:
+            continue
+        for container in pod.spec["containers"]:
+            for kind in ("startupProbe", "readinessProbe"):
+                if kind not in container:
+                    yield f"{pod.owner}: no {kind}"
+            if (pod.name in BACKENDS) == ("livenessProbe" in container):
+                yield f"{pod.owner}: liveness is for the gateway alone"
+
+
+def graceful(documents: Sequence[Document]) -> Iterator[str]:
+    """What serves is taken off its Service first, and has time for calls in flight."""
+    for pod in pods(documents):
+        if not pod.serves or pod.name in NEEDS_ITS_TOKEN:
+            continue
+        for container in pod.spec["containers"]:
+            pause_s = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+            if pause_s < 1:
+                yield f"{pod.owner}: no preStop"
+            if pod.spec.get("terminationGracePeriodSeconds", 30) < pause_s + DRAIN_S + CLOSING_S:
+                yield f"{pod.owner}: is killed before preStop and draining end"
+
+
+def bounded(documents: Sequence[Document]) -> Iterator[str]:
+    """Every container asks for cpu and memory, and has limits of memory and disk; every emptyDir has a size."""
+    for pod in pods(documents):
+        for container in pod.containers:
+            resources = container.get("resources", {})
+            asked, most = resources.get("requests", {}), resources.get("limits", {})
+            lacks = {"cpu", "memory"} - asked.keys() | {"memory", "ephemeral-storage"} - most.keys()
+            if lacks:
+                yield f"{pod.owner}: {container['name']}: resources lack {sorted(lacks)}"
+        for volume in pod.spec.get("volumes", ()):
+            if "emptyDir" in volume and "sizeLimit" not in volume["emptyDir"]:
+                yield f"{pod.owner}: volume {volume['name']} has no sizeLimit"
+
+
+def spread_and_budgeted(documents: Sequence[Document]) -> Iterator[str]:
+    """What serves is spread over nodes, and a drain of nodes leaves some of it."""
+    budgets = [
+        found["spec"]["selector"]["matchLabels"] for found in documents if found["kind"] == "PodDisruptionBudget"
+    ]
+    for pod in pods(documents):
+        if not pod.serves:
+            continue
+        if not any(budget.items() <= pod.labels.items() for budget in budgets):
+            yield f"{pod.owner}: no PodDisruptionBudget selects it"
+        spreads = pod.spec.get("topologySpreadConstraints", ())
+        if not any(one["labelSelector"]["matchLabels"].items() <= pod.labels.items() for one in spreads):
+            yield f"{pod.owner}: is not spread"
+
+
+def services_reach_pods(documents: Sequence[Document]) -> Iterator[str]:
+    """Every Service selects pods, and leads to ports that they name."""
+    found = list(pods(documents))
+    for document in documents:
+        if document["kind"] != "Service":
+            continue
+        selected = [pod for pod in found if document["spec"]["selector"].items() <= pod.labels.items()]
+        ports = {port["containerPort"] for pod in selected for one in pod.containers for port in one.get("ports", ())}
+        for port in document["spec"]["ports"]:
+            if port["targetPort"] not in ports:
+                yield f"{title(document)}: no pod has port {port['targetPort']}"
+
+
+def only_what_is_needed_is_open(documents: Sequence[Document]) -> Iterator[str]:
+    """Everything is denied; what a policy lets out another lets in, and model servers have no way out at all."""
+    policies = [found for found in documents if found["kind"] == "NetworkPolicy"]
+    if not any(one["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]} for one in policies):
+        yield "there is no policy that denies all"
+    inside = [pod for pod in pods(documents) if pod.name not in NEEDS_ITS_TOKEN]
+    for policy in policies:
+        for rule in policy["spec"].get("egress", ()):
+            for pod in inside:
+                if _selects(policy["spec"]["podSelector"], pod.labels):
+                    if pod.name in BACKENDS:
+                        yield f"{title(policy)}: gives {pod.owner} a way out"
+                    yield from _let_in(policy, rule, pod, inside, policies)
+
+
+def _let_in(
+    policy: Document, rule: Mapping[str, Any], sender: Pods, inside: Sequence[Pods], policies: Sequence[Document]
+) -> Iterator[str]:
+    for target in (peer["podSelector"] for peer in rule["to"] if "namespaceSelector" not in peer):
+        for receiver in inside:
+            if not _selects(target, receiver.labels):
+                continue
+            wanted = {port["port"] for port in rule["ports"]}
+            has = {port["containerPort"] for one in receiver.containers for port in one.get("ports", ())}
+            open_ports = {
+                port["port"]
+                for other in policies
+                if _selects(other["spec"]["podSelector"], receiver.labels)
+                for ingress in other["spec"].get("ingress", ())
+                if any(_selects(peer.get("podSelector", {}), sender.labels) for peer in ingress["from"])
+                for port in ingress["ports"]
+            }
+            for port in sorted(wanted & has - open_ports):
+                yield f"{title(policy)}: lets {sender.owner} out to {receiver.owner}:{port}, which does not let it in"
+
+
+def _selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    if not selector.get("matchLabels", {}).items() <= labels.items():
+        return False
+    return all(labels.get(one["key"], "") in one["values"] for one in selector.get("matchExpressions", ()))
+
+
+Rule = Callable[[Sequence[Document]], Iterator[str]]
+RULES: tuple[Rule, ...] = (
+    restricted,
+    strangers_to_the_api,
+    probed,
+    graceful,
+    bounded,
+    spread_and_budgeted,
+    services_reach_pods,
+    only_what_is_needed_is_open,
+)
