@@ -92,15 +92,17 @@ def build(docker: Engine, name: str, variables: Mapping[str, str], root: Path = 
     begin = time.monotonic()
     base = variables[image.base]
     how = ensure_base(docker, base)
-    docker.run("build", *_words(name, variables), ".", folder=root, timeout_s=BUILD_S)
+    if how == "stand-in":
+        base = base.partition("@")[0]
+    docker.run("build", *_words(name, base, variables), ".", folder=root, timeout_s=BUILD_S)
     size = docker.size(tag(name, variables))
     return Built(name, tag(name, variables), how, time.monotonic() - begin, size, size - docker.size(base))
 
 
-def _words(name: str, variables: Mapping[str, str]) -> list[str]:
+def _words(name: str, base: str, variables: Mapping[str, str]) -> list[str]:
     image = IMAGES[name]
     given = {argument: variables.get(argument, "") for argument in (*image.passed, "PIP_NO_INDEX")}
-    arguments = {"BASE": variables[image.base], "COMMIT": git_commit(), **image.arguments, **given}
+    arguments = {"BASE": base, "COMMIT": git_commit(), **image.arguments, **given}
     # An argument that a Dockerfile does not know is an error to some builders.
     known = declared((DOCKERFILES / f"{image.dockerfile}.Dockerfile").read_text())
     pairs = [f"--build-arg={key}={value}" for key, value in arguments.items() if key in known and value]

@@ -18,7 +18,10 @@ from deploy.engine.own import clean, engine
 
 def main(words: Sequence[str]) -> int:
     """Do what was asked; give the exit code."""
-    asked = _parser().parse_args(words)
+    parser = _parser()
+    asked = parser.parse_args(words)
+    if asked.what == "run" and not asked.command:
+        parser.error("run needs a COMMAND")
     # Whoever ends this ends it as Ctrl-C does, so that the engine is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -30,18 +30,27 @@ PIP_SETTINGS = ("cert", "index-url", "trusted-host", "find-links", "timeout")
 
 
 def ensure_base(docker: Engine, name: str) -> str:
-    """See to it that the engine has the image `name`; give "present", "pulled" or "stand-in". Raises EngineError."""
+    """See to it that the engine has the image `name`; give "present", "pulled" or "stand-in". Raises EngineError.
+
+    A name may end in a digest. A stand-in never has it: it is there under the name before the "@".
+    """
     if docker.has(name):
         return "stand-in" if is_stand_in(docker, name) else "present"
     try:
         docker.ask("pull", "--quiet", name, timeout_s=PULL_S)
     except EngineError as error:
-        make = STAND_INS.get(name.partition(":")[0])
-        if make is None:
-            raise EngineError(f"{name} cannot be pulled, and there is no stand-in for it: {error}") from error
-        make(docker, name)
+        _stand_in(docker, name.partition("@")[0], error)
         return "stand-in"
     return "pulled"
+
+
+def _stand_in(docker: Engine, name: str, reason: EngineError) -> None:
+    if docker.has(name) and is_stand_in(docker, name):
+        return
+    make = STAND_INS.get(name.partition(":")[0])
+    if make is None:
+        raise EngineError(f"{name} cannot be pulled, and there is no stand-in for it: {reason}") from reason
+    make(docker, name)
 
 
 def is_stand_in(docker: Engine, name: str) -> bool:

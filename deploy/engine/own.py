@@ -60,11 +60,14 @@ def engine() -> Iterator[Engine]:
     if found is not None:
         yield found
         return
+    if os.environ.get("DOCKER_HOST"):
+        raise EngineError(f"DOCKER_HOST={os.environ['DOCKER_HOST']} does not answer: correct it, or unset it")
     if os.geteuid() != 0:
         raise EngineError("no Docker engine answers, and only root can start one: start Docker, or run this as root")
     place = Place(FOLDER)
-    place.folder.mkdir(parents=True, exist_ok=True)
-    place.folder.chmod(0o700)
+    place.folder.mkdir(exist_ok=True, mode=0o700)
+    if place.folder.is_symlink() or place.folder.stat().st_uid != 0:  # its parent is everybody's
+        raise EngineError(f"{FOLDER} is not root's: somebody else has made it; remove it")
     with (place.folder / "users").open("w") as users:
         try:
             yield _enter(place, users.fileno())

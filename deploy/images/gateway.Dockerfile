@@ -1,4 +1,4 @@
-# The gateway: exports at /models (read-only), TorchServe's key in TORCH_SVC_TOKEN_FILE. Writes nothing.
+# The gateway: exports at /models (read-only), TorchServe's key in TORCH_SVC_TOKEN_FILE. Writes to /tmp alone (a socket).
 ARG BASE
 
 FROM ${BASE} AS build

@@ -1,5 +1,5 @@
-# onnx_svc: exports at /models (read-only). Writes nothing. DEVICE=cpu has onnxruntime, DEVICE=gpu onnxruntime-gpu with
-# CUDA and cuDNN from NVIDIA's wheels; never both.
+# onnx_svc: exports at /models (read-only). Writes to /tmp alone (a socket). DEVICE=cpu has onnxruntime, DEVICE=gpu
+# onnxruntime-gpu with CUDA and cuDNN from NVIDIA's wheels; never both.
 ARG BASE
 
 FROM ${BASE} AS build

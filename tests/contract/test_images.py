@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import grimp
 import pytest
 from dotenv import dotenv_values
 from packaging.requirements import Requirement
@@ -22,7 +23,16 @@ from services.tf_svc.config import parse
 from tests.contract.registries import ROOT
 
 FILES = sorted((ROOT / "deploy/images").glob("*.Dockerfile"))
-# Build context and what is made inside the build.
+# What runs in each image of ours.
+PROGRAMS = {
+    "gateway": ("services.gateway",),
+    "onnx_svc": ("services.onnx_svc",),
+    "torch_svc": ("services.torch_svc",),
+    "tf_svc-embedded": ("services.tf_svc",),
+    "loadtest": ("loadtest", "report", "client"),
+    "pipeline": ("training", "export"),
+}
+# What a COPY begins with that takes nothing out of the build context.
 MADE = {"--from=build"}
 SECRET = re.compile(
     r"(?i)(password|passwd|secret|token|api_?key|credential)\s*[=:]|BEGIN [A-Z ]*PRIVATE KEY|https?://[^\s/]*:[^\s/]*@"
@@ -142,6 +152,21 @@ def test_what_a_dockerfile_copies_is_tracked_and_not_kept_from_the_build(file: P
             assert any(name == one or name.startswith(f"{one}/") for one in allowed), f"{name} is ignored"
 
 
+def test_an_image_has_every_package_that_its_program_imports() -> None:
+    ours = {file.parent.name for file in ROOT.glob("*/__init__.py")} - {"deploy"}
+    graph = grimp.build_graph(*sorted(ours), cache_dir=None)
+    for name, programs in PROGRAMS.items():
+        copied = {source.split("/")[0] for source in sources((ROOT / f"deploy/images/{name}.Dockerfile").read_text())}
+        imported = {program.split(".")[0] for program in programs}
+        for module in [one for one in graph.modules if one.startswith(tuple(f"{program}." for program in programs))]:
+            imported |= {upstream.split(".")[0] for upstream in graph.find_upstream_modules(module)}
+        assert imported - copied == set(), name
+
+
+def test_every_image_of_ours_has_its_program_here() -> None:
+    assert PROGRAMS.keys() == {file.name.removesuffix(".Dockerfile") for file in FILES} - {"tf_svc"}
+
+
 def test_hadolint_has_nothing_to_say() -> None:
     words = [f"{Path(sys.executable).parent}/hadolint", *map(str, FILES)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
@@ -162,6 +187,11 @@ def test_every_image_names_a_base_and_arguments_that_exist() -> None:
 def test_every_image_installs_a_lock_that_is_there_and_no_lock_is_left_over() -> None:
     assert {image.lock for image in IMAGES.values() if image.lock} | {"proto"} == LOCKS.keys()
     assert {file.stem for file in (ROOT / FOLDER).glob("*.txt")} == LOCKS.keys()
+
+
+def test_images_lock_is_whole_or_empty() -> None:
+    lock = dotenv_values(ROOT / "images.lock")
+    assert not lock or list(pins.gaps(pins.named(dotenv_values(ROOT / ".env")), lock)) == []
 
 
 @pytest.mark.parametrize("name", LOCKS)

@@ -7,13 +7,15 @@ from deploy.engine import Engine, EngineError, ensure_base
 from deploy.engine.bases import portable
 from deploy.engine.client import find
 
-# A docker program whose engine answers at one address alone, and has one image.
+# A docker program whose engine answers at one address alone, and has one image and one stand-in.
 DOCKER = """\
 #!/bin/sh
 case "$DOCKER_HOST $*" in
 "unix:///good version"*) echo 20.10.24 ;;
 *"context inspect"*) echo unix:///context ;;
 "unix:///good image inspect"*"Id"*" here:1") echo sha256:00 ;;
+"unix:///good image inspect"*"Id"*" python:3.11-slim-bookworm") echo sha256:01 ;;
+"unix:///good image inspect"*"Labels"*" python:3.11-slim-bookworm") echo Debian ;;
 "unix:///good image inspect"*"Labels"*) ;;
 "unix:///good image inspect"*"Size"*) echo 1234 ;;
 *) echo "first line" >&2; echo "no such thing: $*" >&2; exit 1 ;;
@@ -60,6 +62,12 @@ def test_a_refusal_is_one_line_and_the_last_one_of_dockers(docker: str) -> None:
 def test_a_base_that_is_there_is_taken(docker: str) -> None:
     engine = Engine(docker, "unix:///good", "20.10.24", own=True)
     assert (ensure_base(engine, "here:1"), engine.size("here:1")) == ("present", 1234)
+
+
+def test_a_stand_in_serves_for_the_digest_that_cannot_be_pulled_and_is_called_one(docker: str) -> None:
+    engine = Engine(docker, "unix:///good", "20.10.24", own=True)
+    assert ensure_base(engine, "python:3.11-slim-bookworm") == "stand-in"
+    assert ensure_base(engine, f"python:3.11-slim-bookworm@sha256:{'0' * 64}") == "stand-in"
 
 
 def test_a_base_that_cannot_be_pulled_and_has_no_stand_in_is_named(docker: str) -> None:
