@@ -55,13 +55,14 @@ def docker_rules(listing: str) -> list[list[str]]:
 
 
 def _another_runs() -> bool:
-    return any(_name(process) == "dockerd" for process in Path("/proc").glob("[0-9]*"))
+    return any(program_of(process) == "dockerd" for process in Path("/proc").glob("[0-9]*"))
 
 
-def _name(process: Path) -> str:
+def program_of(process: Path) -> str:
+    """Give the name of the program of a process in /proc; "" for one that has ended, waited for or not."""
     try:
-        return (process / "comm").read_text().strip()
-    except OSError:  # it has ended
+        return Path((process / "cmdline").read_text().partition("\0")[0]).name
+    except OSError:
         return ""
 
 

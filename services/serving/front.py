@@ -74,4 +74,4 @@ class Front(Protocol):
 
 
 class PortBusyError(Exception):
-    """Another process listens on the port; the text names it."""
+    """The server cannot listen: mostly another process does on that port; the text says which and why."""

@@ -200,7 +200,12 @@ class NativeFront:
         self._sweep = self._loop.call_later(SWEEP_S, self._expire)
 
     async def _start_controls(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="servepath-"))  # for its owner only
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix="servepath-"))  # for its owner only
+        except OSError as error:  # as in a container with a read-only file system
+            raise PortBusyError(
+                f"cannot listen on {self._address}: no temporary folder can be written; give a /tmp or TMPDIR"
+            ) from error
         address = f"unix:{self._folder}/controls"
         self._controls.add_insecure_port(address)
         await self._controls.start()

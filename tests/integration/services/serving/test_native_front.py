@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import struct
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 
 import grpc
 import hpack
@@ -13,7 +15,7 @@ import uvloop
 from grpc import aio
 
 from services.serving import native_connection, native_controls, native_front
-from services.serving.front import Deliver, FrontLimits, RawCall
+from services.serving.front import Deliver, FrontLimits, PortBusyError, RawCall
 from services.serving.native_front import NativeFront
 from tests.unit.services.http2.scripted_peer import (
     CONTINUATION,
@@ -482,3 +484,11 @@ async def test_a_control_call_whose_caller_does_not_read_is_ended(monkeypatch: p
     assert b"grpc-status\x011" in await caller.status()
     caller.close()
     await front.stop(0)
+
+
+async def test_without_a_folder_to_write_to_it_says_so_and_does_not_blame_the_port(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(PortBusyError, match=r"cannot listen on 127\.0\.0\.1:0: no temporary folder can be written"):
+        await front_of(Counting()).start()
