@@ -2,12 +2,14 @@
 
 Starts the containers as `docker compose -f docker-compose.yml -f docker-compose.gpu.yml` does and predicts on every
 path. Then each service must have a process that holds GPU memory by NVIDIA's own count (nvidia-smi), and onnx_svc must
-answer with CUDA's execution provider. Exit code 0: all do; 1: one does not, or there is no GPU, with the reason.
+answer with CUDA's execution provider. Exit code 0: all do; 1: one does not, or there is no GPU, with the reason; 130
+after Ctrl-C.
 """
 
 import csv
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Collection, Mapping
@@ -26,6 +28,8 @@ SMI_S = 30.0
 
 def main() -> int:
     """Check, and give the exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         program = find_smi()
         with engine() as docker:
@@ -34,6 +38,8 @@ def main() -> int:
     except (EngineError, OSError, NotReady, WrongAnswer) as error:
         print(f"gpu-check failed: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     print("gpu-check passed: every service computes on the GPU")
     return 0
 

@@ -34,7 +34,9 @@ def main(words: Sequence[str]) -> int:
     parser = Parser("python -m deploy.e2e", description="Build, start, ask, load, hurt and replace the containers.")
     parser.add_argument("--only", action="append", choices=[name for name, _ in STAGES], help="a stage; repeatable")
     asked = parser.parse_args(words)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Whoever starts this in the background may have had SIGINT ignored; SIGTERM ends it in the same way.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     begin = time.monotonic()
     try:
         embedded = _run(asked.only or [name for name, _ in STAGES], begin)
@@ -54,6 +56,7 @@ def _run(wanted: Sequence[str], begin: float) -> bool:
     """Run the stages; say whether tf_svc was a stand-in. Raises EngineError."""
     if not EXPORTS.is_dir():
         raise EngineError(f"{EXPORTS} is missing: make train export")
+    links = _links()
     with engine() as docker:
         print(f"Docker Engine {docker.version}, {'our own, started for this' if docker.own else 'which runs here'}")
         with _stand(docker) as stand:
@@ -62,7 +65,7 @@ def _run(wanted: Sequence[str], begin: float) -> bool:
                     for line in stage(stand):
                         print(f"[{time.monotonic() - begin:5.0f} s] {name}: {line}", flush=True)
     if docker.own:
-        _gone(docker)
+        _gone(docker, links)
     return stand.embedded
 
 
@@ -114,13 +117,21 @@ def _free_ports(count: int) -> list[int]:
         return [listening.getsockname()[1] for listening in sockets]
 
 
-def _gone(docker: Engine) -> None:
-    """Raise EngineError when a process or a mount of our own engine is still there, unless others use it."""
+def _links() -> set[str]:
+    return {link.name for link in Path("/sys/class/net").iterdir()}
+
+
+def _gone(docker: Engine, links: set[str]) -> None:
+    """Raise EngineError when a process, mount or link of our own engine is still there, unless others use it.
+
+    links: those that were there before.
+    """
     folder = str(Path(docker.host.removeprefix("unix://")).parent)
     if Path(docker.host.removeprefix("unix://")).exists():
         return  # somebody else uses it now
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     left = [mount for mount in mounts if mount.startswith(f"{folder}/")]
+    left += [link for link in _links() - links if link.startswith(("docker", "br-", "veth"))]
     for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             if folder.encode() in cmdline.read_bytes() and cmdline.parent.name != str(os.getpid()):

@@ -19,12 +19,14 @@ from services.wire import servepath
 from services.wire.errors import BackendBadReply
 
 CALLERS = 4
-CALL_S = 5.0
+CALL_S = 10.0
 PAUSE_S = 0.01
+# A gateway that drains refuses calls for about a second (services/serving/plane.py) before its connections end, and
+# round robin may come back to it each time: five attempts must last longer than that. These last 4.5 s, or 20 % less.
 RETRY = {
     "maxAttempts": 5,
-    "initialBackoff": "0.05s",
-    "maxBackoff": "0.5s",
+    "initialBackoff": "0.3s",
+    "maxBackoff": "3s",
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }

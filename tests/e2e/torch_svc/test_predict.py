@@ -9,6 +9,7 @@ import psutil
 import pytest
 import yaml
 
+from services.torch_svc import healthcheck
 from services.wire import errors, torchserve
 from services.wire.types import Answer, Request, Tensor
 from store.manifest import artefact_folder, read_manifest
@@ -118,3 +119,8 @@ def test_it_listens_on_its_five_ports_and_on_loopback_only(service: TorchSvc) ->
         if connection.status == psutil.CONN_LISTEN
     }
     assert listening == {("127.0.0.1", port) for port in service.ports.values()}
+
+
+def test_the_containers_health_check_asks_every_model_and_is_answered(service: TorchSvc) -> None:
+    assert [file.name for file in (service.run_dir / "health").iterdir()] == ["simple_nn"]
+    healthcheck.check(f"127.0.0.1:{service.port}", service.run_dir / "health", service.run_dir / "token")

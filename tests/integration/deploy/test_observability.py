@@ -127,3 +127,8 @@ def test_every_alarm_says_how_urgent_it_is_and_what_is_wrong() -> None:
     assert [rule["labels"]["severity"] for rule in alarms() if rule["annotations"]["summary"]] == [
         *("page", "page", "page", "page", "warn", "warn", "page", "warn")
     ]
+
+
+def test_every_alarm_has_its_part_of_the_runbook() -> None:
+    runbook = (ROOT / "docs/operate.md").read_text().partition("\n## Alarms\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^### (\w+)$", runbook, re.MULTILINE) == [rule["alert"] for rule in alarms()]

@@ -11,6 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from servepath_pb.servepath.oip import oip_pb2 as pb
+from services import healthcheck
 from services.onnx_svc.server import OnnxServer
 from services.serving.engine import EngineError
 from services.serving.front import PortBusyError
@@ -151,6 +152,10 @@ def test_a_second_server_on_the_same_port_is_refused(start_server: Start, export
         start_server(exports, port=first.port)
     with pytest.raises(PortBusyError, match=f"127.0.0.1:{first.metrics_port} for metrics: Address already in use"):
         start_server(exports, metrics_port=first.metrics_port)
+
+
+def test_the_containers_health_check_is_answered_by_every_front(start_server: Start, exports: Path) -> None:
+    healthcheck.check(f"127.0.0.1:{start_server(exports).port}")
 
 
 def test_draining_answers_calls_in_flight_and_refuses_new_ones(
