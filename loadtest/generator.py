@@ -7,11 +7,9 @@ until the run ends: the same for every path, and no measured request pays for a 
 
 import functools
 import itertools
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
 
 import gevent.queue
 import pyarrow as pa
@@ -20,10 +18,11 @@ from locust import User, constant, task
 from loadtest.calls import Caller, Clock, Target
 from loadtest.closed_loop import ClosedLoop
 from loadtest.open_loop import OpenLoop
+from loadtest.order import Order
 from loadtest.payloads import Payload
-from loadtest.plan import CLOSED, Block, ServingPath, Turn
+from loadtest.plan import CLOSED, Block
 from loadtest.recorder import Recorder, Sample
-from loadtest.schedule import arrivals, share
+from loadtest.schedule import share
 from loadtest.timer import Timer
 from loadtest.users import tell
 from loadtest.watch import Watch
@@ -31,62 +30,6 @@ from loadtest.watch import Watch
 ORDER, STOP, ROWS, FAULT = "servepath-order", "servepath-stop", "servepath-rows", "servepath-fault"
 # A closed loop on a slow path gets longer to reach its number of requests, but not for ever.
 STRETCH = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """One block to load, by all workers together.
-
-    begin_ns: when, by Clock. settle, requests: how many requests come unmeasured, then measured; of a closed loop,
-    which may reach fewer, as many as its rate gives in that time. connections: of all workers; a closed loop has as
-    many callers. seed: of the schedule. measured: false during the warm-up, when all of it is unmeasured. most_over: an
-    open loop ends early when so many of all requests take more than over_us, or fail (0: never). then_requests come
-    after the others, at then_rate.
-    """
-
-    turn: Turn
-    load_model: str
-    rate: float
-    settle: int
-    requests: int
-    connections: int
-    seed: str
-    workers: int
-    begin_ns: int
-    measured: bool = True
-    over_us: float = 0.0
-    most_over: int = 0
-    then_rate: float = 0.0
-    then_requests: int = 0
-
-    @property
-    def planned_s(self) -> float:
-        """Give how long the block is planned to take."""
-        after_s = self.then_requests / self.then_rate if self.then_requests else 0.0
-        return (self.settle + self.requests) / self.rate + after_s
-
-    @property
-    def most_over_each(self) -> int:
-        """Give how many requests over the objective end a block, of one worker's share."""
-        return math.ceil(self.most_over / self.workers)
-
-    def moments(self) -> list[int]:
-        """Give the schedule of an open loop, in nanoseconds from the block's begin."""
-        first = arrivals(self.load_model, self.rate, self.settle + self.requests, self.seed)
-        if not self.then_requests:
-            return first
-        after = arrivals(self.load_model, self.then_rate, self.then_requests, f"{self.seed}/then")
-        return first + [first[-1] + moment for moment in after]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the form that a message has."""
-        return asdict(self) | {"turn": [self.turn.round, *self.turn.block.path, *self.turn.block[1:]]}
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        """Read the form that `to_dict` gives."""
-        number, model, stack, via, side = raw["turn"]
-        return cls(**{**raw, "turn": Turn(number, Block(ServingPath(model, stack), via, side))})
 
 
 Loaded = tuple[Target, Sequence[Payload]]

@@ -11,7 +11,8 @@ import pyarrow as pa
 from loadtest import workers
 from loadtest.calls import Caller, Clock, Target
 from loadtest.config import ConfigError
-from loadtest.generator import Loaded, Order
+from loadtest.generator import Loaded
+from loadtest.order import Order
 from loadtest.payloads import Payload
 from loadtest.plan import Block, Turn
 from loadtest.recorder import MEASURE, merge, write

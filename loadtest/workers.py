@@ -17,7 +17,8 @@ from locust.env import Environment
 
 from loadtest.calls import DEADLINE_S
 from loadtest.config import ConfigError
-from loadtest.generator import FAULT, ORDER, ROWS, STOP, STRETCH, Generator, GeneratorUser, Order, listen, user_class
+from loadtest.generator import FAULT, ORDER, ROWS, STOP, STRETCH, Generator, GeneratorUser, listen, user_class
+from loadtest.order import Order
 from loadtest.plan import CLOSED
 from loadtest.recorder import merge
 from loadtest.run import RunError

@@ -1,6 +1,15 @@
-"""What all tests share: none of them fails because the machine is busy."""
+"""What all tests share: none fails because the machine is busy, and none patches the process for the others."""
 
+import sys
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+def pytest_collection_finish() -> None:
+    """Refuse a test module that imports Locust, which puts gevent's sockets and threads in place of Python's."""
+    if "locust" in sys.modules:
+        raise pytest.UsageError("a test module imports Locust, which patches this process; start it as a program")

@@ -18,7 +18,7 @@ from loadtest.capacity import certify, overload, step
 from loadtest.capacity.addition import Addition
 from loadtest.capacity.search import FIRST_RPS, MOST_INVALID, Found, Limit, Outcome, Result, Search, conclude
 from loadtest.config import GATEWAY, Settings, read_settings
-from loadtest.generator import Order
+from loadtest.order import Order
 from loadtest.plan import NULL, OPEN_POISSON, Block, Turn
 from loadtest.program import SETTLE_S, instrument, workers_of
 from loadtest.recorder import write_file

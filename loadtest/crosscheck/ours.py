@@ -7,7 +7,8 @@ import pyarrow as pa
 from loadtest.calls import Clock
 from loadtest.crosscheck.instruments import EVEN, POISSON, Job
 from loadtest.crosscheck.rows import SCHEMA
-from loadtest.generator import Generator, Loaded, Order
+from loadtest.generator import Generator, Loaded
+from loadtest.order import Order
 from loadtest.plan import OPEN_CONSTANT, OPEN_POISSON, Turn
 from loadtest.priority import on_time
 from loadtest.timer import Timer

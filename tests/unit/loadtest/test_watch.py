@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from loadtest.generator import Order
 from loadtest.open_loop import OVERLOADED
+from loadtest.order import Order
 from loadtest.plan import OPEN_POISSON, Block, ServingPath, Turn
 from loadtest.recorder import Sample
 from loadtest.watch import BACKLOG, HOPELESS, Watch, growing
