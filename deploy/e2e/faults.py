@@ -41,11 +41,11 @@ def _kill(project: Project, service: str, pid: int) -> None:
     elif _is_here(project, service, pid):
         os.kill(pid, signal.SIGKILL)
     else:
-        raise EngineError(f"{service} runs on another machine than this, or in a virtual one: it cannot be killed from here")
+        raise EngineError(f"{service} runs on another machine, or in a virtual one: it cannot be killed from here")
 
 
 def _is_here(project: Project, service: str, pid: int) -> bool:
-    """Say whether the process that the engine names is this machine's: another machine's number may be anybody's here."""
+    """Say whether the process that the engine names is this machine's: another's number may be anybody's here."""
     try:
         here = Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:

@@ -231,7 +231,8 @@ def test_on_gpus_each_backend_reserves_one_and_has_an_image_of_its_own() -> None
         assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", 1, ["gpu"])
         assert services[name]["image"].startswith(f"servepath/{name}-gpu:")
         assert services[name]["deploy"]["resources"]["limits"]
-    assert services["tf_svc"]["environment"]["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"  # else nothing is left for the others
+    # Else nothing is left for the others.
+    assert services["tf_svc"]["environment"]["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     assert services["onnx_svc"]["command"][-2:] == ["--device", "cuda"]
     assert services["onnx_svc"]["build"]["args"]["DEVICE"] == "gpu"
 
