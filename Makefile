@@ -121,8 +121,9 @@ test: check $(INTEROP) ## check, then all tests
 test-report: $(READY) ## the report page in headless Chromium; pictures of it in results/test-report
 	$(PYTHON) -m pytest -q tests/browser
 
+# Its environment has not what tests/conftest.py imports: that one is for the tests of .venv.
 test-deploy: $(DEPLOY) .venv-deploy/kubectl ## the Kubernetes manifests: rendered, valid, checkov's findings answered
-	KUBECTL=.venv-deploy/kubectl .venv-deploy/bin/python -m pytest -q tests/deploy
+	KUBECTL=.venv-deploy/kubectl .venv-deploy/bin/python -m pytest -q --confcutdir=tests/deploy tests/deploy
 
 check: $(READY) ## linters and types; changes nothing
 	.venv/bin/ruff check .

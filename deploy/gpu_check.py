@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Mapping
 
+from deploy.builder.images import read_variables, tag
 from deploy.compose import ROOT, Project
 from deploy.engine import EngineError, engine
 from services.local.probe import NotReady, Probe, WrongAnswer
@@ -21,6 +22,7 @@ from services.local.probe import NotReady, Probe, WrongAnswer
 NAME = "servepath-gpu-check"
 FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
 SERVICES = ("torch_svc", "tf_svc", "onnx_svc")
+IMAGES = ("gateway", *(f"{service}-gpu" for service in SERVICES))
 PROVIDER = "CUDAExecutionProvider"
 QUERY = ("--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
 SMI_S = 30.0
@@ -65,6 +67,10 @@ def smi(program: str, *words: str) -> str:
 def _check(project: Project, program: str) -> list[str]:
     if "nvidia" not in project.docker("info", "--format", "{{json .Runtimes}}"):
         raise EngineError("Docker has no NVIDIA runtime: install the NVIDIA Container Toolkit")
+    variables = read_variables()
+    missing = [name for name in IMAGES if not project.engine.has(tag(name, variables))]
+    if missing:
+        raise EngineError(f"{', '.join(missing)} not built: make images IMAGES='{' '.join(missing)}'")
     project.down()
     try:
         project.up()

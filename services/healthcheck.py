@@ -9,6 +9,7 @@ this whole check (docs/adr/0020-containers-by-compose.md), on cores that somebod
 import re
 import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
 
 METHOD = "/grpc.health.v1.Health/Check"
@@ -31,6 +32,7 @@ class Unhealthy(Exception):
 def call(address: str, method: str, message: bytes, metadata: Mapping[str, str] | None = None) -> bytes:
     """Give the reply to one unary gRPC call of at most MOST_BYTES, without TLS. Raises Unhealthy and OSError."""
     host, _, port = address.rpartition(":")
+    give_up = time.monotonic() + TIMEOUT_S
     with socket.create_connection((host.strip("[]"), int(port)), TIMEOUT_S) as connection:
         headers = {
             ":method": "POST",
@@ -49,16 +51,16 @@ def call(address: str, method: str, message: bytes, metadata: Mapping[str, str] 
             + _frame(HEADERS, END_HEADERS, 1, block)
             + _frame(DATA, END_STREAM, 1, b"\0" + len(message).to_bytes(4) + message)
         )
-        return _reply(connection)
+        return _reply(connection, give_up)
 
 
-def _reply(connection: socket.socket) -> bytes:
+def _reply(connection: socket.socket, give_up: float) -> bytes:
     """Give the message. A refused call has none: its status comes in headers alone."""
     body = b""
     while True:
-        header = _read(connection, FRAME_HEADER_BYTES)
+        header = _read(connection, FRAME_HEADER_BYTES, give_up)
         length, kind, flags, stream = int.from_bytes(header[:3]), header[3], header[4], int.from_bytes(header[5:])
-        payload = _read(connection, length)
+        payload = _read(connection, length, give_up)
         if kind == GOAWAY or (kind == RST_STREAM and stream == 1):
             raise Unhealthy("it ends the connection without an answer")
         if kind == DATA:
@@ -69,9 +71,14 @@ def _reply(connection: socket.socket) -> bytes:
             return body[MESSAGE_PREFIX_BYTES:]
 
 
-def _read(connection: socket.socket, count: int) -> bytes:
+def _read(connection: socket.socket, count: int, give_up: float) -> bytes:
     found = b""
     while len(found) < count:
+        # Of the whole call's time: a server that sends something now and then must not hold us for ever.
+        left_s = give_up - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("timed out")
+        connection.settimeout(left_s)
         piece = connection.recv(count - len(found))
         if not piece:
             raise Unhealthy("it closes the connection without an answer")

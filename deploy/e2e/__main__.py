@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -40,7 +41,7 @@ def main(words: Sequence[str]) -> int:
     begin = time.monotonic()
     try:
         embedded = _run(asked.only or [name for name, _ in STAGES], begin)
-    except (EngineError, OSError) as error:
+    except (EngineError, OSError, subprocess.SubprocessError) as error:
         print(f"e2e-compose failed after {time.monotonic() - begin:.0f} s: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from deploy.compose import Project
 from deploy.e2e.callers import calling
@@ -37,8 +38,19 @@ def _kill(project: Project, service: str, pid: int) -> None:
     """Kill TorchServe's JVM from inside; elsewhere the first process, which inside nobody can kill, from outside."""
     if service == "torch_svc":
         project.execute(service, "python", "-c", KILL_JAVA)
-    else:
+    elif _is_here(project, service, pid):
         os.kill(pid, signal.SIGKILL)
+    else:
+        raise EngineError(f"{service} runs on another machine, or in a virtual one: it cannot be killed from here")
+
+
+def _is_here(project: Project, service: str, pid: int) -> bool:
+    """Say whether the process that the engine names is this machine's: another's number may be anybody's here."""
+    try:
+        here = Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return False
+    return here.strip() == project.execute(service, "cat", "/proc/1/cmdline")
 
 
 def _restarted(project: Project, service: str, count: int) -> bool:

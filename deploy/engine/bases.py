@@ -2,7 +2,8 @@
 
 A stand-in for an official Python image is Debian's bookworm with Debian's Python 3.11, made by debootstrap and labelled
 `org.servepath.stand-in`. It carries what this machine needs to reach its package index (CA bundle, pip's settings and
-local wheels), so that no Dockerfile has to know of it. /usr/share/stand-in lists what is in it.
+local wheels), so that no Dockerfile has to know of it: an index's address may hold a password, so
+neither a stand-in nor what is built on one leaves this machine. /usr/share/stand-in lists what is in it.
 """
 
 import contextlib

@@ -30,7 +30,9 @@ RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3.11/site-packages/* /usr/lo
     && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /build/app /app
-ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# numpy's OpenBLAS starts a thread for each core of the machine, whatever the container may use: a limit of processes
+# would keep it from starting on a large one.
+ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 OPENBLAS_NUM_THREADS=1
 WORKDIR /app
 USER 65532:65532
 ENTRYPOINT ["python", "-m", "services.onnx_svc"]

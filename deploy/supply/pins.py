@@ -66,7 +66,7 @@ def _digest(docker: Engine, image: str) -> str:
         docker.ask("pull", "--quiet", image, timeout_s=PULL_S)
     except EngineError as error:
         raise EngineError(f"no registry gives {image} ({error}); {LOCK} is as it was") from error
-    repository = image.partition(":")[0]
+    repository = image.rpartition(":")[0]  # a registry's name may have a port
     digests = docker.ask("image", "inspect", "--format", '{{join .RepoDigests " "}}', image).split()
     digest = next(one.partition("@")[2] for one in digests if one.partition("@")[0].endswith(repository))
     return f"{image}@{digest}"

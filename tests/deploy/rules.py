@@ -14,6 +14,12 @@ DRAIN_S = tomllib.loads((ROOT / "deployments.toml").read_text())["gateway"]["dra
 NEEDS_ITS_TOKEN = ("prometheus-adapter",)
 # Model servers: under overload a liveness probe would kill them for being slow.
 BACKENDS = ("torch-svc", "tf-svc", "onnx-svc")
+# Who asks them, by name.
+ASKERS = ("gateway", "loadtest")
+DNS = {
+    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+    "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+}
 RESTRICTED_POD = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 RESTRICTED_CONTAINER = {
     "allowPrivilegeEscalation": False,
@@ -174,6 +180,34 @@ def only_what_is_needed_is_open(documents: Sequence[Document]) -> Iterator[str]:
                     yield from _let_in(policy, rule, pod, inside, policies)
 
 
+def what_is_needed_is_open(documents: Sequence[Document]) -> Iterator[str]:
+    """The gateway, and the load test where there is one, get out to every model server's Service and to DNS."""
+    services = [found for found in documents if found["kind"] == "Service" and found["metadata"]["name"] in BACKENDS]
+    for pod in pods(documents):
+        if pod.name not in ASKERS:
+            continue
+        ways = [
+            rule
+            for policy in documents
+            if policy["kind"] == "NetworkPolicy" and _selects(policy["spec"]["podSelector"], pod.labels)
+            for rule in policy["spec"].get("egress", ())
+        ]
+        for service in services:
+            wanted = {("TCP", port["targetPort"]) for port in service["spec"]["ports"]}
+            if not any(_leads_to(way, service["spec"]["selector"]) and wanted <= _ports(way) for way in ways):
+                yield f"{pod.owner}: has no way out to {title(service)}"
+        if not any(DNS in way["to"] and {("UDP", 53), ("TCP", 53)} <= _ports(way) for way in ways):
+            yield f"{pod.owner}: has no way out to DNS"
+
+
+def _leads_to(way: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    return any("namespaceSelector" not in peer and _selects(peer["podSelector"], labels) for peer in way["to"])
+
+
+def _ports(way: Mapping[str, Any]) -> set[tuple[str, int]]:
+    return {(port["protocol"], port["port"]) for port in way["ports"]}
+
+
 def _let_in(
     policy: Document, rule: Mapping[str, Any], sender: Pods, inside: Sequence[Pods], policies: Sequence[Document]
 ) -> Iterator[str]:
@@ -211,4 +245,5 @@ RULES: tuple[Rule, ...] = (
     spread_and_budgeted,
     services_reach_pods,
     only_what_is_needed_is_open,
+    what_is_needed_is_open,
 )

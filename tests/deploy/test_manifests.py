@@ -19,6 +19,7 @@ from tests.deploy.rules import (
     services_reach_pods,
     spread_and_budgeted,
     strangers_to_the_api,
+    what_is_needed_is_open,
 )
 from tests.deploy.schemas import authority, faults
 
@@ -150,6 +151,16 @@ BREAKS: list[tuple[Rule, Change, str]] = [
         only_what_is_needed_is_open,
         lambda d: of(d, "NetworkPolicy/tf-svc")["spec"].update(egress=[{"to": [], "ports": []}]),
         "gives Deployment/tf-svc a way out",
+    ),
+    (
+        what_is_needed_is_open,
+        lambda d: of(d, "NetworkPolicy/gateway")["spec"]["egress"].pop(0),
+        "gateway: has no way out to Service/torch-svc",
+    ),
+    (
+        what_is_needed_is_open,
+        lambda d: of(d, "NetworkPolicy/gateway")["spec"]["egress"].pop(),
+        "gateway: has no way out to DNS",
     ),
 ]
 

@@ -1,7 +1,10 @@
 """The containers' health checks, asked as Docker asks them: a process and its exit code."""
 
+import contextlib
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
@@ -75,6 +78,22 @@ def test_nobody_at_the_address_is_not_healthy(stand: Stand) -> None:
 def test_a_refused_call_is_not_healthy(stand: Stand) -> None:
     with pytest.raises(healthcheck.Unhealthy, match="it refuses the call"):
         healthcheck.call(stand.address, "/no.such/Method", b"")
+
+
+def test_a_server_that_talks_without_an_answer_is_given_up() -> None:
+    ended = threading.Event()
+
+    def talk(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
+            while not ended.wait(0.2):
+                connection.sendall(b"\0\0\0\x04\0\0\0\0\0")  # SETTINGS, without any
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=talk, args=(listening,), daemon=True).start()
+        code, said = run("services.healthcheck", f"127.0.0.1:{listening.getsockname()[1]}")
+        ended.set()
+    assert (code, "timed out" in said) == (1, True)
 
 
 def test_a_bad_address_is_said() -> None:

@@ -79,6 +79,14 @@ def the_key_is_in_memory_and_written_by_torch_svc_alone(model: Model) -> Iterato
             yield f"{name} can read the key"
 
 
+def nobody_logs_in_at_the_dashboard(model: Model) -> Iterator[str]:
+    grafana = model["services"]["grafana"]["environment"]
+    if grafana.get("GF_AUTH_ANONYMOUS_ORG_ROLE") != "Viewer":
+        yield "whoever reaches grafana may change it"
+    if (grafana.get("GF_AUTH_DISABLE_LOGIN_FORM"), grafana.get("GF_AUTH_BASIC_ENABLED")) != ("true", "false"):
+        yield "grafana takes its well-known first password"
+
+
 def servers_have_health_checks_for_old_engines(model: Model) -> Iterator[str]:
     for name in GATEWAYS | BACKENDS:
         check = model["services"][name].get("healthcheck")
@@ -102,6 +110,7 @@ RULES = (
     backends_have_no_way_out_and_no_neighbour,
     models_are_read_only,
     the_key_is_in_memory_and_written_by_torch_svc_alone,
+    nobody_logs_in_at_the_dashboard,
     servers_have_health_checks_for_old_engines,
     the_gateway_waits_for_all,
 )
@@ -156,6 +165,16 @@ BROKEN: list[tuple[Rule, Callable[[Model], object], str]] = [
         the_key_is_in_memory_and_written_by_torch_svc_alone,
         _with("tf_svc", volumes=[{"type": "volume", "source": "tokens", "read_only": True}]),
         "tf_svc can read the key",
+    ),
+    (
+        nobody_logs_in_at_the_dashboard,
+        lambda model: model["services"]["grafana"]["environment"].update(GF_AUTH_ANONYMOUS_ORG_ROLE="Admin"),
+        "may change it",
+    ),
+    (
+        nobody_logs_in_at_the_dashboard,
+        lambda model: model["services"]["grafana"]["environment"].pop("GF_AUTH_BASIC_ENABLED"),
+        "well-known first password",
     ),
     (servers_have_health_checks_for_old_engines, _without("healthcheck"), "onnx_svc has no health check"),
     (
@@ -212,6 +231,8 @@ def test_on_gpus_each_backend_reserves_one_and_has_an_image_of_its_own() -> None
         assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", 1, ["gpu"])
         assert services[name]["image"].startswith(f"servepath/{name}-gpu:")
         assert services[name]["deploy"]["resources"]["limits"]
+    # Else nothing is left for the others.
+    assert services["tf_svc"]["environment"]["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     assert services["onnx_svc"]["command"][-2:] == ["--device", "cuda"]
     assert services["onnx_svc"]["build"]["args"]["DEVICE"] == "gpu"
 
