@@ -1,10 +1,13 @@
 """What all tests share: none fails because the machine is busy, and none patches the process for the others."""
 
+import os
 import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Before anything imports grpc: its fork handlers abort a child that is forked while calls of other tests still end.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
