@@ -4,18 +4,19 @@ All models are trained side by side, each framework in a process of its own.
 """
 
 import argparse
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from commandline.arguments import Parser, positive, whole
+from commandline.endings import held_back, run
 from models.registry import MODELS
 from training import curve, stage
 from training.run import Diverged, Run
 
 MOST_EPOCHS = 1_000_000
-STOPPED = 130  # what a shell gives for Ctrl-C
 
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -37,8 +38,10 @@ def train_all(asked: argparse.Namespace) -> int:
     try:
         for name in MODELS:
             command = [sys.executable, "-m", "training", name, "--no-curve", *options]
-            # The first one's lines appear as they come; the others' wait in their pipes for their turn.
-            children.append(subprocess.Popen(command, stdout=subprocess.PIPE if children else None, text=True))
+            # Ctrl-C is for us alone, who then end them: in the middle of an import it would print a traceback.
+            with held_back(signal.SIGINT):
+                # The first one's lines appear as they come; the others' wait in their pipes for their turn.
+                children.append(subprocess.Popen(command, stdout=subprocess.PIPE if children else None, text=True))
         for child in children:
             for line in child.stdout or ():
                 say(line.rstrip())
@@ -46,7 +49,7 @@ def train_all(asked: argparse.Namespace) -> int:
         return max(exit_code(child) for child in children)
     finally:
         for child in children:
-            child.terminate()
+            child.kill()  # its files are written whole or not at all
             child.wait()
 
 
@@ -80,7 +83,4 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        sys.exit(STOPPED)
+    sys.exit(run(lambda: main(sys.argv[1:])))

@@ -1,0 +1,49 @@
+"""Ctrl-C and SIGTERM: every command ends of them in the same way, and nobody is born in the middle of one."""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+ENDINGS = (signal.SIGINT, signal.SIGTERM)
+INTERRUPTED = 128 + signal.SIGINT  # what a shell gives for Ctrl-C
+
+
+def run(command: Callable[[], int], said: str = "") -> int:
+    """Run a command and give its exit code: INTERRUPTED, with the line `said`, when Ctrl-C or SIGTERM ended it.
+
+    Both become KeyboardInterrupt wherever the command is, so that what holds something cleans up. Both count although
+    whoever started it in the background had them ignored. Call it in the main thread.
+    """
+    told = False
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal told
+        told = True
+        signal.default_int_handler(number, frame)
+
+    for number in ENDINGS:
+        signal.signal(number, end)
+    try:
+        return command()
+    except BaseException:
+        # Libraries turn the interrupt into errors of theirs: a class that matplotlib was making, a RuntimeError.
+        if not told:
+            raise
+    if said:
+        print(said, file=sys.stderr)
+    return INTERRUPTED
+
+
+@contextlib.contextmanager
+def held_back(*numbers: signal.Signals) -> Iterator[None]:
+    """Let signals (none named: ENDINGS) wait until the block ends; a program started in it has them blocked for good.
+
+    Between the start of a program and the note of its name an interrupt would leave a program that nobody knows.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers or ENDINGS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
