@@ -7,7 +7,6 @@ nothing can be measured, 2 for a bad value, 130 after Ctrl-C. A ratio short of i
 import argparse
 import fnmatch
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from bench import show
 from bench.program import run
 from bench.rows import ROWS, Row
 from commandline.arguments import Parser, seconds, whole
+from commandline.endings import interruptible
 from store.manifest import ArtefactError
 
 # Of what is not a terminal, a file for example.
@@ -31,17 +31,11 @@ def main(words: Sequence[str]) -> int:
     if options.list:
         show.rows(console)
         return 0
-    # SIGTERM ends it in the same way as Ctrl-C: what was started is stopped.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
     try:
         return run(options.only, options, sorted(os.sched_getaffinity(0)), console)
     except (ArtefactError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("bench: interrupted; what it started is stopped", file=sys.stderr)
-        return 128 + signal.SIGINT
 
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -70,4 +64,4 @@ def _rows(text: str) -> tuple[Row, ...]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(interruptible(lambda: main(sys.argv[1:]), "bench: interrupted; what it started is stopped"))

@@ -10,7 +10,7 @@ ENDINGS = (signal.SIGINT, signal.SIGTERM)
 INTERRUPTED = 128 + signal.SIGINT  # what a shell gives for Ctrl-C
 
 
-def run(command: Callable[[], int], said: str = "") -> int:
+def interruptible(command: Callable[[], int], said: str = "") -> int:
     """Run a command and give its exit code: INTERRUPTED, with the line `said`, when Ctrl-C or SIGTERM ended it.
 
     Both become KeyboardInterrupt wherever the command is, so that what holds something cleans up. Both count although
@@ -27,12 +27,14 @@ def run(command: Callable[[], int], said: str = "") -> int:
         signal.signal(number, end)
     try:
         return command()
-    except BaseException:
-        # Libraries turn the interrupt into errors of theirs: a class that matplotlib was making, a RuntimeError.
+    except KeyboardInterrupt:
+        if said:
+            print(said, file=sys.stderr)
+    except Exception as error:
         if not told:
             raise
-    if said:
-        print(said, file=sys.stderr)
+        # A library may have made it of the interrupt (matplotlib's import does), or it hit what was cleaning up.
+        print(f"interrupted, and then {type(error).__name__}: {error}", file=sys.stderr)
     return INTERRUPTED
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from commandline.arguments import Parser, positive, whole
+from commandline.endings import interruptible
 from demo.stages import Stage, StageFailed, output, run
 from services.local.config import SERVICES
 from services.local.processes import Place, main_process
@@ -105,9 +106,6 @@ def conclude(console: Console, took_s: float) -> None:
 def main(words: Sequence[str]) -> int:
     """Run the demo, print the verdict, give the exit code."""
     asked = arguments(words)
-    # Whoever starts this in the background may have had SIGINT ignored; SIGTERM ends it in the same way.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
     console = Console()
     begin = time.monotonic()
     try:
@@ -116,11 +114,8 @@ def main(words: Sequence[str]) -> int:
     except StageFailed as failure:
         console.print(f"demo failed: {failure}", style="bold red", highlight=False)
         return 1
-    except KeyboardInterrupt:
-        console.print("demo interrupted; what it started is stopped", style="bold red")
-        return 130
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(interruptible(lambda: main(sys.argv[1:]), "demo interrupted; what it started is stopped"))

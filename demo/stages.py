@@ -1,8 +1,5 @@
 """Stages as subprocesses: a headline, the stage's own output, its duration; Ctrl-C ends the stage, then the demo."""
 
-import contextlib
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -11,9 +8,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-# How long a stage may take to clean up after Ctrl-C: a load of services drains for up to 30 s.
-CLEANUP_S = 60.0
-ENDINGS = (signal.SIGINT, signal.SIGTERM)
+from commandline.children import to_the_end
 
 
 class StageFailed(Exception):
@@ -49,35 +44,5 @@ def output(stage: Stage) -> str:
 
 
 def _to_the_end(stage: Stage, stdout: int | None = None) -> tuple[int, str]:
-    """Give a stage's exit code and captured output. On KeyboardInterrupt end it as Ctrl-C would, wait, pass that on."""
-    # Ctrl-C is held back while the stage is being born, here and in it: in between, it would leave a stage without a
-    # parent, or print a traceback of Python's own start. `python -m commandline` lets it through again.
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
-    # A process group of its own: the terminal's Ctrl-C reaches us alone, and the stage gets it from us, once.
-    command = [sys.executable, "-m", "commandline", *stage.words]
-    process = subprocess.Popen(command, stdout=stdout, text=True, process_group=0)
-    try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
-        text, _ = process.communicate()
-    except BaseException:
-        _interrupt(process)
-        raise
-    finally:
-        if process.stdout is not None:
-            process.stdout.close()
-        _kill_group(process)  # a stage that was killed may leave its own children
-    return process.returncode, text or ""
-
-
-def _interrupt(process: subprocess.Popen[str]) -> None:
-    try:
-        process.send_signal(signal.SIGINT)
-        process.wait(CLEANUP_S)
-    except (KeyboardInterrupt, subprocess.TimeoutExpired):
-        process.kill()  # asked twice, or it does not listen
-        process.wait()
-
-
-def _kill_group(process: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    # Python's own start would print a traceback on Ctrl-C: `python -m commandline` lets it through after that.
+    return to_the_end([sys.executable, "-m", "commandline", *stage.words], stdout=stdout, listening=False)

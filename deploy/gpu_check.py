@@ -9,11 +9,11 @@ after Ctrl-C.
 import csv
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Collection, Mapping
 
+from commandline.endings import interruptible
 from deploy.builder.images import read_variables, tag
 from deploy.compose import ROOT, Project
 from deploy.engine import EngineError, engine
@@ -30,8 +30,6 @@ SMI_S = 30.0
 
 def main() -> int:
     """Check, and give the exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
     try:
         program = find_smi()
         with engine() as docker:
@@ -40,8 +38,6 @@ def main() -> int:
     except (EngineError, OSError, NotReady, WrongAnswer) as error:
         print(f"gpu-check failed: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
     print("gpu-check passed: every service computes on the GPU")
     return 0
 
@@ -115,4 +111,4 @@ def held(processes: Mapping[str, Collection[int]], memory: Mapping[int, int]) ->
 
 if __name__ == "__main__":
     os.chdir(ROOT)
-    sys.exit(main())
+    sys.exit(interruptible(main))

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from commandline.arguments import Parser
+from commandline.endings import interruptible
 from export import stage, trained
 from export.errors import ExportError
 from models.registry import MODELS
 from store.manifest import ArtefactError, current_version
-
-STOPPED = 130  # what a shell gives for Ctrl-C
 
 
 def model(text: str) -> str:
@@ -56,7 +55,4 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        sys.exit(STOPPED)
+    sys.exit(interruptible(lambda: main(sys.argv[1:])))

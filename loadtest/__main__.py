@@ -11,12 +11,12 @@ value, 130 after Ctrl-C, with the blocks that ended written and the run marked i
 import argparse
 import random
 import re
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from commandline.arguments import Parser, positive, whole
+from commandline.endings import interruptible
 from loadtest import config, plan
 from loadtest.fairness import DECLARABLE, UnfairError
 from loadtest.gate import command as gate
@@ -152,10 +152,4 @@ def _side(text: str) -> tuple[str, Path]:
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM):  # until the run takes both over
-        signal.signal(number, signal.default_int_handler)
-    try:
-        code = main()
-    except KeyboardInterrupt:
-        code = 128 + signal.SIGINT
-    sys.exit(code)
+    sys.exit(interruptible(main))

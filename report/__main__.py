@@ -8,7 +8,6 @@ every path answered, and rightly, but the times prove nothing (of a cross-check:
 two runs must not be compared; 2 for a bad argument; 130 after Ctrl-C.
 """
 
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from commandline.arguments import Parser, positive
+from commandline.endings import interruptible
 from report import compare, crosscheck, crosscheck_table, gate, gate_terminal, markdown, page, terminal
 from report.build import build
 from report.rows import write_json
@@ -118,8 +118,4 @@ COMMANDS: Mapping[str, Callable[[Sequence[str], Console], int]] = {
 }
 
 if __name__ == "__main__":
-    try:
-        code = main()
-    except KeyboardInterrupt:  # every file is written whole or not at all
-        code = 128 + signal.SIGINT
-    sys.exit(code)
+    sys.exit(interruptible(main))  # every file is written whole or not at all

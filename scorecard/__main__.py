@@ -8,7 +8,6 @@ the run is then as it was.
 
 import argparse
 import json
-import signal
 import sys
 import time
 import tomllib
@@ -20,6 +19,7 @@ from typing import Any
 from rich.console import Console
 
 from commandline.arguments import Parser, positive, seconds, whole
+from commandline.endings import interruptible
 from scorecard import gpu, worth
 from scorecard.card import card
 from scorecard.load import LoadError, Plan
@@ -112,9 +112,6 @@ def measure(asked: argparse.Namespace, console: Console) -> dict[str, Any]:
 def main(words: Sequence[str]) -> int:
     """Measure, add to the run, give the exit code."""
     asked = arguments(words)
-    # Whoever starts this in the background may have had SIGINT ignored; SIGTERM ends it in the same way.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
     begin, console = time.monotonic(), Console()
     try:
         file = run_folder(asked.run) / "scorecard.json"
@@ -122,12 +119,14 @@ def main(words: Sequence[str]) -> int:
     except (ConfigError, RunError, WrongAnswer, ArtefactError, LoadError, ValueError, OSError) as error:
         print(f"python -m scorecard: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("python -m scorecard: interrupted; what it started is stopped, the run is as it was", file=sys.stderr)
-        return 130
     print(f"{file}: {len(asked.names)} paths, in {time.monotonic() - begin:.0f} s")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(
+        interruptible(
+            lambda: main(sys.argv[1:]),
+            "python -m scorecard: interrupted; what it started is stopped, the run is as it was",
+        )
+    )

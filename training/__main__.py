@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from commandline.arguments import Parser, positive, whole
-from commandline.endings import held_back, run
+from commandline.endings import held_back, interruptible
 from models.registry import MODELS
 from training import curve, stage
 from training.run import Diverged, Run
@@ -83,4 +83,4 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(lambda: main(sys.argv[1:])))
+    sys.exit(interruptible(lambda: main(sys.argv[1:])))

@@ -11,7 +11,6 @@ were INVALID, 2 for a bad value, 130 after Ctrl-C, with the servers stopped and 
 
 import argparse
 import json
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from commandline.arguments import Parser, positive, whole
+from commandline.endings import interruptible
 from report.rows import write_json
 from report.schema import ReportError
 from report.verdicts import MIN_ROUNDS
@@ -112,11 +112,4 @@ def _simulation(count: int, out: Path) -> str:
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    try:
-        code = main()
-    except KeyboardInterrupt:
-        print("validation: interrupted; the servers are stopped, the runs that ended are kept", file=sys.stderr)
-        code = 128 + signal.SIGINT
-    sys.exit(code)
+    sys.exit(interruptible(main, "validation: interrupted; the servers are stopped, the runs that ended are kept"))

@@ -5,11 +5,11 @@ TensorFlow Serving cannot be had, tf_svc-embedded is built in its place, and sai
 be built or is larger than its limit, 2 for wrong words, 130 after Ctrl-C.
 """
 
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 
 from commandline.arguments import Parser
+from commandline.endings import interruptible
 from deploy.builder.images import CPU, IMAGES, IN_PLACE_OF, Built, build, read_variables
 from deploy.engine import Engine, EngineError, engine, ensure_base
 
@@ -22,16 +22,12 @@ def main(words: Sequence[str]) -> int:
     for name in names:
         if name not in IMAGES:
             parser.error(f"there is no image {name!r}; there are {', '.join(IMAGES)}")
-    # Whoever ends this ends it as Ctrl-C does, so that an engine of ours is stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with engine() as docker:
             built = [_build(docker, name, read_variables()) for name in names]
     except EngineError as error:
         print(f"build: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
     return int(any(image.too_large() for image in built))
 
 
@@ -56,4 +52,4 @@ def _to_be_had(docker: Engine, name: str, variables: Mapping[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(interruptible(lambda: main(sys.argv[1:])))

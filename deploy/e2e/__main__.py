@@ -18,6 +18,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from commandline.arguments import Parser
+from commandline.endings import interruptible
 from deploy.compose import ROOT, Project
 from deploy.e2e.stages import STAGES
 from deploy.e2e.stand import EXPORTS, Stand
@@ -35,18 +36,12 @@ def main(words: Sequence[str]) -> int:
     parser = Parser("python -m deploy.e2e", description="Build, start, ask, load, hurt and replace the containers.")
     parser.add_argument("--only", action="append", choices=[name for name, _ in STAGES], help="a stage; repeatable")
     asked = parser.parse_args(words)
-    # Whoever starts this in the background may have had SIGINT ignored; SIGTERM ends it in the same way.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
     begin = time.monotonic()
     try:
         embedded = _run(asked.only or [name for name, _ in STAGES], begin)
     except (EngineError, OSError, subprocess.SubprocessError) as error:
         print(f"e2e-compose failed after {time.monotonic() - begin:.0f} s: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("e2e-compose interrupted; what it started is gone", file=sys.stderr)
-        return 130
     print(f"e2e-compose passed in {time.monotonic() - begin:.0f} s; nothing is left behind")
     if embedded:
         print(NOT_TESTED)
@@ -142,4 +137,4 @@ def _gone(docker: Engine, links: set[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(interruptible(lambda: main(sys.argv[1:]), "e2e-compose interrupted; what it started is gone"))

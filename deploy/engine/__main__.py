@@ -5,12 +5,12 @@ with all images. Exit code: the command's own; 1 when no engine can be had, 2 fo
 """
 
 import argparse
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 
 from commandline.arguments import Parser
+from commandline.endings import interruptible
 from deploy.engine.bases import ensure_base
 from deploy.engine.client import Engine, EngineError
 from deploy.engine.own import clean, engine
@@ -22,8 +22,6 @@ def main(words: Sequence[str]) -> int:
     asked = parser.parse_args(words)
     if asked.what == "run" and not asked.command:
         parser.error("run needs a COMMAND")
-    # Whoever ends this ends it as Ctrl-C does, so that the engine is stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if asked.what == "clean":
             clean()
@@ -33,8 +31,6 @@ def main(words: Sequence[str]) -> int:
     except EngineError as error:
         print(f"engine: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,4 +58,4 @@ def _bases(docker: Engine, images: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(interruptible(lambda: main(sys.argv[1:])))

@@ -7,12 +7,12 @@ image that does not hold what its lock says; 2 for wrong words, 130 after Ctrl-C
 
 import datetime as dt
 import json
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from commandline.arguments import Parser
+from commandline.endings import interruptible
 from deploy.builder.images import IMAGES, read_variables, tag
 from deploy.engine import Engine, EngineError, engine
 from deploy.locks import FOLDER as LOCKS
@@ -33,7 +33,6 @@ def main(words: Sequence[str]) -> int:
     for name in asked:
         if name not in IMAGES:
             parser.error(f"there is no image {name!r}; there are {', '.join(IMAGES)}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         waivers = read_waivers(WAIVERS, dt.datetime.now(dt.UTC).date())
         with engine() as docker:
@@ -43,8 +42,6 @@ def main(words: Sequence[str]) -> int:
     except (EngineError, AuditError) as error:
         print(f"supply: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
     return int(not all(passed))
 
 
@@ -93,4 +90,4 @@ def _audit(name: str, lock: str, waivers: Sequence[Waiver]) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(interruptible(lambda: main(sys.argv[1:])))

@@ -8,12 +8,12 @@ for a bad value; 130 after Ctrl-C, with what was found written and marked incomp
 
 import argparse
 import random
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from commandline.arguments import Parser, positive, seconds, whole
+from commandline.endings import interruptible
 from loadtest import plan
 from loadtest.__main__ import words_parser
 from loadtest.capacity.addition import run_folder
@@ -75,10 +75,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM):  # until the search takes both over
-        signal.signal(number, signal.default_int_handler)
-    try:
-        code = main()
-    except KeyboardInterrupt:
-        code = 128 + signal.SIGINT
-    sys.exit(code)
+    sys.exit(interruptible(main))

@@ -8,13 +8,13 @@ is missing, 2 for a bad value, 130 after Ctrl-C, with the blocks that ended writ
 
 import argparse
 import random
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from commandline.arguments import Parser, positive, whole
+from commandline.endings import interruptible
 from loadtest import plan
 from loadtest.config import ConfigError
 from loadtest.crosscheck.instruments import MOST_RPS
@@ -71,10 +71,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM):  # until the load takes both over
-        signal.signal(number, signal.default_int_handler)
-    try:
-        code = main()
-    except KeyboardInterrupt:
-        code = 128 + signal.SIGINT
-    sys.exit(code)
+    sys.exit(interruptible(main))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from loadtest.gate.children import ENDINGS, Shell
+from commandline.endings import ENDINGS
+from loadtest.gate.children import Shell
 from loadtest.gate.trees import Tree, shell_at
 from services.wire.token import FILE_VARIABLE
 

@@ -10,12 +10,12 @@ from commandline.endings import ENDINGS, held_back
 
 COMMAND = """
 import os, signal, sys
-from commandline.endings import held_back, run
+from commandline.endings import held_back, interruptible
 
 def command():
     {body}
 
-sys.exit(run(command, "it is over"))
+sys.exit(interruptible(command, "it is over"))
 """
 
 
@@ -39,7 +39,7 @@ def test_an_interrupt_that_a_library_turned_into_another_error_is_an_interrupt()
         raise RuntimeError("an import failed") from error
     """
     done = ended(body)
-    assert (done.returncode, done.stderr) == (130, "it is over\n")
+    assert (done.returncode, done.stderr) == (130, "interrupted, and then RuntimeError: an import failed\n")
 
 
 def test_an_interrupt_counts_although_it_was_ignored_at_the_start() -> None:

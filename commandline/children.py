@@ -1,0 +1,71 @@
+"""Programs as children: Ctrl-C ends the child and all in its group, as in a terminal, and only then us."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from commandline.endings import ENDINGS, held_back
+
+# How long a child may take to clean up after Ctrl-C: a load of services drains for up to 30 s.
+CLEANUP_S = 60.0
+
+
+def to_the_end(
+    command: Sequence[str],
+    *,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    stdout: int | None = None,
+    limit_s: float | None = None,
+    listening: bool = True,
+) -> tuple[int, str]:
+    """Run a program to its end; give its exit code and what `stdout` (a pipe) captured.
+
+    A program that is not `listening` starts with Ctrl-C and SIGTERM blocked, and lets them through by itself when it
+    can take them, as `python -m commandline` does. Raises OSError when it cannot be started; TimeoutExpired after
+    `limit_s` seconds and KeyboardInterrupt, both once it has ended.
+    """
+    with contextlib.ExitStack() as born:
+        born.enter_context(held_back())  # in between, it would leave a child that nobody knows
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=stdout,
+            text=True,
+            process_group=0,  # the terminal's Ctrl-C reaches us alone, and the child gets it from us, once
+            preexec_fn=_listen if listening else None,  # noqa: PLW1509 - who starts programs so has no threads
+        )
+        try:
+            born.close()
+            text, _ = process.communicate(timeout=limit_s)
+        except BaseException:
+            _interrupt(process)
+            raise
+        finally:
+            if process.stdout is not None:
+                process.stdout.close()
+            _signal(process, signal.SIGKILL)  # one that was killed may leave its own children
+    return process.returncode, text or ""
+
+
+def _listen() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
+
+
+def _interrupt(process: "subprocess.Popen[str]") -> None:
+    """End a child and those in its group, such as make's, as Ctrl-C in a terminal would; kill it when asked twice."""
+    try:
+        _signal(process, signal.SIGINT)
+        process.wait(CLEANUP_S)
+    except (KeyboardInterrupt, subprocess.TimeoutExpired):
+        process.kill()
+        process.wait()
+
+
+def _signal(process: "subprocess.Popen[str]", number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
