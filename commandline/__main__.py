@@ -9,6 +9,8 @@ import signal
 import sys
 from types import TracebackType
 
+from commandline.endings import ENDINGS
+
 
 def main() -> None:
     """Run the module that the first word names, with the words behind it."""
@@ -19,7 +21,7 @@ def main() -> None:
             usual(kind, error, traceback)
 
     sys.excepthook = quiet
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
