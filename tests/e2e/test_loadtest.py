@@ -121,7 +121,7 @@ def test_one_wrong_answer_in_a_thousand_is_named_and_such_a_path_has_no_latency(
         try:
             with grpc.insecure_channel(stack.environment["ONNX_SVC_ADDR"]) as channel:
                 grpc.channel_ready_future(channel).result(timeout=60)
-            with start(stack, exports, tmp_path, "--rate=1200", "--min-requests=6000") as process:
+            with start(stack, exports, tmp_path, "--rate=600", "--min-requests=6000") as process:
                 process.communicate(timeout=100)
         finally:
             liar.kill()
@@ -137,8 +137,10 @@ def test_one_wrong_answer_in_a_thousand_is_named_and_such_a_path_has_no_latency(
     (path,) = summary["paths"]
     assert judged.returncode == 1
     assert path["requests"] == 6000
-    # Answers may overtake one another where the warm-up ends and the block ends: one lie more or less is in the block.
-    assert 5 <= path["wrong_answers"] <= 7
+    # Six, but answers may overtake one another where the warm-up ends and the block ends, and on a busy machine some
+    # requests are not sent at all.
+    answered = path["requests"] - path["errors"]
+    assert abs(path["wrong_answers"] - answered / 1000) < 2
     named = f"simple_nn@onnx direct: {path['wrong_answers']} of 6,000 answers are wrong"
     assert any(reason.startswith(named) for reason in summary["reasons"])
     assert not any(value for name, value in path.items() if name.endswith("_ms"))
