@@ -27,7 +27,7 @@ PACKAGES = (
     "store",
     "training",
 )
-COMMAND_S = 110
+COMMAND_S = 200
 
 
 @dataclass(frozen=True)

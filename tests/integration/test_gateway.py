@@ -101,7 +101,7 @@ def reason_of(error: aio.AioRpcError) -> str:
 
 
 async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             found = condition()
             if (await found) if isinstance(found, Awaitable) else found:

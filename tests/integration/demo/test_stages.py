@@ -17,7 +17,7 @@ from rich.console import Console
 
 from demo.stages import Stage, StageFailed, output, run
 
-WAIT_S = 10
+WAIT_S = 30
 
 
 @pytest.fixture(autouse=True)

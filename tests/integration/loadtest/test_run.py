@@ -223,7 +223,7 @@ def test_locust_drives_the_same_users_by_hand(stand: Any, words: list[str]) -> N
     (stand.folder / "artifacts").mkdir()
     (stand.folder / "exports").rename(stand.folder / "artifacts/exports")
     locust = Path(sys.executable).parent / "locust"
-    command = [str(locust), "-f", str(ROOT / "loadtest/locustfile.py"), "--headless", "-u2", "-r2", "-t2s", "--json"]
+    command = [str(locust), "-f", str(ROOT / "loadtest/locustfile.py"), "--headless", "-u2", "-r2", "-t4s", "--json"]
     done = subprocess.run(
         [*command, *words, "line@onnx.direct", "line@onnx.gateway"],
         check=False,

@@ -15,7 +15,7 @@ from services.local import processes
 from services.local.config import Service
 from services.local.processes import Place, RunError, lock, main_process, members, stop
 
-WAIT_S = 10
+WAIT_S = 30
 SLEEP = "import time; time.sleep(60)"
 IGNORE_SIGTERM = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); {SLEEP}"
 # A worker in another session, as a daemon would be, that outlives its parent.

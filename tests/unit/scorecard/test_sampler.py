@@ -8,7 +8,7 @@ import pytest
 from scorecard.load import between
 from scorecard.sampler import Sampler
 
-WAIT_S = 10
+WAIT_S = 30
 EPOCH_NS = 1_790_000_000_000_000_000
 
 

@@ -55,7 +55,7 @@ class Held(FakeBackend):
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - counts have no event
             await asyncio.sleep(0.005)
 

@@ -71,7 +71,7 @@ async def test_it_answers_counts_and_ends_with_exit_code_0(
         text = await asyncio.to_thread(scrape, metrics_port)
         assert 'servepath_requests_total{code="OK",model="alpha",stack="onnx"} 20.0' in text
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             assert await process.wait() == 0
     await stack.stop()
 

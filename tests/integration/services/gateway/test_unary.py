@@ -83,7 +83,7 @@ async def ask(client: UnaryClient, message: bytes = b"hello", timeout_s: float =
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - what is waited for knows no events
             await asyncio.sleep(0.01)
 

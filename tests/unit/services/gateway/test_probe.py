@@ -29,7 +29,7 @@ class Server:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - what is waited for knows no events
             await asyncio.sleep(0.005)
 
@@ -64,7 +64,7 @@ async def states(prober: Prober) -> tuple[bool, bool, bool]:
 
 
 async def come_to(prober: Prober, expected: tuple[bool, bool, bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await states(prober) != expected:  # noqa: ASYNC110 - no events either
             await asyncio.sleep(0.005)
 

@@ -65,7 +65,7 @@ async def ask(threads: EngineThreads, rows: int = 1) -> Outcome:
 
 
 async def until_inline(threads: EngineThreads, engine: Engine) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not (engine.threads and engine.ran_inline):
             await ask(threads)
 

@@ -14,7 +14,7 @@ def make(remaining_s: float) -> Call:
 async def until_ended(call: Call) -> None:
     ended = asyncio.Event()
     call.then(lambda _: ended.set())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await ended.wait()
 
 
