@@ -147,6 +147,7 @@ class Conversation(asyncio.Protocol):
             del buffer[:taken]
         else:
             buffer += data[self._parse(data) :]
+        self._out.push_due()
 
     def pause_writing(self) -> None:
         """Write nothing more: the peer does not keep up."""
@@ -209,6 +210,7 @@ class Conversation(asyncio.Protocol):
             raise ProtocolError("a header block without end", ENHANCE_YOUR_CALM)
         if flags & END_HEADERS:
             self._awaited = None
+            self._partial = (0, 0, bytearray())
             self._block(first_flags, number, bytes(block))
 
     def _reset(self, _: int, number: int, payload: bytes) -> None:
@@ -225,13 +227,11 @@ class Conversation(asyncio.Protocol):
             return
         if len(payload) % SETTING.size:
             raise ProtocolError("settings of the wrong size", FRAME_SIZE_ERROR)
-        # Of a repeated one the last: each may cost a walk over all streams.
-        for key, value in dict(SETTING.iter_unpack(payload)).items():
+        for key, value in SETTING.iter_unpack(payload):
             self._set(key, value)
         self._out.confirm(frame(SETTINGS, ACK, 0))
         self._awaited = None
         self.settled = True
-        self._out.push_all()
         self._left()
 
     def _set(self, key: int, value: int) -> None:

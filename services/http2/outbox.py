@@ -24,17 +24,17 @@ LARGE = 2**13
 
 
 class _Stream:
-    """A stream that has not been sent to its end. rest: what is left; window: the peer's credit.
+    """A stream that has not been sent to its end. rest: what is left; credit: its window, less the peer's setting.
 
     tail: the frame that ends the stream after the rest; b"" has the last piece of the rest end it, None says that more
     may follow.
     """
 
-    __slots__ = ("rest", "tail", "window")
+    __slots__ = ("credit", "rest", "tail")
 
-    def __init__(self, rest: memoryview, window: int, tail: bytes | None) -> None:
+    def __init__(self, rest: memoryview, credit: int, tail: bytes | None) -> None:
         self.rest = rest
-        self.window = window
+        self.credit = credit
         self.tail = tail
 
 
@@ -56,6 +56,7 @@ class Outbox:
         self._credits: dict[int, int] = {}
         self._window = DEFAULT_WINDOW
         self._stream_window = DEFAULT_WINDOW
+        self._wider = False  # a window that all streams share has been changed since push_due
         self._owed = 0
 
     def write(self, data: bytes) -> None:
@@ -113,8 +114,7 @@ class Outbox:
     def open(self, number: int, head: bytes) -> None:
         """Send a frame that begins a stream of messages."""
         self.write(head)
-        window = self._stream_window + self._credits.pop(number, 0)
-        self._streams[number] = _Stream(memoryview(b""), window, None)
+        self._streams[number] = _Stream(memoryview(b""), self._credits.pop(number, 0), None)
 
     def more(self, number: int, message: bytes) -> int:
         """Send a message of an open stream; give how many bytes of the stream wait."""
@@ -147,12 +147,12 @@ class Outbox:
         """Go on after a pause: the peer reads again."""
         self.paused = False
         self._owed = 0
-        self.push_all()
+        self._push_all()
 
     def credit(self, more: int) -> None:
-        """Take the peer's credit for the connection. Raises ProtocolError."""
+        """Take the peer's credit for the connection; `push_due` makes use of it. Raises ProtocolError."""
         self._window = _checked(self._window + more)
-        self.push_all()
+        self._wider = True
 
     def credit_stream(self, number: int, more: int) -> None:
         """Take the peer's credit for a stream that has not ended. Raises ProtocolError."""
@@ -160,17 +160,30 @@ class Outbox:
         if stream is None:
             self._credits[number] = _checked(self._credits.get(number, 0) + more)
         else:
-            stream.window = _checked(stream.window + more)
+            stream.credit += more
+            _checked(self._stream_window + stream.credit)
             self._push(number)
 
     def set_stream_window(self, value: int) -> None:
-        """Take the peer's setting for all streams, the begun ones too. Raises ProtocolError."""
-        _checked(value)
-        for stream in self._streams.values():
-            stream.window = _checked(stream.window + value - self._stream_window)
-        self._stream_window = value
+        """Take the peer's setting for all streams, the begun ones too; `push_due` makes use of it, and checks them.
 
-    def push_all(self) -> None:
+        Raises ProtocolError.
+        """
+        self._stream_window = _checked(value)
+        self._wider = True
+
+    def push_due(self) -> None:
+        """Send what shared windows have made room for; raises ProtocolError where they made a stream's too large.
+
+        Once for all frames of a read: each walks over all streams, and a peer can send a thousand frames in one read.
+        """
+        if self._wider:
+            self._wider = False
+            for stream in self._streams.values():
+                _checked(self._stream_window + stream.credit)
+            self._push_all()
+
+    def _push_all(self) -> None:
         """Send as much of what is held as the windows allow, the oldest first."""
         for number in list(self._streams):
             if self._window <= 0:
@@ -180,11 +193,11 @@ class Outbox:
     def _push(self, number: int) -> None:
         stream = self._streams[number]
         while stream.rest and not self.paused:
-            size = min(len(stream.rest), self._window, stream.window, self.frame_size)
+            size = min(len(stream.rest), self._window, self._stream_window + stream.credit, self.frame_size)
             if size <= 0:
                 return
             self._window -= size
-            stream.window -= size
+            stream.credit -= size
             part, stream.rest = stream.rest[:size], stream.rest[size:]
             self.write(frame(DATA, END_STREAM if stream.tail == b"" and not stream.rest else 0, number, part))
         if not stream.rest and stream.tail is not None:

@@ -13,6 +13,7 @@ class FrontLimits:
     """What a front accepts: one message's size, and the deadline of a call that brings none, or too long a one.
 
     max_metadata_bytes: of one call, counted as HTTP/2 counts header lists. max_streams: calls at once on a connection.
+    max_connections: at once; fewer where the process may not open so many descriptors. grpcio takes any number.
     handshake_s: how long who connects may take to say that it speaks HTTP/2.
     share_port: let other processes that ask for it, too, listen on the same port; the kernel deals out connections.
     """
@@ -22,6 +23,7 @@ class FrontLimits:
     max_deadline_s: float = 120.0
     max_metadata_bytes: int = 8 * 2**10
     max_streams: int = 1024
+    max_connections: int = 10_000
     handshake_s: float = 10.0
     share_port: bool = False
 

@@ -7,6 +7,8 @@ Both keep the same limits, and the same tests run on both. Where the native fron
 - A hot call that ends without a message is INTERNAL. grpcio lets it wait for its deadline.
 - A call that comes while the front stops is UNAVAILABLE. On grpcio it may be CANCELLED.
 - A caller that cancels most of more than a thousand calls loses its connection. grpcio serves it.
+- Connections beyond a limit are closed at once (FrontLimits.max_connections). grpcio takes them until it has no
+  descriptors left.
 
 TLS and a connection's age are grpcio's alone.
 """

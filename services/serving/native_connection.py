@@ -76,7 +76,7 @@ class Front(Protocol):
     stopping: bool
 
     def opened(self, connection: "NativeConnection") -> None:
-        """Note a new connection."""
+        """Note a new connection, or refuse it."""
 
     def closed(self, connection: "NativeConnection") -> None:
         """Note a connection's end."""
@@ -86,6 +86,9 @@ class Front(Protocol):
 
     def read(self) -> None:
         """Note that a connection's frames have been read."""
+
+    def hold(self, size: int) -> bool:
+        """Count bytes of what is not whole yet, or no longer; say whether there is room for them."""
 
     def idle(self) -> None:
         """Note that a connection has no stream any more."""
@@ -112,6 +115,7 @@ class NativeConnection(Conversation):
         self._last = 0
         self._begun = 0
         self._resets = 0
+        self._held = 0  # bytes of frames that are not whole
         self._reader = BlockReader(request_headers, settled=False)
         self._transport: asyncio.Transport | None = None
 
@@ -143,6 +147,7 @@ class NativeConnection(Conversation):
     def connection_lost(self, exc: Exception | None) -> None:
         """End every stream."""
         super().connection_lost(exc)
+        self._front.hold(-self._held)
         self._front.closed(self)
 
     def data_received(self, data: bytes) -> None:
@@ -162,6 +167,11 @@ class NativeConnection(Conversation):
     def _read_frames(self, data: bytes) -> None:
         super()._read_frames(data)
         self._front.read()
+        held = len(self._buffer) + len(self._partial[2])
+        if held != self._held:
+            more, self._held = held - self._held, held
+            if not self._front.hold(more) and more > 0:
+                raise ProtocolError("too much of what is not whole is held already", ENHANCE_YOUR_CALM)
 
     def reply(self, number: int, message: bytes) -> None:
         """Answer a call that has not ended."""
@@ -201,6 +211,10 @@ class NativeConnection(Conversation):
     def close(self) -> None:
         """End what is still open, write what can be written, and close."""
         self._shut(NO_ERROR, "")
+
+    def refuse(self) -> None:
+        """Close a connection that is one too many."""
+        self._shut(ENHANCE_YOUR_CALM, "")
 
     def abort(self) -> None:
         """Close without a word."""

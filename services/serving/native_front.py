@@ -6,6 +6,7 @@ Control RPCs are served by an ordinary grpc.aio server on a Unix socket behind i
 
 import asyncio
 import logging
+import resource
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -26,8 +27,10 @@ from services.serving.request_headers import RequestHeaders
 from services.wire.errors import Expired, Internal, Where
 
 log = logging.getLogger(__name__)
-# Of messages that have not come to their end, over all connections.
+# Of messages and frames that have not come to their end, over all connections.
 MAX_UNFINISHED_BYTES = 2**28
+# Of the descriptors that the process may open, how many connections may take: files and servers need some, too.
+CONNECTIONS_SHARE = 0.9
 # How often calls are looked for whose message does not come.
 SWEEP_S = 1.0
 # What a stop waits for callers to read what they were sent.
@@ -70,6 +73,11 @@ class NativeFront:
         self._reads = 0
         self._gathers = False
         self._unfinished = 0
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most = limits.max_connections
+        if descriptors != resource.RLIM_INFINITY:
+            self._most = min(self._most, int(CONNECTIONS_SHARE * descriptors))
+        self._refused = 0
         self._connections: set[NativeConnection] = set()
         self._idle = asyncio.Event()
         self._gone = asyncio.Event()
@@ -125,7 +133,11 @@ class NativeFront:
     # What connections and calls use.
 
     def opened(self, connection: NativeConnection) -> None:
-        """Note a new connection."""
+        """Note a new connection, or close it where there are too many."""
+        if len(self._connections) >= self._most:
+            self._refused += 1
+            connection.refuse()
+            return
         self._connections.add(connection)
         self._loop.call_later(self.limits.handshake_s, connection.must_be_settled)
 
@@ -170,7 +182,7 @@ class NativeFront:
             self._arrived.remove(call)
 
     def hold(self, size: int) -> bool:
-        """Count bytes of messages that are not whole yet, or no longer; say whether there is room for them."""
+        """Count bytes of what is not whole yet, or no longer; say whether there is room for them."""
         self._unfinished += size
         return self._unfinished <= MAX_UNFINISHED_BYTES
 
@@ -191,6 +203,9 @@ class NativeFront:
                 call.fail(Internal())  # those that have not ended
 
     def _expire(self) -> None:
+        if self._refused:
+            log.warning("%d connections were refused: %d are open, as many as may be", self._refused, self._most)
+            self._refused = 0
         now = monotonic()
         for connection in tuple(self._connections):
             for number, stream in tuple(connection.streams.items()):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import struct
 import tempfile
 import time
@@ -14,6 +15,7 @@ import pytest
 import uvloop
 from grpc import aio
 
+from services.http2.outbox import Outbox
 from services.serving import native_connection, native_controls, native_front
 from services.serving.front import Deliver, FrontLimits, PortBusyError, RawCall
 from services.serving.native_front import NativeFront
@@ -337,6 +339,62 @@ async def test_unfinished_messages_have_a_bound_over_all_calls(
     caller.say(request(5), frame(DATA, 0, 5, message(bytes(90))[:80]), frame(DATA, END_STREAM, 5, bytes(15)))
     assert len((await caller.hear(DATA)).payload) == 95
     assert front._unfinished == 0
+
+
+@pytest.mark.parametrize(
+    "whole", [frame(DATA, 0, 1, bytes(200)), frame(HEADERS, 0, 3, bytes(200)) + frame(CONTINUATION, 0, 3, bytes(50))]
+)
+async def test_unfinished_frames_and_blocks_have_the_same_bound(
+    monkeypatch: pytest.MonkeyPatch, caller: Caller, front: NativeFront, whole: bytes
+) -> None:
+    monkeypatch.setattr(native_front, "MAX_UNFINISHED_BYTES", 100)
+    caller.say(request(1), whole[:90])
+    await until(lambda: front._unfinished > 80)
+    caller.say(whole[90:-1])
+    assert struct.unpack(">LL", (await caller.hear(GOAWAY)).payload)[1] == CALM
+    assert await caller.closed()
+    await until(lambda: front._unfinished == 0)
+
+
+async def test_who_is_one_too_many_is_sent_away_and_may_come_when_another_has_gone() -> None:
+    front = NativeFront("127.0.0.1:0", (HOT,), Counting(), (), FrontLimits(max_connections=2))
+    port = await front.start()
+    first, second = [await caller_of(port, PREFACE, settings()) for _ in range(2)]
+    await until(lambda: len(front._connections) == 2)
+    late = await caller_of(port, PREFACE, settings(), request(1), frame(DATA, END_STREAM, 1, message(b"late")))
+    assert struct.unpack(">LL", (await late.hear(GOAWAY)).payload) == (0, CALM)
+    assert await late.closed()
+    first.close()
+    await until(lambda: len(front._connections) == 1)
+    for caller in (second, await caller_of(port, PREFACE, settings())):
+        caller.say(request(1), frame(DATA, END_STREAM, 1, message(b"x")))
+        assert (await caller.hear(DATA)).payload == message(b"x")
+        caller.close()
+    late.close()
+    await front.stop(0)
+
+
+async def test_connections_leave_descriptors_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 4096))
+    assert front_of(Counting())._most == 90
+
+
+async def test_windows_that_all_streams_share_cost_one_walk_a_read(
+    monkeypatch: pytest.MonkeyPatch, caller: Caller, front: NativeFront
+) -> None:
+    walks: list[int] = []
+    walk = Outbox._push_all
+    monkeypatch.setattr(Outbox, "_push_all", lambda outbox: (walks.append(outbox.held), walk(outbox)))
+    caller.say(settings(window=0))
+    numbers = range(1, 401, 2)
+    caller.say(*(request(number) + frame(DATA, END_STREAM, number, message(b"x")) for number in numbers))
+    await until(lambda: sum(connection._out.held for connection in front._connections) == len(numbers))
+    walks.clear()
+    caller.say(*(credit(0, 1) + settings(window=n % 2) for n in range(1000)), settings(window=100))
+    for _ in numbers:
+        assert b"grpc-status\x010" in await caller.status()
+    # Some 35 KB: a few reads, none with less than a hundred of the frames but the last.
+    assert 0 < len(walks) < 20
 
 
 async def test_who_cancels_most_of_what_it_asks_loses_its_connection(
