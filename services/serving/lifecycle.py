@@ -1,6 +1,7 @@
 """The life of a serving process: start, wait for a signal, drain, stop; a second signal stops at once."""
 
 import asyncio
+import ctypes
 import gc
 import logging
 import signal
@@ -11,6 +12,10 @@ from typing import Protocol
 log = logging.getLogger(__name__)
 # Objects more than before, between two looks for cyclic garbage; Python's 700 come with a few dozen calls.
 GARBAGE = 50_000
+# glibc's malloc.h: what is freed at the heap's end is kept up to the one; blocks above the other, 32 MiB at most, are
+# mapped by themselves.
+M_TRIM_THRESHOLD, TRIM_BYTES = -1, 2**26
+M_MMAP_THRESHOLD, MMAP_BYTES = -3, 2**25
 
 
 class Server(Protocol):
@@ -29,6 +34,7 @@ async def serve(create: Callable[[], Awaitable[Server]]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
+    _keep_memory()
     server = await create()
     _relax_collector()
     try:
@@ -47,6 +53,18 @@ def _relax_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE)
+
+
+def _keep_memory() -> None:
+    """Have malloc (glibc's) keep what calls free: given back, every page of a large tensor would be faulted in anew.
+
+    By itself it finds such thresholds from what is freed, so that a process was fast or slow by its history
+    (docs/performance.md).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, MMAP_BYTES)
+        mallopt(M_TRIM_THRESHOLD, TRIM_BYTES)
 
 
 def log_to_stderr() -> None:
