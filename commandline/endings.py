@@ -10,28 +10,41 @@ ENDINGS = (signal.SIGINT, signal.SIGTERM)
 INTERRUPTED = 128 + signal.SIGINT  # what a shell gives for Ctrl-C
 
 
+class _Endings:
+    """Whether an ending was asked for, how many blocks hold such back, and whether one waits for their end."""
+
+    def __init__(self) -> None:
+        self.told = False
+        self.blocks = 0
+        self.waits = False
+
+    def tell(self, number: int, frame: FrameType | None) -> None:
+        self.told = True
+        if self.blocks:
+            self.waits = True
+        else:
+            signal.default_int_handler(number, frame)
+
+
+_endings = _Endings()
+
+
 def interruptible(command: Callable[[], int], said: str = "") -> int:
     """Run a command and give its exit code: INTERRUPTED, with the line `said`, when Ctrl-C or SIGTERM ended it.
 
     Both become KeyboardInterrupt wherever the command is, so that what holds something cleans up. Both count although
     whoever started it in the background had them ignored. Call it in the main thread.
     """
-    told = False
-
-    def end(number: int, frame: FrameType | None) -> None:
-        nonlocal told
-        told = True
-        signal.default_int_handler(number, frame)
-
-    for number in ENDINGS:
-        signal.signal(number, end)
+    _endings.told = False
     try:
+        for number in ENDINGS:
+            signal.signal(number, _endings.tell)
         return command()
     except KeyboardInterrupt:
         if said:
             print(said, file=sys.stderr)
     except Exception as error:
-        if not told:
+        if not _endings.told:
             raise
         # A library may have made it of the interrupt (matplotlib's import does), or it hit what was cleaning up.
         print(f"interrupted, and then {type(error).__name__}: {error}", file=sys.stderr)
@@ -40,12 +53,20 @@ def interruptible(command: Callable[[], int], said: str = "") -> int:
 
 @contextlib.contextmanager
 def held_back(*numbers: signal.Signals) -> Iterator[None]:
-    """Let signals (none named: ENDINGS) wait until the block ends; a program started in it has them blocked for good.
+    """Let ENDINGS wait until the block ends; a program started in it has `numbers` (none: ENDINGS) blocked for good.
 
     Between the start of a program and the note of its name an interrupt would leave a program that nobody knows.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers or ENDINGS)
+    # The mask is this thread's alone: a library's thread takes the signal all the same, and Python tells us.
+    _endings.blocks += 1
     try:
-        yield
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers or ENDINGS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _endings.blocks -= 1
+        if _endings.waits and not _endings.blocks:
+            _endings.waits = False
+            raise KeyboardInterrupt

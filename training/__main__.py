@@ -50,6 +50,7 @@ def train_all(asked: argparse.Namespace) -> int:
     finally:
         for child in children:
             child.kill()  # its files are written whole or not at all
+        for child in children:
             child.wait()
 
 

@@ -138,7 +138,8 @@ class Conversation(asyncio.Protocol):
             log.exception("a frame could not be read")
             self._shut(INTERNAL_ERROR, "the reply could not be read")
 
-    def _read_frames(self, data: bytes) -> None:
+    def _read_frames(self, data: bytes) -> int:
+        """Take the whole frames that have come; give how many bytes that was."""
         buffer = self._buffer
         if buffer:
             buffer += data
@@ -146,8 +147,15 @@ class Conversation(asyncio.Protocol):
                 taken = self._parse(view)
             del buffer[:taken]
         else:
-            buffer += data[self._parse(data) :]
+            taken = self._parse(data)
+            buffer += data[taken:]
         self._out.push_due()
+        return taken
+
+    def _forget(self) -> None:
+        """Let go of what is not whole: who holds the connection, the collector too, would hold it."""
+        self._buffer = bytearray()
+        self._partial = (0, 0, bytearray())
 
     def pause_writing(self) -> None:
         """Write nothing more: the peer does not keep up."""
@@ -162,6 +170,7 @@ class Conversation(asyncio.Protocol):
         """End every stream."""
         del exc
         self._out.transport = None
+        self._forget()
         self._gone("the connection was lost")
 
     # Frames.

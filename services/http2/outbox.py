@@ -56,7 +56,9 @@ class Outbox:
         self._credits: dict[int, int] = {}
         self._window = DEFAULT_WINDOW
         self._stream_window = DEFAULT_WINDOW
-        self._wider = False  # a window that all streams share has been changed since push_due
+        # Of windows that all streams share, what has been given since push_due: of the connection's, and whether any.
+        self._more = 0
+        self._wider = False
         self._owed = 0
 
     def write(self, data: bytes) -> None:
@@ -151,7 +153,8 @@ class Outbox:
 
     def credit(self, more: int) -> None:
         """Take the peer's credit for the connection; `push_due` makes use of it. Raises ProtocolError."""
-        self._window = _checked(self._window + more)
+        _checked(self._window + self._more + more)
+        self._more += more
         self._wider = True
 
     def credit_stream(self, number: int, more: int) -> None:
@@ -176,9 +179,12 @@ class Outbox:
         """Send what shared windows have made room for; raises ProtocolError where they made a stream's too large.
 
         Once for all frames of a read: each walks over all streams, and a peer can send a thousand frames in one read.
+        Until then nobody uses what was given: the oldest goes first.
         """
         if self._wider:
             self._wider = False
+            self._window += self._more
+            self._more = 0
             for stream in self._streams.values():
                 _checked(self._stream_window + stream.credit)
             self._push_all()

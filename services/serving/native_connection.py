@@ -1,10 +1,12 @@
 """A caller's connection to the native front: streams taken in as calls, replies and refusals written."""
 
 import asyncio
+import math
 import socket
 import struct
 from base64 import b64encode
 from collections.abc import Sequence
+from time import monotonic
 from typing import Protocol, cast
 from urllib.parse import quote
 
@@ -87,8 +89,8 @@ class Front(Protocol):
     def read(self) -> None:
         """Note that a connection's frames have been read."""
 
-    def hold(self, size: int) -> bool:
-        """Count bytes of what is not whole yet, or no longer; say whether there is room for them."""
+    def hold_frames(self, size: int) -> None:
+        """Count bytes of frames that are not whole yet, or no longer; where they are too many, have one closed."""
 
     def idle(self) -> None:
         """Note that a connection has no stream any more."""
@@ -115,7 +117,8 @@ class NativeConnection(Conversation):
         self._last = 0
         self._begun = 0
         self._resets = 0
-        self._held = 0  # bytes of frames that are not whole
+        self.held = 0  # bytes of frames and header blocks that are not whole
+        self._held_since = math.inf
         self._reader = BlockReader(request_headers, settled=False)
         self._transport: asyncio.Transport | None = None
 
@@ -147,8 +150,13 @@ class NativeConnection(Conversation):
     def connection_lost(self, exc: Exception | None) -> None:
         """End every stream."""
         super().connection_lost(exc)
-        self._front.hold(-self._held)
         self._front.closed(self)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._front.hold_frames(-self.held)
+        self.held = 0
+        self._held_since = math.inf
 
     def data_received(self, data: bytes) -> None:
         """Read frames, once the caller has said that it speaks HTTP/2."""
@@ -164,14 +172,19 @@ class NativeConnection(Conversation):
             self._buffer.clear()
         super().data_received(data)
 
-    def _read_frames(self, data: bytes) -> None:
-        super()._read_frames(data)
+    def _read_frames(self, data: bytes) -> int:
+        taken = super()._read_frames(data)
         self._front.read()
-        held = len(self._buffer) + len(self._partial[2])
-        if held != self._held:
-            more, self._held = held - self._held, held
-            if not self._front.hold(more) and more > 0:
-                raise ProtocolError("too much of what is not whole is held already", ENHANCE_YOUR_CALM)
+        block = len(self._partial[2])
+        held = len(self._buffer) + block
+        if held != self.held:
+            more, self.held = held - self.held, held
+            if not held:
+                self._held_since = math.inf
+            elif self._held_since == math.inf or (taken and not block):
+                self._held_since = monotonic()
+            self._front.hold_frames(more)
+        return taken
 
     def reply(self, number: int, message: bytes) -> None:
         """Answer a call that has not ended."""
@@ -213,8 +226,16 @@ class NativeConnection(Conversation):
         self._shut(NO_ERROR, "")
 
     def refuse(self) -> None:
-        """Close a connection that is one too many."""
+        """Close a connection that holds too much, or for too long."""
         self._shut(ENHANCE_YOUR_CALM, "")
+        self._forget()
+
+    def stalled(self, now: float) -> bool:
+        """Say whether a frame or header block has been on its way for longer than a call may that brings no deadline.
+
+        now: time.monotonic() seconds.
+        """
+        return now - self._held_since > self._front.limits.default_deadline_s
 
     def abort(self) -> None:
         """Close without a word."""

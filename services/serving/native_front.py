@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 from time import monotonic
 from typing import cast
@@ -27,8 +28,9 @@ from services.serving.request_headers import RequestHeaders
 from services.wire.errors import Expired, Internal, Where
 
 log = logging.getLogger(__name__)
-# Of messages and frames that have not come to their end, over all connections.
+# Of messages that have not come to their end, over all connections, and of frames and header blocks.
 MAX_UNFINISHED_BYTES = 2**28
+MAX_FRAME_BYTES = 2**27
 # Of the descriptors that the process may open, how many connections may take: files and servers need some, too.
 CONNECTIONS_SHARE = 0.9
 # How often calls are looked for whose message does not come.
@@ -73,6 +75,7 @@ class NativeFront:
         self._reads = 0
         self._gathers = False
         self._unfinished = 0
+        self._frame_bytes = 0
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most = limits.max_connections
         if descriptors != resource.RLIM_INFINITY:
@@ -136,7 +139,8 @@ class NativeFront:
         """Note a new connection, or close it where there are too many."""
         if len(self._connections) >= self._most:
             self._refused += 1
-            connection.refuse()
+            # Without a word: after one, gRPC clients take the server for a good one and connect again without a pause.
+            connection.abort()
             return
         self._connections.add(connection)
         self._loop.call_later(self.limits.handshake_s, connection.must_be_settled)
@@ -182,9 +186,18 @@ class NativeFront:
             self._arrived.remove(call)
 
     def hold(self, size: int) -> bool:
-        """Count bytes of what is not whole yet, or no longer; say whether there is room for them."""
+        """Count bytes of messages that are not whole yet, or no longer; say whether there is room for them."""
         self._unfinished += size
         return self._unfinished <= MAX_UNFINISHED_BYTES
+
+    def hold_frames(self, size: int) -> None:
+        """Count bytes of frames that are not whole yet, or no longer; too many close the connection with most of them.
+
+        A small part of a frame is in every other read; only who sends nothing but parts has many.
+        """
+        self._frame_bytes += size
+        if size > 0 and self._frame_bytes > MAX_FRAME_BYTES:
+            max(self._connections, key=attrgetter("held")).refuse()
 
     def _end_turn(self) -> None:
         self._gathers = self._reads > 1
@@ -208,6 +221,8 @@ class NativeFront:
             self._refused = 0
         now = monotonic()
         for connection in tuple(self._connections):
+            if connection.stalled(now):
+                connection.refuse()
             for number, stream in tuple(connection.streams.items()):
                 if stream.overdue(now):
                     connection.fail(number, Expired(Where.ON_ARRIVAL))

@@ -73,3 +73,19 @@ def test_a_program_that_starts_meanwhile_does_not_hear_the_signal() -> None:
     with held_back(signal.SIGINT):
         done = subprocess.run([sys.executable, "-c", words], check=True, capture_output=True)
     assert done.stdout == b"still here\n"
+
+
+def test_a_signal_is_held_back_although_another_thread_takes_it() -> None:
+    body = """
+    import threading
+    other = threading.Event()
+    threading.Thread(target=other.wait, daemon=True).start()
+    with held_back(signal.SIGINT):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        sum(range(100_000))
+        print("the whole block")
+    print("and no more")
+    """
+    done = ended(body)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "the whole block\n", "it is over\n")
