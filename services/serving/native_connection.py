@@ -231,11 +231,11 @@ class NativeConnection(Conversation):
         self._forget()
 
     def stalled(self, now: float) -> bool:
-        """Say whether a frame or header block has been on its way for longer than a call may that brings no deadline.
+        """Say whether a frame or header block has been on its way for longer than any call may take.
 
         now: time.monotonic() seconds.
         """
-        return now - self._held_since > self._front.limits.default_deadline_s
+        return now - self._held_since > self._front.limits.max_deadline_s
 
     def abort(self) -> None:
         """Close without a word."""

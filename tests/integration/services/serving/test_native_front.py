@@ -366,7 +366,7 @@ async def test_who_holds_most_of_unfinished_frames_makes_room_for_the_others(
 
 @pytest.mark.parametrize("part", PARTS)
 async def test_a_frame_that_does_not_come_to_its_end_ends_the_connection(part: bytes) -> None:
-    front = NativeFront("127.0.0.1:0", (HOT,), Counting(), (), FrontLimits(default_deadline_s=0.1))
+    front = NativeFront("127.0.0.1:0", (HOT,), Counting(), (), FrontLimits(max_deadline_s=0.1))
     port = await front.start()
     caller = await caller_of(port, PREFACE, settings(), part)
     idle = await caller_of(port, PREFACE, settings())
