@@ -29,17 +29,21 @@ class ClosedLoop:
         self._interval_ns = int(interval_s * NS_PER_S)
         self._clock = clock
         self._stopped = False
+        self._pool = gevent.pool.Pool()
 
     def run(self, begin_ns: int, ended: Callable[[], bool]) -> None:
         """Let all callers ask until one of them finds that it has `ended`; wait for the last replies."""
-        pool = gevent.pool.Pool()
         for turn, ask in enumerate(self._asks):
-            pool.spawn(self._caller, ask, begin_ns + self._interval_ns * turn // len(self._asks), ended)
-        pool.join(raise_error=True)
+            self._pool.spawn(self._caller, ask, begin_ns + self._interval_ns * turn // len(self._asks), ended)
+        self._pool.join(raise_error=True)
 
     def stop(self) -> None:
         """Send nothing more."""
         self._stopped = True
+
+    def join(self) -> None:
+        """Wait for the last reply of a loop that was stopped."""
+        self._pool.join()
 
     def _caller(self, ask: Callable[[], Sample], due_ns: int, ended: Callable[[], bool]) -> None:
         while not (self._stopped or ended()):

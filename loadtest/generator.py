@@ -58,6 +58,12 @@ class Generator:
         if self._loop is not None:
             self._loop.stop()
 
+    def end(self) -> None:
+        """Cut the block short, and wait for its last reply: nobody uses timer and connections any more."""
+        if self._loop is not None:
+            self._loop.stop()
+            self._loop.join()
+
     def run(self, order: Order, worker: int, listen: Callable[[Sample], None]) -> tuple[Recorder, dict[str, Any]]:
         """Load a block; give its samples and what was measured of this worker meanwhile. `listen` hears each sample."""
         recorder = Recorder(order.turn)

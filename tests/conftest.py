@@ -1,6 +1,7 @@
-"""What all tests share: none fails because the machine is busy, and none patches the process for the others."""
+"""What all tests share: none fails because the machine is busy or how they were started, none patches the process."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import HealthCheck, settings
 
 # Before anything imports grpc: its fork handlers abort a child that is forked while calls of other tests still end.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+# Whoever starts the tests in the background may have had Ctrl-C ignored, which the tests' children would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 

@@ -46,5 +46,5 @@ class Ours:
             with on_time():
                 recorder, _ = self._generator.run(order, 0, lambda _: None)
         finally:
-            self._generator.stop()  # after Ctrl-C it would go on while the rest is cleaned up
+            self._generator.end()  # after Ctrl-C it would go on while the rest is cleaned up
         return recorder.table("").select(SCHEMA.names)
