@@ -177,12 +177,13 @@ class NativeConnection(Conversation):
         self._front.read()
         block = len(self._partial[2])
         held = len(self._buffer) + block
+        # Even where it is as much as before: of a busy caller each read may end as far inside another frame.
+        if not held:
+            self._held_since = math.inf
+        elif self._held_since == math.inf or (taken and not block):
+            self._held_since = monotonic()
         if held != self.held:
             more, self.held = held - self.held, held
-            if not held:
-                self._held_since = math.inf
-            elif self._held_since == math.inf or (taken and not block):
-                self._held_since = monotonic()
             self._front.hold_frames(more)
         return taken
 

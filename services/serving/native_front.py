@@ -76,10 +76,7 @@ class NativeFront:
         self._gathers = False
         self._unfinished = 0
         self._frame_bytes = 0
-        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._most = limits.max_connections
-        if descriptors != resource.RLIM_INFINITY:
-            self._most = min(self._most, int(CONNECTIONS_SHARE * descriptors))
+        self._most = _most_connections(limits)
         self._refused = 0
         self._connections: set[NativeConnection] = set()
         self._idle = asyncio.Event()
@@ -245,3 +242,11 @@ class NativeFront:
         self.idle()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), grace_s)
+
+
+def _most_connections(limits: FrontLimits) -> int:
+    """Give the limit, or what the process may open descriptors for where that is less."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return limits.max_connections
+    return min(limits.max_connections, int(CONNECTIONS_SHARE * descriptors))

@@ -377,6 +377,20 @@ async def test_a_frame_that_does_not_come_to_its_end_ends_the_connection(part: b
     await front.stop(0)
 
 
+async def test_reads_that_end_equally_far_inside_a_frame_are_each_a_new_beginning(
+    caller: Caller, front: NativeFront
+) -> None:
+    ping = frame(PING, 0, 0, bytes(8))
+    caller.say(ping[:5])
+    await until(lambda: front._frame_bytes == 5)
+    (connection,) = front._connections
+    since = connection._held_since  # white box: it would take 120 s to see
+    caller.say(ping[5:], ping[:5])
+    await caller.hear(PING)
+    assert front._frame_bytes == 5
+    assert connection._held_since > since
+
+
 async def test_what_a_lost_connection_had_not_finished_is_not_kept(caller: Caller, front: NativeFront) -> None:
     caller.say(frame(DATA, 0, 1, bytes(200))[:150])
     await until(lambda: front._frame_bytes == 150)
