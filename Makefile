@@ -43,8 +43,8 @@ setup: $(READY) ## the .venv with everything that is needed, and the generated c
 train: $(READY) ## train the models into artifacts/models
 	$(PYTHON) -m training
 
-export: $(READY) ## write the trained models in every format into artifacts/exports
-	$(PYTHON) -m export
+export: $(READY) ## write the trained models in every format into artifacts/exports (NEW_VERSION=1: although nothing has changed)
+	$(PYTHON) -m export $(if $(NEW_VERSION),--new-version)
 
 up: $(READY) ## start every service here and wait until each path answers rightly
 	$(PYTHON) -m services.local up

@@ -28,12 +28,18 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("model", nargs="*", type=model, metavar="MODEL", help=f"{', '.join(MODELS)} (default: all)")
     parser.add_argument("--models", type=Path, default=Path("artifacts/models"), help="default: artifacts/models")
     parser.add_argument("--out", type=Path, default=Path("artifacts/exports"), help="default: artifacts/exports")
+    parser.add_argument(
+        "--new-version",
+        action="store_true",
+        help="write the next version although nothing has changed: for a server that refused this one, since "
+        "TensorFlow Serving never tries a number twice",
+    )
     return parser.parse_args(words)
 
 
-def export(name: str, models: Path, exports: Path) -> None:
+def export(name: str, models: Path, exports: Path, *, new_version: bool) -> None:
     """Export one model and say what was done."""
-    written = stage.export_model(trained.read(models, name), exports)
+    written = stage.export_model(trained.read(models, name), exports, new_version=new_version)
     version = current_version(exports, name)
     for manifest in written:
         largest = manifest.parity.max_abs_difference
@@ -47,7 +53,7 @@ def main(words: Sequence[str]) -> int:
     asked = arguments(words)
     try:
         for name in asked.model or MODELS:
-            export(name, asked.models, asked.out)
+            export(name, asked.models, asked.out, new_version=asked.new_version)
     except (ExportError, ArtefactError, OSError) as error:
         print(f"python -m export: {error}", file=sys.stderr)
         return 1

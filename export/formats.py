@@ -3,10 +3,11 @@
 A module gives three functions:
   write(trained, folder, version) -> facts   writes the artefact's files; facts for the manifest, such as the opset
   load(folder) -> predict                    runs the artefact that was written, as its server will
+                                             (a format may name more such functions: every way to load it must agree)
   contents(folder) -> hashes                 sha256 of what is served, by name
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -32,14 +33,20 @@ class Exporter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """module: named and not imported, since it imports its framework. tools: distributions."""
+    """module: named and not imported, since it imports its framework. tools: distributions. loaders: as `load`."""
 
     module: str
     tools: tuple[str, ...]
+    loaders: tuple[str, ...] = ("load",)
 
     def exporter(self) -> Exporter:
         """Import the module."""
         return cast("Exporter", import_module(self.module))
+
+    def load(self, folder: Path) -> Sequence[Predict]:
+        """Return a function for each way to load the artefact in the folder."""
+        module = import_module(self.module)
+        return [getattr(module, name)(folder) for name in self.loaders]
 
 
 # By framework and format.
@@ -48,7 +55,9 @@ FORMATS: Mapping[tuple[str, str], Format] = MappingProxyType(
         ("torch", "mar"): Format("export.mar", ("torch", "safetensors", "torch-model-archiver")),
         ("torch", "onnx"): Format("export.torch_onnx", ("torch", "onnx", "onnxscript")),
         ("torch", "reference"): Format("export.reference", ("numpy", "safetensors")),
-        ("keras", "saved_model"): Format("export.saved_model", ("tensorflow", "keras")),
+        ("keras", "saved_model"): Format(
+            "export.saved_model", ("tensorflow", "keras"), loaders=("load", "load_in_python")
+        ),
         ("keras", "onnx"): Format("export.keras_onnx", ("tensorflow", "keras", "tf2onnx", "onnx")),
         ("keras", "reference"): Format("export.reference", ("numpy", "safetensors")),
     }

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,15 +18,29 @@ from store.spec import Spec, Tolerance
 ROWS = 4096
 SEED = 20240229
 BATCH_SIZES = (1, 2, 7, 64)
-DTYPES: Mapping[str, type[np.floating[Any]]] = MappingProxyType({"FP32": np.float32, "FP64": np.float64})
+# NumPy's dtype of each dtype of the Open Inference Protocol.
+DTYPES: Mapping[str, np.dtype[Any]] = MappingProxyType(
+    {f"{kind}{bits}": np.dtype(f"{kind.lower()}{bits}") for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)}
+    | {"BOOL": np.dtype(bool), "FP16": np.dtype("float16"), "FP32": np.dtype("float32"), "FP64": np.dtype("float64")}
+    | {"BF16": np.dtype(ml_dtypes.bfloat16), "BYTES": np.dtype(object)}
+)
 
 Predict = Callable[[Arrays], Arrays]
 
 
 def seeded_inputs(spec: Spec) -> Arrays:
-    """Give ROWS rows of every input, uniform in INPUT_RANGE; the same on every machine."""
+    """Return ROWS rows of every input, uniform in INPUT_RANGE as far as its dtype goes; the same on every machine."""
     draw = np.random.default_rng(SEED)
-    return {t.name: draw.uniform(*INPUT_RANGE, (ROWS, *t.shape[1:])).astype(DTYPES[t.dtype]) for t in spec.inputs}
+    return {t.name: _cast(draw.uniform(*INPUT_RANGE, (ROWS, *t.shape[1:])), t.dtype) for t in spec.inputs}
+
+
+def _cast(values: NDArray[np.float64], dtype: str) -> NDArray[Any]:
+    """Return numbers as the dtype has them: without a sign, as true above zero, or as their decimal digits."""
+    if dtype == "BYTES":
+        return np.array([b"%d" % value for value in values.ravel()], object).reshape(values.shape)
+    if dtype == "BOOL":
+        return values > 0
+    return (np.abs(values) if dtype.startswith("UINT") else values).astype(DTYPES[dtype])
 
 
 def check(trained: Trained, artefact_format: str, predict: Predict) -> Parity:

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from export import parity, provenance
@@ -13,20 +13,32 @@ from export.formats import FORMATS
 from export.trained import Trained
 from store.atomic import new_folder, write_file
 from store.commit import git_commit
-from store.manifest import MANIFEST, Manifest, artefact_folder, digest, hash_files, read_manifest, verify
+from store.manifest import (
+    MANIFEST,
+    ArtefactError,
+    Manifest,
+    artefact_folder,
+    current_version,
+    digest,
+    hash_files,
+    read_manifest,
+    verify,
+)
 
 
-def export_model(trained: Trained, exports: Path) -> Sequence[Manifest]:
-    """Export what is missing and give the manifests of what was written; none when all is there and whole.
+def export_model(trained: Trained, exports: Path, *, new_version: bool = False) -> Sequence[Manifest]:
+    """Export what is missing and return the manifests of what was written; none when all is there and whole.
 
     A version is complete when all its formats lie at their final names; only then does `current` move. A killed export
-    leaves `current` as it was, and the next one goes on where it ended. Raises ExportError, ArtefactError, OSError.
+    leaves `current` as it was, and the next one goes on where it ended. new_version: write the next version although
+    nothing has changed. Raises ExportError, ArtefactError, OSError.
     """
     folder = exports / trained.name
     with _alone(folder):
-        version = choose_version(folder, provenance.fingerprint(trained))
+        source, formats = provenance.fingerprint(trained), trained.model.formats
+        version = choose_version(folder, source, formats, new_version=new_version)
         written = []
-        for artefact_format in trained.model.formats:
+        for artefact_format in formats:
             if (artefact := artefact_folder(exports, trained.name, artefact_format, version)).exists():
                 verify(artefact)
             else:
@@ -68,7 +80,10 @@ def _fill(folder: Path, trained: Trained, artefact_format: str, version: int) ->
         source=provenance.fingerprint(trained),
         tools={**provenance.versions(made.tools), **facts},
         git_commit=git_commit(),
-        parity=parity.check(trained, artefact_format, exporter.load(folder)),
+        parity=max(
+            (parity.check(trained, artefact_format, predict) for predict in made.load(folder)),
+            key=lambda found: found.max_abs_difference,
+        ),
     )
     (folder / MANIFEST).write_text(json.dumps(manifest.to_dict(), indent=2) + "\n")
     return manifest
@@ -81,12 +96,30 @@ def make_current(exports: Path, model: str, version: int) -> None:
         write_file(path, text)
 
 
-def choose_version(folder: Path, source: str) -> int:
-    """Give the newest version when all that is there of it was made from `source`, else the next number."""
+def choose_version(folder: Path, source: str, formats: Collection[str], *, new_version: bool = False) -> int:
+    """Return the newest version when it can be kept or completed, else the next number.
+
+    It is kept when all its formats are there, and completed when it has never been current; both only when all that is
+    there of it was made from `source`. A number that was current once is not written again: a server that refused or
+    loaded it does not look at it a second time.
+    """
     found = [path for path in folder.glob("*/*") if path.is_dir() and path.name.isdecimal()]
+    current = _current(folder)
     newest = max((int(path.name) for path in found), default=0)
-    same = [read_manifest(path).source == source for path in found if int(path.name) == newest]
-    return newest if same and all(same) else newest + 1
+    there = {path.parent.name: path for path in found if int(path.name) == newest}
+    same = all(read_manifest(path).source == source for path in there.values())
+    complete = there.keys() >= set(formats)
+    if there and same and not new_version and (newest > current or (newest == current and complete)):
+        return newest
+    return max(newest, current) + 1
+
+
+def _current(folder: Path) -> int:
+    """Return the version that `current` names, 0 where there is none."""
+    try:
+        return current_version(folder.parent, folder.name)
+    except ArtefactError:
+        return 0
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ from types import MappingProxyType
 
 from dotenv import dotenv_values
 
+from services.wire import version_file
+from services.wire.addresses import EXPECTED, is_address
 from services.wire.stacks import STACKS
 from services.wire.token import DEFAULT_FILE, FILE_VARIABLE
 
@@ -23,8 +25,9 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """addresses: HOST:PORT of the gateway and of each stack, by name. torch_token: the file with TorchServe's key.
+    """addresses: HOST:PORT or unix:PATH of the gateway and of each stack, by name.
 
+    torch_token: the file with TorchServe's key. tf_version: the file with the version of tensorflow_model_server.
     local: the addresses are this machine's own, so that what listens there is the server and no forwarder to it.
     exports: the folder of artefacts that a side serves, where that is not the load test's own (EXPORTS in its file).
     """
@@ -33,6 +36,7 @@ class Settings:
     torch_token: Path
     local: bool = True
     exports: Path | None = None
+    tf_version: Path = version_file.DEFAULT_FILE
 
 
 def read_settings(
@@ -54,7 +58,13 @@ def read_settings(
     variables = {GATEWAY: GATEWAY_VARIABLE} | {name: stack.address_variable for name, stack in STACKS.items()}
     addresses = targets or {name: _address(values, variable) for name, variable in variables.items()}
     token, exports = Path(values.get(FILE_VARIABLE) or DEFAULT_FILE), side.get("EXPORTS")
-    return Settings(MappingProxyType(dict(addresses)), token, not targets, Path(exports) if exports else None)
+    return Settings(
+        MappingProxyType(dict(addresses)),
+        token,
+        not targets,
+        Path(exports) if exports else None,
+        version_file.path_from(values),
+    )
 
 
 def parse_targets(text: str) -> dict[str, str]:
@@ -66,15 +76,10 @@ def parse_targets(text: str) -> dict[str, str]:
             raise ValueError(f"{part!r} names none of {', '.join(TARGETS)}")
         if name in found:
             raise ValueError(f"{name} is given twice")
-        if not _is_address(address):
-            raise ValueError(f"{part!r} is not {name}=HOST:PORT")
+        if not is_address(address):
+            raise ValueError(f"{part!r} is not {name}={EXPECTED}")
         found[name] = address
     return found
-
-
-def _is_address(text: str) -> bool:
-    host, _, port = text.rpartition(":")
-    return bool(host) and port.isascii() and port.isdecimal()
 
 
 def inherited(environment: Mapping[str, str] = os.environ, *, without: tuple[str, ...]) -> dict[str, str]:
@@ -84,6 +89,6 @@ def inherited(environment: Mapping[str, str] = os.environ, *, without: tuple[str
 
 def _address(values: Mapping[str, str | None], variable: str) -> str:
     value = values.get(variable) or ""
-    if not _is_address(value):
-        raise ConfigError(f"{variable} must be HOST:PORT and is {value!r}; set it in .env or in the environment")
+    if not is_address(value):
+        raise ConfigError(f"{variable} must be {EXPECTED} and is {value!r}; set it in .env or in the environment")
     return value

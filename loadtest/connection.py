@@ -21,6 +21,7 @@ from grpc import StatusCode
 
 from services.http2.client import Connection
 from services.http2.replies import Reply
+from services.wire.addresses import authority, host_port, socket_path
 
 Metadata = tuple[tuple[str, str], ...]
 MAX_REPLY_BYTES = 64 * 2**20
@@ -110,7 +111,7 @@ def header_block(address: str, method: str, metadata: Metadata, timeout_s: float
         (":method", "POST"),
         (":scheme", "http"),
         (":path", method),
-        (":authority", address),
+        (":authority", authority(address)),
         ("te", "trailers"),
         ("content-type", "application/grpc"),
         ("grpc-timeout", f"{timeout_s * 1e3:.0f}m"),
@@ -125,11 +126,21 @@ def _failed(code: StatusCode, details: str) -> Answered:
 
 def _connect(address: str) -> "_Link":
     """Open a connection that the server has greeted. Raises OSError."""
-    host, _, port = address.rpartition(":")
-    link = _Link(gevent.socket.create_connection((host.strip("[]"), int(port))))
+    link = _Link(_dial(address))
     link.opened.wait()
     if not link.connection.usable:
         raise ConnectionError("the server closed the connection, or speaks no HTTP/2")
+    return link
+
+
+def _dial(address: str) -> gevent.socket.socket:
+    path = socket_path(address)
+    if path is None:
+        link = gevent.socket.create_connection(host_port(address))
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    else:
+        link = gevent.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        link.connect(str(path))
     return link
 
 
@@ -137,7 +148,6 @@ class _Link:
     """A connection and its socket. It has of asyncio's transports what a Connection uses."""
 
     def __init__(self, sock: gevent.socket.socket) -> None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         loop = get_hub().loop
         self._socket: Any = sock
         self._file = sock.fileno()

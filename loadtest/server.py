@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from loadtest import host
+from services.wire.addresses import host_port, socket_path
 
 UNKNOWN = "unknown"
 # What tells numerical libraries how many threads to take; each server also has settings of its own in its code.
@@ -36,13 +37,16 @@ def describe(address: str) -> dict[str, str]:
 
 
 def _listening(address: str) -> psutil.Process | None:
-    name, _, port = address.rpartition(":")
-    if not _is_here(name.strip("[]")):
+    if path := socket_path(address):
+        holders = {item.pid for item in psutil.net_connections("unix") if str(item.laddr) == str(path)} - {None}
+        return psutil.Process(min(pid for pid in holders if pid)) if holders else None
+    name, port = host_port(address)
+    if not _is_here(name):
         return None
     found = [
         connection.pid
         for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and tuple(connection.laddr)[1:] == (int(port),) and connection.pid
+        if connection.status == psutil.CONN_LISTEN and tuple(connection.laddr)[1:] == (port,) and connection.pid
     ]
     return psutil.Process(min(found)) if found else None
 

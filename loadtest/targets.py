@@ -17,6 +17,7 @@ from services.wire.codecs import STACK_CODECS
 from services.wire.stacks import STACKS
 from services.wire.token import TokenFile
 from services.wire.types import Answer, Served, Tensor
+from services.wire.version_file import VersionFile
 from store.manifest import ArtefactError, artefact_folder, read_manifest
 
 NULL_SHA256 = hashlib.sha256(null.REPLY).hexdigest()
@@ -78,7 +79,9 @@ def _direct(block: Block, settings: Settings, exports: Path) -> Target:
         method=codec.METHOD,
         model=path.model,
         encode=codec.encode_request,
-        decode=_tfserving_decoder(path, exports) if path.stack == "tfserving" else _decoder(path),
+        decode=_tfserving_decoder(path, exports, VersionFile(settings.tf_version))
+        if path.stack == "tfserving"
+        else _decoder(path),
         metadata=token.metadata if token else _nothing_to_send,
         refused=token.reload if token else _nothing_to_do,
     )
@@ -89,13 +92,13 @@ def _decoder(path: ServingPath) -> Callable[[bytes, Metadata], Answer]:
     return lambda reply, _: decode(reply, path.model, path.stack)
 
 
-def _tfserving_decoder(path: ServingPath, exports: Path) -> Callable[[bytes, Metadata], Answer]:
+def _tfserving_decoder(path: ServingPath, exports: Path, version: VersionFile) -> Callable[[bytes, Metadata], Answer]:
     """Its replies name only the version: the engine is in the trailing metadata, the hash in the manifest."""
     sha256_of = cache(lambda version: _sha256(path, exports, version))
 
     def decode(reply: bytes, trailing: Metadata) -> Answer:
         answer = tfserving.decode_answer(reply, path.model, path.stack)
-        engine, engine_version = tfserving.engine_of(trailing)
+        engine, engine_version = tfserving.engine_of(trailing, version.version())
         sha256 = sha256_of(answer.served.version)
         return answer._replace(
             served=answer.served._replace(engine=engine, engine_version=engine_version, sha256=sha256)

@@ -84,8 +84,13 @@ def digest(contents: Mapping[str, str]) -> str:
 
 def hash_files(folder: Path) -> dict[str, str]:
     """Give the sha256 of every file under `folder` but the manifest, by its relative name."""
+    return {name: hash_file(path) for name, path in list_files(folder).items()}
+
+
+def list_files(folder: Path) -> dict[str, Path]:
+    """Return every file under `folder` but the manifest, by its relative name."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
-    return {path.relative_to(folder).as_posix(): hash_file(path) for path in files}
+    return {path.relative_to(folder).as_posix(): path for path in files}
 
 
 def hash_file(path: Path) -> str:
@@ -133,14 +138,16 @@ def verify(folder: Path) -> Manifest:
     Raises ArtefactError naming the first file that is missing, added or changed.
     """
     manifest = read_manifest(folder)
-    found = hash_files(folder)
+    found = list_files(folder)
+    # Names first: a folder that is still being copied is told apart without reading what is there of it.
     for name in sorted(manifest.files.keys() | found.keys()):
         if name not in found:
             raise ArtefactError(f"{folder / name} is missing; remove {folder} and run: make export")
         if name not in manifest.files:
             raise ArtefactError(f"{folder / name} is not in the manifest; remove {folder} and run: make export")
-        if found[name] != manifest.files[name]:
-            raise ArtefactError(f"{folder / name} is not what its manifest says; remove {folder} and run: make export")
+    for name, path in found.items():
+        if hash_file(path) != manifest.files[name]:
+            raise ArtefactError(f"{path} is not what its manifest says; remove {folder} and run: make export")
     if digest(manifest.contents) != manifest.sha256:
         raise ArtefactError(
             f"{folder / MANIFEST}: sha256 is not that of contents; remove {folder} and run: make export"

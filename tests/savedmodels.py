@@ -60,8 +60,19 @@ def fussy(_version: int) -> tuple[tf.Module, Any]:
     return tf.Module(), _concrete(serve, x=([None], tf.float32))
 
 
+def divided(version: int) -> tuple[tf.Module, Any]:
+    """Y = the whole part of version / x: the graph fails where x is 0."""
+
+    def serve(x: Any) -> Any:
+        return {"y": tf.constant(version) // x}
+
+    return tf.Module(), _concrete(serve, x=([None], tf.int32))
+
+
 MODELS: dict[str, Callable[[int], tuple[tf.Module, Any]]] = {
     "linear": linear,
+    "moving": linear,
+    "divided": divided,
     "pair": pair,
     "kinds": kinds,
     "fussy": fussy,

@@ -55,9 +55,9 @@ class TfServer:
     def wait_ready(self) -> None:
         """Wait until it listens, and connect."""
         eventually(lambda: "listening on" in self.log or self.process.poll() is not None, START_S)
-        listening = re.search(r"listening on (\S+:\d+)", self.log)
+        listening = re.search(r"listening on (\S+)", self.log)
         assert listening, self.log
-        self.address = listening[1]
+        self.address = f"unix:{listening[1]}" if listening[1].startswith("/") else listening[1]
         self.channel = grpc.insecure_channel(self.address)
 
     def wait_exit(self) -> int:

@@ -14,16 +14,27 @@ from grpc import StatusCode
 from loadtest.connection import MAX_REPLY_BYTES, READ_BYTES
 from services.http2.client import Connection
 from services.http2.replies import Reply
+from services.wire.addresses import host_port, socket_path
+
+
+def _dial(address: str, timeout_s: float) -> socket.socket:
+    path = socket_path(address)
+    if path is None:
+        link = socket.create_connection(host_port(address), timeout_s)
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    else:
+        link = socket.socket(socket.AF_UNIX)
+        link.settimeout(timeout_s)
+        link.connect(str(path))
+    return link
 
 
 class Wire:
-    """One connection to HOST:PORT that the server has greeted. Raises OSError."""
+    """One connection to HOST:PORT or unix:PATH that the server has greeted. Raises OSError."""
 
     def __init__(self, address: str, timeout_s: float) -> None:
-        host, _, port = address.rpartition(":")
-        self._socket = socket.create_connection((host.strip("[]"), int(port)), timeout_s)
+        self._socket = _dial(address, timeout_s)
         self._socket.settimeout(None)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._lock = threading.Lock()
         self._connection = Connection(MAX_REPLY_BYTES, lambda _: None)
         opened = threading.Event()

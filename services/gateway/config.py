@@ -9,6 +9,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from services.serving.fronts import DEFAULT_FRONT, FRONTS
+from services.wire import addresses, version_file
 from services.wire.stacks import STACKS
 
 MAX_WORKERS = 64
@@ -22,8 +23,9 @@ class SettingsError(Exception):
 class Settings:
     """Everything that the gateway is told from outside.
 
-    addresses: stack -> HOST:PORT. token_file: where torch_svc keeps TorchServe's current key. front: a key of FRONTS.
-    workers: processes on one port. worker_of: of one of them, its socket to the first.
+    addresses: stack -> HOST:PORT or unix:PATH. token_file: where torch_svc keeps TorchServe's current key.
+    version_file: where tf_svc keeps the version of tensorflow_model_server. front: a key of FRONTS. workers: processes
+    on one port. worker_of: of one of them, its socket to the first.
     """
 
     deployments: Path
@@ -34,6 +36,7 @@ class Settings:
     reflection: bool
     addresses: Mapping[str, str]
     token_file: Path
+    version_file: Path = version_file.DEFAULT_FILE
     front: str = DEFAULT_FRONT
     workers: int = 1
     worker_of: int | None = None
@@ -52,6 +55,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         reflection=options.reflection,
         addresses={stack.name: _address(stack.address_variable, environment) for stack in STACKS.values()},
         token_file=Path(environment.get("TORCH_SVC_TOKEN_FILE", ".run/torch_svc/token")),
+        version_file=version_file.path_from(environment),
         front=_front(options.front or environment.get("FRONT") or DEFAULT_FRONT),
         workers=options.workers,
         worker_of=options.worker_of,
@@ -97,7 +101,6 @@ def _front(name: str) -> str:
 
 def _address(variable: str, environment: Mapping[str, str]) -> str:
     address = environment.get(variable, "")
-    host, colon, port = address.rpartition(":")
-    if not (host and colon and port.isdecimal()):
-        raise SettingsError(f"{variable} must be HOST:PORT, got {address!r}")
+    if not addresses.is_address(address):
+        raise SettingsError(f"{variable} must be {addresses.EXPECTED}, got {address!r}")
     return address

@@ -33,6 +33,7 @@ from services.wire.signature import Signature
 from services.wire.stacks import STACKS
 from services.wire.token import TokenFile
 from services.wire.types import Served
+from services.wire.version_file import VersionFile
 from store.spec import Spec
 
 # How long the connections get after the last call has been answered.
@@ -111,6 +112,7 @@ class _Paths:
     def __init__(self, settings: Settings, deployments: Deployments) -> None:
         self._settings = settings
         self._token = TokenFile(settings.token_file)
+        self._version = VersionFile(settings.version_file)
         self.names: dict[str, Path] = {}
         self.burst = Burst()
         self.turn = Turn()
@@ -130,6 +132,9 @@ class _Paths:
         for name, path in names.items():
             self.chains[name] = Validate(route, signature, partial(_who_would_answer, path))
 
+    def _engine_of_tfserving(self, trailing: Metadata) -> tuple[str, str]:
+        return tfserving.engine_of(trailing, self._version.version())
+
     def _path(self, deployment: Deployment, stack: str, limits: PathLimits) -> Path:
         model = deployment.model
         artefacts = Artefacts(self._settings.exports, model, STACKS[stack].artefact_format)
@@ -143,7 +148,7 @@ class _Paths:
             artefacts=artefacts,
             max_message_bytes=limits.max_message_bytes,
             credentials=self._token if stack == "torchserve" else NoCredentials(),
-            engine_of=tfserving.engine_of if stack == "tfserving" else _names_itself,
+            engine_of=self._engine_of_tfserving if stack == "tfserving" else _names_itself,
             turn=self.turn,
         )
         self.merges[model, stack] = Merge(replica, _merge_limits(limits, artefacts.current.spec), self.burst)

@@ -12,6 +12,7 @@ from services.http2.client import Connection, Done
 from services.http2.frames import literal
 from services.http2.replies import Metadata, Reply
 from services.http2.turn import Turn
+from services.wire import addresses
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +42,8 @@ class UnaryClient:
         self._address = address
         self._max_message_bytes = max_message_bytes
         self._turn = turn or Turn()
-        authority = "localhost" if address.startswith("unix:") else address
         # Entries 3 and 6 of HPACK's static table are ":method: POST" and ":scheme: http".
-        self._head = b"\x83\x86" + literal(":path", path) + literal(":authority", authority)
+        self._head = b"\x83\x86" + literal(":path", path) + literal(":authority", addresses.authority(address))
         self._head += literal("te", "trailers") + literal("content-type", "application/grpc")
         self._blocks: dict[Metadata, bytes] = {}
         self._connection: Connection | None = None
@@ -126,11 +126,10 @@ class UnaryClient:
 
     async def _open(self, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
-        if self._address.startswith("unix:"):
-            await loop.create_unix_connection(lambda: connection, self._address.removeprefix("unix:"))
+        if path := addresses.socket_path(self._address):
+            await loop.create_unix_connection(lambda: connection, str(path))
             return
-        host, _, port = self._address.rpartition(":")
-        transport, _protocol = await loop.create_connection(lambda: connection, host.strip("[]"), int(port))
+        transport, _protocol = await loop.create_connection(lambda: connection, *addresses.host_port(self._address))
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             own = transport.get_extra_info("socket")
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNCONFIRMED_MS)

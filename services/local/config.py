@@ -2,12 +2,14 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dotenv import dotenv_values
 
+from services.wire import version_file
+from services.wire.addresses import socket_path
 from services.wire.stacks import STACKS
 
 BACKENDS = tuple(stack.service for stack in STACKS.values())
@@ -36,9 +38,9 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One process to run. command: its words. address: HOST:PORT of its gRPC port. ports: all of them, that one first.
+    """One process to run. command: its words. address: HOST:PORT of its gRPC port, or unix:PATH.
 
-    environment: the whole one that it gets.
+    ports: all of them, that one first. environment: the whole one that it gets.
     """
 
     name: str
@@ -46,6 +48,10 @@ class Service:
     address: str
     ports: tuple[int, ...]
     environment: Mapping[str, str]
+
+    def port_variables(self) -> Iterable[tuple[str, int]]:
+        """Return each port with the variable that sets it."""
+        return zip(PORT_VARIABLES[self.name], self.ports, strict=bool(self.ports))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +66,37 @@ class Places:
 def read_services(places: Places, env_file: Path, environment: Mapping[str, str] = os.environ) -> dict[str, Service]:
     """Give the services by name in the order of starting. Raises ConfigError naming the variable that is wrong."""
     values = {name: value for name, value in dotenv_values(env_file).items() if value} | dict(environment)
-    # Where torch_svc publishes TorchServe's key and the gateway reads it.
+    # Where torch_svc publishes TorchServe's key, tf_svc its server's version, and the gateway reads both.
     token = values.get("TORCH_SVC_TOKEN_FILE") or str(places.run_dir / "torch_svc" / "token")
-    inherited = {**environment, "TORCH_SVC_TOKEN_FILE": token, "PYTHONUNBUFFERED": "1"}
+    version = values.get(version_file.FILE_VARIABLE) or str(places.run_dir / "tf_svc" / version_file.NAME)
+    shared = {"TORCH_SVC_TOKEN_FILE": token, version_file.FILE_VARIABLE: version}
+    inherited = {**environment, **shared, "PYTHONUNBUFFERED": "1"}
     services = {}
     for name in SERVICES:
-        ports = tuple(_port(variable, values) for variable in PORT_VARIABLES[name])
+        ports = _ports(name, values)
         python = values.get(f"{name.upper()}_PYTHON") or sys.executable
-        command = (python, "-m", f"services.{name}", *_options(name, places, ports))
-        services[name] = Service(name, command, _address(name, ports[0], values), ports, inherited)
+        address = _address(name, ports, values)
+        command = (python, "-m", f"services.{name}", *_options(name, places, ports, address))
+        services[name] = Service(name, command, address, ports, inherited)
     _check_distinct(services)
     return services
 
 
-def _options(name: str, places: Places, ports: tuple[int, ...]) -> tuple[str, ...]:
-    port = ("--port", str(ports[0]))
+def _ports(name: str, values: Mapping[str, str]) -> tuple[int, ...]:
+    if name == "tf_svc" and socket_path(values.get("TF_SVC_ADDR", "")):
+        return ()
+    return tuple(_port(variable, values) for variable in PORT_VARIABLES[name])
+
+
+def _options(name: str, places: Places, ports: tuple[int, ...], address: str) -> tuple[str, ...]:
+    port = ("--port", str(ports[0])) if ports else ("--socket", str(socket_path(address)))
     exports = str(places.exports)
+    metrics = ("--metrics-port", *map(str, ports[-1:]))
     return {
         "torch_svc": ("--models", exports, *port, "--run-dir", str(places.run_dir / "torch_svc")),
         "tf_svc": ("--models", exports, *port, "--run-dir", str(places.run_dir / "tf_svc")),
-        "onnx_svc": ("--models", exports, *port, "--metrics-port", str(ports[-1])),
-        "gateway": (
-            *("--deployments", str(places.deployments), "--exports", exports, *port),
-            *("--metrics-port", str(ports[-1])),
-        ),
+        "onnx_svc": ("--models", exports, *port, *metrics),
+        "gateway": ("--deployments", str(places.deployments), "--exports", exports, *port, *metrics),
     }[name]
 
 
@@ -94,20 +107,20 @@ def _port(variable: str, values: Mapping[str, str]) -> int:
     return int(text)
 
 
-def _address(name: str, port: int, values: Mapping[str, str]) -> str:
-    """Give where others will look for the service, having checked that it will be there."""
+def _address(name: str, ports: tuple[int, ...], values: Mapping[str, str]) -> str:
+    """Return where others will look for the service, having checked that it will be there."""
     variable = f"{name.upper()}_ADDR"
     address = values.get(variable, "")
     host, _, found = address.rpartition(":")
-    if not host or found != str(port):
-        raise ConfigError(f"{variable} is {address!r} and {name.upper()}_PORT is {port}: set both to the same port")
+    if ports and (not host or found != str(ports[0])):
+        raise ConfigError(f"{variable} is {address!r} and {name.upper()}_PORT is {ports[0]}: set both to the same port")
     return address
 
 
 def _check_distinct(services: Mapping[str, Service]) -> None:
     owners: dict[int, str] = {}
     for service in services.values():
-        for variable, port in zip(PORT_VARIABLES[service.name], service.ports, strict=True):
+        for variable, port in service.port_variables():
             if port in owners:
                 raise ConfigError(f"{variable} and {owners[port]} are both {port}: give each its own port")
             owners[port] = variable

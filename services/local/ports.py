@@ -5,8 +5,9 @@ from collections.abc import Iterable
 
 import psutil
 
-from services.local.config import PORT_VARIABLES, Service
+from services.local.config import Service
 from services.local.processes import RunError
+from services.wire.addresses import host_port, socket_path
 
 LOOPBACK = "127.0.0.1"
 CONNECT_S = 1.0
@@ -16,7 +17,7 @@ MAX_COMMAND = 100
 def refuse_busy(services: Iterable[Service]) -> None:
     """Check every port of the services. Raises RunError naming port, service, holder and the variable to change."""
     for service in services:
-        for variable, port in zip(PORT_VARIABLES[service.name], service.ports, strict=True):
+        for variable, port in service.port_variables():
             if is_busy(port):
                 raise RunError(
                     f"{service.name}: port {port} is busy{_holder(port)}; stop that, or set {variable} to another"
@@ -37,10 +38,14 @@ def is_busy(port: int) -> bool:
 
 
 def accepts(address: str) -> bool:
-    """Say whether somebody accepts connections at HOST:PORT."""
-    host, _, port = address.rpartition(":")
+    """Return whether somebody accepts connections at HOST:PORT or unix:PATH."""
     try:
-        with socket.create_connection((host, int(port)), CONNECT_S):
+        if path := socket_path(address):
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(CONNECT_S)
+                probe.connect(str(path))
+            return True
+        with socket.create_connection(host_port(address), CONNECT_S):
             return True
     except OSError:
         return False

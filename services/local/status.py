@@ -44,7 +44,7 @@ def show(found: list[State]) -> bool:
 
 
 def _state(service: Service, place: Place, probe: Probe) -> State:
-    ports = " ".join(str(port) for port in service.ports)
+    ports = " ".join(str(port) for port in service.ports) or service.address
     process = processes.main_process(place)
     if process is None:
         return State(service.name, "", "", ports, _absence(place))

@@ -5,17 +5,19 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 
 from services.serving.front import PortBusyError
 from services.tf_svc import binary, models_config
+from services.tf_svc.address import refuse_taken
 from services.tf_svc.config import ConfigError, Settings, quiet_tensorflow, read_settings
+from services.tf_svc.models_config import Entry
+from services.tf_svc.refusal import LoadError
 from services.tf_svc.server import ENGINE, create_server
+from services.tf_svc.staging import Staging
 from store.atomic import write_file
 from store.manifest import ArtefactError
 
@@ -23,7 +25,7 @@ log = logging.getLogger("services.tf_svc")
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT. Gives the exit code: 1 for files or a port that cannot be used."""
+    """Run until SIGTERM or SIGINT; return the exit code: 1 for files or an address that cannot be used."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     settings = read_settings(sys.argv[1:])
     stopped = threading.Event()
@@ -31,56 +33,58 @@ def main() -> int:
         # From a thread of its own: a handler that interrupts the main thread inside Event.wait could wait for itself.
         signal.signal(number, lambda *_: threading.Thread(target=stopped.set).start())
     try:
-        _run(settings, stopped)
-    except (ArtefactError, ConfigError, PortBusyError, OSError) as error:
+        return _run(settings, stopped)
+    except (ArtefactError, ConfigError, LoadError, PortBusyError, OSError) as error:
         log.error("tf_svc cannot start: %s", error)  # noqa: TRY400 - the line says it all
         return 1
-    return 0
 
 
-def _run(settings: Settings, stopped: threading.Event) -> None:
+def _run(settings: Settings, stopped: threading.Event) -> int:
     program = binary.find(settings)
-    _check_port(settings)
-    config = settings.config or settings.run_folder / "models.config"
-    if settings.config is None:
-        write_file(config, models_config.render(models_config.find(settings.models)))
-    if program and settings.config:
-        # The user's own file may say more than our subset of its messages: it is the server's to judge.
-        binary.become(program, settings, config)
-    bases = models_config.read(config)
     if program:
-        binary.check(bases)
-        binary.become(program, settings, config)
-    _serve_embedded(settings, bases, stopped)
+        binary.check_address(settings)
+    else:
+        refuse_taken(settings)
+    staging = None
+    config = settings.config
+    if config is None:
+        staging = Staging(models_config.find(settings.models), settings.run_folder.resolve() / "served")
+        staging.begin()
+        config = settings.run_folder / "models.config"
+        write_file(config, models_config.render(staging.bases))
+    each_poll = staging.step if staging else _nothing
+    if not program:
+        # A file of the user's own may say more than our subset of its messages; the real server judges it unread.
+        return _serve_embedded(settings, models_config.read(config), stopped, each_poll)
+    settings.run_folder.mkdir(parents=True, exist_ok=True)
+    where = settings.socket or f"port {settings.port}"
+    log.info("%s %s, %s", binary.NAME, binary.version_of(program), where)
+    return binary.run(binary.command(program, settings, config), settings, stopped, each_poll)
 
 
-def _serve_embedded(settings: Settings, bases: Mapping[str, Path], stopped: threading.Event) -> None:
+def _nothing() -> None:
+    pass
+
+
+def _serve_embedded(
+    settings: Settings, models: Mapping[str, Entry], stopped: threading.Event, each_poll: Callable[[], None]
+) -> int:
     quiet_tensorflow()
     with _quiet_stderr():
         from services.tf_svc import savedmodel  # noqa: PLC0415 - costs seconds, and the real server needs none of it
 
         device = savedmodel.configure()
     version = f"tensorflow {savedmodel.VERSION}"
-    server, port = create_server(settings, bases, savedmodel.load, version)
+    server, port = create_server(settings, models, savedmodel.load, version, each_poll)
     if stopped.is_set():
-        return
+        return 0
     server.start()
-    log.info("%s (%s) on %s, listening on %s:%d", ENGINE, version, device, settings.host, port)
+    where = settings.socket or f"{settings.host}:{port}"
+    log.info("%s (%s) on %s, listening on %s", ENGINE, version, device, where)
     stopped.wait()
     log.info("stopping; calls in flight have %g s", settings.grace_s)
     server.stop(settings.grace_s)
-
-
-def _check_port(settings: Settings) -> None:
-    """Find a busy port before seconds are spent on loading. The bind that counts comes later."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            raise PortBusyError(
-                f"port {settings.port} on {settings.host} cannot be bound ({error.strerror}); set TF_SVC_PORT"
-            ) from error
+    return 0
 
 
 @contextlib.contextmanager

@@ -34,27 +34,15 @@ class Model(Protocol):
 
 
 class Answers:
-    """Answers to each RPC. models: by the name that clients use."""
+    """Answers to each RPC. models: by the name that clients use. labels: version by label, of models that have any."""
 
-    def __init__(self, models: Mapping[str, Model]) -> None:
+    def __init__(self, models: Mapping[str, Model], labels: Mapping[str, Mapping[str, int]] | None = None) -> None:
         self._models = models
+        self._labels = labels or {}
 
     def predict(self, request: pb.PredictRequest) -> pb.PredictResponse:
         """Run one signature on the request's tensors."""
-        servable = self._find(request)
-        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-        signature = servable.signatures.get(name)
-        if signature is None:
-            raise Refusal(StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
-        inputs = _inputs(signature, request)
-        wanted = _wanted(signature, request.output_filter)
-        results = dict(zip(signature.outputs, signature.run(inputs), strict=True))
-        response = pb.PredictResponse()
-        for alias in wanted:
-            tensors.write(results[alias], response.outputs[alias])
-        _identify(response.model_spec, request.model_spec.name, servable)
-        response.model_spec.signature_name = name
-        return response
+        return run(self._find(request), request)
 
     def metadata(self, request: pb.GetModelMetadataRequest) -> pb.GetModelMetadataResponse:
         """Give the signatures as the SavedModel declares them."""
@@ -96,17 +84,42 @@ class Answers:
         spec = request.model_spec
         if not spec.name:
             raise invalid("ModelSpec has no name specified.")
-        choice = spec.WhichOneof("version_choice")
-        if choice == "version_label":
-            raise invalid(f"Unrecognized servable version label: {spec.version_label}")
+        version = self._version(spec)
         model = self._models.get(spec.name)
         servable = model.servable if model else None
-        if choice == "version":
-            if servable is None or servable.version != spec.version.value:
-                raise _not_found(f"Specific({spec.name}, {spec.version.value})")
+        if version is not None:
+            if servable is None or servable.version != version:
+                raise _not_found(f"Specific({spec.name}, {version})")
         elif servable is None:
             raise _not_found(f"Latest({spec.name})")
         return servable
+
+    def _version(self, spec: pb.ModelSpec) -> int | None:
+        """Return the version that a request names, by number or by label; None for the newest."""
+        choice = spec.WhichOneof("version_choice")
+        if choice == "version_label":
+            labelled = self._labels.get(spec.name, {}).get(spec.version_label)
+            if labelled is None:
+                raise invalid(f"Unrecognized servable version label: {spec.version_label}")
+            return labelled
+        return spec.version.value if choice else None
+
+
+def run(servable: Servable, request: pb.PredictRequest) -> pb.PredictResponse:
+    """Run one signature of a version on the request's tensors. Raises Refusal."""
+    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    signature = servable.signatures.get(name)
+    if signature is None:
+        raise Refusal(StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+    inputs = _inputs(signature, request)
+    wanted = _wanted(signature, request.output_filter)
+    results = dict(zip(signature.outputs, signature.run(inputs), strict=True))
+    response = pb.PredictResponse()
+    for alias in wanted:
+        tensors.write(results[alias], response.outputs[alias])
+    _identify(response.model_spec, request.model_spec.name, servable)
+    response.model_spec.signature_name = name
+    return response
 
 
 def _not_found(what: str) -> Refusal:
@@ -128,7 +141,8 @@ def _inputs(signature: Signature, request: pb.PredictRequest) -> list[Array]:
         if declared.alias not in given:
             raise invalid(
                 f"Signature input alias: {declared.alias}(feed name: {declared.feed}) not found in request"
-                f" and no default value provided. Inputs expected to be in the set {_set(aliases)}."
+                f" and no default value provided. Inputs expected to be in the request {_set(set(given))},"
+                " or default input alias set: "
             )
         inputs.append(tensors.read(given[declared.alias], declared, position))
     return inputs

@@ -1,26 +1,27 @@
-"""The real tensorflow_model_server: found, its command line, and this process turned into it.
+"""The real tensorflow_model_server: found, its command line, and a child process that is watched and ended.
 
-It has no option to listen on loopback only (0.0.0.0 always), does not drain on SIGTERM (it ends in milliseconds), and
-waits for ever with its port closed when a model has no version: so the folders are checked before.
+It has no option to listen on loopback only (0.0.0.0, or a Unix socket), does not drain on SIGTERM (it ends in
+milliseconds), and waits for ever with its port closed when a model has no version: so the folders are checked before.
 
-Not seen running: no package index carries the program, so this branch has been run with a stand-in that records its
-arguments (tests/integration/services/tf_svc/test_process.py). Behaviour named here was read, or observed elsewhere.
+No package index carries the program: tests run this code with a stand-in that records its arguments
+(tests/integration/services/tf_svc/test_process.py). What the program itself does was observed with 2.20.0 (ADR 3).
 """
 
+import dataclasses
 import logging
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from services.serving import die_with_parent
+from services.tf_svc.address import refuse_taken
 from services.tf_svc.config import ConfigError, Settings
-from services.tf_svc.models_config import BATCHING
-from services.tf_svc.versions import newest
+from services.wire.version_file import NAME as VERSION_FILE
 from store.atomic import write_file
-from store.manifest import ArtefactError, verify
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ VERSION_TIMEOUT_S = 20
 
 
 def find(settings: Settings) -> str | None:
-    """Give the program's path, or None to run the embedded server. Raises ConfigError when one asked for is missing."""
+    """Return the program's path, None to run the embedded server. Raises ConfigError when one asked for is missing."""
     if settings.engine == "embedded":
         return None
     path = shutil.which(settings.binary or NAME)
@@ -40,18 +41,22 @@ def find(settings: Settings) -> str | None:
     return path
 
 
-def command(program: str, settings: Settings, config: Path, batching: Path) -> list[str]:
-    """Give its command line. It ignores options that it does not know, so each one here was read in its main.cc."""
+def command(program: str, settings: Settings, config: Path) -> list[str]:
+    """Return its command line. It ignores options that it does not know, so each one here was read in its main.cc.
+
+    No batching: the gateway batches, and here one caller's bad request would fail the others of its batch (ADR 3).
+    """
+    listen = ["--port=0", f"--grpc_socket_path={settings.socket}"] if settings.socket else [f"--port={settings.port}"]
     return [
         program,
-        f"--port={settings.port}",
+        *listen,
         "--rest_api_port=0",
         f"--model_config_file={config.resolve()}",
+        # A label of a version that is being loaded is an error otherwise, so that no config with labels could start.
+        "--allow_version_labels_for_unavailable_models=true",
         "--file_system_poll_wait_seconds=1",
-        "--enable_batching=true",
-        f"--batching_parameters_file={batching.resolve()}",
-        # By default 4 x CPUs, and the last one refuses: 8 calls in flight are then too many on 2 cores.
-        f"--grpc_max_threads={settings.max_calls}",
+        # By default 4 x CPUs, and the last one refuses.
+        f"--grpc_max_threads={settings.max_calls + 1}",
         # Another server on the port must be an error, not a silent share of the calls.
         "--grpc_channel_arguments=grpc.so_reuseport=0",
         # By default one broken version blocks every other update for 5 minutes.
@@ -66,7 +71,7 @@ def command(program: str, settings: Settings, config: Path, batching: Path) -> l
 
 
 def version_of(program: str) -> str:
-    """Give the version that the program prints, or "version not reported"."""
+    """Return the version that the program prints, or "version not reported"."""
     try:
         done = subprocess.run(
             [program, "--version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT_S, check=False
@@ -77,27 +82,42 @@ def version_of(program: str) -> str:
     return first.rpartition(" ")[2] or "version not reported"
 
 
-def check(bases: Mapping[str, Path]) -> None:
-    """Check the newest version of every model against its manifest. Raises ArtefactError."""
-    for base in bases.values():
-        try:
-            found = newest(base)
-        except OSError as error:
-            raise ArtefactError(f"{base} cannot be read ({error.strerror}); run: make export") from error
-        if found is None:
-            raise ArtefactError(f"{base} has no version folder; run: make export")
-        verify(found.folder)
+def check_address(settings: Settings) -> None:
+    """Find a taken port before the program does: it crashes. Raises PortBusyError or ConfigError."""
+    if settings.socket is None and settings.port == 0:
+        raise ConfigError(f"{NAME} cannot choose a free port; give --port a number, or --socket a path")
+    # It listens on every address, so one of them held by another program is one too many.
+    refuse_taken(dataclasses.replace(settings, host="0.0.0.0"))  # noqa: S104 - where it will listen
+    if settings.socket is None:
+        log.warning("%s listens on every interface: firewall port %d, or give it --socket", NAME, settings.port)
 
 
-def become(program: str, settings: Settings, config: Path) -> NoReturn:
-    """Replace this process by the server; it keeps the process id, so signals reach it. Raises ConfigError."""
-    if settings.port == 0:
-        raise ConfigError(f"{NAME} cannot choose a free port; give --port a number")
-    batching = settings.run_folder / "batching.config"
-    write_file(batching, BATCHING)
-    log.info("%s %s, port %d", NAME, version_of(program), settings.port)
-    log.warning("it listens on every interface and has no option for loopback alone; firewall port %d", settings.port)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    words = command(program, settings, config, batching)
-    os.execv(program, words)  # noqa: S606 - a fixed list of words, no shell
+def run(words: Sequence[str], settings: Settings, stopped: threading.Event, each_poll: Callable[[], None]) -> int:
+    """Run the program until it ends or `stopped` is set; return the exit code, 0 where it was told to stop.
+
+    The child is killed when this process dies. each_poll: called once a poll while it runs.
+    """
+    write_file(settings.run_folder / VERSION_FILE, f"{version_of(words[0])}\n")
+    child = subprocess.Popen(
+        [sys.executable, "-IS", die_with_parent.__file__, *words],
+        env={**os.environ, die_with_parent.PARENT: str(os.getpid())},
+    )
+    try:
+        while not stopped.wait(settings.poll_s):
+            if (code := child.poll()) is not None:
+                log.error("%s ended by itself, exit code %d", NAME, code)
+                return code if code > 0 else 1
+            each_poll()
+    finally:
+        _end(child, settings.grace_s)
+        (settings.run_folder / VERSION_FILE).unlink(missing_ok=True)
+    return 0
+
+
+def _end(child: "subprocess.Popen[bytes]", grace_s: float) -> None:
+    child.terminate()
+    try:
+        child.wait(grace_s)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

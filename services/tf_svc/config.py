@@ -14,6 +14,10 @@ from commandline.arguments import Parser
 Engine = Literal["auto", "embedded", "tensorflow_model_server"]
 ENGINES: tuple[Engine, ...] = ("auto", "embedded", "tensorflow_model_server")
 MAX_PORT = 65535
+# tensorflow_model_server has a thread for each call.
+MAX_CALLS = 4096
+# sockaddr_un, linux/un.h: 108 bytes with the final zero.
+MAX_SOCKET_BYTES = 107
 
 
 class ConfigError(Exception):
@@ -25,8 +29,8 @@ class Settings:
     """What tf_svc runs with.
 
     models: exports folder. config: a models.config to use as it is. binary: path of tensorflow_model_server, "" to look
-    on PATH. threads: of the embedded server. max_calls: in flight, more are refused. grace_s: for calls in flight
-    at the end.
+    on PATH. socket: a Unix socket to listen on instead of host and port. threads: of the embedded server. max_calls: in
+    flight, more are refused. grace_s: for calls in flight at the end.
     """
 
     models: Path
@@ -36,6 +40,7 @@ class Settings:
     binary: str
     host: str
     port: int
+    socket: Path | None
     threads: int
     max_calls: int
     max_message_bytes: int
@@ -63,6 +68,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     parser.add_argument("--config", type=Path, help="models.config to use instead of one made from --models")
     parser.add_argument("--port", type=_port, help="gRPC port, 0 for any free one (TF_SVC_PORT, 8500)")
     parser.add_argument("--host", help="address to listen on (TF_SVC_HOST, 127.0.0.1)")
+    parser.add_argument(
+        "--socket", type=_socket, help="Unix socket to listen on instead, and on no port (TF_SVC_SOCKET, none)"
+    )
     parser.add_argument("--run-dir", type=Path, help="for generated files (TF_SVC_RUN_DIR, .run/tf_svc)")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="which server to run (%(default)s)")
     given = parser.parse_args(arguments)
@@ -75,8 +83,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         binary=environment.get("TENSORFLOW_MODEL_SERVER", ""),
         host=given.host or environment.get("TF_SVC_HOST", "127.0.0.1"),
         port=variables.number("TF_SVC_PORT", 8500, 0, MAX_PORT) if given.port is None else given.port,
+        socket=given.socket or variables.socket("TF_SVC_SOCKET"),
         threads=variables.number("TF_SVC_THREADS", 8, 1, 1024),
-        max_calls=variables.number("TF_SVC_MAX_CALLS", 300, 1, 100_000),
+        max_calls=variables.number("TF_SVC_MAX_CALLS", 300, 1, MAX_CALLS),
         max_message_bytes=variables.number("TF_SVC_MAX_MESSAGE_BYTES", 64 * 2**20, 1024, 2**31 - 1),
         poll_s=1.0,
         grace_s=float(variables.number("TF_SVC_GRACE_S", 25, 0, 3600)),
@@ -97,6 +106,22 @@ class _Variables:
         if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
             self._parser.error(f"{name}={text!r} is not a whole number from {least} to {most}")
         return int(text)
+
+    def socket(self, name: str) -> Path | None:
+        text = self._environment.get(name)
+        try:
+            return _socket(text) if text else None
+        except argparse.ArgumentTypeError as error:
+            self._parser.error(f"{name}: {error}")
+
+
+def _socket(text: str) -> Path:
+    path = Path(text).absolute()
+    if len(os.fsencode(path)) > MAX_SOCKET_BYTES:
+        raise argparse.ArgumentTypeError(
+            f"{str(path)!r} is longer than the {MAX_SOCKET_BYTES} bytes that a socket's path may have"
+        )
+    return path
 
 
 def _port(text: str) -> int:

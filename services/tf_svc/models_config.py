@@ -1,31 +1,30 @@
-"""models.config and the batching parameters, text protobufs that both engines start from."""
+"""models.config, the text protobuf that both engines start from."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from google.protobuf import text_format
 
 from servepath_pb.servepath.tfserving.tfserving_pb2 import ModelServerConfig
 from services.tf_svc.config import ConfigError
-from services.tf_svc.versions import version_folders
 
 PLATFORM = "tensorflow"
 FORMAT = "saved_model"
-# BatchingParameters (tensorflow_serving/servables/tensorflow/session_bundle_config.proto) is no message of ours.
-# No waiting: a batch is what has queued up while the last one ran. 4096 rows pass in one call.
-BATCHING = """\
-max_batch_size { value: 4096 }
-batch_timeout_micros { value: 0 }
-max_enqueued_batches { value: 100 }
-num_batch_threads { value: 2 }
-"""
+
+
+class Entry(NamedTuple):
+    """One model of a models.config. base: its folder of versions. labels: version by label."""
+
+    base: Path
+    labels: Mapping[str, int]
 
 
 def find(exports: Path) -> dict[str, Path]:
-    """Give the base path of every model that has a SavedModel version, by name. Raises ConfigError."""
+    """Return the folder of versions of every model that has a SavedModel, by name. Raises ConfigError."""
     try:
         bases = {path.parent.name: path.resolve() for path in sorted(exports.glob(f"*/{FORMAT}"))}
-        found = {name: base for name, base in bases.items() if version_folders(base)}
+        found = {name: base for name, base in bases.items() if any(path.name.isdecimal() for path in base.iterdir())}
     except OSError as error:
         raise ConfigError(f"{exports} cannot be read ({error.strerror}); run: make export") from error
     if not found:
@@ -34,14 +33,14 @@ def find(exports: Path) -> dict[str, Path]:
 
 
 def render(models: Mapping[str, Path]) -> str:
-    """Give the models.config that serves these base paths."""
+    """Return the models.config that serves these base paths."""
     config = ModelServerConfig()
     for name, base in models.items():
         config.model_config_list.config.add(name=name, base_path=str(base), model_platform=PLATFORM)
     return text_format.MessageToString(config)
 
 
-def read(path: Path) -> dict[str, Path]:
+def read(path: Path) -> dict[str, Entry]:
     """Read a models.config back. Raises ConfigError naming the file and the entry or line at fault."""
     try:
         config = text_format.Parse(path.read_text(), ModelServerConfig())
@@ -49,7 +48,7 @@ def read(path: Path) -> dict[str, Path]:
         raise ConfigError(f"{path} cannot be read ({error.strerror})") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not a models.config that the embedded server knows: {error}") from error
-    models: dict[str, Path] = {}
+    models: dict[str, Entry] = {}
     for entry in config.model_config_list.config:
         base = Path(entry.base_path)
         if not entry.name or entry.name in models:
@@ -58,7 +57,7 @@ def read(path: Path) -> dict[str, Path]:
             raise ConfigError(f"{path}: {entry.name}: model_platform {entry.model_platform!r}, expected {PLATFORM!r}")
         if not base.is_absolute():
             raise ConfigError(f"{path}: {entry.name}: base_path {entry.base_path!r} is not absolute")
-        models[entry.name] = base
+        models[entry.name] = Entry(base, dict(entry.version_labels))
     if not models:
         raise ConfigError(f"{path} lists no model")
     return models

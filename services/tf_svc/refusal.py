@@ -16,6 +16,14 @@ class Refusal(Exception):
         self.text = text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT] + CUT
 
 
+class LoadError(Exception):
+    """A version that does not load; `code` is what GetModelStatus says of it."""
+
+    def __init__(self, code: StatusCode, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 def invalid(text: str) -> Refusal:
-    """Give the refusal of a request that is at fault."""
+    """Return the refusal of a request that is at fault."""
     return Refusal(StatusCode.INVALID_ARGUMENT, text)

@@ -1,90 +1,97 @@
-"""A version folder as a Servable, computed by TensorFlow. Importing this module takes seconds."""
+"""A version folder as a Servable, restored and run in a session of TensorFlow. Importing this module takes seconds.
 
-import contextlib
+As tensorflow_model_server loads it (cc/saved_model/loader.cc): a graph and a session, variables restored by the graph's
+own op, warm-up records replayed. Python's other loader, tf.saved_model.load, runs SavedModels that no server can.
+"""
+
 import logging
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from grpc import StatusCode
-from tensorflow.core.protobuf import saved_model_pb2
 
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
-from services.tf_svc.refusal import Refusal
+from services.tf_svc import answers
+from services.tf_svc.refusal import LoadError, Refusal
 from services.tf_svc.servable import Array, Declared, Servable, Signature
 from services.tf_svc.tensors import NUMPY
-from store.manifest import ArtefactError, verify
 
 log = logging.getLogger(__name__)
 
 VERSION: str = tf.__version__
-TAGS = {"serve"}
+TAGS = ["serve"]
 CODES = {code.value[0]: code for code in StatusCode} | {StatusCode.UNKNOWN.value[0]: StatusCode.INTERNAL}
+# Restores tables and the like; the loader runs it, and no caller may.
+INIT_SIGNATURE = "__saved_model_init_op"
+WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
+MAX_WARMUP_RECORDS = 1000
 
 
 def configure() -> str:
-    """Set TensorFlow up for many small calls and give the device it computes on, for the log. Call it once, first.
-
-    One thread per call: hand-offs between threads cost more than a small model's arithmetic.
-    """
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    """Set TensorFlow up for many small calls and return the device it computes on, for the log. Call it once, first."""
+    tf.get_logger().setLevel(logging.ERROR)  # its session loader calls itself deprecated
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, enable=True)
     return f"{len(gpus)} GPU" if gpus else "CPU"
 
 
-def load(version: int, folder: Path) -> Servable:
-    """Load a version folder whose files are those of its manifest. Raises ArtefactError naming what is wrong."""
-    manifest = verify(folder)
-    if (manifest.format, manifest.version) != ("saved_model", version):
-        raise ArtefactError(f"{folder} holds {manifest.format} version {manifest.version}; run: make export")
+def load(model: str, version: int, folder: Path) -> Servable:
+    """Load a version folder and replay its warm-up records. Raises LoadError with the code that the real server has."""
+    # One thread per call, the caller's own: hand-offs between threads cost more than a small model's arithmetic.
+    config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
+    config.gpu_options.allow_growth = True
+    graph = tf.Graph()
+    session = tf.compat.v1.Session(graph=graph, config=config)
     try:
-        definitions = _definitions(folder)
-        functions = tf.saved_model.load(str(folder), tags=TAGS).signatures
-        signatures = {name: _signature(functions[name], definitions.signature_def[name]) for name in functions}
-    except Exception as error:  # TensorFlow raises anything, IndexError included, on files that are not its own
-        raise ArtefactError(f"{folder} cannot be loaded ({type(error).__name__}); run: make export") from error
-    for signature in signatures.values():
-        _warm_up(signature)
+        servable = _restored(session, version, folder)
+        for request in _warmup_requests(folder / WARMUP):
+            answers.run(servable, request)
+    except Exception as error:
+        session.close()
+        raise _load_error(model, folder, error) from error
+    weakref.finalize(servable, session.close)
+    return servable
+
+
+def _restored(session: Any, version: int, folder: Path) -> Servable:
+    with session.graph.as_default():
+        declared = tf.compat.v1.saved_model.load(session, TAGS, str(folder)).signature_def
+    definitions = pb.SignatureDefMap()
+    for name, definition in declared.items():
+        definitions.signature_def[name].ParseFromString(definition.SerializeToString())
+    signatures = {
+        name: _signature(session, definition)
+        for name, definition in definitions.signature_def.items()
+        if name != INIT_SIGNATURE
+    }
     return Servable(version, signatures, definitions.SerializeToString())
 
 
-def _definitions(folder: Path) -> pb.SignatureDefMap:
-    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    graph = next(graph for graph in saved.meta_graphs if set(graph.meta_info_def.tags) == TAGS)
-    definitions = pb.SignatureDefMap()
-    for name, definition in graph.signature_def.items():
-        definitions.signature_def[name].ParseFromString(definition.SerializeToString())
-    return definitions
-
-
-def _signature(function: Any, definition: pb.SignatureDef) -> Signature:
-    """Join a signature's function with its declaration. TensorFlow flattens both sides sorted by alias."""
+def _signature(session: Any, definition: pb.SignatureDef) -> Signature:
+    """Return a signature's call. Feeds and fetches are the graph's tensors that its declaration names."""
     inputs = tuple(_declared(alias, definition.inputs[alias]) for alias in sorted(definition.inputs))
     outputs = tuple(sorted(definition.outputs))
-    captured = list(function.captured_inputs)
-    feeds = [tensor.dtype.as_datatype_enum for tensor in function.inputs[: len(inputs)]]
-    fetches = [tensor.dtype for tensor in function.outputs]
-    kinds = [NUMPY[dtype.as_datatype_enum] for dtype in fetches]
-    if feeds != [declared.data_type for declared in inputs] or len(fetches) != len(outputs):
-        raise ValueError("the signature's function and its declaration differ")
+    tensor = session.graph.get_tensor_by_name
+    fetches = [tensor(definition.outputs[alias].name) for alias in outputs]
+    call = session.make_callable(fetches, [tensor(declared.feed) for declared in inputs])
+    kinds = [NUMPY[fetch.dtype.as_datatype_enum] for fetch in fetches]
+    return Signature(inputs, outputs, _guarded(call, kinds))
 
+
+def _guarded(call: Callable[..., Sequence[Any]], kinds: Sequence[np.dtype[Any]]) -> Callable[..., Sequence[Array]]:
     def run(arrays: Sequence[Array]) -> Sequence[Array]:
-        # What calling `function` ends in, without its 150 us of binding and checking: our own checks came before.
         try:
-            results = tf.raw_ops.StatefulPartitionedCall(
-                args=[*map(tf.constant, arrays), *captured], Tout=fetches, f=function
-            )
-            return [np.asarray(tensor.numpy(), kind) for tensor, kind in zip(results, kinds, strict=True)]
+            return [np.asarray(result, kind) for result, kind in zip(call(*arrays), kinds, strict=True)]
         except tf.errors.OpError as error:
             log.warning("a call failed in the graph: %.500s", " ".join(error.message.split()))
             raise Refusal(CODES[error.error_code], "the graph refused the tensors") from error
 
-    return Signature(inputs, outputs, run)
+    return run
 
 
 def _declared(alias: str, info: pb.TensorInfo) -> Declared:
@@ -92,16 +99,38 @@ def _declared(alias: str, info: pb.TensorInfo) -> Declared:
     return Declared(alias, info.name, info.dtype, shape)
 
 
-def _warm_up(signature: Signature) -> None:
-    """Run once on one row, so that no caller waits for TensorFlow to prepare the function."""
-    if any(declared.shape is None or declared.data_type not in NUMPY for declared in signature.inputs):
+def _warmup_requests(path: Path) -> Iterator[pb.PredictRequest]:
+    """Yield the requests of the warm-up records (servables/tensorflow/saved_model_warmup_util.cc). Raises LoadError."""
+    if not path.exists():
         return
-    ones = ([1 if size < 0 else size for size in declared.shape or ()] for declared in signature.inputs)
-    pairs = zip(ones, signature.inputs, strict=True)
-    # A model may well refuse zeros, a parser of text for one; it is prepared all the same.
-    with contextlib.suppress(Refusal):
-        signature.run([_blank(shape, NUMPY[declared.data_type]) for shape, declared in pairs])
+    for number, record in enumerate(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()):
+        if number == MAX_WARMUP_RECORDS:
+            text = f"Number of warmup records exceeds the maximum ({MAX_WARMUP_RECORDS}) at {path}"
+            raise LoadError(StatusCode.INVALID_ARGUMENT, text)
+        log_record = pb.PredictionLog.FromString(record)
+        if log_record.WhichOneof("log_type") != "predict_log":
+            raise LoadError(StatusCode.UNIMPLEMENTED, f"{path}: this server replays records of Predict alone")
+        yield log_record.predict_log.request
 
 
-def _blank(shape: list[int], dtype: np.dtype[Any]) -> Array:
-    return np.full(shape, b"", dtype) if dtype.hasobject else np.zeros(shape, dtype)
+def _load_error(model: str, folder: Path, error: Exception) -> LoadError:
+    """Return what a failed load means: the code that TensorFlow gives, where it gives one."""
+    where = f"{model}: {folder} cannot be loaded"
+    match error:
+        case LoadError():
+            return error
+        case Refusal():
+            return LoadError(error.code, f"{where}: its warm-up record is refused: {error.text}")
+        case tf.errors.OpError():
+            code = CODES[error.error_code]
+            said = " ".join(error.message.split())[:500]
+        case OSError() if (folder / "saved_model.pb").exists():
+            code, said = StatusCode.DATA_LOSS, "saved_model.pb is not a SavedModel"
+        case ValueError() if not (folder / "variables" / "variables.index").exists():
+            # The real server restores nothing then, and its warm-up record ends with this code.
+            code, said = StatusCode.FAILED_PRECONDITION, "variables/variables.index is missing"
+        case OSError() | RuntimeError():  # no saved_model.pb; no graph for our tags
+            code, said = StatusCode.NOT_FOUND, str(error).partition("\n")[0][:500]
+        case _:
+            code, said = StatusCode.INTERNAL, type(error).__name__
+    return LoadError(code, f"{where} ({said}); run: make export NEW_VERSION=1")

@@ -39,5 +39,5 @@ class Servable:
     definitions: bytes
 
 
-# Load a version folder. Raises store.manifest.ArtefactError naming it.
-Load = Callable[[int, Path], Servable]
+# Load a version folder of a model. Raises services.tf_svc.refusal.LoadError.
+Load = Callable[[str, int, Path], Servable]

@@ -5,34 +5,41 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError, Message
+from grpc import StatusCode
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
 from services.serving.front import PortBusyError
+from services.tf_svc.address import grpc_address
 from services.tf_svc.answers import Answers
 from services.tf_svc.config import Settings
-from services.tf_svc.refusal import Refusal, invalid
+from services.tf_svc.models_config import Entry
+from services.tf_svc.refusal import LoadError, Refusal
 from services.tf_svc.servable import Load
 from services.tf_svc.versions import Versions
 from services.wire import tfserving
-from store.manifest import ArtefactError
 
 log = logging.getLogger(__name__)
 
 ENGINE = "embedded"
+# With --enable_grpc_healthcheck_service: set once, when the port opens, and never changed (model_servers/server.cc).
+HEALTH_ENTRIES = ("", "ModelService", "PredictionService")
 
 
 class EmbeddedServer:
     """A gRPC server and its models; `start` and `stop` once each."""
 
-    def __init__(self, server: grpc.Server, models: Mapping[str, Versions], poll_s: float) -> None:
+    def __init__(
+        self, server: grpc.Server, models: Mapping[str, Versions], poll_s: float, each_poll: Callable[[], None]
+    ) -> None:
         self._server = server
         self._models = models
         self._poll_s = poll_s
+        self._each_poll = each_poll
         self._stopping = threading.Event()
         self._poller = threading.Thread(target=self._follow, name="versions", daemon=True)
 
@@ -52,42 +59,48 @@ class EmbeddedServer:
 
     def _follow(self) -> None:
         while not self._stopping.wait(self._poll_s):
+            self._attempt("staging", self._each_poll)
             for name, model in self._models.items():
-                try:
-                    model.poll()
-                except Exception:
-                    log.exception("%s: looking for new versions failed; trying again", name)
+                self._attempt(name, model.poll)
+
+    def _attempt(self, what: str, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception:
+            log.exception("%s: looking for new versions failed; trying again", what)
 
 
 def create_server(
-    settings: Settings, bases: Mapping[str, Path], load: Load, engine_version: str
+    settings: Settings,
+    models: Mapping[str, Entry],
+    load: Load,
+    engine_version: str,
+    each_poll: Callable[[], None] = lambda: None,
 ) -> tuple[EmbeddedServer, int]:
-    """Load the newest version of every model, bind the port and give the server and its port; start it yourself.
+    """Load the newest version of every model, bind, return the server and its port (0: a socket); start it yourself.
 
-    Raises ArtefactError when a model has no version or its newest does not load, as tensorflow_model_server would not
-    start either; PortBusyError.
+    each_poll: called before each look at the version folders. Raises PortBusyError, and LoadError when a model has no
+    version or its newest does not load: tensorflow_model_server would not start either.
     """
-    models = {name: Versions(name, base, load) for name, base in bases.items()}
-    _load_all(models, bases)
+    versions = {name: Versions(name, entry.base, load) for name, entry in models.items()}
+    for name, model in versions.items():
+        found = model.due()
+        if found is None:
+            raise LoadError(StatusCode.NOT_FOUND, f"{models[name].base} has no version; run: make export")
+        model.take(found)
     server = grpc.server(
         ThreadPoolExecutor(settings.threads, thread_name_prefix="call"),
         maximum_concurrent_rpcs=settings.max_calls,
         options=_options(settings),
     )
-    _register(server, Answers(models), engine_version)
+    labels = {name: entry.labels for name, entry in models.items()}
+    _register(server, Answers(versions, labels), engine_version)
+    address = grpc_address(settings)
     try:
-        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+        port = server.add_insecure_port(address)
     except RuntimeError as error:
-        raise PortBusyError(f"port {settings.port} on {settings.host} cannot be bound; is it in use?") from error
-    return EmbeddedServer(server, models, settings.poll_s), port
-
-
-def _load_all(models: Mapping[str, Versions], bases: Mapping[str, Path]) -> None:
-    due = {name: model.due() for name, model in models.items()}
-    for name, found in due.items():
-        if found is None:
-            raise ArtefactError(f"{bases[name]} has no version folder; run: make export")
-        models[name].take(found)
+        raise PortBusyError(f"{address} cannot be bound; is it in use?") from error
+    return EmbeddedServer(server, versions, settings.poll_s, each_poll), 0 if settings.socket else port
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
@@ -108,6 +121,10 @@ def _register(server: grpc.Server, answers: Answers, engine_version: str) -> Non
     model = {"GetModelStatus": unary(pb.GetModelStatusRequest, answers.status, trailing)}
     server.add_registered_method_handlers(tfserving.SERVICE, prediction)
     server.add_registered_method_handlers(tfserving.MODEL_SERVICE, model)
+    servicer = health.HealthServicer()
+    for name in HEALTH_ENTRIES:
+        servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
 
 
 def unary(
@@ -119,15 +136,16 @@ def unary(
         context.set_trailing_metadata(trailing)
         try:
             if not context.is_active() or context.time_remaining() == 0:
-                raise Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline exceeded before the call was computed")  # noqa: TRY301 - one way out
+                raise Refusal(StatusCode.DEADLINE_EXCEEDED, "Deadline exceeded before the call was computed")  # noqa: TRY301 - one way out
             return answer(kind.FromString(payload)).SerializeToString()
         except Refusal as refused:
             refusal = refused
         except DecodeError:
-            refusal = invalid(f"the message is not a tensorflow.serving.{kind.DESCRIPTOR.name}")
+            text = f"the message is not a tensorflow.serving.{kind.DESCRIPTOR.name}"
+            refusal = Refusal(StatusCode.INTERNAL, text)
         except Exception:
             log.exception("%s failed", kind.DESCRIPTOR.name)
-            refusal = Refusal(grpc.StatusCode.INTERNAL, "internal error; the server's log has the cause")
+            refusal = Refusal(StatusCode.INTERNAL, "internal error; the server's log has the cause")
         _refuse(context, refusal)
 
     return grpc.unary_unary_rpc_method_handler(handle)

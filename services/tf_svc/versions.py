@@ -1,7 +1,8 @@
 """The versions of each model: found on disk, loaded, swapped and unloaded while calls go on.
 
-TensorFlow Serving's rules: the largest number is served (policy latest 1); a new version is loaded whole before the old
-one goes; one that does not load is refused and the old one serves on; files changed in place are not noticed.
+TensorFlow Serving's rules: whatever has a number for a name is a version, and the largest is served (policy latest 1);
+a new version is loaded whole before the old one goes; one that does not load is refused for good, under its number, and
+the old one serves on; files changed in place are not noticed.
 """
 
 import logging
@@ -14,8 +15,8 @@ from typing import NamedTuple
 
 from grpc import StatusCode
 
+from services.tf_svc.refusal import LoadError
 from services.tf_svc.servable import Load, Servable
-from store.manifest import ArtefactError
 
 log = logging.getLogger(__name__)
 
@@ -41,31 +42,17 @@ class Status(NamedTuple):
     text: str = ""
 
 
-REFUSED = Status(State.END, StatusCode.DATA_LOSS, "the version does not load; the server's log says why")
-
-
 class Found(NamedTuple):
-    """A version folder on disk. identity: its inode and change time, new for another folder at its name."""
+    """A version on disk."""
 
     version: int
     folder: Path
-    identity: tuple[int, int]
-
-
-def version_folders(base: Path) -> dict[int, Path]:
-    """Give the version folders of a model: every folder named by a whole number, `007` too. Raises OSError."""
-    folders = (path for path in sorted(base.iterdir()) if path.name.isascii() and path.name.isdecimal())
-    return {int(path.name): path for path in folders if path.is_dir()}
 
 
 def newest(base: Path) -> Found | None:
-    """Give the version folder with the largest number. Raises OSError."""
-    folders = version_folders(base)
-    if not folders:
-        return None
-    version = max(folders)
-    stat = folders[version].stat()
-    return Found(version, folders[version], (stat.st_ino, stat.st_ctime_ns))
+    """Return the version with the largest number, `007` too, be it a folder or a file. Raises OSError."""
+    found = [Found(int(path.name), path) for path in base.iterdir() if path.name.isascii() and path.name.isdecimal()]
+    return max(found, default=None)
 
 
 class Versions:
@@ -75,7 +62,7 @@ class Versions:
         self._name = name
         self._base = base
         self._load = load
-        self._refused: Found | None = None
+        self._refused: set[int] = set()
         self._unreadable = False
         self._statuses: dict[int, Status] = {}
         self.servable: Servable | None = None
@@ -98,19 +85,20 @@ class Versions:
             if serving:
                 self._swap(None)
             return None
-        if found == self._refused or (serving and serving.version == found.version):
+        if found.version in self._refused or (serving and serving.version == found.version):
             return None
         self._statuses[found.version] = Status(State.START)
         return found
 
     def take(self, found: Found) -> None:
-        """Load a version and serve it. Raises ArtefactError; then the old one serves on."""
+        """Load a version and serve it. Raises LoadError; then the old one serves on."""
         self._statuses[found.version] = Status(State.LOADING)
         try:
-            servable = self._load(found.version, found.folder)
-        except ArtefactError:
-            self._refused = found
-            self._statuses[found.version] = REFUSED
+            servable = self._load(self._name, found.version, found.folder)
+        except LoadError as error:
+            self._refused.add(found.version)
+            text = "the version does not load; the server's log says why"
+            self._statuses[found.version] = Status(State.END, error.code, text)
             raise
         self._swap(servable)
 
@@ -121,7 +109,7 @@ class Versions:
             return
         try:
             self.take(found)
-        except ArtefactError as error:
+        except LoadError as error:
             still = f"version {self.servable.version} serves on" if self.servable else "nothing is served"
             log.error("%s: version %d refused, %s: %s", self._name, found.version, still, error)  # noqa: TRY400 - one line
 

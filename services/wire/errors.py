@@ -7,6 +7,7 @@ ServeError
  +- Overloaded            too much in flight or queued here or behind; try again later
  +- TooLarge              the message is above a limit
  +- BackendDown           the path's server cannot be reached
+ +- BatchSpoiled          the path's server failed the call for another one that it had put into its batch
  +- Expired               the deadline passed: on arrival, in a queue, or at the path's server
  +- Cancelled             the caller went away
  +- BackendBadReply       the path's server answered something unusable
@@ -85,6 +86,13 @@ class BackendDown(ServeError):
 
     reason = "BACKEND_DOWN"
     retry_after_ms = 1000
+
+
+class BatchSpoiled(ServeError):
+    """The path's server put the call into a batch that another caller's request made fail: nobody here is at fault."""
+
+    reason = "BATCH_SPOILED"
+    retry_after_ms = 10
 
 
 class Where(StrEnum):

@@ -46,6 +46,11 @@ def down() -> errors.ServeError:
     return errors.BackendDown("the model server cannot be reached, or lost the request")
 
 
+def spoiled() -> errors.ServeError:
+    """It put the request into a batch with another one that does not fit; asked again, it is in another batch."""
+    return errors.BatchSpoiled("the model server failed the request's batch for another request in it; try again")
+
+
 def expired() -> errors.ServeError:
     """The deadline passed while it had the request."""
     return errors.Expired(errors.Where.IN_BACKEND)

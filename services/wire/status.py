@@ -17,6 +17,7 @@ CODES: dict[type[errors.ServeError], StatusCode] = {
     errors.Overloaded: StatusCode.RESOURCE_EXHAUSTED,
     errors.TooLarge: StatusCode.RESOURCE_EXHAUSTED,
     errors.BackendDown: StatusCode.UNAVAILABLE,
+    errors.BatchSpoiled: StatusCode.UNAVAILABLE,
     errors.Expired: StatusCode.DEADLINE_EXCEEDED,
     errors.Cancelled: StatusCode.CANCELLED,
     errors.BackendBadReply: StatusCode.INTERNAL,

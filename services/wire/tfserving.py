@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
-from services.wire import errors, refusals, tensors
+from services.wire import errors, refusals, tensors, version_file
 from services.wire.signature import MAX_ELEMENTS, MAX_RANK
 from services.wire.types import Answer, Request, Served, Tensor
 
@@ -25,7 +25,7 @@ STATUS_METHOD = f"/{MODEL_SERVICE}/GetModelStatus"
 # An embedded server says so here; tensorflow_model_server sends neither key.
 ENGINE_KEY = "x-servepath-engine"
 ENGINE_VERSION_KEY = "x-servepath-engine-version"
-UNNAMED_ENGINE = ("tensorflow_model_server", "version not reported")
+UNNAMED_ENGINE = "tensorflow_model_server"
 MAX_VERSION = 2**63 - 1
 
 # tensorflow/core/framework/types.proto
@@ -57,9 +57,9 @@ REFUSALS_BY_TEXT: refusals.ByText = (
     (StatusCode.INVALID_ARGUMENT, "larger than maximum input batch size", refusals.bad("SHAPE")),
     (StatusCode.INVALID_ARGUMENT, "at least one dimension", refusals.bad("SHAPE")),
     (StatusCode.RESOURCE_EXHAUSTED, "timeout exceeded while waiting", refusals.expired),
-    (StatusCode.FAILED_PRECONDITION, "different shapes", refusals.bad("SHAPE")),
+    (StatusCode.FAILED_PRECONDITION, "different shapes", refusals.spoiled),
     (StatusCode.FAILED_PRECONDITION, "Serving signature key", refusals.misconfigured),
-    (StatusCode.INTERNAL, "Tensor concat operation failed", refusals.bad("DTYPE")),
+    (StatusCode.INTERNAL, "Tensor concat operation failed", refusals.spoiled),
     (StatusCode.UNAVAILABLE, "batch scheduling queue", refusals.overloaded),
     (StatusCode.UNAVAILABLE, "Model labels does not init yet", refusals.loading),
 )
@@ -95,11 +95,13 @@ def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
     return Answer(outputs, Served(model, stack, "", "", spec.version.value, "", sha256_observed=False))
 
 
-def engine_of(trailing_metadata: Iterable[tuple[str, str | bytes]] | None) -> tuple[str, str]:
-    """Give (engine, engine_version) as a call's trailing metadata names them, else those of the real server."""
+def engine_of(
+    trailing_metadata: Iterable[tuple[str, str | bytes]] | None, version: str = version_file.UNKNOWN
+) -> tuple[str, str]:
+    """Return (engine, engine_version) as a call's trailing metadata names them, else the real server and `version`."""
     found = dict(trailing_metadata or ())
     names = found.get(ENGINE_KEY), found.get(ENGINE_VERSION_KEY)
-    return (str(names[0]), str(names[1])) if all(names) else UNNAMED_ENGINE
+    return (str(names[0]), str(names[1])) if all(names) else (UNNAMED_ENGINE, version)
 
 
 def translate(code: StatusCode, details: str) -> errors.ServeError:

@@ -107,7 +107,7 @@ def test_an_onnx_file_stands_alone_with_stable_names_and_a_free_batch_axis(whole
 
 def test_the_saved_model_has_the_serving_signature_with_the_names_of_the_spec(whole: Path) -> None:
     folder = artefact_folder(whole / "exports", "keras_dense", "saved_model", 1)
-    assert {path.name for path in folder.iterdir()} >= {"saved_model.pb", "variables"}
+    assert {path.name for path in folder.iterdir()} >= {"saved_model.pb", "variables", "assets.extra"}
     signature = frameworks.tensorflow().saved_model.load(str(folder)).signatures["serving_default"]
     _, inputs = signature.structured_input_signature
     assert {name: spec.shape.as_list() for name, spec in inputs.items()} == {"x": [None, 2]}
@@ -240,8 +240,24 @@ def test_a_damaged_artefact_is_one_clear_line_and_is_mended_as_it_says(
     assert "make export" in error
     assert error.count("\n") == 1
     shutil.rmtree(path.parent)
-    assert export(root) == [path.parent.parent.name]
-    assert versions(root) == {"mar": ["1"], "onnx": ["1"], "reference": ["1"]}
+    # A server that loaded or refused version 1 would not look at it again.
+    assert export(root) == ["mar", "onnx", "reference"]
+    left = {"mar": ["1", "2"], "onnx": ["1", "2"], "reference": ["1", "2"]} | {path.parent.parent.name: ["2"]}
+    assert versions(root) == left
+    assert current_version(root / "exports", "simple_nn") == 2
+
+
+def test_a_new_version_can_be_asked_for_though_nothing_has_changed(root: Path) -> None:
+    assert run(root, "simple_nn", "--new-version") == 0
+    assert versions(root) == {"mar": ["1", "2"], "onnx": ["1", "2"], "reference": ["1", "2"]}
+    assert export(root) == []
+
+
+def test_a_number_that_was_current_is_never_written_again(root: Path) -> None:
+    for kind in MODELS["simple_nn"].formats:
+        shutil.rmtree(root / "exports" / "simple_nn" / kind / "1")
+    assert export(root) == ["mar", "onnx", "reference"]
+    assert versions(root) == {"mar": ["2"], "onnx": ["2"], "reference": ["2"]}
 
 
 def test_a_version_that_stopped_half_way_is_finished_under_its_own_number(root: Path) -> None:

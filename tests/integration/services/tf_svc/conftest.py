@@ -8,7 +8,15 @@ import pytest
 
 from tests.tf_server import TfServer
 
-BUILT = ["linear=1", "linear=2", "linear=4", "linear=7", "pair=1", "kinds=1", "fussy=1"]
+BUILT = [
+    "linear=1",
+    "linear=2",
+    "pair=1",
+    "kinds=1",
+    "fussy=1",
+    "divided=1",
+    *(f"moving={version}" for version in range(1, 8)),
+]
 
 
 @pytest.fixture(scope="session")
@@ -23,9 +31,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TfServer]:
     """Give a running embedded server; its model `moving` has version 1 and is there to be changed."""
     folder = tmp_path_factory.mktemp("served")
-    for name in ("linear", "pair", "kinds", "fussy"):
+    for name in ("linear", "pair", "kinds", "fussy", "moving"):
         shutil.copytree(built / name / "saved_model" / "1", folder / name / "saved_model" / "1")
-    shutil.copytree(built / "linear" / "saved_model" / "1", folder / "moving" / "saved_model" / "1")
     with TfServer(folder, folder / "run") as running:
         running.wait_ready()
         yield running

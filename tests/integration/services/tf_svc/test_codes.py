@@ -8,6 +8,7 @@ from collections.abc import Callable
 import grpc
 import psutil
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
 from services.wire import tfserving
@@ -38,6 +39,10 @@ def filtered(*names: str) -> pb.PredictRequest:
     return message
 
 
+NO_ALIAS = (
+    "Signature input alias: x(feed name: serving_default_x:0) not found in request and no default value provided. "
+    "Inputs expected to be in the request {z}, or default input alias set: "
+)
 REFUSED: list[tuple[str, pb.PredictRequest, str, str]] = [
     ("no spec", pb.PredictRequest(), "INVALID_ARGUMENT", "Missing ModelSpec"),
     ("no name", ask("", x=X), "INVALID_ARGUMENT", "ModelSpec has no name specified."),
@@ -63,7 +68,7 @@ REFUSED: list[tuple[str, pb.PredictRequest, str, str]] = [
         "wrong input name",
         ask("linear", z=X),
         "INVALID_ARGUMENT",
-        "Signature input alias: x(feed name: serving_default_x:0) not found in request and no default value provided.",
+        NO_ALIAS,
     ),
     (
         "unknown output",
@@ -148,9 +153,9 @@ def test_refusing_claims_of_2_24_rows_takes_no_memory(server: TfServer) -> None:
     assert process.memory_info().rss - before < 16 * 2**20
 
 
-def test_bytes_that_are_no_request_are_invalid_and_leave_the_server_well(server: TfServer) -> None:
+def test_bytes_that_are_no_request_end_as_in_the_real_server_and_leave_the_server_well(server: TfServer) -> None:
     call = server.channel.unary_unary(tfserving.METHOD)
-    assert refusal(lambda: call(b"\xff\xff", timeout=5))[0] == "INVALID_ARGUMENT"
+    assert refusal(lambda: call(b"\xff\xff", timeout=5))[0] == "INTERNAL"
     assert list(server.predict(ask("linear", x=X)).outputs["y"].float_val) == [6.0]
 
 
@@ -257,6 +262,12 @@ def test_status_refuses_what_it_has_never_seen(server: TfServer) -> None:
     message = pb.GetModelStatusRequest(model_spec=ask("linear", 9).model_spec)
     found = refusal(lambda: server.call(tfserving.STATUS_METHOD, message, pb.GetModelStatusResponse))
     assert found == ("NOT_FOUND", "Could not find version 9 of model linear")
+
+
+@pytest.mark.parametrize("name", ["", "ModelService", "PredictionService"])
+def test_the_standard_health_service_says_serving_as_the_real_one(server: TfServer, name: str) -> None:
+    reply = health_pb2_grpc.HealthStub(server.channel).Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+    assert reply.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_reloading_the_config_is_not_offered(server: TfServer) -> None:

@@ -6,11 +6,15 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 
+from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
 from services.wire import tfserving
 from tests.manifests import write_manifest
 from tests.tf_server import TfServer, ask, eventually, tensor
@@ -19,9 +23,13 @@ X = tensor(1, (1, 2), float_val=[1.0, 2.0])
 # Stands in for the real program, which no package index has: it says its version, records its arguments and ends.
 STAND_IN = """#!/bin/sh
 if [ "$1" = --version ]; then echo "TensorFlow ModelServer: 0.0.0-stand-in"; exit 0; fi
-echo $$ > {record}.pid
 printf '%s\\n' "$@" > {record}
 exit 42
+"""
+LASTING_STAND_IN = """#!/bin/sh
+if [ "$1" = --version ]; then echo "TensorFlow ModelServer: 0.0.0-stand-in"; exit 0; fi
+echo $$ > {record}.pid
+exec sleep 600
 """
 
 
@@ -78,26 +86,161 @@ def test_a_busy_port_is_named_before_anything_is_loaded(exports: Path, tmp_path:
             assert len(server.log.splitlines()) == 1
 
 
-def test_a_corrupt_newest_version_at_the_start_is_fatal_and_named(built: Path, exports: Path, tmp_path: Path) -> None:
+def test_a_corrupt_newest_version_at_the_start_is_named_and_the_one_before_it_served(
+    built: Path, exports: Path, tmp_path: Path
+) -> None:
     newest = exports / "linear" / "saved_model" / "2"
     shutil.copytree(built / "linear" / "saved_model" / "2", newest)
     (newest / "saved_model.pb").write_bytes(b"")
     with TfServer(exports, tmp_path / "run") as server:
-        assert server.wait_exit() == 1
-        assert str(newest / "saved_model.pb") in server.log
-        assert len(server.log.splitlines()) == 1
+        server.wait_ready()
+        assert server.predict(ask("linear", x=X)).model_spec.version.value == 1
+        assert f"version 2 refused, nothing is served: {newest}/saved_model.pb" in server.log
 
 
-def test_a_savedmodel_that_matches_its_manifest_but_does_not_load_is_fatal_and_named(
-    exports: Path, tmp_path: Path
-) -> None:
-    folder = exports / "linear" / "saved_model" / "1"
-    (folder / "saved_model.pb").write_bytes((folder / "saved_model.pb").read_bytes()[:500])
-    write_manifest(folder, "linear", "saved_model", 1)
+def test_a_corrupt_only_version_at_the_start_is_fatal_and_named(exports: Path, tmp_path: Path) -> None:
+    only = exports / "linear" / "saved_model" / "1" / "saved_model.pb"
+    only.write_bytes(b"")
     with TfServer(exports, tmp_path / "run") as server:
         assert server.wait_exit() == 1
-        assert f"{folder} cannot be loaded" in server.log
-        assert len(server.log.splitlines()) == 1
+        assert f"tf_svc cannot start: {only} is not what its manifest says" in server.log
+
+
+def config_for(tmp_path: Path, name: str, base: Path, more: str = "") -> Path:
+    """Write a models.config of a user's own: its folders are the server's to judge, unstaged."""
+    file = tmp_path / "mine.config"
+    entry = f'name: "{name}" base_path: "{base}" model_platform: "tensorflow" {more}'
+    file.write_text(f"model_config_list {{ config {{ {entry} }} }}")
+    return file
+
+
+def cut_graph(folder: Path) -> None:
+    (folder / "saved_model.pb").write_bytes((folder / "saved_model.pb").read_bytes()[:500])
+
+
+def cut_weights(folder: Path) -> None:
+    weights = next((folder / "variables").glob("variables.data*"))
+    weights.write_bytes(weights.read_bytes()[:4])
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [
+        (cut_graph, grpc.StatusCode.DATA_LOSS),
+        (lambda folder: (folder / "saved_model.pb").unlink(), grpc.StatusCode.NOT_FOUND),
+        (lambda folder: (folder / "variables" / "variables.index").unlink(), grpc.StatusCode.FAILED_PRECONDITION),
+        (cut_weights, grpc.StatusCode.OUT_OF_RANGE),
+    ],
+)
+def test_a_version_that_does_not_load_ends_with_the_code_that_tensorflow_gives(
+    built: Path, exports: Path, tmp_path: Path, damage: Callable[[Path], None], code: grpc.StatusCode
+) -> None:
+    base = exports / "linear" / "saved_model"
+    with TfServer(exports, tmp_path / "run", ["--config", str(config_for(tmp_path, "linear", base))]) as server:
+        server.wait_ready()
+        shutil.copytree(built / "linear" / "saved_model" / "2", base / ".2.tmp")
+        damage(base / ".2.tmp")
+        (base / ".2.tmp").rename(base / "2")
+        eventually(lambda: server.states("linear").get(2) == (50, code.value[0]))
+        assert server.predict(ask("linear", x=X)).model_spec.version.value == 1
+        # Its number is spent, as in the real server.
+        shutil.rmtree(base / "2")
+        shutil.copytree(built / "linear" / "saved_model" / "2", base / ".2.tmp")
+        (base / ".2.tmp").rename(base / "2")
+        time.sleep(2.5)  # two looks at the disk
+        assert server.predict(ask("linear", x=X)).model_spec.version.value == 1
+
+
+def test_a_file_named_as_a_version_keeps_the_server_from_starting_where_it_is_not_staged(
+    exports: Path, tmp_path: Path
+) -> None:
+    base = exports / "linear" / "saved_model"
+    (base / "99").write_text("a file")
+    with TfServer(exports, tmp_path / "run", ["--config", str(config_for(tmp_path, "linear", base))]) as server:
+        assert server.wait_exit() == 1
+        assert f"{base}/99 cannot be loaded" in server.log
+    with TfServer(exports, tmp_path / "run2") as server:
+        server.wait_ready()
+        assert server.predict(ask("linear", x=X)).model_spec.version.value == 1
+
+
+def test_a_version_whose_warm_up_record_fails_is_refused_and_the_one_before_it_serves_on(
+    built: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "exports" / "divided" / "saved_model"
+    good = tensor(3, (1,), int_val=[1])
+    shutil.copytree(built / "divided" / "saved_model" / "1", base / "1")
+    warm_up(base / "1", ask("divided", x=good))
+    with TfServer(tmp_path / "exports", tmp_path / "run") as server:
+        server.wait_ready()
+        shutil.copytree(base / "1", base / ".2.tmp")
+        warm_up(base / ".2.tmp", ask("divided", x=tensor(3, (1,), int_val=[0])), version=2)
+        (base / ".2.tmp").rename(base / "2")
+        eventually(lambda: server.states("divided").get(2) == (50, grpc.StatusCode.INVALID_ARGUMENT.value[0]))
+        assert server.predict(ask("divided", x=good)).model_spec.version.value == 1
+        assert "warm-up record is refused" in server.log
+
+
+def warm_up(folder: Path, request: pb.PredictRequest, version: int = 1) -> None:
+    """Put a warm-up record into a version folder, written by TensorFlow, and make its manifest true again."""
+    log = pb.PredictionLog(predict_log=pb.PredictLog(request=request)).SerializeToString()
+    file = folder / "assets.extra" / "tf_serving_warmup_requests"
+    file.parent.mkdir(exist_ok=True)
+    script = (
+        "import sys, tensorflow as tf\nwith tf.io.TFRecordWriter(sys.argv[1]) as w: w.write(bytes.fromhex(sys.argv[2]))"
+    )
+    subprocess.run([sys.executable, "-c", script, file, log.hex()], check=True, capture_output=True)
+    write_manifest(folder, "divided", "saved_model", version)
+
+
+def test_a_label_of_the_users_config_names_its_version(exports: Path, tmp_path: Path) -> None:
+    labels = "version_labels { key: 'stable' value: 1 } version_labels { key: 'canary' value: 5 }"
+    config = config_for(tmp_path, "linear", exports / "linear" / "saved_model", labels)
+    with TfServer(exports, tmp_path / "run", ["--config", str(config)]) as server:
+        server.wait_ready()
+        request = ask("linear", x=X)
+        request.model_spec.version_label = "stable"
+        assert server.predict(request).model_spec.version.value == 1
+        request.model_spec.version_label = "canary"
+        with pytest.raises(grpc.RpcError) as caught:
+            server.predict(request)
+        assert caught.value.details() == "Servable not found for request: Specific(linear, 5)"
+
+
+def test_a_savedmodel_that_only_pythons_loader_restores_is_refused(tmp_path: Path) -> None:
+    script = """
+import sys, keras, tensorflow as tf
+module = tf.Module()
+module.model = keras.Sequential([keras.Input((2,), name="x"), keras.layers.Dense(1)])
+serve = tf.function(lambda x: {"y": module.model(x)})
+signature = serve.get_concrete_function(tf.TensorSpec((None, 2), tf.float32, "x"))
+tf.saved_model.save(module, sys.argv[1], signatures={"serving_default": signature})
+assert tf.saved_model.load(sys.argv[1]).signatures["serving_default"](x=tf.ones((1, 2)))["y"].shape == (1, 1)
+"""
+    folder = tmp_path / "exports" / "linear" / "saved_model" / "1"
+    folder.mkdir(parents=True)
+    subprocess.run([sys.executable, "-c", script, folder], check=True, capture_output=True)
+    write_manifest(folder, "linear", "saved_model", 1)
+    with TfServer(tmp_path / "exports", tmp_path / "run") as server:
+        server.wait_ready()
+        with pytest.raises(grpc.RpcError) as caught:
+            server.predict(ask("linear", x=X))
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+def test_it_listens_on_a_unix_socket_and_on_no_port(exports: Path, tmp_path: Path) -> None:
+    path = tmp_path / "grpc.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))  # as a killed server leaves it
+    with TfServer(exports, tmp_path / "run", ["--socket", str(path)]) as server:
+        server.wait_ready()
+        assert server.address == f"unix:{path}"
+        assert server.predict(ask("linear", x=X)).outputs["y"].float_val == [6.0]
+        process = psutil.Process(server.process.pid)
+        assert [one for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN] == []
+        with TfServer(exports, tmp_path / "run2", ["--socket", str(path)]) as second:
+            assert second.wait_exit() == 1
+            assert f"a server listens on {path}" in second.log
 
 
 def run_with_stand_in(tmp_path: Path, *arguments: str | Path) -> tuple[subprocess.CompletedProcess[str], Path]:
@@ -114,7 +257,7 @@ def run_with_stand_in(tmp_path: Path, *arguments: str | Path) -> tuple[subproces
     return done, record
 
 
-def test_the_real_server_is_started_in_this_process_with_both_files(exports: Path, tmp_path: Path) -> None:
+def test_the_real_server_is_started_without_batching_on_staged_folders(exports: Path, tmp_path: Path) -> None:
     port = free_port()
     done, record = run_with_stand_in(tmp_path, "--models", exports, "--port", str(port))
     assert done.returncode == 42
@@ -122,10 +265,9 @@ def test_the_real_server_is_started_in_this_process_with_both_files(exports: Pat
         f"--port={port}",
         "--rest_api_port=0",
         f"--model_config_file={tmp_path}/run/models.config",
+        "--allow_version_labels_for_unavailable_models=true",
         "--file_system_poll_wait_seconds=1",
-        "--enable_batching=true",
-        f"--batching_parameters_file={tmp_path}/run/batching.config",
-        "--grpc_max_threads=300",
+        "--grpc_max_threads=301",
         "--grpc_channel_arguments=grpc.so_reuseport=0",
         "--num_load_threads=2",
         "--max_num_load_retries=1",
@@ -135,10 +277,17 @@ def test_the_real_server_is_started_in_this_process_with_both_files(exports: Pat
         "--enable_profiler=false",
         "--enable_grpc_healthcheck_service=true",
     ]
-    assert f'base_path: "{exports}/linear/saved_model"' in (tmp_path / "run" / "models.config").read_text()
-    assert "max_batch_size { value: 4096 }" in (tmp_path / "run" / "batching.config").read_text()
+    assert f'base_path: "{tmp_path}/run/served/linear"' in (tmp_path / "run" / "models.config").read_text()
+    staged = tmp_path / "run" / "served" / "linear" / "1"
+    assert staged.resolve() == exports / "linear" / "saved_model" / "1"
     assert "tensorflow_model_server 0.0.0-stand-in" in done.stderr
     assert "listens on every interface" in done.stderr
+
+
+def test_the_real_server_is_given_a_socket_and_no_port(exports: Path, tmp_path: Path) -> None:
+    done, record = run_with_stand_in(tmp_path, "--models", exports, "--socket", tmp_path / "grpc.sock")
+    assert record.read_text().splitlines()[:2] == ["--port=0", f"--grpc_socket_path={tmp_path}/grpc.sock"]
+    assert "every interface" not in done.stderr
 
 
 def test_the_real_server_gets_a_config_of_the_users_own_unread(tmp_path: Path) -> None:
@@ -159,3 +308,45 @@ def test_the_real_server_cannot_be_asked_for_any_free_port(exports: Path, tmp_pa
     done, record = run_with_stand_in(tmp_path, "--models", exports, "--port", "0")
     assert (done.returncode, record.exists()) == (1, False)
     assert "give --port a number" in done.stderr
+
+
+def test_a_port_held_on_any_address_keeps_the_real_server_from_starting(exports: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as holder:
+        port = holder.getsockname()[1]
+        done, record = run_with_stand_in(tmp_path, "--models", exports, "--port", str(port))
+    assert (done.returncode, record.exists()) == (1, False)
+    assert f"port {port} on 0.0.0.0 cannot be bound" in done.stderr
+
+
+@pytest.fixture
+def watched(exports: Path, tmp_path: Path) -> Iterator[TfServer]:
+    """Give tf_svc over a stand-in that runs until it is ended."""
+    program = tmp_path / "lasting"
+    program.write_text(LASTING_STAND_IN.format(record=tmp_path / "record"))
+    program.chmod(0o755)
+    words = ["--engine", "auto", "--socket", str(tmp_path / "grpc.sock")]
+    with TfServer(exports, tmp_path / "run", words, TENSORFLOW_MODEL_SERVER=str(program)) as server:
+        eventually(lambda: (tmp_path / "record.pid").exists() and (tmp_path / "record.pid").read_text())
+        yield server
+
+
+def test_versions_are_staged_while_the_real_server_runs_and_sigterm_ends_both_with_0(
+    built: Path, exports: Path, tmp_path: Path, watched: TfServer
+) -> None:
+    staged = tmp_path / "run" / "served" / "linear"
+    assert [path.name for path in staged.iterdir()] == ["1"]
+    assert (tmp_path / "run" / "version").read_text() == "0.0.0-stand-in\n"
+    shutil.copytree(built / "linear" / "saved_model" / "2", exports / "linear" / "saved_model" / "2")
+    eventually(lambda: [path.name for path in staged.iterdir()] == ["2"])
+    child = int((tmp_path / "record.pid").read_text())
+    watched.send(signal.SIGTERM)
+    assert watched.wait_exit() == 0
+    assert not psutil.pid_exists(child)
+    assert not (tmp_path / "run" / "version").exists()
+
+
+def test_the_real_server_dies_with_tf_svc(tmp_path: Path, watched: TfServer) -> None:
+    child = int((tmp_path / "record.pid").read_text())
+    watched.send(signal.SIGKILL)
+    watched.wait_exit()
+    eventually(lambda: not psutil.pid_exists(child))

@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,10 +11,10 @@ import pytest
 
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
 from store.manifest import MANIFEST
+from tests.manifests import write_manifest
 from tests.tf_server import TfServer, ask, eventually, tensor
 
 AVAILABLE, END = 30, 50
-DATA_LOSS = grpc.StatusCode.DATA_LOSS.value[0]
 X = tensor(1, (1, 2), float_val=[1.0, 2.0])
 
 
@@ -51,8 +51,26 @@ def place(built: Path, server: TfServer, version: int, name: str = "") -> Path:
     """Put a version folder at its name with one rename, as an export does."""
     base = server.exports / "moving" / "saved_model"
     hidden = base / f".{version}.tmp"
-    shutil.copytree(built / "linear" / "saved_model" / str(version), hidden)
+    shutil.copytree(built / "moving" / "saved_model" / str(version), hidden)
     return hidden.rename(base / (name or str(version)))
+
+
+def remove_index(folder: Path) -> None:
+    (folder / "variables" / "variables.index").unlink()
+
+
+def give_foreign_manifest(folder: Path) -> None:
+    write_manifest(folder, "linear", "saved_model", int(folder.name.strip(".tmp")))
+
+
+def copy_slowly(whole: Path, folder: Path, seconds: float) -> None:
+    """Copy file by file, the manifest first: every state in between is one that a server must not take."""
+    files = [whole / MANIFEST, *sorted(path for path in whole.rglob("*") if path.is_file() and path.name != MANIFEST)]
+    for file in files:
+        to = folder / file.relative_to(whole)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, to)
+        threading.Event().wait(seconds / len(files))
 
 
 def cut(folder: Path) -> None:
@@ -87,39 +105,41 @@ def test_the_version_before_unloads_and_is_not_found_by_its_number(server: TfSer
     assert caught.value.details() == "Servable not found for request: Specific(moving, 1)"
 
 
-def test_a_corrupt_version_is_refused_once_and_the_old_one_serves_on(built: Path, server: TfServer) -> None:
+@pytest.mark.parametrize("damage", [remove_index, cut, give_foreign_manifest])
+def test_a_version_that_does_not_fit_its_manifest_is_refused_and_once_fixed_served_under_its_number(
+    built: Path, server: TfServer, damage: Callable[[Path], None]
+) -> None:
     base = server.exports / "moving" / "saved_model"
-    hidden = base / ".4.tmp"
-    shutil.copytree(built / "linear" / "saved_model" / "4", hidden)
-    cut(hidden)
+    before = server.predict(ask("moving", x=X)).model_spec.version.value
+    new = before + 1
+    hidden = base / f".{new}.tmp"
+    shutil.copytree(built / "moving" / "saved_model" / str(new), hidden)
+    damage(hidden)
+    said = len(refused_lines(server))
     caller = Caller(server)
     with caller.calling():
-        hidden.rename(base / "4")
-        eventually(lambda: server.states("moving").get(4) == (END, DATA_LOSS))
-        seen = len(caller.answers)
-        threading.Event().wait(2.5)  # two more looks at the disk
-        assert len(caller.answers) > seen
+        hidden.rename(base / str(new))
+        eventually(lambda: len(refused_lines(server)) > said)
+        eventually(lambda: len(caller.answers) > 5_000, timeout_s=120)
+        assert {version for version, _ in caller.answers} == {before}
+        shutil.rmtree(base / str(new))
+        place(built, server, new)
+        eventually(lambda: caller.answers[-1][0] == new)
     assert caller.failures == []
-    assert {version for version, _ in caller.answers} == {2}
-    lines = refused_lines(server)
-    assert len(lines) == 1
-    assert "version 4 refused, version 2 serves on" in lines[0]
-    assert str(base / "4" / "variables") in lines[0]
+    assert {version for version, _ in caller.answers} == {before, new}
+    assert all(answer == 5.0 + version for version, answer in caller.answers)
+    (line,) = refused_lines(server)[said:]
+    assert f"version {new} refused, version {before} serves on" in line
+    assert str(base / str(new)) in line
 
 
-def test_a_corrupt_version_that_is_put_right_is_taken(built: Path, server: TfServer) -> None:
-    shutil.rmtree(server.exports / "moving" / "saved_model" / "4")
-    place(built, server, 4)
-    eventually(lambda: serves(server, 4))
-
-
-def test_a_version_without_a_manifest_or_with_another_versions_is_refused(built: Path, server: TfServer) -> None:
-    (place(built, server, 7, ".bare") / MANIFEST).unlink()
-    (server.exports / "moving" / "saved_model" / ".bare").rename(server.exports / "moving" / "saved_model" / "5")
-    eventually(lambda: server.states("moving").get(5) == (END, DATA_LOSS))
-    place(built, server, 7, "6")
-    eventually(lambda: server.states("moving").get(6) == (END, DATA_LOSS))
-    assert serves(server, 4)
+def test_a_version_that_is_copied_in_file_by_file_is_served_when_it_is_whole(built: Path, server: TfServer) -> None:
+    caller = Caller(server)
+    with caller.calling():
+        copy_slowly(built / "moving" / "saved_model" / "6", server.exports / "moving" / "saved_model" / "6", seconds=5)
+        eventually(lambda: caller.answers[-1][0] == 6)
+    assert caller.failures == []
+    assert {version for version, _ in caller.answers} == {5, 6}
 
 
 def test_a_folder_007_is_version_7_and_names_that_are_no_numbers_are_ignored(built: Path, server: TfServer) -> None:
@@ -129,7 +149,7 @@ def test_a_folder_007_is_version_7_and_names_that_are_no_numbers_are_ignored(bui
     (base / "99").write_text("no folder")
     place(built, server, 7, "007")
     eventually(lambda: serves(server, 7))
-    assert set(server.states("moving")) == {1, 2, 4, 5, 6, 7}
+    assert set(server.states("moving")) == {1, 2, 3, 4, 5, 6, 7}
 
 
 def test_files_changed_in_place_are_not_noticed(server: TfServer) -> None:
@@ -140,17 +160,16 @@ def test_files_changed_in_place_are_not_noticed(server: TfServer) -> None:
 
 def test_when_the_newest_goes_the_one_before_it_is_served_again(server: TfServer) -> None:
     base = server.exports / "moving" / "saved_model"
-    for name in ("007", "6", "5"):
-        shutil.rmtree(base / name)
-    eventually(lambda: serves(server, 4))
+    shutil.rmtree(base / "007")
+    eventually(lambda: serves(server, 6))
     eventually(lambda: server.states("moving")[7] == (END, 0))
 
 
 def test_when_every_version_goes_the_model_unloads_and_comes_back_with_the_next(built: Path, server: TfServer) -> None:
     base = server.exports / "moving" / "saved_model"
-    for name in ("1", "2", "4"):
-        shutil.rmtree(base / name)
-    eventually(lambda: server.states("moving")[4] == (END, 0))
+    for version in range(1, 7):
+        shutil.rmtree(base / str(version))
+    eventually(lambda: server.states("moving")[6] == (END, 0))
     with pytest.raises(grpc.RpcError) as caught:
         server.predict(ask("moving", x=X))
     assert (caught.value.code(), caught.value.details()) == (

@@ -21,13 +21,16 @@ def test_exports_without_a_savedmodel_are_refused_with_the_mend(tmp_path: Path) 
 def test_what_is_rendered_reads_back(tmp_path: Path) -> None:
     models = {"a": Path("/x/a b"), "b": Path("/y")}
     (tmp_path / "models.config").write_text(models_config.render(models))
-    assert models_config.read(tmp_path / "models.config") == models
+    assert {name: entry.base for name, entry in models_config.read(tmp_path / "models.config").items()} == models
 
 
 def test_a_config_as_the_documentation_writes_it_is_read(tmp_path: Path) -> None:
     config = tmp_path / "models.config"
-    config.write_text("model_config_list: { config: { name: 'm', base_path: '/m', model_platform: 'tensorflow' } }")
-    assert models_config.read(config) == {"m": Path("/m")}
+    config.write_text(
+        "model_config_list: { config: { name: 'm', base_path: '/m', model_platform: 'tensorflow',"
+        " version_labels { key: 'stable' value: 3 } } }"
+    )
+    assert models_config.read(config) == {"m": models_config.Entry(Path("/m"), {"stable": 3})}
 
 
 ENTRY = 'config {{ name: "{}" base_path: "{}" model_platform: "{}" }}'

@@ -83,9 +83,9 @@ def test_a_fault_of_our_own_is_logged_and_its_text_stays_here(caplog: pytest.Log
     assert "/etc/secret" in caplog.text
 
 
-def test_bytes_that_are_no_message_are_invalid() -> None:
+def test_bytes_that_are_no_message_end_as_in_the_real_server() -> None:
     found = aborted(Answer(), Context(), b"\xff")
-    assert found == (grpc.StatusCode.INVALID_ARGUMENT, "the message is not a tensorflow.serving.PredictRequest")
+    assert found == (grpc.StatusCode.INTERNAL, "the message is not a tensorflow.serving.PredictRequest")
 
 
 def test_a_long_text_is_cut_as_the_real_server_cuts_it() -> None:

@@ -2,10 +2,11 @@ import logging
 from pathlib import Path
 
 import pytest
+from grpc import StatusCode
 
+from services.tf_svc.refusal import LoadError
 from services.tf_svc.servable import Servable
-from services.tf_svc.versions import REFUSED, REMEMBERED, State, Status, Versions, version_folders
-from store.manifest import ArtefactError
+from services.tf_svc.versions import REMEMBERED, Found, State, Status, Versions, newest
 
 
 class Loader:
@@ -16,12 +17,12 @@ class Loader:
         self.seen: list[Status] = []
         self.versions: Versions | None = None
 
-    def __call__(self, version: int, folder: Path) -> Servable:
+    def __call__(self, _model: str, version: int, folder: Path) -> Servable:
         self.asked.append(version)
         if self.versions:
             self.seen.append(self.versions.statuses[version])
         if (folder / "bad").exists():
-            raise ArtefactError(f"{folder} is bad")
+            raise LoadError(StatusCode.OUT_OF_RANGE, f"{folder} is bad")
         return Servable(version, {}, b"")
 
 
@@ -39,11 +40,12 @@ def states(versions: Versions) -> dict[int, State]:
     return {version: status.state for version, status in versions.statuses.items()}
 
 
-def test_version_folders_are_those_named_by_a_whole_number(tmp_path: Path) -> None:
-    for name in ("1", "007", "abc", ".2.tmp", "3.tmp", "-4", "5a", "٦"):
+def test_a_version_is_whatever_has_a_whole_number_for_a_name_a_file_too(tmp_path: Path) -> None:
+    for name in ("1", "007", "abc", ".9.tmp", "9.tmp", "-4", "9a", "٩"):
         make(tmp_path, name)
+    assert newest(tmp_path) == Found(7, tmp_path / "007")
     (tmp_path / "8").touch()
-    assert version_folders(tmp_path) == {1: tmp_path / "1", 7: tmp_path / "007"}
+    assert newest(tmp_path) == Found(8, tmp_path / "8")
 
 
 def test_only_the_largest_number_is_loaded(tmp_path: Path) -> None:
@@ -92,21 +94,26 @@ def test_a_version_that_does_not_load_is_refused_once_and_logged_once(
     make(tmp_path, "2", bad=True)
     for _ in range(3):
         versions.poll()
-    assert (served(versions), load.asked, versions.statuses[2]) == (1, [1, 2], REFUSED)
+    refused = versions.statuses[2]
+    assert (served(versions), load.asked, refused[:2]) == (1, [1, 2], (State.END, StatusCode.OUT_OF_RANGE))
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
         f"m: version 2 refused, version 1 serves on: {tmp_path / '2'} is bad"
     ]
 
 
-def test_a_refused_version_made_anew_is_tried_again(tmp_path: Path) -> None:
+def test_a_refused_number_is_never_tried_again_and_the_next_one_is(tmp_path: Path) -> None:
+    load = Loader()
     make(tmp_path, "2", bad=True)
-    versions = Versions("m", tmp_path, Loader())
+    versions = Versions("m", tmp_path, load)
     versions.poll()
-    make(tmp_path, ".2.tmp")
     (tmp_path / "2").rename(tmp_path / ".old")
-    (tmp_path / ".2.tmp").rename(tmp_path / "2")
     versions.poll()
-    assert served(versions) == 2
+    make(tmp_path, "2")
+    versions.poll()
+    assert (load.asked, served(versions)) == ([2], None)
+    make(tmp_path, "3")
+    versions.poll()
+    assert served(versions) == 3
 
 
 def test_the_only_loaded_version_serves_on_when_its_folder_goes_and_the_newest_does_not_load(tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""The warm-up record of a SavedModel: a call that the server makes before it lets a version answer others.
+
+assets.extra/tf_serving_warmup_requests is a TFRecord file of at most 1,000 serialized tensorflow.serving.PredictionLog
+messages. A record that fails makes the version's load fail, and the version before it serves on
+(tensorflow_serving/g3doc/saved_model_warmup.md). So a version that cannot answer never becomes available.
+"""
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.errors import ParityError
+from export.keras_model import tensorflow
+from export.parity import Predict, seeded_inputs
+from export.trained import Trained
+from models.reference import Arrays
+from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
+
+FILE = Path("assets.extra", "tf_serving_warmup_requests")
+
+
+def write(trained: Trained, folder: Path) -> None:
+    """Write one record: Predict with the first row of the seeded inputs."""
+    log = pb.PredictionLog()
+    request = log.predict_log.request
+    request.model_spec.name = trained.name
+    for name, rows in _first_row(trained).items():
+        request.inputs[name].ParseFromString(tensorflow.make_tensor_proto(rows).SerializeToString())
+    (folder / FILE).parent.mkdir(exist_ok=True)
+    with tensorflow.io.TFRecordWriter(str(folder / FILE)) as writer:
+        writer.write(log.SerializeToString(deterministic=True))
+
+
+def check(trained: Trained, folder: Path, predict: Predict) -> None:
+    """Ask what the record asks and compare the reply with the reference. Raises ParityError."""
+    (record,) = tensorflow.data.TFRecordDataset(str(folder / FILE)).as_numpy_iterator()
+    request = pb.PredictionLog.FromString(record).predict_log.request
+    asked = {name: _array(tensor) for name, tensor in request.inputs.items()}
+    expected = trained.reference(_first_row(trained))
+    for name, answer in predict(asked).items():
+        limits = trained.spec.tolerance.limits(expected[name])
+        if answer.shape != expected[name].shape or not np.all(np.abs(answer - expected[name]) <= limits):
+            raise ParityError(f"{trained.name}: the warm-up record's reply differs from the reference in {name!r}")
+
+
+def _first_row(trained: Trained) -> Arrays:
+    return {name: rows[:1] for name, rows in seeded_inputs(trained.spec).items()}
+
+
+def _array(tensor: pb.TensorProto) -> NDArray[Any]:
+    parsed = tensorflow.io.parse_tensor(tensor.SerializeToString(), tensorflow.as_dtype(tensor.dtype))
+    return cast("NDArray[Any]", parsed.numpy())

@@ -1,0 +1,129 @@
+"""The versions that a server may see: links, in a folder of tf_svc's own, to version folders that fit their manifest.
+
+RUN_DIR/served/MODEL/VERSION -> EXPORTS/MODEL/saved_model/VERSION. tensorflow_model_server takes any folder that has a
+number for a name as a version, however little of it is there yet, drops the version before it, and never looks at a
+refused number again. So it watches a folder where a version appears whole, by one call, after its files were compared.
+"""
+
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from services.tf_svc.models_config import FORMAT
+from store.manifest import ArtefactError, verify
+
+log = logging.getLogger(__name__)
+
+# What a folder holds, as far as it can be told without reading its files: name, size, inode and time of each.
+Snapshot = frozenset[tuple[str, int, int, int]]
+
+
+class Staging:
+    """The newest version of each model that fits its manifest, and no other. `begin` first; one thread."""
+
+    def __init__(self, sources: Mapping[str, Path], root: Path) -> None:
+        """sources: each model's folder of versions. root: a folder that belongs to this process alone."""
+        self._models = {name: _Model(name, source, root / name) for name, source in sources.items()}
+        self._root = root
+
+    @property
+    def bases(self) -> dict[str, Path]:
+        """Return the folder that the server watches, by model."""
+        return {name: model.base for name, model in self._models.items()}
+
+    def begin(self) -> None:
+        """Link a version of every model. Raises ArtefactError naming what is wrong with the newest where none fits."""
+        shutil.rmtree(self._root, ignore_errors=True)
+        for model in self._models.values():
+            model.base.mkdir(parents=True)
+            model.step()
+            if model.linked is None:
+                raise ArtefactError(model.wrong or f"{model.source} has no version folder; run: make export")
+
+    def step(self) -> None:
+        """Look at the versions once and follow them."""
+        for model in self._models.values():
+            model.step()
+
+
+class _Model:
+    """One model's link. wrong: what was said of the newest version that was refused."""
+
+    def __init__(self, name: str, source: Path, base: Path) -> None:
+        self.source = source
+        self.base = base
+        self.linked: int | None = None
+        self.wrong = ""
+        self._name = name
+        self._refused: dict[int, Snapshot] = {}
+        self._unreadable = False
+
+    def step(self) -> None:
+        try:
+            folders = version_folders(self.source)
+        except OSError as error:
+            self._warn_once(error)
+            return
+        self._unreadable = False
+        self._refused = {version: seen for version, seen in self._refused.items() if version in folders}
+        version = next((version for version in sorted(folders, reverse=True) if self._fits(version, folders)), None)
+        if version == self.linked or (version is None and folders):
+            return
+        # The new one first: the server must never find the folder empty while there is a version.
+        if version is not None:
+            (self.base / str(version)).symlink_to(folders[version].resolve())
+        if self.linked is not None:
+            (self.base / str(self.linked)).unlink()
+        self.linked = version
+
+    def _fits(self, version: int, folders: Mapping[int, Path]) -> bool:
+        """Return whether a version may be served; one that is linked was compared, and does not change."""
+        if version == self.linked:
+            return True
+        folder = folders[version]
+        try:
+            seen = _snapshot(folder)
+            if self._refused.get(version) == seen:
+                return False
+            check(self._name, version, folder)
+        except (ArtefactError, OSError) as error:
+            self._refuse(version, folder, error)
+            return False
+        return True
+
+    def _refuse(self, version: int, folder: Path, error: Exception) -> None:
+        first = version not in self._refused
+        try:
+            self._refused[version] = _snapshot(folder)
+        except OSError:
+            self._refused[version] = frozenset()
+        if first:  # a folder that is being copied changes with every look; one line says it
+            self.wrong = str(error)
+            still = "nothing is served" if self.linked is None else f"version {self.linked} serves on"
+            log.error("%s: version %d refused, %s: %s", self._name, version, still, error)
+
+    def _warn_once(self, error: OSError) -> None:
+        if not self._unreadable:
+            log.warning("%s: its base path cannot be read (%s); what is loaded serves on", self._name, error.strerror)
+        self._unreadable = True
+
+
+def check(model: str, version: int, folder: Path) -> None:
+    """Compare a version folder with its manifest. Raises ArtefactError naming what is missing, changed or foreign."""
+    manifest = verify(folder)
+    if (manifest.model, manifest.format, manifest.version) != (model, FORMAT, version):
+        holds = f"{manifest.model} as {manifest.format}, version {manifest.version}"
+        raise ArtefactError(f"{folder} holds {holds}, by its manifest; remove it and run: make export")
+
+
+def version_folders(source: Path) -> dict[int, Path]:
+    """Return the folders named by a whole number, `007` too. Raises OSError."""
+    folders = (path for path in sorted(source.iterdir()) if path.name.isascii() and path.name.isdecimal())
+    return {int(path.name): path for path in folders if path.is_dir()}
+
+
+def _snapshot(folder: Path) -> Snapshot:
+    """Raise OSError where a file goes away meanwhile."""
+    files = [(path, path.stat()) for path in folder.rglob("*") if path.is_file()]
+    return frozenset((str(path), stat.st_size, stat.st_ino, stat.st_mtime_ns) for path, stat in files)

@@ -1,0 +1,31 @@
+"""Where a server listens: HOST:PORT, or unix:PATH for a socket on the same machine."""
+
+from pathlib import Path
+
+UNIX = "unix:"
+MAX_PORT = 65535
+EXPECTED = "HOST:PORT or unix:PATH"
+
+
+def is_address(text: str) -> bool:
+    """Return whether a text is HOST:PORT or unix:PATH."""
+    if text.startswith(UNIX):
+        return len(text) > len(UNIX)
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isascii() and port.isdecimal() and int(port) <= MAX_PORT
+
+
+def socket_path(address: str) -> Path | None:
+    """Return the path of a Unix socket's address, None for HOST:PORT."""
+    return Path(address.removeprefix(UNIX)) if address.startswith(UNIX) else None
+
+
+def host_port(address: str) -> tuple[str, int]:
+    """Return host and port of HOST:PORT, the host without the brackets of IPv6."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def authority(address: str) -> str:
+    """Return the :authority of calls; gRPC's own clients call a Unix socket so."""
+    return "localhost" if address.startswith(UNIX) else address

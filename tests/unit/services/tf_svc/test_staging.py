@@ -1,0 +1,152 @@
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+
+from services.tf_svc.staging import Staging
+from store.manifest import MANIFEST, ArtefactError
+from tests.manifests import write_manifest
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "exports" / "m" / "saved_model"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def make(source: Path, version: int, model: str = "m") -> Path:
+    folder = source / str(version)
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_text(f"graph {version}")
+    (folder / "variables" / "variables.index").write_text(f"index {version}")
+    write_manifest(folder, model, "saved_model", version)
+    return folder
+
+
+def begun(source: Path) -> Staging:
+    staging = Staging({"m": source}, source.parent.parent.parent / "served")
+    staging.begin()
+    return staging
+
+
+def served(staging: Staging) -> dict[str, Path]:
+    return {path.name: path.readlink() for path in staging.bases["m"].iterdir()}
+
+
+def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+
+
+def test_the_newest_version_that_fits_its_manifest_is_linked_and_no_other(source: Path) -> None:
+    for version in (1, 2, 10):
+        make(source, version)
+    (source / "10" / "saved_model.pb").write_text("cut")
+    assert served(begun(source)) == {"2": source / "2"}
+
+
+def test_a_new_version_takes_the_place_of_the_one_before(source: Path) -> None:
+    make(source, 1)
+    staging = begun(source)
+    make(source, 2)
+    staging.step()
+    assert served(staging) == {"2": source / "2"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda folder: (folder / "variables" / "variables.index").unlink(), "variables.index is missing"),
+        (
+            lambda folder: (folder / "saved_model.pb").write_text("other"),
+            "saved_model.pb is not what its manifest says",
+        ),
+        (lambda folder: (folder / "more").write_text("x"), "more is not in the manifest"),
+        (lambda folder: (folder / MANIFEST).unlink(), "manifest.json is missing"),
+        (lambda folder: write_manifest(folder, "other", "saved_model", 2), "holds other as saved_model, version 2"),
+        (lambda folder: write_manifest(folder, "m", "saved_model", 3), "holds m as saved_model, version 3"),
+        (lambda folder: write_manifest(folder, "m", "onnx", 2), "holds m as onnx, version 2"),
+    ],
+)
+def test_a_version_that_does_not_fit_is_kept_from_the_server_and_taken_once_it_fits(
+    source: Path, damage: object, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(source, 1)
+    staging = begun(source)
+    folder = make(source, 2)
+    damage(folder)  # type: ignore[operator]
+    staging.step()
+    staging.step()
+    assert served(staging) == {"1": source / "1"}
+    (line,) = refusals(caplog)
+    assert line.startswith("m: version 2 refused, version 1 serves on: ")
+    assert says in line
+    shutil.rmtree(folder)
+    make(source, 2)
+    staging.step()
+    assert served(staging) == {"2": source / "2"}
+
+
+def test_a_version_that_is_copied_file_by_file_is_said_to_be_refused_once_and_taken_when_whole(
+    source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(source, 1)
+    staging = begun(source)
+    whole = make(tmp_path / "elsewhere", 2)
+    for path in (whole / MANIFEST, whole / "saved_model.pb", whole / "variables" / "variables.index"):
+        assert served(staging) == {"1": source / "1"}
+        to = source / "2" / path.relative_to(whole)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, to)
+        staging.step()
+    assert served(staging) == {"2": source / "2"}
+    assert len(refusals(caplog)) == 1
+
+
+def test_what_is_no_folder_or_has_no_number_is_no_version(source: Path) -> None:
+    make(source, 1)
+    (source / "99").write_text("a file")
+    (source / ".2.tmp").mkdir()
+    assert set(served(begun(source))) == {"1"}
+
+
+def test_when_the_newest_goes_the_one_before_it_is_linked_again_and_with_the_last_one_all_goes(source: Path) -> None:
+    make(source, 1)
+    make(source, 2)
+    staging = begun(source)
+    shutil.rmtree(source / "2")
+    staging.step()
+    assert set(served(staging)) == {"1"}
+    shutil.rmtree(source / "1")
+    staging.step()
+    assert served(staging) == {}
+
+
+def test_a_folder_that_cannot_be_read_changes_nothing_and_is_said_once(
+    source: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(source, 1)
+    staging = begun(source)
+    source.rename(source.with_name("elsewhere"))
+    staging.step()
+    staging.step()
+    assert set(served(staging)) == {"1"}
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_a_model_of_which_no_version_fits_is_refused_at_the_start_by_the_newest(source: Path) -> None:
+    with pytest.raises(ArtefactError, match="has no version folder; run: make export"):
+        begun(source)
+    (make(source, 1) / "saved_model.pb").unlink()
+    with pytest.raises(ArtefactError, match=r"saved_model\.pb is missing"):
+        begun(source)
+
+
+def test_links_of_a_run_before_are_removed_at_the_start(source: Path) -> None:
+    make(source, 1)
+    staging = begun(source)
+    make(source, 2)
+    again = begun(source)
+    assert again.bases == staging.bases
+    assert set(served(again)) == {"2"}
