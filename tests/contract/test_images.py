@@ -1,6 +1,7 @@
 """What every image keeps to, read from its Dockerfile: no root, no shell in front, no secret, what is locked alone."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -226,15 +227,30 @@ def test_no_cpu_image_has_cuda() -> None:
     assert {name for name, found in cuda.items() if found} == {"onnx_svc-gpu", "torch_svc-gpu"}
 
 
-def test_the_official_image_starts_with_the_words_of_tf_svc() -> None:
+# Stands in for the program of the official image: it records its arguments.
+STAND_IN = """#!/bin/sh
+if [ "$1" = --version ]; then printf 'TensorFlow ModelServer: 0.0.0-stand-in\\nTensorFlow Library: 1\\n'; exit 0; fi
+printf '%s\\n' "$@" > {record}
+"""
+
+
+@pytest.mark.parametrize("words", [(), ("--socket",)], ids=["port", "socket"])
+def test_the_official_image_starts_with_the_words_of_tf_svc(tmp_path: Path, words: tuple[str, ...]) -> None:
     last = dict(final((ROOT / "deploy/images/tf_svc.Dockerfile").read_text()))
-    config, batching = Path("/etc/tf_svc/models.config"), Path("/etc/tf_svc/batching.config")
-    (program,) = json.loads(last["ENTRYPOINT"])
-    assert [program, *json.loads(last["CMD"])] == binary.command(program, parse([], {}), config, batching)
+    shell, script = json.loads(last["ENTRYPOINT"])
+    program, record, socket = tmp_path / binary.NAME, tmp_path / "record", tmp_path / "grpc.sock"
+    program.write_text(STAND_IN.format(record=record))
+    program.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"} | ({"TF_SVC_SOCKET": str(socket)} if words else {})
+    script = script.replace("/etc/tf_svc", str(ROOT / "deploy/images/tf_svc"))
+    subprocess.run([shell, script, *json.loads(last["CMD"])], env=environment, check=True)
+    settings = parse([*words, str(socket)] if words else [], {})
+    _, *expected = binary.command(binary.NAME, settings, Path("/etc/tf_svc/models.config"))
+    assert record.read_text().splitlines() == expected
+    assert [path.read_text() for path in tmp_path.glob("version")] == ["0.0.0-stand-in\n"] * len(words)
 
 
 def test_the_official_image_serves_every_model_that_has_the_stack() -> None:
     names = [one.model for one in read_deployments(ROOT / "deployments.toml").models if "tfserving" in one.stacks]
     served = {name: Path("/models") / name / models_config.FORMAT for name in names}
     assert (ROOT / "deploy/images/tf_svc/models.config").read_text() == models_config.render(served)
-    assert (ROOT / "deploy/images/tf_svc/batching.config").read_text() == models_config.BATCHING

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -11,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from services.wire import oip, servepath
+from services.wire import oip, servepath, tfserving
 from services.wire.types import Answer, Request, Tensor
 from tests.e2e.real_stack import BACKENDS, RealStack
 
@@ -86,6 +88,35 @@ def test_every_name_is_answered_by_its_own_path(channel: grpc.Channel, name: str
         assert bias_of(answer, x) == BIASES[path]
         assert answer.served.stack == path.split("@")[1]
         assert answer.served.version == 1
+
+
+def test_a_caller_of_bad_shapes_fails_nobody_else_on_tensorflow_servings_path(
+    stack: RealStack, channel: grpc.Channel
+) -> None:
+    """Bad shapes come through the gateway and past it, straight to the server, while good calls are in flight."""
+    path, stop, refused = "keras_dense@tfserving", threading.Event(), {"gateway": 0, "direct": 0}
+    bad = Request("keras_dense", 0, (Tensor("x", "FP32", (1, 3), bytes(12)),))
+    past = grpc.insecure_channel(stack.environment["TF_SVC_ADDR"])
+
+    def misbehave(name: str, call: "grpc.UnaryUnaryMultiCallable[bytes, bytes]", payload: bytes) -> None:
+        while not stop.is_set():
+            with pytest.raises(grpc.RpcError) as caught:
+                call(payload, timeout=5)
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            refused[name] += 1
+
+    gateway = (channel.unary_unary(servepath.METHOD), servepath.encode_request(bad, path, 0))
+    direct = (past.unary_unary(tfserving.METHOD), tfserving.encode_request(bad, "keras_dense", 0))
+    with past, ThreadPoolExecutor(2) as pool:
+        callers = [pool.submit(misbehave, "gateway", *gateway), pool.submit(misbehave, "direct", *direct)]
+        try:
+            for x in payloads(2000):
+                assert bias_of(predict(channel, path, x), x) == BIASES[path]
+        finally:
+            stop.set()
+        for caller in callers:
+            caller.result()
+    assert min(refused.values()) > 100
 
 
 def test_a_killed_backend_takes_its_own_paths_down_and_comes_back(stack: RealStack, channel: grpc.Channel) -> None:

@@ -68,6 +68,17 @@ def models_are_read_only(model: Model) -> Iterator[str]:
                 yield f"{name} can write to {volume['target']}"
 
 
+def tensorflow_servings_socket_is_for_the_gateway_and_the_load_test(model: Model) -> Iterator[str]:
+    if model["volumes"]["tf_svc"].get("driver_opts", {}).get("type") != "tmpfs":
+        yield "the socket's folder is on disk"
+    for name, service in model["services"].items():
+        mounts = [volume for volume in service.get("volumes", []) if volume.get("source") == "tf_svc"]
+        if any(not volume.get("read_only") for volume in mounts) and name != "tf_svc":
+            yield f"{name} can replace the socket"
+        if mounts and name in BACKENDS - {"tf_svc"}:
+            yield f"{name} reaches the socket"
+
+
 def the_key_is_in_memory_and_written_by_torch_svc_alone(model: Model) -> Iterator[str]:
     if model["volumes"]["tokens"].get("driver_opts", {}).get("type") != "tmpfs":
         yield "keys are written to disk"
@@ -109,6 +120,7 @@ RULES = (
     only_gateways_and_screens_are_published,
     backends_have_no_way_out_and_no_neighbour,
     models_are_read_only,
+    tensorflow_servings_socket_is_for_the_gateway_and_the_load_test,
     the_key_is_in_memory_and_written_by_torch_svc_alone,
     nobody_logs_in_at_the_dashboard,
     servers_have_health_checks_for_old_engines,
@@ -167,6 +179,21 @@ BROKEN: list[tuple[Rule, Callable[[Model], object], str]] = [
         "tf_svc can read the key",
     ),
     (
+        tensorflow_servings_socket_is_for_the_gateway_and_the_load_test,
+        _with("onnx_svc", volumes=[{"type": "volume", "source": "tf_svc", "read_only": True}]),
+        "onnx_svc reaches the socket",
+    ),
+    (
+        tensorflow_servings_socket_is_for_the_gateway_and_the_load_test,
+        _with("gateway", volumes=[{"type": "volume", "source": "tf_svc"}]),
+        "gateway can replace the socket",
+    ),
+    (
+        tensorflow_servings_socket_is_for_the_gateway_and_the_load_test,
+        lambda model: model["volumes"]["tf_svc"].pop("driver_opts"),
+        "the socket's folder is on disk",
+    ),
+    (
         nobody_logs_in_at_the_dashboard,
         lambda model: model["services"]["grafana"]["environment"].update(GF_AUTH_ANONYMOUS_ORG_ROLE="Admin"),
         "may change it",
@@ -220,8 +247,12 @@ def test_compose_builds_images_as_the_builder_does(overrides: tuple[str, ...]) -
 
 
 def test_tensorflow_serving_listens_where_the_gateway_asks() -> None:
-    words = (ROOT / "deploy/images/tf_svc.Dockerfile").read_text()
-    assert f'"--port={read_variables(ROOT, {})["TF_SVC_PORT"]}"' in words
+    services = read()["services"]
+    socket = services["tf_svc"]["environment"]["TF_SVC_SOCKET"]
+    assert services["gateway"]["environment"]["TF_SVC_ADDR"] == f"unix:{socket}"
+    assert services["tf_svc"]["healthcheck"]["test"] == ["CMD", "test", "-S", socket]
+    for name in ("gateway", "loadtest"):
+        assert services[name]["environment"]["TF_SVC_VERSION_FILE"] == str(Path(socket).with_name("version"))
 
 
 def test_on_gpus_each_backend_reserves_one_and_has_an_image_of_its_own() -> None:

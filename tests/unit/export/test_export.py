@@ -114,6 +114,16 @@ def test_the_saved_model_has_the_serving_signature_with_the_names_of_the_spec(wh
     assert {name: spec.shape.as_list() for name, spec in signature.structured_outputs.items()} == {"y": [None, 1]}
 
 
+def test_tensorflows_own_command_line_runs_the_saved_model(whole: Path) -> None:
+    folder = artefact_folder(whole / "exports", "keras_dense", "saved_model", 1)
+    words = ["run", "--dir", folder, "--tag_set", "serve", "--signature_def", "serving_default"]
+    program = Path(sys.executable).with_name("saved_model_cli")
+    command = [program, *words, "--input_exprs", "x=[[1.0, 2.0]]"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = float(re.search(r"output key y:\n\[\[(.*)\]\]", printed)[1])  # type: ignore[index]
+    np.testing.assert_allclose(found, answer(np.array([[1.0, 2.0]]), 0.5).item(), rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["simple_nn", "keras_dense"])
 def test_the_reference_holds_inputs_and_their_float64_answers_row_by_row(whole: Path, name: str) -> None:
     path = artefact_folder(whole / "exports", name, "reference", 1) / "reference.safetensors"
