@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 STATES = {True: health_pb2.HealthCheckResponse.SERVING, False: health_pb2.HealthCheckResponse.NOT_SERVING}
 # A first call may wait for a server's lazy start; a later one that takes this long is as good as none.
 TIMEOUT_S = 2.0
-# Two entries for whoever runs this process, Kubernetes for one; no model has such a name.
+# Two entries for whoever runs this process, Kubernetes for one; no model may have such a name (store/names.py).
 # LIVENESS: the event loop turns, whatever the paths do: a gateway that is started again because a server is down helps
 # nobody. READINESS: some path has answered once; then callers are better served by our errors than by no gateway.
 LIVENESS, READINESS = "liveness", "readiness"
