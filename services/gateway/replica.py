@@ -131,6 +131,8 @@ class Replica:
         if not served.engine:
             engine, engine_version = self._engine_of(trailing)
             served = served._replace(engine=engine, engine_version=engine_version)
+        if not served.version:
+            raise BackendBadReply(f"{self.stack} does not say which version answered, so nobody can say what it is")
         manifest = self._artefacts.find_served(served.version)
         if manifest is None:
             raise BackendBadReply(f"{self.stack} answered with version {served.version}, which has no manifest")
