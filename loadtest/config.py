@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from dotenv import dotenv_values
 
+from services.wire.addresses import is_address
 from services.wire.stacks import STACKS
 from services.wire.token import DEFAULT_FILE, FILE_VARIABLE
 
@@ -66,15 +67,10 @@ def parse_targets(text: str) -> dict[str, str]:
             raise ValueError(f"{part!r} names none of {', '.join(TARGETS)}")
         if name in found:
             raise ValueError(f"{name} is given twice")
-        if not _is_address(address):
+        if not is_address(address):
             raise ValueError(f"{part!r} is not {name}=HOST:PORT")
         found[name] = address
     return found
-
-
-def _is_address(text: str) -> bool:
-    host, _, port = text.rpartition(":")
-    return bool(host) and port.isascii() and port.isdecimal()
 
 
 def inherited(environment: Mapping[str, str] = os.environ, *, without: tuple[str, ...]) -> dict[str, str]:
@@ -84,6 +80,6 @@ def inherited(environment: Mapping[str, str] = os.environ, *, without: tuple[str
 
 def _address(values: Mapping[str, str | None], variable: str) -> str:
     value = values.get(variable) or ""
-    if not _is_address(value):
+    if not is_address(value):
         raise ConfigError(f"{variable} must be HOST:PORT and is {value!r}; set it in .env or in the environment")
     return value

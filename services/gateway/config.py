@@ -9,6 +9,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from services.serving.fronts import DEFAULT_FRONT, FRONTS
+from services.wire.addresses import is_address
 from services.wire.stacks import STACKS
 
 MAX_WORKERS = 64
@@ -97,7 +98,6 @@ def _front(name: str) -> str:
 
 def _address(variable: str, environment: Mapping[str, str]) -> str:
     address = environment.get(variable, "")
-    host, colon, port = address.rpartition(":")
-    if not (host and colon and port.isdecimal()):
+    if not is_address(address):
         raise SettingsError(f"{variable} must be HOST:PORT, got {address!r}")
     return address
