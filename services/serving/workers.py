@@ -186,7 +186,8 @@ async def start_workers(module: str, count: int, places: Places) -> Workers:
             error = error.exceptions[0]
         raise error from None
     logging.getLogger(module).info(
-        "%d workers listen on %s:%d, metrics on %d", count, places.host, workers.port, workers.metrics_port
+        "%d workers listen on %s:%d, metrics on %s:%d",
+        *(count, places.host, workers.port, places.metrics_host, workers.metrics_port),
     )
     return workers
 
