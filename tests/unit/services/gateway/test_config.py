@@ -28,8 +28,8 @@ def test_the_front_is_native_unless_environment_or_command_line_say_otherwise(mo
 def test_metrics_listen_where_the_gateway_does_unless_told_otherwise() -> None:
     ports = ["--port", "0", "--metrics-port", "0"]
     assert read_settings(ports).metrics_host == "127.0.0.1"
-    assert read_settings([*ports, "--host", "0.0.0.0"]).metrics_host == "0.0.0.0"
-    assert read_settings([*ports, "--host", "0.0.0.0", "--metrics-host", "127.0.0.1"]).metrics_host == "127.0.0.1"
+    assert read_settings([*ports, "--host", "10.0.0.1"]).metrics_host == "10.0.0.1"
+    assert read_settings([*ports, "--host", "10.0.0.1", "--metrics-host", "127.0.0.1"]).metrics_host == "127.0.0.1"
 
 
 @pytest.mark.parametrize("address", ["http://h:1", "h", "h:", ":1", "h:0", "h:65536", "::1:1"])
