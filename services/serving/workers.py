@@ -87,7 +87,7 @@ class Workers:
 
     async def drain(self) -> None:
         """Have every worker drain and end."""
-        self._stop_keeping()
+        await self._stop_keeping()
         for worker in self._workers.values():
             with suppress(ProcessLookupError):
                 worker.process.terminate()
@@ -95,7 +95,7 @@ class Workers:
 
     async def close(self) -> None:
         """End what still runs at once."""
-        self._stop_keeping()
+        await self._stop_keeping()
         for worker in self._workers.values():
             with suppress(ProcessLookupError):
                 worker.process.kill()
@@ -106,9 +106,11 @@ class Workers:
         if self._reserved is not None:
             self._reserved.close()
 
-    def _stop_keeping(self) -> None:
+    async def _stop_keeping(self) -> None:
+        """Start no worker any more, and end one that was just being started."""
         for keeper in self._keepers:
             keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
 
     async def _keep(self, index: int) -> None:
         while True:
