@@ -238,7 +238,7 @@ class NativeFront:
             await asyncio.wait_for(self._channel.channel_ready(), CONTROLS_S)
         except (RuntimeError, TimeoutError) as error:
             raise PortBusyError(
-                f"cannot listen on {self._address}: its own socket for control RPCs is refused; allow abstract Unix sockets"
+                f"cannot listen on {self._address}: no socket for control RPCs; allow abstract Unix sockets"
             ) from error
 
     async def _finish(self, grace_s: float) -> None:
