@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from services.wire.addresses import is_address
 from services.wire.stacks import STACKS
 
 BACKENDS = tuple(stack.service for stack in STACKS.values())
@@ -98,8 +99,9 @@ def _address(name: str, port: int, values: Mapping[str, str]) -> str:
     """Give where others will look for the service, having checked that it will be there."""
     variable = f"{name.upper()}_ADDR"
     address = values.get(variable, "")
-    host, _, found = address.rpartition(":")
-    if not host or found != str(port):
+    if not is_address(address):
+        raise ConfigError(f"{variable} must be HOST:PORT, got {address!r}; the defaults are in .env")
+    if address.rpartition(":")[2] != str(port):
         raise ConfigError(f"{variable} is {address!r} and {name.upper()}_PORT is {port}: set both to the same port")
     return address
 
