@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from client import Client, PredictError, Prediction
-from client.config import gateway_address, is_address
+from client.config import gateway_address
 from commandline.arguments import Parser, seconds
+from services.wire.addresses import is_address
 from services.wire.paths import PathInfo
 
 

@@ -8,7 +8,8 @@ import grpc
 from grpc import aio
 
 from client.core import Core, Exchange, Prediction, Rpc, T
-from client.errors import translate
+from client.errors import PredictError, translate
+from services.wire.addresses import is_address
 from services.wire.paths import PathInfo
 
 DEFAULT_TIMEOUT_S = 5.0
@@ -19,13 +20,17 @@ OPTIONS = (
     # grpc's own 120 s would keep a client waiting long after the gateway is back.
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
+# What longer ones become: grpc takes a deadline that is very far away for one that has passed. The gateway's own limit
+# is minutes.
+MAX_TIMEOUT_S = 86_400.0
 
 
 class Client:
     """Asks a gateway at HOST:PORT; may be shared by threads. Close it, or use it in a `with` block."""
 
     def __init__(self, address: str) -> None:
-        self._core = Core(address)
+        """Raise ValueError for an address that is not HOST:PORT; connects with the first call."""
+        self._core = Core(_checked(address))
         self._channel = grpc.insecure_channel(address, options=OPTIONS)
 
     def predict(
@@ -41,7 +46,8 @@ class Client:
         """Give the prediction of `model` (MODEL or MODEL@STACK).
 
         inputs: rows as nested lists or an array, or a dict of them by input name; they are converted to the model's
-        declared dtypes. version 0 is the current one; no `outputs` means all. Raises PredictError.
+        declared dtypes. version 0 is the current one; no `outputs` means all. timeout_s: math.inf waits for as long as
+        the gateway lets a call take. Raises PredictError, or ValueError for a timeout below 0.
         """
         exchange = self._core.predict(model, inputs, version=version, outputs=outputs, request_id=request_id)
         return self._drive(exchange, timeout_s)
@@ -61,11 +67,17 @@ class Client:
         self.close()
 
     def _drive(self, exchange: Exchange[T], timeout_s: float) -> T:
+        timeout_s = _allowed(timeout_s)
         deadline = monotonic() + timeout_s
         try:
             rpc = next(exchange)
             while True:
-                rpc = exchange.send(self._call(rpc, deadline, timeout_s))
+                try:
+                    reply = self._call(rpc, deadline, timeout_s)
+                except PredictError as error:
+                    rpc = exchange.throw(error)
+                else:
+                    rpc = exchange.send(reply)
         except StopIteration as end:
             result: T = end.value
             return result
@@ -82,7 +94,8 @@ class AsyncClient:
     """Asks a gateway at HOST:PORT from one event loop. Close it, or use it in an `async with` block."""
 
     def __init__(self, address: str) -> None:
-        self._core = Core(address)
+        """Raise ValueError for an address that is not HOST:PORT; connects with the first call."""
+        self._core = Core(_checked(address))
         self._channel = aio.insecure_channel(address, options=OPTIONS)
 
     async def predict(
@@ -114,11 +127,17 @@ class AsyncClient:
         await self.close()
 
     async def _drive(self, exchange: Exchange[T], timeout_s: float) -> T:
+        timeout_s = _allowed(timeout_s)
         deadline = monotonic() + timeout_s
         try:
             rpc = next(exchange)
             while True:
-                rpc = exchange.send(await self._call(rpc, deadline, timeout_s))
+                try:
+                    reply = await self._call(rpc, deadline, timeout_s)
+                except PredictError as error:
+                    rpc = exchange.throw(error)
+                else:
+                    rpc = exchange.send(reply)
         except StopIteration as end:
             result: T = end.value
             return result
@@ -129,3 +148,15 @@ class AsyncClient:
             return await call(rpc.payload, timeout=deadline - monotonic())
         except aio.AioRpcError as failure:
             raise translate(failure, rpc.what, self._core.address, timeout_s) from failure
+
+
+def _checked(address: str) -> str:
+    if not is_address(address):
+        raise ValueError(f"the gateway's address {address!r} is not HOST:PORT, such as 127.0.0.1:50051")
+    return address
+
+
+def _allowed(timeout_s: float) -> float:
+    if not timeout_s >= 0:  # so nan is refused, too
+        raise ValueError(f"timeout_s is {timeout_s!r}; give seconds from 0 on, or math.inf")
+    return min(timeout_s, MAX_TIMEOUT_S)

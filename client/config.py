@@ -6,6 +6,8 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from services.wire.addresses import is_address
+
 VARIABLE = "GATEWAY_ADDR"
 
 
@@ -15,9 +17,3 @@ def gateway_address(env_file: Path, environment: Mapping[str, str] = os.environ)
     if not is_address(address):
         raise ValueError(f"{VARIABLE} must be HOST:PORT and is {address!r}; give --addr, or set it in .env")
     return address
-
-
-def is_address(text: str) -> bool:
-    """Say whether a text is HOST:PORT."""
-    host, _, port = text.rpartition(":")
-    return bool(host) and port.isdecimal() and 0 < int(port) < 2**16

@@ -1,7 +1,8 @@
 """What a client does, without I/O: which calls to make, what to send, what the answers mean.
 
-An exchange is a generator that yields the calls to make, takes their replies and returns the result. The transports in
-client.clients drive it, one blocking, one asyncio; they do nothing else, so the two clients cannot differ.
+An exchange is a generator that yields the calls to make, takes their replies, or the PredictErrors that they ended
+with, and returns the result. The transports in client.clients drive it, one blocking, one asyncio; they do nothing
+else, so the two clients cannot differ.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -71,9 +72,30 @@ class Core:
     def predict(
         self, model: str, inputs: Any, *, version: int, outputs: Sequence[str], request_id: str
     ) -> Exchange[Prediction]:
-        """Ask for one prediction; before the first one, ask what the models take."""
-        if model not in self._inputs:
+        """Ask for one prediction; before the first one, ask what the models take.
+
+        When the inputs are refused, ask again, and once more with what the model takes now, if that is something else:
+        since it was asked, another version may have come.
+        """
+        known = self._inputs.get(model)
+        if known is not None:
+            try:
+                return (
+                    yield from self._predict(model, inputs, version=version, outputs=outputs, request_id=request_id)
+                )
+            except PredictError as error:
+                if not error.reason.startswith("BAD_INPUT."):
+                    raise
+                yield from self.list_paths()
+                if self._inputs.get(model) == known:
+                    raise
+        else:
             yield from self.list_paths()
+        return (yield from self._predict(model, inputs, version=version, outputs=outputs, request_id=request_id))
+
+    def _predict(
+        self, model: str, inputs: Any, *, version: int, outputs: Sequence[str], request_id: str
+    ) -> Exchange[Prediction]:
         try:
             tensors = _tensors(inputs, self._takes(model))
         except BadInput as error:

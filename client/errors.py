@@ -50,15 +50,21 @@ def _unreached(code: StatusCode, details: str, what: str, address: str, timeout_
     """Give the text for a call that no gateway of ours answered."""
     if code is StatusCode.DEADLINE_EXCEEDED:
         return f"{what}: no answer from {address} within {timeout_s:g} s; give more time or see: make status"
-    if code is StatusCode.UNAVAILABLE and "DNS" in details:
-        return f"{what}: no host has the name in {address}; correct the address"
-    if code is StatusCode.UNAVAILABLE and ("refused" in details or "failed to connect" in details):
-        return f"{what}: nothing listens on {address}; run: make up"
     if code is StatusCode.UNAVAILABLE:
-        return f"{what}: lost the connection to {address}; see: make status"
+        return f"{what}: {_unavailable(details, address)}"
     if code is StatusCode.UNIMPLEMENTED:
         return f"{what}: the server on {address} is not a ServePath gateway; correct the address"
     return f"{what} at {address}: {details} ({code.name})"
+
+
+def _unavailable(details: str, address: str) -> str:
+    if "DNS" in details:
+        return f"no host has the name in {address}; correct the address"
+    if "HTTP/2" in details:
+        return f"something answers on {address}, but no gRPC server; correct the address"
+    if "refused" in details or "failed to connect" in details:
+        return f"nothing listens on {address}; run: make up"
+    return f"lost the connection to {address}; see: make status"
 
 
 def _read_details(metadata: Iterable[tuple[str, Any]]) -> tuple[str, int | None]:

@@ -12,11 +12,10 @@ from loadtest.payloads import Payload, agrees
 from loadtest.plan import Block
 from loadtest.recorder import Sample
 from services.wire.errors import ServeError
+from services.wire.token import RENEWAL_PAUSES_S
 from services.wire.types import Answer, Request
 
 DEADLINE_S = 5.0
-# TorchServe drops its old key a moment before the new one can be in the file: 4-14 ms, twice an hour.
-RENEWAL_PAUSES_S = (0.0, 0.01, 0.02, 0.04)
 
 
 class Clock:

@@ -34,6 +34,10 @@ MOST_UNSEEN, PAUSE_S = 10, 0.001
 WRITE_HIGH = 2**20
 
 
+class NoHttp2Error(ConnectionError):
+    """Something took the connection, and did not greet as a gRPC server does."""
+
+
 class Answered(NamedTuple):
     """A reply, and time.perf_counter_ns() when it was there."""
 
@@ -102,6 +106,15 @@ class Client:
         return block
 
 
+def greet(address: str, timeout_s: float) -> None:
+    """Connect to HOST:PORT and leave again. Raises NoHttp2Error where no gRPC server greets, OSError where none is."""
+    try:
+        with gevent.Timeout(timeout_s):
+            _connect(address).connection.close()
+    except gevent.Timeout:
+        raise NoHttp2Error(f"no greeting within {timeout_s:g} s") from None
+
+
 def header_block(address: str, method: str, metadata: Metadata, timeout_s: float) -> bytes:
     """Give a call's header block, every header as a literal: it is read the same whatever was sent before.
 
@@ -125,11 +138,11 @@ def _failed(code: StatusCode, details: str) -> Answered:
 
 
 def _connect(address: str) -> "_Link":
-    """Open a connection that the server has greeted. Raises OSError."""
+    """Open a connection that the server has greeted. Raises OSError, of that NoHttp2Error."""
     link = _Link(_dial(address))
     link.opened.wait()
     if not link.connection.usable:
-        raise ConnectionError("the server closed the connection, or speaks no HTTP/2")
+        raise NoHttp2Error("the server closed the connection, or speaks no HTTP/2")
     return link
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from loadtest.config import ConfigError
 from services.wire.stacks import STACKS
+from store.names import ModelNameError, check_model_name
 
 VIAS = ("direct", "gateway")
 OPEN_POISSON, OPEN_CONSTANT, CLOSED = LOAD_MODELS = ("open loop, poisson", "open loop, constant", "closed loop")
@@ -66,6 +67,10 @@ def read_paths(deployments: Path) -> list[ServingPath]:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ConfigError(f"{deployments} is not a list of paths ({error!r}); see docs/add-a-path.md") from error
     for path in paths:
+        try:
+            check_model_name(path.model)
+        except ModelNameError as error:
+            raise ConfigError(f"{deployments}: {error}") from error
         if path.stack not in STACKS:
             raise ConfigError(f"{deployments}: {path} names an unknown stack; known: {', '.join(STACKS)}")
     return paths

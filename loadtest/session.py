@@ -11,6 +11,7 @@ import pyarrow as pa
 from loadtest import workers
 from loadtest.calls import Caller, Clock, Target
 from loadtest.config import ConfigError
+from loadtest.connection import NoHttp2Error, greet
 from loadtest.generator import Loaded
 from loadtest.order import Order
 from loadtest.payloads import Payload
@@ -20,6 +21,8 @@ from loadtest.run import Run
 from loadtest.warmup import STABLE, WINDOW_S, stable
 
 UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+# How long a server may take to say that it speaks gRPC.
+GREETING_S = 2.0
 
 
 def check_reachable(loaded: Sequence[Loaded], clock: Clock) -> dict[Block, dict[str, str]]:
@@ -37,8 +40,18 @@ def _ask_once(caller: Caller, target: Target, payload: Payload) -> dict[str, str
         caller.close()
     if sample.code in UNREACHABLE:
         block = target.block
-        raise ConfigError(f"{block} at {target.address}: {sample.code}; run: make up")
+        raise ConfigError(f"{block} at {target.address}: {sample.code}; {_mend(target.address)}")
     return {"engine": sample.engine, "engine_version": sample.engine_version, "artefact": sample.sha256}
+
+
+def _mend(address: str) -> str:
+    try:
+        greet(address, GREETING_S)
+    except NoHttp2Error:
+        return "something answers there, but no gRPC server; correct the address"
+    except OSError:
+        pass
+    return "run: make up"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from store.names import ModelNameError, check_model_name
 from store.spec import Spec
 
 MANIFEST = "manifest.json"
@@ -100,12 +101,14 @@ def hash_file(path: Path) -> str:
 
 
 def artefact_folder(exports: Path, model: str, artefact_format: str, version: int) -> Path:
-    """Give the folder of one artefact; it need not exist."""
+    """Give the folder of one artefact; it need not exist. Raises ArtefactError for a name that no model may have."""
+    _check_name(exports, model)
     return exports / model / artefact_format / str(version)
 
 
 def current_version(exports: Path, model: str) -> int:
-    """Give the version served by default. Raises ArtefactError when the model has never been exported."""
+    """Give the version served by default. Raises ArtefactError for a model never exported, or with no model's name."""
+    _check_name(exports, model)
     path = exports / model / "current"
     try:
         return int(path.read_text())
@@ -115,6 +118,13 @@ def current_version(exports: Path, model: str) -> int:
         raise ArtefactError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ArtefactError(f"{path} does not hold a version number; run: make export") from error
+
+
+def _check_name(exports: Path, model: str) -> None:
+    try:
+        check_model_name(model)
+    except ModelNameError as error:
+        raise ArtefactError(f"{exports / model}: {error}, and remove this folder if there is one") from error
 
 
 def read_manifest(folder: Path) -> Manifest:

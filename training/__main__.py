@@ -13,6 +13,7 @@ from pathlib import Path
 from commandline.arguments import Parser, positive, whole
 from commandline.endings import held_back, interruptible
 from models.registry import MODELS
+from store.names import ModelNameError, check_model_name
 from training import curve, stage
 from training.run import Diverged, Run
 
@@ -77,6 +78,12 @@ def say(line: str) -> None:
 def main(words: Sequence[str]) -> int:
     """Train what was asked for and draw the losses; give the exit code."""
     asked = arguments(words)
+    try:
+        for name in MODELS:
+            check_model_name(name)
+    except ModelNameError as error:
+        print(f"python -m training: models/registry.py: {error}", file=sys.stderr)
+        return 1
     code = train_all(asked) if asked.model == "all" else train_one(asked)
     if code == 0 and asked.curve:
         say(f"wrote {curve.draw(asked.out)}")

@@ -17,11 +17,11 @@ from store.manifest import ArtefactError
 async def start(settings: Settings) -> Server:
     """Start the gateway, or its workers, and say where they listen."""
     if settings.workers > 1:
-        places = Places(settings.host, settings.port, settings.host, settings.metrics_port)
+        places = Places(settings.host, settings.port, settings.metrics_host, settings.metrics_port)
         return await start_workers("services.gateway", settings.workers, places)
     gateway = await create_gateway(settings)
     logging.getLogger("services.gateway").info(
-        "listening on %s:%d, metrics on %d", settings.host, gateway.port, gateway.metrics_port
+        "listening on %s:%d, metrics on %s:%d", settings.host, gateway.port, settings.metrics_host, gateway.metrics_port
     )
     if settings.worker_of is not None:
         await join(settings.worker_of, gateway.metrics_port)

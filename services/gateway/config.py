@@ -40,6 +40,7 @@ class Settings:
     front: str = DEFAULT_FRONT
     workers: int = 1
     worker_of: int | None = None
+    metrics_host: str = "127.0.0.1"
 
 
 def read_settings(arguments: Sequence[str] | None = None) -> Settings:
@@ -59,6 +60,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         front=_front(options.front or environment.get("FRONT") or DEFAULT_FRONT),
         workers=options.workers,
         worker_of=options.worker_of,
+        metrics_host=options.metrics_host or options.host,
     )
 
 
@@ -72,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--exports", type=Path, default=Path("artifacts/exports"), metavar="DIR", help="exported artefacts")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)")
     add("--port", type=int, help="gRPC port, 0 for a free one (default: GATEWAY_PORT)")
+    add("--metrics-host", help="address of the Prometheus port (default: 127.0.0.1, or what --host says)")
     add("--metrics-port", type=int, help="Prometheus port, 0 for a free one (default: GATEWAY_METRICS_PORT)")
     add("--workers", type=_workers, default=1, metavar="N", help="processes on the port (default: %(default)s)")
     add("--worker-of", type=int, help=argparse.SUPPRESS)

@@ -8,8 +8,8 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from services.wire.names import MODEL_NAME
 from services.wire.stacks import STACKS
+from store.names import ModelNameError, check_model_name
 
 # gRPC's numbers are C ints.
 MAX_NUMBER = 2**31 - 1
@@ -105,8 +105,10 @@ class _Reader:
 
     def _model(self, name: str, raw: Mapping[str, Any]) -> Deployment:
         table = ("models", name)
-        if not MODEL_NAME.fullmatch(name):
-            raise self._error(("models",), name, "a model's name is letters, digits, '.', '_' and '-', at most 128")
+        try:
+            check_model_name(name)
+        except ModelNameError as error:
+            raise self._error(("models",), name, str(error)) from error
         self._known(table, raw, ("default", "stacks"))
         stacks = self._table(raw, table, "stacks")
         if not stacks:

@@ -9,7 +9,7 @@ from grpc_health.v1 import health, health_pb2
 
 from services.gateway.replica import Replica
 from services.serving.backend import Call, Outcome
-from services.wire.errors import ServeError
+from services.wire.errors import Internal, ServeError
 from services.wire.signature import Signature
 from services.wire.types import Request
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 STATES = {True: health_pb2.HealthCheckResponse.SERVING, False: health_pb2.HealthCheckResponse.NOT_SERVING}
 # A first call may wait for a server's lazy start; a later one that takes this long is as good as none.
 TIMEOUT_S = 2.0
-# Two entries for whoever runs this process, Kubernetes for one; no model has such a name.
+# Two entries for whoever runs this process, Kubernetes for one; no model may have such a name (store/names.py).
 # LIVENESS: the event loop turns, whatever the paths do: a gateway that is started again because a server is down helps
 # nobody. READINESS: some path has answered once; then callers are better served by our errors than by no gateway.
 LIVENESS, READINESS = "liveness", "readiness"
@@ -74,7 +74,11 @@ class Prober:
         # The call's own end and not a timeout of ours: whatever is late, the next probe follows.
         timer = loop.call_later(self._timeout_s, call.expire)
         try:
-            replica.submit(call)
+            try:
+                replica.submit(call)
+            except Exception:  # escaping, it would end all probes, and every entry stay as it is
+                log.exception("a probe of %s@%s could not be sent", replica.model, replica.stack)
+                call.end(Internal())
             outcome = await ended
         finally:
             timer.cancel()

@@ -16,12 +16,10 @@ from services.serving.backend import Call, Outcome
 from services.wire.codecs import StackCodec
 from services.wire.errors import BackendBadReply, Draining, Internal, ServeError, TooLarge, Where
 from services.wire.signature import Signature
+from services.wire.token import RENEWAL_PAUSES_S
 from services.wire.types import Answer, Served
 
 log = logging.getLogger(__name__)
-
-# TorchServe drops its old key a moment before the new one can be in the file: 4-14 ms, twice an hour.
-RENEWAL_PAUSES_S = (0.0, 0.01, 0.02, 0.04)
 
 
 class Credentials(Protocol):
@@ -131,6 +129,8 @@ class Replica:
         if not served.engine:
             engine, engine_version = self._engine_of(trailing)
             served = served._replace(engine=engine, engine_version=engine_version)
+        if not served.version:
+            raise BackendBadReply(f"{self.stack} does not say which version answered, so nobody can say what it is")
         manifest = self._artefacts.find_served(served.version)
         if manifest is None:
             raise BackendBadReply(f"{self.stack} answered with version {served.version}, which has no manifest")

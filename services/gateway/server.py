@@ -95,7 +95,7 @@ async def create_gateway(settings: Settings) -> Gateway:
         ),
         turn=paths.turn,
     )
-    exposition = expose(registry, settings.host, settings.metrics_port)
+    exposition = expose(registry, settings.metrics_host, settings.metrics_port)
     try:
         port = await front.start()
     except BaseException:

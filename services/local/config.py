@@ -9,7 +9,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from services.wire import version_file
-from services.wire.addresses import socket_path
+from services.wire.addresses import EXPECTED, is_address, socket_path
 from services.wire.stacks import STACKS
 
 BACKENDS = tuple(stack.service for stack in STACKS.values())
@@ -111,8 +111,9 @@ def _address(name: str, ports: tuple[int, ...], values: Mapping[str, str]) -> st
     """Return where others will look for the service, having checked that it will be there."""
     variable = f"{name.upper()}_ADDR"
     address = values.get(variable, "")
-    host, _, found = address.rpartition(":")
-    if ports and (not host or found != str(ports[0])):
+    if not is_address(address):
+        raise ConfigError(f"{variable} must be {EXPECTED}, got {address!r}; the defaults are in .env")
+    if ports and address.rpartition(":")[2] != str(ports[0]):
         raise ConfigError(f"{variable} is {address!r} and {name.upper()}_PORT is {ports[0]}: set both to the same port")
     return address
 

@@ -56,7 +56,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         metrics_port=_port(options.metrics_port, "ONNX_SVC_METRICS_PORT", environment),
         device=options.device,
         host=options.host,
-        metrics_host=options.metrics_host,
+        metrics_host=options.metrics_host or options.host,
         threads=options.threads,
         max_queue=options.max_queue,
         default_deadline_s=options.default_deadline_s,
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--models", type=Path, default=Path("artifacts/exports"), metavar="DIR", help=f"exported artefacts {default}")
     add("--host", default=Settings.host, help=f"address to listen on {default}, this machine only")
     add("--port", type=_port_number, help="gRPC port, 0 for a free one (default: ONNX_SVC_PORT)")
-    add("--metrics-host", default=Settings.metrics_host, help=f"address of the Prometheus port {default}")
+    add("--metrics-host", help="address of the Prometheus port (default: 127.0.0.1, or what --host says)")
     add("--metrics-port", type=_port_number, help="Prometheus port, 0 for a free one (default: ONNX_SVC_METRICS_PORT)")
     add("--workers", type=_workers, default=1, metavar="N", help="processes on the port (default: %(default)s)")
     add("--worker-of", type=int, help=argparse.SUPPRESS)

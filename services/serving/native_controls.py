@@ -19,6 +19,8 @@ MAX_INBOX = 1000
 MAX_UNREAD = 2**22
 # What is in the inbox of a call that is one message.
 ONE_AND_END = 2
+# Instead of what grpc says then, which names the socket behind.
+NOT_REACHED = "the server does not answer control calls now"
 # grpc.aio writes its own.
 NOT_FORWARDED = ("user-agent",)
 
@@ -131,6 +133,8 @@ class ControlCall:
             code, text, trailing = await call.code(), await call.details(), await call.trailing_metadata()
         except aio.AioRpcError as error:
             code, text, trailing = error.code(), error.details() or "", error.trailing_metadata()
+            if code is StatusCode.UNAVAILABLE and not trailing:  # not the control server's own word
+                text = NOT_REACHED
         except _UnreadError:
             code, text = StatusCode.CANCELLED, "the caller does not read"
         except Exception:

@@ -1,18 +1,18 @@
 """The front of our own: HTTP/2 on the event loop's thread, calls handed over in lists (docs/adr/0011).
 
 What is read in one turn of the loop, on all connections, is one list: the busier the loop, the longer the lists.
-Control RPCs are served by an ordinary grpc.aio server on a Unix socket behind it.
+Control RPCs are served by an ordinary grpc.aio server on a Unix socket behind it, one without a file: nothing hangs on
+a folder. Other users of this machine could find it; they may ask the same on the port.
 """
 
 import asyncio
 import logging
+import os
 import resource
-import shutil
-import tempfile
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from operator import attrgetter
-from pathlib import Path
 from time import monotonic
 from typing import cast
 
@@ -37,7 +37,11 @@ CONNECTIONS_SHARE = 0.9
 SWEEP_S = 1.0
 # What a stop waits for callers to read what they were sent.
 FLUSH_S = 1.0
+# What a start waits for the control server, which is in this process.
+CONTROLS_S = 10.0
 CHANNEL_OPTIONS = (
+    # grpc would ask a proxy for the web even for this socket.
+    ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -83,7 +87,6 @@ class NativeFront:
         self._gone = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._channel: aio.Channel | None = None
-        self._folder: Path | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop
 
@@ -127,8 +130,6 @@ class NativeFront:
             connection.abort()
         if self._channel is not None:
             await self._channel.close()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
 
     # What connections and calls use.
 
@@ -227,16 +228,18 @@ class NativeFront:
         self._sweep = self._loop.call_later(SWEEP_S, self._expire)
 
     async def _start_controls(self) -> None:
+        # A name that nobody can have taken before.
+        address = f"unix-abstract:servepath-{os.getpid()}-{secrets.token_hex(16)}"
         try:
-            self._folder = Path(tempfile.mkdtemp(prefix="servepath-"))  # for its owner only
-        except OSError as error:  # as in a container with a read-only file system
+            self._controls.add_insecure_port(address)
+            await self._controls.start()
+            self._channel = aio.insecure_channel(address, CHANNEL_OPTIONS)
+            # Whoever is told that we are ready asks for our health.
+            await asyncio.wait_for(self._channel.channel_ready(), CONTROLS_S)
+        except (RuntimeError, TimeoutError) as error:
             raise PortBusyError(
-                f"cannot listen on {self._address}: no temporary folder can be written; give a /tmp or TMPDIR"
+                f"cannot listen on {self._address}: no socket for control RPCs; allow abstract Unix sockets"
             ) from error
-        address = f"unix:{self._folder}/controls"
-        self._controls.add_insecure_port(address)
-        await self._controls.start()
-        self._channel = aio.insecure_channel(address, CHANNEL_OPTIONS)
 
     async def _finish(self, grace_s: float) -> None:
         self.idle()

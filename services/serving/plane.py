@@ -97,7 +97,10 @@ class Plane:
             self._finish(None, read)
             raw.fail(read)
         else:
-            self._submit(raw, codec, Call(read, raw.deadline))
+            deadline = raw.deadline
+            if read.timeout_us:
+                deadline = min(deadline, monotonic() + read.timeout_us / 1e6)
+            self._submit(raw, codec, Call(read, deadline))
 
     def _read(self, raw: RawCall, codec: Codec) -> Request | ServeError:
         if self._draining:

@@ -28,7 +28,7 @@ START_TIMEOUT_S = 300.0
 
 
 class WorkerError(Exception):
-    """A worker ended before it listened; what it wrote says why."""
+    """A worker cannot be started, or ended before it listened; then what it wrote says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,18 @@ class _Worker:
 
 
 class Workers:
-    """`count` processes of `command`, which takes --port, --metrics-port, --workers and --worker-of; a Server."""
+    """`count` processes of `command`, which takes --port, --metrics-port, --workers and --worker-of; a Server.
 
-    def __init__(self, command: Sequence[str], count: int, places: Places) -> None:
+    start_timeout_s: how long a worker may take until it listens.
+    """
+
+    def __init__(
+        self, command: Sequence[str], count: int, places: Places, *, start_timeout_s: float = START_TIMEOUT_S
+    ) -> None:
         self._command = tuple(command)
         self._count = count
         self._places = places
+        self._start_timeout_s = start_timeout_s
         self._workers: dict[int, _Worker] = {}
         self._started = 0
         self._reserved: socket.socket | None = None
@@ -81,7 +87,7 @@ class Workers:
 
     async def drain(self) -> None:
         """Have every worker drain and end."""
-        self._stop_keeping()
+        await self._stop_keeping()
         for worker in self._workers.values():
             with suppress(ProcessLookupError):
                 worker.process.terminate()
@@ -89,7 +95,7 @@ class Workers:
 
     async def close(self) -> None:
         """End what still runs at once."""
-        self._stop_keeping()
+        await self._stop_keeping()
         for worker in self._workers.values():
             with suppress(ProcessLookupError):
                 worker.process.kill()
@@ -100,9 +106,11 @@ class Workers:
         if self._reserved is not None:
             self._reserved.close()
 
-    def _stop_keeping(self) -> None:
+    async def _stop_keeping(self) -> None:
+        """Start no worker any more, and end one that was just being started."""
         for keeper in self._keepers:
             keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
 
     async def _keep(self, index: int) -> None:
         while True:
@@ -113,33 +121,54 @@ class Workers:
                 try:
                     await self._start(index)
                 except WorkerError as error:
-                    log.error("%s; trying again", error)  # noqa: TRY400 - the worker's own lines say why
+                    log.error("%s; trying again", error)  # noqa: TRY400 - the text says it all, or the worker's lines
+                    await asyncio.sleep(PAUSE_S)
+                except Exception:  # whatever it is, the place must not stay empty
+                    log.exception("a worker could not be started; trying again")
                     await asyncio.sleep(PAUSE_S)
 
     async def _start(self, index: int) -> None:
+        """Start a worker and wait until it listens. Raises WorkerError."""
         self._started += 1
         name = str(self._started)
-        ours, theirs = socket.socketpair()
-        with theirs:
-            words = ("--port", str(self.port), "--metrics-port", "0", "--workers", "1", "--worker-of")
-            process = await asyncio.create_subprocess_exec(
-                *self._command,
-                *words,
-                str(theirs.fileno()),
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,  # Ctrl-C is for the parent, who passes it on once
-            )
+        process, ours = await self._begin()
         reader, life = await asyncio.open_connection(sock=ours)
         try:
-            line = await asyncio.wait_for(reader.readline(), START_TIMEOUT_S)
-        except BaseException:
-            process.kill()
+            line = await asyncio.wait_for(reader.readline(), self._start_timeout_s)
+            if not line:
+                raise WorkerError(f"a worker ended with exit code {await process.wait()} before it listened")  # noqa: TRY301 - one end for every way out
+            self._workers[index] = _Worker(name, process, life, int(line))
+        except BaseException as error:
             life.close()
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            if isinstance(error, TimeoutError):
+                raise WorkerError(f"a worker did not listen within {self._start_timeout_s:g} s") from error
             raise
-        if not line:
-            life.close()
-            raise WorkerError(f"a worker ended with exit code {await process.wait()} before it listened")
-        self._workers[index] = _Worker(name, process, life, int(line))
+
+    async def _begin(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
+        """Give a new process and our end of its socket. Raises WorkerError."""
+        words = ("--port", str(self.port), "--metrics-port", "0", "--workers", "1", "--worker-of")
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise WorkerError(f"a worker cannot be started: {error.strerror}") from error
+        with theirs:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self._command,
+                    *words,
+                    str(theirs.fileno()),
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,  # Ctrl-C is for the parent, who passes it on once
+                )
+            except BaseException as error:
+                ours.close()
+                if isinstance(error, OSError):
+                    raise WorkerError(f"a worker cannot be started: {error.strerror}") from error
+                raise
+        return process, ours
 
     def _metrics_addresses(self) -> dict[str, str]:
         host = self._places.metrics_host
@@ -159,7 +188,8 @@ async def start_workers(module: str, count: int, places: Places) -> Workers:
             error = error.exceptions[0]
         raise error from None
     logging.getLogger(module).info(
-        "%d workers listen on %s:%d, metrics on %d", count, places.host, workers.port, workers.metrics_port
+        "%d workers listen on %s:%d, metrics on %s:%d",
+        *(count, places.host, workers.port, places.metrics_host, workers.metrics_port),
     )
     return workers
 

@@ -1,18 +1,21 @@
 """Where a server listens: HOST:PORT, or unix:PATH for a socket on the same machine."""
 
+import re
 from pathlib import Path
 
 UNIX = "unix:"
-MAX_PORT = 65535
+MAX_PORT = 2**16 - 1
 EXPECTED = "HOST:PORT or unix:PATH"
+# A name or an IPv4 address, or an IPv6 address in brackets; no scheme, no path.
+_HOST_PORT = re.compile(r"(?:\[[^\[\]/\s@]+\]|[^\[\]/\s@:?#]+):([0-9]{1,5})")
 
 
 def is_address(text: str) -> bool:
     """Return whether a text is HOST:PORT or unix:PATH."""
     if text.startswith(UNIX):
         return len(text) > len(UNIX)
-    host, _, port = text.rpartition(":")
-    return bool(host) and port.isascii() and port.isdecimal() and int(port) <= MAX_PORT
+    found = _HOST_PORT.fullmatch(text)
+    return found is not None and 0 < int(found[1]) <= MAX_PORT
 
 
 def socket_path(address: str) -> Path | None:

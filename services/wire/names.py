@@ -1,11 +1,7 @@
-"""How models and paths may be called, for all who refuse a name."""
-
-import re
+"""The refusal of a name that a caller used; what a model may be called is in store.names."""
 
 from services.wire.errors import BadInput, ModelUnknown
-
-# Safe as a file name, a metric label and a part of a URL; `@` parts model and stack.
-MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+from store.names import MODEL_NAME
 
 
 def refusal(name: str) -> BadInput | ModelUnknown:

@@ -1,20 +1,22 @@
 """Open Inference Protocol v2 over gRPC, ModelInfer only: bytes to our types and back.
 
-Raw and typed contents are read, raw ones written, as Triton does: its client reads nothing else.
+Raw and typed contents are read, raw ones written, as Triton does: its client reads nothing else. Parameters that would
+change what an answer means are refused, `timeout` is kept, all others are ignored.
 Who answered travels in the response's parameters: stack, engine, engine_version, sha256, sha256_source, gateway_us,
 backend_us and queue_us (see servepath.v1.Served).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any
 
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
-from servepath_pb.servepath.oip.oip_pb2 import ModelInferRequest, ModelInferResponse
+from servepath_pb.servepath.oip.oip_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
 from services.wire import errors, refusals, tensors
+from services.wire.beginnings import Beginnings
 from services.wire.signature import MAX_RANK, MAX_TENSORS
 from services.wire.types import Answer, Request, Served, Tensor
 
@@ -28,8 +30,15 @@ CONTENTS = MappingProxyType(
     | {"FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents"},
 )
 MAX_ID = 128
-
-
+# Parameters that would change what an answer means, and why they are refused. All others are hints, and ignored; but
+# `timeout`, of the request, is kept.
+UNSERVED = MappingProxyType(
+    {
+        "classification": "asks for class labels instead of values",
+        "shared_memory_region": "puts the contents into memory that this server does not share",
+        **dict.fromkeys(("sequence_id", "sequence_start", "sequence_end"), "needs a server that keeps state"),
+    }
+)
 REFUSALS = MappingProxyType({**refusals.BY_CODE, StatusCode.FAILED_PRECONDITION: refusals.bad()})
 
 
@@ -40,59 +49,6 @@ def parse_version(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text)):  # noqa: PLR2004 - digits of 2**63
         raise errors.BadInput(f"model version {text[:32]!r} is not a whole number above 0", "VERSION")
     return int(text)
-
-
-def decode_request(payload: bytes) -> Request:
-    """Read a ModelInferRequest. Raises BadInput.
-
-    A message whose last field is its only raw content, and that begins as one read before, differs from that in this
-    content alone: it is not parsed again, which takes 4.6 us where this takes 0.8.
-    """
-    size = len(payload)
-    known = _KNOWN.get(size)
-    if known is not None and payload.startswith(known.beginning):
-        # Built anew: _replace takes twice as long.
-        tensor = Tensor(*known.tensor, payload[len(known.beginning) :])
-        return Request(known.model, known.version, (tensor,), known.outputs)
-    request = _parsed_request(payload)
-    _remember(payload, request)
-    return request
-
-
-class _Known(NamedTuple):
-    """How a message began, raw content's length included, and what was read of it; tensor: name, dtype and shape."""
-
-    beginning: bytes
-    model: str
-    version: int
-    tensor: tuple[str, str, tuple[int, ...]]
-    outputs: tuple[str, ...]
-
-
-# By the size of the whole message.
-_KNOWN: dict[int, _Known] = {}
-MAX_KNOWN, MAX_BEGINNING, MAX_CONTENT = 256, 512, 2**16
-# Field 7 of ModelInferRequest, raw_input_contents, as a length-delimited field.
-_RAW_INPUT = bytes((7 << 3 | 2,))
-
-
-def _remember(payload: bytes, request: Request) -> None:
-    """Keep how a message began, if the rest of it is the only raw content. Those with an id all begin anew."""
-    if len(request.inputs) != 1 or request.request_id:
-        return
-    data = request.inputs[0].data
-    beginning = payload[: len(payload) - len(data)]
-    if len(beginning) > MAX_BEGINNING or not 0 < len(data) <= MAX_CONTENT:
-        return
-    if not beginning.endswith(_RAW_INPUT + _varint(len(data))):
-        return
-    # What looks like the content may be within another field: other bytes there must be other content.
-    other = bytes(byte ^ 1 for byte in data)
-    if _parsed_request(beginning + other).inputs[0].data == other:
-        if len(_KNOWN) >= MAX_KNOWN:
-            _KNOWN.clear()
-        name, dtype, shape, _ = request.inputs[0]
-        _KNOWN[len(payload)] = _Known(beginning, request.model, request.version, (name, dtype, shape), request.outputs)
 
 
 def _parsed_request(payload: bytes) -> Request:
@@ -109,8 +65,65 @@ def _parsed_request(payload: bytes) -> Request:
     if raw and len(raw) != len(message.inputs):
         raise errors.BadInput(f"{len(raw)} raw_input_contents for {len(message.inputs)} inputs", "INPUTS")
     inputs = tuple(_raw_input(*pair) for pair in zip(message.inputs, raw)) if raw else _typed_inputs(message)  # noqa: B905 - checked above
-    outputs = tuple(output.name for output in message.outputs)
-    return Request(message.model_name, parse_version(message.model_version), inputs, outputs, message.id)
+    outputs = tuple([_output(output) for output in message.outputs]) if message.outputs else ()
+    parameters = message.parameters
+    timeout_us = _timeout_us(parameters) if parameters else 0
+    version = parse_version(message.model_version)
+    return Request(message.model_name, version, inputs, outputs, message.id, timeout_us=timeout_us)
+
+
+def _output(output: ModelInferRequest.InferRequestedOutputTensor) -> str:
+    if output.parameters:
+        _refuse_unserved(f"output {output.name!r}", output.parameters)
+    return output.name
+
+
+def _timeout_us(parameters: Mapping[str, InferParameter]) -> int:
+    """Give the microseconds that the caller waits; 0 where it does not say. Raises BadInput."""
+    _refuse_unserved("the request", parameters)
+    if "timeout" not in parameters:
+        return 0
+    timeout = _value(parameters["timeout"])
+    if type(timeout) is not int or timeout < 0:
+        raise errors.BadInput("parameter 'timeout' is not a whole number of microseconds", "PARAMETERS")
+    return timeout
+
+
+def _refuse_unserved(what: str, parameters: Mapping[str, InferParameter]) -> None:
+    for name, parameter in parameters.items():
+        # 0, false and "" say that nothing of the kind is asked for.
+        if name in UNSERVED and _value(parameter):
+            raise errors.BadInput(f"{what} has parameter {name!r}, which {UNSERVED[name]}; leave it out", "PARAMETERS")
+
+
+def _value(parameter: InferParameter) -> Any:
+    kind = parameter.WhichOneof("parameter_choice")
+    return None if kind is None else getattr(parameter, kind)
+
+
+def _is_request(payload: bytes) -> bool:
+    """Say whether bytes are a ModelInferRequest."""
+    try:
+        ModelInferRequest.FromString(payload)
+    except DecodeError:
+        return False
+    return True
+
+
+def _varint(value: int) -> bytes:
+    """Give a protobuf varint: seven bits a byte, the lowest first."""
+    if value < 0x80:  # noqa: PLR2004 - one byte is enough for nearly all of ours
+        return bytes((value,))
+    return bytes((value & 0x7F | 0x80,)) + _varint(value >> 7)
+
+
+def _raw_head(size: int) -> bytes:
+    """Give what stands before `size` bytes of field 7 of ModelInferRequest, raw_input_contents."""
+    return bytes((7 << 3 | 2,)) + _varint(size)
+
+
+# Reads a ModelInferRequest. Raises BadInput.
+decode_request = Beginnings(_parsed_request, _raw_head, _is_request).read
 
 
 def encode_request(request: Request, model: str, version: int) -> bytes:
@@ -189,13 +202,6 @@ def _microseconds_field(key: bytes, microseconds: int) -> bytes:
     return b"".join((_PARAMETERS, bytes((len(entry),)), entry))
 
 
-def _varint(value: int) -> bytes:
-    """Give a protobuf varint: seven bits a byte, the lowest first."""
-    if value < 0x80:  # noqa: PLR2004 - one byte is enough for nearly all of ours
-        return bytes((value,))
-    return bytes((value & 0x7F | 0x80,)) + _varint(value >> 7)
-
-
 def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
     """Read a ModelInferResponse. `stack` is used when the server does not name its own. Raises BackendBadReply."""
     try:
@@ -203,12 +209,7 @@ def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
         version = int(message.model_version or 0)
     except (DecodeError, ValueError):
         raise errors.BackendBadReply("the model server's reply is not an inference.ModelInferResponse") from None
-    if len(message.raw_output_contents) != len(message.outputs):
-        raise errors.BackendBadReply("the model server's reply has no raw contents for some output")
-    outputs = tuple(
-        Tensor(output.name, output.datatype, tuple(output.shape), data)
-        for output, data in zip(message.outputs, message.raw_output_contents, strict=True)
-    )
+    outputs = _outputs(message)
     text = {name: value.string_param for name, value in message.parameters.items()}
     served = Served(
         model=model,
@@ -225,6 +226,37 @@ def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
     return Answer(outputs, served)
 
 
+def _outputs(message: ModelInferResponse) -> tuple[Tensor, ...]:
+    """Give the outputs in raw form. Each may be raw or typed (KServe's authors choose); an empty one may be neither."""
+    raw: Sequence[bytes] = message.raw_output_contents
+    if len(raw) != len(message.outputs):
+        raw = _spread(message)
+    return tuple(
+        Tensor(output.name, output.datatype, tuple(output.shape), data or _packed_output(output))
+        for output, data in zip(message.outputs, raw, strict=True)
+    )
+
+
+def _spread(message: ModelInferResponse) -> list[bytes]:
+    """Give each output its raw contents where only some have any: b"" to a typed one, and to one without elements."""
+    filled = [data for data in message.raw_output_contents if data]
+    bare = [output.name for output in message.outputs if not (output.HasField("contents") or 0 in output.shape)]
+    if len(filled) != len(bare):
+        text = f"the model server's reply has {len(filled)} raw contents for {len(bare)} outputs without typed ones"
+        raise errors.BackendBadReply(text)
+    contents = dict(zip(bare, filled, strict=True))
+    return [contents.get(output.name, b"") for output in message.outputs]
+
+
+def _packed_output(output: ModelInferResponse.InferOutputTensor) -> bytes:
+    if not output.HasField("contents"):
+        return b""
+    try:
+        return _packed(output, "output")
+    except errors.BadInput as error:
+        raise errors.BackendBadReply(f"the model server's reply: {error.text}") from error
+
+
 def translate(code: StatusCode, details: str) -> errors.ServeError:
     """Give our error for an OIP server's refusal: these servers say enough by their codes."""
     return refusals.translate(code, details, REFUSALS)
@@ -237,22 +269,27 @@ def _raw_input(tensor: ModelInferRequest.InferInputTensor, data: bytes) -> Tenso
 
 
 def _typed_inputs(message: ModelInferRequest) -> tuple[Tensor, ...]:
-    return tuple(Tensor(tensor.name, tensor.datatype, _shape(tensor), _packed(tensor)) for tensor in message.inputs)
+    return tuple(
+        Tensor(tensor.name, tensor.datatype, _shape(tensor), _packed(tensor, "input")) for tensor in message.inputs
+    )
 
 
 def _shape(tensor: ModelInferRequest.InferInputTensor) -> tuple[int, ...]:
+    if tensor.parameters:
+        _refuse_unserved(f"input {tensor.name!r}", tensor.parameters)
     if len(tensor.shape) > MAX_RANK:
         raise errors.BadInput(f"input {tensor.name!r}: more than {MAX_RANK} dimensions", "SHAPE")
     return tuple(tensor.shape)
 
 
-def _packed(tensor: ModelInferRequest.InferInputTensor) -> bytes:
+def _packed(tensor: ModelInferRequest.InferInputTensor | ModelInferResponse.InferOutputTensor, kind: str) -> bytes:
+    """Give a typed tensor's elements as raw bytes. Raises BadInput; kind: "input" or "output", for its text."""
     field = CONTENTS.get(tensor.datatype)
     if field is None:
-        raise errors.BadInput(f"input {tensor.name!r}: {tensor.datatype!r} has no typed form; send it raw", "DTYPE")
+        raise errors.BadInput(f"{kind} {tensor.name!r}: {tensor.datatype!r} has no typed form; send it raw", "DTYPE")
     others = [other.name for other, _ in tensor.contents.ListFields() if other.name != field]
     if others:
-        raise errors.BadInput(f"input {tensor.name!r}: {others[0]} given, {tensor.datatype} needs {field}", "DTYPE")
+        raise errors.BadInput(f"{kind} {tensor.name!r}: {others[0]} given, {tensor.datatype} needs {field}", "DTYPE")
     values: Sequence[float] | Sequence[bytes] = getattr(tensor.contents, field)
     return tensors.pack(tensor.name, tensor.datatype, values)
 

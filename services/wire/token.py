@@ -11,6 +11,9 @@ from services.wire.watched import WatchedText
 
 FILE_VARIABLE = "TORCH_SVC_TOKEN_FILE"
 DEFAULT_FILE = Path(".run/torch_svc/token")
+# Before each new try of a call that is refused for its key: TorchServe drops its old key a moment before the new one
+# can be in the file, 4-14 ms, twice an hour.
+RENEWAL_PAUSES_S = (0.0, 0.01, 0.02, 0.04)
 
 Metadata = tuple[tuple[str, str], ...]
 

@@ -23,7 +23,8 @@ class Request(NamedTuple):
     """One prediction asked for.
 
     model: MODEL or MODEL@STACK as the caller wrote it. version: 0 means the current one. outputs: names wanted, empty
-    means all. typed: the caller sent typed elements and wants them back so, if its protocol has both forms.
+    means all. typed: the caller sent typed elements and wants them back so, if its protocol has both forms. timeout_us:
+    microseconds that the caller waits, beside its call's own deadline; 0 where it does not say.
     """
 
     model: str
@@ -32,6 +33,7 @@ class Request(NamedTuple):
     outputs: tuple[str, ...] = ()
     request_id: str = ""
     typed: bool = False
+    timeout_us: int = 0
 
 
 class Served(NamedTuple):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import numpy as np
 import pytest
 from google.protobuf import json_format
 
-from client import AsyncClient, Client, PredictError
+from client import AsyncClient, Client, PredictError, Prediction
 from servepath_pb.servepath.v1 import gateway_pb2 as pb
 from services.serving import control
 from services.serving.front import FrontLimits
@@ -40,10 +42,11 @@ class FakeGateway:
 
     backend: FakeBackend = field(default_factory=FakeBackend)
     address: str = ""
+    takes: str = "x"
 
     async def list_paths(self, _: pb.ListPathsRequest) -> pb.ListPathsResponse:
         path = pb.Path(model="line", stack="onnx", is_default=True, ready=True, engine="fake", engine_version="1.2")
-        path.inputs.add(name="x", dtype="FP32", shape=[-1, 2])
+        path.inputs.add(name=self.takes, dtype="FP32", shape=[-1, 2])
         path.outputs.add(name="y", dtype="FP32", shape=[-1, 1])
         return pb.ListPathsResponse(paths=[path])
 
@@ -149,6 +152,59 @@ def test_a_silent_gateway_is_given_up_after_the_timeout(gateway: FakeGateway, as
 def test_nobody_listening_is_said_with_the_mend(ask: Ask) -> None:
     with pytest.raises(PredictError, match=r"nothing listens on 127\.0\.0\.1:1; run: make up"):
         ask("127.0.0.1:1", lambda client: client.list_paths())
+
+
+@both
+def test_an_http_1_server_is_told_from_a_gateway(ask: Ask) -> None:
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        with pytest.raises(PredictError, match=r"something answers on 127\.0\.0\.1:\d+, but no gRPC server"):
+            ask(f"127.0.0.1:{server.server_port}", lambda client: client.list_paths())
+        server.shutdown()
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:50051", "127.0.0.1", "", "127.0.0.1:", "a b:1", "h:1/path"])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_what_is_no_address_is_refused_by_name(kind: Callable[[str], object], address: str) -> None:
+    with pytest.raises(ValueError, match=f"'{address}' is not HOST:PORT"):
+        kind(address)
+
+
+@both
+@pytest.mark.parametrize("timeout_s", [1e10, math.inf])
+def test_any_long_timeout_waits_for_the_answer(gateway: FakeGateway, ask: Ask, timeout_s: float) -> None:
+    prediction = ask(gateway.address, lambda client: client.predict("line", [[1, 2]], timeout_s=timeout_s))
+
+    assert prediction.output.tolist() == [[5]]
+
+
+@both
+@pytest.mark.parametrize("timeout_s", [math.nan, -1, -math.inf])
+def test_a_timeout_that_is_none_is_refused_by_name(gateway: FakeGateway, ask: Ask, timeout_s: float) -> None:
+    with pytest.raises(ValueError, match=f"timeout_s is {timeout_s}"):
+        ask(gateway.address, lambda client: client.predict("line", [[1, 2]], timeout_s=timeout_s))
+
+
+def renamed(gateway: FakeGateway, name: str) -> None:
+    """Let the path's only input be called otherwise, as in a new version of the model."""
+    gateway.takes = name
+    answer = gateway.backend.answer
+    gateway.backend.behave = lambda call: (
+        answer(call) if call.request.inputs[0].name == name else BadInput("unexpected input 'x'", "INPUTS")
+    )
+
+
+def test_a_client_goes_on_when_a_model_takes_something_else(gateway: FakeGateway) -> None:
+    async def change_and_go_on(client: AsyncClient) -> Prediction:
+        await client.predict("line", [[1, 2]])
+        renamed(gateway, "w")
+        return await client.predict("line", [[1, 2]])
+
+    with Client(gateway.address) as client:
+        client.predict("line", [[1, 2]])
+        renamed(gateway, "z")
+        assert client.predict("line", [[1, 2]]).output.tolist() == [[5]]
+    assert with_asyncio(gateway.address, change_and_go_on).output.tolist() == [[5]]
 
 
 def test_the_command_line_prints_the_answer_and_who_gave_it(gateway: FakeGateway) -> None:

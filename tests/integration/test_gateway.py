@@ -149,6 +149,24 @@ async def test_a_prediction_is_answered_with_its_origin_and_its_time(bench: Benc
     assert served.gateway_us > 0
 
 
+async def test_outputs_that_were_not_asked_for_are_left_out(bench: Bench) -> None:
+    def more(call: Call) -> Answer:
+        answer = bench.backend.answer(call)
+        return answer._replace(outputs=(Tensor("more", "FP32", (1, 1), bytes(4)), *answer.outputs))
+
+    bench.backend.behave = more
+    answer = await bench.predict(ask(outputs=("y",)))
+    assert [tensor.name for tensor in answer.outputs] == ["y"]
+    assert floats(answer) == [12]
+
+
+async def test_an_answer_without_a_version_is_refused_with_the_reason(bench: Bench) -> None:
+    bench.backend.served = bench.backend.served._replace(version=0)
+    code, reason, text = await bench.refusal(ask())
+    assert (code, reason) == (StatusCode.INTERNAL, "BACKEND_BAD_REPLY")
+    assert text == "onnx does not say which version answered, so nobody can say what it is"
+
+
 async def test_typed_elements_are_answered_typed(bench: Bench) -> None:
     tensor = gateway_pb2.Tensor(name="x", dtype="FP32", shape=[1, 2], fp32=[1, 2])
     message = gateway_pb2.PredictRequest(model="alpha", inputs=[tensor], request_id="me")

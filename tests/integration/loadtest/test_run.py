@@ -4,7 +4,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +171,18 @@ def test_a_server_that_is_not_there_ends_the_run_before_it_starts(stand: Any) ->
     assert done.returncode == 1
     assert done.stderr == "loadtest: line@onnx.gateway at 127.0.0.1:1: UNAVAILABLE; run: make up\n"
     assert not (stand.folder / "results").exists()
+
+
+def test_a_server_that_speaks_no_grpc_ends_the_run_before_it_starts(stand: Any) -> None:
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        address = f"127.0.0.1:{server.server_port}"
+        (stand.folder / "env").write_text("".join(f"{name}={address}\n" for name in ADDRESSES))
+        done = loadtest(stand, "--via=gateway")
+        server.shutdown()
+    assert done.returncode == 1
+    said = "UNAVAILABLE; something answers there, but no gRPC server; correct the address"
+    assert done.stderr.splitlines()[-1] == f"loadtest: line@onnx.gateway at {address}: {said}"
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -39,7 +39,12 @@ def drive(exchange: Exchange[Prediction], calls: list[Rpc], answer: Callable[[Rp
         rpc = next(exchange)
         while True:
             calls.append(rpc)
-            rpc = exchange.send(answer(rpc))
+            try:
+                reply = answer(rpc)
+            except PredictError as error:
+                rpc = exchange.throw(error)
+            else:
+                rpc = exchange.send(reply)
     except StopIteration as end:
         return end.value
 
@@ -81,6 +86,58 @@ def test_what_the_models_take_is_asked_once() -> None:
         predict(core, "pair@onnx", {"a": [[1, 1]], "b": [[2, 2]]}, calls)
 
     assert [rpc.method for rpc in calls] == [servepath.LIST_PATHS, *[servepath.METHOD] * 4]
+
+
+class Changing:
+    """A gateway whose only path takes FP32 until the test changes what it takes, and refuses all else."""
+
+    def __init__(self) -> None:
+        self.takes = pb.TensorSpec(name="x", dtype="FP32", shape=[-1, 2])
+
+    def __call__(self, rpc: Rpc) -> bytes:
+        if rpc.method == servepath.LIST_PATHS:
+            path = pb.Path(model="line", stack="onnx", is_default=True, inputs=[self.takes])
+            return pb.ListPathsResponse(paths=[path]).SerializeToString()
+        (tensor,) = servepath.decode_request(rpc.payload).inputs
+        if (tensor.name, tensor.dtype) != (self.takes.name, self.takes.dtype) or tensor.shape[1:] != (2,):
+            raise PredictError("line: refused", grpc.StatusCode.INVALID_ARGUMENT, "BAD_INPUT.DTYPE")
+        return gateway_answer(rpc)
+
+
+@pytest.mark.parametrize(
+    "now", [pb.TensorSpec(name="x", dtype="FP64", shape=[-1, 2]), pb.TensorSpec(name="z", dtype="FP32", shape=[-1, 2])]
+)
+@pytest.mark.parametrize("by_name", [False, True])
+def test_what_a_model_takes_is_asked_again_when_its_inputs_are_refused(now: pb.TensorSpec, by_name: bool) -> None:  # noqa: FBT001 - a parameter
+    core, gateway, calls = Core("host:1"), Changing(), list[Rpc]()
+    predict(core, "line", [[1, 2]], answer=gateway)
+    gateway.takes = now
+    for _ in range(2):
+        inputs = {now.name: [[1, 2]]} if by_name else [[1, 2]]
+        assert predict(core, "line", inputs, calls, gateway).output.tolist() == [[9]]
+    methods = [rpc.method for rpc in calls]
+    assert methods.count(servepath.LIST_PATHS) == 1
+    assert methods[-1] == servepath.METHOD
+
+
+def test_inputs_that_are_refused_by_what_the_model_takes_now_are_not_sent_again() -> None:
+    core, gateway, calls = Core("host:1"), Changing(), list[Rpc]()
+    predict(core, "line", [[1, 2]], answer=gateway)
+    with pytest.raises(PredictError, match="line: refused"):
+        predict(core, "line", [[1, 2, 3]], calls, gateway)
+    assert [rpc.method for rpc in calls] == [servepath.METHOD, servepath.LIST_PATHS]
+
+
+def test_another_refusal_asks_nothing_again() -> None:
+    core, calls = Core("host:1"), list[Rpc]()
+    predict(core, "line", [[1, 2]])
+
+    def refuse(_: Rpc) -> bytes:
+        raise PredictError("line: overloaded", grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+
+    with pytest.raises(PredictError, match="line: overloaded"):
+        predict(core, "line", [[1, 2]], calls, refuse)
+    assert len(calls) == 1
 
 
 def test_version_outputs_and_request_id_are_passed_on() -> None:

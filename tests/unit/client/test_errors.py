@@ -52,6 +52,11 @@ def test_a_refusal_for_good_has_no_retry_hint() -> None:
             "failed to connect to all addresses; Connection refused",
             "m: nothing listens on host:1; run: make up",
         ),
+        (
+            "UNAVAILABLE",
+            "failed to connect to all addresses; Failed parsing HTTP/2 (Expected SETTINGS frame as the first frame)",
+            "m: something answers on host:1, but no gRPC server; correct the address",
+        ),
         ("UNAVAILABLE", "DNS resolution failed for host:1", "m: no host has the name in host:1; correct the address"),
         ("UNAVAILABLE", "Socket closed", "m: lost the connection to host:1; see: make status"),
         ("DEADLINE_EXCEEDED", "", "m: no answer from host:1 within 2.5 s; give more time or see: make status"),

@@ -67,6 +67,8 @@ def test_targets_are_all_addresses_there_are(tmp_path: Path) -> None:
         ("far:1", "'far:1' names none of gateway, torchserve, tfserving, onnx"),
         ("onnx_svc=far:1", "'onnx_svc=far:1' names none of"),
         ("onnx=far", "'onnx=far' is not onnx=HOST:PORT"),
+        ("onnx=http://far:1", "'onnx=http://far:1' is not onnx=HOST:PORT"),
+        ("onnx=far:0", "'onnx=far:0' is not onnx=HOST:PORT"),
         ("onnx=a:1,onnx=b:1", "onnx is given twice"),
         ("", "'' names none of"),
     ],

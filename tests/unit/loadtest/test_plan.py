@@ -18,6 +18,7 @@ def test_paths_are_read_from_deployments_in_its_order(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("[models.a.stacks.onx]", "a@onx names an unknown stack; known: torchserve, tfserving, onnx"),
+        ("[models.null.stacks.onnx]", "no model may be called 'null'"),
         ("[models.a]", "is not a list of paths (KeyError('stacks'))"),
         ("models = 3", "is not a list of paths"),
         ("[models.a", "is not a list of paths"),

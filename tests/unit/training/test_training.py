@@ -179,3 +179,17 @@ def test_a_model_whose_training_is_killed_fails_the_command(tmp_path: Path) -> N
         found[0].kill()
         assert process.wait(100) == 128 + signal.SIGKILL
     assert not (tmp_path / "keras_dense" / "history.json").exists()
+
+
+def test_a_registered_model_with_a_reserved_name_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    # As if models/registry.py listed it.
+    program = (
+        "import models.registry as registry, runpy, sys\n"
+        "registry.MODELS = {'all': registry.MODELS['simple_nn']}\n"
+        f"sys.argv[1:] = ['--out', {str(tmp_path)!r}]\n"
+        "runpy.run_module('training', run_name='__main__')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
+    assert ended.returncode == 1
+    assert "models/registry.py: no model may be called 'all', which means every model" in ended.stderr
+    assert list(tmp_path.iterdir()) == []

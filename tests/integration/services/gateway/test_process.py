@@ -54,8 +54,8 @@ async def ports(process: asyncio.subprocess.Process, pattern: str) -> tuple[int,
 @pytest.mark.parametrize(
     ("workers", "pattern"),
     [
-        ("1", r"listening on 127\.0\.0\.1:(\d+), metrics on (\d+)"),
-        ("2", r"2 workers listen on 127\.0\.0\.1:(\d+), metrics on (\d+)"),
+        ("1", r"listening on 127\.0\.0\.1:(\d+), metrics on 127\.0\.0\.1:(\d+)"),
+        ("2", r"2 workers listen on 127\.0\.0\.1:(\d+), metrics on 127\.0\.0\.1:(\d+)"),
     ],
 )
 async def test_it_answers_counts_and_ends_with_exit_code_0(
@@ -76,7 +76,25 @@ async def test_it_answers_counts_and_ends_with_exit_code_0(
     await stack.stop()
 
 
-def scrape(port: int) -> str:
-    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as reply:
+def scrape(port: int, host: str = "127.0.0.1") -> str:
+    with urlopen(f"http://{host}:{port}/metrics", timeout=10) as reply:
         text: str = reply.read().decode()
     return text
+
+
+@pytest.mark.parametrize(
+    ("workers", "listening"),
+    [
+        ("1", r"listening on 127\.0\.0\.1:(\d+), metrics on 127\.0\.0\.2:(\d+)"),
+        ("2", r"2 workers listen on 127\.0\.0\.1:(\d+), metrics on 127\.0\.0\.2:(\d+)"),
+    ],
+)
+async def test_the_metrics_may_listen_on_an_address_of_their_own(
+    tmp_path: Path, front: str, workers: str, listening: str
+) -> None:
+    words = ("--workers", workers, "--metrics-host", "127.0.0.2")
+    async with gateway(tmp_path, front, "127.0.0.1:1", *words) as process:
+        _, metrics_port = await ports(process, listening)
+        assert "servepath_path_ready" in await asyncio.to_thread(scrape, metrics_port, "127.0.0.2")
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", metrics_port)

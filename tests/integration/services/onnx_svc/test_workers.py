@@ -44,7 +44,7 @@ class Running:
     """The ports of a started parent, as its log names them."""
 
     def __init__(self, process: "subprocess.Popen[str]", log: Path) -> None:
-        pattern = r"2 workers listen on 127\.0\.0\.1:(\d+), metrics on (\d+)"
+        pattern = r"2 workers listen on 127\.0\.0\.1:(\d+), metrics on 127\.0\.0\.1:(\d+)"
         wait_until(lambda: bool(re.search(pattern, log.read_text())) or process.poll() is not None, "it listens")
         found = re.search(pattern, log.read_text())
         assert found is not None, log.read_text()

@@ -334,6 +334,28 @@ async def test_a_call_that_outlasts_the_grace_is_cancelled(front: str) -> None:
         assert caught.value.code() in {StatusCode.UNAVAILABLE, StatusCode.CANCELLED}
 
 
+@pytest.mark.parametrize("folder", ["a" * 100, "with #, ? and %20", "none"])
+async def test_control_calls_need_no_temporary_folder(
+    front: str, tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if folder != "none":
+        (tmp_path / folder).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / folder))
+    async with Running(front) as running:
+        reply = await running.channel.unary_unary(CONTROL)(b"", timeout=10)
+    assert ServerLiveResponse.FromString(reply).live
+
+
+async def test_control_calls_ask_no_proxy(front: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    async with Running(front) as running:
+        channel = aio.insecure_channel(f"127.0.0.1:{running.port}", (("grpc.enable_http_proxy", 0),))
+        reply = await channel.unary_unary(CONTROL)(b"", timeout=10)
+        await channel.close()
+    assert ServerLiveResponse.FromString(reply).live
+
+
 async def test_nothing_is_left_of_a_stopped_front(front: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def left() -> list[Path]:
         return list(tmp_path.iterdir())

@@ -25,6 +25,20 @@ def test_the_front_is_native_unless_environment_or_command_line_say_otherwise(mo
         read_settings(ports)
 
 
+def test_metrics_listen_where_the_gateway_does_unless_told_otherwise() -> None:
+    ports = ["--port", "0", "--metrics-port", "0"]
+    assert read_settings(ports).metrics_host == "127.0.0.1"
+    assert read_settings([*ports, "--host", "10.0.0.1"]).metrics_host == "10.0.0.1"
+    assert read_settings([*ports, "--host", "10.0.0.1", "--metrics-host", "127.0.0.1"]).metrics_host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("address", ["http://h:1", "h", "h:", ":1", "h:0", "h:65536", "::1:1"])
+def test_an_address_that_is_none_is_named_with_its_variable(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONNX_SVC_ADDR", address)
+    with pytest.raises(SettingsError, match=f"ONNX_SVC_ADDR must be HOST:PORT, got '{address}'"):
+        read_settings(["--port", "0", "--metrics-port", "0"])
+
+
 @pytest.mark.parametrize(
     "arguments", [("--front", "envoy"), ("--port", "x"), ("--workers", "0"), ("--workers", "65"), ("--workers", "two")]
 )

@@ -65,7 +65,9 @@ def test_the_repositorys_own_limits_stay_below_what_the_servers_refuse() -> None
         ("stacks.torchserve", "stacks.torchsrve", 9, "did you mean 'torchserve'?"),
         ("[gateway]", "[gatway]", 1, "unknown key 'gatway' at the top; did you mean 'gateway'?"),
         ("[gateway]", "[gateway", 1, "is not TOML"),
-        ("models.m", 'models."m@x"', 4, "a model's name is letters"),
+        ("models.m", 'models."m@x"', 4, "'m@x' is no model's name: letters"),
+        ("models.m", "models.liveness", 4, "no model may be called 'liveness', which means the gateway's own health"),
+        ("models.m", "models.null", 4, "no model may be called 'null', which means the load test's null endpoint"),
     ],
 )
 def test_a_mistake_names_its_line_and_key(tmp_path: Path, good: str, bad: str, line: int, says: str) -> None:

@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from grpc_health.v1 import health_pb2
 
 from services.gateway.probe import LIVENESS, READINESS, Prober
@@ -43,6 +44,22 @@ async def test_a_probe_that_nobody_ends_expires_and_the_next_ones_follow() -> No
     await until(lambda: server.ready_now)
     await prober.stop()
     assert isinstance(server.calls[0].outcome, Expired)
+
+
+async def test_a_probe_that_cannot_be_sent_is_logged_and_the_next_ones_follow(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server()
+    prober = Prober({"m@onnx": server}, {"m": Signature(SPEC)}, 0.01, timeout_s=0.5)  # type: ignore[dict-item]
+
+    def fail(_: Call) -> None:
+        raise ValueError("a key that is no header")
+
+    server.behave = fail
+    await prober.start()
+    await until(lambda: not server.ready_now)
+    server.behave = lambda call: call.end(ANSWER)
+    await until(lambda: server.ready_now)
+    await prober.stop()
+    assert "a probe of m@onnx could not be sent" in caplog.text
 
 
 async def test_stopping_ends_the_probe_that_is_out() -> None:

@@ -60,6 +60,12 @@ def test_an_address_elsewhere_than_the_port_is_refused_by_name() -> None:
         read(ONNX_SVC_PORT="18001")
 
 
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8001", "8001", ":8001", ""])
+def test_what_is_no_address_is_refused_by_name(address: str) -> None:
+    with pytest.raises(ConfigError, match=f"^ONNX_SVC_ADDR must be HOST:PORT, got '{address}'"):
+        read(ONNX_SVC_ADDR=address)
+
+
 def test_a_port_given_twice_is_refused_by_both_names() -> None:
     with pytest.raises(ConfigError, match=r"^ONNX_SVC_METRICS_PORT and TORCH_SVC_HTTP_PORT are both 8080"):
         read(ONNX_SVC_METRICS_PORT="8080")

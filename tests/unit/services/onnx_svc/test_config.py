@@ -44,6 +44,13 @@ def test_the_front_is_native_unless_environment_or_command_line_say_otherwise(mo
         read_settings(ports)
 
 
+def test_metrics_listen_where_the_service_does_unless_told_otherwise() -> None:
+    ports = ["--port", "0", "--metrics-port", "0"]
+    assert read_settings(ports).metrics_host == "127.0.0.1"
+    assert read_settings([*ports, "--host", "10.0.0.1"]).metrics_host == "10.0.0.1"
+    assert read_settings([*ports, "--host", "10.0.0.1", "--metrics-host", "127.0.0.1"]).metrics_host == "127.0.0.1"
+
+
 def test_every_option_reaches_its_setting() -> None:
     options = "--models m --host ::1 --port 1 --metrics-host ::1 --metrics-port 2 --device cuda"
     options += " --threads 3 --max-queue 4 --default-deadline-s 5.5 --drain-s 6 --front grpcio --workers 2"

@@ -5,6 +5,7 @@ from time import monotonic
 
 import pytest
 
+from servepath_pb.servepath.oip.oip_pb2 import ModelInferRequest
 from services.serving.backend import Call, Outcome
 from services.serving.burst import Burst
 from services.serving.plane import MAX_LINGER_S, QUIET_S, Plane
@@ -39,6 +40,28 @@ async def test_an_answer_is_encoded_for_its_own_call() -> None:
     assert (raws[0].replies, len(raws[1].replies)) == ([], 1)
     assert oip.decode_answer(raws[1].replies[0], "m", "onnx") == ANSWER
     assert seen.outcomes == [(inner.calls[1], ANSWER)]
+    inner.calls[0].end(ANSWER)
+
+
+def with_timeout(microseconds: int) -> bytes:
+    message = ModelInferRequest.FromString(PAYLOAD)
+    message.parameters["timeout"].int64_param = microseconds
+    return message.SerializeToString()
+
+
+async def test_a_timeout_in_the_request_ends_the_call_before_its_own_deadline() -> None:
+    inner, raw = Keeping(), Raw(with_timeout(20_000))
+    plane(inner).deliver([raw])
+    assert inner.calls[0].deadline <= monotonic() + 0.02
+    await asyncio.wait_for(raw.failed.wait(), 30)
+    assert isinstance(raw.errors[0], Expired)
+
+
+@pytest.mark.parametrize("microseconds", [0, 3600 * 10**6])
+async def test_a_timeout_in_the_request_makes_no_deadline_later(microseconds: int) -> None:
+    inner, raw = Keeping(), Raw(with_timeout(microseconds))
+    plane(inner).deliver([raw])
+    assert inner.calls[0].deadline == raw.deadline
     inner.calls[0].end(ANSWER)
 
 

@@ -1,4 +1,5 @@
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -173,11 +174,67 @@ def test_a_reply_that_is_none_is_the_servers_fault() -> None:
             oip.decode_answer(payload, "m", "onnx")
 
 
-def test_a_reply_without_raw_contents_is_the_servers_fault() -> None:
+def reply_of(*outputs: tuple[str, tuple[int, ...], list[float] | None], raw: Sequence[bytes] = ()) -> bytes:
+    """Give a reply of FP32 outputs: name, shape and, where it is typed, its elements."""
+    reply = ModelInferResponse(model_version="1", raw_output_contents=raw)
+    for name, shape, typed in outputs:
+        output = reply.outputs.add(name=name, datatype="FP32", shape=shape)
+        if typed is not None:
+            output.contents.fp32_contents.extend(typed)
+    return reply.SerializeToString()
+
+
+ONE, TWO = struct.pack("<f", 1), struct.pack("<2f", 2, 3)
+READ_REPLIES = [
+    (reply_of(("y", (1, 1), [1])), {"y": ONE}),
+    # KServe leaves it to each model's author, output by output.
+    (reply_of(("a", (1, 1), [1]), ("b", (1, 2), None), raw=[TWO]), {"a": ONE, "b": TWO}),
+    (reply_of(("a", (1, 2), None), ("b", (1, 1), [1]), raw=[TWO]), {"a": TWO, "b": ONE}),
+    (reply_of(("a", (1, 1), [1]), ("b", (1, 2), None), raw=[b"", TWO]), {"a": ONE, "b": TWO}),
+    # Without rows an output may have neither form, or an empty one.
+    (reply_of(("a", (0, 2), None), ("b", (1, 2), None), raw=[TWO]), {"a": b"", "b": TWO}),
+    (reply_of(("a", (0, 2), []), ("b", (0, 1), None)), {"a": b"", "b": b""}),
+    (reply_of(("a", (0, 2), None), ("b", (0, 1), None), raw=[b"", b""]), {"a": b"", "b": b""}),
+]
+
+
+@pytest.mark.parametrize(("reply", "contents"), READ_REPLIES)
+def test_outputs_are_read_whether_they_are_raw_or_typed(reply: bytes, contents: dict[str, bytes]) -> None:
+    answer = oip.decode_answer(reply, "m", "onnx")
+    assert {tensor.name: tensor.data for tensor in answer.outputs} == contents
+
+
+@pytest.mark.parametrize("dtype", list(VALUES))
+@given(st.data())
+def test_typed_outputs_become_the_raw_bytes_that_unpack_to_them(dtype: str, data: st.DataObject) -> None:
+    values = data.draw(st.lists(VALUES[dtype], min_size=1, max_size=8))
     reply = ModelInferResponse()
-    reply.outputs.add(name="y", datatype="FP32", shape=[1, 1]).contents.fp32_contents.append(1)
-    with pytest.raises(BackendBadReply, match="no raw contents"):
-        oip.decode_answer(reply.SerializeToString(), "m", "onnx")
+    contents = InferTensorContents(**{oip.CONTENTS[dtype]: values})
+    reply.outputs.add(name="y", datatype=dtype, shape=[len(values)], contents=contents)
+    (tensor,) = oip.decode_answer(reply.SerializeToString(), "m", "onnx").outputs
+    assert list(tensors.unpack(dtype, tensor.data)) == values
+
+
+def typed_reply(dtype: str, **contents: Any) -> bytes:
+    reply = ModelInferResponse()
+    reply.outputs.add(name="y", datatype=dtype, shape=[1], contents=InferTensorContents(**contents))
+    return reply.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        reply_of(("y", (1, 1), None)),
+        reply_of(("a", (1, 1), None), ("b", (1, 1), None), raw=[ONE]),
+        reply_of(("a", (1, 1), [1]), raw=[ONE, ONE]),
+        typed_reply("INT8", int_contents=[128]),
+        typed_reply("FP16", fp32_contents=[1]),
+        typed_reply("FP32", fp64_contents=[1]),
+    ],
+)
+def test_a_reply_whose_contents_do_not_fit_its_outputs_is_the_servers_fault(reply: bytes) -> None:
+    with pytest.raises(BackendBadReply, match="the model server's reply"):
+        oip.decode_answer(reply, "m", "onnx")
 
 
 def test_a_server_that_does_not_name_itself_goes_by_the_stack_it_was_called_as() -> None:
@@ -239,3 +296,65 @@ def test_a_reply_of_many_bytes_has_the_right_length() -> None:
     served = Served("m", "onnx", "e", "1", 1, "ab", sha256_observed=True)
     answer = Answer((Tensor("y", "UINT8", (len(data),), data),), served)
     assert oip.decode_answer(oip.encode_answer(Request("m", 0, ()), answer), "m", "onnx").outputs == answer.outputs
+
+
+def with_parameter(where: str, name: str, **value: Any) -> ModelInferRequest:
+    """Give a request with a parameter of itself, its input or its output."""
+    changed = message(REQUEST._replace(outputs=("y",)))
+    holder: Any = {"the request": changed, "input 'x'": changed.inputs[0], "output 'y'": changed.outputs[0]}[where]
+    for kind, given_value in value.items():
+        setattr(holder.parameters[name], kind, given_value)
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "value"),
+    [
+        ("output 'y'", "classification", {"int64_param": 3}),
+        ("output 'y'", "shared_memory_region", {"string_param": "region"}),
+        ("input 'x'", "shared_memory_region", {"string_param": "region"}),
+        ("the request", "sequence_id", {"int64_param": 7}),
+        ("the request", "sequence_id", {"string_param": "seven"}),
+        ("the request", "sequence_id", {"uint64_param": 7}),
+        ("the request", "sequence_start", {"bool_param": True}),
+        ("the request", "sequence_end", {"bool_param": True}),
+    ],
+)
+def test_a_parameter_that_changes_what_an_answer_means_is_refused_by_name(
+    where: str, name: str, value: dict[str, Any]
+) -> None:
+    error = refused(with_parameter(where, name, **value))
+    assert error.text.startswith(f"{where} has parameter {name!r}")
+    assert error.reason == "BAD_INPUT.PARAMETERS"
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "value"),
+    [
+        ("the request", "priority", {"uint64_param": 1}),
+        ("the request", "sequence_start", {"bool_param": False}),
+        ("the request", "sequence_id", {"int64_param": 0}),
+        ("the request", "triton_enable_empty_final_response", {"bool_param": True}),
+        ("input 'x'", "content_type", {"string_param": "np"}),
+        ("output 'y'", "binary_data", {"bool_param": True}),
+        ("output 'y'", "classification", {"int64_param": 0}),
+    ],
+)
+def test_a_hint_is_ignored(where: str, name: str, value: dict[str, Any]) -> None:
+    payload = with_parameter(where, name, **value).SerializeToString()
+    assert oip.decode_request(payload) == REQUEST._replace(outputs=("y",))
+
+
+@pytest.mark.parametrize("kind", ["int64_param", "uint64_param"])
+def test_a_timeout_is_read_each_time(kind: str) -> None:
+    payload = with_parameter("the request", "timeout", **{kind: 250_000}).SerializeToString()
+    assert [oip.decode_request(payload).timeout_us for _ in range(4)] == [250_000] * 4
+
+
+@pytest.mark.parametrize(
+    "value", [{"int64_param": -1}, {"string_param": "1"}, {"double_param": 1.0}, {"bool_param": True}, {}]
+)
+def test_a_timeout_that_is_no_whole_number_is_refused(value: dict[str, Any]) -> None:
+    changed = with_parameter("the request", "timeout", **value)
+    changed.parameters["timeout"].SetInParent()
+    assert refused(changed).reason == "BAD_INPUT.PARAMETERS"
