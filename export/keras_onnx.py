@@ -7,8 +7,8 @@ from pathlib import Path
 
 import onnx
 
-from export.keras_model import read
-from export.onnx_file import load, save
+from export.keras_model import read_by_name
+from export.onnx_file import Names, load, save
 from export.trained import Trained
 from store.manifest import hash_files as contents
 
@@ -20,7 +20,10 @@ def write(trained: Trained, folder: Path, version: int) -> Mapping[str, str]:  #
     with tempfile.TemporaryDirectory() as raw, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*np.object.*", category=FutureWarning)  # Keras' patch of tf2onnx
         path = Path(raw, "model.onnx")
-        model = read(trained)
+        model = read_by_name(trained)
         model(model.inputs)  # Keras exports only what has been called
         model.export(path, format="onnx", verbose=False)
-        return save(onnx.load(path), trained.spec, folder)
+        found = onnx.load(path)
+    # The names are the spec's already; only Keras' and tf2onnx's order is their own.
+    names = Names(*([value.name for value in values] for values in (found.graph.input, found.graph.output)))
+    return save(found, trained.spec, names, folder)

@@ -1,27 +1,49 @@
 """What both ONNX exporters share: stable names, one checked file, and ONNX Runtime to try it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 import onnxruntime
 
+from export.by_name import match
+from export.errors import ExportError
+from export.onnx_names import graphs, own_outputs, rename
 from export.parity import Predict
 from models.reference import Arrays
-from store.spec import Spec
+from store.spec import BATCH, Spec, TensorSpec
 
 FILE = "model.onnx"
 BATCH_NAME = "batch"
 
 
-def save(model: onnx.ModelProto, spec: Spec, folder: Path) -> Mapping[str, str]:
-    """Write the model as one file under the spec's tensor names. Raises onnx.checker.ValidationError."""
-    _rename(model.graph, dict(zip(_names(model.graph.input), (t.name for t in spec.inputs), strict=True)))
-    _rename(model.graph, dict(zip(_names(model.graph.output), (t.name for t in spec.outputs), strict=True)))
-    for tensor in (*model.graph.input, *model.graph.output):
-        tensor.type.tensor_type.shape.dim[0].dim_param = BATCH_NAME
+class Names(NamedTuple):
+    """What a graph's inputs and outputs are called by the framework's model, in the graph's order."""
+
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+
+def save(model: onnx.ModelProto, spec: Spec, names: Names, folder: Path) -> Mapping[str, str]:
+    """Write the model as one file under the spec's tensor names, in the spec's order.
+
+    Raises ExportError when `names` are not the spec's, onnx.checker.ValidationError.
+    """
+    graph = model.graph
+    own_outputs(graph)
+    new: dict[str, str] = {}
+    for what, values, called, tensors in (
+        ("inputs", graph.input, names.inputs, spec.inputs),
+        ("outputs", graph.output, names.outputs, spec.outputs),
+    ):
+        found = match(what, list(zip(called, values, strict=True)), tensors)
+        new |= {value.name: name for name, value in found.items()}
+        for tensor in tensors:
+            _free_batch_axis(found[tensor.name], tensor)
+        _replace(values, list(found.values()))
+    rename(graph, {old: name for old, name in new.items() if old != name})
     _strip(model)
     onnx.checker.check_model(model, full_check=True)
     (folder / FILE).write_bytes(model.SerializeToString(deterministic=True))
@@ -42,22 +64,27 @@ def load(folder: Path) -> Predict:
     return predict
 
 
-def _names(values: Iterable[Any]) -> list[str]:
-    return [value.name for value in values]
+def _free_batch_axis(value: onnx.ValueInfoProto, tensor: TensorSpec) -> None:
+    """Name the first axis of a tensor that has a batch axis; leave a scalar, or a tensor that is one for all rows."""
+    shape = value.type.tensor_type.shape
+    if tensor.shape[:1] != (BATCH,):
+        return
+    if not shape.dim:
+        raise ExportError(f"{tensor.name} has no axis in the ONNX file, its spec says {list(tensor.shape)}")
+    shape.dim[0].dim_param = BATCH_NAME
 
 
-def _rename(graph: onnx.GraphProto, new: Mapping[str, str]) -> None:
-    """Give tensors new names wherever the graph mentions them."""
-    for node in graph.node:
-        node.input[:] = [new.get(name, name) for name in node.input]
-        node.output[:] = [new.get(name, name) for name in node.output]
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        value.name = new.get(value.name, value.name)
+def _replace(values: Any, ordered: Sequence[onnx.ValueInfoProto]) -> None:
+    copies = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in ordered]
+    del values[:]
+    values.extend(copies)
 
 
 def _strip(model: onnx.ModelProto) -> None:
     """Remove what the exporters note about themselves: stack traces with this machine's paths, counters."""
-    graph = model.graph
-    model.doc_string = graph.doc_string = ""
-    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        part.ClearField("metadata_props")
+    model.doc_string = ""
+    model.ClearField("metadata_props")
+    for graph in graphs(model.graph):
+        graph.doc_string = ""
+        for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+            part.ClearField("metadata_props")

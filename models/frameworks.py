@@ -8,18 +8,50 @@ import tempfile
 from collections.abc import Iterator
 from types import ModuleType
 
+BACKEND, FLOATX = "tensorflow", "float32"
+
 
 def tensorflow() -> ModuleType:
-    """Give the tensorflow module, with Keras on it, silent unless the import fails, in full float32."""
-    if "tensorflow" not in sys.modules:
-        os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    """Return the tensorflow module, with Keras on it, silent unless the import fails, in full float32.
+
+    Keras reads none of the user's settings. Raises RuntimeError when it was imported before with others.
+    """
+    if "tensorflow" not in sys.modules or "keras" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        with _stderr_only_on_failure():
+        with _stderr_only_on_failure(), _our_keras_settings():
             importlib.import_module("tensorflow")
             importlib.import_module("keras")
         # TF32 rounds to 10 bits on recent GPUs. PyTorch leaves it off for matmuls, and the twins must agree.
         sys.modules["tensorflow"].config.experimental.enable_tensor_float_32_execution(False)  # noqa: FBT003 - its API
+    found = keras_settings()
+    if found != {"backend": BACKEND, "floatx": FLOATX}:
+        raise RuntimeError(f"Keras is imported with {found}; import models.frameworks first and call tensorflow()")
     return sys.modules["tensorflow"]
+
+
+def keras_settings() -> dict[str, str]:
+    """Return what the imported Keras computes with."""
+    config = sys.modules["keras"].config
+    return {"backend": config.backend(), "floatx": config.floatx()}
+
+
+@contextlib.contextmanager
+def _our_keras_settings() -> Iterator[None]:
+    """Keep keras.json and KERAS_* variables out while Keras is imported, the only time it reads them.
+
+    They choose the backend and the dtype of all weights, and can cap the epochs: a model's weights would depend on who
+    trained it, and its export would fail or, worse, not fail.
+    """
+    kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("KERAS_")}
+    with tempfile.TemporaryDirectory() as home:  # Keras writes its defaults into it
+        ours = {"KERAS_BACKEND": BACKEND, "KERAS_HOME": home}
+        os.environ.update(ours)
+        try:
+            yield
+        finally:
+            for name in ours:
+                del os.environ[name]
+            os.environ.update(kept)
 
 
 @contextlib.contextmanager

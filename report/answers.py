@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from report.percentiles import nearest_rank
+
 Array = npt.NDArray[Any]
 LATE_NS = 1_000_000
 
@@ -108,8 +110,8 @@ class Answers:
         here = self.measured & ~np.asarray(scheduled_ns.is_null())
         if not here.any():
             return None
-        late_ns = self.column("sent_ns")[here] - scheduled_ns.fill_null(0).to_numpy()[here]
-        p50_us, p99_us = (float(np.percentile(late_ns, percent, method="inverted_cdf")) / 1e3 for percent in (50, 99))
+        late_ns = np.sort(self.column("sent_ns")[here] - scheduled_ns.fill_null(0).to_numpy()[here])
+        p50_us, p99_us = (nearest_rank(late_ns, percent) / 1e3 for percent in ("50", "99"))
         return Lateness(round(p50_us, 1), round(p99_us, 1), round(float((late_ns > LATE_NS).mean()), 6))
 
     def parts(self) -> Parts | None:

@@ -1,6 +1,6 @@
 """One training run: what was asked for, and what came of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 # (epoch from 1, loss before that epoch's step); raises Diverged.
@@ -23,9 +23,14 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What came of it. losses: mean squared error before each step. weights: the weights file's content."""
+    """What came of it.
+
+    losses: mean squared error before each step. weights: the weights file's content. settings: what the framework
+    computed with, the dtype of the weights among them.
+    """
 
     losses: Sequence[float]
     weights: bytes
     device: str
     framework_version: str
+    settings: Mapping[str, str]

@@ -26,7 +26,12 @@ def train(run: Run, out: Path, say: Callable[[str], None]) -> None:
     device, found = loop.device()
     say(f"{run.model}: {found}")
     trained = loop.train(run, device, lambda epoch, loss: _watch(epoch, loss, say))
-    history = asdict(run) | {"framework": trained.framework_version, "device": trained.device, "losses": trained.losses}
+    history = asdict(run) | {
+        "framework": trained.framework_version,
+        "settings": dict(trained.settings),
+        "device": trained.device,
+        "losses": trained.losses,
+    }
     folder = out / run.model
     write_file(folder / "spec.json", json.dumps(model.spec.to_dict(), indent=2) + "\n")
     write_file(folder / "history.json", json.dumps(history, indent=2) + "\n")

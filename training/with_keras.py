@@ -36,7 +36,11 @@ def train(run: Run, device: str, watch: Watch) -> Trained:
             INPUTS, TARGETS, epochs=run.epochs, batch_size=len(INPUTS), shuffle=False, verbose=0, callbacks=[shown]
         )
     losses = [float(loss) for loss in history.history["loss"]]
-    return Trained(losses, _saved(model), device, f"tensorflow {tensorflow.__version__}, keras {keras.__version__}")
+    framework = f"tensorflow {tensorflow.__version__}, keras {keras.__version__}"
+    dtypes = sorted({variable.dtype for variable in model.weights})
+    return Trained(
+        losses, _saved(model), device, framework, frameworks.keras_settings() | {"weights": ", ".join(dtypes)}
+    )
 
 
 def _saved(model: keras.Model) -> bytes:

@@ -31,4 +31,6 @@ def train(run: Run, device: str, watch: Watch) -> Trained:
         loss.backward()
         optimizer.step()
     weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    return Trained(losses, safetensors.torch.save(weights), device, f"torch {torch.__version__}")
+    dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()})
+    settings = {"weights": ", ".join(dtypes)}
+    return Trained(losses, safetensors.torch.save(weights), device, f"torch {torch.__version__}", settings)

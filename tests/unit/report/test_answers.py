@@ -49,6 +49,15 @@ def test_lateness_is_sent_less_scheduled_of_what_was_measured() -> None:
     assert Answers({0: table(warmup, *times)}).lateness() == Lateness(20.0, 2000.0, 0.25)
 
 
+@pytest.mark.parametrize("count", [7, 14, 99, 100, 101, 1000, 1001])
+def test_lateness_has_the_reports_percentiles_in_any_order_of_the_rows(count: int) -> None:
+    late_us = np.random.default_rng(1).permutation(count) + 1
+    rows = [{"scheduled_ns": 0, "sent_ns": late * 1000} for late in late_us.tolist()]
+    found = Answers({0: table(*rows)}).lateness()
+    assert found is not None
+    assert (found.p50_us, found.p99_us) == (-(-count // 2), -(-99 * count // 100))
+
+
 def test_a_closed_loop_has_no_lateness() -> None:
     assert Answers({0: table({}, {})}).lateness() is None
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from report.percentiles import floor, nearest_rank, percentile
+from report.percentiles import floor, nearest_rank, percentile, rank_of
 
 
 @pytest.mark.parametrize(("percent", "expected"), [("90", 64), ("99", 662), ("99.9", 6636), ("99.99", 66381)])
@@ -15,6 +15,12 @@ def test_floors_are_those_of_mlperf_early_stopping(percent: str, expected: int) 
 )
 def test_a_percentile_is_the_sample_at_the_rounded_up_rank(percent: str, count: int, rank: int) -> None:
     assert nearest_rank(list(range(1, count + 1)), percent) == rank
+
+
+@pytest.mark.parametrize(("percent", "ten_thousandths"), [("50", 5000), ("90", 9000), ("99", 9900), ("99.9", 9990)])
+def test_a_rank_is_what_whole_numbers_give_at_every_count(percent: str, ten_thousandths: int) -> None:
+    counts = range(1, 20_001)
+    assert [rank_of(percent, count) for count in counts] == [-(-ten_thousandths * count // 10_000) for count in counts]
 
 
 def test_a_percentile_is_a_latency_that_was_observed() -> None:

@@ -1,0 +1,59 @@
+"""Tensors keep their meaning from the framework's model to the ONNX file, whatever order an exporter lists them in."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from export import keras_onnx, torch_onnx
+from export.errors import ExportError
+from tests import two_inputs
+from tests.two_inputs import ALPHA, FLAG, NUM, ZETA, keras_model, torch_model
+
+FORMS = ("dict", "list", "swapped list")
+torch_forms = pytest.mark.parametrize(
+    "kind", [two_inputs.Tuples, two_inputs.Lists, two_inputs.NamedTuples, two_inputs.Dicts]
+)
+
+
+def answers_by_name(folder: Path) -> None:
+    found = torch_onnx.load(folder)({"num": NUM, "flag": FLAG})
+    assert list(found) == ["zeta", "alpha"]
+    np.testing.assert_array_equal(found["zeta"], ZETA)
+    np.testing.assert_array_equal(found["alpha"], ALPHA)
+
+
+@pytest.mark.parametrize("outputs", FORMS)
+@pytest.mark.parametrize("inputs", FORMS)
+def test_a_keras_model_answers_by_name_in_onnx(tmp_path: Path, inputs: str, outputs: str) -> None:
+    keras_onnx.write(keras_model(inputs, outputs, tmp_path), tmp_path, 1)
+    answers_by_name(tmp_path)
+
+
+@torch_forms
+def test_a_pytorch_model_answers_by_name_in_onnx(tmp_path: Path, kind: type[torch.nn.Module]) -> None:
+    torch_onnx.write(torch_model(kind, tmp_path), tmp_path, 1)
+    answers_by_name(tmp_path)
+
+
+def test_a_keras_model_with_other_names_is_one_clear_line(tmp_path: Path) -> None:
+    made = keras_model("list", "dict", tmp_path, ("first", "second"))
+    with pytest.raises(
+        ExportError, match=r"^the model's inputs are first, second, its spec says num, flag; name them alike$"
+    ):
+        keras_onnx.write(made, tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (two_inputs.OthersNames, "^forward takes first, second, its spec says num, flag; name its parameters as the "),
+        (two_inputs.OneResult, "^the model gives 1 outputs, its spec says zeta, alpha$"),
+    ],
+)
+def test_a_pytorch_model_with_other_names_is_one_clear_line(
+    tmp_path: Path, kind: type[torch.nn.Module], said: str
+) -> None:
+    with pytest.raises(ExportError, match=said):
+        torch_onnx.write(torch_model(kind, tmp_path), tmp_path, 1)
