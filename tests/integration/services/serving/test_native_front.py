@@ -16,7 +16,8 @@ import uvloop
 from grpc import aio
 
 from services.http2.outbox import Outbox
-from services.serving import native_connection, native_controls, native_front
+from services.http2 import server
+from services.serving import native_controls, native_front
 from services.serving.front import Deliver, FrontLimits, PortBusyError, RawCall
 from services.serving.native_front import NativeFront
 from tests.unit.services.http2.scripted_peer import (
@@ -455,7 +456,7 @@ async def test_windows_that_all_streams_share_cost_one_walk_a_read(
 async def test_who_cancels_most_of_what_it_asks_loses_its_connection(
     monkeypatch: pytest.MonkeyPatch, caller: Caller
 ) -> None:
-    monkeypatch.setattr(native_connection, "FREE_RESETS", 10)
+    monkeypatch.setattr(server, "FREE_RESETS", 10)
     caller.say(*(request(number) + frame(RST, 0, number, bytes(4)) for number in range(1, 25, 2)))
     assert struct.unpack(">LL", (await caller.hear(GOAWAY)).payload)[1] == CALM
 
@@ -547,7 +548,7 @@ def test_who_does_not_read_is_not_read_either(run: Callable[[Coroutine[None, Non
 async def test_numbers_left_out_are_no_calls_that_were_not_cancelled(
     monkeypatch: pytest.MonkeyPatch, caller: Caller
 ) -> None:
-    monkeypatch.setattr(native_connection, "FREE_RESETS", 10)
+    monkeypatch.setattr(server, "FREE_RESETS", 10)
     caller.say(*(request(number) + frame(RST, 0, number, bytes(4)) for number in range(1, 2401, 200)))
     assert struct.unpack(">LL", (await caller.hear(GOAWAY)).payload)[1] == CALM
 
