@@ -21,8 +21,8 @@ MAX_INBOX = 1000
 MAX_UNREAD = 2**22
 # What is in the inbox of a call that is one message.
 ONE_AND_END = 2
-# grpc.aio writes its own.
-NOT_FORWARDED = ("user-agent",)
+# grpc.aio writes its own user-agent; of "-bin" grpcio wants bytes, and its core text.
+NOT_FORWARDED = ("user-agent", "-bin")
 # What gRPC allows in a key and in a value that is no bytes; grpc.aio would refuse the call for anything else.
 KEY = re.compile(r"[0-9a-z_.-]+")
 VALUE = re.compile(r"[ -~]*")

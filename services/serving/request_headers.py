@@ -77,7 +77,7 @@ def _is_callers(name: str) -> bool:
 
 
 def _entry(name: str, value: str) -> tuple[str, str | bytes]:
-    if not name.endswith("-bin") or name == "-bin":  # the suffix alone names no bytes, says grpc-core
+    if not name.endswith("-bin"):
         return name, value
     try:
         return name, b64decode(value + "=" * (-len(value) % 4), validate=True)
