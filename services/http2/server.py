@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 from services.http2.blocks import MAX_HEADER_LIST, BlockReader, Pairs
 from services.http2.conversation import OUR_FRAME, OUR_WINDOW, Conversation, settings_of
-from services.http2.early import EarlyEnds
+from services.http2.early import EarlyEnds, after_end
 from services.http2.frames import (
     END_STREAM,
     ENHANCE_YOUR_CALM,
@@ -36,6 +36,7 @@ from services.http2.turn import Turn
 log = logging.getLogger(__name__)
 # How many streams may come to nothing before it looks like an attack, if that is also most of them (CVE-2023-44487).
 FREE_RESETS = 1000
+ENDLESS = "trailers that do not end their stream"
 
 
 class Request(Protocol):
@@ -170,15 +171,18 @@ class ServerConversation(Conversation, Generic[RequestT, StreamT]):
         if stream is not None:
             self._trailers(number, stream, block, ended=ended)
         elif number & 1 and number in self._early:
+            if not ended:
+                raise ProtocolError(ENDLESS)
             self._reader.read(block)
-            self._early.take(number, ended=ended)
+            self._early.take(number, ended=True)
         else:
             raise ProtocolError("headers of a stream that is not new")
 
     def _trailers(self, number: int, stream: StreamT, block: bytes, *, ended: bool) -> None:
+        if stream.ended:
+            raise after_end()
         if not ended:
-            stream.take(b"", ended=False)  # raises where it has ended
-            raise ProtocolError("trailers that do not end their stream")
+            raise ProtocolError(ENDLESS)
         fault = self._reader.read(block).trailers_fault
         if fault:
             self._break(number, fault, ended=True)
