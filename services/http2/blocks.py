@@ -13,7 +13,6 @@ MAX_KNOWN_BLOCKS = 256
 MAX_KNOWN_BLOCK = 2**10
 # A byte of a block may name a whole entry of HPACK's static table.
 MAX_KNOWN_PAIRS = 64
-DEFAULT_TABLE = 4096
 
 Pairs = Sequence[tuple[str, str]]
 Meaning = TypeVar("Meaning")

@@ -52,8 +52,6 @@ OUR_SETTINGS = (
 GREETING = PREFACE + settings_of(*OUR_SETTINGS) + OUR_WINDOW
 # Retired long before the 2**31 stream numbers of a connection are used up.
 LAST_STREAM = 2**30
-# HPACK's notice that the sender uses no table (RFC 7541, 6.3); a peer that allows none may insist on it.
-NO_TABLE = b"\x20"
 Done = Callable[[Reply], None]
 
 
@@ -85,6 +83,7 @@ class Connection(Conversation):
         self._closed = closed
         self._streams: dict[int, _Stream] = {}
         self._next = 1
+        self._out.announce_no_table()
         # It sees our settings before our first call, so no block of its comes before them.
         self._reader = BlockReader(headers_of, settled=True)
 
@@ -101,8 +100,6 @@ class Connection(Conversation):
         number = self._next
         self._next += 2
         self._streams[number] = _Stream(done)
-        if number == 1:
-            block = NO_TABLE + block
         self._out.send(number, frame(HEADERS, END_HEADERS, number, block), message)
         if self._next > LAST_STREAM:
             self._retire()

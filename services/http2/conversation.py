@@ -12,13 +12,16 @@ from services.http2.frames import (
     CONTINUATION,
     DATA,
     DEFAULT_FRAME,
+    DEFAULT_TABLE,
     DEFAULT_WINDOW,
+    ENABLE_PUSH,
     END_HEADERS,
     ENHANCE_YOUR_CALM,
     FRAME_HEAD,
     FRAME_SIZE_ERROR,
     GOAWAY,
     GOODBYE,
+    HEADER_TABLE_SIZE,
     HEADERS,
     INITIAL_WINDOW_SIZE,
     INTERNAL_ERROR,
@@ -28,6 +31,7 @@ from services.http2.frames import (
     MAX_WINDOW,
     PADDED,
     PING,
+    PRIORITISED,
     PRIORITY,
     PUSH_PROMISE,
     RST_STREAM,
@@ -73,9 +77,11 @@ class Conversation(asyncio.Protocol):
         self._partial = (0, 0, bytearray())  # stream, flags and block of unfinished HEADERS
         self._read = 0
         self._max_streams = MAX_WINDOW
+        self._table = DEFAULT_TABLE  # what the peer allows; we use none
         self._handlers: Mapping[int, Callable[[int, int, bytes], None]] = {
             DATA: self._data,
             HEADERS: self._headers,
+            PRIORITY: self._priority,
             RST_STREAM: self._reset,
             SETTINGS: self._settings,
             PUSH_PROMISE: self._push_promise,
@@ -190,7 +196,7 @@ class Conversation(asyncio.Protocol):
             if self._awaited is not None and kind != self._awaited:
                 raise ProtocolError(f"a frame of type {kind} where only type {self._awaited} may come")
             handler = self._handlers.get(kind)
-            if handler is not None:  # others, PRIORITY among them, are to be ignored (RFC 9113, 4.1 and 5.3)
+            if handler is not None:  # others are to be ignored (RFC 9113, 4.1)
                 handler(flags, number & MAX_WINDOW, bytes(data[begin:after]))
         return position
 
@@ -203,7 +209,7 @@ class Conversation(asyncio.Protocol):
         return unpadded(flags, payload) if flags & PADDED else payload
 
     def _headers(self, flags: int, number: int, payload: bytes) -> None:
-        block = unpadded(flags, payload, PRIORITY) if flags & (PADDED | PRIORITY) else payload
+        block = unpadded(flags, payload, PRIORITISED) if flags & (PADDED | PRIORITISED) else payload
         if flags & END_HEADERS:
             self._block(flags, number, block)
         else:
@@ -221,6 +227,12 @@ class Conversation(asyncio.Protocol):
             self._awaited = None
             self._partial = (0, 0, bytearray())
             self._block(first_flags, number, bytes(block))
+
+    def _priority(self, _: int, number: int, payload: bytes) -> None:
+        """Ignore it, as all of what was priority, where it is whole (RFC 9113, 5.3 and 6.3)."""
+        if not number:
+            raise ProtocolError("a priority of the whole connection")
+        _sized(payload, 5)
 
     def _reset(self, _: int, number: int, payload: bytes) -> None:
         (code,) = LONG.unpack(_sized(payload, LONG.size))
@@ -252,6 +264,12 @@ class Conversation(asyncio.Protocol):
             self._out.frame_size = value
         elif key == MAX_CONCURRENT_STREAMS:
             self._max_streams = value
+        elif key == HEADER_TABLE_SIZE:
+            if value < self._table:
+                self._out.announce_no_table()
+            self._table = value
+        elif key == ENABLE_PUSH and value > 1:
+            raise ProtocolError("a switch that is neither on nor off")
 
     def _push_promise(self, _flags: int, _number: int, _payload: bytes) -> None:
         raise ProtocolError("a push that was forbidden")

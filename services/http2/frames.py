@@ -3,8 +3,8 @@
 import struct
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 5, 6, 7, 8, 9
-END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+END_STREAM, ACK, END_HEADERS, PADDED, PRIORITISED = 0x1, 0x1, 0x4, 0x8, 0x20
 HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = (
     *range(1, 7),
 )
@@ -18,9 +18,13 @@ MESSAGE_HEAD = struct.Struct(">BL")  # gRPC's: compressed flag, length
 GOODBYE = struct.Struct(">LL")  # last stream, error
 MESSAGE_FRAME = struct.Struct(">HBBBLBL")  # a frame's head and that of the message which fills it
 
+# HPACK's notice that the sender uses no table from now on (RFC 7541, 6.3).
+NO_TABLE = b"\x20"
+
 MAX_WINDOW = 2**31 - 1
 DEFAULT_WINDOW = 2**16 - 1
 DEFAULT_FRAME = 2**14
+DEFAULT_TABLE = 2**12
 
 
 class ProtocolError(Exception):

@@ -9,9 +9,12 @@ from services.http2.frames import (
     END_STREAM,
     ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
+    FRAME_HEAD,
+    HEADERS,
     MAX_WINDOW,
     MESSAGE_FRAME,
     MESSAGE_HEAD,
+    NO_TABLE,
     ProtocolError,
     frame,
 )
@@ -60,6 +63,14 @@ class Outbox:
         self._more = 0
         self._wider = False
         self._owed = 0
+        self._announces = False
+
+    def announce_no_table(self) -> None:
+        """Begin the next header block with the notice that no table is used, as a peer that lowers its may insist on.
+
+        RFC 7541, 4.2. The block that leaves next: it may have been made long before, for a reply that waits.
+        """
+        self._announces = True
 
     def write(self, data: bytes) -> None:
         """Send a frame that no window holds back."""
@@ -95,12 +106,18 @@ class Outbox:
                 raise ProtocolError("asks for more answers than it reads", ENHANCE_YOUR_CALM)
         self.write(data)
 
+    def write_head(self, head: bytes) -> None:
+        """Send a frame that is a header block."""
+        self.write(self._announcing(head) if self._announces else head)
+
     def send(self, number: int, head: bytes, message: bytes, tail: bytes = b"") -> None:
         """Send a frame, one message, as much of it as may be sent now, and the frame that ends the stream.
 
         Without such a frame, the message ends it.
         """
         size = MESSAGE_HEAD.size + len(message)
+        if self._announces:
+            head = self._announcing(head)
         if size <= self.frame_size and size <= self._window and size <= self._stream_window:
             self._window -= size
             if self._credits:
@@ -115,7 +132,7 @@ class Outbox:
 
     def open(self, number: int, head: bytes) -> None:
         """Send a frame that begins a stream of messages."""
-        self.write(head)
+        self.write_head(head)
         self._streams[number] = _Stream(memoryview(b""), self._credits.pop(number, 0), None)
 
     def more(self, number: int, message: bytes) -> int:
@@ -161,7 +178,8 @@ class Outbox:
         """Take the peer's credit for a stream that has not ended. Raises ProtocolError."""
         stream = self._streams.get(number)
         if stream is None:
-            self._credits[number] = _checked(self._credits.get(number, 0) + more)
+            credit = self._credits[number] = self._credits.get(number, 0) + more
+            _checked(self._stream_window + credit)
         else:
             stream.credit += more
             _checked(self._stream_window + stream.credit)
@@ -187,6 +205,8 @@ class Outbox:
             self._more = 0
             for stream in self._streams.values():
                 _checked(self._stream_window + stream.credit)
+            for credit in self._credits.values():
+                _checked(self._stream_window + credit)
             self._push_all()
 
     def _push_all(self) -> None:
@@ -209,7 +229,12 @@ class Outbox:
         if not stream.rest and stream.tail is not None:
             del self._streams[number]
             if stream.tail:
-                self.write(stream.tail)
+                self.write_head(stream.tail)
+
+    def _announcing(self, head: bytes) -> bytes:
+        self._announces = False
+        _, _, _, flags, number = FRAME_HEAD.unpack_from(head)
+        return frame(HEADERS, flags, number, NO_TABLE + head[FRAME_HEAD.size :])
 
 
 def _checked(window: int) -> int:

@@ -6,7 +6,8 @@ from typing import Protocol
 
 from grpc import StatusCode
 
-from services.http2.frames import MESSAGE_HEAD, STREAM_CLOSED, ProtocolError
+from services.http2.early import after_end
+from services.http2.frames import MESSAGE_HEAD
 from services.serving.front import FrontLimits
 from services.serving.native_connection import NativeConnection
 from services.serving.request_headers import RequestHeaders
@@ -38,7 +39,6 @@ class HotCall:
     __slots__ = (
         "_connection",
         "_declared",
-        "_ended",
         "_headers",
         "_number",
         "_on_cancel",
@@ -46,6 +46,7 @@ class HotCall:
         "_size",
         "_taker",
         "deadline",
+        "ended",
         "method",
         "payload",
     )
@@ -59,7 +60,7 @@ class HotCall:
         self._number = number
         self._headers = headers
         self._on_cancel: Callable[[], None] | None = None
-        self._ended = False
+        self.ended = False
         # Of a message that comes in several pieces: what has come, its size, and the size that its head declares.
         self._parts: list[bytes] = []
         self._size = 0
@@ -92,9 +93,9 @@ class HotCall:
 
     def take(self, payload: bytes, *, ended: bool) -> None:
         """Take a piece of the message. Raises ProtocolError after its end."""
-        if self._ended:
+        if self.ended:
             raise after_end()
-        self._ended = ended
+        self.ended = ended
         if ended and not self._parts and len(payload) > MESSAGE_HEAD.size:
             # Nearly every message comes in one piece: the short way to what follows.
             compressed, size = MESSAGE_HEAD.unpack_from(payload)
@@ -126,7 +127,7 @@ class HotCall:
 
     def overdue(self, now: float) -> bool:
         """Say whether its deadline has passed while its message was still coming."""
-        return not self._ended and self.deadline < now
+        return not self.ended and self.deadline < now
 
     def _read_head(self, *, ended: bool) -> bool:
         """Read the message's head once there is one; say whether to go on."""
@@ -166,8 +167,3 @@ class HotCall:
         if self._size:
             self._taker.hold(-self._size)
             self._size = 0
-
-
-def after_end() -> ProtocolError:
-    """Give the error of a caller that goes on after the end of a call."""
-    return ProtocolError("a frame after the end of its stream", STREAM_CLOSED)

@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from typing import cast
 
 from grpc import StatusCode, aio
 
+from services.http2.early import after_end
 from services.http2.frames import MESSAGE_HEAD
-from services.serving.native_calls import Taker, after_end
+from services.serving.native_calls import Taker
 from services.serving.native_connection import NativeConnection
 from services.serving.request_headers import RequestHeaders
 from services.wire.errors import Internal
@@ -21,8 +23,11 @@ MAX_UNREAD = 2**22
 ONE_AND_END = 2
 # Instead of what grpc says then, which names the socket behind.
 NOT_REACHED = "the server does not answer control calls now"
-# grpc.aio writes its own.
-NOT_FORWARDED = ("user-agent",)
+# grpc.aio writes its own user-agent; of "-bin" grpcio wants bytes, and its core text.
+NOT_FORWARDED = ("user-agent", "-bin")
+# What gRPC allows in a key and in a value that is no bytes; grpc.aio would refuse the call for anything else.
+KEY = re.compile(r"[0-9a-z_.-]+")
+VALUE = re.compile(r"[ -~]*")
 
 
 class ControlCall:
@@ -43,7 +48,7 @@ class ControlCall:
         self._buffer = bytearray()
         # Of messages that wait here, whole or not.
         self._size = 0
-        self._ended = self._refused = self._begun = False
+        self.ended = self._refused = self._begun = False
         self._inbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._channel = channel
         self._headers = headers
@@ -52,9 +57,9 @@ class ControlCall:
 
     def take(self, payload: bytes, *, ended: bool) -> None:  # noqa: C901 - a refusal a line
         """Pass whole messages on. Raises ProtocolError after their end."""
-        if self._ended:
+        if self.ended:
             raise after_end()
-        self._ended = ended
+        self.ended = ended
         self._size += len(payload)
         if not self._taker.hold(len(payload)):
             self._refuse(StatusCode.RESOURCE_EXHAUSTED, "too many large messages are on their way; try again later")
@@ -112,7 +117,7 @@ class ControlCall:
     def _call(self, *, ended: bool) -> "aio.UnaryStreamCall[bytes, bytes] | aio.StreamStreamCall[bytes, bytes]":
         """Begin the call behind; with its message where that is all: grpc.aio may lose a refused stream's status."""
         headers = self._headers
-        metadata = aio.Metadata(*(entry for entry in headers.metadata if entry[0] not in NOT_FORWARDED))
+        metadata = aio.Metadata(*(entry for entry in headers.metadata if _is_forwarded(*entry)))
         if ended and self._inbox.qsize() == ONE_AND_END:
             method: aio.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(headers.path)
             return method(cast("bytes", self._inbox.get_nowait()), timeout=headers.remaining_s, metadata=metadata)
@@ -141,6 +146,12 @@ class ControlCall:
             log.exception("a control RPC could not be carried")
         self._release()
         self._connection.end(self._number, code, text, tuple(trailing), begun=self._begun)
+
+
+def _is_forwarded(key: str, value: str | bytes) -> bool:
+    if key in NOT_FORWARDED or not KEY.fullmatch(key):
+        return False
+    return isinstance(value, bytes) or VALUE.fullmatch(value) is not None
 
 
 class _UnreadError(Exception):

@@ -22,7 +22,7 @@ from services.http2.turn import Turn
 from services.serving.front import Deliver, FrontLimits, PortBusyError, RawCall
 from services.serving.grpcio_front import server_options
 from services.serving.native_calls import HotCall
-from services.serving.native_connection import NativeConnection, Stream
+from services.serving.native_connection import CallStream, NativeConnection
 from services.serving.native_controls import ControlCall
 from services.serving.request_headers import RequestHeaders
 from services.wire.errors import Expired, Internal, Where
@@ -155,7 +155,7 @@ class NativeFront:
         if self.stopping and not any(connection.open_streams for connection in self._connections):
             self._idle.set()
 
-    def begin(self, connection: NativeConnection, number: int, headers: RequestHeaders) -> Stream:
+    def begin(self, connection: NativeConnection, number: int, headers: RequestHeaders) -> CallStream:
         """Give the stream of a call whose headers are in order."""
         if headers.path in self._hot:
             return HotCall(self, connection, number, headers)

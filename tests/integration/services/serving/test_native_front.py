@@ -13,10 +13,12 @@ import pytest
 import uvloop
 from grpc import aio
 
+from services.http2 import server
 from services.http2.outbox import Outbox
-from services.serving import native_connection, native_controls, native_front
+from services.serving import native_controls, native_front
 from services.serving.front import Deliver, FrontLimits, RawCall
 from services.serving.native_front import NativeFront
+from tests.integration.services.serving.raw_caller import ACK, HOT, REQUEST, Caller, caller_of, request
 from tests.unit.services.http2.scripted_peer import (
     CONTINUATION,
     CREDIT,
@@ -29,7 +31,6 @@ from tests.unit.services.http2.scripted_peer import (
     PREFACE,
     RST,
     SETTINGS,
-    Frame,
     block,
     credit,
     frame,
@@ -37,18 +38,6 @@ from tests.unit.services.http2.scripted_peer import (
     settings,
 )
 
-HOT = "/test.Service/Hot"
-
-
-REQUEST = (
-    (":method", "POST"),
-    (":scheme", "http"),
-    (":path", HOT),
-    (":authority", "test"),
-    ("te", "trailers"),
-    ("content-type", "application/grpc"),
-)
-ACK = 1
 PROTOCOL_ERROR, CLOSED, REFUSED, CALM = 1, 5, 7, 11
 
 
@@ -81,47 +70,6 @@ def calls_of(front: NativeFront) -> list[int]:
     return [number for connection in front._connections for number in connection.streams]
 
 
-class Caller:
-    """A caller that writes frames as a test says, and reads what comes back."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    def say(self, *parts: bytes) -> None:
-        self._writer.write(b"".join(parts))
-
-    async def hear(self, kind: int) -> Frame:
-        """Give the next frame of a kind."""
-        while True:
-            head = await asyncio.wait_for(self._reader.readexactly(9), 10)
-            length = int.from_bytes(head[:3], "big")
-            heard = Frame(*struct.unpack(">BBL", head[3:]), await self._reader.readexactly(length))
-            if heard.kind == kind:
-                return heard
-
-    async def status(self) -> bytes:
-        """Give the next block that ends a stream."""
-        while not (heard := await self.hear(HEADERS)).flags & END_STREAM:
-            pass
-        return heard.payload
-
-    async def closed(self) -> bool:
-        """Wait for the end; say yes."""
-        while await asyncio.wait_for(self._reader.read(2**16), 10):
-            pass
-        return True
-
-    def close(self) -> None:
-        self._writer.close()
-
-
-async def caller_of(port: int, *said: bytes) -> Caller:
-    caller = Caller(*await asyncio.open_connection("127.0.0.1", port))
-    caller.say(*said)
-    return caller
-
-
 @pytest.fixture
 async def counting() -> Counting:
     return Counting()
@@ -140,10 +88,6 @@ async def caller(front: NativeFront) -> AsyncIterator[Caller]:
     caller = await caller_of(front.port, PREFACE, settings())  # type: ignore[attr-defined] # set above
     yield caller
     caller.close()
-
-
-def request(number: int, *more: tuple[str, str], flags: int = 0) -> bytes:
-    return frame(HEADERS, END_HEADERS | flags, number, block((*REQUEST, *more)))
 
 
 async def test_calls_that_came_while_the_loop_was_busy_are_delivered_in_one_list() -> None:
@@ -453,7 +397,7 @@ async def test_windows_that_all_streams_share_cost_one_walk_a_read(
 async def test_who_cancels_most_of_what_it_asks_loses_its_connection(
     monkeypatch: pytest.MonkeyPatch, caller: Caller
 ) -> None:
-    monkeypatch.setattr(native_connection, "FREE_RESETS", 10)
+    monkeypatch.setattr(server, "FREE_RESETS", 10)
     caller.say(*(request(number) + frame(RST, 0, number, bytes(4)) for number in range(1, 25, 2)))
     assert struct.unpack(">LL", (await caller.hear(GOAWAY)).payload)[1] == CALM
 
@@ -545,7 +489,7 @@ def test_who_does_not_read_is_not_read_either(run: Callable[[Coroutine[None, Non
 async def test_numbers_left_out_are_no_calls_that_were_not_cancelled(
     monkeypatch: pytest.MonkeyPatch, caller: Caller
 ) -> None:
-    monkeypatch.setattr(native_connection, "FREE_RESETS", 10)
+    monkeypatch.setattr(server, "FREE_RESETS", 10)
     caller.say(*(request(number) + frame(RST, 0, number, bytes(4)) for number in range(1, 2401, 200)))
     assert struct.unpack(">LL", (await caller.hear(GOAWAY)).payload)[1] == CALM
 

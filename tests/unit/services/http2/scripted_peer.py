@@ -61,6 +61,16 @@ class Frame:
     payload: bytes
 
 
+def frames_of(written: bytes) -> list[Frame]:
+    frames = []
+    while written:
+        length = int.from_bytes(written[:3], "big")
+        kind, flags, stream = struct.unpack(">BBL", written[3:9])
+        frames.append(Frame(kind, flags, stream, written[9 : 9 + length]))
+        written = written[9 + length :]
+    return frames
+
+
 class FakeTransport:
     """Takes what is written, until it is closed."""
 
@@ -114,13 +124,7 @@ class Peer:
     def heard(self) -> list[Frame]:
         """Give the frames written since the last time, without the preface."""
         written, self.transport.written = self.transport.written.removeprefix(PREFACE), b""
-        frames = []
-        while written:
-            length = int.from_bytes(written[:3], "big")
-            kind, flags, stream = struct.unpack(">BBL", written[3:9])
-            frames.append(Frame(kind, flags, stream, written[9 : 9 + length]))
-            written = written[9 + length :]
-        return frames
+        return frames_of(written)
 
     def sent(self, kind: int) -> list[Frame]:
         return [frame for frame in self.heard() if frame.kind == kind]

@@ -91,6 +91,16 @@ def test_a_call_is_its_headers_and_one_message_and_is_answered() -> None:
     assert peer.reply(number) == Reply(StatusCode.OK, payload=b"answer", trailing=())
 
 
+def test_a_call_after_a_lowered_table_says_again_that_none_is_used() -> None:
+    peer = Peer()
+    peer.begin()
+    for table, expected in ((4096, b"\x83"), (100, b"\x20\x83"), (100, b"\x83"), (4096, b"\x83"), (0, b"\x20\x83")):
+        peer.say(settings(table=table))
+        peer.heard()
+        peer.begin()
+        assert peer.sent(HEADERS)[0].payload == expected
+
+
 SCRIPT = b"".join(
     [
         settings(streams=100, window=100),
@@ -206,6 +216,9 @@ def test_whatever_the_peer_sends_every_call_has_one_end_at_most_and_after_the_lo
         (settings(window=2**31), FLOW_CONTROL),
         (settings(frame=2**14 - 1), PROTOCOL),
         (settings(frame=2**24), PROTOCOL),
+        (settings(push=2), PROTOCOL),
+        (frame(PRIORITY, 0, 0, bytes(5)), PROTOCOL),
+        (frame(PRIORITY, 0, 1, bytes(4)), FRAME_SIZE),
         (frame(PUSH, END_HEADERS, 1, bytes(4)), PROTOCOL),
         (frame(PING, 0, 0, b"short"), FRAME_SIZE),
         (frame(PING, 0, 1, bytes(8)), PROTOCOL),
@@ -404,6 +417,16 @@ def test_a_window_that_shrinks_below_nothing_has_to_be_paid_back() -> None:
     assert body(peer, number) == (b"\0", False)
     peer.say(settings(window=100))
     assert body(peer, number) == (bytes(14), True)
+
+
+@pytest.mark.parametrize("more", [credit(1, 2**30), settings(window=2**30 + 1)])
+def test_a_call_s_window_must_not_overflow_once_all_is_sent(more: bytes) -> None:
+    peer = Peer(window=2**30)
+    peer.begin(b"question")
+    peer.say(credit(1, 2**30 - 1))
+    assert peer.connection.usable
+    peer.say(more)
+    assert peer.error == FLOW_CONTROL
 
 
 def test_a_held_calls_window_must_not_overflow() -> None:
