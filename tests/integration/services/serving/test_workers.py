@@ -42,7 +42,7 @@ class Program:
 
 
 @asynccontextmanager
-async def started(program: Program, start_timeout_s: float = 30) -> AsyncIterator[Workers]:
+async def started(program: Program, start_timeout_s: float = 100) -> AsyncIterator[Workers]:
     places = Places("127.0.0.1", 0, "127.0.0.1", 0)
     workers = Workers(program.command, 1, places, start_timeout_s=start_timeout_s)
     try:
@@ -53,13 +53,13 @@ async def started(program: Program, start_timeout_s: float = 30) -> AsyncIterato
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(150):  # the machine may be busy
         while not condition():  # noqa: ASYNC110 - of another process
             await asyncio.sleep(0.01)
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), 100))
+    asyncio.run(asyncio.wait_for(scenario(), 250))
 
 
 def test_a_worker_that_cannot_be_started_is_logged_and_tried_again(
