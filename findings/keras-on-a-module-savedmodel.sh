@@ -36,7 +36,8 @@ def session(path: Path) -> str:
         try:
             return str(running.run(fetch.name, {feed.name: [[1.0, 2.0]]}).shape)
         except tf.errors.FailedPreconditionError as error:
-            return f"FailedPreconditionError: {' '.join(error.message.split()[:4])}"
+            missing = "Could not find variable"
+            return f"FailedPreconditionError: {missing if missing in error.message else error.message}"
 
 
 module = tf.Module()
