@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from export.by_name import match
+from export.parity import DTYPES
 from export.trained import Trained
 from models import frameworks
 
@@ -14,7 +15,7 @@ import keras  # noqa: E402 - importing it first would print TensorFlow's start-u
 
 tensorflow.get_logger().setLevel(logging.ERROR)
 
-DTYPES = MappingProxyType({"FP32": "float32", "FP64": "float64"})
+KERAS_DTYPES = MappingProxyType({name: "string" if name == "BYTES" else dtype.name for name, dtype in DTYPES.items()})
 
 
 def read(trained: Trained) -> keras.Model:
@@ -29,7 +30,7 @@ def read_by_name(trained: Trained) -> keras.Model:
     dict, in a list the names of the input layers and of the layers that give the outputs. Raises ExportError.
     """
     model, spec = read(trained), trained.spec
-    inputs = {t.name: keras.Input(t.shape[1:], dtype=DTYPES[t.dtype], name=t.name) for t in spec.inputs}
+    inputs = {t.name: keras.Input(t.shape[1:], dtype=KERAS_DTYPES[t.dtype], name=t.name) for t in spec.inputs}
     outputs = match("outputs", _named(model, model(_arranged(model, trained, inputs))), spec.outputs)
     return keras.Model(list(inputs.values()), dict(outputs), name=f"{trained.name}_by_name")
 

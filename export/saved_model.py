@@ -4,20 +4,18 @@ Python's loader of SavedModels rebuilds the Python objects, the server restores 
 the first one runs need not have a single variable that the second one finds. So both load what was written.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from export import warmup
-from export.errors import ExportError
-from export.keras_model import read, tensorflow
-from export.parity import DTYPES, Predict
+from export.keras_model import KERAS_DTYPES, read_by_name, tensorflow
+from export.parity import Predict
 from export.trained import Trained
 from models.reference import Arrays
 from store.manifest import hash_files as contents
-from store.spec import TensorSpec
 
 __all__ = ["contents", "load", "load_in_python", "write"]
 
@@ -27,13 +25,15 @@ TAGS = ["serve"]
 
 def write(trained: Trained, folder: Path, version: int) -> Mapping[str, str]:  # noqa: ARG001 - as every format's
     """Write saved_model.pb, variables/, fingerprint.pb and a warm-up record whose reply has been checked."""
-    model, spec = read(trained), trained.spec
+    model, inputs = read_by_name(trained), trained.spec.inputs
 
-    def serve(**inputs: Any) -> Any:
-        return _by_name(spec.outputs, model(_arranged(model, inputs)))
+    def serve(**rows: Any) -> Any:
+        return model([rows[tensor.name] for tensor in inputs])
 
     endpoint = tensorflow.function(serve)
-    endpoint.get_concrete_function(**{tensor.name: _placeholder(tensor) for tensor in spec.inputs})
+    endpoint.get_concrete_function(
+        **{t.name: tensorflow.TensorSpec((None, *t.shape[1:]), KERAS_DTYPES[t.dtype], t.name) for t in inputs}
+    )
     archive = tensorflow.keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint(SIGNATURE, endpoint)
@@ -67,37 +67,3 @@ def load_in_python(folder: Path) -> Predict:
         return {name: tensor.numpy() for name, tensor in results.items()}
 
     return predict
-
-
-def _placeholder(tensor: TensorSpec) -> Any:
-    dtype = tensorflow.string if tensor.dtype == "BYTES" else tensorflow.as_dtype(DTYPES[tensor.dtype])
-    return tensorflow.TensorSpec((None, *tensor.shape[1:]), dtype, tensor.name)
-
-
-def _arranged(model: Any, inputs: Mapping[str, Any]) -> Any:
-    """Return the inputs in the structure that the model takes, matched by name. Raises ExportError."""
-    if len(model.inputs) == 1 and len(inputs) == 1:
-        (only,) = inputs.values()
-        return {model.inputs[0].name: only} if isinstance(_structure(model), dict) else only
-    structure = _structure(model)
-    names = list(structure) if isinstance(structure, dict) else [tensor.name for tensor in model.inputs]
-    if set(names) != set(inputs):
-        raise ExportError(f"the model's inputs are {sorted(names)}, its spec's {sorted(inputs)}: make them the same")
-    return dict(inputs) if isinstance(structure, dict) else [inputs[name] for name in names]
-
-
-def _structure(model: Any) -> Any:
-    """Return the model's input tensors as it takes them: one, a list or a dict. A Sequential takes one."""
-    return model.inputs[0] if isinstance(model, tensorflow.keras.Sequential) else model.input
-
-
-def _by_name(outputs: Sequence[TensorSpec], results: Any) -> Mapping[str, Any]:
-    """Return results by the spec's names: a dict by its keys, a list in the spec's order. Raises ExportError."""
-    names = [tensor.name for tensor in outputs]
-    if not isinstance(results, dict):
-        results = dict(enumerate(results if isinstance(results, list | tuple) else [results]))
-        if len(results) == len(names):
-            return dict(zip(names, results.values(), strict=True))
-    if set(results) != set(names):
-        raise ExportError(f"the model's outputs are {list(results)}, its spec's {names}: make them the same")
-    return dict(results)

@@ -20,6 +20,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from report import schema
+from report.intervals import at_most
 from report.percentiles import per_round
 from report.rows import NULL, BlockName, name_of
 from report.schema import ReportError
@@ -146,16 +147,11 @@ def median_interval(ordered: Sequence[float]) -> tuple[float | None, float | Non
     The k-th least and k-th greatest, with the greatest k whose coverage, 1 - 2 P(Binomial(n, 1/2) < k), is enough.
     """
     count, taken = len(ordered), 0
-    while taken < count / 2 and 1 - 2 * _below(taken + 1, count) >= COVERAGE:
+    while taken < count / 2 and 1 - 2 * at_most(taken, count, 1 / 2) >= COVERAGE:
         taken += 1
     if not taken or any(map(math.isnan, ordered)):
         return None, None
     return float(ordered[taken - 1]), float(ordered[-taken])
-
-
-def _below(bound: int, count: int) -> float:
-    """Give P(Binomial(count, 1/2) < bound)."""
-    return sum(math.comb(count, successes) for successes in range(bound)) / 2.0**count
 
 
 def agreements(figures: Mapping[str, Figure]) -> Iterator[Agreement]:

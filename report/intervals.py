@@ -111,6 +111,11 @@ def holm(p_values: npt.ArrayLike) -> Array:
     return np.asarray(np.take_along_axis(adjusted, np.argsort(order, axis=-1), axis=-1))
 
 
+def at_most(successes: int, count: int, share: float) -> float:
+    """Return the probability of at most `successes` among `count` independent draws with the chance `share` each."""
+    return float(special.bdtr(successes, count, share))
+
+
 def exact_interval(count: int, total: int) -> tuple[float, float]:
     """Give the exact interval of a share, `count` of `total` (Clopper, Pearson, Biometrika 26, 1934)."""
     if not 0 <= count <= total or not total:

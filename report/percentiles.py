@@ -7,10 +7,13 @@ latency that was observed; nothing is interpolated.
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from report.intervals import at_most
 
 # 99 % confidence, one sample allowed above, as MLPerf LoadGen's early stopping has it.
 CONFIDENCE = 0.99
@@ -28,8 +31,9 @@ def nearest_rank(ordered: Samples, percent: str) -> float:
     return float(ordered[rank_of(percent, len(ordered)) - 1])
 
 
+@cache
 def floor(percent: str) -> int:
-    """Give the smallest number of samples at which a percentile may be shown.
+    """Return the smallest number of samples at which a percentile may be shown.
 
     It is the smallest n at which at most one sample above the true percentile comes by chance in at most 1 % of runs:
     q**n + n * (1 - q) * q**(n - 1) <= 0.01 for the quantile q. 64 for p90, 662 for p99, 6,636 for p99.9
@@ -46,8 +50,8 @@ def floor(percent: str) -> int:
 
 
 def _chance(quantile: float, count: int) -> float:
-    log = math.log(quantile)
-    return math.exp(count * log) + count * (1 - quantile) * math.exp((count - 1) * log)
+    """Return the probability of at most one sample above the quantile."""
+    return at_most(1, count, 1 - quantile)
 
 
 def percentile(ordered: Samples, percent: str) -> float | None:

@@ -1,24 +1,28 @@
 """What the load test left on disk: run.json, and one table of rows for each block of each round."""
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from report import schema
+from report import intact, schema
 from report.schema import ReportError
 
-COLUMNS = ["round", "phase", "sent_ns", "scheduled_ns", "service_us", "response_us", "ok", "code", "wrong"]
-COLUMNS += ["version", "sha256", "engine", "engine_version", "gateway_us", "backend_us"]
-# A column that older runs do not have; it is read as nulls there.
-QUEUE = "queue_us"
+# Whose rows they are: the same in every row of a file.
+OWNER = {"run": pa.string(), "round": pa.int32(), "model": pa.string(), "stack": pa.string(), "via": pa.string()}
+COLUMNS = {
+    **{name: pa.string() for name in ("phase", "code", "sha256", "engine", "engine_version")},
+    **{name: pa.int64() for name in ("sent_ns", "scheduled_ns", "version", "gateway_us", "backend_us")},
+    **{name: pa.float64() for name in ("service_us", "response_us")},
+    **{name: pa.bool_() for name in ("ok", "wrong")},
+}
+# Columns that older runs do not have; they are read as nulls and as no side there.
+QUEUE, SIDE = "queue_us", "side"
 FILE_NAME = re.compile(r"r(?P<round>\d+)-(?P<model>.+)@(?P<stack>[^@]+)\.(?P<via>direct|gateway)(~(?P<side>.+))?")
 CLOSED_LOOP = "closed loop"
 
@@ -76,12 +80,24 @@ class Rows:
 
 
 def read_run(folder: Path) -> Rows:
-    """Read a run. Raises ReportError when a file is missing or is not what the load test writes."""
+    """Read a run. Raises ReportError when a file is missing or is not what the load test wrote."""
     facts = schema.read(folder / "run.json", "run", missing="no load test was recorded there; run: make loadtest")
+    recorded = {(folder / block["rows"]).name: block for block in facts["blocks"]}
+    open_loop = facts["load_model"] != CLOSED_LOOP
     tables: dict[BlockName, dict[int, pa.Table]] = {}
     for path in sorted((folder / "rows").glob("*.parquet")):
         name, number = _block_of(path)
-        tables.setdefault(name, {})[number] = _read_table(path)
+        block = recorded.get(path.name)
+        if block is None:
+            if facts["complete"]:
+                raise ReportError(f"{path} holds rows of which run.json does not tell; remove the file")
+            continue  # a killed run wrote it and had no time to say so
+        if (name_of(block), block["round"]) != (name, number):
+            raise ReportError(f"{path} is of {name_of(block)}, round {block['round']}, by run.json; restore the file")
+        table = _read_table(path)
+        owner = {"run": facts["run"], "round": number, **name._asdict()}
+        intact.check(path, table, owner, block, open_loop=open_loop)
+        tables.setdefault(name, {})[number] = table.select(["round", *COLUMNS, QUEUE])
     return Rows(folder, facts, tables)
 
 
@@ -93,18 +109,21 @@ def _block_of(path: Path) -> tuple[BlockName, int]:
 
 
 def _read_table(path: Path) -> pa.Table:
+    """Return a file's rows, with every column of its type."""
+    wanted = {**OWNER, **COLUMNS, QUEUE: pa.int64(), SIDE: pa.string()}
     try:
         there = parquet.read_schema(path).names
-        missing = [name for name in COLUMNS if name not in there]
-        table = parquet.read_table(path, columns=[name for name in (*COLUMNS, QUEUE) if name in there])
+        missing = [name for name in (*OWNER, *COLUMNS) if name not in there]
+        if missing:
+            raise ReportError(f"{path} has no column {missing[0]!r}; run: make loadtest")
+        table = parquet.read_table(path, columns=[name for name in wanted if name in there])
+        table = table.cast(pa.schema([(name, wanted[name]) for name in table.column_names]))
     except (pa.ArrowException, OSError) as error:
-        raise ReportError(f"{path} is not a table of requests ({error}); run: make loadtest") from error
-    if missing:
-        raise ReportError(f"{path} has no column {missing[0]!r}; run: make loadtest")
-    service_us = table["service_us"].fill_null(math.nan).to_numpy()
-    if not np.all((service_us >= 0) & (service_us < math.inf)):
-        raise ReportError(f"{path} holds a service time that is none; run: make loadtest")
-    return table if QUEUE in there else table.append_column(QUEUE, pa.nulls(table.num_rows, pa.int64()))
+        said = next(iter(str(error).splitlines()), "")
+        raise ReportError(f"{path} is not a table of requests ({said}); run: make loadtest") from error
+    if QUEUE not in there:
+        table = table.append_column(QUEUE, pa.nulls(table.num_rows, wanted[QUEUE]))
+    return table if SIDE in there else table.append_column(SIDE, pa.array([""] * table.num_rows, wanted[SIDE]))
 
 
 def write_json(content: Mapping[str, Any]) -> str:

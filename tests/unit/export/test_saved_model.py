@@ -59,7 +59,8 @@ def make(folder: Path, model: Any, inputs: dict[str, tuple[str, int]], outputs: 
 def pair(kind: type) -> Any:
     """Two inputs and two outputs whose order cannot be mixed up unseen, as dicts or as lists."""
     num, flag = keras.Input((2,), name="num"), keras.Input((2,), name="flag")
-    zeta, alpha = keras.layers.Dense(1, name="d")(num) + 2.0 * flag[:, :1], num - 3.0 * flag
+    zeta = keras.layers.Identity(name="zeta")(keras.layers.Dense(1)(num) + 2.0 * flag[:, :1])
+    alpha = keras.layers.Identity(name="alpha")(num - 3.0 * flag)
     if kind is dict:
         return keras.Model({"num": num, "flag": flag}, {"zeta": zeta, "alpha": alpha})
     return keras.Model([num, flag], [zeta, alpha])
@@ -151,8 +152,16 @@ def test_a_savedmodel_that_hangs_a_keras_model_on_a_module_is_found_by_the_sessi
 @pytest.mark.parametrize(
     ("inputs", "outputs", "says"),
     [
-        ({"num": ("FP32", 2), "other": ("FP32", 2)}, PAIR_OUT, "the model's inputs are ['flag', 'num']"),
-        (PAIR_IN, {"zeta": ("FP32", 1), "beta": ("FP32", 2)}, "the model's outputs are ['zeta', 'alpha']"),
+        (
+            {"num": ("FP32", 2), "other": ("FP32", 2)},
+            PAIR_OUT,
+            "the model's inputs are flag, num, its spec says num, other",
+        ),
+        (
+            PAIR_IN,
+            {"zeta": ("FP32", 1), "beta": ("FP32", 2)},
+            "the model's outputs are zeta, alpha, its spec says zeta, beta",
+        ),
     ],
 )
 def test_names_that_are_not_the_specs_are_refused_by_name(

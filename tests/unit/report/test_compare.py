@@ -18,6 +18,7 @@ def other(stored: Any, tmp_path: Path) -> Any:
     shutil.copytree(stored.folder, folder)
     found = type(stored)(folder)
     found.change_facts(run="other")
+    found.record_again()
     return found
 
 
@@ -105,7 +106,7 @@ def test_subjects_are_allowed_and_given(stored: Any, other: Any) -> None:
 
 
 def test_an_open_and_a_closed_loop_are_not_compared(stored: Any, other: Any) -> None:
-    other.change_facts(load_model="closed loop")
+    other.close_loop()
     with pytest.raises(ReportError, match="load_model: open loop, poisson"):
         both(stored, other)
 

@@ -190,6 +190,7 @@ def make_sides(stored: Any, *factors: float) -> None:
     for block in fairness:
         for file, factor in zip(stored.files(f"{block}~tree"), itertools.cycle(factors), strict=False):
             slow_down(file, factor)
+    stored.record_again()
 
 
 @pytest.mark.parametrize(
@@ -239,6 +240,7 @@ def copies(stored: Any, folder: Path, *factors: float) -> list[str]:
         copy = type(stored)(folder / f"stored-{number}")
         shutil.copytree(stored.folder, copy.folder)
         copy.change_facts(run=f"stored-{number}")
+        copy.record_again()
         for block in stored.facts()["fairness"]["paths"]:
             for file in copy.files(block) if factor != 1 else ():
                 slow_down(file, factor)
@@ -282,7 +284,9 @@ def test_stored_runs_that_cannot_be_a_measure_are_refused(
     small: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], facts: dict[str, Any], said: str
 ) -> None:
     folders = copies(small, tmp_path, *[1.0] * 5)
-    type(small)(Path(folders[-1])).change_facts(**facts)
+    last = type(small)(Path(folders[-1]))
+    last.change_facts(**facts)
+    last.record_again()
     assert main(["gate", str(small.folder), "--stored", *folders]) == 1
     assert said in capsys.readouterr().err
 

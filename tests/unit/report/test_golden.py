@@ -81,9 +81,7 @@ def test_the_terminal_says_who_is_best_before_the_numbers(stored: Any, capsys: p
 
 
 def test_a_closed_loop_has_service_times_alone(stored: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    stored.change_facts(load_model="closed loop")
-    for path in {path.stem.partition("-")[2] for path in (stored.folder / "rows").iterdir()}:
-        stored.change_rows(path, lambda rows: [row | {"scheduled_ns": None, "response_us": None} for row in rows])
+    stored.close_loop()
     assert main([str(stored.folder)]) == 0
     summary = json.loads((stored.folder / "summary.json").read_text())
     assert summary["verdicts_on"] == "service time"
@@ -122,12 +120,3 @@ def test_rows_without_a_column_are_named(stored: Any, capsys: pytest.CaptureFixt
     parquet.write_table(parquet.read_table(path).drop_columns(["response_us"]), path)
     assert main([str(stored.folder)]) == 1
     assert f"{path} has no column 'response_us'; run: make loadtest" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, None])
-def test_a_service_time_that_is_none_is_refused(stored: Any, capsys: pytest.CaptureFixture[str], value: Any) -> None:
-    stored.change_rows(
-        "simple_nn@onnx.direct", lambda rows: [*rows[:-1], rows[-1] | {"service_us": value}], only_round=3
-    )
-    assert main([str(stored.folder)]) == 1
-    assert "r03-simple_nn@onnx.direct.parquet holds a service time that is none" in capsys.readouterr().err

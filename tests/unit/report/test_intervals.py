@@ -1,5 +1,8 @@
 """The statistics against values known from elsewhere: tables, and the same computed by scipy.stats."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -84,3 +87,14 @@ def test_the_exact_interval_is_clopper_and_pearsons() -> None:
 def test_what_is_no_share_has_no_interval(count: int, total: int) -> None:
     with pytest.raises(ValueError, match="is no share"):
         intervals.exact_interval(count, total)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.01, 0.001])
+@pytest.mark.parametrize("count", [1, 5, 20, 662, 6636])
+def test_a_binomial_tail_is_the_sum_of_its_terms(count: int, share: float) -> None:
+    terms = [
+        Fraction(math.comb(count, k)) * Fraction(share) ** k * (1 - Fraction(share)) ** (count - k) for k in (0, 1)
+    ]
+    for successes in (0, 1):
+        expected = float(sum(terms[: successes + 1]))
+        assert intervals.at_most(successes, count, share) == pytest.approx(expected, rel=1e-9)

@@ -32,7 +32,7 @@ def test_the_summary_obeys_its_schema(stored: Any) -> None:
 
 def test_the_summary_of_a_run_that_is_not_valid_does_too(stored: Any) -> None:
     stored.change_rows("simple_nn@onnx.direct", lambda found: [row | {"wrong": True} for row in found])
-    stored.change_facts(load_model="closed loop")
+    stored.close_loop()
     for path in stored.files("null@null.direct"):
         path.unlink()
     assert [error.message for error in schema.validator("summary").iter_errors(summary_of(stored))] == []
