@@ -155,7 +155,7 @@ def test_a_savedmodel_that_hangs_a_keras_model_on_a_module_is_found_by_the_sessi
         (
             {"num": ("FP32", 2), "other": ("FP32", 2)},
             PAIR_OUT,
-            "the model's inputs are flag, num, its spec says num, other",
+            "the model's inputs are num, flag, its spec says num, other",
         ),
         (
             PAIR_IN,
