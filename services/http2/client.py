@@ -14,7 +14,7 @@ from collections.abc import Callable
 from grpc import StatusCode
 
 from services.http2.blocks import MAX_HEADER_LIST, BlockReader
-from services.http2.conversation import OUR_FRAME, OUR_WINDOW, Conversation, settings_of
+from services.http2.conversation import Conversation
 from services.http2.frames import (
     CANCEL,
     ENABLE_PUSH,
@@ -29,12 +29,15 @@ from services.http2.frames import (
     MAX_WINDOW,
     MESSAGE_HEAD,
     NO_ERROR,
+    OUR_FRAME,
+    OUR_WINDOW,
     PREFACE,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
     RST_STREAM,
     ProtocolError,
     frame,
+    settings_of,
 )
 from services.http2.replies import NO_HEADERS, RESET_CODES, Headers, Reply, headers_of, reply_of
 from services.http2.turn import Turn

@@ -13,7 +13,6 @@ from services.http2.frames import (
     DATA,
     DEFAULT_FRAME,
     DEFAULT_TABLE,
-    DEFAULT_WINDOW,
     ENABLE_PUSH,
     END_HEADERS,
     ENHANCE_YOUR_CALM,
@@ -29,6 +28,7 @@ from services.http2.frames import (
     MAX_CONCURRENT_STREAMS,
     MAX_FRAME_SIZE,
     MAX_WINDOW,
+    OUR_FRAME,
     PADDED,
     PING,
     PRIORITISED,
@@ -39,7 +39,9 @@ from services.http2.frames import (
     SETTINGS,
     WINDOW_UPDATE,
     ProtocolError,
+    connection_wide,
     frame,
+    sized,
     unpadded,
 )
 from services.http2.outbox import Outbox
@@ -47,18 +49,10 @@ from services.http2.turn import Turn
 
 log = logging.getLogger(__name__)
 
-OUR_FRAME = 2**20
-# The peer's windows are so large that they never hold it back; what it may send is bounded by what is read of it.
-OUR_WINDOW = frame(WINDOW_UPDATE, 0, 0, LONG.pack(MAX_WINDOW - DEFAULT_WINDOW))
 # The connection's credit is given back to the peer once this much has been read.
 CREDIT_STEP = 2**28
 # Unsent bytes above which nothing more is written, and below which it goes on.
 WRITE_HIGH, WRITE_LOW = 2**20, 2**18
-
-
-def settings_of(*pairs: tuple[int, int]) -> bytes:
-    """Give a SETTINGS frame."""
-    return frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*pair) for pair in pairs))
 
 
 class Conversation(asyncio.Protocol):
@@ -229,19 +223,18 @@ class Conversation(asyncio.Protocol):
             self._block(first_flags, number, bytes(block))
 
     def _priority(self, _: int, number: int, payload: bytes) -> None:
-        """Ignore it, as all of what was priority, where it is whole (RFC 9113, 5.3 and 6.3)."""
-        if not number:
+        if not number:  # whole ones are ignored, as all of what was priority (RFC 9113, 5.3)
             raise ProtocolError("a priority of the whole connection")
-        _sized(payload, 5)
+        sized(payload, 5)
 
     def _reset(self, _: int, number: int, payload: bytes) -> None:
-        (code,) = LONG.unpack(_sized(payload, LONG.size))
+        (code,) = LONG.unpack(sized(payload, LONG.size))
         self._ended(number, code)
 
     def _settings(self, flags: int, number: int, payload: bytes) -> None:
-        _connection_wide(number)
+        connection_wide(number)
         if flags & ACK:
-            _sized(payload, 0)
+            sized(payload, 0)
             if self._awaited is not None:
                 raise ProtocolError("settings confirmed before any were sent")
             self._acknowledged()
@@ -275,12 +268,12 @@ class Conversation(asyncio.Protocol):
         raise ProtocolError("a push that was forbidden")
 
     def _ping(self, flags: int, number: int, payload: bytes) -> None:
-        _connection_wide(number)
+        connection_wide(number)
         if not flags & ACK:
-            self._out.confirm(frame(PING, ACK, 0, _sized(payload, 8)))
+            self._out.confirm(frame(PING, ACK, 0, sized(payload, 8)))
 
     def _goaway(self, _: int, number: int, payload: bytes) -> None:
-        _connection_wide(number)
+        connection_wide(number)
         if len(payload) < GOODBYE.size:
             raise ProtocolError("a goodbye of the wrong size", FRAME_SIZE_ERROR)
         last, code = GOODBYE.unpack_from(payload)
@@ -289,7 +282,7 @@ class Conversation(asyncio.Protocol):
         self._leaving(last & MAX_WINDOW)
 
     def _credit(self, _: int, number: int, payload: bytes) -> None:
-        more = LONG.unpack(_sized(payload, LONG.size))[0] & MAX_WINDOW
+        more = LONG.unpack(sized(payload, LONG.size))[0] & MAX_WINDOW
         if not more:
             raise ProtocolError("a window update of nothing")
         if not number:
@@ -305,14 +298,3 @@ class Conversation(asyncio.Protocol):
 
     def _goodbye(self, code: int) -> bytes:
         return frame(GOAWAY, 0, 0, GOODBYE.pack(0, code))
-
-
-def _connection_wide(number: int) -> None:
-    if number:
-        raise ProtocolError("a frame of the whole connection on one stream")
-
-
-def _sized(payload: bytes, size: int) -> bytes:
-    if len(payload) != size:
-        raise ProtocolError("a frame of the wrong size", FRAME_SIZE_ERROR)
-    return payload

@@ -25,6 +25,7 @@ MAX_WINDOW = 2**31 - 1
 DEFAULT_WINDOW = 2**16 - 1
 DEFAULT_FRAME = 2**14
 DEFAULT_TABLE = 2**12
+OUR_FRAME = 2**20
 
 
 class ProtocolError(Exception):
@@ -39,6 +40,28 @@ def frame(kind: int, flags: int, stream: int, payload: bytes | memoryview = b"")
     """Give one HTTP/2 frame."""
     length = len(payload)
     return b"".join((FRAME_HEAD.pack(length >> 8, length & 0xFF, kind, flags, stream), payload))
+
+
+# The peer's windows are so large that they never hold it back; what it may send is bounded by what is read of it.
+OUR_WINDOW = frame(WINDOW_UPDATE, 0, 0, LONG.pack(MAX_WINDOW - DEFAULT_WINDOW))
+
+
+def settings_of(*pairs: tuple[int, int]) -> bytes:
+    """Return a SETTINGS frame."""
+    return frame(SETTINGS, 0, 0, b"".join(SETTING.pack(*pair) for pair in pairs))
+
+
+def sized(payload: bytes, size: int) -> bytes:
+    """Return a frame's content, which has one size only. Raises ProtocolError."""
+    if len(payload) != size:
+        raise ProtocolError("a frame of the wrong size", FRAME_SIZE_ERROR)
+    return payload
+
+
+def connection_wide(number: int) -> None:
+    """Raise ProtocolError where a frame of the whole connection is on a stream."""
+    if number:
+        raise ProtocolError("a frame of the whole connection on one stream")
 
 
 def unpadded(flags: int, payload: bytes, also: int = 0) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from services.http2.blocks import MAX_HEADER_LIST, BlockReader, Pairs
-from services.http2.conversation import OUR_FRAME, OUR_WINDOW, Conversation, settings_of
+from services.http2.conversation import Conversation
 from services.http2.early import EarlyEnds, after_end
 from services.http2.frames import (
     END_STREAM,
@@ -24,12 +24,15 @@ from services.http2.frames import (
     MAX_FRAME_SIZE,
     MAX_HEADER_LIST_SIZE,
     MAX_WINDOW,
+    OUR_FRAME,
+    OUR_WINDOW,
     PREFACE,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
     RST_STREAM,
     ProtocolError,
     frame,
+    settings_of,
 )
 from services.http2.turn import Turn
 
