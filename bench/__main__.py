@@ -17,40 +17,40 @@ from bench import show
 from bench.program import run
 from bench.rows import ROWS, Row
 from commandline.arguments import Parser, seconds, whole
-from commandline.endings import interruptible
-from store.manifest import ArtefactError
+from commandline.signals import run_main
+from store.manifest import ArtifactError
 
 # Of what is not a terminal, a file for example.
 WIDTH = 120
 
 
-def main(words: Sequence[str]) -> int:
-    """Run the benchmark and give the exit code."""
-    options = arguments(words)
+def main(argv: Sequence[str]) -> int:
+    """Run the benchmark and return the exit code."""
+    options = parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     if options.list:
         show.rows(console)
         return 0
     try:
         return run(options.only, options, sorted(os.sched_getaffinity(0)), console)
-    except (ArtefactError, OSError) as error:
+    except (ArtifactError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
 
 
-def arguments(words: Sequence[str]) -> argparse.Namespace:
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; exit code 2 and one line when it is wrong."""
     parser = Parser(prog="python -m bench", description="Compare gateway and onnx_svc with their peers.")
     add = parser.add_argument
     add("--rounds", type=whole(1), default=5, help="interleaved rounds (default: 5)")
     add("--seconds", type=seconds, default=2.0, help="length of one measurement (default: 2)")
     add("--only", type=_rows, default=ROWS, metavar="ROWS", help="rows, by name or with *, parted by commas")
-    add("--exports", type=Path, default=Path("artifacts/exports"), metavar="DIR", help="exported artefacts")
+    add("--exports", type=Path, default=Path("artifacts/exports"), metavar="DIR", help="exported artifacts")
     add(
         "--out", type=Path, default=Path("results/bench"), metavar="DIR", help="where results go (default: %(default)s)"
     )
     add("--list", action="store_true", help="list the rows and end")
-    return parser.parse_args(words)
+    return parser.parse_args(argv)
 
 
 def _rows(text: str) -> tuple[Row, ...]:
@@ -58,10 +58,10 @@ def _rows(text: str) -> tuple[Row, ...]:
     for pattern in text.split(","):
         found = {row.name: row for row in ROWS if fnmatch.fnmatchcase(row.name, pattern)}
         if not found:
-            raise argparse.ArgumentTypeError(f"there is no row {pattern!r}; see --list")
+            raise argparse.ArgumentTypeError(f"unknown row {pattern!r}; see --list")
         chosen |= found
     return tuple(row for row in ROWS if row.name in chosen)
 
 
 if __name__ == "__main__":
-    sys.exit(interruptible(lambda: main(sys.argv[1:]), "bench: interrupted; what it started is stopped"))
+    sys.exit(run_main(lambda: main(sys.argv[1:]), "bench: interrupted; the services that it started are stopped"))

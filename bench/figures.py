@@ -8,12 +8,12 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from bench.h2load import Counted
-from bench.rows import Need, Row
+from bench.rows import RequiredMeasurement, Row
 
 Codes = Mapping[str, int]
 CONFIDENCE = 0.95
 # Cores; above it a machine is not ours alone, and a comparison with a floor means nothing.
-MOST_OTHERS = 0.15
+MAX_OTHERS = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Measured:
     void: str = ""
 
 
-class Spread(NamedTuple):
+class MedianInterval(NamedTuple):
     """The middle of some ratios and an interval for it; confidence: that the true median is in it."""
 
     low: float
@@ -62,7 +62,7 @@ FIGURES = MappingProxyType(
 
 
 def why_void(sent: int, counted: Counted, sizes: tuple[int, int], codes: Codes | None) -> str:
-    """Say why a measurement does not count, or "".
+    """Return why a measurement does not count, or "".
 
     sent: requests asked for. sizes: bytes that a right reply has, least and most. codes: how often the server says to
     have ended a call, by gRPC code, while it was measured; None for a server that does not say.
@@ -71,7 +71,7 @@ def why_void(sent: int, counted: Counted, sizes: tuple[int, int], codes: Codes |
         return f"{counted.succeeded} of {sent} requests succeeded"
     least, most = (size * sent for size in sizes)
     if not least <= counted.data_bytes <= most:
-        return f"{counted.data_bytes} bytes of replies, {least} to {most} were right: some replies were refusals"
+        return f"{counted.data_bytes} bytes of replies, {least} to {most} were right: some replies were errors"
     return "" if codes is None else _why_unlike(sent, codes)
 
 
@@ -84,13 +84,13 @@ def _why_unlike(sent: int, codes: Codes) -> str:
     return ""
 
 
-def ratio(row: Row, round_: Mapping[Need, Measured]) -> float:
-    """Give ours divided by the peer's in one round, both less the base where the row has one. Raises ValueError."""
+def ratio(row: Row, round_: Mapping[RequiredMeasurement, Measured]) -> float:
+    """Return ours divided by the peer's in one round, both less the base where the row has one. Raises ValueError."""
     values = [_value(row, round_[need]) for need in row.needs]
     base = values[2] if row.base else 0.0
     ours, peer = values[0] - base, values[1] - base
     if peer <= 0:
-        raise ValueError(f"{row.peer} took no more than {row.base or 'nothing'}: there is nothing to divide by")
+        raise ValueError(f"{row.peer} took no more than {row.base or 'nothing'}: the ratio is undefined")
     return ours / peer
 
 
@@ -103,29 +103,31 @@ def _value(row: Row, measured: Measured) -> float:
     return value
 
 
-def spread(ratios: Sequence[float]) -> Spread:
-    """Give the median and the narrowest pair of order statistics that holds the true one with 95 %, or the extremes.
+def spread(ratios: Sequence[float]) -> MedianInterval:
+    """Return the median and the narrowest pair of order statistics that holds the true one with 95 %, or the extremes.
 
     It needs no assumption but that rounds are alike: each falls below the true median with one half.
     """
     ordered = sorted(ratios)
     count = len(ordered)
     skip = max((k for k in range((count + 1) // 2) if confidence(count, k) >= CONFIDENCE), default=0)
-    return Spread(ordered[skip], median(ordered), ordered[count - 1 - skip], confidence(count, skip))
+    return MedianInterval(ordered[skip], median(ordered), ordered[count - 1 - skip], confidence(count, skip))
 
 
 def confidence(count: int, skip: int) -> float:
-    """Give the probability that the true median is inside when `skip` of `count` values are left out at each end."""
+    """Return the probability that the true median is inside when `skip` of `count` values are left out at each end."""
     outside: int = sum(comb(count, k) for k in range(skip + 1))
     return 1 - 2 * outside / 2.0**count
 
 
 def verdict(row: Row, middle: float) -> str:
-    """Say how a row's median compares with what was hoped for; "" where nothing was."""
-    if row.floor is None:
+    """Return how a row's median compares with threshold and target; "" where neither was set."""
+    if row.threshold is None:
         return ""
     better = FIGURES[row.figure].more_is_better
-    reached = [aim for aim in (row.goal, row.floor) if aim is not None and (middle >= aim if better else middle <= aim)]
+    reached = [
+        aim for aim in (row.target, row.threshold) if aim is not None and (middle >= aim if better else middle <= aim)
+    ]
     if not reached:
-        return "short of floor"
-    return "goal" if row.goal in reached else "floor"
+        return "below threshold"
+    return "target" if row.target in reached else "threshold"

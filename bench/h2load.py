@@ -37,7 +37,7 @@ class Aim(NamedTuple):
 
 
 def words(aim: Aim, load: Load, *more: str) -> list[str]:
-    """Give the command."""
+    """Build h2load's command line."""
     body = ["-d", str(aim.body)] if aim.body else []
     headers = [word for name, value in aim.headers for word in ("-H", f"{name}: {value}")]
     return ["h2load", "-t1", f"-c{load.connections}", f"-m{load.streams}", *body, *headers, *more, aim.url]
@@ -49,7 +49,7 @@ def run(command: Sequence[str], seconds: float) -> Counted:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
     except subprocess.TimeoutExpired:
-        raise LoadFailed(f"h2load had not ended after {limit_s:.0f} s") from None
+        raise LoadFailed(f"h2load did not end within {limit_s:.0f} s") from None
     return parse(done.stdout)
 
 
@@ -66,7 +66,7 @@ def parse(text: str) -> Counted:
 
 
 def median_us(log: str) -> float:
-    """Give the median of a --log-file: a line is start, status and microseconds of one request. Raises LoadFailed."""
+    """Return the median of a --log-file: a line is start, status and microseconds of one request. Raises LoadFailed."""
     times = [int(line.rpartition("\t")[2]) for line in log.splitlines()]
     if not times:
         raise LoadFailed("h2load logged no request")

@@ -9,13 +9,13 @@ import psutil
 from bench import h2load
 from bench.figures import Measured, why_void
 from bench.processes import Servers, cpu_ns, machine_cpu_s, pinned
-from bench.rows import ONE, Load, Need
+from bench.rows import ONE, Load, RequiredMeasurement
 from bench.static import Static
 from bench.ways import Way, WrongAnswer, difference
 from store.reference import Reference
 
 PILOT_S = 1
-LEAST_REQUESTS = 200
+MIN_REQUESTS = 200
 
 
 class Bench(NamedTuple):
@@ -28,18 +28,18 @@ class Bench(NamedTuple):
     servers: Servers
 
 
-def pilot(bench: Bench, way: Way | Static, need: Need) -> int:
-    """Warm up under the need's load and give how many requests take about the wanted seconds.
+def pilot(bench: Bench, way: Way | Static, need: RequiredMeasurement) -> int:
+    """Warm up under the need's load and return how many requests take about the wanted seconds.
 
     Raises WrongAnswer or LoadFailed.
     """
     model = bench.references[need.model]
     way.sample(model)
     counted = _load(bench, way.aim(model, bench.folder), need.load, PILOT_S, "-D", str(PILOT_S))
-    return max(LEAST_REQUESTS, int(counted.rate * bench.seconds))
+    return max(MIN_REQUESTS, int(counted.rate * bench.seconds))
 
 
-def measure(bench: Bench, way: Way | Static, need: Need, sent: int) -> Measured:
+def measure(bench: Bench, way: Way | Static, need: RequiredMeasurement, sent: int) -> Measured:
     """Measure once; what does not count says why in `void`."""
     try:
         return _measure(bench, way, need, sent)
@@ -47,7 +47,7 @@ def measure(bench: Bench, way: Way | Static, need: Need, sent: int) -> Measured:
         return Measured(void=str(error))
 
 
-def _measure(bench: Bench, way: Way | Static, need: Need, sent: int) -> Measured:
+def _measure(bench: Bench, way: Way | Static, need: RequiredMeasurement, sent: int) -> Measured:
     model = bench.references[need.model]
     sizes = way.sample(model)
     aim, log = way.aim(model, bench.folder), bench.folder / "requests.log"

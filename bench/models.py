@@ -32,7 +32,7 @@ Floats = npt.NDArray[np.float32]
 def prepare(exports: Path, own: Path) -> None:
     """Fill the folder `own` with links to what was exported of simple_nn and with the bench's models.
 
-    Raises ArtefactError when simple_nn has not been exported.
+    Raises ArtifactError when simple_nn has not been exported.
     """
     manifest.current_version(exports, SMALL)
     own.mkdir(parents=True)
@@ -44,9 +44,9 @@ def prepare(exports: Path, own: Path) -> None:
 def tuned(exports: Path, own: Path, tuning: Tuning) -> None:
     """Fill the folder `own` with simple_nn as exported, but for TorchServe's settings inside the .mar."""
     version = manifest.current_version(exports, SMALL)
-    source = manifest.artefact_folder(exports, SMALL, MAR, version)
+    source = manifest.artifact_folder(exports, SMALL, MAR, version)
     made = manifest.verify(source)
-    with atomic.new_folder(manifest.artefact_folder(own, SMALL, MAR, version)) as folder:
+    with atomic.new_folder(manifest.artifact_folder(own, SMALL, MAR, version)) as folder:
         changed = _rewrite(source / f"{SMALL}.mar", folder / f"{SMALL}.mar", tuning)
         contents = {**made.contents, "model-config.yaml": changed}
         _write_manifest(folder, made, contents)
@@ -55,7 +55,7 @@ def tuned(exports: Path, own: Path, tuning: Tuning) -> None:
 
 
 def _rewrite(source: Path, target: Path, tuning: Tuning) -> str:
-    """Copy an archive with other settings, and give the sha256 of these."""
+    """Copy an archive with other settings, and return the sha256 of these."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new, TemporaryDirectory() as folder:
         config = yaml.safe_load(old.read("model-config.yaml"))
         config |= {"batchSize": tuning.batch_size, "maxBatchDelay": tuning.max_batch_delay}
@@ -80,7 +80,7 @@ def _write_mean(own: Path, name: str, size: int) -> None:
     content = _mean(size)
     parity = _parity(content, x, y)
     for form in ("onnx", reference.FORMAT):
-        with atomic.new_folder(manifest.artefact_folder(own, name, form, VERSION)) as folder:
+        with atomic.new_folder(manifest.artifact_folder(own, name, form, VERSION)) as folder:
             if form == "onnx":
                 (folder / "model.onnx").write_bytes(content)
             else:

@@ -19,7 +19,7 @@ PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 
 
 class Peer(NamedTuple):
-    """A program. path: "" when it is not to be had, and `why` says so."""
+    """A program. path: "" when it is not available, and `why` says so."""
 
     path: str
     version: str
@@ -54,12 +54,12 @@ def envoy() -> Peer:
 
 
 def envoy_config(port: int, backend: int) -> str:
-    """Give Envoy's configuration: from our port to the backend's."""
+    """Return Envoy's configuration: from our port to the backend's."""
     return Template((HERE / "envoy.yaml").read_text()).substitute(port=port, backend=backend)
 
 
 def version(program: str) -> str:
-    """Give the number that PROGRAM --version prints."""
+    """Return the number that PROGRAM --version prints."""
     done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=False)
     found = re.search(r"\d+\.\d+\.\d+", done.stdout)
     return found[0] if found else "unknown"
@@ -70,7 +70,7 @@ def _wheels_envoy() -> Path | None:
 
 
 def _run(words: list[str]) -> str:
-    """Run a command; give "" or why it failed."""
+    """Run a command; return "" or why it failed."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=FETCH_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

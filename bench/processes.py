@@ -60,7 +60,7 @@ class Servers:
             time.sleep(POLL_S)
 
     def cpu_s(self) -> float:
-        """Give the seconds of CPU that the running servers, we and our finished children have had."""
+        """Return the CPU time, in seconds, of the running servers, this process and its finished children."""
         running = sum(cpu_ns(process.pid) for process in self._started if process.poll() is None)
         usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         return running / 1e9 + sum(usage.ru_utime + usage.ru_stime for usage in usages)
@@ -83,18 +83,18 @@ class Servers:
 
 
 def pinned(cores: str, words: Sequence[str]) -> list[str]:
-    """Give the command on these cores alone; taskset becomes the program, so the pid is the program's."""
+    """Return the command on these cores alone; taskset becomes the program, so the pid is the program's."""
     return ["taskset", "-c", cores, *words]
 
 
 def machine_cpu_s() -> float:
-    """Give the seconds that this machine's cores have been busy, those stolen by others on the same host included."""
+    """Return the seconds that this machine's cores have been busy, time stolen by other guests included."""
     times = psutil.cpu_times()
     return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
 
 
 def cpu_ns(pid: int) -> int:
-    """Give the nanoseconds of CPU that the living threads of a process and of its children have had.
+    """Return the CPU time, in nanoseconds, of a process's living threads and of its children.
 
     The scheduler counts these; the clock ticks of /proc/PID/stat are 10 ms each.
     """

@@ -18,11 +18,11 @@ from bench.h2load import LoadFailed
 from bench.measure import Bench, measure, pilot
 from bench.processes import ServerFailed, Servers
 from bench.results import Result, Round
-from bench.rows import MANY, SMALL, SOME, Load, Need, Row, Tuning
-from bench.setups import SETUPS, Cores, Place, Setup
+from bench.rows import MANY, SMALL, SOME, Load, RequiredMeasurement, Row, Tuning
+from bench.setups import SETUPS, Cores, Setup, Workspace
 from bench.ways import WrongAnswer
 from store.commit import git_commit
-from store.manifest import artefact_folder, current_version, read_manifest
+from store.manifest import artifact_folder, current_version, read_manifest
 from store.reference import read_reference
 
 TORCHSERVE, WORKERS = "torchserve", "workers"
@@ -72,7 +72,7 @@ def _programs(rows: Sequence[Row]) -> dict[str, peers.Peer]:
 
 
 def layout(cores: Cores) -> list[str]:
-    """Say who runs where."""
+    """Return a line per setup that says which cores it uses."""
     alone = "" if cores.front != cores.back else "; there is one core only: nothing here is alone"
     return [
         f"proxy: gateway or Envoy on core {cores.front}, onnx_svc and load on core {cores.back}{alone}",
@@ -81,17 +81,17 @@ def layout(cores: Cores) -> list[str]:
     ]
 
 
-def _place(exports: Path, folder: Path, cores: Cores, programs: Mapping[str, peers.Peer]) -> Place:
+def _place(exports: Path, folder: Path, cores: Cores, programs: Mapping[str, peers.Peer]) -> Workspace:
     own = folder / "exports"
     models.prepare(exports, own)
     references = {name: read_reference(own, name) for name in (SMALL, *models.SIZES)}
-    return Place(own, folder, cores, programs, references, {})
+    return Workspace(own, folder, cores, programs, references, {})
 
 
 def _setups(
-    rows: Sequence[Row], place: Place, options: argparse.Namespace, say: Say
+    rows: Sequence[Row], place: Workspace, options: argparse.Namespace, say: Say
 ) -> tuple[list[Result], dict[str, Sequence[Round]]]:
-    """Run setup by setup; give the results in the order of the rows, and all measurements."""
+    """Run setup by setup; return the results in the order of the rows, and all measurements."""
     found: dict[str, Result] = {}
     measured: dict[str, Sequence[Round]] = {}
     many = len(place.cores.all.split(","))
@@ -115,9 +115,9 @@ def _result(row: Row, rounds: Sequence[Round], missing: Mapping[str, str]) -> Re
 
 
 def _rounds(
-    name: str, rows: Sequence[Row], place: Place, options: argparse.Namespace, say: Say
+    name: str, rows: Sequence[Row], place: Workspace, options: argparse.Namespace, say: Say
 ) -> tuple[list[Round], dict[str, str]]:
-    """Start a setup and measure what its rows need, round by round; give also why some ways are missing."""
+    """Start a setup and measure what its rows need, round by round; return also why some ways are missing."""
     needs = list(dict.fromkeys(need for row in rows for need in row.needs))
     with Servers(place.folder) as servers:
         setup = Setup(place, servers, {need.way for need in needs})
@@ -132,23 +132,23 @@ def _rounds(
     return rounds, setup.missing
 
 
-def _bench(place: Place, setup: str, seconds: float, servers: Servers) -> Bench:
+def _bench(place: Workspace, setup: str, seconds: float, servers: Servers) -> Bench:
     cores = place.cores.all if setup in (TORCHSERVE, WORKERS) else place.cores.back
     return Bench(place.folder, cores, seconds, dict(place.references), servers)
 
 
-def _pilot(bench: Bench, setup: Setup, need: Need) -> int | str:
-    """Give the number of requests to send, or why none can be."""
+def _pilot(bench: Bench, setup: Setup, need: RequiredMeasurement) -> int | str:
+    """Return the number of requests to send, or why none can be."""
     try:
         return pilot(bench, setup.ways[need.way], need)
     except (WrongAnswer, LoadFailed) as error:
         return str(error)
 
 
-def _round(bench: Bench, setup: Setup, sizes: Mapping[Need, int | str], number: int, say: Say) -> Round:
+def _round(bench: Bench, setup: Setup, sizes: Mapping[RequiredMeasurement, int | str], number: int, say: Say) -> Round:
     """Measure everything once, every other round backwards, so that a drift favours nobody."""
     order = list(sizes) if number % 2 == 0 else list(sizes)[::-1]
-    round_: dict[Need, Measured] = {}
+    round_: dict[RequiredMeasurement, Measured] = {}
     for need in order:
         size = sizes[need]
         void = isinstance(size, str)
@@ -164,7 +164,7 @@ def _line(measured: Measured) -> str:
     return f"{measured.rate:10,.0f} req/s, mean {measured.mean_us:.0f} us{p50}, {cpu}"
 
 
-def _tuned(place: Place, options: argparse.Namespace, say: Say) -> Place:
+def _tuned(place: Workspace, options: argparse.Namespace, say: Say) -> Workspace:
     """Find TorchServe's best tuning for each load of its rows, and put archives tuned so into the place."""
     numbers = count()
 
@@ -185,12 +185,12 @@ def _tuned(place: Place, options: argparse.Namespace, say: Say) -> Place:
 
 def _sweep_key(options: argparse.Namespace) -> dict[str, Any]:
     version = current_version(options.exports, SMALL)
-    made = read_manifest(artefact_folder(options.exports, SMALL, models.MAR, version))
+    made = read_manifest(artifact_folder(options.exports, SMALL, models.MAR, version))
     facts = {"host": results.host(), "versions": results.versions(), "seconds": options.seconds}
     return facts | {"sha256": made.sha256}
 
 
-def _attempt(place: Place, exports: Path, seconds: float) -> dict[Load, float]:
+def _attempt(place: Workspace, exports: Path, seconds: float) -> dict[Load, float]:
     with Servers(place.folder) as servers:
         setup = Setup(place, servers, ())
         try:
@@ -200,7 +200,7 @@ def _attempt(place: Place, exports: Path, seconds: float) -> dict[Load, float]:
         bench = _bench(place, TORCHSERVE, seconds, servers)
         rates: dict[Load, float] = {}
         for load in (SOME, MANY):
-            need = Need(TORCHSERVE, SMALL, load)
+            need = RequiredMeasurement(TORCHSERVE, SMALL, load)
             measured = measure(bench, way, need, pilot(bench, way, need))
             rates |= {} if measured.void else {load: measured.rate}
         return rates

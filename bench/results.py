@@ -12,13 +12,13 @@ from typing import Any
 
 import psutil
 
-from bench.figures import FIGURES, MOST_OTHERS, Measured, Spread, ratio, spread, verdict
-from bench.rows import Need, Row
+from bench.figures import FIGURES, MAX_OTHERS, Measured, MedianInterval, ratio, spread, verdict
+from bench.rows import RequiredMeasurement, Row
 from store import atomic
 
 PACKAGES = ("grpcio", "uvloop", "hpack", "protobuf", "prometheus-client", "onnxruntime-gpu", "torchserve")
 SCHEMA = 1
-Round = Mapping[Need, Measured]
+Round = Mapping[RequiredMeasurement, Measured]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Result:
     """
 
     row: Row
-    spread: Spread | None = None
+    spread: MedianInterval | None = None
     ours: float = 0.0
     peer: float = 0.0
     why: str = ""
@@ -39,14 +39,14 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """Give how it compares with floor and goal, or that others were at work meanwhile."""
-        if self.others > MOST_OTHERS:
+        """Return how it compares with threshold and target, or that others used the machine meanwhile."""
+        if self.others > MAX_OTHERS:
             return f"others: {self.others:.2f} cores"
         return verdict(self.row, self.spread.middle) if self.spread else ""
 
 
 def result_of(row: Row, rounds: Sequence[Round]) -> Result:
-    """Give a row's result; one void round makes the row void."""
+    """Return a row's result; one void round voids the row."""
     try:
         ratios = [ratio(row, round_) for round_ in rounds]
     except ValueError as error:
@@ -56,7 +56,7 @@ def result_of(row: Row, rounds: Sequence[Round]) -> Result:
     return Result(row, spread(ratios), ours, peer, others=others)
 
 
-def _middle(row: Row, need: Need, rounds: Sequence[Round]) -> float:
+def _middle(row: Row, need: RequiredMeasurement, rounds: Sequence[Round]) -> float:
     return median(FIGURES[row.figure].of(round_[need]) or 0.0 for round_ in rounds)
 
 
@@ -87,7 +87,7 @@ def _ratio(result: Result) -> dict[str, Any]:
 
 
 def host() -> dict[str, object]:
-    """Give the kind of machine: CPU, cores that we may use, memory in bytes, system; no names."""
+    """Return the kind of machine: CPU, cores that we may use, memory in bytes, system; no names."""
     return {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
@@ -98,7 +98,7 @@ def host() -> dict[str, object]:
 
 
 def versions() -> dict[str, str]:
-    """Give the versions of Python and of what our servers stand on."""
+    """Return the versions of Python and of what our servers stand on."""
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
 
 

@@ -13,7 +13,7 @@ class Load(NamedTuple):
         return f"{self.connections}x{self.streams}"
 
 
-class Need(NamedTuple):
+class RequiredMeasurement(NamedTuple):
     """What is measured once a round: one way to one model under one load."""
 
     way: str
@@ -25,8 +25,8 @@ class Row(NamedTuple):
     """One comparison.
 
     setup: the servers that run together (setups.py). ours, peer: two ways of that setup. figure: what is divided, a key
-    of figures.FIGURES. floor, goal: at least so much of a rate, at most so much of a time; None where none was set.
-    base: the way whose time is subtracted from both before the division. cores: a machine needs so many for it.
+    of figures.FIGURES. threshold, target: at least so much of a rate, at most so much of a time; None where none was
+    set. base: the way whose time is subtracted from both before the division. cores: a machine needs so many for it.
     """
 
     name: str
@@ -36,16 +36,16 @@ class Row(NamedTuple):
     model: str
     load: Load
     figure: str = "rate"
-    floor: float | None = None
-    goal: float | None = None
+    threshold: float | None = None
+    target: float | None = None
     base: str = ""
     cores: int = 2
 
     @property
-    def needs(self) -> tuple[Need, ...]:
-        """Give what must be measured for it."""
+    def needs(self) -> tuple[RequiredMeasurement, ...]:
+        """Return the measurements that the row requires."""
         ways = (self.ours, self.peer, self.base) if self.base else (self.ours, self.peer)
-        return tuple(Need(way, self.model, self.load) for way in ways)
+        return tuple(RequiredMeasurement(way, self.model, self.load) for way in ways)
 
 
 # Payloads: 8 bytes a request (one row of two numbers), 4 KiB, 600 KB. The larger two are the bench's own models.
@@ -53,28 +53,28 @@ SMALL, MIDDLE, LARGE = "simple_nn", "bench_4k", "bench_600k"
 ONE, SOME, MANY, WIDE = Load(1, 1), Load(4, 8), Load(8, 32), Load(4, 4)
 
 ROWS = (
-    Row("gateway-added", "proxy", "gateway", "envoy", SMALL, ONE, "p50", floor=1.5, goal=1.0, base="direct"),
+    Row("gateway-added", "proxy", "gateway", "envoy", SMALL, ONE, "p50", threshold=1.5, target=1.0, base="direct"),
     Row("gateway-1x1", "proxy", "gateway", "envoy", SMALL, ONE),
-    Row("gateway-4x8", "proxy", "gateway", "envoy", SMALL, SOME, floor=1.1, goal=1.5),
-    Row("gateway-8x32", "proxy", "gateway", "envoy", SMALL, MANY, floor=1.4, goal=2.5),
+    Row("gateway-4x8", "proxy", "gateway", "envoy", SMALL, SOME, threshold=1.1, target=1.5),
+    Row("gateway-8x32", "proxy", "gateway", "envoy", SMALL, MANY, threshold=1.4, target=2.5),
     Row("direct-1x1", "proxy", "gateway", "direct", SMALL, ONE),
     Row("direct-4x8", "proxy", "gateway", "direct", SMALL, SOME),
     Row("direct-8x32", "proxy", "gateway", "direct", SMALL, MANY),
     Row("merging-4x8", "proxy", "gateway", "gateway, unmerged", SMALL, SOME),
     Row("merging-8x32", "proxy", "gateway", "gateway, unmerged", SMALL, MANY),
-    Row("merging-cpu", "proxy", "gateway", "gateway, unmerged", SMALL, ONE, "cpu", floor=1.02),
+    Row("merging-cpu", "proxy", "gateway", "gateway, unmerged", SMALL, ONE, "cpu", threshold=1.02),
     Row("front-gateway-8x32", "proxy", "gateway", "gateway, grpcio", SMALL, MANY),
     Row("payload-4k", "proxy", "gateway", "envoy", MIDDLE, SOME),
-    Row("payload-600k", "proxy", "gateway", "envoy", LARGE, WIDE, floor=0.7, goal=1.0),
-    Row("onnx-p50", "onnx", "onnx_svc", "nghttpd", SMALL, ONE, "p50", floor=2.0, goal=1.5),
+    Row("payload-600k", "proxy", "gateway", "envoy", LARGE, WIDE, threshold=0.7, target=1.0),
+    Row("onnx-p50", "onnx", "onnx_svc", "nghttpd", SMALL, ONE, "p50", threshold=2.0, target=1.5),
     Row("onnx-1x1", "onnx", "onnx_svc", "nghttpd", SMALL, ONE),
-    Row("onnx-4x8", "onnx", "onnx_svc", "nghttpd", SMALL, SOME, floor=0.12, goal=0.3),
+    Row("onnx-4x8", "onnx", "onnx_svc", "nghttpd", SMALL, SOME, threshold=0.12, target=0.3),
     Row("onnx-8x32", "onnx", "onnx_svc", "nghttpd", SMALL, MANY),
     Row("front-onnx-4x8", "onnx", "onnx_svc", "onnx_svc, grpcio", SMALL, SOME),
-    Row("torchserve-4x8", "torchserve", "gateway", f"torchserve {SOME}", SMALL, SOME, floor=1.5, goal=3.0),
-    Row("torchserve-8x32", "torchserve", "gateway", f"torchserve {MANY}", SMALL, MANY, floor=2.5, goal=5.0),
-    Row("torchserve-mean-4x8", "torchserve", "gateway", f"torchserve {SOME}", SMALL, SOME, "mean", floor=1.0),
-    Row("torchserve-mean-8x32", "torchserve", "gateway", f"torchserve {MANY}", SMALL, MANY, "mean", floor=1.0),
+    Row("torchserve-4x8", "torchserve", "gateway", f"torchserve {SOME}", SMALL, SOME, threshold=1.5, target=3.0),
+    Row("torchserve-8x32", "torchserve", "gateway", f"torchserve {MANY}", SMALL, MANY, threshold=2.5, target=5.0),
+    Row("torchserve-mean-4x8", "torchserve", "gateway", f"torchserve {SOME}", SMALL, SOME, "mean", threshold=1.0),
+    Row("torchserve-mean-8x32", "torchserve", "gateway", f"torchserve {MANY}", SMALL, MANY, "mean", threshold=1.0),
     Row("workers-2", "workers", "2 workers", "1 worker", SMALL, MANY, cores=4),
     Row("workers-4", "workers", "4 workers", "1 worker", SMALL, MANY, cores=4),
 )

@@ -38,13 +38,13 @@ class Cores:
 
     @classmethod
     def of(cls, cores: Collection[int]) -> "Cores":
-        """Share these cores out; one is shared by all."""
+        """Assign the cores; a single one is shared by all."""
         first, last = min(cores), max(cores)
         return cls(str(first), str(last), ",".join(map(str, sorted(cores))))
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Workspace:
     """What setups need: models' folder, a folder of our own, cores, peers by name, references by model.
 
     tuned: folders with a tuned TorchServe archive, by the way that runs it.
@@ -61,7 +61,7 @@ class Place:
 class Setup:
     """Running servers: `ways` to ask them by name; `missing` says why a way is not there."""
 
-    def __init__(self, place: Place, servers: Servers, wanted: Collection[str]) -> None:
+    def __init__(self, place: Workspace, servers: Servers, wanted: Collection[str]) -> None:
         self.place = place
         self.ways: dict[str, Way | Static] = {}
         self.missing: dict[str, str] = {}
@@ -167,7 +167,7 @@ class Setup:
 
 
 def proxy(setup: Setup) -> None:
-    """Gateway or Envoy alone on one core, onnx_svc and the load on the other."""
+    """Set up gateway or Envoy alone on one core, onnx_svc and the load on the other."""
     cores = setup.place.cores
     backend = setup.onnx_svc(cores.back)
     setup.add("direct", lambda: backend)
@@ -178,7 +178,7 @@ def proxy(setup: Setup) -> None:
 
 
 def onnx(setup: Setup) -> None:
-    """onnx_svc or nghttpd alone on one core, the load on the other."""
+    """Set up onnx_svc or nghttpd alone on one core, the load on the other."""
     cores = setup.place.cores
     setup.add("onnx_svc", lambda: setup.onnx_svc(cores.front))
     setup.add("onnx_svc, grpcio", lambda: setup.onnx_svc(cores.front, "--front", "grpcio"))
@@ -186,7 +186,7 @@ def onnx(setup: Setup) -> None:
 
 
 def torchserve(setup: Setup) -> None:
-    """TorchServe, gateway and load share all cores; directly it runs with the best tuning for each load."""
+    """Set up TorchServe, gateway and load on all cores; direct load uses the best tuning for it."""
     place = setup.place
     behind = setup.torch_svc(place.cores.all, place.exports)
     setup.add("gateway", lambda: setup.gateway(place.cores.all, behind.address, stack="torchserve"))
@@ -195,7 +195,7 @@ def torchserve(setup: Setup) -> None:
 
 
 def workers(setup: Setup) -> None:
-    """onnx_svc with some processes on all cores, the load beside them."""
+    """Set up onnx_svc with several processes on all cores, and the load on the same ones."""
     for name, number in (("1 worker", "1"), ("2 workers", "2"), ("4 workers", "4")):
         setup.add(name, partial(setup.onnx_svc, setup.place.cores.all, "--workers", number))
 
@@ -206,7 +206,7 @@ SETUPS: Mapping[str, Callable[[Setup], None]] = MappingProxyType(
 
 
 def deployments(given: Mapping[str, Any], models: Collection[str], stack: str, limits: Mapping[str, int]) -> str:
-    """Give a deployments.toml of these models on one stack, with simple_nn's limits and the gateway's as given."""
+    """Return a deployments.toml of these models on one stack, with simple_nn's limits and the gateway's as given."""
     own = {**given["models"][SMALL]["stacks"][stack], **limits}
     lines = ["[gateway]", *(f"{key} = {value}" for key, value in given.get("gateway", {}).items())]
     for model in models:
@@ -216,12 +216,12 @@ def deployments(given: Mapping[str, Any], models: Collection[str], stack: str, l
 
 
 def free_port() -> int:
-    """Give a port that nobody listens on now."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
 
 
 def loopback(port: int) -> str:
-    """Give the address of a port here."""
+    """Return the loopback address of a port."""
     return f"127.0.0.1:{port}"

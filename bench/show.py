@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.figures import FIGURES, Spread
+from bench.figures import FIGURES, MedianInterval
 from bench.results import Result
 from bench.rows import ROWS, Row
 
-HEADINGS = ("row", "ours", "peer", "ratio", "spread", "floor", "goal", "")
+HEADINGS = ("row", "ours", "peer", "ratio", "spread", "threshold", "target", "")
 
 
 def layout(console: Console, host: Mapping[str, object], lines: Sequence[str]) -> None:
@@ -43,7 +43,7 @@ def rows(console: Console) -> None:
         )
 
 
-def _cells(result: Result, spread: Spread) -> tuple[str, ...]:
+def _cells(result: Result, spread: MedianInterval) -> tuple[str, ...]:
     row = result.row
     return (
         row.name,
@@ -51,8 +51,8 @@ def _cells(result: Result, spread: Spread) -> tuple[str, ...]:
         _value(row, result.peer),
         f"[bold]{spread.middle:.2f}[/]",
         f"{spread.low:.2f}..{spread.high:.2f}",
-        _aim(row, row.floor),
-        _aim(row, row.goal),
+        _aim(row, row.threshold),
+        _aim(row, row.target),
         result.verdict,
     )
 

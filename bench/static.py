@@ -21,20 +21,20 @@ class Static:
     file: Path
 
     def aim(self, model: Reference, folder: Path) -> Aim:  # noqa: ARG002 - as a Way's
-        """Give where requests go: a GET."""
+        """Return where requests go: a GET."""
         return Aim(f"http://{self.address}/{self.file.name}")
 
     def sample(self, model: Reference) -> tuple[int, int]:  # noqa: ARG002 - as a Way's
-        """Give the size of the file twice: each reply must have it."""
+        """Return the size of the file twice: each reply must have it."""
         size = self.file.stat().st_size
         return size, size
 
     def codes(self) -> Codes | None:
-        """Give None: it counts nothing."""
+        """Return None: a static file server counts nothing."""
         return None
 
     def unready(self) -> str:
-        """Give "" once connections are accepted."""
+        """Return "" once connections are accepted, else the reason."""
         host, _, port = self.address.rpartition(":")
         try:
             with socket.create_connection((host, int(port)), CONNECT_S):

@@ -13,9 +13,9 @@ Try = Callable[[Tuning], Mapping[Load, float]]
 
 
 def best(file: Path, key: Mapping[str, Any], loads: Sequence[Load], attempt: Try) -> dict[Load, Tuning]:
-    """Give the fastest tuning for each load, from the file if it was found for the same key, else by trying all.
+    """Return the fastest tuning for each load, from the file if it was found for the same key, else by trying all.
 
-    key: what the result depends on: machine, versions, artefact.
+    key: what the result depends on: machine, versions, artifact.
     """
     asked = json.loads(json.dumps({**key, "sweep": SWEEP}))
     found = _read(file)
@@ -27,7 +27,7 @@ def best(file: Path, key: Mapping[str, Any], loads: Sequence[Load], attempt: Try
 
 
 def choose(rates: Sequence[Mapping[str, float]], load: Load) -> Tuning:
-    """Give the tuning whose rate under a load is highest; rates are in the order of the sweep."""
+    """Return the tuning whose rate under a load is highest; rates are in the order of the sweep."""
     return max(zip(SWEEP, rates, strict=True), key=lambda pair: pair[1].get(str(load), 0.0))[0]
 
 

@@ -29,11 +29,11 @@ GRPC_HEADERS = (("content-type", "application/grpc"), ("te", "trailers"))
 
 
 class WrongAnswer(Exception):
-    """A way does not answer, or not rightly; the text says what came."""
+    """A way does not answer, or not correctly; the text says what came."""
 
 
 def nothing() -> Metadata:
-    """Give no metadata."""
+    """Return no metadata."""
     return ()
 
 
@@ -55,14 +55,14 @@ class Way:
     varying: int = 0
 
     def aim(self, model: Reference, folder: Path) -> Aim:
-        """Write the request for h2load to a file in `folder`, and give where it goes."""
+        """Write the request for h2load to a file in `folder`, and return where it goes."""
         payload = self._encode(model, 0)
         body = folder / f"{self.address.rpartition(':')[2]}-{model.model}.request"
         body.write_bytes(b"\0" + len(payload).to_bytes(4, "big") + payload)
         return Aim(f"http://{self.address}{self.codec.METHOD}", (*GRPC_HEADERS, *self.metadata()), body)
 
     def sample(self, model: Reference) -> tuple[int, int]:
-        """Ask some rows, compare with the reference, give least and most bytes of a right reply. Raises WrongAnswer."""
+        """Check sample rows; return the smallest and largest size of a correct reply in bytes. Raises WrongAnswer."""
         sizes = []
         with grpc.insecure_channel(self.address, OPTIONS) as channel:
             call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(self.codec.METHOD)
@@ -76,7 +76,7 @@ class Way:
         return min(sizes) - self.varying, max(sizes) + self.varying
 
     def codes(self) -> Codes | None:
-        """Give how many calls the server has ended, by gRPC code; None when it does not say."""
+        """Return how many calls the server has ended, by gRPC code; None when it does not say."""
         if self.metrics_port is None:
             return None
         connection = http.client.HTTPConnection("127.0.0.1", self.metrics_port, timeout=ASK_S)
@@ -101,7 +101,7 @@ class Way:
             raise WrongAnswer(f"a reply that cannot be read: {error}") from error
         wanted = model.arrays[spec.name][row : row + 1]
         if values.shape != wanted.shape or not (np.abs(values - wanted) <= model.spec.tolerance.limits(wanted)).all():
-            raise WrongAnswer(f"row {row} of {model.model} gave {values.ravel()}, right is {wanted.ravel()}")
+            raise WrongAnswer(f"row {row} of {model.model} returned {values.ravel()}, expected {wanted.ravel()}")
 
 
 OPTIONS = (("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.use_local_subchannel_pool", 1))
@@ -116,7 +116,7 @@ def read_codes(text: str) -> Mapping[str, int]:
 
 
 def difference(before: Codes | None, after: Codes | None) -> Codes | None:
-    """Give what was counted between two looks."""
+    """Return the difference of two readings of the counters."""
     if before is None or after is None:
         return None
     return {code: count - before.get(code, 0) for code, count in after.items()}

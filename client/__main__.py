@@ -46,28 +46,28 @@ def _number(word: str) -> float:
         return float(word)
 
 
-def arguments(words: Sequence[str]) -> argparse.Namespace:
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; exit code 2 and one line when it is wrong."""
     common = Parser(add_help=False)
     common.add_argument("--addr", type=address, help="the gateway's HOST:PORT (default: GATEWAY_ADDR, see .env)")
     common.add_argument("--timeout", type=seconds, default=5.0, help="seconds to wait for an answer (default: 5)")
     common.add_argument("--json", action="store_true", help="print one JSON object")
-    parser = Parser(prog="python -m client", description="Ask the gateway.")
+    parser = Parser(prog="python -m client", description="Query the gateway.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="predict|paths")
     predict = commands.add_parser("predict", parents=[common], help="one prediction")
     predict.add_argument("model", help="MODEL (its default stack) or MODEL@STACK")
     predict.add_argument("x", type=values, help="'1 2' is one row, '1 2; 3 4' two; or JSON")
     commands.add_parser("paths", parents=[common], help="the deployment paths and which of them answer now")
-    asked = parser.parse_args(words)
+    args = parser.parse_args(argv)
     try:
-        asked.addr = asked.addr or gateway_address(Path(".env"))
+        args.addr = args.addr or gateway_address(Path(".env"))
     except ValueError as error:
         parser.error(str(error))
-    return asked
+    return args
 
 
 def prediction_text(prediction: Prediction) -> str:
-    """Give an answer for a reader: the outputs, then who served them and in what time."""
+    """Format an answer for people: the outputs, then who served them and in what time."""
     served = prediction.served
     outputs = "\n".join(f"{name} = {rows}" for name, rows in prediction.to_lists().items())
     return (
@@ -78,7 +78,7 @@ def prediction_text(prediction: Prediction) -> str:
 
 
 def paths_text(paths: Sequence[PathInfo]) -> str:
-    """Give the paths for a reader, one a line; a star marks a model's default."""
+    """Format the paths for people, one a line; a star marks a model's default."""
     return "\n".join(
         f"{path.name + ('*' if path.is_default else ''):28} {'ready' if path.ready else 'NOT READY':9}  "
         f"{path.engine} {path.engine_version}".rstrip()
@@ -106,27 +106,27 @@ def _plain(path: PathInfo) -> dict[str, Any]:
     }
 
 
-def main(words: Sequence[str]) -> int:
-    """Make the call, print its answer, give the exit code."""
-    asked = arguments(words)
-    with Client(asked.addr) as client:
+def main(argv: Sequence[str]) -> int:
+    """Make the call, print its answer, return the exit code."""
+    args = parse_args(argv)
+    with Client(args.addr) as client:
         try:
-            if asked.command == "predict":
-                prediction = client.predict(asked.model, asked.x, timeout_s=asked.timeout)
-                print(_prediction_json(prediction) if asked.json else prediction_text(prediction))
+            if args.command == "predict":
+                prediction = client.predict(args.model, args.x, timeout_s=args.timeout)
+                print(_prediction_json(prediction) if args.json else prediction_text(prediction))
             else:
-                paths = client.list_paths(timeout_s=asked.timeout)
-                print(_paths_json(paths) if asked.json else paths_text(paths))
+                paths = client.list_paths(timeout_s=args.timeout)
+                print(_paths_json(paths) if args.json else paths_text(paths))
         except PredictError as error:
             print(f"python -m client: {error}", file=sys.stderr)
             return 1
     return 0
 
 
-def run(words: Sequence[str]) -> int:
-    """Do what main does, and end in order when the output cannot be written: a reader that has gone is no fault."""
+def run(argv: Sequence[str]) -> int:
+    """Run main, and exit cleanly when the output cannot be written: a closed pipe is not an error."""
     try:
-        code = main(words)
+        code = main(argv)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 130

@@ -43,7 +43,7 @@ class Client:
         request_id: str = "",
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> Prediction:
-        """Give the prediction of `model` (MODEL or MODEL@STACK).
+        """Return the prediction of `model` (MODEL or MODEL@STACK).
 
         inputs: rows as nested lists or an array, or a dict of them by input name; they are converted to the model's
         declared dtypes. version 0 is the current one; no `outputs` means all. timeout_s: math.inf waits for as long as
@@ -53,7 +53,7 @@ class Client:
         return self._drive(exchange, timeout_s)
 
     def list_paths(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> tuple[PathInfo, ...]:
-        """Give the deployment paths and which of them answer now. Raises PredictError."""
+        """Return the deployment paths and which of them answer now. Raises PredictError."""
         return self._drive(self._core.list_paths(), timeout_s)
 
     def close(self) -> None:
@@ -108,12 +108,12 @@ class AsyncClient:
         request_id: str = "",
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> Prediction:
-        """Give the prediction of `model`, as Client.predict does."""
+        """Return the prediction of `model`, as Client.predict does."""
         exchange = self._core.predict(model, inputs, version=version, outputs=outputs, request_id=request_id)
         return await self._drive(exchange, timeout_s)
 
     async def list_paths(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> tuple[PathInfo, ...]:
-        """Give the deployment paths and which of them answer now. Raises PredictError."""
+        """Return the deployment paths and which of them answer now. Raises PredictError."""
         return await self._drive(self._core.list_paths(), timeout_s)
 
     async def close(self) -> None:

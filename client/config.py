@@ -12,7 +12,7 @@ VARIABLE = "GATEWAY_ADDR"
 
 
 def gateway_address(env_file: Path, environment: Mapping[str, str] = os.environ) -> str:
-    """Give the gateway's HOST:PORT. Raises ValueError naming the variable; `env_file` may be missing."""
+    """Return the gateway's HOST:PORT. Raises ValueError naming the variable; `env_file` may be missing."""
     address = {**dotenv_values(env_file), **environment}.get(VARIABLE) or ""
     if not is_address(address):
         raise ValueError(f"{VARIABLE} must be HOST:PORT and is {address!r}; give --addr, or set it in .env")

@@ -16,7 +16,7 @@ from services.wire import arrays, paths, servepath
 from services.wire.arrays import Array
 from services.wire.errors import BackendBadReply, BadInput
 from services.wire.paths import PathInfo
-from services.wire.types import Answer, Request, Served, Tensor
+from services.wire.types import Answer, Provenance, Request, Tensor
 from store.spec import TensorSpec
 
 
@@ -37,17 +37,17 @@ class Prediction:
     """An answer: arrays by output name, and who computed them."""
 
     outputs: Mapping[str, Array]
-    served: Served
+    served: Provenance
 
     @property
     def output(self) -> Array:
-        """Give the only output. Raises ValueError when there are several."""
+        """Return the only output. Raises ValueError when there are several."""
         if len(self.outputs) != 1:
-            raise ValueError(f"the model gives {', '.join(self.outputs)}: choose one from .outputs")
+            raise ValueError(f"the model has the outputs {', '.join(self.outputs)}: choose one from .outputs")
         return next(iter(self.outputs.values()))
 
     def to_lists(self) -> dict[str, Any]:
-        """Give the outputs as nested lists of Python numbers, or of bytes for BYTES, by name."""
+        """Return the outputs as nested lists of Python numbers, or of bytes for BYTES, by name."""
         return {name: array.tolist() for name, array in self.outputs.items()}
 
 
@@ -59,7 +59,7 @@ class Core:
     _inputs: dict[str, tuple[TensorSpec, ...]] = field(default_factory=dict)
 
     def list_paths(self) -> Exchange[tuple[PathInfo, ...]]:
-        """Ask which paths there are."""
+        """Request the list of paths."""
         reply = yield Rpc(servepath.LIST_PATHS, paths.REQUEST, "ListPaths")
         try:
             found = paths.decode_answer(reply)
@@ -72,7 +72,7 @@ class Core:
     def predict(
         self, model: str, inputs: Any, *, version: int, outputs: Sequence[str], request_id: str
     ) -> Exchange[Prediction]:
-        """Ask for one prediction; before the first one, ask what the models take.
+        """Request one prediction; before the first one, request what inputs the models take.
 
         When the inputs are refused, ask again, and once more with what the model takes now, if that is something else:
         since it was asked, another version may have come.
@@ -120,7 +120,7 @@ class Core:
 
 
 def _tensors(inputs: Any, specs: tuple[TensorSpec, ...]) -> tuple[Tensor, ...]:
-    """Give inputs as tensors of the declared dtypes; whether the names and shapes are right is the gateway's to say."""
+    """Convert inputs to tensors of the declared dtypes; names and shapes are checked by the gateway."""
     by_name = {spec.name: spec for spec in specs}
     if not isinstance(inputs, Mapping):
         if len(specs) != 1:

@@ -11,7 +11,7 @@ DETAILS_KEY = "grpc-status-details-bin"
 
 
 class PredictError(Exception):
-    """A call without an answer; its text names what was asked, the address and, where there is one, the mend.
+    """A call without an answer; its text names what was asked, the address and, where there is one, the fix.
 
     code: the gRPC status code. reason: google.rpc.ErrorInfo.reason, such as BAD_INPUT.SHAPE; empty when the gateway was
     not reached. retry_after_ms: when to try again; None means that the same call will fail again, or nobody knows.
@@ -28,17 +28,17 @@ class Failure(Protocol):
     """What grpc and grpc.aio raise for a failed call."""
 
     def code(self) -> StatusCode:
-        """Give the status code."""
+        """Return the status code."""
 
     def details(self) -> str | None:
-        """Give the status text."""
+        """Return the status text."""
 
     def trailing_metadata(self) -> Iterable[Any] | None:
-        """Give pairs of key and value."""
+        """Return pairs of key and value."""
 
 
 def translate(failure: Failure, what: str, address: str, timeout_s: float) -> PredictError:
-    """Give the error for a failed gRPC call. `what`: the model or method that was asked for."""
+    """Return the error for a failed gRPC call. `what`: the model or method that was asked for."""
     code, details = failure.code(), failure.details() or ""
     reason, retry_after_ms = _read_details(failure.trailing_metadata() or ())
     if reason:
@@ -47,7 +47,7 @@ def translate(failure: Failure, what: str, address: str, timeout_s: float) -> Pr
 
 
 def _unreached(code: StatusCode, details: str, what: str, address: str, timeout_s: float) -> str:
-    """Give the text for a call that no gateway of ours answered."""
+    """Return the text for a call that no ServePath gateway answered."""
     if code is StatusCode.DEADLINE_EXCEEDED:
         return f"{what}: no answer from {address} within {timeout_s:g} s; give more time or see: make status"
     if code is StatusCode.UNAVAILABLE:
@@ -68,7 +68,7 @@ def _unavailable(details: str, address: str) -> str:
 
 
 def _read_details(metadata: Iterable[tuple[str, Any]]) -> tuple[str, int | None]:
-    """Give reason and retry hint from a refusal's trailing metadata; ("", None) when it has none."""
+    """Return reason and retry hint from an error's trailing metadata; ("", None) when it has none."""
     status = Status.FromString(dict(metadata).get(DETAILS_KEY, b""))
     info, retry = ErrorInfo(), RetryInfo()
     retry_after_ms = None

@@ -9,7 +9,7 @@ import signal
 import sys
 from types import TracebackType
 
-from commandline.endings import ENDINGS
+from commandline.signals import STOP_SIGNALS
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
             usual(kind, error, traceback)
 
     sys.excepthook = quiet
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

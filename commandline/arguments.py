@@ -10,7 +10,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose complaint is one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and end with exit code 2."""
+        """Print what is wrong and exit with code 2."""
         self.exit(2, f"{self.prog}: {message}\n")
 
 
@@ -25,7 +25,7 @@ def seconds(text: str) -> float:
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """Give a reader of whole numbers from `least`, up to `most` if that is given."""
+    """Return a parser of whole numbers from `least`, up to `most` if that is given."""
     bounds = f"from {least}" if most is None else f"from {least} to {most}"
 
     def read(text: str) -> int:

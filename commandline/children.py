@@ -7,13 +7,13 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from commandline.endings import ENDINGS, held_back
+from commandline.signals import STOP_SIGNALS, block_signals
 
 # How long a child may take to clean up after Ctrl-C: a load of services drains for up to 30 s.
 CLEANUP_S = 60.0
 
 
-def to_the_end(
+def run_and_wait(
     command: Sequence[str],
     *,
     folder: Path | None = None,
@@ -22,14 +22,14 @@ def to_the_end(
     limit_s: float | None = None,
     listening: bool = True,
 ) -> tuple[int, str]:
-    """Run a program to its end; give its exit code and what `stdout` (a pipe) captured.
+    """Run a program to its end; return its exit code and what `stdout` (a pipe) captured.
 
     A program that is not `listening` starts with Ctrl-C and SIGTERM blocked, and lets them through by itself when it
     can take them, as `python -m commandline` does. Raises OSError when it cannot be started; TimeoutExpired after
     `limit_s` seconds and KeyboardInterrupt, both once it has ended.
     """
     with contextlib.ExitStack() as born:
-        born.enter_context(held_back())  # in between, it would leave a child that nobody knows
+        born.enter_context(block_signals())  # in between, it would leave a child that nobody knows
         process = subprocess.Popen(
             command,
             cwd=folder,
@@ -53,11 +53,11 @@ def to_the_end(
 
 
 def _listen() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def _interrupt(process: "subprocess.Popen[str]") -> None:
-    """End a child and those in its group, such as make's, as Ctrl-C in a terminal would; kill it when asked twice."""
+    """Interrupt a child and its process group as Ctrl-C in a terminal would; kill it the second time."""
     try:
         _signal(process, signal.SIGINT)
         process.wait(CLEANUP_S)

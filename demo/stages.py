@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from commandline.children import to_the_end
+from commandline.children import run_and_wait
 
 
 class StageFailed(Exception):
@@ -28,7 +28,7 @@ def run(stage: Stage, console: Console) -> None:
     """Run a stage to its end and let its output pass. Raises StageFailed; KeyboardInterrupt once it has ended."""
     console.rule(f"[bold]{stage.title}[/]  python -m {' '.join(stage.words)}", align="left")
     begin = time.monotonic()
-    code, _ = _to_the_end(stage)
+    code, _ = _run_and_wait(stage)
     took_s = time.monotonic() - begin
     if code not in stage.passing:
         raise StageFailed(f"{stage.title} ended with exit code {code} after {took_s:.1f} s")
@@ -36,13 +36,13 @@ def run(stage: Stage, console: Console) -> None:
 
 
 def output(stage: Stage) -> str:
-    """Give what a quick stage prints. Raises StageFailed."""
-    code, text = _to_the_end(stage, stdout=subprocess.PIPE)
+    """Return what a quick stage prints. Raises StageFailed."""
+    code, text = _run_and_wait(stage, stdout=subprocess.PIPE)
     if code != 0:
         raise StageFailed(f"{stage.title} ended with exit code {code}")
     return text
 
 
-def _to_the_end(stage: Stage, stdout: int | None = None) -> tuple[int, str]:
+def _run_and_wait(stage: Stage, stdout: int | None = None) -> tuple[int, str]:
     # Python's own start would print a traceback on Ctrl-C: `python -m commandline` lets it through after that.
-    return to_the_end([sys.executable, "-m", "commandline", *stage.words], stdout=stdout, listening=False)
+    return run_and_wait([sys.executable, "-m", "commandline", *stage.words], stdout=stdout, listening=False)

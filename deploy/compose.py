@@ -30,23 +30,23 @@ class Project:
     profiles: Sequence[str] = ()
 
     def model(self) -> dict[str, Any]:
-        """Give the whole file as Compose reads it, every profile in it. Raises EngineError."""
+        """Return the whole file as Compose reads it, every profile in it. Raises EngineError."""
         model: dict[str, Any] = json.loads(self.ask("--profile", "*", "config", "--format", "json"))
         return model
 
-    def ask(self, *words: str, timeout_s: float = ASK_S) -> str:
-        """Give what `docker compose WORDS` prints. Raises EngineError with its last line."""
-        return self._output([*self._compose(), *words], timeout_s)
+    def ask(self, *command: str, timeout_s: float = ASK_S) -> str:
+        """Return what `docker compose WORDS` prints. Raises EngineError with its last line."""
+        return self._output([*self._compose(), *command], timeout_s)
 
-    def docker(self, *words: str, timeout_s: float = ASK_S) -> str:
-        """Give what `docker WORDS` prints. Raises EngineError with its last line."""
-        return self._output([self.engine.program, *words], timeout_s)
+    def docker(self, *command: str, timeout_s: float = ASK_S) -> str:
+        """Return what `docker WORDS` prints. Raises EngineError with its last line."""
+        return self._output([self.engine.program, *command], timeout_s)
 
     def up(self, *services: str, recreate: bool = False) -> None:
         """Start services (none named: all without a profile) and wait until they are healthy. Raises EngineError."""
         alone = ["--no-deps"] if services else []
-        anew = ["--force-recreate"] if recreate else []
-        words = ["up", "--detach", "--wait", "--no-build", "--pull", "never", *alone, *anew, *services]
+        recreated = ["--force-recreate"] if recreate else []
+        words = ["up", "--detach", "--wait", "--no-build", "--pull", "never", *alone, *recreated, *services]
         self.ask(*words, timeout_s=UP_S)
 
     def down(self) -> None:
@@ -54,7 +54,7 @@ class Project:
         self.ask("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "30", timeout_s=DOWN_S)
 
     def left(self) -> list[str]:
-        """Give what there is of this project's: containers, networks and volumes."""
+        """Return this project's containers, networks and volumes."""
         mine = ("--filter", f"label=com.docker.compose.project={self.name}", "--format")
         listings = (("ps", "--all", *mine, "{{.Names}}"), ("network", "ls", *mine, "{{.Name}}"))
         return [
@@ -64,19 +64,19 @@ class Project:
         ]
 
     def container(self, service: str) -> str:
-        """Give the id of a service's container. Raises EngineError when there is none."""
+        """Return the id of a service's container. Raises EngineError when there is none."""
         found = self.ask("ps", "--all", "--quiet", service)
         if not found:
             raise EngineError(f"{service} has no container")
         return found
 
     def inspect(self, service: str) -> dict[str, Any]:
-        """Give what the engine knows of a service's container."""
+        """Return what the engine knows of a service's container."""
         found: dict[str, Any] = json.loads(self.docker("inspect", self.container(service)))[0]
         return found
 
     def execute(self, service: str, *words: str, timeout_s: float = ASK_S) -> str:
-        """Run a command inside a service's container, as its user, and give what it prints. Raises EngineError."""
+        """Run a command inside a service's container, as its user, and return what it prints. Raises EngineError."""
         return self.docker("exec", self.container(service), *words, timeout_s=timeout_s)
 
     def _compose(self) -> list[str]:
@@ -99,7 +99,7 @@ class Project:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise EngineError(f"{what}: not done after {timeout_s:g} s") from None
+            raise EngineError(f"{what}: did not end within {timeout_s:g} s") from None
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise EngineError(f"{what}: {last}")
@@ -108,7 +108,7 @@ class Project:
 
 @cache
 def _program(engine: Engine) -> tuple[str, ...]:
-    """Give the words that run Compose: docker's plugin, else the wheel's program. Raises EngineError."""
+    """Return the command that runs Compose: Docker's plugin, else the wheel's program. Raises EngineError."""
     plugin = subprocess.run(
         [engine.program, "compose", "version"], capture_output=True, timeout=ASK_S, check=False, env=dict(os.environ)
     )

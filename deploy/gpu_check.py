@@ -2,7 +2,7 @@
 
 Starts the containers as `docker compose -f docker-compose.yml -f docker-compose.gpu.yml` does and predicts on every
 path. Then each service must have a process that holds GPU memory by NVIDIA's own count (nvidia-smi), and onnx_svc must
-answer with CUDA's execution provider. Exit code 0: all do; 1: one does not, or there is no GPU, with the reason; 130
+answer with CUDA's execution provider. Exit code 0: all do; 1: one does not, or there is not a GPU, with the reason; 130
 after Ctrl-C.
 """
 
@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Mapping
 
-from commandline.endings import interruptible
+from commandline.signals import run_main
 from deploy.builder.images import read_variables, tag
 from deploy.compose import ROOT, Project
 from deploy.engine import EngineError, engine
@@ -29,7 +29,7 @@ SMI_S = 30.0
 
 
 def main() -> int:
-    """Check, and give the exit code."""
+    """Check, and return the exit code."""
     try:
         program = find_smi()
         with engine() as docker:
@@ -43,18 +43,18 @@ def main() -> int:
 
 
 def find_smi(path: str | None = None) -> str:
-    """Give the path of nvidia-smi, having seen it list a GPU. Raises EngineError."""
+    """Return the path of nvidia-smi, having seen it list a GPU. Raises EngineError."""
     program = shutil.which("nvidia-smi", path=path)
     if program is None:
-        raise EngineError("there is no NVIDIA GPU here, or no driver: nvidia-smi is not installed")
+        raise EngineError("there is no NVIDIA GPU, or no driver: nvidia-smi is not installed")
     if not smi(program, "--list-gpus").strip():
         raise EngineError("nvidia-smi lists no GPU")
     return program
 
 
-def smi(program: str, *words: str) -> str:
-    """Give what nvidia-smi prints. Raises EngineError with what it complains about."""
-    done = subprocess.run([program, *words], capture_output=True, text=True, timeout=SMI_S, check=False)
+def smi(program: str, *command: str) -> str:
+    """Return what nvidia-smi prints. Raises EngineError with what it complains about."""
+    done = subprocess.run([program, *command], capture_output=True, text=True, timeout=SMI_S, check=False)
     if done.returncode:
         raise EngineError(f"nvidia-smi: {(done.stdout + done.stderr).strip().splitlines()[-1:]}")
     return done.stdout
@@ -89,19 +89,19 @@ def _predict(project: Project) -> None:
 
 
 def _processes(project: Project, service: str) -> set[int]:
-    """Give the process ids of a service, as the host counts them."""
+    """Return the process ids of a service, as the host counts them."""
     lines = project.docker("top", project.container(service), "-eo", "pid").splitlines()
     return {int(line) for line in lines[1:]}
 
 
 def memory_by_process(listing: str) -> dict[int, int]:
-    """Give MiB of GPU memory by process id, from nvidia-smi's list; what it cannot count ("[N/A]") is left out."""
+    """Return MiB of GPU memory by process id, from nvidia-smi's list; what it cannot count ("[N/A]") is left out."""
     rows = (row for row in csv.reader(listing.splitlines(), skipinitialspace=True) if row)
     return {int(pid): int(mib) for pid, mib in rows if mib.isdecimal()}
 
 
 def held(processes: Mapping[str, Collection[int]], memory: Mapping[int, int]) -> dict[str, int]:
-    """Give MiB of GPU memory by service. Raises EngineError naming every service that holds none."""
+    """Return MiB of GPU memory by service. Raises EngineError naming every service that holds none."""
     found = {service: sum(memory.get(pid, 0) for pid in pids) for service, pids in processes.items()}
     without = [service for service, mib in found.items() if not mib]
     if without:
@@ -111,4 +111,4 @@ def held(processes: Mapping[str, Collection[int]], memory: Mapping[int, int]) ->
 
 if __name__ == "__main__":
     os.chdir(ROOT)
-    sys.exit(interruptible(main))
+    sys.exit(run_main(main))

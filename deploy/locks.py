@@ -45,14 +45,14 @@ class LockError(Exception):
     """Pip cannot resolve a lock; the text says why."""
 
 
-def main(words: Sequence[str]) -> int:
-    """Write the locks that are named, all without a name; give the exit code."""
+def main(argv: Sequence[str]) -> int:
+    """Write the locks that are named, all without a name; return the exit code."""
     parser = Parser(prog="python -m deploy.locks", description="Pin what each image installs, with hashes.")
     parser.add_argument("locks", nargs="*", metavar="LOCK", help=f"of {', '.join(LOCKS)} (all)")
-    names = parser.parse_args(words).locks or list(LOCKS)
+    names = parser.parse_args(argv).locks or list(LOCKS)
     for name in names:
         if name not in LOCKS:
-            parser.error(f"there is no lock {name!r}; there are {', '.join(LOCKS)}")
+            parser.error(f"unknown lock {name!r}; known: {', '.join(LOCKS)}")
         try:
             lines = render(resolve(LOCKS[name]))
         except LockError as error:
@@ -64,15 +64,15 @@ def main(words: Sequence[str]) -> int:
 
 
 def resolve(lock: Lock) -> dict[str, Any]:
-    """Give pip's installation report (pip.pypa.io, reference, installation-report). Raises LockError."""
-    words = [
+    """Return pip's installation report (pip.pypa.io, reference, installation-report). Raises LockError."""
+    command = [
         *(sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"),
         *("--report", "-", "--constraint", "constraints.txt", f".[{','.join(lock.extras)}]"),
     ]
     # Where pip is told to look into a local folder first, that is where the build without CUDA is.
     elsewhere = {} if lock.torch_cpu else {"PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
     done = subprocess.run(
-        words, env={**os.environ, **elsewhere}, capture_output=True, text=True, timeout=RESOLVE_S, check=False
+        command, env={**os.environ, **elsewhere}, capture_output=True, text=True, timeout=RESOLVE_S, check=False
     )
     if done.returncode:
         raise LockError((done.stderr.strip().splitlines() or ["pip gave no reason"])[-1])
@@ -81,13 +81,13 @@ def resolve(lock: Lock) -> dict[str, Any]:
 
 
 def render(report: Mapping[str, Any]) -> str:
-    """Give the lock file of an installation report: NAME==VERSION --hash=sha256:..., one a line, sorted."""
+    """Return the lock file of an installation report: NAME==VERSION --hash=sha256:..., one a line, sorted."""
     lines = {_line(item) for item in report["install"] if item["metadata"]["name"] not in LEFT_OUT | {"servepath"}}
     return HEAD + "".join(sorted(lines, key=str.lower))
 
 
 def read(file: Path) -> dict[str, str]:
-    """Give a lock's versions by package name."""
+    """Return a lock's versions by package name."""
     lines = [line for line in file.read_text().splitlines() if not line.startswith("#")]
     return dict(line.split()[0].split("==") for line in lines)
 

@@ -1,1 +1,1 @@
-"""From weights to artefacts: `python -m export` writes every model in each of its formats, with proof."""
+"""From weights to artifacts: `python -m export` writes every model in each of its formats, with proof."""

@@ -6,24 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from commandline.arguments import Parser
-from commandline.endings import interruptible
+from commandline.signals import run_main
 from export import stage, trained
 from export.errors import ExportError
 from models.registry import MODELS
-from store.manifest import ArtefactError, current_version
+from store.manifest import ArtifactError, current_version
 
 
 def model(text: str) -> str:
     """Read a MODEL."""
     if text not in MODELS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no model; there are {', '.join(MODELS)}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a model; known: {', '.join(MODELS)}")
     return text
 
 
-def arguments(words: Sequence[str]) -> argparse.Namespace:
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; exit code 2 and one line when it is wrong."""
     parser = Parser(
-        prog="python -m export", description="Write every trained model in each of its formats, with proof."
+        prog="python -m export", description="Export every trained model to each of its formats, and verify them."
     )
     parser.add_argument("model", nargs="*", type=model, metavar="MODEL", help=f"{', '.join(MODELS)} (default: all)")
     parser.add_argument("--models", type=Path, default=Path("artifacts/models"), help="default: artifacts/models")
@@ -34,7 +34,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
         help="write the next version although nothing has changed: for a server that refused this one, since "
         "TensorFlow Serving never tries a number twice",
     )
-    return parser.parse_args(words)
+    return parser.parse_args(argv)
 
 
 def export(name: str, models: Path, exports: Path, *, new_version: bool) -> None:
@@ -45,20 +45,20 @@ def export(name: str, models: Path, exports: Path, *, new_version: bool) -> None
         largest = manifest.parity.max_abs_difference
         print(f"{name}: version {version} as {manifest.format}, largest difference from the reference {largest:.2g}")
     if not written:
-        print(f"{name}: version {version} is up to date, all files are as their manifests say")
+        print(f"{name}: version {version} is up to date, all files match their manifests")
 
 
-def main(words: Sequence[str]) -> int:
-    """Export what was asked for; give the exit code."""
-    asked = arguments(words)
+def main(argv: Sequence[str]) -> int:
+    """Export what was asked for; return the exit code."""
+    args = parse_args(argv)
     try:
-        for name in asked.model or MODELS:
-            export(name, asked.models, asked.out, new_version=asked.new_version)
-    except (ExportError, ArtefactError, OSError) as error:
+        for name in args.model or MODELS:
+            export(name, args.models, args.out, new_version=args.new_version)
+    except (ExportError, ArtifactError, OSError) as error:
         print(f"python -m export: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(interruptible(lambda: main(sys.argv[1:])))
+    sys.exit(run_main(lambda: main(sys.argv[1:])))

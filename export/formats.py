@@ -1,8 +1,8 @@
-"""The formats: which module writes a framework's models so, and the tools whose versions shape the artefact.
+"""The formats: which module writes a framework's models so, and the tools whose versions shape the artifact.
 
 A module gives three functions:
-  write(trained, folder, version) -> facts   writes the artefact's files; facts for the manifest, such as the opset
-  load(folder) -> predict                    runs the artefact that was written, as its server will
+  write(trained, folder, version) -> facts   writes the artifact's files; facts for the manifest, such as the opset
+  load(folder) -> predict                    runs the artifact that was written, as its server will
                                              (a format may name more such functions: every way to load it must agree)
   contents(folder) -> hashes                 sha256 of what is served, by name
 """
@@ -22,13 +22,13 @@ class Exporter(Protocol):
     """What a format's module offers."""
 
     def write(self, trained: Trained, folder: Path, version: int) -> Mapping[str, str]:
-        """Write the artefact's files into an empty folder; give facts for the manifest."""
+        """Write the artifact's files into an empty folder; return facts for the manifest."""
 
     def load(self, folder: Path) -> Predict:
-        """Give a function that runs the artefact in the folder."""
+        """Return a function that runs the artifact in the folder."""
 
     def contents(self, folder: Path) -> dict[str, str]:
-        """Give the sha256 of each thing that is served, by name."""
+        """Return the sha256 of each thing that is served, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Format:
         return cast("Exporter", import_module(self.module))
 
     def load(self, folder: Path) -> Sequence[Predict]:
-        """Return a function for each way to load the artefact in the folder."""
+        """Return a function for each way to load the artifact in the folder."""
         module = import_module(self.module)
         return [getattr(module, name)(folder) for name in self.loaders]
 

@@ -47,7 +47,7 @@ def write(trained: Trained, folder: Path, version: int) -> Mapping[str, str]:
 
 
 def load(folder: Path) -> Predict:
-    """Give the archive's own handler, made as TorchServe makes it."""
+    """Return the archive's own handler, made as TorchServe makes it."""
     with tempfile.TemporaryDirectory() as unpacked:
         with zipfile.ZipFile(_archive(folder)) as archive:
             archive.extractall(unpacked)
@@ -62,7 +62,7 @@ def load(folder: Path) -> Predict:
         handler.initialize(SimpleNamespace(system_properties=properties, manifest=described))
 
     def predict(inputs: Arrays) -> Arrays:
-        """Ask for the first row and the others as two requests of one batch, so that merging is checked too."""
+        """Predict the first row and the others as two requests of one batch, so that batching is checked too."""
         items = [{name: rows[part].tobytes() for name, rows in inputs.items()} for part in (slice(1), slice(1, None))]
         first, others = (safetensors.numpy.load(reply) for reply in handler.handle(items, None))
         return {name: np.concatenate([first[name], others[name]]) for name in first}
@@ -71,7 +71,7 @@ def load(folder: Path) -> Predict:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Give the hashes of the archive's members, as the handler computes them of what TorchServe unpacked."""
+    """Return the hashes of the archive's members, as the handler computes them of what TorchServe unpacked."""
     with zipfile.ZipFile(_archive(folder)) as archive:
         served = [name for name in archive.namelist() if not name.startswith("MAR-INF/")]
         return {name: hashlib.sha256(archive.read(name)).hexdigest() for name in served}
@@ -83,7 +83,7 @@ def _archive(folder: Path) -> Path:
 
 
 def _source(builder: str) -> Path:
-    """Give the file of a "module:callable" without importing it."""
+    """Return the file of a "module:callable" without importing it."""
     found = importlib.util.find_spec(builder.partition(":")[0])
     if found is None or found.origin is None:
         raise ExportError(f"{builder} is not in a Python file")

@@ -52,7 +52,7 @@ def save(model: onnx.ModelProto, spec: Spec, names: Names, folder: Path) -> Mapp
 
 
 def load(folder: Path) -> Predict:
-    """Give a function that runs the file in ONNX Runtime on the CPU."""
+    """Return a function that runs the file in ONNX Runtime on the CPU."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(folder / FILE, options, providers=["CPUExecutionProvider"])

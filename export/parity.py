@@ -1,4 +1,4 @@
-"""Whether an artefact answers as its model should: run it on seeded inputs against the float64 reference."""
+"""Whether an artifact answers as its model should: run it on seeded inputs against the float64 reference."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -43,9 +43,9 @@ def _cast(values: NDArray[np.float64], dtype: str) -> NDArray[Any]:
     return (np.abs(values) if dtype.startswith("UINT") else values).astype(DTYPES[dtype])
 
 
-def check(trained: Trained, artefact_format: str, predict: Predict) -> Parity:
-    """Compare an artefact with the reference in batches of every size. Raises ParityError beyond the tolerance."""
-    what = f"{trained.name} as {artefact_format}"
+def check(trained: Trained, artifact_format: str, predict: Predict) -> Parity:
+    """Compare an artifact with the reference in batches of every size. Raises ParityError beyond the tolerance."""
+    what = f"{trained.name} as {artifact_format}"
     inputs, tolerance = seeded_inputs(trained.spec), trained.spec.tolerance
     expected = _joined(what, trained.spec, trained.reference(inputs))
     answers = {size: _joined(what, trained.spec, in_batches(predict, inputs, size)) for size in BATCH_SIZES}
@@ -63,18 +63,21 @@ def check(trained: Trained, artefact_format: str, predict: Predict) -> Parity:
 
 
 def in_batches(predict: Predict, inputs: Arrays, size: int) -> Arrays:
-    """Give the answers to all rows, asked for `size` rows at a time."""
+    """Return the answers to all rows, predicted in batches of `size`."""
     starts = range(0, len(next(iter(inputs.values()))), size)
     batches = [predict({name: rows[at : at + size] for name, rows in inputs.items()}) for at in starts]
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def _joined(what: str, spec: Spec, answer: Arrays) -> NDArray[np.float64]:
-    """Give all outputs side by side as [ROWS, values]. Raises ParityError when a name or a shape is not the spec's."""
+    """Return all outputs side by side as [ROWS, values].
+
+    Raises ParityError when a name or a shape is not the spec's.
+    """
     shapes = {name: values.shape for name, values in answer.items()}
     promised = {tensor.name: (ROWS, *tensor.shape[1:]) for tensor in spec.outputs}
     if shapes != promised:
-        raise ParityError(f"{what}: the outputs are {shapes}, the spec promises {promised}; nothing was kept")
+        raise ParityError(f"{what}: the outputs are {shapes}, the spec declares {promised}; nothing was kept")
     return np.concatenate([answer[name].reshape(ROWS, -1).astype(np.float64) for name in promised], axis=1)
 
 

@@ -1,4 +1,4 @@
-"""What an artefact was made from and with: fingerprint and tool versions."""
+"""What an artifact was made from and with: fingerprint and tool versions."""
 
 import hashlib
 import json
@@ -13,12 +13,12 @@ from export.formats import FORMATS
 from export.trained import Trained
 
 ROOT = Path(__file__).parent.parent
-# Everything here that shapes an artefact.
+# Everything here that shapes an artifact.
 SOURCES = ("export/*.py", "models/*.py", "services/torch_svc/handler.py", "services/torch_svc/model-config.yaml")
 
 
 def fingerprint(trained: Trained) -> str:
-    """Give a sha256 that changes when the weights' values, the spec, the exporter's source or its tools change."""
+    """Return a sha256 that changes when the weights' values, the spec, the exporter's source or its tools change."""
     made = [FORMATS[trained.model.framework, name] for name in trained.model.formats]
     tools = versions(sorted({tool for each in made for tool in each.tools}))
     hashed = hashlib.sha256(json.dumps([trained.spec.to_dict(), tools, source_hashes()], sort_keys=True).encode())
@@ -29,11 +29,11 @@ def fingerprint(trained: Trained) -> str:
 
 
 def versions(tools: Iterable[str]) -> dict[str, str]:
-    """Give the installed version of each distribution, and of Python."""
+    """Return the installed version of each distribution, and of Python."""
     return {"python": platform.python_version()} | {tool: metadata.version(tool) for tool in tools}
 
 
 def source_hashes() -> dict[str, str]:
-    """Give the sha256 of every source file that shapes an artefact, by its relative name."""
+    """Return the sha256 of every source file that shapes an artifact, by its relative name."""
     files = [path for pattern in SOURCES for path in sorted(ROOT.glob(pattern))]
     return {path.relative_to(ROOT).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

@@ -1,4 +1,4 @@
-"""The yardstick as an artefact: seeded inputs and their float64 answers, for whoever checks a server's answers."""
+"""The ground truth as an artifact: seeded inputs and their float64 answers, to check a server's answers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ def write(trained: Trained, folder: Path, version: int) -> Mapping[str, str]:  #
 
 
 def load(folder: Path) -> Predict:
-    """Give a function that looks its answers up in the file; rows that are not in it raise KeyError."""
+    """Return a function that looks its answers up in the file; rows that are not in it raise KeyError."""
     tensors = safetensors.numpy.load((folder / FILE).read_bytes())
     places: dict[bytes, int] = {}
 

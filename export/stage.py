@@ -15,9 +15,9 @@ from store.atomic import new_folder, write_file
 from store.commit import git_commit
 from store.manifest import (
     MANIFEST,
-    ArtefactError,
+    ArtifactError,
     Manifest,
-    artefact_folder,
+    artifact_folder,
     current_version,
     digest,
     hash_files,
@@ -31,47 +31,47 @@ def export_model(trained: Trained, exports: Path, *, new_version: bool = False) 
 
     A version is complete when all its formats lie at their final names; only then does `current` move. A killed export
     leaves `current` as it was, and the next one goes on where it ended. new_version: write the next version although
-    nothing has changed. Raises ExportError, ArtefactError, OSError.
+    nothing has changed. Raises ExportError, ArtifactError, OSError.
     """
     folder = exports / trained.name
     with _alone(folder):
         source, formats = provenance.fingerprint(trained), trained.model.formats
         version = choose_version(folder, source, formats, new_version=new_version)
         written = []
-        for artefact_format in formats:
-            if (artefact := artefact_folder(exports, trained.name, artefact_format, version)).exists():
-                verify(artefact)
+        for artifact_format in formats:
+            if (artifact := artifact_folder(exports, trained.name, artifact_format, version)).exists():
+                verify(artifact)
             else:
-                written.append(export_format(trained, artefact_format, exports, version))
+                written.append(export_format(trained, artifact_format, exports, version))
         make_current(exports, trained.name, version)
         return written
 
 
-def export_format(trained: Trained, artefact_format: str, exports: Path, version: int) -> Manifest:
-    """Write one artefact, prove it, and move it to its final name; `current` stays.
+def export_format(trained: Trained, artifact_format: str, exports: Path, version: int) -> Manifest:
+    """Write one artifact, prove it, and move it to its final name; `current` stays.
 
-    Raises ParityError beyond the tolerance, ExportError for all else, such as an artefact that is already there.
+    Raises ParityError beyond the tolerance, ExportError for all else, such as an artifact that is already there.
     """
     try:
-        with new_folder(artefact_folder(exports, trained.name, artefact_format, version)) as folder:
-            return _fill(folder, trained, artefact_format, version)
+        with new_folder(artifact_folder(exports, trained.name, artifact_format, version)) as folder:
+            return _fill(folder, trained, artifact_format, version)
     except ExportError:
         raise
     except Exception as error:  # frameworks raise kinds of their own, even for a full disk
         said = next(iter(str(error).splitlines()), "")
         raise ExportError(
-            f"{trained.name} as {artefact_format}, version {version}: {type(error).__name__}: {said}; nothing was kept"
+            f"{trained.name} as {artifact_format}, version {version}: {type(error).__name__}: {said}; nothing was kept"
         ) from error
 
 
-def _fill(folder: Path, trained: Trained, artefact_format: str, version: int) -> Manifest:
-    made = FORMATS[trained.model.framework, artefact_format]
+def _fill(folder: Path, trained: Trained, artifact_format: str, version: int) -> Manifest:
+    made = FORMATS[trained.model.framework, artifact_format]
     exporter = made.exporter()
     facts = exporter.write(trained, folder, version)
     contents = exporter.contents(folder)
     manifest = Manifest(
         model=trained.name,
-        format=artefact_format,
+        format=artifact_format,
         version=version,
         spec=trained.spec,
         files=hash_files(folder),
@@ -81,7 +81,7 @@ def _fill(folder: Path, trained: Trained, artefact_format: str, version: int) ->
         tools={**provenance.versions(made.tools), **facts},
         git_commit=git_commit(),
         parity=max(
-            (parity.check(trained, artefact_format, predict) for predict in made.load(folder)),
+            (parity.check(trained, artifact_format, predict) for predict in made.load(folder)),
             key=lambda found: found.max_abs_difference,
         ),
     )
@@ -90,7 +90,7 @@ def _fill(folder: Path, trained: Trained, artefact_format: str, version: int) ->
 
 
 def make_current(exports: Path, model: str, version: int) -> None:
-    """Let MODEL/current name the version."""
+    """Make MODEL/current name the version."""
     path, text = exports / model / "current", f"{version}\n"
     if not path.exists() or path.read_text() != text:
         write_file(path, text)
@@ -118,13 +118,13 @@ def _current(folder: Path) -> int:
     """Return the version that `current` names, 0 where there is none."""
     try:
         return current_version(folder.parent, folder.name)
-    except ArtefactError:
+    except ArtifactError:
         return 0
 
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other exports of the model out, and remove what a killed one left half-written."""
+    """Lock out other exports of the model, and remove what a killed one left half-written."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         try:

@@ -43,7 +43,7 @@ def write(trained: Trained, folder: Path, version: int) -> Mapping[str, str]:  #
             verbose=False,
         )
     if program is None:
-        raise ExportError(f"{trained.name} as onnx: torch.onnx.export gave no program")
+        raise ExportError(f"{trained.name} as onnx: torch.onnx.export returned no program")
     return save(program.model_proto, trained.spec, _names(program.exported_program.call_spec, trained.spec), folder)
 
 
@@ -94,5 +94,5 @@ def _places(form: Any, otherwise: Sequence[str]) -> list[tuple[str, int]]:
         return list(form.items())
     places = list(form) if isinstance(form, list | tuple) else [form]
     if len(places) != len(otherwise):
-        raise ExportError(f"the model gives {len(places)} outputs, its spec says {', '.join(otherwise)}")
+        raise ExportError(f"the model has the outputs {len(places)} outputs, its spec says {', '.join(otherwise)}")
     return list(zip(otherwise, places, strict=True))

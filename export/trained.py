@@ -30,11 +30,11 @@ class Trained:
 
     @property
     def model(self) -> Model:
-        """Its entry in the registry."""
+        """Return the model's entry in the registry."""
         return MODELS[self.name]
 
     def reference(self, inputs: Arrays) -> Arrays:
-        """Give the float64 answers to inputs by name."""
+        """Return the float64 answers to inputs by name."""
         return self.model.reference(self.weights, inputs)
 
 

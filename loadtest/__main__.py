@@ -1,9 +1,9 @@
 """Load deployment paths and record every request: `python -m loadtest --paths simple_nn@onnx --via direct`.
 
-Rounds of blocks, one for each path and way and one for the null endpoint, in an order drawn anew for each round.
-Arrivals are an open loop unless --closed-loop says otherwise. Ends with 0 when rows were recorded (`python -m report`
-judges them), 1 when a server or file is missing, paths differ in what must be equal, or a worker is gone, 2 for a bad
-value, 130 after Ctrl-C, with the blocks that ended written and the run marked incomplete.
+Rounds of measurements, one for each path and way and one for the no-op server, in an order drawn for each round for
+each round. Arrivals are an open loop unless --closed-loop says otherwise. Ends with 0 when rows were recorded (`python
+-m report` judges them), 1 when a server or file is missing, paths differ in what must be equal, or a worker is gone, 2
+for a bad value, 130 after Ctrl-C, with the measurements that ended written and the run marked incomplete.
 
 `python -m loadtest gate --ref GITREF` (loadtest/gate) loads a commit's services beside the working tree's.
 """
@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from commandline.arguments import Parser, positive, whole
-from commandline.endings import interruptible
+from commandline.signals import run_main
 from loadtest import config, plan
 from loadtest.fairness import DECLARABLE, UnfairError
 from loadtest.gate import command as gate
 from loadtest.run import RunError
-from store.manifest import ArtefactError
+from store.manifest import ArtifactError
 
 GATE = "python -m loadtest gate --ref GITREF: is the working tree slower than a commit?"
 SIDE = re.compile(r"[A-Za-z0-9_-]+")
@@ -30,12 +30,12 @@ LOCAL = "local"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the load test and give the exit code."""
-    parser = words_parser()
-    words = sys.argv[1:] if arguments is None else list(arguments)
-    if words[:1] == ["gate"]:
-        return gate.main(words[1:], parser)
-    options = parser.parse_args(words)
+    """Run the load test and return the exit code."""
+    parser = argument_parser()
+    argv = sys.argv[1:] if arguments is None else list(arguments)
+    if argv[:1] == ["gate"]:
+        return gate.main(argv[1:], parser)
+    options = parser.parse_args(argv)
     try:
         known = plan.read_paths(options.deployments)
         try:
@@ -47,48 +47,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if refusal := _out_of_reach(paths, options):
             parser.error(refusal)
         if (options.workers or options.processes) < max(1, options.processes):
-            parser.error("--workers: there must be one worker, and all of --processes among them")
+            parser.error("--workers: it must be at least 1, and at least --processes")
         # Locust patches the process for gevent when imported: before the rest, and not for --help or a bad value.
         import locust  # noqa: F401, PLC0415
 
         from loadtest.program import run_all, work_for  # noqa: PLC0415
 
-        number = work_for(paths, options) if options.worker else run_all(paths, options, words)
-    except (config.ConfigError, ArtefactError, UnfairError, RunError, OSError) as error:
+        number = work_for(paths, options) if options.worker else run_all(paths, options, argv)
+    except (config.ConfigError, ArtifactError, UnfairError, RunError, OSError) as error:
         print(f"loadtest: {error}", file=sys.stderr)
         return 1
     return 128 + number if number else 0
 
 
 def _out_of_reach(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> str:
-    """Give why --targets cannot do what was asked for, or "". Of paths that were not named some may be left out."""
+    """Return why --targets does not suffice, or "". Paths that were not named may be left out."""
     if not options.targets:
         return ""
     if options.side:
-        return "--targets: each --side has its addresses in its own file"
+        return "--targets: it cannot be combined with --side, whose FILE holds the addresses"
     if options.environment == LOCAL:
-        return "--targets: name what runs there, for the report: --environment 'compose on one virtual machine'"
-    blocks = plan.blocks_of(paths, plan.VIAS if options.via == "both" else (options.via,))
-    reached = {block.path for block in plan.within_reach(blocks, options.targets) if block != plan.NULL}
+        return "--targets: describe the servers, for the report: --environment 'compose on one virtual machine'"
+    measurements = plan.measurements_of(paths, plan.VIAS if options.via == "both" else (options.via,))
+    reached = {
+        measurement.path
+        for measurement in plan.within_reach(measurements, options.targets)
+        if measurement != plan.NO_OP
+    }
     missing = [path for path in paths if path not in reached]
     if missing and (options.paths != "all" or not reached):
-        names = dict.fromkeys(plan.server_of(block) for block in blocks if block.path == missing[0])
-        return f"--targets: {missing[0]} is out of reach; add {' or '.join(f'{name}=HOST:PORT' for name in names)}"
+        names = dict.fromkeys(
+            plan.server_of(measurement) for measurement in measurements if measurement.path == missing[0]
+        )
+        return f"--targets: {missing[0]} cannot be reached; add {' or '.join(f'{name}=HOST:PORT' for name in names)}"
     if missing and not options.worker:
-        print(f"left out, since --targets does not reach them: {', '.join(map(str, missing))}")
+        print(f"left out, since --targets has no address for them: {', '.join(map(str, missing))}")
     return ""
 
 
-def words_parser() -> argparse.ArgumentParser:
-    """Give the parser of the load test's command line; other commands set the same instrument up by its words."""
+def argument_parser() -> argparse.ArgumentParser:
+    """Return the parser of the load test's command line; other commands configure the load generator with it."""
     parser = Parser("python -m loadtest", description="Load deployment paths, one row per request.", epilog=GATE)
     what = parser.add_argument_group("what").add_argument
     what("--paths", default="all", help="MODEL@STACK,... or all (default)")
     what("--via", choices=(*plan.VIAS, "both"), default="both", help="how to reach them (default: both)")
-    what("--rounds", type=whole(1), default=20, help="each has a block of every path and way (default: 20)")
+    what("--rounds", type=whole(1), default=20, help="each has one measurement of every path and way (default: 20)")
     what("--rows", type=whole(1), default=1, help="rows in each request (default: 1)")
     what("--seed", type=int, default=random.randrange(2**31), help="of order, arrivals, payloads (default: drawn)")  # noqa: S311
-    side = "compare servers of the same path: FILE has this side's addresses, as .env has; give it for each side"
+    side = "compare servers of the same path: FILE holds this side's addresses, like .env; repeat it for each side"
     what("--side", type=_side, action="append", default=[], metavar="NAME=FILE", help=side)
     what("--allow", choices=DECLARABLE, action="append", default=[], help="paths may differ in this; repeatable")
     _add_load(parser)
@@ -99,35 +105,45 @@ def words_parser() -> argparse.ArgumentParser:
 
 def _add_load(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("load").add_argument
-    add("--rate", type=positive, default=500.0, help="requests a second in each block (default: 500)")
-    add("--duration", type=positive, default=1.35, help="seconds measured in each block (default: 1.35)")
+    add("--rate", type=positive, default=500.0, help="requests a second in each measurement (default: 500)")
+    add("--duration", type=positive, default=1.35, help="seconds in each measurement (default: 1.35)")
     # 662: the least number of samples of which a p99 may be shown (report/percentiles.py).
-    add("--min-requests", type=whole(1), default=662, help="a block lasts until it has so many (default: 662)")
-    add("--warmup", type=positive, default=10.0, help="most seconds to wait for a path to be stable (default: 10)")
+    add("--min-requests", type=whole(1), default=662, help="a measurement lasts until it has so many (default: 662)")
+    add("--warmup", type=positive, default=10.0, help="maximum seconds to wait until a path is stable (default: 10)")
     add("--arrivals", choices=("poisson", "constant"), default="poisson", help="of the open loop (default: poisson)")
     add("--connections", type=whole(1), default=4, help="kept open to each path (default: 4)")
-    add("--no-real-time", action="store_true", help="schedule the generator like any process; it may send late")
-    add("--closed-loop", action="store_true", help="callers that wait for their replies, at --rate or as they can")
-    add("--users", type=whole(1), default=4, help="the closed loop's callers, a connection each (default: 4)")
+    add("--no-real-time", action="store_true", help="do not use real-time scheduling; requests may be sent late")
+    add(
+        "--closed-loop",
+        action="store_true",
+        help="closed loop: callers that wait for their replies, at --rate or as fast as they can",
+    )
+    add("--users", type=whole(1), default=4, help="callers of the closed loop, one connection each (default: 4)")
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("places").add_argument
     add("--out", type=Path, default=Path("results"), help="folder for runs (default: results)")
-    add("--exports", type=Path, default=Path("artifacts/exports"), help="folder with the reference artefacts")
+    add("--exports", type=Path, default=Path("artifacts/exports"), help="folder with the reference artifacts")
     add("--deployments", type=Path, default=Path("deployments.toml"), help="the list of paths")
     add("--env-file", type=Path, default=Path(".env"), help="addresses, overruled by the environment")
-    targets = "servers elsewhere: gateway, torchserve, tfserving, onnx; paths without one are left out"
+    targets = "remote servers: gateway, torchserve, tfserving, onnx; paths without one are left out"
     add("--targets", type=_targets, metavar="NAME=HOST:PORT,...", help=targets)
     add("--environment", default=LOCAL, metavar="TEXT", help="what the servers run on, for the report")
 
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("workers (one keeps its schedule up to some 4,000 requests/s)").add_argument
+    add = parser.add_argument_group("workers (one keeps its schedule up to about 4,000 requests/s)").add_argument
     add("--processes", type=whole(0), default=1, help="workers on this machine (default: 1, in this process)")
-    add("--workers", type=whole(1), help="await so many in all; others come from other machines with --worker")
-    add("--listen", type=_address, help="HOST:PORT where workers come (default: 127.0.0.1 and a free port)")
-    add("--worker", type=_address, help="be a worker of HOST:PORT; give the same other words, --seed among them")
+    add(
+        "--workers",
+        type=whole(1),
+        help="total number of workers to wait for; others connect from other machines with --worker",
+    )
+    add("--listen", type=_address, help="HOST:PORT where workers connect (default: 127.0.0.1 and a free port)")
+    add(
+        "--worker", type=_address, help="work for the master at HOST:PORT; give the same other options, --seed included"
+    )
 
 
 def _targets(text: str) -> dict[str, str]:
@@ -152,4 +168,4 @@ def _side(text: str) -> tuple[str, Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(interruptible(main))
+    sys.exit(run_main(main))

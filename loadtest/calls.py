@@ -9,7 +9,7 @@ from grpc import StatusCode
 
 from loadtest.connection import Answered, Client, Metadata
 from loadtest.payloads import Payload, agrees
-from loadtest.plan import Block
+from loadtest.plan import Measurement
 from loadtest.recorder import Sample
 from services.wire.errors import ServeError
 from services.wire.token import RENEWAL_PAUSES_S
@@ -25,15 +25,15 @@ class Clock:
         self._offset_ns = time.time_ns() - time.perf_counter_ns()
 
     def now_ns(self) -> int:
-        """Give the time."""
+        """Return the time."""
         return time.perf_counter_ns() + self._offset_ns
 
     def perf_counter_ns(self, now_ns: int) -> int:
-        """Give what time.perf_counter_ns() says at a moment of this clock."""
+        """Return the value of time.perf_counter_ns() at a moment of this clock."""
         return now_ns - self._offset_ns
 
     def drift_us(self) -> float:
-        """Give by how much the wall clock has left this one since the start: slewed or set by somebody."""
+        """Return the wall clock's drift from this clock since the start: it was slewed or set."""
         return (time.time_ns() - self.now_ns()) / 1e3
 
 
@@ -45,7 +45,7 @@ class Target:
     trailing metadata) speak its protocol. metadata: gives what to send along. refused: called on PERMISSION_DENIED.
     """
 
-    block: Block
+    measurement: Measurement
     address: str
     method: str
     model: str
@@ -102,7 +102,7 @@ class Caller:
         except ServeError as error:
             return Sample(sent_ns, service_us, ok=False, code=error.reason, wrong=False, rows=payload.rows)
         served = answer.served
-        through_gateway = self._target.block.via == "gateway"
+        through_gateway = self._target.measurement.via == "gateway"
         return Sample(
             sent_ns,
             service_us,
@@ -121,6 +121,6 @@ class Caller:
 
 
 def is_right(target: Target, answer: Answer, payload: Payload) -> bool:
-    """Say whether an answer is the expected one, and from the path that was asked."""
+    """Return whether an answer is the expected one, and from the path that was called."""
     served = answer.served
-    return (served.model, served.stack) == target.block.path and agrees(answer.outputs, payload.expected)
+    return (served.model, served.stack) == target.measurement.path and agrees(answer.outputs, payload.expected)

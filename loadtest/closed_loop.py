@@ -32,7 +32,7 @@ class ClosedLoop:
         self._pool = gevent.pool.Pool()
 
     def run(self, begin_ns: int, ended: Callable[[], bool]) -> None:
-        """Let all callers ask until one of them finds that it has `ended`; wait for the last replies."""
+        """Make all callers send until `ended` is true; wait for the last replies."""
         for turn, ask in enumerate(self._asks):
             self._pool.spawn(self._caller, ask, begin_ns + self._interval_ns * turn // len(self._asks), ended)
         self._pool.join(raise_error=True)

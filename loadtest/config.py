@@ -20,7 +20,7 @@ TARGETS = (GATEWAY, *STACKS)
 
 
 class ConfigError(Exception):
-    """A setting or a file that the load test needs is missing or unusable; the text names it and the mend."""
+    """A setting or a file that the load test needs is missing or unusable; the text names it and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Settings:
 
     torch_token: the file with TorchServe's key. tf_version: the file with the version of tensorflow_model_server.
     local: the addresses are this machine's own, so that what listens there is the server and no forwarder to it.
-    exports: the folder of artefacts that a side serves, where that is not the load test's own (EXPORTS in its file).
+    exports: the folder of artifacts that a side serves, where that is not the load test's own (EXPORTS in its file).
     """
 
     addresses: Mapping[str, str]
@@ -83,7 +83,7 @@ def parse_targets(text: str) -> dict[str, str]:
 
 
 def inherited(environment: Mapping[str, str] = os.environ, *, without: tuple[str, ...]) -> dict[str, str]:
-    """Give the environment for a child, without the variables whose names begin with one of `without`."""
+    """Return the environment for a child, without the variables whose names begin with one of `without`."""
     return {name: value for name, value in environment.items() if not name.startswith(without)}
 
 

@@ -1,6 +1,6 @@
 """One gRPC connection for many calls at once under gevent: the gateway's HTTP/2 client, its socket watched by the hub.
 
-grpcio under gevent waits for each reply in a thread: a request to the null endpoint takes 0.59 ms, where h2load needs
+grpcio under gevent waits for each reply in a thread: a request to the no-op server takes 0.59 ms, where h2load needs
 0.16 ms and this 0.14 ms (docs/adr/0013-open-loop.md). So what is measured is the server. When a reply came is read from
 the clock as its last bytes are parsed.
 """
@@ -29,7 +29,7 @@ READ_BYTES = 2**16
 READ, WRITE = 1, 2
 # A server may refuse calls that it counts as one too many while their predecessors end, or when it says goodbye.
 # It is given a moment more each time: asked again at once, it has had none to end them.
-MOST_UNSEEN, PAUSE_S = 10, 0.001
+MAX_NOT_PROCESSED, PAUSE_S = 10, 0.001
 # Unsent bytes above which the connection is told to wait.
 WRITE_HIGH = 2**20
 
@@ -65,8 +65,8 @@ class Client:
             with gevent.Timeout(timeout_s):
                 answered = self._once(block, message)
                 # The server has not looked at the call: asking again cannot do it twice.
-                for tries in range(MOST_UNSEEN):
-                    if not answered.reply.unseen:
+                for tries in range(MAX_NOT_PROCESSED):
+                    if not answered.reply.not_processed:
                         break
                     gevent.sleep(tries * PAUSE_S)
                     answered = self._once(block, message)
@@ -116,7 +116,7 @@ def greet(address: str, timeout_s: float) -> None:
 
 
 def header_block(address: str, method: str, metadata: Metadata, timeout_s: float) -> bytes:
-    """Give a call's header block, every header as a literal: it is read the same whatever was sent before.
+    """Return a call's header block, every header as a literal: it is read the same whatever was sent before.
 
     Raises UnicodeError for metadata that is not text.
     """
@@ -142,7 +142,7 @@ def _connect(address: str) -> "_Link":
     link = _Link(_dial(address))
     link.opened.wait()
     if not link.connection.usable:
-        raise NoHttp2Error("the server closed the connection, or speaks no HTTP/2")
+        raise NoHttp2Error("the server closed the connection, or does not speak HTTP/2")
     return link
 
 
@@ -174,7 +174,7 @@ class _Link:
         self._reads.start(self._readable)
 
     def begin(self, block: bytes, message: bytes, answer: Callable[[Answered], None]) -> int:
-        """Begin a call once the server allows one more."""
+        """Start a call once the server allows one more."""
         while self.connection.full and self.connection.usable:
             self._room.clear()
             self.connection.room = self._room.set
@@ -186,7 +186,7 @@ class _Link:
     # What a Connection calls.
 
     def set_write_buffer_limits(self, _high: int, _low: int) -> None:
-        """Ours is WRITE_HIGH."""
+        """Ignore the limits: ours is WRITE_HIGH."""
 
     def write(self, data: bytes) -> None:
         """Send, or keep what the kernel does not take now."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from loadtest.payloads import Payload
-from loadtest.plan import Block
+from loadtest.plan import Measurement
 from store.reference import Reference
 
 MUST_EQUAL, SUBJECT, NOTE = "must-equal", "subject", "note"
@@ -27,7 +27,7 @@ PATH_KEYS: Mapping[str, str] = {
     "engine": SUBJECT,
     "engine_version": SUBJECT,
     "batching": SUBJECT,
-    "artefact": SUBJECT,
+    "artifact": SUBJECT,
     "image": SUBJECT,
 }
 RUN_KEYS: Mapping[str, str] = {
@@ -43,37 +43,37 @@ Values = Mapping[str, Any]
 
 
 class UnfairError(Exception):
-    """Paths differ in what must be equal; the text names the key, the values and the mend."""
+    """Paths differ in what must be equal; the text names the key, the values and the fix."""
 
 
-def manifest(run: Values, paths: Mapping[Block, Values]) -> dict[str, Any]:
-    """Give what run.json says under "fairness". Raises KeyError for a key without a class."""
+def manifest(run: Values, paths: Mapping[Measurement, Values]) -> dict[str, Any]:
+    """Return what run.json says under "fairness". Raises KeyError for a key without a class."""
     return {
         "run": {key: {"class": RUN_KEYS[key], "value": value} for key, value in run.items()},
         "paths": {
-            str(block): {key: {"class": PATH_KEYS[key], "value": value} for key, value in values.items()}
-            for block, values in paths.items()
+            str(measurement): {key: {"class": PATH_KEYS[key], "value": value} for key, value in values.items()}
+            for measurement, values in paths.items()
         },
     }
 
 
-def check(paths: Mapping[Block, Values], allowed: Collection[str]) -> None:
+def check(paths: Mapping[Measurement, Values], allowed: Collection[str]) -> None:
     """Raise UnfairError for the first key that must be equal, is not, and is not `allowed`."""
     for key in DECLARABLE:
         holders: dict[str, list[str]] = {}
-        for block, values in paths.items():
-            holders.setdefault(str(values[key]), []).append(str(block))
+        for measurement, values in paths.items():
+            holders.setdefault(str(values[key]), []).append(str(measurement))
         if len(holders) > 1 and key not in allowed:
             sides = "; ".join(f"{value}: {', '.join(names)}" for value, names in holders.items())
-            raise UnfairError(f"{key} must be equal and is not ({sides}); mend it, or declare it: --allow {key}")
+            raise UnfairError(f"{key} must be equal and differs ({sides}); fix it, or declare it: --allow {key}")
 
 
 def weights(references: Sequence[Reference]) -> dict[str, str]:
-    """Give a hash of what each model computes, by model: the sha256 of its reference, inputs and float64 answers.
+    """Return a hash of what each model computes, by model: the sha256 of its reference, inputs and float64 answers.
 
-    Frameworks write the same weights into different files, and twins trained in two frameworks differ in the last
-    digit. So a model whose answers agree with those of one before it, on the same inputs and within its declared
-    tolerance, has that one's hash.
+    Frameworks write the same weights into different files, and equivalent models trained in two frameworks differ in
+    the last digit. So a model whose answers agree with those of one before it, on the same inputs and within its
+    declared tolerance, has that one's hash.
     """
     firsts: list[Reference] = []
     hashes: dict[str, str] = {}
@@ -104,7 +104,7 @@ def _hash_of(reference: Reference) -> str:
 
 
 def payloads_hash(reference: Reference, payloads: Sequence[Payload], seed: int) -> str:
-    """Give a hash of the inputs and of how they are cut and ordered; protocols and models' names are left out."""
+    """Return a hash of the inputs and of how they are cut and ordered; protocols and models' names are left out."""
     found = hashlib.sha256(f"{seed} {len(payloads)} {payloads[0].rows}".encode())
     for tensor in reference.spec.inputs:
         found.update(tensor.name.encode() + np.ascontiguousarray(reference.arrays[tensor.name]).tobytes())

@@ -15,7 +15,7 @@ CLOCK_READINGS = 1000
 
 
 def describe() -> dict[str, object]:
-    """Give CPU, cores, memory in bytes, operating system, Python and the generator's packages."""
+    """Return CPU, cores, memory in bytes, operating system, Python and the generator's packages."""
     return {
         "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
@@ -28,7 +28,7 @@ def describe() -> dict[str, object]:
 
 
 def cpu_model() -> str:
-    """Give the processor's name."""
+    """Return the processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -37,13 +37,13 @@ def cpu_model() -> str:
 
 
 def temperatures() -> dict[str, float] | None:
-    """Give the hottest reading of each sensor in degrees Celsius, or None where there is no sensor."""
+    """Return the hottest reading of each sensor in degrees Celsius, or None where there is no sensor."""
     sensors: dict[str, list[Any]] = getattr(psutil, "sensors_temperatures", dict)()
     return {name: max(reading.current for reading in readings) for name, readings in sensors.items()} or None
 
 
 def clock() -> dict[str, object]:
-    """Give the generator's clock: its source, the resolution it claims and the smallest step it was seen to make."""
+    """Return the generator's clock: its source, the resolution it claims and the smallest step it was seen to make."""
     info = time.get_clock_info("perf_counter")
     moments = [time.perf_counter_ns() for _ in range(CLOCK_READINGS)]
     steps = [after - before for before, after in itertools.pairwise(moments) if after > before]

@@ -25,28 +25,28 @@ EXPORTS = Path("artifacts/exports")
 
 
 def three_digits(response_time_ms: float) -> float:
-    """Give a response time in ms to three digits: Locust's own buckets are whole ms, and ours would all be 0 or 1."""
+    """Return a response time in ms to three digits: Locust's own buckets are whole ms, and ours would all be 0 or 1."""
     return float(f"{response_time_ms:.3g}")
 
 
 def user_classes() -> dict[str, type[PathUser]]:
-    """Give one user class for each path and way, by name."""
+    """Return one user class for each path and way, by name."""
     settings, clock = read_settings(Path(".env")), Clock()
     paths = plan.read_paths(Path("deployments.toml"))
     references = {path.model: load_reference(EXPORTS, path.model) for path in paths}
     classes = {}
-    for block in plan.blocks_of(paths, plan.VIAS):
-        if block != plan.NULL:
-            target = target_of(block, settings, EXPORTS)
-            payloads = prepare(references[block.path.model], target.model, target.encode, rows=1, seed=0)
+    for measurement in plan.measurements_of(paths, plan.VIAS):
+        if measurement != plan.NO_OP:
+            target = target_of(measurement, settings, EXPORTS)
+            payloads = prepare(references[measurement.path.model], target.model, target.encode, rows=1, seed=0)
             interval_s = 1 / USER_REQUESTS_PER_S
-            classes[str(block)] = user_class(target, payloads, clock, interval_s=interval_s, users=USERS_IN_STEP)
+            classes[str(measurement)] = user_class(target, payloads, clock, interval_s=interval_s, users=USERS_IN_STEP)
     return classes
 
 
 def add_options(parser: LocustArgumentParser) -> None:
     """Add ours to Locust's."""
-    parser.add_argument("--closed-loop", action="store_true", help="users wait for their replies")
+    parser.add_argument("--closed-loop", action="store_true", help="closed loop: users wait for their replies")
 
 
 events.init_command_line_parser.add_listener(add_options)

@@ -14,7 +14,7 @@ from loadtest.recorder import Sample
 from loadtest.timer import Timer
 
 # Requests in flight, of one worker; beyond that a request is not sent but recorded as an error.
-MOST_OUTSTANDING = 1000
+MAX_OUTSTANDING = 1000
 OVERLOADED = "OVERLOADED_GENERATOR"
 
 
@@ -37,7 +37,7 @@ class OpenLoop:
         self._pool = gevent.pool.Pool()
 
     def run(self, timer: Timer) -> None:
-        """Go through the schedule, and wait for the last reply. Raises what recording raised: a fault of our own."""
+        """Send by the schedule, and wait for the last reply. Raises what recording raised: a bug."""
         self._pool.spawn(self._lead, timer)
         self._pool.join()
         if self._faults:
@@ -56,7 +56,7 @@ class OpenLoop:
             timer.wait_until(self._clock.perf_counter_ns(due_ns))
             if self._stopped:
                 return
-            if self._outstanding >= MOST_OUTSTANDING:
+            if self._outstanding >= MAX_OUTSTANDING:
                 self._record(self._not_sent(due_ns))
                 continue
             self._pool.spawn(self._lead, timer)

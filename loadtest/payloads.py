@@ -1,6 +1,6 @@
 """Requests encoded before the measuring starts, and the answers that they must get.
 
-Inputs and float64 answers come from the model's reference artefact, so that no framework is needed here.
+Inputs and float64 answers come from the model's reference artifact, so that no framework is needed here.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 
 from services.wire.arrays import DTYPES, Array, from_values, to_array
 from services.wire.types import Request, Tensor
-from store.manifest import ArtefactError
+from store.manifest import ArtifactError
 from store.reference import Reference, read_reference
 from store.spec import TensorSpec, Tolerance
 
@@ -35,18 +35,18 @@ class Payload(NamedTuple):
 
 
 def load_reference(exports: Path, model: str) -> Reference:
-    """Read the current reference of a model after checking its hashes. Raises ArtefactError."""
+    """Read the current reference of a model after checking its hashes. Raises ArtifactError."""
     reference = read_reference(exports, model)
     for tensor in reference.spec.inputs + reference.spec.outputs:
         if tensor.dtype not in DTYPES:
-            raise ArtefactError(f"{model}: the load test cannot send or check {tensor.dtype} ({tensor.name!r}) yet")
+            raise ArtifactError(f"{model}: the load test cannot send or check {tensor.dtype} ({tensor.name!r}) yet")
     return reference
 
 
 def prepare(
     reference: Reference, model: str, encode: Callable[[Request, str, int], bytes], *, rows: int, seed: int
 ) -> list[Payload]:
-    """Give the reference cut into requests of `rows` rows for `model`, in an order drawn from the seed.
+    """Return the reference cut into requests of `rows` rows for `model`, in an order drawn from the seed.
 
     Every reference row is in exactly one request, so a run repeats none before it has sent them all. The same seed
     gives every path of a model the same inputs in the same order.
@@ -69,7 +69,7 @@ def _expected(spec: TensorSpec, values: Array, tolerance: Tolerance) -> Expected
 
 
 def agrees(outputs: Sequence[Tensor], expected: Sequence[Expected]) -> bool:
-    """Say whether an answer has exactly the expected outputs, each within its limits; a NaN never is."""
+    """Return whether an answer has exactly the expected outputs, each within its limits; a NaN never is."""
     by_name = {tensor.name: tensor for tensor in outputs}
     return len(outputs) == len(expected) and all(
         want.name in by_name and _close(by_name[want.name], want) for want in expected

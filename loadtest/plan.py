@@ -24,7 +24,7 @@ class ServingPath(NamedTuple):
         return f"{self.model}@{self.stack}"
 
 
-class Block(NamedTuple):
+class Measurement(NamedTuple):
     """One stretch of load on one path, direct or through the gateway; its text names files and Locust's rows.
 
     side: which of several servers of the same path, where a run compares such (--side); else empty.
@@ -38,27 +38,27 @@ class Block(NamedTuple):
         return f"{self.path}.{self.via}" + (f"~{self.side}" if self.side else "")
 
     def to_dict(self) -> dict[str, str]:
-        """Give what run.json calls it."""
+        """Return the JSON form in run.json."""
         named = {"model": self.path.model, "stack": self.path.stack, "via": self.via}
         return named | ({"side": self.side} if self.side else {})
 
 
 class Turn(NamedTuple):
-    """One block in one round, counted from 0; its text names the file of its rows."""
+    """One measurement in one round, counted from 0; its text names the file of its rows."""
 
     round: int
-    block: Block
+    measurement: Measurement
 
     def __str__(self) -> str:
-        return f"r{self.round:02d}-{self.block}"
+        return f"r{self.round:02d}-{self.measurement}"
 
 
-# A server that does nothing (loadtest/null.py): what a request to it takes is the instrument's own part. No path.
-NULL = Block(ServingPath("null", "null"), "direct")
+# A server that does nothing (loadtest/no_op.py): what a request to it takes is the instrument's own part. No path.
+NO_OP = Measurement(ServingPath("null", "null"), "direct")
 
 
 def read_paths(deployments: Path) -> list[ServingPath]:
-    """Give the paths of deployments.toml, in its order. Raises ConfigError naming the file and the entry."""
+    """Return the paths of deployments.toml, in its order. Raises ConfigError naming the file and the entry."""
     try:
         models = tomllib.loads(deployments.read_text())["models"]
         paths = [ServingPath(model, stack) for model, entry in models.items() for stack in entry["stacks"]]
@@ -77,37 +77,39 @@ def read_paths(deployments: Path) -> list[ServingPath]:
 
 
 def choose(known: Sequence[ServingPath], wanted: str) -> list[ServingPath]:
-    """Give the paths of a comma-separated list, or all of them for "all". Raises ValueError naming the known ones."""
+    """Return the paths of a comma-separated list, or all of them for "all". Raises ValueError naming the known ones."""
     if wanted == "all":
         return list(known)
     by_name = {str(path): path for path in known}
     names = [name.strip() for name in wanted.split(",")]
     for name in names:
         if name not in by_name:
-            raise ValueError(f"{name!r} is no path; known: {', '.join(by_name)}, or all")
+            raise ValueError(f"{name!r} is not a path; known: {', '.join(by_name)}, or all")
     return [by_name[name] for name in dict.fromkeys(names)]
 
 
-def blocks_of(paths: Sequence[ServingPath], vias: Sequence[str], sides: Sequence[str] = ("",)) -> list[Block]:
-    """Give one block for each path, way and side, and the null endpoint's."""
-    return [*(Block(path, via, side) for path in paths for via in vias for side in sides), NULL]
+def measurements_of(
+    paths: Sequence[ServingPath], vias: Sequence[str], sides: Sequence[str] = ("",)
+) -> list[Measurement]:
+    """Return one measurement for each path, way and side, and the no-op server's."""
+    return [*(Measurement(path, via, side) for path in paths for via in vias for side in sides), NO_OP]
 
 
-def within_reach(blocks: Sequence[Block], targets: Collection[str]) -> list[Block]:
-    """Give the blocks whose server is among `targets` ("gateway", stack names), and the null endpoint's."""
-    return [block for block in blocks if block == NULL or server_of(block) in targets]
+def within_reach(measurements: Sequence[Measurement], targets: Collection[str]) -> list[Measurement]:
+    """Return the measurements whose server is in `targets` ("gateway", stack names), and the no-op server's."""
+    return [measurement for measurement in measurements if measurement == NO_OP or server_of(measurement) in targets]
 
 
-def server_of(block: Block) -> str:
-    """Give who is asked: "gateway", or the path's stack."""
-    return block.via if block.via == "gateway" else block.path.stack
+def server_of(measurement: Measurement) -> str:
+    """Return which server is called: "gateway", or the path's stack."""
+    return measurement.via if measurement.via == "gateway" else measurement.path.stack
 
 
-def draw(blocks: Sequence[Block], rounds: int, seed: int) -> list[Turn]:
-    """Give every block once in each round, in an order drawn anew from the seed, so that no path always runs first."""
+def draw(measurements: Sequence[Measurement], rounds: int, seed: int) -> list[Turn]:
+    """Return every measurement once per round, in an order drawn for each round, so that no path always runs first."""
     turns = []
     for number in range(rounds):
-        order = list(blocks)
+        order = list(measurements)
         random.Random(f"{seed}/{number}").shuffle(order)  # noqa: S311 - an order, not a secret
-        turns += [Turn(number, block) for block in order]
+        turns += [Turn(number, measurement) for measurement in order]
     return turns

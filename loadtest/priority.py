@@ -13,12 +13,12 @@ PRIORITY = 1
 
 
 def keep_on_time() -> str:
-    """Schedule this thread, and those that it starts from now on, in real time; give what came of it, for run.json.
+    """Run this thread, and those that it starts from now on, in real time; return the result, for run.json.
 
     Linux permits it to root, and to others within `ulimit -r`.
     """
     if not hasattr(os, "sched_setscheduler"):
-        return "ordinary scheduling: this system has no other"
+        return "ordinary scheduling: this system has no real-time scheduling"
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
     except PermissionError:
@@ -28,7 +28,7 @@ def keep_on_time() -> str:
 
 @contextmanager
 def on_time() -> Iterator[None]:
-    """Schedule this thread, and processes that it starts, in real time while the block lasts, if that is permitted."""
+    """Run this thread, and processes that it starts, in real time within the `with` statement, if permitted."""
     keep_on_time()
     try:
         yield

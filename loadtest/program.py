@@ -11,28 +11,28 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from loadtest import fairness, host, null, plan, run, server
+from loadtest import fairness, host, no_op, plan, run, server
 from loadtest.calls import Clock
 from loadtest.config import ConfigError, read_settings
 from loadtest.generator import Generator, Loaded
 from loadtest.payloads import load_reference, prepare
-from loadtest.plan import CLOSED, NULL, OPEN_CONSTANT, OPEN_POISSON, Block
+from loadtest.plan import CLOSED, NO_OP, OPEN_CONSTANT, OPEN_POISSON, Measurement
 from loadtest.priority import keep_on_time
 from loadtest.progress import Report
 from loadtest.session import Load, Session, check_reachable
-from loadtest.targets import batching_of, null_target, target_of
+from loadtest.targets import batching_of, no_op_target, target_of
 from loadtest.timer import best_timer
 from loadtest.workers import InterruptedRun, Interruption, Workers, elsewhere, here, work
 from store.commit import git_commit
 
-# Unmeasured at the beginning of every block: what the path before it left behind has ended by then.
-SETTLE_S = 0.15
+# Unmeasured at the beginning of every measurement: what the path before it left behind has ended by then.
+RAMP_UP_S = 0.15
 
 
 class Instrument(NamedTuple):
     """What every process has that loads or leads. about: its timer and scheduling, in words."""
 
-    blocks: Sequence[Block]
+    measurements: Sequence[Measurement]
     prepared: "Prepared"
     clock: Clock
     generator: Generator
@@ -41,9 +41,9 @@ class Instrument(NamedTuple):
 
 
 def run_all(paths: Sequence[plan.ServingPath], options: argparse.Namespace, words: Sequence[str]) -> int:
-    """Load all blocks in all rounds; give 0, or the number of the signal that ended them early.
+    """Load all measurements in all rounds; return 0, or the number of the signal that ended them early.
 
-    words: the command line, for workers. Raises ConfigError, ArtefactError, UnfairError or OSError before any load,
+    words: the command line, for workers. Raises ConfigError, ArtifactError, UnfairError or OSError before any load,
     except for a disk that fills up.
     """
     with instrument(paths, options) as ours:
@@ -51,58 +51,58 @@ def run_all(paths: Sequence[plan.ServingPath], options: argparse.Namespace, word
         fairness.check(conditions, options.allow)
         try:
             with workers_of(ours.generator, options, words, ours.interruption) as workers:
-                this_run = run.start(options.out, ours.blocks, _facts(options, conditions, ours.about))
-                _load(this_run, ours.blocks, Session(this_run, load_of(options), workers, ours.clock), options)
+                this_run = run.start(options.out, ours.measurements, _facts(options, conditions, ours.about))
+                _load(this_run, ours.measurements, Session(this_run, load_of(options), workers, ours.clock), options)
         except InterruptedRun:
             return ours.interruption.signal or 0
     return 0
 
 
 def work_for(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> int:
-    """Be a worker of another process until it says that it is over."""
+    """Work for another process until it ends the run."""
     with instrument(paths, options) as ours:
         work(ours.generator, options.worker, ours.interruption)
     return ours.interruption.signal or 0
 
 
-def blocks_of(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> list[Block]:
-    """Give the blocks of every round; with --targets, those that it gives an address of."""
+def measurements_of(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> list[Measurement]:
+    """Return the measurements of every round; with --targets, those that it gives an address for."""
     vias = plan.VIAS if options.via == "both" else (options.via,)
-    blocks = plan.blocks_of(paths, vias, [name for name, _ in options.side] or [""])
-    return plan.within_reach(blocks, options.targets) if options.targets else blocks
+    measurements = plan.measurements_of(paths, vias, [name for name, _ in options.side] or [""])
+    return plan.within_reach(measurements, options.targets) if options.targets else measurements
 
 
 @contextmanager
 def instrument(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> Iterator[Instrument]:
-    """Give what loads, set up and closed at the end. Raises ConfigError, ArtefactError or OSError."""
-    blocks = blocks_of(paths, options)
+    """Yield the load generator, closed at the end. Raises ConfigError, ArtifactError or OSError."""
+    measurements = measurements_of(paths, options)
     with ExitStack() as stack:
-        address = stack.enter_context(null.endpoint())
-        scheduling = _schedule(options)  # after the null endpoint, which must not inherit it
+        address = stack.enter_context(no_op.endpoint())
+        scheduling = _schedule(options)  # after the no-op server, which must not inherit it
         interruption, clock, timer = Interruption(), Clock(), best_timer()
         stack.callback(timer.close)
-        prepared = Prepared(blocks, options, address)
+        prepared = Prepared(measurements, options, address)
         generator = Generator(prepared.loaded, _connections(options), clock, timer)
         stack.callback(generator.close)
         gc.collect()
         gc.freeze()  # what was prepared is not looked at again in every collection while measuring
-        yield Instrument(blocks, prepared, clock, generator, interruption, f"timer: {timer.name}, {scheduling}")
+        yield Instrument(measurements, prepared, clock, generator, interruption, f"timer: {timer.name}, {scheduling}")
 
 
-def _conditions(ours: Instrument, options: argparse.Namespace) -> dict[Block, dict[str, Any]]:
-    """Give what the manifest says of each path. Raises ConfigError for one that does not answer."""
+def _conditions(ours: Instrument, options: argparse.Namespace) -> dict[Measurement, dict[str, Any]]:
+    """Return what the manifest says of each path. Raises ConfigError for one that does not answer."""
     answers = check_reachable(ours.prepared.loaded, ours.clock)
-    paths = [block for block in ours.blocks if block != NULL]
-    return {block: ours.prepared.conditions(block, answers[block], options) for block in paths}
+    paths = [measurement for measurement in ours.measurements if measurement != NO_OP]
+    return {measurement: ours.prepared.conditions(measurement, answers[measurement], options) for measurement in paths}
 
 
 def load_of(options: argparse.Namespace) -> Load:
-    """Give what each block does."""
+    """Return the load of each measurement."""
     return Load(
         load_model=_load_model(options),
         rate=options.rate,
         requests=max(options.min_requests, math.ceil(options.rate * options.duration)),
-        settle=math.ceil(options.rate * SETTLE_S),
+        ramp_up=math.ceil(options.rate * RAMP_UP_S),
         warmup_s=options.warmup,
         connections=_connections(options),
         seed=options.seed,
@@ -110,74 +110,80 @@ def load_of(options: argparse.Namespace) -> Load:
 
 
 class Prepared:
-    """Targets and payloads of all blocks, and what is known of their conditions."""
+    """Targets and payloads of all measurements, and what is known of their conditions."""
 
-    def __init__(self, blocks: Sequence[Block], options: argparse.Namespace, null_address: str) -> None:
+    def __init__(self, measurements: Sequence[Measurement], options: argparse.Namespace, null_address: str) -> None:
         sides = options.side or [("", None)]
         self._settings = {
             side: read_settings(options.env_file, targets=options.targets, side_file=file) for side, file in sides
         }
-        models = dict.fromkeys(block.path.model for block in blocks if block != NULL)
+        models = dict.fromkeys(measurement.path.model for measurement in measurements if measurement != NO_OP)
         self._references = {model: load_reference(options.exports, model) for model in models}
         self._weights = fairness.weights(tuple(self._references.values()))
         for model, reference in self._references.items():
             if options.rows > reference.rows:
                 raise ConfigError(f"--rows {options.rows}: the reference of {model} has {reference.rows} rows")
-        self.loaded = [self._load(block, options, null_address) for block in blocks]
-        self._payloads = {target.block: payloads for target, payloads in self.loaded}
+        self.loaded = [self._load(measurement, options, null_address) for measurement in measurements]
+        self._payloads = {target.measurement: payloads for target, payloads in self.loaded}
 
-    def conditions(self, block: Block, identity: dict[str, str], options: argparse.Namespace) -> dict[str, Any]:
-        """Give a path's values for the fairness manifest. identity: who answers there."""
+    def conditions(
+        self, measurement: Measurement, identity: dict[str, str], options: argparse.Namespace
+    ) -> dict[str, Any]:
+        """Return a path's values for the fairness manifest. identity: who answers there."""
         load = load_of(options)
         return {
-            "weights_sha256": self._weights[block.path.model],
+            "weights_sha256": self._weights[measurement.path.model],
             "payloads_sha256": fairness.payloads_hash(
-                self._references[block.path.model], self._payloads[block], options.seed
+                self._references[measurement.path.model], self._payloads[measurement], options.seed
             ),
             "plan": f"{load.load_model}, {load.rate:g}/s, {load.requests} requests of {options.rows} rows, "
             f"{load.connections} connections, {options.rounds} rounds",
-            **self._server(block),
+            **self._server(measurement),
             **identity,
-            "batching": batching_of(block, options.deployments),
+            "batching": batching_of(measurement, options.deployments),
             "image": None,
         }
 
-    def _server(self, block: Block) -> dict[str, str]:
-        """Give what is known of a path's server; elsewhere nothing is, be there a forwarder to it on this machine."""
-        settings = self._settings[block.side]
-        return server.describe(settings.addresses[block.path.stack]) if settings.local else server.NOTHING_KNOWN
+    def _server(self, measurement: Measurement) -> dict[str, str]:
+        """Return what is known of a path's server; of one on another machine, nothing."""
+        settings = self._settings[measurement.side]
+        return server.describe(settings.addresses[measurement.path.stack]) if settings.local else server.NOTHING_KNOWN
 
-    def _load(self, block: Block, options: argparse.Namespace, null_address: str) -> Loaded:
-        if block == NULL:
-            target = null_target(null_address)
+    def _load(self, measurement: Measurement, options: argparse.Namespace, null_address: str) -> Loaded:
+        if measurement == NO_OP:
+            target = no_op_target(null_address)
         else:
-            target = target_of(block, self._settings[block.side], options.exports)
-        # The null endpoint gets the requests of the first model; of its answer only the bytes are looked at.
-        reference = self._references.get(block.path.model) or next(iter(self._references.values()))
+            target = target_of(measurement, self._settings[measurement.side], options.exports)
+        # The no-op server gets the requests of the first model; of its answer only the bytes are looked at.
+        reference = self._references.get(measurement.path.model) or next(iter(self._references.values()))
         payloads = prepare(reference, target.model, target.encode, rows=options.rows, seed=options.seed)
-        if block == NULL:
+        if measurement == NO_OP:
             payloads = [payload._replace(expected=()) for payload in payloads]
         return target, payloads
 
 
-def _load(this_run: run.Run, blocks: Sequence[Block], session: Session, options: argparse.Namespace) -> None:
+def _load(
+    this_run: run.Run, measurements: Sequence[Measurement], session: Session, options: argparse.Namespace
+) -> None:
     """Warm up, and load all rounds. Raises InterruptedRun."""
-    load, turns = load_of(options), plan.draw(blocks, options.rounds, options.seed)
-    with Report(Console(highlight=False), len(blocks), options.rounds) as report:
+    load, turns = load_of(options), plan.draw(measurements, options.rounds, options.seed)
+    with Report(Console(highlight=False), len(measurements), options.rounds) as report:
         report.say(
-            f"{this_run.folder}: {options.rounds} rounds of {len(blocks)} blocks, {load.load_model}, {load.rate:g} "
-            f"requests/s, seed {options.seed}; {len(turns) * load.block_s / 60:.1f} minutes of load after the warm-up"
+            f"{this_run.folder}: {options.rounds} rounds of {len(measurements)} measurements, {load.load_model}, "
+            f"{load.rate:g} "
+            f"requests/s, seed {options.seed}; {len(turns) * load.measurement_s / 60:.1f} minutes of load after "
+            "the warm-up"
         )
         try:
-            session.warm_up(blocks, report.warming)
+            session.warm_up(measurements, report.warming)
             report.warmed(this_run.warmup)
             for number, turn in enumerate(turns, start=1):
-                this_run.blocks.append(session.turn(turn))
+                this_run.measurements.append(session.turn(turn))
                 this_run.save(complete=number == len(turns))
-                report.loaded(turn, this_run.blocks[-1])
+                report.loaded(turn, this_run.measurements[-1])
         except InterruptedRun:
             this_run.save(complete=False)
-            ended = len(this_run.blocks) // len(blocks)
+            ended = len(this_run.measurements) // len(measurements)
             report.say(f"interrupted; {this_run.folder} holds {ended} whole rounds and is marked incomplete")
             raise
 
@@ -185,7 +191,7 @@ def _load(this_run: run.Run, blocks: Sequence[Block], session: Session, options:
 def workers_of(
     generator: Generator, options: argparse.Namespace, words: Sequence[str], interruption: Interruption
 ) -> AbstractContextManager[Workers]:
-    """Give this process as the only worker, or lead others. words: the load test's command line, for them."""
+    """Return this process as the only worker, or lead others. argv: the load test's command line, for them."""
     if not _leads(options):
         return here(generator, interruption)
     count, words = options.workers or options.processes, [*words, "--seed", str(options.seed)]
@@ -193,7 +199,7 @@ def workers_of(
 
 
 def _leads(options: argparse.Namespace) -> bool:
-    """Say whether other processes load, and this one only leads them."""
+    """Return whether other processes load, and this one only leads them."""
     return not options.worker and ((options.workers or options.processes) != 1 or options.listen is not None)
 
 
@@ -210,11 +216,13 @@ def _connections(options: argparse.Namespace) -> int:
 
 def _schedule(options: argparse.Namespace) -> str:
     if _leads(options):
-        return "scheduling: each worker's own"
+        return "scheduling: set by each worker"
     return "ordinary scheduling" if options.no_real_time else keep_on_time()
 
 
-def _facts(options: argparse.Namespace, conditions: dict[Block, dict[str, Any]], generator: str) -> dict[str, Any]:
+def _facts(
+    options: argparse.Namespace, conditions: dict[Measurement, dict[str, Any]], generator: str
+) -> dict[str, Any]:
     commit = git_commit()
     of_run = {
         "environment": options.environment,

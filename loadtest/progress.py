@@ -1,6 +1,7 @@
 """How far a run is: a bar with the time left on a terminal, a line a round elsewhere.
 
-It is drawn between blocks only: drawing takes milliseconds of the generator's process, and requests would leave late.
+It is drawn between measurements only: drawing takes milliseconds of the generator's process, and requests would leave
+late.
 """
 
 from collections.abc import Mapping
@@ -10,22 +11,22 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from loadtest.plan import Block, Turn
+from loadtest.plan import Measurement, Turn
 
 
 class Report:
-    """Tells of the warm-up and of every block."""
+    """Tells of the warm-up and of every measurement."""
 
-    def __init__(self, console: Console, blocks: int, rounds: int) -> None:
+    def __init__(self, console: Console, measurements: int, rounds: int) -> None:
         self._console = console
-        self._blocks = blocks
+        self._measurements = measurements
         self._rounds = rounds
         self._round: list[Mapping[str, Any]] = []
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._bar = Progress(
             *columns, TextColumn("left:"), TimeRemainingColumn(), console=console, auto_refresh=False, transient=True
         )
-        self._task = self._bar.add_task("warm-up", total=blocks * rounds)
+        self._task = self._bar.add_task("warm-up", total=measurements * rounds)
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -38,24 +39,24 @@ class Report:
         if self._console.is_terminal:
             self._bar.stop()
 
-    def warming(self, block: Block) -> None:
-        """Tell whose warm-up begins."""
-        self._bar.update(self._task, description=f"warm-up {_name(block.to_dict())}")
+    def warming(self, measurement: Measurement) -> None:
+        """Show which path's warm-up begins."""
+        self._bar.update(self._task, description=f"warm-up {_name(measurement.to_dict())}")
         self._show()
 
     def warmed(self, warmups: list[dict[str, Any]]) -> None:
-        """Tell how long the warm-up was, and begin to count the rounds' time."""
+        """Show how long the warm-up was, and start timing the rounds."""
         restless = [_name(found) for found in warmups if not found["stable"]]
         text = f"warm-up: {sum(found['seconds'] for found in warmups):.0f} s"
-        self.say(text + (f"; not stable by then: {', '.join(restless)}" if restless else ""))
-        self._bar.reset(self._task, total=self._blocks * self._rounds)
+        self.say(text + (f"; not stable within the limit: {', '.join(restless)}" if restless else ""))
+        self._bar.reset(self._task, total=self._measurements * self._rounds)
 
     def loaded(self, turn: Turn, found: Mapping[str, Any]) -> None:
-        """Tell of a block that has ended, and sum its round up when it was the last of it."""
+        """Show that a measurement has ended, and summarize its round after the last one."""
         self._round.append(found)
         self._bar.update(self._task, advance=1, description=f"round {turn.round + 1}/{self._rounds}")
         self._show()
-        if len(self._round) == self._blocks:
+        if len(self._round) == self._measurements:
             self._sum_up(turn)
             self._round.clear()
 

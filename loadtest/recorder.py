@@ -1,6 +1,6 @@
-"""One row per request: kept in memory while a block runs, written whole when it ends.
+"""One row per request: kept in memory while a measurement runs, written whole when it ends.
 
-A block that several workers loaded has one file, too: each gives its rows, and they are merged by time.
+A measurement that several workers loaded has one file, too: each gives its rows, and they are merged by time.
 """
 
 import io
@@ -18,7 +18,7 @@ WARMUP, MEASURE = "warmup", "measure"
 # sent_ns: nanoseconds since 1970, from a clock that only goes forward within a run. service_us: reply received - sent.
 # scheduled_ns: when an open-loop schedule wanted it sent, by the same clock; response_us: reply received - scheduled.
 # Both are null in a closed loop, where callers wait for their replies. round: from 0. phase: by scheduled_ns or, where
-# there is none, by sent_ns. side: empty, or which of several servers of the path. The file of a block is
+# there is none, by sent_ns. side: empty, or which of several servers of the path. The file of a measurement is
 # rows/rROUND-MODEL@STACK.VIA.parquet, or ...VIA~SIDE.parquet.
 SCHEMA = pa.schema(
     [
@@ -74,13 +74,13 @@ class Sample(NamedTuple):
     response_us: float | None = None
 
     def scheduled(self, due_ns: int) -> "Sample":
-        """Give the sample of a request that an open-loop schedule wanted sent at `due_ns`."""
+        """Return the sample of a request that an open-loop schedule wanted sent at `due_ns`."""
         late_us = (self.sent_ns - due_ns) / 1e3
         return self._replace(scheduled_ns=due_ns, response_us=late_us + self.service_us)
 
 
 class Recorder:
-    """The samples of one worker in one block. What was due before `measure_from_ns` is warm-up."""
+    """The samples of one worker in one measurement. What was due before `measure_from_ns` is warm-up."""
 
     def __init__(self, turn: Turn, measure_from_ns: int | None = None) -> None:
         self.turn = turn
@@ -88,13 +88,13 @@ class Recorder:
         self.samples: list[Sample] = []
 
     def phase(self, sample: Sample) -> str:
-        """Say whether a sample is warm-up or measured."""
+        """Return whether a sample is warm-up or measured."""
         due_ns = sample.sent_ns if sample.scheduled_ns is None else sample.scheduled_ns
         return WARMUP if self.measure_from_ns is None or due_ns < self.measure_from_ns else MEASURE
 
     def table(self, run: str) -> pa.Table:
-        """Give the samples as a table of SCHEMA, in the order in which their replies came."""
-        (path, via, side), count = self.turn.block, len(self.samples)
+        """Return the samples as a table of SCHEMA, in the order in which their replies came."""
+        (path, via, side), count = self.turn.measurement, len(self.samples)
         constant = {"run": run, "round": self.turn.round, "path": str(path), "model": path.model, "stack": path.stack}
         columns: dict[str, Iterable[object]] = {name: [value] * count for name, value in constant.items()}
         columns |= {"via": [via] * count, "side": [side] * count}
@@ -105,17 +105,17 @@ class Recorder:
 
 
 def merge(tables: Sequence[pa.Table]) -> pa.Table:
-    """Give the rows of all workers in the order in which they were sent."""
+    """Return the rows of all workers in the order in which they were sent."""
     return pa.concat_tables(tables).sort_by("sent_ns")
 
 
 def write(table: pa.Table, run_folder: Path, turn: Turn) -> Path:
-    """Write a block's rows to RUN_FOLDER/rows/TURN.parquet, whole or not at all, and give the file's path."""
+    """Write a measurement's rows to RUN_FOLDER/rows/TURN.parquet, whole or not at all, and return the file's path."""
     return write_file(table, run_folder / "rows" / f"{turn}.parquet")
 
 
 def write_file(table: pa.Table, path: Path) -> Path:
-    """Write rows to a file, whole or not at all, and give its path."""
+    """Write rows to a file, whole or not at all, and return its path."""
     buffer = io.BytesIO()
     parquet.write_table(table, buffer)
     atomic.write_file(path, buffer.getvalue())

@@ -1,4 +1,7 @@
-"""A run on disk: results/RUN/run.json, written first and again whenever a block ends; results/latest points at it."""
+"""A run on disk: results/RUN/run.json, written first and again whenever a measurement ends.
+
+Results/latest points at it.
+"""
 
 import json
 import os
@@ -8,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from loadtest.plan import Block
+from loadtest.plan import Measurement
 from store import atomic
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class RunError(Exception):
@@ -22,26 +25,26 @@ class RunError(Exception):
 class Run:
     """What run.json says. `facts` is what is known before the load: host, commit, arguments, seed, fairness.
 
-    blocks: of those that ended, in the order run. warmup: how long each path was asked before the first round.
+    measurements: of those that ended, in the order run. warmup: how long each path was asked before the first round.
     """
 
     folder: Path
     facts: Mapping[str, Any]
-    blocks: list[dict[str, Any]] = field(default_factory=list)
+    measurements: list[dict[str, Any]] = field(default_factory=list)
     warmup: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, *, complete: bool) -> None:
-        """Write run.json. `complete` says that every planned block has ended; a reader trusts nothing else."""
-        content = {**self.facts, "warmup": self.warmup, "blocks": self.blocks, "complete": complete}
+        """Write run.json. `complete` says that every planned measurement has ended; a reader trusts nothing else."""
+        content = {**self.facts, "warmup": self.warmup, "measurements": self.measurements, "complete": complete}
         if complete:
             content["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         atomic.write_file(self.folder / "run.json", json.dumps(content, indent=2) + "\n")
 
 
-def start(results: Path, expected: Sequence[Block], facts: Mapping[str, Any]) -> Run:
-    """Give a new run: its folder is there, run.json is written as incomplete, results/latest points at it.
+def start(results: Path, expected: Sequence[Measurement], facts: Mapping[str, Any]) -> Run:
+    """Return a new run: its folder is there, run.json is written as incomplete, results/latest points at it.
 
-    expected: the blocks of every round. facts: among them "rounds", how many there are to be, and "load_model".
+    expected: the measurements of every round. facts: among them "rounds", how many there are to be, and "load_model".
     """
     now = datetime.now(UTC)
     folder = new_folder(results, now)
@@ -49,7 +52,7 @@ def start(results: Path, expected: Sequence[Block], facts: Mapping[str, Any]) ->
         "schema": SCHEMA,
         "run": folder.name,
         "started": now.isoformat(timespec="seconds"),
-        "expected": [block.to_dict() for block in expected],
+        "expected": [measurement.to_dict() for measurement in expected],
     }
     run = Run(folder, own | dict(facts))
     run.save(complete=False)
@@ -58,7 +61,7 @@ def start(results: Path, expected: Sequence[Block], facts: Mapping[str, Any]) ->
 
 
 def new_folder(results: Path, now: datetime) -> Path:
-    """Make and give a folder in `results` that is named for the moment `now` (UTC)."""
+    """Create a folder in `results` that is named for the time `now` (UTC)."""
     name = now.strftime("%Y%m%dT%H%M%SZ")
     results.mkdir(parents=True, exist_ok=True)
     attempt = 1

@@ -1,4 +1,4 @@
-"""When the requests of an open loop are due: drawn before the block begins, so that no reply can change it."""
+"""When the requests of an open loop are due: drawn before the measurement begins, so that no reply can change it."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ NS_PER_S = 1e9
 
 
 def arrivals(load_model: str, rate: float, count: int, seed: str) -> list[int]:
-    """Give `count` moments in nanoseconds from the block's begin, at `rate` a second on average, ascending.
+    """Return `count` send times in nanoseconds from the start, at `rate` a second on average, ascending.
 
     Poisson: exponential gaps, drawn from the seed. Constant: equal gaps. The same seed gives the same moments, so that
-    all blocks of a round are loaded alike.
+    all measurements of a round are loaded alike.
     """
     if load_model == OPEN_CONSTANT:
         gaps = np.full(count, NS_PER_S / rate)
@@ -22,5 +22,5 @@ def arrivals(load_model: str, rate: float, count: int, seed: str) -> list[int]:
 
 
 def share(moments: list[int], worker: int, workers: int) -> list[int]:
-    """Give one worker's moments: those of all workers together are the schedule, however many they are."""
+    """Return one worker's part of the schedule; all workers' parts together are the schedule."""
     return moments[worker::workers]

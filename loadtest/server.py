@@ -26,7 +26,7 @@ NOTHING_KNOWN = dict.fromkeys(("cpu_model", "cpu_quota", "threads"), UNKNOWN)
 
 
 def describe(address: str) -> dict[str, str]:
-    """Give cpu_model, cpu_quota (in cores) and threads of the server at HOST:PORT, or "unknown" three times."""
+    """Return cpu_model, cpu_quota (in cores) and threads of the server at HOST:PORT, or "unknown" three times."""
     try:
         process = _listening(address)
         if process is not None:
@@ -65,7 +65,7 @@ def _threads(process: psutil.Process) -> str:
 
 
 def _quota(process: psutil.Process) -> str:
-    """Give the tightest cpu.max above the process (cgroup v2), such as "1.5 cores", or "none"."""
+    """Return the tightest cpu.max above the process (cgroup v2), such as "1.5 cores", or "none"."""
     line = Path(f"/proc/{process.pid}/cgroup").read_text().splitlines()[-1]
     folder = Path("/sys/fs/cgroup") / line.rpartition(":")[2].lstrip("/")
     quotas = []
@@ -78,7 +78,7 @@ def _quota(process: psutil.Process) -> str:
 
 
 def cores(addresses: Sequence[str]) -> float | None:
-    """Give how many cores the servers at these addresses may use together, or None where one of them is not seen."""
+    """Return how many cores the servers at these addresses may use together, or None where one of them is not seen."""
     allowed: set[int] = set()
     quotas = 0.0
     try:

@@ -1,4 +1,4 @@
-"""A run's load: every path is warmed up until it is stable, then come the rounds of blocks."""
+"""A run's load: every path is warmed up until it is stable, then come the rounds of measurements."""
 
 import statistics
 import time
@@ -13,9 +13,9 @@ from loadtest.calls import Caller, Clock, Target
 from loadtest.config import ConfigError
 from loadtest.connection import NoHttp2Error, greet
 from loadtest.generator import Loaded
-from loadtest.order import Order
+from loadtest.measurement_spec import MeasurementSpec
 from loadtest.payloads import Payload
-from loadtest.plan import Block, Turn
+from loadtest.plan import Measurement, Turn
 from loadtest.recorder import MEASURE, merge, write
 from loadtest.run import Run
 from loadtest.warmup import STABLE, WINDOW_S, stable
@@ -25,12 +25,12 @@ UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 GREETING_S = 2.0
 
 
-def check_reachable(loaded: Sequence[Loaded], clock: Clock) -> dict[Block, dict[str, str]]:
-    """Ask every target once, and give who answered: engine, engine_version, artefact (sha256).
+def check_reachable(loaded: Sequence[Loaded], clock: Clock) -> dict[Measurement, dict[str, str]]:
+    """Call every target once, and return who answered: engine, engine_version, artifact (sha256).
 
     Raises ConfigError naming the first that no server answers for.
     """
-    return {target.block: _ask_once(Caller(target, clock), target, payloads[0]) for target, payloads in loaded}
+    return {target.measurement: _ask_once(Caller(target, clock), target, payloads[0]) for target, payloads in loaded}
 
 
 def _ask_once(caller: Caller, target: Target, payload: Payload) -> dict[str, str]:
@@ -39,9 +39,9 @@ def _ask_once(caller: Caller, target: Target, payload: Payload) -> dict[str, str
     finally:
         caller.close()
     if sample.code in UNREACHABLE:
-        block = target.block
-        raise ConfigError(f"{block} at {target.address}: {sample.code}; {_mend(target.address)}")
-    return {"engine": sample.engine, "engine_version": sample.engine_version, "artefact": sample.sha256}
+        measurement = target.measurement
+        raise ConfigError(f"{measurement} at {target.address}: {sample.code}; {_mend(target.address)}")
+    return {"engine": sample.engine, "engine_version": sample.engine_version, "artifact": sample.sha256}
 
 
 def _mend(address: str) -> str:
@@ -56,30 +56,31 @@ def _mend(address: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What each block does. warmup_s: at most so long is a path warmed up before the first round.
+    """What each measurement does. warmup_s: at most so long is a path warmed up before the first round.
 
-    settle: requests at the beginning of each block that are not measured. connections: of a closed loop, its callers.
+    ramp_up: requests at the beginning of each measurement that are not measured. connections: of a closed loop, its
+    callers.
     """
 
     load_model: str
     rate: float
     requests: int
-    settle: int
+    ramp_up: int
     warmup_s: float
     connections: int
     seed: int
 
-    def order(self, turn: Turn) -> Order:
-        """Give the order for a block; one seed for all blocks of a round. Workers fills in the rest."""
+    def spec(self, turn: Turn) -> MeasurementSpec:
+        """Return the specification of a measurement; one seed per round. Workers fills in the rest."""
         seed = f"{self.seed}/{turn.round}"
-        return Order(
-            turn, self.load_model, self.rate, self.settle, self.requests, self.connections, seed, workers=1, begin_ns=0
+        return MeasurementSpec(
+            turn, self.load_model, self.rate, self.ramp_up, self.requests, self.connections, seed, workers=1, begin_ns=0
         )
 
     @property
-    def block_s(self) -> float:
-        """Give how long a block is planned to take."""
-        return (self.settle + self.requests) / self.rate
+    def measurement_s(self) -> float:
+        """Return the planned duration of a measurement in seconds."""
+        return (self.ramp_up + self.requests) / self.rate
 
 
 class Warm(NamedTuple):
@@ -90,59 +91,59 @@ class Warm(NamedTuple):
     stable: bool
 
 
-def warm_up(order: Order, most_s: float, load: Callable[[Order], workers.Loaded]) -> Warm:
+def warm_up(spec: MeasurementSpec, most_s: float, load: Callable[[MeasurementSpec], workers.Loaded]) -> Warm:
     """Load a path at the order's rate, unmeasured, until it is stable or `most_s` are over. Raises InterruptedRun."""
     window_s = min(WINDOW_S, most_s / STABLE)
-    order = replace(order, measured=False, settle=max(1, round(order.rate * window_s)), requests=0)
+    spec = replace(spec, measured=False, ramp_up=max(1, round(spec.rate * window_s)), requests=0)
     tables: list[pa.Table] = []
     medians_us: list[float] = []
     began_s = time.monotonic()
     while not (settled := stable(medians_us)) and time.monotonic() - began_s < most_s:
-        loaded = load(replace(order, seed=f"{order.seed}/warm-up/{len(tables)}"))
+        loaded = load(replace(spec, seed=f"{spec.seed}/warm-up/{len(tables)}"))
         tables.append(loaded.table)
         medians_us.append(statistics.median(loaded.table["service_us"].to_pylist() or [0.0]))
     return Warm(tables, time.monotonic() - began_s, settled)
 
 
 class Session:
-    """Loads turns and keeps their rows; a block that was cut short is not kept."""
+    """Loads turns and keeps their rows; a measurement that was cut short is not kept."""
 
     def __init__(self, run: Run, load: Load, loaders: workers.Workers, clock: Clock) -> None:
         self._run = run
         self._load = load
         self._workers = loaders
         self._clock = clock
-        self._warm: dict[Block, pa.Table] = {}
+        self._warm: dict[Measurement, pa.Table] = {}
 
-    def warm_up(self, blocks: Sequence[Block], began: Callable[[Block], object]) -> None:
-        """Warm every block up in turn; what was sent is in the rows of its first round. Raises InterruptedRun."""
-        for block in blocks:
-            began(block)
-            self._run.warmup.append(self._warm_up(block))
+    def warm_up(self, measurements: Sequence[Measurement], began: Callable[[Measurement], object]) -> None:
+        """Warm every measurement up in turn; what was sent is in the rows of its first round. Raises InterruptedRun."""
+        for measurement in measurements:
+            began(measurement)
+            self._run.warmup.append(self._warm_up(measurement))
             self._run.save(complete=False)
 
     def turn(self, turn: Turn) -> dict[str, Any]:
-        """Load one block, write its rows and give what run.json says about it. Raises InterruptedRun."""
-        table, facts = self._load_now(self._load.order(turn))
-        before = self._warm.pop(turn.block, None)
+        """Load one measurement, write its rows and return what run.json says about it. Raises InterruptedRun."""
+        table, facts = self._load_now(self._load.spec(turn))
+        before = self._warm.pop(turn.measurement, None)
         table = table if before is None else merge([before, table])
         run = pa.array([self._run.folder.name] * table.num_rows, pa.string())
         rows = write(table.set_column(0, "run", run), self._run.folder, turn)
         return self._tell(turn, table, facts) | {"rows": f"rows/{rows.name}"}
 
-    def _warm_up(self, block: Block) -> dict[str, Any]:
-        warm = warm_up(self._load.order(Turn(0, block)), self._load.warmup_s, self._load_now)
-        self._warm[block] = merge(warm.tables)
+    def _warm_up(self, measurement: Measurement) -> dict[str, Any]:
+        warm = warm_up(self._load.spec(Turn(0, measurement)), self._load.warmup_s, self._load_now)
+        self._warm[measurement] = merge(warm.tables)
         return {
-            **block.to_dict(),
+            **measurement.to_dict(),
             "seconds": round(warm.seconds, 3),
-            "requests": self._warm[block].num_rows,
+            "requests": self._warm[measurement].num_rows,
             "windows": len(warm.tables),
             "stable": warm.stable,
         }
 
-    def _load_now(self, order: Order) -> Any:
-        return self._workers.load(order, self._clock.now_ns())
+    def _load_now(self, spec: MeasurementSpec) -> Any:
+        return self._workers.load(spec, self._clock.now_ns())
 
     def _tell(self, turn: Turn, table: pa.Table, facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         phases, ok = table["phase"].to_pylist(), table["ok"].to_pylist()
@@ -151,7 +152,7 @@ class Session:
         warm = len(measured) - sum(measured)
         return {
             "round": turn.round,
-            **turn.block.to_dict(),
+            **turn.measurement.to_dict(),
             "requests": sum(measured),
             "errors": sum(counts and not good for counts, good in zip(measured, ok, strict=True)),
             "wrong_answers": sum(counts and bad for counts, bad in zip(measured, wrong, strict=True)),

@@ -1,4 +1,4 @@
-"""Which protocol a block speaks: the gateway's, or its stack's own."""
+"""Which protocol a measurement speaks: the gateway's, or its stack's own."""
 
 import hashlib
 import tomllib
@@ -7,61 +7,61 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from loadtest import null, plan
+from loadtest import no_op, plan
 from loadtest.calls import Target
 from loadtest.config import GATEWAY, Settings
 from loadtest.connection import Metadata
-from loadtest.plan import Block, ServingPath
+from loadtest.plan import Measurement, ServingPath
 from services.wire import oip, servepath, tfserving
 from services.wire.codecs import STACK_CODECS
 from services.wire.stacks import STACKS
 from services.wire.token import TokenFile
-from services.wire.types import Answer, Served, Tensor
+from services.wire.types import Answer, Provenance, Tensor
 from services.wire.version_file import VersionFile
-from store.manifest import ArtefactError, artefact_folder, read_manifest
+from store.manifest import ArtifactError, artifact_folder, read_manifest
 
-NULL_SHA256 = hashlib.sha256(null.REPLY).hexdigest()
-
-
-def target_of(block: Block, settings: Settings, exports: Path) -> Target:
-    """Give the way to a block's path."""
-    if block.via == "gateway":
-        return _gateway(block, settings)
-    return _direct(block, settings, settings.exports or exports)
+NO_OP_SHA256 = hashlib.sha256(no_op.REPLY).hexdigest()
 
 
-def null_target(address: str) -> Target:
-    """Give the way to a null endpoint; its answer has no outputs when it is the constant, and one when it is not."""
-    served = Served(
-        *plan.NULL.path, "null endpoint", metadata.version("pygrpc-native"), 1, NULL_SHA256, sha256_observed=True
+def target_of(measurement: Measurement, settings: Settings, exports: Path) -> Target:
+    """Return the target of a measurement."""
+    if measurement.via == "gateway":
+        return _gateway(measurement, settings)
+    return _direct(measurement, settings, settings.exports or exports)
+
+
+def no_op_target(address: str) -> Target:
+    """Return the target of a no-op server; the constant reply decodes to no outputs, any other to one."""
+    served = Provenance(
+        *plan.NO_OP.path, "no-op server", metadata.version("pygrpc-native"), 1, NO_OP_SHA256, sha256_observed=True
     )
     wrong = (Tensor("wrong", "BYTES", (0,), b""),)
     return Target(
-        block=plan.NULL,
+        measurement=plan.NO_OP,
         address=address,
-        method=null.METHOD,
+        method=no_op.METHOD,
         model="null",
         encode=oip.encode_request,
-        decode=lambda reply, _: Answer(() if reply == null.REPLY else wrong, served),
+        decode=lambda reply, _: Answer(() if reply == no_op.REPLY else wrong, served),
         metadata=_nothing_to_send,
         refused=_nothing_to_do,
     )
 
 
-def batching_of(block: Block, deployments: Path) -> str:
-    """Give how requests are put together on a path, as far as it is known here."""
-    if block.via == "direct":
+def batching_of(measurement: Measurement, deployments: Path) -> str:
+    """Return how requests are batched on a path, as far as it is known here."""
+    if measurement.via == "direct":
         return "the server's own"
-    limits = tomllib.loads(deployments.read_text())["models"][block.path.model]["stacks"][block.path.stack]
+    limits = tomllib.loads(deployments.read_text())["models"][measurement.path.model]["stacks"][measurement.path.stack]
     return ", ".join(["merged by the gateway", *(f"{name} {value}" for name, value in limits.items())])
 
 
-def _gateway(block: Block, settings: Settings) -> Target:
+def _gateway(measurement: Measurement, settings: Settings) -> Target:
     return Target(
-        block=block,
+        measurement=measurement,
         address=settings.addresses[GATEWAY],
         method=servepath.METHOD,
-        model=str(block.path),
+        model=str(measurement.path),
         encode=servepath.encode_request,
         decode=lambda reply, _: servepath.decode_answer(reply),
         metadata=_nothing_to_send,
@@ -69,12 +69,12 @@ def _gateway(block: Block, settings: Settings) -> Target:
     )
 
 
-def _direct(block: Block, settings: Settings, exports: Path) -> Target:
-    path = block.path
+def _direct(measurement: Measurement, settings: Settings, exports: Path) -> Target:
+    path = measurement.path
     codec = STACK_CODECS[path.stack]
     token = TokenFile(settings.torch_token) if path.stack == "torchserve" else None
     return Target(
-        block=block,
+        measurement=measurement,
         address=settings.addresses[path.stack],
         method=codec.METHOD,
         model=path.model,
@@ -93,7 +93,7 @@ def _decoder(path: ServingPath) -> Callable[[bytes, Metadata], Answer]:
 
 
 def _tfserving_decoder(path: ServingPath, exports: Path, version: VersionFile) -> Callable[[bytes, Metadata], Answer]:
-    """Its replies name only the version: the engine is in the trailing metadata, the hash in the manifest."""
+    """Return a decoder that adds the engine from trailing metadata and the hash from the manifest."""
     sha256_of = cache(lambda version: _sha256(path, exports, version))
 
     def decode(reply: bytes, trailing: Metadata) -> Answer:
@@ -108,11 +108,11 @@ def _tfserving_decoder(path: ServingPath, exports: Path, version: VersionFile) -
 
 
 def _sha256(path: ServingPath, exports: Path, version: int) -> str:
-    """Give the manifest's hash, or "" for a version that was not exported here; the report refuses such rows."""
-    folder = artefact_folder(exports, path.model, STACKS[path.stack].artefact_format, version)
+    """Return the manifest's hash, or "" for a version that was not exported here; the report refuses such rows."""
+    folder = artifact_folder(exports, path.model, STACKS[path.stack].artifact_format, version)
     try:
         return read_manifest(folder).sha256
-    except ArtefactError:
+    except ArtifactError:
         return ""
 
 

@@ -26,10 +26,10 @@ class Timer(Protocol):
     name: str
 
     def wait_until(self, due_ns: int) -> None:
-        """Let other greenlets run until time.perf_counter_ns() is `due_ns`; at once when it is past."""
+        """Wait, while other greenlets run, until time.perf_counter_ns() is `due_ns`; return at once when it is past."""
 
     def close(self) -> None:
-        """Free what it holds."""
+        """Release the timer's resources."""
 
 
 class _Itimerspec(ctypes.Structure):
@@ -89,11 +89,11 @@ class MillisecondTimer:
         gevent.sleep(max(due_ns - time.perf_counter_ns(), 0) / NS_PER_S)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""
 
 
 def best_timer() -> Timer:
-    """Give the finest timer that this system has."""
+    """Return the finest timer that this system has."""
     try:
         return TimerFd()
     except OSError:

@@ -49,14 +49,14 @@ class PathUser(User):  # type: ignore[misc]
         self.caller.close()
 
     def wait_time(self) -> float:
-        """Give the seconds until the next request of a closed loop is due."""
+        """Return the seconds until the next request of a closed loop is due."""
         now_s = time.perf_counter()
         self.due_s = max(self.due_s + self.interval_s, now_s)
         return self.due_s - now_s
 
     @task  # type: ignore[untyped-decorator]
     def predict(self) -> None:
-        """Ask once, or all the time in an open loop, and tell Locust."""
+        """Send one request, or a whole open loop, and report to Locust."""
         if self.environment.parsed_options.closed_loop:
             self._told(self._ask())
         else:
@@ -82,11 +82,11 @@ class PathUser(User):  # type: ignore[misc]
         return self.caller.ask(next(self.payloads))
 
     def _told(self, sample: Sample) -> None:
-        tell(self.environment, str(self.target.block), sample)
+        tell(self.environment, str(self.target.measurement), sample)
 
 
 def tell(environment: Any, name: str, sample: Sample) -> None:
-    """Tell Locust of a request: its response time in an open loop, else its service time."""
+    """Report a request to Locust: its response time in an open loop, else its service time."""
     time_us = sample.service_us if sample.response_us is None else sample.response_us
     environment.events.request.fire(
         request_type="grpc",
@@ -108,7 +108,10 @@ def _failure(sample: Sample) -> FailedRequestError | None:
 def user_class(
     target: Target, payloads: Sequence[Payload], clock: Clock, *, interval_s: float, users: int
 ) -> type[PathUser]:
-    """Give the users of one target: each sends every `interval_s` seconds; `users` of them spread over one interval."""
+    """Return the users of one target: each sends every `interval_s` seconds.
+
+    `users` of them spread over one interval.
+    """
     attributes: dict[str, Any] = {
         "target": target,
         "host": target.address,
@@ -117,4 +120,4 @@ def user_class(
         "interval_s": interval_s,
         "clock": clock,
     }
-    return type(str(target.block), (PathUser,), attributes)
+    return type(str(target.measurement), (PathUser,), attributes)

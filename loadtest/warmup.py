@@ -10,6 +10,6 @@ STABLE_WITHIN = 1.10
 
 
 def stable(medians_us: Sequence[float]) -> bool:
-    """Say whether the service time has settled; medians_us: of each window so far."""
+    """Return whether the service time is stable; medians_us: of each window so far."""
     last = medians_us[-STABLE:]
     return len(last) == STABLE and max(last) <= STABLE_WITHIN * min(last)

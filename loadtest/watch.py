@@ -1,7 +1,7 @@
-"""When a block may end early: so much is over the objective that the rest cannot help, or the backlog only grows.
+"""When a measurement may end early: so much is over the objective that the rest cannot help, or the backlog only grows.
 
-An open loop goes on whatever the server does, and a block at twice what a server can do ends with thousands of requests
-in flight, which the next block would meet. Each worker watches its own share of the requests.
+An open loop goes on whatever the server does, and a measurement at twice what a server can do ends with thousands of
+requests in flight, which the next measurement would meet. Each worker watches its own share of the requests.
 """
 
 import itertools
@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from loadtest.open_loop import OVERLOADED
 from loadtest.recorder import Sample
 
-# At least so long is looked at before a block may end: the generator's share of a core must be known by then, too.
-LEAST_S = 0.5
+# At least so long is looked at before a measurement may end: the generator's share of a core must be known by then,
+# too.
+MIN_S = 0.5
 # The requests in flight are averaged over windows; the last WINDOWS of them are looked at.
 WINDOW_S, WINDOWS = 0.1, 10
 # Student's t of their slope. Windows lean on one another, so it is far above what chance gives 10 independent ones; a
@@ -22,7 +23,7 @@ BACKLOG, HOPELESS = "backlog", "over the objective"
 
 
 def growing(in_flight: Sequence[float], bearable: float) -> bool:
-    """Say whether a backlog grows for certain. in_flight: the mean of each window; bearable: what is no backlog yet."""
+    """Return whether a backlog certainly grows. in_flight: the mean of each window; bearable: not yet a backlog."""
     last = in_flight[-WINDOWS:]
     if len(last) < WINDOWS or last[-1] <= bearable:
         return False
@@ -36,14 +37,14 @@ def growing(in_flight: Sequence[float], bearable: float) -> bool:
 class Watch:
     """Counts what one worker has in flight and over the objective, and calls `stop` when one of them is too much.
 
-    begin_ns: when the block begins, by the clock of what it is told. most_over: requests over `over_us`. per_s: this
-    worker's rate. `reason` says why it stopped, or is empty.
+    begin_ns: when the measurement begins, by the clock of what it is told. most_over: requests over `over_us`. per_s:
+    this worker's rate. `reason` says why it stopped, or is empty.
     """
 
     def __init__(self, begin_ns: int, over_us: float, most_over: int, per_s: float) -> None:
         self.reason = ""
         self.stop: Callable[[], None] = lambda: None
-        self._least_ns = begin_ns + int(LEAST_S * 1e9)
+        self._least_ns = begin_ns + int(MIN_S * 1e9)
         self._over_us = over_us
         self._most_over = most_over
         # As many are in flight when each takes twice as long as the objective (Little's law).
@@ -55,14 +56,14 @@ class Watch:
         self._end_ns = next(self._ends_ns)
 
     def sent(self, now_ns: int) -> None:
-        """Hear that a request leaves."""
+        """Note that a request is sent."""
         self._in_flight += 1
         if now_ns >= self._end_ns:
             self._close_window(now_ns)
         self._seen.append(self._in_flight)
 
     def ended(self, sample: Sample, now_ns: int) -> None:
-        """Hear of a request's end, or that it was not sent since too many are in flight."""
+        """Note a request's end, or that it was not sent since too many are in flight."""
         self._in_flight -= sample.code != OVERLOADED
         self._over += not sample.ok or (sample.response_us or 0.0) > self._over_us
         if self._over >= self._most_over and now_ns >= self._least_ns:

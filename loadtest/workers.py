@@ -18,7 +18,7 @@ from locust.env import Environment
 from loadtest.calls import DEADLINE_S
 from loadtest.config import ConfigError
 from loadtest.generator import FAULT, ORDER, ROWS, STOP, STRETCH, Generator, GeneratorUser, listen, user_class
-from loadtest.order import Order
+from loadtest.measurement_spec import MeasurementSpec
 from loadtest.plan import CLOSED
 from loadtest.recorder import merge
 from loadtest.run import RunError
@@ -45,11 +45,11 @@ class Interruption:
 
 
 class InterruptedRun(Exception):
-    """A signal came; the block that ran is not kept."""
+    """A signal came; the measurement that ran is not kept."""
 
 
 class Loaded(NamedTuple):
-    """A block's rows from all workers, and what each of them says of itself."""
+    """A measurement's rows from all workers, and what each of them says of itself."""
 
     table: pa.Table
     facts: list[dict[str, Any]]
@@ -68,13 +68,13 @@ class Workers:
         runner.register_message(FAULT, lambda msg, **_: self._answers.put(msg.data))
         interruption.event.rawlink(lambda _: self._answers.put(None))
 
-    def load(self, order: Order, now_ns: int) -> Loaded:
-        """Load one block. Raises InterruptedRun and RunError."""
+    def load(self, spec: MeasurementSpec, now_ns: int) -> Loaded:
+        """Load one measurement. Raises InterruptedRun and RunError."""
         if self._interruption.event.is_set():
             raise InterruptedRun
-        order = replace(order, workers=self.count, begin_ns=now_ns + self._lead_ns)
-        self._runner.send_message(ORDER, order.to_dict())
-        planned_s = order.planned_s * (STRETCH if order.load_model == CLOSED else 2)
+        spec = replace(spec, workers=self.count, begin_ns=now_ns + self._lead_ns)
+        self._runner.send_message(ORDER, spec.to_dict())
+        planned_s = spec.planned_s * (STRETCH if spec.load_model == CLOSED else 2)
         until_s = time.monotonic() + planned_s + DEADLINE_S + SLACK_S
         answers = [self._answer(until_s) for _ in range(self.count)]
         tables = [pa.ipc.open_stream(answer["rows"]).read_all() for answer in answers]
@@ -87,7 +87,7 @@ class Workers:
                 break
             except gevent.queue.Empty:
                 if self._runner.worker_count < self.count or time.monotonic() > until_s:
-                    raise RunError("a worker is gone, or sends no rows") from None
+                    raise RunError("a worker is lost, or sends no rows") from None
         if answer is None:
             self._runner.send_message(STOP)
             raise InterruptedRun
@@ -100,7 +100,7 @@ class Workers:
 
 @contextmanager
 def here(generator: Generator, interruption: Interruption) -> Iterator[Workers]:
-    """Give this process as the only worker."""
+    """Yield this process as the only worker."""
     user = user_class(generator)
     environment = Environment(user_classes=[user])
     runner = environment.create_local_runner()
@@ -160,7 +160,7 @@ def _wait_for(runner: Any, count: int, address: str, interruption: Interruption)
 
 
 def work(generator: Generator, master: tuple[str, int], interruption: Interruption) -> None:
-    """Be a worker until the master says that it is over, or a signal comes."""
+    """Work until the master ends the run, or a signal comes."""
     user = user_class(generator)
     environment = Environment(user_classes=[user])
     runner = environment.create_worker_runner(*master)

@@ -21,7 +21,8 @@ def tensorflow() -> ModuleType:
         with _stderr_only_on_failure(), _our_keras_settings():
             importlib.import_module("tensorflow")
             importlib.import_module("keras")
-        # TF32 rounds to 10 bits on recent GPUs. PyTorch leaves it off for matmuls, and the twins must agree.
+        # TF32 rounds to 10 bits on recent GPUs. PyTorch leaves it off for matmuls, and the equivalent models must
+        # agree.
         sys.modules["tensorflow"].config.experimental.enable_tensor_float_32_execution(False)  # noqa: FBT003 - its API
     found = keras_settings()
     if found != {"backend": BACKEND, "floatx": FLOATX}:
@@ -56,7 +57,7 @@ def _our_keras_settings() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stderr_only_on_failure() -> Iterator[None]:
-    """Hold back what is written to file descriptor 2: TensorFlow 2.21 logs before its log level applies."""
+    """Buffer what is written to file descriptor 2: TensorFlow 2.21 logs before its log level applies."""
     real = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)

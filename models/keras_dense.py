@@ -1,4 +1,4 @@
-"""keras_dense: one Dense(1) on two inputs in Keras, y = W x + b: the twin of simple_nn."""
+"""keras_dense: one Dense(1) on two inputs in Keras, y = W x + b: equivalent to simple_nn."""
 
 from models import frameworks
 

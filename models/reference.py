@@ -1,4 +1,4 @@
-"""What each model should answer, in float64 and with numpy alone: the yardstick of every artefact.
+"""What each model should answer, in float64 and with numpy alone: the ground truth for every artifact.
 
 One function a model: (weights by their names in the weights file, inputs by name) -> outputs by name.
 """
@@ -13,12 +13,12 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def simple_nn(weights: Arrays, inputs: Arrays) -> Arrays:
-    """Give y [rows, 1] float64 of x [rows, 2]; torch keeps the kernel as [outputs, inputs]."""
+    """Return y [rows, 1] float64 of x [rows, 2]; torch keeps the kernel as [outputs, inputs]."""
     return {"y": _affine(inputs["x"], weights["linear.weight"].T, weights["linear.bias"])}
 
 
 def keras_dense(weights: Arrays, inputs: Arrays) -> Arrays:
-    """Give y [rows, 1] float64 of x [rows, 2]; a .keras file numbers a layer's variables: kernel, then bias."""
+    """Return y [rows, 1] float64 of x [rows, 2]; a .keras file numbers a layer's variables: kernel, then bias."""
     return {"y": _affine(inputs["x"], weights["layers/dense/vars/0"], weights["layers/dense/vars/1"])}
 
 

@@ -30,7 +30,7 @@ class Model:
     reference: Callable[[Arrays, Arrays], Arrays]
 
     def build(self) -> Any:
-        """Give the framework's model with fresh weights."""
+        """Return the framework's model with fresh weights."""
         return pkgutil.resolve_name(self.builder)()
 
 

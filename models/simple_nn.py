@@ -16,6 +16,6 @@ class SimpleNN(nn.Module):  # type: ignore[misc]
         self.linear = nn.Linear(2, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Give W x + b of each row."""
+        """Return W x + b of each row."""
         result: torch.Tensor = self.linear(x)
         return result

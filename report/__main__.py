@@ -2,10 +2,10 @@
 
 The files are summary.json, summary.md and report.html. `python -m report compare A B` puts two runs side by side;
 `python -m report gate RUN` says whether new code is slower than old, with exit codes of its own (see its --help);
-`python -m report crosscheck FOLDER` says whether the load test agrees with other instruments.
-Ends with 0 only when the run is valid: every expected row is there, right, on time, from a fair comparison; 3 when
-every path answered, and rightly, but the times prove nothing (of a cross-check: no agreement); 1 otherwise, and when
-two runs must not be compared; 2 for a bad argument; 130 after Ctrl-C.
+`python -m report crosscheck FOLDER` says whether the load test agrees with other instruments. Ends with 0 only when the
+run is valid: every expected row is there, right, on time, from a fair comparison; 3 when every path returned correct
+responses, but the times prove nothing (of a cross-check: no agreement); 1 otherwise, and when two runs must not be
+compared; 2 for a bad argument; 130 after Ctrl-C.
 """
 
 import sys
@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from commandline.arguments import Parser, positive
-from commandline.endings import interruptible
+from commandline.signals import run_main
 from report import compare, crosscheck, crosscheck_table, gate, gate_terminal, markdown, page, terminal
 from report.build import build
 from report.rows import write_json
@@ -30,18 +30,18 @@ UNTRUSTED = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the first word says and give the exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    """Run the command that the first argument names; return the exit code."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
     console = Console(width=None if sys.stdout.isatty() else LOG_COLUMNS, highlight=False)
     try:
-        command = COMMANDS.get(words[0]) if words else None
-        return command(words[1:], console) if command else _report(words, console)
+        command = COMMANDS.get(argv[0]) if argv else None
+        return command(argv[1:], console) if command else _report(argv, console)
     except (ReportError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 1
 
 
-def _report(words: Sequence[str], console: Console) -> int:
+def _report(argv: Sequence[str], console: Console) -> int:
     parser = Parser(
         "python -m report",
         description="Verdicts, table, summary.json, summary.md and report.html of a run.",
@@ -50,7 +50,7 @@ def _report(words: Sequence[str], console: Console) -> int:
     )
     default = Path("results/latest")
     parser.add_argument("run", nargs="?", type=Path, default=default, help=f"folder of a run (default: {default})")
-    folder = parser.parse_args(words).run
+    folder = parser.parse_args(argv).run
     summary = build(folder)
     atomic.write_file(folder / "summary.json", write_json(to_dict(summary)))
     atomic.write_file(folder / "summary.md", markdown.render(summary))
@@ -60,22 +60,22 @@ def _report(words: Sequence[str], console: Console) -> int:
     return 0 if summary.valid else UNTRUSTED if summary.answered else 1
 
 
-def _compare(words: Sequence[str], console: Console) -> int:
+def _compare(argv: Sequence[str], console: Console) -> int:
     parser = Parser("python -m report compare", description="Two runs side by side, described and not judged.")
     parser.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="folder of a run")
-    allow = "a must-equal key that may differ; can be given again"
+    allow = "a must-equal key that may differ; repeatable"
     parser.add_argument("--allow", action="append", default=[], metavar="KEY", help=allow)
-    options = parser.parse_args(words)
+    options = parser.parse_args(argv)
     first, second = (build(folder) for folder in options.runs)
     names = (f"A {first.facts['run']}", f"B {second.facts['run']}")
     terminal.show_comparison(compare.compare(first, second, allowed=options.allow), names, console)
     return 0
 
 
-def _crosscheck(words: Sequence[str], console: Console) -> int:
+def _crosscheck(argv: Sequence[str], console: Console) -> int:
     parser = Parser("python -m report crosscheck", description="Does the load test agree with LoadGen and h2load?")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder that `make crosscheck` wrote")
-    folder = parser.parse_args(words).folder
+    folder = parser.parse_args(argv).folder
     found = crosscheck.check(folder)
     atomic.write_file(folder / "summary.json", write_json(crosscheck.to_dict(found)))
     crosscheck_table.show(found, console)
@@ -83,30 +83,30 @@ def _crosscheck(words: Sequence[str], console: Console) -> int:
     return 0 if found.agrees else UNTRUSTED
 
 
-def _gate(words: Sequence[str], console: Console) -> int:
+def _gate(argv: Sequence[str], console: Console) -> int:
     parser = Parser(
         "python -m report gate",
         description="Is new code slower than old? A run of two sides, or a run against stored ones, decides.",
         epilog="exit codes: 0 no path is slower by the threshold or more; 1 something cannot be read or compared; 2 a "
-        "bad argument; 3 a path is slower by more than the threshold; 4 the run cannot tell",
+        "bad argument; 3 a path is slower by more than the threshold; 4 inconclusive",
     )
     parser.add_argument("run", type=Path, help="folder of the run with the new code")
     parser.add_argument("--threshold", type=positive, default=5.0, metavar="PERCENT", help="default: 5")
-    parser.add_argument("--tail", action="store_true", help="pass only when the p99 is shown not to be slower, too")
+    parser.add_argument("--tail", action="store_true", help="require that the p99 is not slower, too")
     stored = f"folders of runs of one commit, the old code; at least {gate.MIN_STORED}"
     parser.add_argument("--stored", nargs="+", type=Path, default=[], metavar="RUN", help=stored)
-    allow = "a must-equal key in which stored runs may differ from the new one; can be given again"
+    allow = "a must-equal key in which stored runs may differ from the new one; repeatable"
     parser.add_argument("--allow", action="append", default=[], metavar="KEY", help=allow)
-    asked = parser.parse_args(words)
-    new = build(asked.run)
+    args = parser.parse_args(argv)
+    new = build(args.run)
     if not new.valid:
         gate_terminal.show_invalid(new, console)
         return gate.UNDECIDED
-    stored_runs = [build(folder) for folder in asked.stored]
-    estimates = gate.from_stored(new, stored_runs, asked.allow) if stored_runs else gate.from_sides(new)
-    decisions = gate.decide(estimates, asked.threshold / 100)
-    code = gate.outcome(decisions, tail=asked.tail)
-    rules = gate_terminal.Rules(asked.threshold, asked.tail, bool(stored_runs))
+    stored_runs = [build(folder) for folder in args.stored]
+    estimates = gate.from_stored(new, stored_runs, args.allow) if stored_runs else gate.from_sides(new)
+    decisions = gate.decide(estimates, args.threshold / 100)
+    code = gate.outcome(decisions, tail=args.tail)
+    rules = gate_terminal.Rules(args.threshold, args.tail, bool(stored_runs))
     gate_terminal.show(decisions, code, rules, console)
     return code
 
@@ -118,4 +118,4 @@ COMMANDS: Mapping[str, Callable[[Sequence[str], Console], int]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(interruptible(main))  # every file is written whole or not at all
+    sys.exit(run_main(main))  # every file is written whole or not at all

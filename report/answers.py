@@ -1,4 +1,4 @@
-"""The rows of one block over all counted rounds, as columns and masks."""
+"""The rows of one measurement over all counted rounds, as columns and masks."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ LATE_NS = 1_000_000
 
 
 class Identity(NamedTuple):
-    """Who answered, with which artefact."""
+    """Who answered, with which artifact."""
 
     engine: str
     engine_version: str
@@ -23,7 +23,7 @@ class Identity(NamedTuple):
     sha256: str
 
 
-class Lateness(NamedTuple):
+class SchedulingDelay(NamedTuple):
     """How long after its scheduled time a request was sent, in microseconds, and the share above one millisecond."""
 
     p50_us: float
@@ -52,7 +52,10 @@ class Waiting(NamedTuple):
 
 
 class Answers:
-    """A block's rows, round after round; `measured` leaves the warm-up out, `good` marks measured right answers."""
+    """A measurement's rows, round after round.
+
+    `measured` leaves the warm-up out, `good` marks measured right answers.
+    """
 
     def __init__(self, tables: Mapping[int, pa.Table]) -> None:
         self._table = pa.concat_tables(tables.values()).combine_chunks()
@@ -63,23 +66,23 @@ class Answers:
         self.good = self.measured & self.ok & ~self.wrong
 
     def column(self, name: str) -> Array:
-        """Give a column; nulls of numbers are NaN."""
+        """Return a column; nulls of numbers are NaN."""
         return np.asarray(self._table[name].to_numpy())
 
     def latencies_us(self, column: str) -> Array:
-        """Give service_us or response_us of right answers, in order of the rows; none when one measured is wrong."""
+        """Return service_us or response_us of correct responses, in order; empty when one measured is incorrect."""
         values = np.empty(0) if self._lied() else self.column(column)[self.good].astype(float)
         return values[np.isfinite(values)]
 
     def by_round_us(self, column: str) -> dict[int, Array]:
-        """Give the same for each round alone; a wrong answer in one round empties all."""
+        """Return the same for each round; an incorrect response in one round empties all."""
         if self._lied():
             return {}
         values = self.column(column).astype(float)
         return {int(number): values[self.good & (self._rounds == number)] for number in np.unique(self._rounds)}
 
     def one_waiting_caller_us(self) -> Array:
-        """Give the service times that one caller would have recorded who sends nothing while it waits for a reply.
+        """Return the service times that one closed-loop caller would have recorded.
 
         Of the requests in order, each that was sent after the reply to the one taken before: what is left out is what
         a closed loop leaves out (coordinated omission, G. Tene, "How NOT to measure latency", 2013).
@@ -95,7 +98,7 @@ class Answers:
         return np.asarray(taken)
 
     def throughput_rps(self) -> float:
-        """Give right answers a second, each round from its first request sent to its last reply received."""
+        """Return correct responses a second, each round from its first request sent to its last reply received."""
         sent_ns, service_us = self.column("sent_ns"), self.column("service_us")
         spans_ns = 0.0
         for number in np.unique(self._rounds):
@@ -104,18 +107,18 @@ class Answers:
                 spans_ns += (sent_ns[these] + service_us[these] * 1e3).max() - sent_ns[these].min()
         return round(float(self.good.sum() / (spans_ns / 1e9)), 2) if spans_ns else 0.0
 
-    def lateness(self) -> Lateness | None:
-        """Give how late measured requests were sent; None in a closed loop, which has no schedule."""
+    def lateness(self) -> SchedulingDelay | None:
+        """Return the scheduling delay of measured requests; None in a closed loop, which has no schedule."""
         scheduled_ns = self._table["scheduled_ns"]
         here = self.measured & ~np.asarray(scheduled_ns.is_null())
         if not here.any():
             return None
         late_ns = np.sort(self.column("sent_ns")[here] - scheduled_ns.fill_null(0).to_numpy()[here])
         p50_us, p99_us = (nearest_rank(late_ns, percent) / 1e3 for percent in ("50", "99"))
-        return Lateness(round(p50_us, 1), round(p99_us, 1), round(float((late_ns > LATE_NS).mean()), 6))
+        return SchedulingDelay(round(p50_us, 1), round(p99_us, 1), round(float((late_ns > LATE_NS).mean()), 6))
 
     def parts(self) -> Parts | None:
-        """Give the mean of each part of the service time; the client's has the network in it and what nobody owns."""
+        """Return the mean of each part of the service time; the client's has the network in it and what nobody owns."""
         service_us = self.latencies_us("service_us")
         if not len(service_us):
             return None
@@ -128,11 +131,11 @@ class Answers:
         return Parts(round(client_us, 1), round(own_us, 1), queue_us, round(backend_us, 1))
 
     def error_codes(self) -> dict[str, int]:
-        """Give how often each code ended a measured request."""
+        """Return how often each code ended a measured request."""
         return dict(sorted(Counter(self.column("code")[self.measured & ~self.ok].tolist()).items()))
 
     def identities(self) -> tuple[Identity, ...]:
-        """Give everyone who answered a measured request, sorted."""
+        """Return the identities that answered measured requests, sorted."""
         answered = self.measured & self.ok
         columns = [self.column(name)[answered].tolist() for name in Identity._fields]
         return tuple(sorted({Identity(*values) for values in zip(*columns, strict=True)}))

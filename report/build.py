@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from report import additions, validity
+from report import attachments, validity
 from report.rows import Rows, read_run
 from report.summary import Row, Summary, latencies, summarise
 from report.verdicts import Verdict, judge
 
 
 def build(folder: Path) -> Summary:
-    """Give the summary of a run. Raises ReportError."""
+    """Return the summary of a run. Raises ReportError."""
     run = read_run(folder)
     rows, null = summarise(run)
     wrong = validity.answers(run, rows)
-    reasons = (*wrong, *validity.measurement(run, rows, null))
+    reasons = (*wrong, *validity.timing_reasons(run, rows, null))
     return Summary(
         run.facts,
         run.rounds,
@@ -23,8 +23,8 @@ def build(folder: Path) -> Summary:
         not wrong,
         # A run that proves nothing gives no verdict.
         () if reasons else _verdicts(run, rows),
-        additions.capacity(folder),
-        additions.scorecard(folder),
+        attachments.capacity(folder),
+        attachments.scorecard(folder),
     )
 
 

@@ -20,7 +20,7 @@ class Line(NamedTuple):
 
     @property
     def heading(self) -> str:
-        """Give name and unit."""
+        """Return name and unit."""
         return f"{self.name}, {self.unit}" if self.unit else self.name
 
 
@@ -28,18 +28,18 @@ Cards = Sequence[Mapping[str, Any]]
 
 
 def headings(cards: Cards) -> list[tuple[str, str]]:
-    """Give each path with the engine that was measured, an empty text where the file does not say."""
+    """Return each path with the engine that was measured, an empty text where the file does not say."""
     return [(_path(card), _engine(card)) for card in cards]
 
 
 def lines(cards: Cards) -> list[Line]:
-    """Give the table in the order in which the figures were written."""
+    """Return the table in the order in which the figures were written."""
     names = dict.fromkeys(figure["name"] for card in cards for figure in card["figures"])
     return [_line(name, cards) for name in names]
 
 
 def reasons(found: Sequence[Line], cards: Cards) -> list[str]:
-    """Give in words what was not measured anywhere or on some path, and why; equal reasons once."""
+    """Return sentences about what was not measured anywhere or on some path, and why; equal reasons once."""
     whys: dict[str, list[str]] = {}
     for line in found:
         for why, paths in line.notes.items():

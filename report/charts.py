@@ -30,7 +30,7 @@ Spec = dict[str, Any]
 
 
 def charts(summary: Summary) -> dict[str, Spec]:
-    """Give the specifications by the name of the place on the page; what has no data has no picture."""
+    """Return the specifications by the name of the place on the page; what has no data has no picture."""
     lines, rows = series.series(summary), series.rows_of(summary)
     if not lines:
         return {}
@@ -43,13 +43,13 @@ def charts(summary: Summary) -> dict[str, Spec]:
 
 
 def colours(lines: Sequence[Series]) -> dict[str, str]:
-    """Give one colour to each path; direct and gateway share it, and the null endpoint is grey."""
+    """Assign a colour to each path; direct and gateway share it, and the no-op server is grey."""
     paths = [path for path in dict.fromkeys(line.path for line in lines) if "@" in path]
-    return {path: COLOURS[number % len(COLOURS)] for number, path in enumerate(paths)} | {"null endpoint": GREY}
+    return {path: COLOURS[number % len(COLOURS)] for number, path in enumerate(paths)} | {"no-op server": GREY}
 
 
 def distribution(summary: Summary, lines: Sequence[Series], values: list[dict[str, Any]]) -> Spec:
-    """Latency by percentile, both axes logarithmic: the body to the left, one more nine for each step to the right."""
+    """Chart latency by percentile, both axes logarithmic: one more nine for each step to the right."""
     x = {
         "field": "n",
         "type": "quantitative",
@@ -65,7 +65,7 @@ def distribution(summary: Summary, lines: Sequence[Series], values: list[dict[st
 
 
 def over_time(summary: Summary, lines: Sequence[Series], values: list[dict[str, Any]]) -> Spec:
-    """The median of each quarter of a second as a point, a thin line up to its slowest request."""
+    """Chart the median of each quarter of a second as a point, with a line up to its slowest request."""
     base = _base(summary, lines, values, "Latency over the run's time")
     base["params"].append({"name": "round", "value": -1})
     base["transform"].append({"filter": "round < 0 || datum.r == round"})
@@ -76,13 +76,13 @@ def over_time(summary: Summary, lines: Sequence[Series], values: list[dict[str, 
 
 
 def _slowest(style: Spec) -> Spec:
-    """Give the lines from the medians up; the zoom of the whole picture is on them."""
+    """Return the lines from the medians up; the zoom of the whole picture is on them."""
     mark = {"type": "rule", "opacity": 0.35}
     return {"params": [_zoom()], "mark": mark, "encoding": style | {"y2": {"field": "x"}}}
 
 
 def _medians(style: Spec) -> Spec:
-    """Give the points, round for direct and triangular through the gateway."""
+    """Return the points, round for direct and triangular through the gateway."""
     scale = {"domain": list(DASHES), "range": ["circle", "triangle"]}
     shape = {"field": "via", "type": "nominal", "scale": scale, "legend": None}
     slowest = {"field": "x", "type": "quantitative", "title": "slowest, ms"}
@@ -96,7 +96,10 @@ def _seconds() -> Spec:
 
 
 def _zoom() -> Spec:
-    """Give a zoom with Shift, since the wheel alone scrolls the page; the form's choice of a round does it by keys."""
+    """Return a zoom with Shift, since the wheel alone scrolls the page.
+
+    The form's choice of a round does it by keys.
+    """
     select = {
         "type": "interval",
         "encodings": ["x"],
@@ -107,7 +110,7 @@ def _zoom() -> Spec:
 
 
 def parts(values: list[dict[str, Any]]) -> Spec:
-    """Mean service time, stacked by part."""
+    """Chart the mean service time, stacked by part."""
     names, kinds = list(dict.fromkeys(value["name"] for value in values)), {value["part"] for value in values}
     domain = [part for part in PARTS if part in kinds]
     colour = {"domain": domain, "range": [PARTS[part] for part in domain]}
@@ -131,7 +134,7 @@ def parts(values: list[dict[str, Any]]) -> Spec:
 
 
 def capacity(lines: Sequence[Series], values: list[dict[str, Any]], slo_p99_ms: float) -> Spec:
-    """The p99 at each rate that was tried, with the objective as a line."""
+    """Chart the p99 at each rate of the trials, with the objective as a line."""
     colour = colours(lines)
     domain = list(dict.fromkeys(value["path"] for value in values))
     scale = {"domain": domain, "range": [colour.get(path, GREY) for path in domain]}
@@ -158,7 +161,7 @@ def capacity(lines: Sequence[Series], values: list[dict[str, Any]], slo_p99_ms: 
 
 
 def _frame(description: str) -> Spec:
-    """Give what all pictures share: as wide as their place, no ground of their own, words from the page's fonts."""
+    """Return what all charts share: as wide as their container, no background, the page's fonts."""
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "description": description,
@@ -193,7 +196,7 @@ def _latency(field: str) -> Spec:
 
 
 def _line_style(lines: Sequence[Series]) -> dict[str, Any]:
-    """Colour by path and dash by way; the page's form is the legend, and names the engine, too."""
+    """Encode the path as colour and the way as dash; the page's form is the legend."""
     colour = colours(lines)
     domain = list(dict.fromkeys(line.path for line in lines))
     scale = {"domain": domain, "range": [colour[path] for path in domain]}

@@ -25,7 +25,7 @@ class Ratio:
 
     @property
     def ratio(self) -> float | None:
-        """Give the second to the first."""
+        """Return the second to the first."""
         return self.second_ms / self.first_ms if self.first_ms and self.second_ms else None
 
 
@@ -65,7 +65,7 @@ def compare(first: Summary, second: Summary, *, allowed: Sequence[str] = ()) -> 
 
 
 def _manifests(summary: Summary) -> dict[str, Manifest]:
-    """Give the manifests of the run itself and of each path; how requests were sent belongs to the first."""
+    """Return the manifests of the run itself and of each path; how requests were sent belongs to the first."""
     fairness: dict[str, Any] = summary.facts["fairness"]
     load_model = {"load_model": {"class": MUST_EQUAL, "value": summary.facts["load_model"]}}
     return {"": fairness["run"] | load_model, **fairness["paths"]}
@@ -75,7 +75,7 @@ def _refuse_unknown(allowed: Sequence[str], first: Summary, second: Summary) -> 
     known = {key for summary in (first, second) for manifest in _manifests(summary).values() for key in manifest}
     for key in allowed:
         if key not in known:
-            raise ReportError(f"--allow {key}: neither run has such a key; known: {', '.join(sorted(known))}")
+            raise ReportError(f"--allow {key}: neither run has this key; known: {', '.join(sorted(known))}")
 
 
 def _ratios(first: Summary, second: Summary) -> tuple[Ratio, ...]:

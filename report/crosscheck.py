@@ -22,7 +22,7 @@ from pyarrow import parquet
 from report import schema
 from report.intervals import at_most
 from report.percentiles import per_round
-from report.rows import NULL, BlockName, name_of
+from report.rows import NO_OP, MeasurementName, name_of
 from report.schema import ReportError
 
 POISSON, LOADGEN, EVEN, H2LOAD = "poisson", "loadgen", "even", "h2load"
@@ -44,7 +44,7 @@ class Figure(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """One comparison. agrees: None when it cannot be told; why: what is compared, and by which bound."""
+    """One comparison. agrees: None when it is inconclusive; why: what is compared, and by which bound."""
 
     what: str
     agrees: bool | None
@@ -55,7 +55,7 @@ class Agreement(NamedTuple):
 class Way:
     """A path reached one way: each instrument's figures, and whether they agree. reasons: against any comparison."""
 
-    name: BlockName
+    name: MeasurementName
     rounds: int
     figures: Mapping[str, Figure]
     agreements: tuple[Agreement, ...]
@@ -63,7 +63,7 @@ class Way:
 
     @property
     def agrees(self) -> bool | None:
-        """Say whether all comparisons agree; None when one cannot be told and none disagrees."""
+        """Return whether all comparisons agree; None when one is inconclusive and none disagrees."""
         found = {one.agrees for one in self.agreements}
         if False in found:
             return False
@@ -72,7 +72,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A whole cross-check; null: the null endpoint, which is shown and not judged."""
+    """A whole cross-check; null: the no-op server, which is shown and not judged."""
 
     facts: Mapping[str, Any]
     ways: tuple[Way, ...]
@@ -80,27 +80,31 @@ class Check:
 
     @property
     def loaded_again(self) -> int:
-        """Give how many blocks failed at first, and count as they came out when they were loaded once more."""
-        return sum(block["attempts"] > 1 for block in self.facts["blocks"])
+        """Return how many measurements failed first and count as they came out when repeated."""
+        return sum(measurement["attempts"] > 1 for measurement in self.facts["measurements"])
 
     @property
     def agrees(self) -> bool:
-        """Say whether all was measured, and our load test agrees with both instruments on every path and way."""
+        """Return whether all was measured, and our load test agrees with both instruments everywhere."""
         return bool(self.facts["complete"]) and all(way.agrees for way in self.ways)
 
 
 def check(folder: Path) -> Check:
-    """Judge a cross-check. Raises ReportError when a file is missing or is not what was written."""
+    """Evaluate a cross-check. Raises ReportError when a file is missing or invalid."""
     facts = schema.read(folder / "crosscheck.json", "crosscheck", missing="nothing there; run: make crosscheck")
     names = sorted(name_of(entry) for entry in facts["expected"])
     ways = tuple(_way(folder, facts, name) for name in names)
-    return Check(facts, ways, _way(folder, facts, NULL))
+    return Check(facts, ways, _way(folder, facts, NO_OP))
 
 
-def _way(folder: Path, facts: Mapping[str, Any], name: BlockName) -> Way:
-    blocks = [block for block in facts["blocks"] if name_of(block) == name]
+def _way(folder: Path, facts: Mapping[str, Any], name: MeasurementName) -> Way:
+    measurements = [measurement for measurement in facts["measurements"] if name_of(measurement) == name]
     times = {
-        instrument: [_times(folder / block["rows"], column) for block in blocks if block["instrument"] == instrument]
+        instrument: [
+            _times(folder / measurement["rows"], column)
+            for measurement in measurements
+            if measurement["instrument"] == instrument
+        ]
         for instrument, column in TIMES.items()
     }
     figures = {instrument: figure(rounds) for instrument, rounds in times.items()}
@@ -109,12 +113,12 @@ def _way(folder: Path, facts: Mapping[str, Any], name: BlockName) -> Way:
         min(len(rounds) for rounds in times.values()),
         figures,
         tuple(agreements(figures)),
-        tuple(_reasons(blocks)),
+        tuple(_reasons(measurements)),
     )
 
 
 def _times(path: Path, column: str) -> npt.NDArray[np.float64]:
-    """Give the measured times of a block's answered requests."""
+    """Return the measured times of a measurement's answered requests."""
     try:
         rows = parquet.read_table(path, columns=["phase", "ok", column]).to_pylist()
         return np.array([row[column] for row in rows if row["phase"] == "measure" and row["ok"]], dtype=np.float64)
@@ -122,16 +126,16 @@ def _times(path: Path, column: str) -> npt.NDArray[np.float64]:
         raise ReportError(f"{path} is not a table of requests ({error}); run: make crosscheck") from error
 
 
-def _reasons(blocks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _reasons(measurements: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for count, what in (("errors", "unanswered"), ("wrong_answers", "wrong answers")):
-        bad = sum(block[count] for block in blocks)
+        bad = sum(measurement[count] for measurement in measurements)
         if bad:
-            by = ", ".join(sorted({block["instrument"] for block in blocks if block[count]}))
-            yield f"{bad} {what} ({by}): such a path has no times to compare"
+            by = ", ".join(sorted({measurement["instrument"] for measurement in measurements if measurement[count]}))
+            yield f"{bad} {what} ({by}): a path with failures is not compared"
 
 
 def figure(rounds: Sequence[npt.NDArray[np.float64]]) -> Figure:
-    """Give the medians over the rounds of the blocks' percentiles; rounds: each block's times."""
+    """Return the medians over the rounds of the measurements' percentiles; rounds: each measurement's times."""
     p50s, p99s = (sorted(per_round(rounds, percent)) for percent in ("50", "99"))
     low, high = median_interval(p99s)
     return Figure(_median(p50s), _median(p99s), low, high)
@@ -142,7 +146,7 @@ def _median(values: Sequence[float]) -> float | None:
 
 
 def median_interval(ordered: Sequence[float]) -> tuple[float | None, float | None]:
-    """Give an interval of the median of values in ascending order, or None twice where they are too few.
+    """Return an interval of the median of values in ascending order, or None twice where they are too few.
 
     The k-th least and k-th greatest, with the greatest k whose coverage, 1 - 2 P(Binomial(n, 1/2) < k), is enough.
     """
@@ -163,7 +167,7 @@ def agreements(figures: Mapping[str, Figure]) -> Iterator[Agreement]:
 
 
 def close(what: str, ours_us: float | None, theirs_us: float | None, share: float) -> Agreement:
-    """Say whether ours is within `share` of theirs, or within ALLOWED_US where that is more."""
+    """Return whether ours is within `share` of theirs, or within ALLOWED_US where that is more."""
     if ours_us is None or theirs_us is None:
         return Agreement(what, None, "too few requests or rounds")
     allowed = max(share * theirs_us, ALLOWED_US)
@@ -172,7 +176,7 @@ def close(what: str, ours_us: float | None, theirs_us: float | None, share: floa
 
 
 def overlap(what: str, ours: Figure, theirs: Figure) -> Agreement:
-    """Say whether the intervals of the p99s have a point in common."""
+    """Return whether the intervals of the p99s overlap."""
     bounds = (ours.p99_low_us, ours.p99_high_us, theirs.p99_low_us, theirs.p99_high_us)
     low, high, other_low, other_high = bounds
     if low is None or high is None or other_low is None or other_high is None:
@@ -182,12 +186,12 @@ def overlap(what: str, ours: Figure, theirs: Figure) -> Agreement:
 
 
 def to_dict(found: Check) -> dict[str, Any]:
-    """Give summary.json's content."""
+    """Return summary.json's content."""
     return {
         "agrees": found.agrees,
         "coverage_of_p99_intervals": COVERAGE,
         "loaded_again": found.loaded_again,
-        "facts": {key: value for key, value in found.facts.items() if key != "blocks"},
+        "facts": {key: value for key, value in found.facts.items() if key != "measurements"},
         "paths": [_to_dict(way) for way in found.ways],
         "null_endpoint": _to_dict(found.null),
     }

@@ -15,7 +15,7 @@ HEADINGS = (
     (EVEN, "service time\nours, even"),
     (H2LOAD, "\nh2load"),
 )
-WORDS = {True: "[green]agree[/]", False: "[red]disagree[/]", None: "[yellow]cannot be told[/]"}
+WORDS = {True: "[green]agree[/]", False: "[red]disagree[/]", None: "[yellow]is inconclusive[/]"}
 
 
 def show(found: Check, console: Console) -> None:
@@ -28,10 +28,11 @@ def show(found: Check, console: Console) -> None:
     versions = ", ".join(f"{name} {facts['instruments'][name]['version']}" for name in (LOADGEN, H2LOAD))
     console.print(
         f"[dim]{escape(versions)}; p50, and p99 with its interval, in us: medians of {facts['rounds']} rounds at "
-        f"{facts['rate_rps']:g} requests/s. The null endpoint answers at once: it shows the instruments themselves.[/]"
+        f"{facts['rate_rps']:g} requests/s. The no-op server answers at once: it shows the baseline overhead of "
+        "the instruments.[/]"
     )
     if again := found.loaded_again:
-        console.print(f"[dim]{again} of {len(facts['blocks'])} blocks failed at first and count as loaded again[/]")
+        console.print(f"[dim]{again} of {len(facts['measurements'])} measurements failed first and were repeated[/]")
     for line in _complaints(found):
         console.print(line)
     console.print("[green]our load test agrees with both[/]" if found.agrees else "[yellow]no agreement shown[/]")
@@ -39,7 +40,7 @@ def show(found: Check, console: Console) -> None:
 
 def _complaints(found: Check) -> Iterator[str]:
     if not found.facts["complete"]:
-        yield "[red]the cross-check was cut short[/]"
+        yield "[red]the cross-check is incomplete[/]"
     for way in found.ways:
         for reason in way.reasons:
             yield f"[red]{escape(f'{way.name}: {reason}')}[/]"

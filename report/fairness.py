@@ -24,7 +24,7 @@ class Difference(NamedTuple):
 
 
 def differences(manifests: Mapping[str, Manifest], where: str = "") -> Iterator[Difference]:
-    """Give every key that differs between the manifests that have it, must-equal and subjects; notes may differ."""
+    """Yield every key that differs between the manifests that have it, must-equal and subjects; notes may differ."""
     for key in dict.fromkeys(key for manifest in manifests.values() for key in manifest):
         having = {name: manifest[key] for name, manifest in manifests.items() if key in manifest}
         values = {name: entry["value"] for name, entry in having.items()}
@@ -35,14 +35,14 @@ def differences(manifests: Mapping[str, Manifest], where: str = "") -> Iterator[
 
 
 def undeclared(run: Rows) -> Iterator[str]:
-    """Give what differs between a run's paths, must not, and was not declared by --allow."""
+    """Yield what differs between a run's paths, must not, and was not declared by --allow."""
     for difference in differences(run.facts["fairness"]["paths"]):
         if difference.kind == MUST_EQUAL and difference.key not in run.facts["allowed"]:
-            yield f"must be equal and is not: {difference}"
+            yield f"must be equal and differs: {difference}"
 
 
 def short(value: object) -> str:
-    """Give a value as people read it; a hash by its first letters."""
+    """Return a value as people read it; a hash by its first letters."""
     text = "-" if value is None else str(value)
     hexadecimal = len(text) in {40, 64} and all(letter in "0123456789abcdef" for letter in text)
     return text[:12] if hexadecimal else text

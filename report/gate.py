@@ -18,10 +18,10 @@ from scipy import special
 from report import intervals
 from report.compare import compare
 from report.intervals import ALPHA
-from report.rows import BlockName
+from report.rows import MeasurementName
 from report.schema import ReportError
 from report.summary import Summary, latencies
-from report.verdicts import METRICS, MIN_ROUNDS, Hypothesis, Latencies, log_ratios, remembered
+from report.verdicts import METRICS, MIN_ROUNDS, Hypothesis, Latencies, autocorrelation, log_ratios
 
 SLOWER, NOT_SLOWER, UNKNOWN = "slower", "not slower", "cannot tell"
 # The spread between runs is not known from fewer.
@@ -37,7 +37,7 @@ class Estimate(NamedTuple):
     samples: rounds, or of stored runs, behind it, `least` of which are needed; degrees: of freedom of the error.
     """
 
-    block: BlockName
+    measurement: MeasurementName
     metric: str
     samples: int
     least: int
@@ -52,7 +52,7 @@ class Decision(NamedTuple):
     needed: how many rounds as these would tell, None where there is nothing to go by.
     """
 
-    block: BlockName
+    measurement: MeasurementName
     metric: str
     samples: int
     found: str
@@ -62,38 +62,38 @@ class Decision(NamedTuple):
     needed: int | None = None
 
 
-def between_sides(times: Latencies, pairs: Sequence[tuple[BlockName, BlockName]]) -> list[Estimate]:
-    """Give an estimate on each pair (old, new) of one path, for each percentile, from the rounds of one run.
+def between_sides(times: Latencies, pairs: Sequence[tuple[MeasurementName, MeasurementName]]) -> list[Estimate]:
+    """Return an estimate on each pair (old, new) of one path, for each percentile, from the rounds of one run.
 
-    times: latencies by the block's key, as report.verdicts has them.
+    times: latencies by the measurement's key, as report.verdicts has them.
     """
     family = [Hypothesis(metric, new.key, old.key, "side") for metric in METRICS for old, new in pairs]
-    blocks = [new._replace(side="") for _ in METRICS for _, new in pairs]
+    measurements = [new._replace(side="") for _ in METRICS for _, new in pairs]
     ratios = log_ratios(times, family)
-    leaning = remembered(family, ratios)
+    autocorrelations = autocorrelation(family, ratios)
     found = []
-    for block, each, logs in zip(blocks, family, ratios, strict=True):
-        estimate = Estimate(block, each.metric, len(logs), MIN_ROUNDS)
+    for measurement, each, logs in zip(measurements, family, ratios, strict=True):
+        estimate = Estimate(measurement, each.metric, len(logs), MIN_ROUNDS)
         if len(logs) >= MIN_ROUNDS:
-            error = float(intervals.standard_error(logs, leaning[each.metric]))
-            degrees = float(intervals.effective_rounds(len(logs), leaning[each.metric])) - 1
+            error = float(intervals.standard_error(logs, autocorrelations[each.metric]))
+            degrees = float(intervals.effective_sample_size(len(logs), autocorrelations[each.metric])) - 1
             estimate = estimate._replace(mean=float(logs.mean()), error=error, degrees=degrees)
         found.append(estimate)
     return found
 
 
 def against_stored(new: Summary, stored: Sequence[Summary]) -> list[Estimate]:
-    """Give an estimate on each path of a run, for each percentile, from runs that show how much runs differ.
+    """Return an estimate on each path of a run, for each percentile, from runs that show how much runs differ.
 
     A new run's value is as far from the mean of n as s * sqrt(1 + 1 / n) allows, with n - 1 degrees of freedom (the
     prediction interval; Hahn, Meeker, Statistical Intervals, 1991, section 4.7).
     """
     others = [_percentiles(summary) for summary in stored]
     found = []
-    for (block, metric), value in _percentiles(new).items():
-        logs = [math.log(known) for known in (other.get((block, metric)) for other in others) if known]
+    for (measurement, metric), value in _percentiles(new).items():
+        logs = [math.log(known) for known in (other.get((measurement, metric)) for other in others) if known]
         count = len(logs) if value else 0
-        estimate = Estimate(block, metric, count, MIN_STORED)
+        estimate = Estimate(measurement, metric, count, MIN_STORED)
         if value and count >= MIN_STORED:
             error = float(np.std(logs, ddof=1)) * math.sqrt(1 + 1 / count)
             estimate = estimate._replace(mean=math.log(value) - float(np.mean(logs)), error=error, degrees=count - 1)
@@ -101,7 +101,7 @@ def against_stored(new: Summary, stored: Sequence[Summary]) -> list[Estimate]:
     return found
 
 
-def _percentiles(summary: Summary) -> dict[tuple[BlockName, str], float | None]:
+def _percentiles(summary: Summary) -> dict[tuple[MeasurementName, str], float | None]:
     prefix = "response_" if summary.open_loop else ""
     return {(row.name, metric): getattr(row, f"{prefix}{metric}_ms") for metric in METRICS for row in summary.rows}
 
@@ -115,7 +115,7 @@ def decide(estimates: Sequence[Estimate], threshold: float) -> tuple[Decision, .
 
 
 def outcome(decisions: Sequence[Decision], *, tail: bool) -> int:
-    """Give the exit code: ALARM when any is slower, PASSED when every one that must be is not, UNDECIDED else."""
+    """Return the exit code: ALARM when any is slower, PASSED when every one that must be is not, UNDECIDED else."""
     if any(each.found == SLOWER for each in decisions):
         return ALARM
     needed = [each for each in decisions if tail or each.metric == CERTAIN]
@@ -124,7 +124,7 @@ def outcome(decisions: Sequence[Decision], *, tail: bool) -> int:
 
 def _decide(each: Estimate, limit: float, family: int) -> Decision:
     if each.samples < each.least:
-        return Decision(each.block, each.metric, each.samples, UNKNOWN)
+        return Decision(each.measurement, each.metric, each.samples, UNKNOWN)
     down = _reach(each, 1 - ALPHA / family)
     up = _reach(each, 1 - ALPHA)
     low, high = each.mean - down, each.mean + up
@@ -132,7 +132,7 @@ def _decide(each: Estimate, limit: float, family: int) -> Decision:
     gap = abs(limit - each.mean)
     needed = math.ceil(each.samples * ((up if each.mean < limit else down) / gap) ** 2) if gap else None
     return Decision(
-        each.block, each.metric, each.samples, found, math.exp(each.mean), math.exp(low), math.exp(high), needed
+        each.measurement, each.metric, each.samples, found, math.exp(each.mean), math.exp(low), math.exp(high), needed
     )
 
 
@@ -141,7 +141,7 @@ def _reach(each: Estimate, level: float) -> float:
 
 
 def sides_of(summary: Summary) -> tuple[str, str]:
-    """Give the names of a run's two sides, the old one first. Raises ReportError when it has not two."""
+    """Return the names of a run's two sides, the old one first. Raises ReportError when it has not two."""
     names = [str(word).partition("=")[0] for word in summary.facts["arguments"].get("side") or ()]
     if len(names) != 2:  # noqa: PLR2004 - old and new
         run = summary.facts["run"]
@@ -150,7 +150,7 @@ def sides_of(summary: Summary) -> tuple[str, str]:
 
 
 def from_sides(summary: Summary) -> list[Estimate]:
-    """Give the estimates of a run of two sides. Raises ReportError."""
+    """Return the estimates of a run of two sides. Raises ReportError."""
     old, new = sides_of(summary)
     rows = {row.name: row for row in summary.rows}
     names = [name for name in rows if name.side == new and name._replace(side=old) in rows]
@@ -158,10 +158,10 @@ def from_sides(summary: Summary) -> list[Estimate]:
 
 
 def from_stored(new: Summary, stored: Sequence[Summary], allowed: Sequence[str]) -> list[Estimate]:
-    """Give the estimates of a run against stored ones.
+    """Return the estimates of a run against stored ones.
 
     Raises ReportError when a stored one is not valid, is given twice, is of another commit than the others or of
-    uncommitted files, or differs from the new one in what must be equal and is not in `allowed`.
+    uncommitted files, or differs from the new one in what must be equal and differs in `allowed`.
     """
     runs = [str(summary.facts["run"]) for summary in (new, *stored)]
     twice = sorted({run for run in runs if runs.count(run) > 1})
@@ -171,7 +171,10 @@ def from_stored(new: Summary, stored: Sequence[Summary], allowed: Sequence[str])
     if len(commits) > 1:
         raise ReportError(f"the stored runs are of several commits ({', '.join(commits)}); give those of one")
     if commits[0].endswith("-dirty") or commits[0] == "unknown":
-        raise ReportError(f"the stored runs are of {commits[0]}: nobody can say of which files; store runs of a commit")
+        raise ReportError(
+            f"the stored runs are of {commits[0]} with uncommitted changes, so their files are "
+            "unknown; store runs of a clean commit"
+        )
     for summary in stored:
         compare(summary, new, allowed=allowed)
     return against_stored(new, stored)

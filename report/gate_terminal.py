@@ -12,7 +12,7 @@ from report.summary import Summary
 from report.verdicts import MIN_ROUNDS
 
 # More rounds than this take an hour and more: then it is the machine that has to change.
-MOST_ROUNDS = 150
+MAX_ROUNDS = 150
 COLOURS = {SLOWER: "bold red", NOT_SLOWER: "green", UNKNOWN: "yellow"}
 OUTCOMES = {PASSED: "bold green", ALARM: "bold red"}
 
@@ -38,21 +38,21 @@ def show_invalid(summary: Summary, console: Console) -> None:
     """Print why a run decides nothing."""
     for reason in summary.reasons:
         console.print(f"[red]not valid: {escape(reason)}[/]", soft_wrap=True)
-    console.print("[bold yellow]cannot tell: the run is not valid; mend that, or run it on a quiet machine[/]")
+    console.print("[bold yellow]inconclusive: the run is not valid; fix that, or run it on a quiet machine[/]")
 
 
 def explain(decisions: Sequence[Decision], rules: Rules) -> Iterator[str]:
-    """Say what a ratio is, which of them decide, and with which confidence."""
+    """Yield what a ratio is, which ratios decide, and with which confidence."""
     of = "of the new run to the mean of the stored ones" if rules.stored else "of the new side to the old"
     yield f"ratio: percentile of response times, {of}; a closed loop's are service times"
     claim = f"slower: the lower bound is above {1 + rules.threshold / 100:.3f}; not slower: the upper one is below it"
     yield f"{claim}; each claim holds with 95 % confidence for all {len(decisions)} rows together"
     if not rules.tail:
-        yield f"the gate passes on {CERTAIN} alone; a p99 can only raise the alarm (--tail: it must pass, too)"
+        yield f"the gate passes on {CERTAIN} alone; a p99 fails only if slower (--tail: it must pass, too)"
 
 
 def conclude(decisions: Sequence[Decision], code: int, rules: Rules) -> str:
-    """Give the outcome in one sentence, with the mend where nothing could be told."""
+    """Return the outcome in one sentence, with the fix when it is inconclusive."""
     if code == ALARM:
         return f"slower by more than {rules.threshold:g} %: {', '.join(_slower(decisions))}"
     must = [each for each in decisions if rules.tail or each.metric == CERTAIN]
@@ -60,15 +60,17 @@ def conclude(decisions: Sequence[Decision], code: int, rules: Rules) -> str:
     if code == PASSED:
         return f"passed: no {what} is slower by {rules.threshold:g} % or more"
     open_ones = [each for each in must if each.found == UNKNOWN]
-    named = ", ".join(f"{each.metric} of {each.block}{_size(each)}" for each in open_ones) or "the run has no path"
-    return f"cannot tell: {named}; {_mend(open_ones, rules)}"
+    named = (
+        ", ".join(f"{each.metric} of {each.measurement}{_size(each)}" for each in open_ones) or "the run has no path"
+    )
+    return f"inconclusive: {named}; {_mend(open_ones, rules)}"
 
 
 def _slower(decisions: Sequence[Decision]) -> Iterator[str]:
     for each in decisions:
         if each.found == SLOWER and each.ratio and each.low:
             size = f"{100 * (each.ratio - 1):.1f} % (at least {100 * (each.low - 1):.1f} %)"
-            yield f"{each.metric} of {each.block} by {size}"
+            yield f"{each.metric} of {each.measurement} by {size}"
 
 
 def _size(each: Decision) -> str:
@@ -82,11 +84,13 @@ def _mend(open_ones: Sequence[Decision], rules: Rules) -> str:
         least = f"{MIN_STORED} stored runs with it" if rules.stored else f"{MIN_ROUNDS} rounds with enough requests"
         return f"each needs at least {least}"
     if rules.stored:
-        return "runs differ too much for that; loadtest gate --ref loads both in one run and sees smaller differences"
-    needed = max((each.needed or MOST_ROUNDS + 1 for each in open_ones), default=0)
-    if needed > MOST_ROUNDS:
-        return f"more than {MOST_ROUNDS} rounds would be needed: take a quieter machine, or a higher --threshold"
-    return f"about {needed} rounds would tell, if they scatter as these: --rounds {needed}"
+        return (
+            "runs differ too much for that; loadtest gate --ref loads both in one run and detects smaller differences"
+        )
+    needed = max((each.needed or MAX_ROUNDS + 1 for each in open_ones), default=0)
+    if needed > MAX_ROUNDS:
+        return f"more than {MAX_ROUNDS} rounds would be needed: use a quieter machine, or a higher --threshold"
+    return f"about {needed} rounds would decide, if they vary as these: --rounds {needed}"
 
 
 def _table(decisions: Sequence[Decision], rules: Rules) -> Table:
@@ -94,9 +98,9 @@ def _table(decisions: Sequence[Decision], rules: Rules) -> Table:
     for heading in ("stored runs" if rules.stored else "rounds", "ratio", "at least", "at most"):
         table.add_column(heading, justify="right")
     table.add_column("decision")
-    for each in sorted(decisions, key=lambda each: (each.block, each.metric)):
+    for each in sorted(decisions, key=lambda each: (each.measurement, each.metric)):
         numbers = ("-" if value is None else f"{value:.3f}" for value in (each.ratio, each.low, each.high))
-        path = f"{each.block.model}@{each.block.stack}"
+        path = f"{each.measurement.model}@{each.measurement.stack}"
         found = f"[{COLOURS[each.found]}]{each.found}[/]"
-        table.add_row(escape(path), each.block.via, each.metric, str(each.samples), *numbers, found)
+        table.add_row(escape(path), each.measurement.via, each.metric, str(each.samples), *numbers, found)
     return table

@@ -1,4 +1,6 @@
-"""Whether a block's rows are those that run.json tells of: all of them, of that block, and with times that can be.
+"""Whether a measurement's rows are those that run.json tells of.
+
+All of them, of that measurement, and with times that can be.
 
 A report of damaged rows looks like any other and has other figures, so whatever is not as it was written is refused.
 """
@@ -14,26 +16,30 @@ from pyarrow import compute
 from report.schema import ReportError
 
 WARMUP, MEASURE = "warmup", "measure"
-# By column, what every row of a block has; the rest may be null where nobody said it.
+# By column, what every row of a measurement has; the rest may be null where nobody said it.
 NEVER_NULL = ("phase", "sent_ns", "service_us", "ok", "code", "wrong")
 # Only where there was a schedule: in every row there, else in none.
 SCHEDULE = ("scheduled_ns", "response_us")
 TIMES = ("sent_ns", "scheduled_ns", "service_us", "response_us", "gateway_us", "backend_us", "queue_us")
 
 
-def check(path: Path, table: pa.Table, owner: Mapping[str, Any], block: Mapping[str, Any], *, open_loop: bool) -> None:
-    """Raise ReportError for the first damage in a block's rows, naming the file.
+def check(
+    path: Path, table: pa.Table, owner: Mapping[str, Any], measurement: Mapping[str, Any], *, open_loop: bool
+) -> None:
+    """Raise ReportError for the first damage in a measurement's rows, naming the file.
 
-    owner: what certain columns say in every row. block: the entry of run.json.
+    owner: what certain columns say in every row. measurement: the entry of run.json.
     """
-    for damage in _damages(table, owner, block, open_loop=open_loop):
+    for damage in _damages(table, owner, measurement, open_loop=open_loop):
         raise ReportError(f"{path} {damage}; these are not the rows that were recorded: restore them or measure again")
 
 
-def _damages(table: pa.Table, owner: Mapping[str, Any], block: Mapping[str, Any], *, open_loop: bool) -> Iterator[str]:
+def _damages(
+    table: pa.Table, owner: Mapping[str, Any], measurement: Mapping[str, Any], *, open_loop: bool
+) -> Iterator[str]:
     yield from _foreign(table, owner)
     yield from _impossible(table, open_loop=open_loop)
-    yield from _miscounted(table, block)
+    yield from _miscounted(table, measurement)
 
 
 def _foreign(table: pa.Table, owner: Mapping[str, Any]) -> Iterator[str]:
@@ -61,7 +67,7 @@ def _impossible(table: pa.Table, *, open_loop: bool) -> Iterator[str]:
         yield f"holds rows of a phase {min(map(str, phases))!r}"
 
 
-def _miscounted(table: pa.Table, block: Mapping[str, Any]) -> Iterator[str]:
+def _miscounted(table: pa.Table, measurement: Mapping[str, Any]) -> Iterator[str]:
     measured = table.filter(compute.equal(table["phase"], MEASURE))
     counts = {
         "requests": measured.num_rows,
@@ -70,5 +76,5 @@ def _miscounted(table: pa.Table, block: Mapping[str, Any]) -> Iterator[str]:
         "wrong_answers": compute.sum(measured["wrong"]).as_py() or 0,
     }
     for name, count in counts.items():
-        if count != block[name]:
-            yield f"holds {count:,} {name.replace('_', ' ')} and run.json counted {block[name]:,}"
+        if count != measurement[name]:
+            yield f"holds {count:,} {name.replace('_', ' ')} and run.json counted {measurement[name]:,}"

@@ -11,7 +11,7 @@ HEAD = "| path | engine | via | requests | errors | wrong | {metric} p50 ms | p9
 
 
 def render(summary: Summary) -> str:
-    """Give the text."""
+    """Return the text."""
     return "\n".join(_lines(summary)) + "\n"
 
 
@@ -32,11 +32,11 @@ def _lines(summary: Summary) -> Iterator[str]:
     yield from (_row(row, open_loop=summary.open_loop) for row in summary.rows)
     yield ""
     yield from (f"{_cell(line)}  " for line in instrument(summary))
-    yield from _additions(summary)
+    yield from _attachments(summary)
 
 
 def _verdicts(summary: Summary) -> Iterator[str]:
-    """Give who is best, and the decided ones; the rest by number, since a pull request wants what is known."""
+    """Yield the best paths and the decided comparisons; the others are only counted."""
     decided = [verdict for verdict in summary.verdicts if verdict.verdict in {"a", "b"}]
     close = sum(verdict.verdict == TOO_CLOSE for verdict in summary.verdicts)
     refused = len(summary.verdicts) - len(decided) - close
@@ -44,13 +44,13 @@ def _verdicts(summary: Summary) -> Iterator[str]:
     yield f"- comparisons: {len(decided)} decided, {close} too close to call, {refused} with too few rounds"
     if decided:
         # GitHub folds this; Markdown inside wants an empty line around it.
-        yield "\n<details><summary>what is decided</summary>\n"
+        yield "\n<details><summary>hypotheses</summary>\n"
         yield from (f"- {_cell(verdict.sentence)}" for verdict in decided)
         yield "\n</details>"
 
 
-def _additions(summary: Summary) -> Iterator[str]:
-    """Give the capacity's answer, and the scorecard folded, each with its own day and commit."""
+def _attachments(summary: Summary) -> Iterator[str]:
+    """Yield the capacity's answer, and the scorecard folded, each with its own day and commit."""
     origin = {name: f" ({_cell(when)})" for name, when in origins(summary)}
     if found := answer(summary):
         yield f"\n**capacity**{origin.get('capacity', '')}: {_cell(str(found))}"
@@ -71,5 +71,5 @@ def _row(row: Row, *, open_loop: bool) -> str:
 
 
 def _cell(text: str) -> str:
-    """Give a text that cannot break out of a table or become markup: engines name themselves."""
+    """Escape a text so that it cannot break out of a table or become markup: engines name themselves."""
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

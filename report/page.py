@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from report import additions, cards, charts, fairness, sentences, series
+from report import attachments, cards, charts, fairness, sentences, series
 from report.summary import EMBEDDED, Summary, commit_label, compare
 from report.verdicts import TOO_CLOSE, Verdict
 
@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 
 
 def render(summary: Summary) -> str:
-    """Give the page."""
+    """Return the page."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -58,7 +58,7 @@ def render(summary: Summary) -> str:
         too_close=TOO_CLOSE,
         manifest=manifest(summary.facts["fairness"]),
         answer=sentences.answer(summary),
-        additions=additions,
+        attachments=attachments,
         lines=lines,
         colours=charts.colours(lines),
         **_inline(charts.charts(summary)),
@@ -66,7 +66,7 @@ def render(summary: Summary) -> str:
 
 
 def verdict_groups(summary: Summary) -> dict[str, list[Verdict]]:
-    """Give the verdicts by what they are about, those that decide first."""
+    """Return the verdicts by what they are about, those that decide first."""
     groups: dict[str, list[Verdict]] = {}
     for verdict in sorted(summary.verdicts, key=lambda each: each.verdict not in {"a", "b"}):
         via = verdict.a.rpartition(".")[2]
@@ -76,7 +76,7 @@ def verdict_groups(summary: Summary) -> dict[str, list[Verdict]]:
 
 
 def manifest(found: Mapping[str, Any]) -> list[Entry]:
-    """Give the fairness manifest by key: the run's, then the paths', one line where all have the same."""
+    """Return the fairness manifest by key: the run's, then the paths', one line where all have the same."""
     entries = [Entry(key, item["class"], (("", fairness.short(item["value"])),)) for key, item in found["run"].items()]
     paths: Mapping[str, Any] = found["paths"]
     for key in dict.fromkeys(key for manifest in paths.values() for key in manifest):
@@ -90,13 +90,13 @@ def manifest(found: Mapping[str, Any]) -> list[Entry]:
 
 @cache
 def library() -> str:
-    """Give the script that draws; putting it together takes a second."""
+    """Return the script that draws; putting it together takes a second."""
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
     return str(script).replace("</script", "<\\/script")
 
 
 def _inline(specs: Mapping[str, charts.Spec]) -> dict[str, Any]:
-    """Give what goes into the page as it is (`safe`); the library only where there is something to draw."""
+    """Return what goes into the page as it is (`safe`); the library only where there is something to draw."""
     data = json.dumps(specs, separators=(",", ":")).replace("<", "\\u003c")
     return {
         "places": list(specs),

@@ -22,17 +22,17 @@ Samples = Sequence[float] | npt.NDArray[np.floating[Any]]
 
 
 def rank_of(percent: str, count: int) -> int:
-    """Give the rank, from 1, of a percentile ("99.9") among `count` samples."""
+    """Return the rank, from 1, of a percentile ("99.9") among `count` samples."""
     return max(math.ceil(Fraction(percent) / 100 * count), 1)  # in floats, 0.999 * 1000 may be above 999
 
 
 def nearest_rank(ordered: Samples, percent: str) -> float:
-    """Give a percentile of samples in ascending order. Raises IndexError when there are none."""
+    """Return a percentile of samples in ascending order. Raises IndexError when there are none."""
     return float(ordered[rank_of(percent, len(ordered)) - 1])
 
 
 @cache
-def floor(percent: str) -> int:
+def minimum_samples(percent: str) -> int:
     """Return the smallest number of samples at which a percentile may be shown.
 
     It is the smallest n at which at most one sample above the true percentile comes by chance in at most 1 % of runs:
@@ -55,16 +55,16 @@ def _chance(quantile: float, count: int) -> float:
 
 
 def percentile(ordered: Samples, percent: str) -> float | None:
-    """Give a percentile of samples in ascending order, or None when they are fewer than its floor."""
-    return nearest_rank(ordered, percent) if len(ordered) >= floor(percent) else None
+    """Return a percentile of samples in ascending order, or None below its minimum sample count."""
+    return nearest_rank(ordered, percent) if len(ordered) >= minimum_samples(percent) else None
 
 
 def per_round(rounds: Sequence[Samples], percent: str) -> npt.NDArray[np.float64]:
-    """Give the percentile of each round's samples, in any order; NaN where a round has fewer than its floor."""
+    """Return the percentile of each round's samples, in any order; NaN below its minimum sample count."""
     found = [percentile(np.sort(np.asarray(samples, dtype=np.float64)), percent) for samples in rounds]
     return np.array([math.nan if value is None else value for value in found])
 
 
 def pooled(rounds: Sequence[Samples], percent: str) -> float | None:
-    """Give the percentile of all rounds' samples together, for display: no interval is made from it."""
+    """Return the percentile of all rounds' samples together, for display: no interval is made from it."""
     return percentile(np.sort(np.concatenate([np.empty(0), *rounds])), percent)

@@ -1,4 +1,4 @@
-"""What the load test left on disk: run.json, and one table of rows for each block of each round."""
+"""What the load test left on disk: run.json, and one table of rows for each measurement of each round."""
 
 import json
 import re
@@ -27,7 +27,7 @@ FILE_NAME = re.compile(r"r(?P<round>\d+)-(?P<model>.+)@(?P<stack>[^@]+)\.(?P<via
 CLOSED_LOOP = "closed loop"
 
 
-class BlockName(NamedTuple):
+class MeasurementName(NamedTuple):
     """A path and how it was reached. side: which of several servers of it, where a run compares such."""
 
     model: str
@@ -40,40 +40,40 @@ class BlockName(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Give MODEL@STACK.via or MODEL@STACK.via~side, as files, verdicts and the fairness manifest have it."""
+        """Return MODEL@STACK.via or MODEL@STACK.via~side, as files, verdicts and the fairness manifest have it."""
         return f"{self.model}@{self.stack}.{self.via}" + (f"~{self.side}" if self.side else "")
 
 
-def name_of(found: Mapping[str, Any]) -> BlockName:
-    """Give the name that an entry of run.json has."""
-    return BlockName(found["model"], found["stack"], found["via"], found.get("side", ""))
+def name_of(found: Mapping[str, Any]) -> MeasurementName:
+    """Return the name that an entry of run.json has."""
+    return MeasurementName(found["model"], found["stack"], found["via"], found.get("side", ""))
 
 
-# The endpoint that answers at once: what it shows is the instrument itself. It is no path.
-NULL = BlockName("null", "null", "direct")
+# The endpoint that answers at once: what it shows is the instrument itself. It is not a path.
+NO_OP = MeasurementName("null", "null", "direct")
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A run: its folder, the content of run.json, and the tables by block and round."""
+    """A run: its folder, the content of run.json, and the tables by measurement and round."""
 
     folder: Path
     facts: Mapping[str, Any]
-    tables: Mapping[BlockName, Mapping[int, pa.Table]]
+    tables: Mapping[MeasurementName, Mapping[int, pa.Table]]
 
     @property
-    def expected(self) -> tuple[BlockName, ...]:
-        """Give the blocks that the run set out to measure in every round."""
+    def expected(self) -> tuple[MeasurementName, ...]:
+        """Return the measurements that the run planned for every round."""
         return tuple(sorted(name_of(entry) for entry in self.facts["expected"]))
 
     @property
     def open_loop(self) -> bool:
-        """Say whether requests had a schedule."""
+        """Return whether requests had a schedule."""
         return bool(self.facts["load_model"] != CLOSED_LOOP)
 
     @property
     def rounds(self) -> tuple[int, ...]:
-        """Give the rounds that count: those with every expected block, or all when there is none such."""
+        """Return the rounds that count: those with every expected measurement, or all when no round is complete."""
         every = sorted({number for tables in self.tables.values() for number in tables})
         full = [number for number in every if all(number in self.tables.get(name, {}) for name in self.expected)]
         return tuple(full or every)
@@ -82,30 +82,32 @@ class Rows:
 def read_run(folder: Path) -> Rows:
     """Read a run. Raises ReportError when a file is missing or is not what the load test wrote."""
     facts = schema.read(folder / "run.json", "run", missing="no load test was recorded there; run: make loadtest")
-    recorded = {(folder / block["rows"]).name: block for block in facts["blocks"]}
+    recorded = {(folder / measurement["rows"]).name: measurement for measurement in facts["measurements"]}
     open_loop = facts["load_model"] != CLOSED_LOOP
-    tables: dict[BlockName, dict[int, pa.Table]] = {}
+    tables: dict[MeasurementName, dict[int, pa.Table]] = {}
     for path in sorted((folder / "rows").glob("*.parquet")):
-        name, number = _block_of(path)
-        block = recorded.get(path.name)
-        if block is None:
+        name, number = _measurement_of(path)
+        measurement = recorded.get(path.name)
+        if measurement is None:
             if facts["complete"]:
                 raise ReportError(f"{path} holds rows of which run.json does not tell; remove the file")
             continue  # a killed run wrote it and had no time to say so
-        if (name_of(block), block["round"]) != (name, number):
-            raise ReportError(f"{path} is of {name_of(block)}, round {block['round']}, by run.json; restore the file")
+        if (name_of(measurement), measurement["round"]) != (name, number):
+            raise ReportError(
+                f"{path} is of {name_of(measurement)}, round {measurement['round']}, by run.json; restore the file"
+            )
         table = _read_table(path)
         owner = {"run": facts["run"], "round": number, **name._asdict()}
-        intact.check(path, table, owner, block, open_loop=open_loop)
+        intact.check(path, table, owner, measurement, open_loop=open_loop)
         tables.setdefault(name, {})[number] = table.select(["round", *COLUMNS, QUEUE])
     return Rows(folder, facts, tables)
 
 
-def _block_of(path: Path) -> tuple[BlockName, int]:
+def _measurement_of(path: Path) -> tuple[MeasurementName, int]:
     found = FILE_NAME.fullmatch(path.stem)
     if found is None:
         raise ReportError(f"{path} is not named rROUND-MODEL@STACK.VIA.parquet; run: make loadtest")
-    return BlockName(found["model"], found["stack"], found["via"], found["side"] or ""), int(found["round"])
+    return MeasurementName(found["model"], found["stack"], found["via"], found["side"] or ""), int(found["round"])
 
 
 def _read_table(path: Path) -> pa.Table:
@@ -127,5 +129,5 @@ def _read_table(path: Path) -> pa.Table:
 
 
 def write_json(content: Mapping[str, Any]) -> str:
-    """Give JSON as this project's files have it."""
+    """Format JSON as this project's files have it."""
     return json.dumps(content, indent=2) + "\n"

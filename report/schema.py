@@ -11,20 +11,22 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
+from report import older
+
 SCHEMAS = Path(__file__).parent / "schemas"
 # A complaint quotes what it complains of, which may be a whole file.
 LONGEST = 160
-# The run.json that this report reads: 2 is the first with rounds.
-RUN_SCHEMA = 2
+# The run.json that this report reads; older.py reads the previous one.
+RUN_SCHEMA = 3
 
 
 class ReportError(Exception):
-    """A run cannot be read or compared; the text names the file and the mend."""
+    """A run cannot be read or compared; the text names the file and the fix."""
 
 
 @cache
 def validator(name: str) -> Draft202012Validator:
-    """Give the validator of report/schemas/NAME.schema.json."""
+    """Return the validator of report/schemas/NAME.schema.json."""
     return Draft202012Validator(json.loads((SCHEMAS / f"{name}.schema.json").read_text()))
 
 
@@ -36,6 +38,7 @@ def read(path: Path, name: str, *, missing: str) -> dict[str, Any]:
         raise ReportError(f"{path} is missing: {missing}") from error
     except ValueError as error:
         raise ReportError(f"{path} is not JSON ({error}); run: make loadtest") from error
+    content = older.upgrade(name, content)
     found = content.get("schema", RUN_SCHEMA) if isinstance(content, dict) else RUN_SCHEMA
     if name == "run" and found != RUN_SCHEMA:
         raise ReportError(f"{path} is of schema {found!r} and this report reads {RUN_SCHEMA}; run: make loadtest")

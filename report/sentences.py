@@ -3,8 +3,8 @@
 import shlex
 from collections.abc import Iterator
 
-from report import additions
-from report.rows import NULL, name_of
+from report import attachments
+from report.rows import NO_OP, name_of
 from report.summary import Row, Summary
 from report.verdicts import METRICS, TOO_CLOSE
 
@@ -30,25 +30,27 @@ WAYS = {"direct": "reached directly", "gateway": "through the gateway"}
 
 
 def environment(summary: Summary) -> str:
-    """Give what the servers ran on, as the run names it."""
+    """Return what the servers ran on, as the run names it."""
     return str(summary.facts["fairness"]["run"].get("environment", {"value": LOCAL})["value"])
 
 
 def legend(summary: Summary) -> str:
-    """Give what a reader must know to read the numbers."""
+    """Return what a reader must know to understand the numbers."""
     warmup = sum(row.warmup_requests for row in summary.rows)
     if summary.open_loop:
-        model = "requests leave by a schedule; response time = reply received - scheduled; service time = reply - sent"
+        model = (
+            "requests are sent by a schedule; response time = reply received - scheduled; service time = reply - sent"
+        )
     else:
-        model = "each user waits for its reply; service time = reply received - request sent"
+        model = "closed loop: each user waits for its reply; service time = reply received - request sent"
     return (
         f"{summary.facts['load_model']}: {model}; {len(summary.rounds)} rounds; {warmup:,} warm-up requests are "
-        "excluded; percentiles are nearest-rank, - means too few samples for it"
+        "excluded; percentiles are nearest-rank, - means too few samples"
     )
 
 
 def headlines(summary: Summary) -> Iterator[str]:
-    """Say which paths no other beats, for each percentile and way that has verdicts on all its paths."""
+    """Yield the best paths, for each percentile and way that has verdicts on all its paths."""
     labels = {row.name.key: row.label for row in summary.rows}
     kind = "response" if summary.open_loop else "service"
     for metric, via in ((metric, via) for via in ("direct", "gateway") for metric in METRICS):
@@ -67,10 +69,10 @@ def _best(labels: list[str], pairs: int) -> str:
 
 
 def instrument(summary: Summary) -> Iterator[str]:
-    """Say what the instrument itself adds, and how well it kept its schedule."""
+    """Yield the baseline overhead, and how well the load generator kept its schedule."""
     null = summary.null
     if null is None:
-        yield "instrument: no null endpoint was loaded, so its own floor is not known"
+        yield "instrument: no no-op server was loaded, so the baseline overhead is unknown"
     else:
         times = [f"service p50 {milliseconds(null.p50_ms)} ms, p99 {milliseconds(null.p99_ms)} ms"]
         if null.response_p50_ms is not None:
@@ -78,17 +80,20 @@ def instrument(summary: Summary) -> Iterator[str]:
                 f"response p50 {milliseconds(null.response_p50_ms)} ms, p99 {milliseconds(null.response_p99_ms)} ms"
             )
         shows = "; ".join(times)
-        yield f"instrument: an endpoint that answers at once shows {shows}: below that, no latency is a path's own"
+        yield f"instrument: baseline overhead (a no-op server): {shows}; no smaller difference is a path's own"
     worst = max((row for row in summary.rows if row.lateness), key=_share_late, default=None)
     if worst is not None and worst.lateness is not None:
         p50_us, p99_us, over_1ms_share = worst.lateness
         late = f"p50 {p50_us:,.0f} us, p99 {p99_us:,.0f} us, {over_1ms_share:.2%} by more than 1 ms"
-        yield f"instrument: sent late at worst ({worst.name}): {late}"
+        yield f"instrument: scheduling delay at worst ({worst.name}): {late}"
     busiest = max((row.generator_cpu for row in summary.rows if row.generator_cpu is not None), default=None)
     if busiest is not None:
-        yield f"instrument: the load generator used at most {busiest:.0%} of a core (mean of a path's blocks)"
+        yield f"instrument: the load generator used at most {busiest:.0%} of a core (mean of a path's measurements)"
 
-    clock, drifts_us = summary.facts["clock"], [block["clock"]["drift_us"] for block in summary.facts["blocks"]]
+    clock, drifts_us = (
+        summary.facts["clock"],
+        [measurement["clock"]["drift_us"] for measurement in summary.facts["measurements"]],
+    )
     words = [
         f"steps of {clock['smallest_step_ns']} ns",
         *(str(clock[name]) for name in ("source", "timer") if name in clock),
@@ -98,9 +103,9 @@ def instrument(summary: Summary) -> Iterator[str]:
 
 
 def warm_up(summary: Summary) -> Iterator[str]:
-    """Say how long each path was asked before the first round, and whether it was stable then."""
+    """Yield how long each path was warmed up, and whether it was stable then."""
     for found in summary.facts["warmup"]:
-        if found["stack"] != NULL.stack:
+        if found["stack"] != NO_OP.stack:
             name = name_of(found)
             state = "until its median was stable" if found["stable"] else "and its median was not stable yet"
             yield f"warm-up: {name}: {found['seconds']:.1f} s, {found['requests']:,} requests, {state}"
@@ -110,24 +115,24 @@ def _share_late(row: Row) -> tuple[float, float]:
     return (row.lateness.over_1ms_share, row.lateness.p99_us) if row.lateness else (0.0, 0.0)
 
 
-def cautions(summary: Summary) -> Iterator[str]:
-    """Say where callers that wait for their replies would have seen another p99 than those that come by a schedule."""
+def coordinated_omission_warnings(summary: Summary) -> Iterator[str]:
+    """Yield where a closed loop would have reported another p99 than the open loop."""
     for row in summary.rows:
         waiting, response_ms = row.waiting_caller, row.response_p99_ms
         if waiting and response_ms and response_ms > APART * waiting.high_ms:
             yield (
                 f"{row.name}: p99 is {milliseconds(response_ms)} ms by the schedule; one caller that waits for each "
-                f"reply would have recorded {milliseconds(waiting.p99_ms)} ms, since it asks nothing while it waits"
+                f"reply would have recorded {milliseconds(waiting.p99_ms)} ms (coordinated omission)"
             )
 
 
 def reproduce(summary: Summary) -> Iterator[str]:
-    """Give the commands that make this run again, as far as it can be."""
+    """Return the commands that reproduce this run, as far as possible."""
     yield f"again: git checkout {str(summary.facts['git_commit']).partition('-dirty')[0]} && {command(summary)}"
 
 
 def command(summary: Summary) -> str:
-    """Give the command line of the load test, from the arguments that it recorded; FILE has a side's addresses."""
+    """Return the command line of the load test, from the arguments that it recorded; FILE has a side's addresses."""
     words = ["python", "-m", "loadtest"]
     arguments = summary.facts["arguments"] | {"seed": summary.facts["seed"]}
     for name in [name for name in ARGUMENTS if name in arguments]:
@@ -146,31 +151,31 @@ def command(summary: Summary) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """Give a latency in ms with three decimals, or "-" where there is none."""
+    """Return a latency in ms with three decimals, or "-" where there is none."""
     return "-" if value is None else f"{value:,.3f}"
 
 
 def share(row: Row) -> str:
-    """Give the gateway's own part of the service time, or "-"."""
+    """Return the gateway's own part of the service time, or "-"."""
     return "-" if row.gateway_share is None else f"{row.gateway_share:.0%}"
 
 
 def origins(summary: Summary) -> Iterator[tuple[str, str]]:
-    """Give capacity and scorecard by name, each with its own day and commit, where one of them is not the run's."""
+    """Yield capacity and scorecard by name, each with its own day and commit, where one of them is not the run's."""
     for name, found in (("capacity", summary.capacity), ("scorecard", summary.scorecard)):
-        if when := additions.origin(found or {}, summary.facts):
+        if when := attachments.origin(found or {}, summary.facts):
             yield name, when
 
 
-def answer(summary: Summary) -> additions.Answer | None:
-    """Give the answer that the capacities are, None while they have not been measured."""
+def answer(summary: Summary) -> attachments.Answer | None:
+    """Return the capacities as an answer, None while they have not been measured."""
     if summary.capacity is None:
         return None
-    return additions.capacity_answer(summary.capacity, {row.path: row.engine_label for row in summary.rows})
+    return attachments.capacity_answer(summary.capacity, {row.path: row.engine_label for row in summary.rows})
 
 
 def capacity(summary: Summary) -> Iterator[str]:
-    """Give the answer and a line for each path; nothing while it has not been measured."""
+    """Yield the answer and a line for each path; nothing while it has not been measured."""
     if summary.capacity is not None:
         yield str(answer(summary))
-        yield from additions.capacity_lines(summary.capacity)
+        yield from attachments.capacity_lines(summary.capacity)

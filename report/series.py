@@ -20,7 +20,7 @@ UNDIVIDED, CLIENT, QUEUE = "all (direct)", "client, network", "queue in the gate
 
 
 class Series(NamedTuple):
-    """A line in the pictures. key: its number. path: with its side, if any; the instrument's own is "null endpoint"."""
+    """A line in the pictures. key: its number. path: with its side, if any; the instrument's own is "no-op server"."""
 
     key: int
     name: str
@@ -30,23 +30,23 @@ class Series(NamedTuple):
 
 
 def series(summary: Summary) -> list[Series]:
-    """Give a line for each row that has right answers, the null endpoint's last."""
+    """Return a line for each row with correct responses, the no-op server's last."""
     shown = [row for row in summary.rows if row.p50_ms is not None]
     found = [Series(key, str(row.name), row.server, row.via, row.engine_label) for key, row in enumerate(shown)]
     if summary.null is not None and summary.null.p50_ms is not None:
-        name = "null endpoint"
-        found.append(Series(len(found), name, name, "direct", "answers at once: the instrument's own floor"))
+        name = "no-op server"
+        found.append(Series(len(found), name, name, "direct", "answers at once: the baseline overhead"))
     return found
 
 
 def rows_of(summary: Summary) -> list[Row]:
-    """Give the rows of series(), in its order."""
+    """Return the rows of series(), in its order."""
     null = [] if summary.null is None else [summary.null]
     return [row for row in (*summary.rows, *null) if row.p50_ms is not None]
 
 
 def curves(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Give latency by percentile: k the series, m the metric, n the number of nines (2 is p99), v milliseconds."""
+    """Return latency by percentile: k the series, m the metric, n the number of nines (2 is p99), v milliseconds."""
     found = []
     for key, row in enumerate(rows):
         for metric, column in METRICS.items():
@@ -56,7 +56,7 @@ def curves(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _curve(ordered_us: Array) -> Iterator[tuple[float, float]]:
-    """Give evenly spaced numbers of nines up to where one sample is slower."""
+    """Yield evenly spaced numbers of nines up to where one sample is slower."""
     if len(ordered_us):
         for nines in np.linspace(0, math.log10(len(ordered_us)), POINTS).tolist():
             percent = f"{100 * (1 - 10**-nines):.6f}"
@@ -64,7 +64,7 @@ def _curve(ordered_us: Array) -> Iterator[tuple[float, float]]:
 
 
 def over_time(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Give each window's median v and slowest x in milliseconds; t is seconds since the run began, r the round."""
+    """Return each window's median v and slowest x in milliseconds; t is seconds since the run began, r the round."""
     begin_ns = min((int(row.answers.column("sent_ns").min()) for row in rows), default=0)
     found = []
     for key, row in enumerate(rows):
@@ -90,7 +90,7 @@ def _windows(row: Row, column: str, begin_ns: int) -> Iterator[dict[str, Any]]:
 
 
 def parts(summary: Summary) -> list[dict[str, Any]]:
-    """Give each path's mean service time by part, in milliseconds, in the order in which a request passes them."""
+    """Return each path's mean service time by part, in milliseconds, in the order in which a request passes them."""
     found = []
     for row in summary.rows:
         if row.parts is not None:
@@ -108,7 +108,7 @@ def parts(summary: Summary) -> list[dict[str, Any]]:
 
 
 def capacity_steps(summary: Summary) -> list[dict[str, Any]]:
-    """Give the rates that the search for the capacity tried, with their p99."""
+    """Return the rates that the search for the capacity tried, with their p99."""
     if summary.capacity is None:
         return []
     return [

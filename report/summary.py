@@ -7,25 +7,27 @@ from typing import Any
 
 import numpy as np
 
-from report.answers import Answers, Array, Identity, Lateness, Parts, Waiting
+from report.answers import Answers, Array, Identity, Parts, SchedulingDelay, Waiting
 from report.percentiles import percentile
-from report.rows import NULL, BlockName, Rows, name_of
+from report.rows import NO_OP, MeasurementName, Rows, name_of
 from report.verdicts import Verdict
 
 EMBEDDED = "embedded"
 NOBODY = Identity("", "", 0, "")
+# The form of summary.json: 1 had no number.
+SUMMARY_SCHEMA = 2
 PERCENTILES = {"p50_ms": "50", "p90_ms": "90", "p99_ms": "99", "p999_ms": "99.9"}
 # What only renderers need of a Row.
 NOT_IN_JSON = ("service_ms", "identities", "answers", "latencies_us")
 
 
 def engine_label(engine: str, version: str) -> str:
-    """Give engine and version in words; an embedded stand-in is never called by the product's name."""
+    """Return engine and version in words; an embedded stand-in is never called by the product's name."""
     return f"{EMBEDDED} ({version})" if engine == EMBEDDED else f"{engine} {version}"
 
 
 def commit_label(commit: str) -> str:
-    """Give a commit's first letters, and whether files differed from it."""
+    """Return a commit's first letters, and whether files differed from it."""
     digits, dirty, _ = commit.partition("-dirty")
     return f"{digits[:10]}{dirty}"
 
@@ -37,7 +39,7 @@ class Row:
     identities: everyone who answered, the first of them also in the single fields.
     p50_ms ... p999_ms are service times (reply received - request sent), response_... are response times (reply
     received - scheduled send; None in a closed loop). Both are of right answers only, pooled over the rounds,
-    nearest-rank, None below their floor of samples, and None when one answer was wrong: such a path has no latency.
+    nearest-rank, None below their minimum sample count, and None when one answer was wrong: such a path has no latency.
     gateway_share: of the service time, how much the gateway reported as its own. None where nothing can be said.
     generator_cpu: share of one core that the load's busiest process used, the mean over the rounds.
     latencies_us: what verdicts are about, by round: response times, in a closed loop service times.
@@ -70,7 +72,7 @@ class Row:
     gateway_p50_us: float | None
     gateway_share: float | None
     parts: Parts | None
-    lateness: Lateness | None
+    lateness: SchedulingDelay | None
     generator_cpu: float | None
     error_codes: Mapping[str, int]
     warmup_requests: int
@@ -80,49 +82,51 @@ class Row:
     latencies_us: Mapping[int, Array]
 
     @property
-    def name(self) -> BlockName:
-        """Give the row's block."""
-        return BlockName(self.model, self.stack, self.via, self.side)
+    def name(self) -> MeasurementName:
+        """Return the row's measurement."""
+        return MeasurementName(self.model, self.stack, self.via, self.side)
 
     @property
     def way(self) -> str:
-        """Give how the path was reached, and which side it is, if any."""
+        """Return how the path was reached, and its side, if any."""
         return " ".join(filter(None, (self.via, self.side)))
 
     @property
     def path(self) -> str:
-        """Give MODEL@STACK."""
+        """Return MODEL@STACK."""
         return f"{self.model}@{self.stack}"
 
     @property
     def server(self) -> str:
-        """Give MODEL@STACK, and which side it is, if any: what has a colour of its own."""
+        """Return MODEL@STACK, and its side, if any: what has a colour of its own."""
         return " ".join(filter(None, (self.path, self.side)))
 
     @property
     def engine_label(self) -> str:
-        """Give engine and version, or that there is none."""
+        """Return engine and version, or that there is none."""
         return engine_label(self.engine, self.engine_version) if self.engine else "nobody answered"
 
     @property
     def label(self) -> str:
-        """Give what sentences call the row: path, way, engine and version."""
+        """Return the row's name in sentences: path, way, engine and version."""
         return f"{self.name} [{self.engine_label}]"
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the JSON form, without the single latencies and the identities."""
+        """Return the JSON form, without the single latencies and the identities."""
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in NOT_IN_JSON}
         named = {
-            name: value._asdict() for name, value in values.items() if isinstance(value, Lateness | Parts | Waiting)
+            name: value._asdict()
+            for name, value in values.items()
+            if isinstance(value, SchedulingDelay | Parts | Waiting)
         }
         return values | named
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run: facts, rows in the order of their names, the null endpoint, what stands against it, the verdicts.
+    """A run: facts, rows in the order of their names, the no-op server, what stands against it, the verdicts.
 
-    No reason means valid; a run that is not valid has no verdict. answered: every path answered, and rightly,
+    No reason means valid; a run that is not valid has no verdict. answered: every path returned correct responses,
     whether or not the times can be trusted. capacity, and the content of scorecard.json, are None until measured.
     """
 
@@ -138,38 +142,38 @@ class Summary:
 
     @property
     def valid(self) -> bool:
-        """Say whether the numbers may be used."""
+        """Return whether the numbers may be used."""
         return not self.reasons
 
     @property
     def cards(self) -> tuple[Mapping[str, Any], ...]:
-        """Give the scorecard's cards, one for each path, none until measured."""
+        """Return the scorecard's cards, one for each path, none until measured."""
         return () if self.scorecard is None else tuple(self.scorecard["scorecard"])
 
     @property
     def open_loop(self) -> bool:
-        """Say whether there are response times."""
+        """Return whether there are response times."""
         return any(row.lateness is not None for row in self.rows)
 
 
 def summarise(run: Rows) -> tuple[tuple[Row, ...], Row | None]:
-    """Give one Row for each path and way that has a table in a counted round, and the null endpoint's or None."""
+    """Return one Row for each path and way that has a table in a counted round, and the no-op server's or None."""
     rows = {}
     for name in sorted(run.tables):
         tables = {number: run.tables[name][number] for number in run.rounds if number in run.tables[name]}
         if tables:
             rows[name] = _row(run, name, Answers(tables), len(tables))
-    null = rows.pop(NULL, None)
+    null = rows.pop(NO_OP, None)
     return tuple(rows.values()), null
 
 
 def latencies(rows: Iterable[Row], rounds: Sequence[int]) -> dict[str, list[Array]]:
-    """Give what verdicts are about, by the block's key: an array for each round, an empty one where there is none."""
+    """Return the latencies by the measurement's key: an array for each round, empty for a missing one."""
     none = np.empty(0)
     return {row.name.key: [row.latencies_us.get(number, none) for number in rounds] for row in rows}
 
 
-def _row(run: Rows, name: BlockName, answers: Answers, rounds: int) -> Row:
+def _row(run: Rows, name: MeasurementName, answers: Answers, rounds: int) -> Row:
     identities = answers.identities()
     who = identities[0] if identities else NOBODY
     service_us = np.sort(answers.latencies_us("service_us"))
@@ -218,17 +222,17 @@ def _waiting_caller(answers: Answers) -> Waiting | None:
     return Waiting(p99_ms, round(float(ordered_us[min(high, count) - 1]) / 1e3, 4))
 
 
-def _generator_cpu(run: Rows, name: BlockName) -> float | None:
+def _generator_cpu(run: Rows, name: MeasurementName) -> float | None:
     shares = [
-        block["generator_cpu"]
-        for block in run.facts["blocks"]
-        if name_of(block) == name and block["round"] in run.rounds
+        measurement["generator_cpu"]
+        for measurement in run.facts["measurements"]
+        if name_of(measurement) == name and measurement["round"] in run.rounds
     ]
     return round(sum(shares) / len(shares), 4) if shares else None
 
 
 def compare(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
-    """Give p50 through the gateway less p50 direct, in ms, for each path that has both. It describes, no verdict."""
+    """Return p50 through the gateway less p50 direct, in ms, for each path that has both. It describes, no verdict."""
     p50_ms = {row.name: row.p50_ms for row in rows}
     found = []
     for row in rows:
@@ -239,8 +243,8 @@ def compare(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
     return found
 
 
-def floor_of(null: Row | None) -> dict[str, Any] | None:
-    """Give what the instrument shows against an endpoint that answers at once."""
+def baseline_overhead(null: Row | None) -> dict[str, Any] | None:
+    """Return the baseline overhead: what the load generator shows against a server that answers at once."""
     if null is None:
         return None
     names = ("requests", "p50_ms", "p99_ms", "response_p50_ms", "response_p99_ms", "lateness", "generator_cpu")
@@ -248,11 +252,12 @@ def floor_of(null: Row | None) -> dict[str, Any] | None:
 
 
 def to_dict(summary: Summary) -> dict[str, Any]:
-    """Give the content of summary.json."""
+    """Return the content of summary.json."""
     facts = summary.facts
     return {
         "valid": summary.valid,
-        "answered_rightly": summary.answered,
+        "schema": SUMMARY_SCHEMA,
+        "all_responses_correct": summary.answered,
         "reasons": list(summary.reasons),
         "run": facts["run"],
         "started": facts["started"],
@@ -262,10 +267,10 @@ def to_dict(summary: Summary) -> dict[str, Any]:
         "seed": facts["seed"],
         "arguments": facts["arguments"],
         "rounds": len(summary.rounds),
-        "percentiles": "nearest rank of right answers, pooled over the rounds, warm-up excluded; p*_ms are service "
+        "percentiles": "nearest rank of correct responses, pooled over the rounds, warm-up excluded; p*_ms are service "
         "times, response_p*_ms response times from the schedule",
         "paths": [row.to_dict() for row in summary.rows],
-        "floor": floor_of(summary.null),
+        "baseline_overhead": baseline_overhead(summary.null),
         "comparison": compare(summary.rows),
         "verdicts_on": "response time" if summary.open_loop else "service time",
         "verdicts": [verdict.to_dict() for verdict in summary.verdicts],

@@ -10,7 +10,7 @@ from report import cards
 from report.compare import Comparison
 from report.sentences import (
     capacity,
-    cautions,
+    coordinated_omission_warnings,
     environment,
     headlines,
     instrument,
@@ -48,7 +48,7 @@ def show(summary: Summary, console: Console) -> None:
         legend(summary),
         *instrument(summary),
         *warm_up(summary),
-        *cautions(summary),
+        *coordinated_omission_warnings(summary),
         *_costs(summary),
         *cards.reasons(cards.lines(summary.cards), summary.cards),
         *(f"{name}: {when}" for name, when in origins(summary)),
@@ -59,7 +59,7 @@ def show(summary: Summary, console: Console) -> None:
         console.print(f"[red]not valid: {escape(reason)}[/]")
     if summary.answered:
         trusted = "valid: " if summary.valid else "no verdict, but "
-        console.print(f"[{'green' if summary.valid else 'yellow'}]{trusted}every path answered, and rightly[/]")
+        console.print(f"[{'green' if summary.valid else 'yellow'}]{trusted}every path returned correct responses[/]")
 
 
 def show_comparison(comparison: Comparison, names: tuple[str, str], console: Console) -> None:

@@ -5,32 +5,32 @@ from itertools import combinations
 
 from report import fairness
 from report.answers import Identity
-from report.rows import NULL, Rows
+from report.rows import NO_OP, Rows
 from report.summary import Row
 
 MIN_REQUESTS = 1000
 # Late means by more than a millisecond: a generator that lags its schedule measures itself.
-MOST_LATE_SHARE = 0.01
+MAX_LATE_SHARE = 0.01
 # Above this, a generator's own queueing is in every latency (Locust warns at the same figure).
-MOST_CPU = 0.9
+MAX_CPU = 0.9
 # The wall clock against the measuring one, over a run: more means that one was set or that the machine stood still.
-MOST_DRIFT_US = 10_000
+MAX_DRIFT_US = 10_000
 # A tenth of the smallest latency that a gRPC call here has.
-MOST_STEP_NS = 10_000
-# What an engine's name says that is slowed down on purpose (validation/planted.py).
-PLANTED = "planted delay"
+MAX_STEP_NS = 10_000
+# What an engine's name says that is slowed down on purpose (validation/injected.py).
+INJECTED = ("injected delay", "planted delay")
 
 RowRule = Callable[[Row], Iterator[str]]
 
 
 def answers(run: Rows, rows: tuple[Row, ...]) -> tuple[str, ...]:
-    """Give every reason to say that not every path answered, and rightly."""
+    """Return every reason why some path failed or returned an incorrect response."""
     found = [*_incomplete(run), *_missing(run), *_by_row(rows, ANSWER_RULES)]
     return (*found, *_by_row(rows, IDENTITY_RULES), *_differing_ways(rows))
 
 
-def measurement(run: Rows, rows: tuple[Row, ...], null: Row | None) -> tuple[str, ...]:
-    """Give every reason not to trust the times, be the answers right or not."""
+def timing_reasons(run: Rows, rows: tuple[Row, ...], null: Row | None) -> tuple[str, ...]:
+    """Return every reason not to trust the times, whether or not the responses are correct."""
     instrument = () if null is None else (null,)
     found = [*_clock(run), *_by_row((*rows, *instrument), INSTRUMENT_RULES), *_by_row(instrument, ANSWER_RULES)]
     return (*found, *fairness.undeclared(run))
@@ -45,7 +45,7 @@ def _by_row(rows: tuple[Row, ...], rules: tuple[RowRule, ...]) -> Iterator[str]:
 def _incomplete(run: Rows) -> Iterator[str]:
     if run.facts["complete"] is not True:
         ended = f"{len(run.rounds)} of {run.facts['rounds']} rounds ended"
-        yield f"the run did not end by itself: it was interrupted or failed ({ended})"
+        yield f"the run is incomplete: it was interrupted or failed ({ended})"
 
 
 def _missing(run: Rows) -> Iterator[str]:
@@ -53,8 +53,8 @@ def _missing(run: Rows) -> Iterator[str]:
         for name in run.expected:
             absent = [number for number in range(run.facts["rounds"]) if number not in run.tables.get(name, {})]
             if absent:
-                yield f"{name}: there are no rows of it in {_rounds(absent)}"
-    if not set(run.expected) - {NULL}:
+                yield f"{name}: rows are missing in {_rounds(absent)}"
+    if not set(run.expected) - {NO_OP}:
         yield "the run measured nothing"
 
 
@@ -63,14 +63,14 @@ def _rounds(numbers: list[int]) -> str:
 
 
 def _clock(run: Rows) -> Iterator[str]:
-    drifts_us = [block["clock"]["drift_us"] for block in run.facts["blocks"]]
+    drifts_us = [measurement["clock"]["drift_us"] for measurement in run.facts["measurements"]]
     drift_us = max(drifts_us, default=0) - min(drifts_us, default=0)
-    if drift_us > MOST_DRIFT_US:
-        said = f"{drift_us / 1e3:,.0f} ms, {MOST_DRIFT_US / 1e3:g} ms is the most"
-        yield f"the wall clock left the measuring clock by {said}: it was set, or the machine stood still"
+    if drift_us > MAX_DRIFT_US:
+        said = f"{drift_us / 1e3:,.0f} ms, {MAX_DRIFT_US / 1e3:g} ms is the most"
+        yield f"the wall clock left the measuring clock by {said}: it was set, or the machine was suspended"
     step_ns = run.facts["clock"]["smallest_step_ns"]
-    if step_ns is None or step_ns > MOST_STEP_NS:
-        yield f"the clock is too coarse to measure by: its smallest step is {step_ns or 'unknown'} ns"
+    if step_ns is None or step_ns > MAX_STEP_NS:
+        yield f"the clock is too coarse: its smallest step is {step_ns or 'unknown'} ns"
 
 
 def _errors(row: Row) -> Iterator[str]:
@@ -81,9 +81,9 @@ def _errors(row: Row) -> Iterator[str]:
 
 def _wrong_answers(row: Row) -> Iterator[str]:
     if row.wrong_answers:
-        yield f"{row.wrong_answers:,} of {row.requests:,} answers are wrong"
+        yield f"{row.wrong_answers:,} of {row.requests:,} responses are incorrect"
     if row.warmup_wrong_answers:
-        yield f"{row.warmup_wrong_answers:,} answers of the warm-up are wrong"
+        yield f"{row.warmup_wrong_answers:,} responses of the warm-up are incorrect"
 
 
 def _too_few(row: Row) -> Iterator[str]:
@@ -92,28 +92,28 @@ def _too_few(row: Row) -> Iterator[str]:
 
 
 def _late(row: Row) -> Iterator[str]:
-    if row.lateness is not None and row.lateness.over_1ms_share > MOST_LATE_SHARE:
+    if row.lateness is not None and row.lateness.over_1ms_share > MAX_LATE_SHARE:
         share = f"{row.lateness.over_1ms_share:.1%}"
-        yield f"the generator sent {share} of the requests more than 1 ms late, {MOST_LATE_SHARE:.0%} is the most"
+        yield f"the generator sent {share} of the requests more than 1 ms late, {MAX_LATE_SHARE:.0%} is the most"
 
 
 def _busy(row: Row) -> Iterator[str]:
-    if row.generator_cpu is not None and row.generator_cpu > MOST_CPU:
-        yield f"the generator used {row.generator_cpu:.0%} of a core, {MOST_CPU:.0%} is the most"
+    if row.generator_cpu is not None and row.generator_cpu > MAX_CPU:
+        yield f"the generator used {row.generator_cpu:.0%} of a core, {MAX_CPU:.0%} is the most"
 
 
 def _mixed(row: Row) -> Iterator[str]:
     if len(row.identities) > 1:
-        yield f"more than one artefact or engine answered: {'; '.join(map(_identity, row.identities))}"
+        yield f"more than one artifact or engine answered: {'; '.join(map(_identity, row.identities))}"
 
 
 def _unnamed(row: Row) -> Iterator[str]:
     if row.identities and not all((row.engine, row.engine_version, row.version, row.sha256)):
-        yield f"the answers do not say fully who made them: {_identity(row.identities[0])}"
+        yield f"the responses do not fully identify their server: {_identity(row.identities[0])}"
 
 
 def _differing_ways(rows: tuple[Row, ...]) -> Iterator[str]:
-    """The same path, direct and through the gateway, must be the same server with the same artefact."""
+    """Yield paths whose server or artifact differs between direct and through the gateway."""
     for one, other in combinations(rows, 2):
         same = (one.path, one.side) == (other.path, other.side)
         if same and one.identities and other.identities and one.identities != other.identities:
@@ -121,10 +121,10 @@ def _differing_ways(rows: tuple[Row, ...]) -> Iterator[str]:
             yield f"{one.path}: different servers answered: {sides}"
 
 
-def _planted(row: Row) -> Iterator[str]:
-    """Test equipment may be compared with test equipment, by its side, and is no path's server."""
-    if PLANTED in row.engine and not row.side:
-        yield f"the server is slowed down on purpose, to test the method: {row.engine}; start the real one"
+def _injected(row: Row) -> Iterator[str]:
+    """Yield the use of a server with injected delay; only runs with sides may compare such servers."""
+    if any(mark in row.engine for mark in INJECTED) and not row.side:
+        yield f"the server has an injected delay, to test the method: {row.engine}; start the real one"
 
 
 def _identity(identity: Identity) -> str:
@@ -133,5 +133,5 @@ def _identity(identity: Identity) -> str:
 
 
 ANSWER_RULES: tuple[RowRule, ...] = (_errors, _wrong_answers, _too_few)
-IDENTITY_RULES: tuple[RowRule, ...] = (_mixed, _unnamed, _planted)
+IDENTITY_RULES: tuple[RowRule, ...] = (_mixed, _unnamed, _injected)
 INSTRUMENT_RULES: tuple[RowRule, ...] = (_late, _busy)

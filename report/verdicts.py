@@ -1,7 +1,7 @@
 """Who is faster than whom, from rounds of latencies: the primary family of hypotheses, each with its verdict.
 
-A block is named MODEL@STACK.VIA, or MODEL@STACK.VIA~SIDE where servers of one path are compared, and has one array of
-latencies (microseconds, of right answers, in any order) per round. "A is faster than B by 18 %" means that A's
+A measurement is named MODEL@STACK.VIA, or MODEL@STACK.VIA~SIDE where servers of one path are compared, and has one
+array of latencies (microseconds, of right answers, in any order) per round. "A is faster than B by 18 %" means that A's
 percentile is 18 % below B's.
 """
 
@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from report import intervals
 from report.intervals import ALPHA, POWER, Array
-from report.percentiles import floor, per_round
+from report.percentiles import minimum_samples, per_round
 
 METRICS = {"p50": "50", "p99": "99"}
 DIRECT, GATEWAY = "direct", "gateway"
-NULL_PATH = "null@null"
+NO_OP_PATH = "null@null"
 TOO_CLOSE = "too close to call"
 # With fewer rounds that all say the same, chance alone (2 of 2**rounds) does not reach Holm's strictest step in the
 # family of 32: a verdict would rest on the normal distribution and on nothing that was seen.
@@ -29,7 +29,7 @@ Latencies = Mapping[str, Sequence[npt.NDArray[np.float64]]]
 
 
 class Hypothesis(NamedTuple):
-    """A percentile is the same for two blocks.
+    """A percentile is the same for two measurements.
 
     family: "path" for two paths, "gateway" for one path both ways, "side" for two servers of one path.
     """
@@ -46,8 +46,9 @@ class Verdict:
 
     ratio: a's percentile to b's, the geometric mean over the rounds that have both (`rounds` of them), with Student's
     95 % interval low..high and the bootstrap's as a check. p_holm is corrected over the whole primary family and
-    decides; the interval is of this ratio alone. smallest_detectable is a ratio, above 1. verdict is "a", "b" or "too
-    close to call"; with fewer than MIN_ROUNDS rounds it is None, as are all numbers, and the sentence gives the reason.
+    decides; the interval is of this ratio alone. minimum_detectable_effect is a ratio, above 1. verdict is "a", "b" or
+    "too close to call"; with fewer than MIN_ROUNDS rounds it is None, as are all numbers, and the sentence gives the
+    reason.
     """
 
     metric: str
@@ -62,29 +63,30 @@ class Verdict:
     p_holm: float | None = None
     bootstrap_low: float | None = None
     bootstrap_high: float | None = None
-    smallest_detectable: float | None = None
+    minimum_detectable_effect: float | None = None
     verdict: str | None = None
     sentence: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the JSON form, numbers to six digits."""
+        """Return the JSON form, numbers to six digits."""
         found = {name: _six_digits(value) for name, value in asdict(self).items()}
         return found | {"bootstrap": {"low": found.pop("bootstrap_low"), "high": found.pop("bootstrap_high")}}
 
 
 def judge(latencies: Latencies, labels: Mapping[str, str], *, seed: int) -> tuple[Verdict, ...]:
-    """Give a verdict on each hypothesis of the primary family; all other comparisons are descriptive.
+    """Return a verdict on each hypothesis of the primary family; all other comparisons are descriptive.
 
-    latencies: block to arrays aligned by round (an empty one where a round is missing). labels: what a sentence calls
-    each block, engine and version in it. Raises ValueError for blocks that are not aligned or have no label.
+    latencies: measurement to arrays aligned by round (an empty one where a round is missing). labels: what a sentence
+    calls each measurement, engine and version in it. Raises ValueError for measurements that are not aligned or have no
+    label.
     """
     _check(latencies, labels)
     family = primary_family(latencies)
     ratios = log_ratios(latencies, family)
-    leaning = remembered(family, ratios)
+    autocorrelations = autocorrelation(family, ratios)
     # One with too few rounds still counts as a hypothesis: how many there are must not depend on what was seen.
     p_values = [
-        float(intervals.t_p_value(logs, leaning[each.metric])) if len(logs) >= MIN_ROUNDS else 1.0
+        float(intervals.t_p_value(logs, autocorrelations[each.metric])) if len(logs) >= MIN_ROUNDS else 1.0
         for each, logs in zip(family, ratios, strict=True)
     ]
     found = []
@@ -92,31 +94,33 @@ def judge(latencies: Latencies, labels: Mapping[str, str], *, seed: int) -> tupl
         if len(logs) < MIN_ROUNDS:
             found.append(_refused(each, len(logs), labels))
         else:
-            measured = _measure(logs, leaning[each.metric], seed, ALPHA / len(family))
+            measured = _measure(logs, autocorrelations[each.metric], seed, ALPHA / len(family))
             found.append(_decided(each, measured, (p_value, p_holm), labels))
     return tuple(found)
 
 
-def primary_family(blocks: Iterable[str]) -> tuple[Hypothesis, ...]:
-    """Give what is decided: every two paths reached the same way, and each path direct and through the gateway.
+def primary_family(measurements: Iterable[str]) -> tuple[Hypothesis, ...]:
+    """Return the hypotheses: every two paths reached the same way, and each path direct and through the gateway.
 
-    Four paths reached both ways give 6 + 6 + 4 pairs on two percentiles: 32. The null endpoint is no path. A run that
+    Four paths reached both ways give 6 + 6 + 4 pairs on two percentiles: 32. The no-op server is not a path. A run that
     compares sides decides on them alone: every two sides of each path and way.
-    Raises ValueError for a block that is not MODEL@STACK.direct or MODEL@STACK.gateway, with or without ~SIDE.
+    Raises ValueError for a measurement that is not MODEL@STACK.direct or MODEL@STACK.gateway, with or without ~SIDE.
     """
     ways: dict[str, list[str]] = {DIRECT: [], GATEWAY: []}
     sides: dict[str, list[str]] = {}
-    for block in sorted(blocks):
-        name, _, side = block.partition("~")
+    for measurement in sorted(measurements):
+        name, _, side = measurement.partition("~")
         path, _, via = name.rpartition(".")
         if via not in ways or "@" not in path:
-            raise ValueError(f"{block!r} is no block: MODEL@STACK.direct or MODEL@STACK.gateway is")
+            raise ValueError(
+                f"{measurement!r} is not a measurement; expected MODEL@STACK.direct or MODEL@STACK.gateway"
+            )
         if side:
-            sides.setdefault(name, []).append(block)
-        elif path != NULL_PATH:
+            sides.setdefault(name, []).append(measurement)
+        elif path != NO_OP_PATH:
             ways[via].append(path)
     if sides:
-        found = [(a, b, "side") for blocks in sides.values() for a, b in combinations(blocks, 2)]
+        found = [(a, b, "side") for measurements in sides.values() for a, b in combinations(measurements, 2)]
         return tuple(Hypothesis(metric, *pair) for metric in METRICS for pair in found)
     pairs = [(f"{a}.{via}", f"{b}.{via}", "path") for via, paths in ways.items() for a, b in combinations(paths, 2)]
     both = [path for path in ways[DIRECT] if path in ways[GATEWAY]]
@@ -126,35 +130,37 @@ def primary_family(blocks: Iterable[str]) -> tuple[Hypothesis, ...]:
 
 def _check(latencies: Latencies, labels: Mapping[str, str]) -> None:
     if len({len(rounds) for rounds in latencies.values()}) > 1:
-        counts = ", ".join(f"{block} {len(rounds)}" for block, rounds in sorted(latencies.items()))
-        raise ValueError(f"the blocks are not aligned by round: {counts} rounds; give an empty array for a missing one")
-    for block, rounds in latencies.items():
-        if block not in labels and block.rpartition(".")[0] != NULL_PATH:
-            raise ValueError(f"{block} has no label; one that names engine and version is needed")
+        counts = ", ".join(f"{measurement} {len(rounds)}" for measurement, rounds in sorted(latencies.items()))
+        raise ValueError(
+            f"the measurements are not aligned by round: {counts} rounds; give an empty array for a missing one"
+        )
+    for measurement, rounds in latencies.items():
+        if measurement not in labels and measurement.rpartition(".")[0] != NO_OP_PATH:
+            raise ValueError(f"{measurement} has no label; one that names engine and version is needed")
         if not all((np.isfinite(each) & (np.asarray(each) > 0)).all() for each in rounds):
-            raise ValueError(f"{block} has a latency that is none: each is a positive number of microseconds")
+            raise ValueError(f"{measurement} has an invalid latency: each must be a positive number of microseconds")
 
 
 def log_ratios(latencies: Latencies, family: Iterable[Hypothesis]) -> list[Array]:
-    """Give each hypothesis' log ratios, of the rounds in which both blocks have the percentile."""
+    """Return each hypothesis' log ratios, of the rounds in which both measurements have the percentile."""
     logs = {
-        (block, metric): np.log(per_round(rounds, percent))
-        for block, rounds in latencies.items()
+        (measurement, metric): np.log(per_round(rounds, percent))
+        for measurement, rounds in latencies.items()
         for metric, percent in METRICS.items()
     }
     differences = [logs[each.a, each.metric] - logs[each.b, each.metric] for each in family]
     return [difference[~np.isnan(difference)] for difference in differences]
 
 
-def remembered(family: Iterable[Hypothesis], ratios: Iterable[Array]) -> dict[str, float]:
-    """Give, for each metric, how much a round leans on the one before: one estimate from all pairs.
+def autocorrelation(family: Iterable[Hypothesis], ratios: Iterable[Array]) -> dict[str, float]:
+    """Return the lag-1 autocorrelation for each metric: one estimate from all pairs.
 
     A pair's own 20 rounds would say too little: the correlation's standard error is 0.2.
     """
     found: dict[str, list[float]] = {metric: [] for metric in METRICS}
     for each, logs in zip(family, ratios, strict=True):
         if len(logs) >= MIN_ROUNDS:
-            found[each.metric].append(float(intervals.memory(logs)))
+            found[each.metric].append(float(intervals.lag1_autocorrelation(logs)))
     return {metric: float(np.mean(seen)) if seen else 0.0 for metric, seen in found.items()}
 
 
@@ -167,18 +173,18 @@ class _Measured(NamedTuple):
     high: float
     bootstrap_low: float
     bootstrap_high: float
-    smallest_detectable: float
+    minimum_detectable_effect: float
 
 
-def _measure(logs: Array, remembered: float, seed: int, alpha: float) -> _Measured:
-    interval, check = intervals.t_interval(logs, remembered), intervals.bootstrap_interval(logs, seed)
-    found = (logs.mean(), *interval, *check, intervals.smallest_detectable(logs, alpha, remembered))
+def _measure(logs: Array, autocorrelation: float, seed: int, alpha: float) -> _Measured:
+    interval, check = intervals.t_interval(logs, autocorrelation), intervals.bootstrap_interval(logs, seed)
+    found = (logs.mean(), *interval, *check, intervals.minimum_detectable_effect(logs, alpha, autocorrelation))
     return _Measured(len(logs), *(float(np.exp(value)) for value in found))
 
 
 def _refused(hypothesis: Hypothesis, rounds: int, labels: Mapping[str, str]) -> Verdict:
     metric, a, b, _ = hypothesis
-    enough = f"{floor(METRICS[metric])} right answers from both"
+    enough = f"{minimum_samples(METRICS[metric])} correct responses from both"
     sentence = f"{metric}: no verdict on {labels[a]} and {labels[b]}: {rounds} rounds have {enough}, {MIN_ROUNDS} must"
     return Verdict(**hypothesis._asdict(), rounds=rounds, sentence=sentence)
 

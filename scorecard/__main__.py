@@ -19,20 +19,20 @@ from typing import Any
 from rich.console import Console
 
 from commandline.arguments import Parser, positive, seconds, whole
-from commandline.endings import interruptible
-from scorecard import gpu, worth
+from commandline.signals import run_main
+from scorecard import gpu, price
 from scorecard.card import card
 from scorecard.load import LoadError, Plan
+from scorecard.price import Price
 from scorecard.program import Bench, backends_of, front, lives, refuse_running
-from scorecard.starts import Name
-from scorecard.worth import Price
-from services.local.config import SERVICES, ConfigError, Places, read_services
+from scorecard.startup import Name
+from services.local.config import SERVICES, ConfigError, RunPaths, read_services
 from services.local.probe import WrongAnswer
 from services.local.processes import RunError, lock
 from services.wire.stacks import STACKS
 from store import atomic
 from store.commit import git_commit
-from store.manifest import ArtefactError
+from store.manifest import ArtifactError
 
 ENV_FILE = Path(".env")
 EPILOG = (
@@ -41,92 +41,92 @@ EPILOG = (
 )
 
 
-def arguments(words: Sequence[str]) -> argparse.Namespace:
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; exit code 2 and one line when it is wrong."""
-    about = "What each path costs over its whole life."
+    about = "The cost of each path over its life cycle."
     parser = Parser(prog="python -m scorecard", description=about, epilog=EPILOG)
     add = parser.add_argument
     add("run", nargs="?", type=Path, default=Path("results/latest"), help="the run to add to (default: results/latest)")
     add("--paths", default="all", help="MODEL@STACK,... or all (default)")
     add("--starts", type=whole(1), default=5, help="new processes of each service (default: 5)")
     add("--rate", type=positive, default=500.0, help="requests a second of the load (default: 500)")
-    add("--duration", type=seconds, default=1.35, help="seconds of each of a path's three blocks (default: 1.35)")
+    add("--duration", type=seconds, default=1.35, help="seconds of each of a path's three measurements (default: 1.35)")
     add("--quiet", type=seconds, default=3.0, help="seconds without requests before idle memory is read (default: 3)")
     add("--price-per-hour", type=positive, help="what an hour of this machine costs, with --currency")
-    add("--currency", help="in which currency, such as EUR")
+    add("--currency", help="currency, such as EUR")
     add("--run-dir", type=Path, default=Path(".run"), help="folder of pid and log files (default: .run)")
     add("--exports", type=Path, default=Path("artifacts/exports"), help="default: artifacts/exports")
     add("--deployments", type=Path, default=Path("deployments.toml"), help="default: deployments.toml")
-    asked = parser.parse_args(words)
-    if (asked.price_per_hour is None) != (not asked.currency):
-        parser.error("--price-per-hour and --currency belong together")
-    asked.price = Price(asked.price_per_hour, asked.currency) if asked.currency else None
-    asked.places = Places(asked.run_dir.resolve(), asked.exports, asked.deployments)
+    args = parser.parse_args(argv)
+    if (args.price_per_hour is None) != (not args.currency):
+        parser.error("--price-per-hour and --currency must be given together")
+    args.price = Price(args.price_per_hour, args.currency) if args.currency else None
+    args.places = RunPaths(args.run_dir.resolve(), args.exports, args.deployments)
     try:
-        asked.names = choose(asked.deployments, asked.paths)
+        args.names = choose(args.deployments, args.paths)
     except ValueError as error:
         parser.error(str(error))
-    return asked
+    return args
 
 
 def choose(deployments: Path, wanted: str) -> list[Name]:
-    """Give the paths of deployments.toml, all or those of a comma-separated list. Raises ValueError."""
+    """Return the paths of deployments.toml, all or those of a comma-separated list. Raises ValueError."""
     try:
         models = tomllib.loads(deployments.read_text())["models"]
         known = {f"{model}@{stack}": (model, stack) for model, entry in models.items() for stack in entry["stacks"]}
     except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{deployments} is no list of paths ({error!r}); see docs/add-a-path.md") from error
+        raise ValueError(f"{deployments} is not a list of paths ({error!r}); see docs/add-a-path.md") from error
     names = list(known) if wanted == "all" else [name.strip() for name in wanted.split(",")]
     if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"--paths: {unknown[0]!r} is no path; known: {', '.join(known)}, or all")
+        raise ValueError(f"--paths: {unknown[0]!r} is not a path; known: {', '.join(known)}, or all")
     return [known[name] for name in dict.fromkeys(names)]
 
 
 def run_folder(run: Path) -> Path:
-    """Give the run's own folder: a link to the newest may point elsewhere later. Raises RunError."""
+    """Return the run's own folder: a link to the newest may point elsewhere later. Raises RunError."""
     if not (run / "run.json").is_file():
-        raise RunError(f"{run} holds no run to add to; run: make loadtest")
+        raise RunError(f"{run} holds no run; run: make loadtest")
     return run.resolve()
 
 
-def measure(asked: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Measure, and give the content of scorecard.json. Raises what main() names."""
-    capacity = worth.read_capacity(asked.run)
-    services = read_services(asked.places, ENV_FILE)
-    words = ("--deployments", str(asked.deployments), "--exports", str(asked.exports))
-    plan = Plan(asked.rate, asked.duration, words, services[SERVICES[0]].environment)
-    bench = Bench(services, asked.places, plan, gpu.find(), asked.starts, asked.quiet, console)
-    backends = backends_of(asked.names)
-    with lock(asked.places.run_dir):
-        refuse_running(asked.places)
+def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Measure, and return the content of scorecard.json. Raises what main() names."""
+    capacity = price.read_capacity(args.run)
+    services = read_services(args.places, ENV_FILE)
+    words = ("--deployments", str(args.deployments), "--exports", str(args.exports))
+    plan = Plan(args.rate, args.duration, words, services[SERVICES[0]].environment)
+    bench = Bench(services, args.places, plan, gpu.find(), args.starts, args.quiet, console)
+    backends = backends_of(args.names)
+    with lock(args.places.run_dir):
+        refuse_running(args.places)
         alone, fronted = lives(bench, backends), front(bench, backends)
     cards = []
-    for path in asked.names:
+    for path in args.names:
         service = STACKS[path[1]].service
-        figures = list(worth.figures(capacity, path, asked.price))
+        figures = list(price.figures(capacity, path, args.price))
         cards.append(card(path, services[service], alone[service], fronted, figures))
     measured = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"measured": measured, "git_commit": git_commit(), "rate_rps": asked.rate, "scorecard": cards}
+    return {"measured": measured, "git_commit": git_commit(), "rate_rps": args.rate, "scorecard": cards}
 
 
-def main(words: Sequence[str]) -> int:
-    """Measure, add to the run, give the exit code."""
-    asked = arguments(words)
+def main(argv: Sequence[str]) -> int:
+    """Measure, add to the run, return the exit code."""
+    args = parse_args(argv)
     begin, console = time.monotonic(), Console()
     try:
-        file = run_folder(asked.run) / "scorecard.json"
-        atomic.write_file(file, json.dumps(measure(asked, console), indent=2) + "\n")
-    except (ConfigError, RunError, WrongAnswer, ArtefactError, LoadError, ValueError, OSError) as error:
+        file = run_folder(args.run) / "scorecard.json"
+        atomic.write_file(file, json.dumps(measure(args, console), indent=2) + "\n")
+    except (ConfigError, RunError, WrongAnswer, ArtifactError, LoadError, ValueError, OSError) as error:
         print(f"python -m scorecard: {error}", file=sys.stderr)
         return 1
-    print(f"{file}: {len(asked.names)} paths, in {time.monotonic() - begin:.0f} s")
+    print(f"{file}: {len(args.names)} paths, in {time.monotonic() - begin:.0f} s")
     return 0
 
 
 if __name__ == "__main__":
     sys.exit(
-        interruptible(
+        run_main(
             lambda: main(sys.argv[1:]),
-            "python -m scorecard: interrupted; what it started is stopped, the run is as it was",
+            "python -m scorecard: interrupted; the services that it started are stopped, the run is unchanged",
         )
     )

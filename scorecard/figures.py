@@ -17,11 +17,11 @@ class Figure(NamedTuple):
 
 
 def missing(name: str, unit: str, why: str) -> Figure:
-    """Give a figure that was not measured."""
+    """Return a figure that was not measured."""
     return Figure(name, None, unit, why)
 
 
 def spread(values: Sequence[float], what: str, digits: int = 2) -> tuple[float, str]:
-    """Give the median, and in words what it is the median of, with the range."""
+    """Return the median, and a text that says of what, with the range."""
     low, high = min(values), max(values)
     return statistics.median(values), f"median of {len(values)} {what}, {low:.{digits}f}..{high:.{digits}f}"

@@ -8,7 +8,7 @@ import pynvml
 from scorecard.figures import MIB, Figure, missing
 
 MEMORY, UTILISATION, POWER = ("GPU memory", "MiB"), ("GPU utilisation", "%"), ("GPU power", "W")
-NONE_HERE = "no NVIDIA GPU here"
+NONE_HERE = "no NVIDIA GPU"
 
 
 class Reading(NamedTuple):
@@ -23,7 +23,7 @@ class Gpus(Protocol):
     """What can be asked of the machine's GPUs."""
 
     def read(self) -> Reading:
-        """Give what is used now."""
+        """Return what is used now."""
 
 
 class Nvml:
@@ -34,7 +34,7 @@ class Nvml:
         self._devices = [pynvml.nvmlDeviceGetHandleByIndex(n) for n in range(pynvml.nvmlDeviceGetCount())]
 
     def read(self) -> Reading:
-        """Give what is used now."""
+        """Return what is used now."""
         memory: dict[int, int] = {}
         for device in self._devices:
             for process in pynvml.nvmlDeviceGetComputeRunningProcesses(device):
@@ -45,7 +45,7 @@ class Nvml:
 
 
 def find() -> Gpus | None:
-    """Give the machine's GPUs, or None where it has none that can be asked."""
+    """Return the machine's GPUs, or None where it has none that can be asked."""
     try:
         gpus = Nvml()
         gpus.read()
@@ -55,7 +55,7 @@ def find() -> Gpus | None:
 
 
 def figures(readings: Sequence[Reading], pids: Collection[int]) -> list[Figure]:
-    """Give memory of the service's processes, utilisation and power of the machine's GPUs while it was loaded."""
+    """Return memory of the service's processes, utilisation and power of the machine's GPUs while it was loaded."""
     if not readings:
         return [missing(*what, NONE_HERE) for what in (MEMORY, UTILISATION, POWER)]
     memory = max(sum(used for pid, used in one.memory_bytes.items() if pid in pids) for one in readings)

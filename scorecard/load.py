@@ -1,4 +1,4 @@
-"""Load by `python -m loadtest` while the CPU of services is sampled: what each block's requests cost them."""
+"""Load by `python -m loadtest` while the CPU of services is sampled: what each measurement's requests cost them."""
 
 import json
 import subprocess
@@ -14,17 +14,17 @@ import numpy as np
 from pyarrow import parquet
 
 from scorecard.gpu import Gpus, Reading
+from scorecard.process_tree import Cpu
 from scorecard.sampler import Sampler
-from scorecard.tree import Cpu
 
 # Reading the clock of a few processes takes microseconds; NVML takes longer.
 CPU_EVERY_S, GPU_EVERY_S = 0.02, 0.2
 LOAD_S = 300
 STOP_S = 20
 TAIL_CHARACTERS = 2000
-# Enough blocks to see how far they differ.
+# Enough measurements to see how far they differ.
 ROUNDS = 3
-# The longest warm-up, in blocks.
+# The longest warm-up, in measurements.
 WARMUP = 1.5
 
 
@@ -34,19 +34,19 @@ class LoadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to load. block_s: of each block. words: further ones of `python -m loadtest`.
+    """How to load. measurement_s: of each measurement. words: further ones of `python -m loadtest`.
 
     environment: with the services' addresses.
     """
 
     rate: float
-    block_s: float
+    measurement_s: float
     words: Sequence[str]
     environment: Mapping[str, str]
 
 
-class Block(NamedTuple):
-    """One block. cpu_s: of each service meanwhile. bad: errors and wrong answers. gpu: what was read meanwhile.
+class Measurement(NamedTuple):
+    """One measurement. cpu_s: of each service meanwhile. bad: errors and wrong answers. gpu: what was read meanwhile.
 
     engine: name and version of who answered.
     """
@@ -61,23 +61,23 @@ class Block(NamedTuple):
 
 def load(
     plan: Plan, names: Sequence[str], via: str, services: Mapping[str, Sequence[int]], gpus: Gpus | None
-) -> list[Block]:
-    """Load paths one way and give their blocks. services: processes by service. Raises LoadError."""
+) -> list[Measurement]:
+    """Load paths one way and return their measurements. services: processes by service. Raises LoadError."""
     with tempfile.TemporaryDirectory(prefix="scorecard-") as folder, ExitStack() as stack:
         watched = {name: stack.enter_context(watch(pids)) for name, pids in services.items()}
         gpu = stack.enter_context(Sampler(gpus.read, GPU_EVERY_S)) if gpus else None
         _run(plan, ("--paths", ",".join(names), "--via", via, "--out", folder))
         stack.close()
-        return list(_blocks(Path(folder) / "latest", watched, gpu.samples if gpu else ()))
+        return list(_measurements(Path(folder) / "latest", watched, gpu.samples if gpu else ()))
 
 
 def watch(pids: Sequence[int]) -> Sampler[int]:
-    """Give a sampler of the nanoseconds of CPU of some processes."""
+    """Return a sampler of the nanoseconds of CPU of some processes."""
     return Sampler(Cpu(pids).read_ns, CPU_EVERY_S)
 
 
 def between(samples: Sequence[tuple[int, int]], begin_ns: int, end_ns: int) -> float:
-    """Give the seconds of CPU between two moments; between samples it is taken to run evenly."""
+    """Return the seconds of CPU between two moments; between samples it is taken to run evenly."""
     moments, cpu_ns = zip(*samples, strict=True)
     # Floats of 53 bits would round nanoseconds since 1970.
     first, last = np.interp([begin_ns - moments[0], end_ns - moments[0]], np.subtract(moments, moments[0]), cpu_ns)
@@ -85,7 +85,7 @@ def between(samples: Sequence[tuple[int, int]], begin_ns: int, end_ns: int) -> f
 
 
 def _run(plan: Plan, more: Sequence[str]) -> None:
-    load = (f"--rate={plan.rate:g}", f"--duration={plan.block_s:g}", f"--warmup={plan.block_s * WARMUP:g}")
+    load = (f"--rate={plan.rate:g}", f"--duration={plan.measurement_s:g}", f"--warmup={plan.measurement_s * WARMUP:g}")
     command = [sys.executable, "-m", "loadtest", f"--rounds={ROUNDS}", "--min-requests=1", *load, *plan.words, *more]
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with subprocess.Popen(command, env=dict(plan.environment), text=True, **pipe) as process:  # type: ignore[call-overload]
@@ -106,23 +106,25 @@ def _end(process: "subprocess.Popen[str]") -> None:
         process.kill()
 
 
-def _blocks(run: Path, watched: Mapping[str, Sampler[int]], gpu: Sequence[tuple[int, Reading]]) -> Iterator[Block]:
-    for block in json.loads((run / "run.json").read_text())["blocks"]:
-        if block["model"] == "null":
+def _measurements(
+    run: Path, watched: Mapping[str, Sampler[int]], gpu: Sequence[tuple[int, Reading]]
+) -> Iterator[Measurement]:
+    for measurement in json.loads((run / "run.json").read_text())["measurements"]:
+        if measurement["model"] == "null":
             continue
-        rows = parquet.read_table(run / block["rows"], filters=[("phase", "=", "measure")])
+        rows = parquet.read_table(run / measurement["rows"], filters=[("phase", "=", "measure")])
         begin_ns, end_ns = _stretch(rows)
-        yield Block(
-            (block["model"], block["stack"]),
+        yield Measurement(
+            (measurement["model"], measurement["stack"]),
             (rows["engine"][0].as_py(), rows["engine_version"][0].as_py()),
             rows.num_rows,
-            block["errors"] + block["wrong_answers"],
+            measurement["errors"] + measurement["wrong_answers"],
             {name: between(one.samples, begin_ns, end_ns) for name, one in watched.items()},
             tuple(reading for moment, reading in gpu if begin_ns <= moment <= end_ns),
         )
 
 
 def _stretch(rows: Any) -> tuple[int, int]:
-    """Give when a block's first measured request was sent, and when its last reply was there."""
+    """Return when a measurement's first measured request was sent, and when its last reply was there."""
     sent_ns, service_us = rows["sent_ns"].to_numpy(), rows["service_us"].to_numpy()
     return int(sent_ns.min()), int((sent_ns + service_us * 1e3).max())

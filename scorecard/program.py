@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from scorecard import tree
+from scorecard import process_tree
 from scorecard.gpu import Gpus
-from scorecard.load import Block, Plan, load
-from scorecard.starts import Name, start, stop
+from scorecard.load import Measurement, Plan, load
+from scorecard.startup import Name, start, stop
 from services.local import processes
-from services.local.board import PlainBoard
-from services.local.config import BACKENDS, GATEWAY, Places, Service
-from services.local.processes import Place, RunError
+from services.local.config import BACKENDS, GATEWAY, RunPaths, Service
+from services.local.processes import RunError, ServiceFiles
+from services.local.progress import PlainProgress
 from services.local.up import GRACE_S, Runner, stop_all
 from services.wire.stacks import STACKS
 
@@ -26,7 +26,7 @@ class Bench:
     """What all measurements share. starts: new processes of each service. quiet_s: before idle memory is read."""
 
     services: Mapping[str, Service]
-    places: Places
+    places: RunPaths
     plan: Plan
     gpus: Gpus | None
     starts: int
@@ -37,61 +37,61 @@ class Bench:
         """Show progress."""
         self.console.print(what, highlight=False, markup=False, soft_wrap=True)
 
-    def place(self, service: str) -> Place:
-        """Give where a service's traces are."""
-        return Place(self.places.run_dir, service)
+    def place(self, service: str) -> ServiceFiles:
+        """Return the files of a service."""
+        return ServiceFiles(self.places.run_dir, service)
 
     def pss_bytes(self, service: str) -> int:
-        """Give the memory of all processes of a service now."""
-        return tree.pss_bytes(tree.pids(self.place(service)))
+        """Return the memory of all processes of a service now."""
+        return process_tree.pss_bytes(process_tree.pids(self.place(service)))
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
     """A backend's, alone on the machine. starts: seconds to the first right answer of each path, by new process.
 
-    *_bytes: PSS. blocks: of its paths, reached directly. pids: those that were loaded.
+    *_bytes: PSS. measurements: of its paths, reached directly. pids: those that were loaded.
     """
 
     starts: Sequence[Mapping[Name, float]]
     idle_bytes: int
     loaded_bytes: int
-    blocks: Sequence[Block]
+    measurements: Sequence[Measurement]
     pids: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
-class Front:
-    """The gateway's, with the backends behind it. blocks: of all paths, reached through it."""
+class GatewayCost:
+    """The gateway's, with the backends behind it. measurements: of all paths, reached through it."""
 
     idle_bytes: int
     loaded_bytes: int
-    blocks: Sequence[Block]
+    measurements: Sequence[Measurement]
 
 
 def backends_of(names: Sequence[Name]) -> dict[str, list[Name]]:
-    """Give the paths of each backend, in the order of starting."""
+    """Return the paths of each backend, in the order of starting."""
     of = {service: [name for name in names if STACKS[name[1]].service == service] for service in BACKENDS}
     return {service: paths for service, paths in of.items() if paths}
 
 
 def lives(bench: Bench, backends: Mapping[str, Sequence[Name]]) -> dict[str, Life]:
-    """Measure each backend alone. Raises RunError, WrongAnswer, LoadError or ArtefactError; nothing runs then."""
+    """Measure each backend alone. Raises RunError, WrongAnswer, LoadError or ArtifactError; nothing runs then."""
     return {service: _life(bench, service, names) for service, names in backends.items()}
 
 
-def front(bench: Bench, backends: Mapping[str, Sequence[Name]]) -> Front:
+def front(bench: Bench, backends: Mapping[str, Sequence[Name]]) -> GatewayCost:
     """Measure the gateway before its backends. Raises as `lives` does."""
     chosen = [*backends, GATEWAY]
     names = [name for paths in backends.values() for name in paths]
     with stopping(bench, chosen):
-        Runner(bench.services, bench.places, READY_S, PlainBoard(bench.console)).start(chosen)
+        Runner(bench.services, bench.places, READY_S, PlainProgress(bench.console)).start(chosen)
         time.sleep(bench.quiet_s)
         idle = bench.pss_bytes(GATEWAY)
         bench.say(f"gateway: {_words(names)} under load at {bench.plan.rate:g} req/s")
-        watched = {service: tree.pids(bench.place(service)) for service in chosen}
-        blocks = load(bench.plan, _texts(names), "gateway", watched, None)
-        return Front(idle, bench.pss_bytes(GATEWAY), blocks)
+        watched = {service: process_tree.pids(bench.place(service)) for service in chosen}
+        measurements = load(bench.plan, _texts(names), "gateway", watched, None)
+        return GatewayCost(idle, bench.pss_bytes(GATEWAY), measurements)
 
 
 @contextmanager
@@ -103,21 +103,21 @@ def stopping(bench: Bench, services: Sequence[str]) -> Iterator[None]:
         stop_all(bench.places, services, GRACE_S)
 
 
-def refuse_running(places: Places) -> None:
+def refuse_running(places: RunPaths) -> None:
     """Raise RunError when a service runs already: it would share memory and cores with what is measured."""
-    found = [name for name in (*BACKENDS, GATEWAY) if processes.main_process(Place(places.run_dir, name))]
+    found = [name for name in (*BACKENDS, GATEWAY) if processes.main_process(ServiceFiles(places.run_dir, name))]
     if found:
-        raise RunError(f"already running: {', '.join(found)}; memory and cores would be shared with it; run: make down")
+        raise RunError(f"already running: {', '.join(found)}; it would share memory and cores; run: make down")
 
 
 def _life(bench: Bench, service: str, names: Sequence[Name]) -> Life:
     with stopping(bench, [service]):
         starts = list(_starts(bench, service, names))
         time.sleep(bench.quiet_s)
-        idle, pids = bench.pss_bytes(service), tree.pids(bench.place(service))
+        idle, pids = bench.pss_bytes(service), process_tree.pids(bench.place(service))
         bench.say(f"{service}: {_words(names)} under load at {bench.plan.rate:g} req/s, directly")
-        blocks = load(bench.plan, _texts(names), "direct", {service: pids}, bench.gpus)
-        return Life(starts, idle, bench.pss_bytes(service), blocks, frozenset(pids))
+        measurements = load(bench.plan, _texts(names), "direct", {service: pids}, bench.gpus)
+        return Life(starts, idle, bench.pss_bytes(service), measurements, frozenset(pids))
 
 
 def _starts(bench: Bench, service: str, names: Sequence[Name]) -> Iterator[dict[Name, float]]:
@@ -125,7 +125,7 @@ def _starts(bench: Bench, service: str, names: Sequence[Name]) -> Iterator[dict[
     place = bench.place(service)
     for number in range(1, bench.starts + 1):
         took_s = start(bench.services[service], place, bench.places.exports, names)
-        bench.say(f"{service}: start {number} of {bench.starts}, right after {max(took_s.values()):.2f} s")
+        bench.say(f"{service}: start {number} of {bench.starts}, correct after {max(took_s.values()):.2f} s")
         yield took_s
         if number < bench.starts:
             stop([place])

@@ -10,7 +10,10 @@ T = TypeVar("T")
 
 
 class Sampler(Generic[T]):
-    """Inside its `with` block a thread reads every `every_s` seconds. samples: (nanoseconds since 1970, reading)."""
+    """Reads every `every_s` seconds in a thread within a `with` statement.
+
+    samples: (nanoseconds since 1970, reading).
+    """
 
     def __init__(self, read: Callable[[], T], every_s: float) -> None:
         self._read = read

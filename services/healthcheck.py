@@ -21,8 +21,8 @@ DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0, 1, 3, 4, 7
 END_STREAM, END_HEADERS = 1, 4
 FRAME_HEADER_BYTES = 9
 MESSAGE_PREFIX_BYTES = 5
-MOST_LETTERS = 126  # RFC 7541, 5.1: what a length of one byte can say
-MOST_BYTES = 2**14 - MESSAGE_PREFIX_BYTES  # one frame: more needs the server's leave (RFC 9113, 4.2)
+MAX_LETTERS = 126  # RFC 7541, 5.1: what a length of one byte can say
+MAX_BYTES = 2**14 - MESSAGE_PREFIX_BYTES  # one frame: more needs the server's leave (RFC 9113, 4.2)
 
 
 class Unhealthy(Exception):
@@ -30,7 +30,7 @@ class Unhealthy(Exception):
 
 
 def call(address: str, method: str, message: bytes, metadata: Mapping[str, str] | None = None) -> bytes:
-    """Give the reply to one unary gRPC call of at most MOST_BYTES, without TLS. Raises Unhealthy and OSError."""
+    """Return the reply to one unary gRPC call of at most MAX_BYTES, without TLS. Raises Unhealthy and OSError."""
     host, _, port = address.rpartition(":")
     give_up = time.monotonic() + TIMEOUT_S
     with socket.create_connection((host.strip("[]"), int(port)), TIMEOUT_S) as connection:
@@ -55,19 +55,19 @@ def call(address: str, method: str, message: bytes, metadata: Mapping[str, str] 
 
 
 def _reply(connection: socket.socket, give_up: float) -> bytes:
-    """Give the message. A refused call has none: its status comes in headers alone."""
+    """Return the message. A refused call has none: its status comes in headers alone."""
     body = b""
     while True:
         header = _read(connection, FRAME_HEADER_BYTES, give_up)
         length, kind, flags, stream = int.from_bytes(header[:3]), header[3], header[4], int.from_bytes(header[5:])
         payload = _read(connection, length, give_up)
         if kind == GOAWAY or (kind == RST_STREAM and stream == 1):
-            raise Unhealthy("it ends the connection without an answer")
+            raise Unhealthy("the connection ended without a reply")
         if kind == DATA:
             body += payload
         if stream == 1 and flags & END_STREAM:
             if len(body) < MESSAGE_PREFIX_BYTES:
-                raise Unhealthy("it refuses the call")
+                raise Unhealthy("it refused the call")
             return body[MESSAGE_PREFIX_BYTES:]
 
 
@@ -81,7 +81,7 @@ def _read(connection: socket.socket, count: int, give_up: float) -> bytes:
         connection.settimeout(left_s)
         piece = connection.recv(count - len(found))
         if not piece:
-            raise Unhealthy("it closes the connection without an answer")
+            raise Unhealthy("the connection was closed without a reply")
         found += piece
     return found
 
@@ -91,10 +91,10 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 def _text(text: str) -> bytes:
-    """Give an HPACK string: its length, no Huffman code (RFC 7541, 5.2)."""
+    """Encode an HPACK string: its length, no Huffman code (RFC 7541, 5.2)."""
     raw = text.encode("ascii")
-    if len(raw) > MOST_LETTERS:
-        raise Unhealthy(f"{len(raw)} letters of metadata are more than this check can send")
+    if len(raw) > MAX_LETTERS:
+        raise Unhealthy(f"{len(raw)} characters of metadata exceed this check's limit")
     return bytes((len(raw),)) + raw
 
 
@@ -104,15 +104,15 @@ def check(address: str) -> None:
         raise Unhealthy("it is NOT_SERVING")
 
 
-def main(words: Sequence[str]) -> int:
-    """Check the server and give the exit code."""
-    if len(words) != 1 or not re.fullmatch(r".+:\d{1,5}", words[0]):
+def main(argv: Sequence[str]) -> int:
+    """Check the server and return the exit code."""
+    if len(argv) != 1 or not re.fullmatch(r".+:\d{1,5}", argv[0]):
         print("usage: python -m services.healthcheck HOST:PORT", file=sys.stderr)
         return 2
     try:
-        check(words[0])
+        check(argv[0])
     except (Unhealthy, OSError) as error:
-        print(f"{words[0]} is not healthy: {error}", file=sys.stderr)
+        print(f"{argv[0]} is not healthy: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -37,7 +37,7 @@ def write_file(path: Path, content: bytes | str, mode: int = 0o644) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes `path` when the block ends well, and is removed when it does not.
+    """Yield a temporary folder that becomes `path` when the block ends well, and is removed when it does not.
 
     Raises FileExistsError when `path` is already there: version folders are immutable.
     """

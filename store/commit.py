@@ -7,18 +7,18 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-NOTE = ".commit"
+COMMIT_FILE = ".commit"
 TIMEOUT_S = 10
 
 
 def git_commit(root: Path = ROOT) -> str:
-    """Give the commit's 40 digits, with "-dirty" when tracked files differ from it, or "unknown" outside git."""
+    """Return the commit's 40 digits, with "-dirty" when tracked files differ from it, or "unknown" outside git."""
     # Without --exclude an annotated tag would take the place of the digits.
     command = ["git", "-C", str(root), "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError):
-        return _noted(root / NOTE)
+        return _noted(root / COMMIT_FILE)
     return done.stdout.strip()
 
 

@@ -1,4 +1,4 @@
-"""The manifest beside every artefact: what it is, what it hashes to, and how well it agreed with the reference.
+"""The manifest beside every artifact: what it is, what it hashes to, and how well it agreed with the reference.
 
 Layout: EXPORTS/MODEL/FORMAT/VERSION/{files, manifest.json}; EXPORTS/MODEL/current holds the version served by default.
 A matching hash proves integrity (these are the bytes that the export wrote), not authorship: nothing is signed.
@@ -18,13 +18,13 @@ MANIFEST = "manifest.json"
 SCHEMA = 1
 
 
-class ArtefactError(Exception):
-    """An artefact is missing, cut, changed or not ours; the text names the file and the mend."""
+class ArtifactError(Exception):
+    """An artifact is missing, cut, changed or not ours; the text names the file and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How the artefact compared with the float64 reference on seeded inputs."""
+    """How the artifact compared with the float64 reference on seeded inputs."""
 
     inputs: int
     batch_sizes: tuple[int, ...]
@@ -34,10 +34,10 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One artefact: one model in one format at one version.
+    """One artifact: one model in one format at one version.
 
     files: sha256 of every file in the folder. contents: sha256 of what is served; the members of an archive, else the
-    files. sha256: digest of contents, the artefact's identity. source: fingerprint of weights, spec and exporter.
+    files. sha256: digest of contents, the artifact's identity. source: fingerprint of weights, spec and exporter.
     """
 
     model: str
@@ -73,18 +73,18 @@ class Manifest:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the JSON form."""
+        """Return the JSON form."""
         return {"schema": SCHEMA, **asdict(self)}
 
 
 def digest(contents: Mapping[str, str]) -> str:
-    """Give the sha256 of a set of hashed files: of the lines `HASH  NAME` that sha256sum prints, sorted by name."""
+    """Return the sha256 of a set of hashed files: of the lines `HASH  NAME` that sha256sum prints, sorted by name."""
     lines = "".join(f"{contents[name]}  {name}\n" for name in sorted(contents))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def hash_files(folder: Path) -> dict[str, str]:
-    """Give the sha256 of every file under `folder` but the manifest, by its relative name."""
+    """Return the sha256 of every file under `folder` but the manifest, by its relative name."""
     return {name: hash_file(path) for name, path in list_files(folder).items()}
 
 
@@ -95,71 +95,74 @@ def list_files(folder: Path) -> dict[str, Path]:
 
 
 def hash_file(path: Path) -> str:
-    """Give a file's sha256 in lower-case hexadecimal."""
+    """Return a file's sha256 in lower-case hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def artefact_folder(exports: Path, model: str, artefact_format: str, version: int) -> Path:
-    """Give the folder of one artefact; it need not exist. Raises ArtefactError for a name that no model may have."""
+def artifact_folder(exports: Path, model: str, artifact_format: str, version: int) -> Path:
+    """Return the folder of one artifact; it need not exist. Raises ArtifactError for a name that no model may have."""
     _check_name(exports, model)
-    return exports / model / artefact_format / str(version)
+    return exports / model / artifact_format / str(version)
 
 
 def current_version(exports: Path, model: str) -> int:
-    """Give the version served by default. Raises ArtefactError for a model never exported, or with no model's name."""
+    """Return the version served by default.
+
+    Raises ArtifactError for a model never exported, or with no model's name.
+    """
     _check_name(exports, model)
     path = exports / model / "current"
     try:
         return int(path.read_text())
     except FileNotFoundError as error:
-        raise ArtefactError(f"{path} is missing: {model} has not been exported; run: make export") from error
+        raise ArtifactError(f"{path} is missing: {model} has not been exported; run: make export") from error
     except OSError as error:
-        raise ArtefactError(f"{path} cannot be read: {error.strerror}") from error
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise ArtefactError(f"{path} does not hold a version number; run: make export") from error
+        raise ArtifactError(f"{path} does not hold a version number; run: make export") from error
 
 
 def _check_name(exports: Path, model: str) -> None:
     try:
         check_model_name(model)
     except ModelNameError as error:
-        raise ArtefactError(f"{exports / model}: {error}, and remove this folder if there is one") from error
+        raise ArtifactError(f"{exports / model}: {error}, and remove this folder if there is one") from error
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of an artefact's folder. Raises ArtefactError when it is missing or is not one."""
+    """Read the manifest of an artifact's folder. Raises ArtifactError when it is missing or is not one."""
     path = folder / MANIFEST
     try:
         return Manifest.from_dict(json.loads(path.read_text()))
     except FileNotFoundError as error:
-        raise ArtefactError(f"{path} is missing; run: make export") from error
+        raise ArtifactError(f"{path} is missing; run: make export") from error
     except OSError as error:
-        raise ArtefactError(f"{path} cannot be read: {error.strerror}") from error
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         # Not repr(error): that of a UnicodeDecodeError holds the whole file.
         why = f"{type(error).__name__}: {error}"
-        raise ArtefactError(f"{path} is not a manifest ({why}); remove {folder} and run: make export") from error
+        raise ArtifactError(f"{path} is not a manifest ({why}); remove {folder} and run: make export") from error
 
 
 def verify(folder: Path) -> Manifest:
     """Read the manifest and check every file against it.
 
-    Raises ArtefactError naming the first file that is missing, added or changed.
+    Raises ArtifactError naming the first file that is missing, added or changed.
     """
     manifest = read_manifest(folder)
     found = list_files(folder)
     # Names first: a folder that is still being copied is told apart without reading what is there of it.
     for name in sorted(manifest.files.keys() | found.keys()):
         if name not in found:
-            raise ArtefactError(f"{folder / name} is missing; remove {folder} and run: make export")
+            raise ArtifactError(f"{folder / name} is missing; remove {folder} and run: make export")
         if name not in manifest.files:
-            raise ArtefactError(f"{folder / name} is not in the manifest; remove {folder} and run: make export")
+            raise ArtifactError(f"{folder / name} is not in the manifest; remove {folder} and run: make export")
     for name, path in found.items():
         if hash_file(path) != manifest.files[name]:
-            raise ArtefactError(f"{path} is not what its manifest says; remove {folder} and run: make export")
+            raise ArtifactError(f"{path} does not match its manifest; remove {folder} and run: make export")
     if digest(manifest.contents) != manifest.sha256:
-        raise ArtefactError(
+        raise ArtifactError(
             f"{folder / MANIFEST}: sha256 is not that of contents; remove {folder} and run: make export"
         )
     return manifest

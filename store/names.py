@@ -11,7 +11,7 @@ RESERVED: Mapping[str, str] = MappingProxyType(
     {
         "liveness": "the gateway's own health",
         "readiness": "the gateway's own health",
-        "null": "the load test's null endpoint",
+        "null": "the load test's no-op server",
         "all": "every model",
     }
 )

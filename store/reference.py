@@ -1,4 +1,4 @@
-"""The reference artefact: seeded inputs and their float64 answers, for whoever checks a server's answers.
+"""The reference artifact: seeded inputs and their float64 answers, to check a server's answers.
 
 The one module of this package that needs numpy and safetensors: the gateway does without.
 """
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file
 
-from store.manifest import ArtefactError, artefact_folder, current_version, verify
+from store.manifest import ArtifactError, artifact_folder, current_version, verify
 from store.spec import Spec
 
 FORMAT = "reference"
@@ -21,7 +21,7 @@ FILE = "reference.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A model's contract and rows to ask: arrays by tensor name; row i of the inputs gives row i of the outputs."""
+    """A model's contract and rows to predict: arrays by tensor name; row i of the inputs gives row i of the outputs."""
 
     model: str
     version: int
@@ -30,17 +30,17 @@ class Reference:
 
     @property
     def rows(self) -> int:
-        """Give the number of rows."""
+        """Return the number of rows."""
         return len(self.arrays[self.spec.inputs[0].name])
 
 
 def read_reference(exports: Path, model: str) -> Reference:
-    """Read the current reference of a model after checking its hashes. Raises ArtefactError."""
+    """Read the current reference of a model after checking its hashes. Raises ArtifactError."""
     version = current_version(exports, model)
-    folder = artefact_folder(exports, model, FORMAT, version)
+    folder = artifact_folder(exports, model, FORMAT, version)
     spec = verify(folder).spec
     arrays: dict[str, npt.NDArray[np.generic]] = load_file(folder / FILE)
     for tensor in spec.inputs + spec.outputs:
         if tensor.name not in arrays:
-            raise ArtefactError(f"{folder / FILE} has no tensor {tensor.name!r}; remove {folder} and run: make export")
+            raise ArtifactError(f"{folder / FILE} has no tensor {tensor.name!r}; remove {folder} and run: make export")
     return Reference(model, version, spec, arrays)

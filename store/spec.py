@@ -31,7 +31,7 @@ class Tolerance:
     atol: float
 
     def limits(self, reference: Any) -> Any:
-        """Give how far answers may be from the reference, a number or an array of them."""
+        """Return how far answers may be from the reference, a number or an array of them."""
         return self.atol + self.rtol * abs(reference)
 
 
@@ -55,7 +55,7 @@ class Spec:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the JSON form."""
+        """Return the JSON form."""
         return asdict(self)
 
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 
 # Before anything imports grpc: its fork handlers abort a child that is forked while calls of other tests still end.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
-# Whoever starts the tests in the background may have had Ctrl-C ignored, which the tests' children would inherit.
+# Anyone who starts the tests in the background may have had Ctrl-C ignored, which the tests' children would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")

@@ -1,4 +1,4 @@
-"""Exports folders that hold manifests over placeholder files: enough for a gateway, which never opens an artefact."""
+"""Exports folders that hold manifests over placeholder files: enough for a gateway, which never opens an artifact."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from tests.manifests import SPEC, write_manifest
 
 
 def make_export(
-    exports: Path, model: str, artefact_format: str, version: int = 1, spec: Spec = SPEC
+    exports: Path, model: str, artifact_format: str, version: int = 1, spec: Spec = SPEC
 ) -> manifest.Manifest:
-    """Write one version folder with its manifest, make it the current one, and give the manifest."""
-    folder = manifest.artefact_folder(exports, model, artefact_format, version)
+    """Write one version folder with its manifest, make it the current one, and return the manifest."""
+    folder = manifest.artifact_folder(exports, model, artifact_format, version)
     with atomic.new_folder(folder) as temporary:
-        (temporary / "placeholder").write_text(f"{model} {artefact_format} {version}")
-        made = write_manifest(temporary, model, artefact_format, version, spec)
+        (temporary / "placeholder").write_text(f"{model} {artifact_format} {version}")
+        made = write_manifest(temporary, model, artifact_format, version, spec)
     atomic.write_file(exports / model / "current", str(version))
     return made

@@ -4,11 +4,11 @@ import struct
 from collections.abc import Callable
 
 from services.serving.backend import Call, Outcome
-from services.serving.front import FrontLimits
-from services.serving.grpcio_front import GrpcioFront
-from services.serving.plane import Plane
+from services.serving.data_plane import DataPlane
+from services.serving.grpcio_listener import GrpcioListener
+from services.serving.listener import ListenerLimits
 from services.wire import oip
-from services.wire.types import Answer, Served, Tensor
+from services.wire.types import Answer, Provenance, Tensor
 
 
 class FakeBackend:
@@ -16,7 +16,7 @@ class FakeBackend:
 
     def __init__(self, bias: float = 0.0, version: int = 1, sha256: str = "") -> None:
         self.bias = bias
-        self.served = Served("", "onnx", "fake", "0", version, sha256, sha256_observed=bool(sha256))
+        self.served = Provenance("", "onnx", "fake", "0", version, sha256, sha256_observed=bool(sha256))
         self.calls: list[Call] = []
         self.behave: Callable[[Call], Outcome | None] = self.answer
 
@@ -45,8 +45,8 @@ class FakeStack:
 
     def __init__(self, backend: FakeBackend, port: int = 0) -> None:
         self.backend = backend
-        plane = Plane(backend, {oip.METHOD: oip}, lambda _, outcome: outcome)
-        self._front = GrpcioFront(f"127.0.0.1:{port}", (oip.METHOD,), plane.deliver, (), FrontLimits())
+        data_plane = DataPlane(backend, {oip.METHOD: oip}, lambda _, outcome: outcome)
+        self._front = GrpcioListener(f"127.0.0.1:{port}", (oip.METHOD,), data_plane.dispatch, (), ListenerLimits())
         self.port = 0
 
     @property

@@ -1,4 +1,4 @@
-"""Manifests over whatever a test has written, and the contract of the twins: x [rows, 2] -> y [rows, 1]."""
+"""Manifests over whatever a test has written, and the contract of the equivalent models: x [rows, 2] -> y [rows, 1]."""
 
 import json
 from pathlib import Path
@@ -15,13 +15,13 @@ SPEC = Spec(
 
 
 def write_manifest(
-    folder: Path, model: str, artefact_format: str, version: int, spec: Spec = SPEC
+    folder: Path, model: str, artifact_format: str, version: int, spec: Spec = SPEC
 ) -> manifest.Manifest:
-    """Write a true manifest of the files in a folder, and give it."""
+    """Write a true manifest of the files in a folder, and return it."""
     files = manifest.hash_files(folder)
     made = manifest.Manifest(
         model=model,
-        format=artefact_format,
+        format=artifact_format,
         version=version,
         spec=spec,
         files=files,

@@ -35,7 +35,7 @@ class Client:
         return oip.decode_answer(self.send(payload), request.model, "")
 
     def refused(self, payload: bytes | Request, **call: Any) -> tuple[grpc.StatusCode, str]:
-        """Give code and reason of a refusal."""
+        """Return code and reason of a refusal."""
         if isinstance(payload, Request):
             payload = oip.encode_request(payload, payload.model, payload.version)
         with pytest.raises(grpc.RpcError) as caught:
@@ -52,7 +52,7 @@ class Client:
 
 
 def code_and_reason(error: Any) -> tuple[grpc.StatusCode, str]:
-    """Give the gRPC code of an RpcError, and the reason it carries or ""."""
+    """Return the gRPC code of an RpcError, and the reason it carries or ""."""
     info = ErrorInfo()
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY:

@@ -1,6 +1,6 @@
-"""Artefacts whose answers tell the paths apart: every path answers x @ KERNEL + its own bias.
+"""Artifacts whose answers tell the paths apart: every path answers x @ KERNEL + its own bias.
 
-`plant(exports, {"simple_nn@onnx": 1.0, "keras_dense@tfserving": 2.0})` writes real artefacts with true manifests.
+`plant(exports, {"simple_nn@onnx": 1.0, "keras_dense@tfserving": 2.0})` writes real artifacts with true manifests.
 """
 
 import json
@@ -21,7 +21,7 @@ FORMAT_OF = {"torchserve": "mar", "tfserving": "saved_model", "onnx": "onnx"}
 
 
 def plant(exports: Path, biases: Mapping[str, float], version: int = 1) -> None:
-    """Write one artefact per path ("simple_nn@onnx") at the version, and make the version current."""
+    """Write one artifact per path ("simple_nn@onnx") at the version, and make the version current."""
     with tempfile.TemporaryDirectory() as models:
         for path, bias in biases.items():
             name, stack = path.split("@")
@@ -40,7 +40,7 @@ def plant_weights(models: Path, name: str, bias: float) -> None:
 
 
 def answer(x: NDArray[np.float32], bias: float) -> NDArray[np.float64]:
-    """Give what a planted path answers to x [rows, 2]: [rows, 1] in float64."""
+    """Return what a planted path answers to x [rows, 2]: [rows, 1] in float64."""
     return x.astype(np.float64) @ KERNEL.astype(np.float64) + bias
 
 

@@ -82,7 +82,7 @@ MODELS: dict[str, Callable[[int], tuple[tf.Module, Any]]] = {
 def save(exports: Path, model: str, version: int) -> None:
     """Write one version folder."""
     module, signature = MODELS[model](version)
-    with atomic.new_folder(manifest.artefact_folder(exports, model, FORMAT, version)) as folder:
+    with atomic.new_folder(manifest.artifact_folder(exports, model, FORMAT, version)) as folder:
         tf.saved_model.save(module, str(folder), signatures={"serving_default": signature, "again": signature})
         write_manifest(folder, model, FORMAT, version)
 

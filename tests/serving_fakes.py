@@ -7,9 +7,9 @@ from time import monotonic
 from services.serving.backend import Call
 from services.wire import oip
 from services.wire.errors import ServeError
-from services.wire.types import Answer, Request, Served, Tensor
+from services.wire.types import Answer, Provenance, Request, Tensor
 
-SERVED = Served("m", "onnx", "fake", "1", 1, "", sha256_observed=True)
+SERVED = Provenance("m", "onnx", "fake", "1", 1, "", sha256_observed=True)
 ANSWER = Answer((Tensor("y", "FP32", (1, 1), bytes(4)),), SERVED)
 X = Tensor("x", "FP32", (1, 2), bytes(8))
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from loadtest.capacity import certify
 from loadtest.capacity.search import Outcome, Result, verdict
 
-SETTLE_S = 0.15
+RAMP_UP_S = 0.15
 PER_S = 3000.0
 SLO_S = 0.005
 # M/M/1: response times are exponential with the rate PER_S - arrivals, so the p99 is ln(100) / (PER_S - arrivals).
@@ -19,12 +19,12 @@ Array = npt.NDArray[np.float64]
 
 
 def responses_s(random: np.random.Generator, rate: float, count: int) -> Array:
-    """Give the response times of a queue before one server with exponential service times (Lindley, 1952)."""
-    count += (settle := round(rate * SETTLE_S))
+    """Return the response times of a queue before one server with exponential service times (Lindley, 1952)."""
+    count += (ramp_up := round(rate * RAMP_UP_S))
     gaps_s, service_s = random.exponential(1 / rate, count), random.exponential(1 / PER_S, count)
     sums = np.cumsum(np.concatenate([[0.0], service_s[:-1] - gaps_s[1:]]))
     waits_s = sums - np.minimum.accumulate(sums)
-    response_s: Array = (waits_s + service_s)[settle:]
+    response_s: Array = (waits_s + service_s)[ramp_up:]
     return response_s
 
 
@@ -45,7 +45,7 @@ class SimulatedServer:
         planned = certify.requests_of(rate)
         over = np.cumsum(self.draw(self._random, rate, planned) > SLO_S)
         count = min(planned, max(int(np.searchsorted(over, planned / 10)) + 1, round(rate / 2)))
-        self.took_s += SETTLE_S * 2 + count / rate
+        self.took_s += RAMP_UP_S * 2 + count / rate
         found = int(over[count - 1])
         if rate > self._beyond:
             return Result(Outcome.INVALID, found, count)

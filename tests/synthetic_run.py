@@ -24,18 +24,18 @@ MEDIANS_US = {"keras_dense@tfserving": 1100.0, "simple_nn@onnx": 700.0}
 NULL_US = 210.0
 VIAS = ("direct", "gateway")
 PSS = "PSS of all its processes"
-BLOCKS = "scheduler's count over all processes: 3 blocks, 2,025 requests, 0.179..0.210"
+MEASUREMENTS = "scheduler's count over all processes: 3 blocks, 2,025 requests, 0.179..0.210"
 # Of a scorecard: name, value, unit and note, as long as real ones are.
 FIGURES: tuple[tuple[str, float | None, str, str], ...] = (
     ("install size", 412.4, "MiB", "files of 13 distributions: the extra and all it requires; Python not counted"),
-    ("image size", None, "MiB", "there is no docker here"),
-    ("start to first right answer", 0.404, "s", "median of 5 new processes, 0.39..0.42, warm page cache"),
+    ("image size", None, "MiB", "docker is not installed"),
+    ("start to first correct response", 0.404, "s", "median of 5 new processes, 0.39..0.42, warm page cache"),
     ("idle memory", 1370.1, "MiB", f"{PSS}, some seconds after the first answers"),
     ("loaded memory", 1465.1, "MiB", f"{PSS}, after the direct load"),
     ("gateway idle memory", 29.5, "MiB", f"{PSS}, beside the other servers of the run; one gateway for all paths"),
-    ("server CPU, direct", 0.198, "s per 1,000 requests", BLOCKS),
-    ("gateway CPU", 0.269, "s per 1,000 requests", BLOCKS),
-    ("GPU memory", None, "MiB", "no NVIDIA GPU here"),
+    ("server CPU, direct", 0.198, "s per 1,000 requests", MEASUREMENTS),
+    ("gateway CPU", 0.269, "s per 1,000 requests", MEASUREMENTS),
+    ("GPU memory", None, "MiB", "no NVIDIA GPU"),
     ("capacity per core, direct", 1143.0, "req/s", "capacity of 2,286 req/s at p99 below 12 ms, over the 2 cores"),
     ("price per million predictions, direct", 0.0122, "EUR", "0.1 EUR an hour, declared, at 2,286 req/s"),
 )
@@ -65,7 +65,7 @@ def write_run(
     medians_us: Mapping[str, float] = MEDIANS_US,
     sides: Mapping[str, float] | None = None,
 ) -> Path:
-    """Write a complete run of `rounds` blocks of `requests` measured requests for each path, way and the null endpoint.
+    """Write a complete run: `rounds` measurements of `requests` requests for each path, way and the no-op server.
 
     One request in a hundred takes ten times as long. sides: each is a server of every path, reached direct, and so many
     times as slow.
@@ -74,7 +74,7 @@ def write_run(
     names = [f"{path}.{via}" for path in medians_us for via in VIAS]
     names = [f"{path}.direct~{side}" for path in medians_us for side in sides] if sides else names
     names.append("null@null.direct")
-    blocks, at_ns = [], STARTED_NS
+    measurements, at_ns = [], STARTED_NS
     (folder / "rows").mkdir(parents=True)
     for number in range(rounds):
         for name in random.permutation(names).tolist():
@@ -83,12 +83,14 @@ def write_run(
             table = _table(random, folder.name, (number, path, via, side), median_us, (at_ns, requests))
             file = f"rows/r{number:02d}-{name}.parquet"
             parquet.write_table(table, folder / file, compression="zstd", write_statistics=False)
-            blocks.append(_block(number, name, file, requests))
+            measurements.append(_measurement(number, name, file, requests))
             at_ns += int((requests + WARMUP) / RATE_RPS * 1e9)
     facts = _facts(folder.name, seed, rounds, load_model, names)
     if load_model == "closed loop":
         _forget_schedule(folder)
-    (folder / "run.json").write_text(json.dumps(facts | {"blocks": blocks, "complete": True}, indent=2) + "\n")
+    (folder / "run.json").write_text(
+        json.dumps(facts | {"measurements": measurements, "complete": True}, indent=2) + "\n"
+    )
     return folder
 
 
@@ -136,9 +138,13 @@ def _card(model: str, stack: str) -> dict[str, Any]:
 
 
 def _table(
-    random: np.random.Generator, run: str, block: tuple[int, str, str, str], median_us: float, when: tuple[int, int]
+    random: np.random.Generator,
+    run: str,
+    measurement: tuple[int, str, str, str],
+    median_us: float,
+    when: tuple[int, int],
 ) -> pa.Table:
-    (number, path, via, side), (at_ns, requests) = block, when
+    (number, path, via, side), (at_ns, requests) = measurement, when
     count = WARMUP + requests
     model, _, stack = path.partition("@")
     scheduled_ns = at_ns + np.cumsum(random.exponential(1e9 / RATE_RPS, count)).astype(np.int64)
@@ -177,7 +183,7 @@ def _table(
 
 
 def _parts(name: str) -> tuple[str, str, str]:
-    """Give path, way and side of MODEL@STACK.VIA or MODEL@STACK.VIA~SIDE."""
+    """Return path, way and side of MODEL@STACK.VIA or MODEL@STACK.VIA~SIDE."""
     name, _, side = name.partition("~")
     path, _, via = name.rpartition(".")
     return path, via, side
@@ -189,7 +195,7 @@ def _named(name: str) -> dict[str, str]:
     return {"model": model, "stack": stack, "via": via} | ({"side": side} if side else {})
 
 
-def _block(number: int, name: str, file: str, requests: int) -> dict[str, Any]:
+def _measurement(number: int, name: str, file: str, requests: int) -> dict[str, Any]:
     return {
         "round": number,
         **_named(name),
@@ -209,7 +215,7 @@ def _facts(run: str, seed: int, rounds: int, load_model: str, names: list[str]) 
     expected = [_named(name) for name in names]
     return {
         "synthetic": f"made by tests/synthetic_run.py with seed {seed}; nobody was measured",
-        "schema": 2,
+        "schema": 3,
         "run": run,
         "started": "2026-11-23T09:00:00+00:00",
         "load_model": load_model,
@@ -220,7 +226,7 @@ def _facts(run: str, seed: int, rounds: int, load_model: str, names: list[str]) 
         "host": HOST,
         "git_commit": "0" * 40,
         "clock": {"source": "tsc", "smallest_step_ns": 40, "timer": "timerfd"},
-        "warmup": [block | {"seconds": 1.5, "requests": 750, "stable": True} for block in expected],
+        "warmup": [measurement | {"seconds": 1.5, "requests": 750, "stable": True} for measurement in expected],
         "fairness": {"run": _run_keys(seed), "paths": {name: _path_keys(name) for name in names[:-1]}},
         "allowed": [],
     }

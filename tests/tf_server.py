@@ -32,10 +32,10 @@ class TfServer:
     def __init__(self, exports: Path, run_folder: Path, arguments: Sequence[str] = (), **environment: str) -> None:
         self.exports = exports
         self._log = run_folder.with_suffix(".log")
-        words = ["--models", exports, "--port", "0", "--run-dir", run_folder, "--engine", "embedded", *arguments]
+        command = ["--models", exports, "--port", "0", "--run-dir", run_folder, "--engine", "embedded", *arguments]
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.tf_svc", *words], stderr=log, env={**os.environ, **environment}
+                [sys.executable, "-m", "services.tf_svc", *command], stderr=log, env={**os.environ, **environment}
             )
 
     def __enter__(self) -> Self:
@@ -49,7 +49,7 @@ class TfServer:
 
     @property
     def log(self) -> str:
-        """Give everything logged so far."""
+        """Return everything logged so far."""
         return self._log.read_text()
 
     def wait_ready(self) -> None:
@@ -61,7 +61,7 @@ class TfServer:
         self.channel = grpc.insecure_channel(self.address)
 
     def wait_exit(self) -> int:
-        """Wait until it ends and give the exit code."""
+        """Wait until it ends and return the exit code."""
         return self.process.wait(START_S)
 
     def send(self, number: signal.Signals) -> None:
@@ -69,7 +69,7 @@ class TfServer:
         self.process.send_signal(number)
 
     def call(self, method: str, message: Any, kind: Any, timeout_s: float = 10) -> Any:
-        """Give a method's reply; raises grpc.RpcError."""
+        """Return a method's reply; raises grpc.RpcError."""
         return kind.FromString(self.channel.unary_unary(method)(message.SerializeToString(), timeout=timeout_s))
 
     def predict(self, message: pb.PredictRequest) -> pb.PredictResponse:
@@ -81,14 +81,14 @@ class TfServer:
         return self.call(tfserving.METADATA_METHOD, message, pb.GetModelMetadataResponse)  # type: ignore[no-any-return]
 
     def states(self, model: str) -> dict[int, tuple[int, int]]:
-        """Give (state, error code) of each version that GetModelStatus tells of."""
+        """Return (state, error code) of each version that GetModelStatus tells of."""
         message = pb.GetModelStatusRequest(model_spec=pb.ModelSpec(name=model))
         reply = self.call(tfserving.STATUS_METHOD, message, pb.GetModelStatusResponse)
         return {item.version: (item.state, item.status.error_code) for item in reply.model_version_status}
 
 
 def tensor(dtype: int, shape: Sequence[int], **fields: Any) -> pb.TensorProto:
-    """Give a TensorProto; `fields` are its value fields."""
+    """Return a TensorProto; `fields` are its value fields."""
     message = pb.TensorProto(dtype=dtype, **fields)
     for size in shape:
         message.tensor_shape.dim.add(size=size)
@@ -96,7 +96,7 @@ def tensor(dtype: int, shape: Sequence[int], **fields: Any) -> pb.TensorProto:
 
 
 def ask(model: str, version: int | None = None, **inputs: pb.TensorProto) -> pb.PredictRequest:
-    """Give a PredictRequest."""
+    """Return a PredictRequest."""
     message = pb.PredictRequest()
     message.model_spec.name = model
     if version is not None:

@@ -18,7 +18,7 @@ WEIGHTS = (1.0, 2.0)
 
 
 def linear(bias: float) -> bytes:
-    """Give the ONNX file of y = x0 + 2 x1 + bias."""
+    """Return the ONNX file of y = x0 + 2 x1 + bias."""
     weights = numpy_helper.from_array(np.array([WEIGHTS], np.float32).T, "w")
     offset = numpy_helper.from_array(np.array([bias], np.float32), "b")
     graph = helper.make_graph(
@@ -32,7 +32,7 @@ def linear(bias: float) -> bytes:
 
 
 def model_file(graph: onnx.GraphProto) -> bytes:
-    """Give a graph as an ONNX file that the current ONNX Runtime reads."""
+    """Return a graph as an ONNX file that the current ONNX Runtime reads."""
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     content: bytes = model.SerializeToString()
     return content
@@ -48,8 +48,8 @@ def make_export(
     current: bool = True,
     change: Callable[[Path], None] | None = None,
 ) -> manifest.Manifest:
-    """Write EXPORTS/MODEL/onnx/VERSION, make it current, and give its manifest; `change` spoils it after hashing."""
-    folder = manifest.artefact_folder(exports, model, "onnx", version)
+    """Write EXPORTS/MODEL/onnx/VERSION, make it current, and return its manifest; `change` spoils it after hashing."""
+    folder = manifest.artifact_folder(exports, model, "onnx", version)
     with atomic.new_folder(folder) as temporary:
         (temporary / "model.onnx").write_bytes(content)
         made = write_manifest(temporary, model, "onnx", version, spec)

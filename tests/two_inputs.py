@@ -77,14 +77,14 @@ class OneResult(torch.nn.Module):
 
 
 def torch_model(kind: type[torch.nn.Module], folder: Path) -> Trained:
-    """Give a PyTorch model as training would leave it."""
+    """Return a PyTorch model as training would leave it."""
     path = folder / "weights.safetensors"
     safetensors.torch.save_file({}, path)
     return MadeUp("made_up", path, SPEC, {}, f"tests.two_inputs:{kind.__name__}")
 
 
 def keras_model(inputs: str, outputs: str, folder: Path, names: tuple[str, str] = ("num", "flag")) -> Trained:
-    """Give a Keras model as training would leave it; inputs and outputs: "dict", "list" or "swapped list"."""
+    """Return a Keras model as training would leave it; inputs and outputs: "dict", "list" or "swapped list"."""
     frameworks.tensorflow()
     import keras  # noqa: PLC0415 - after TensorFlow, which takes seconds
 

@@ -11,36 +11,38 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from commandline.arguments import Parser, positive, whole
-from commandline.endings import held_back, interruptible
+from commandline.signals import block_signals, run_main
 from models.registry import MODELS
 from store.names import ModelNameError, check_model_name
 from training import curve, stage
 from training.run import Diverged, Run
 
-MOST_EPOCHS = 1_000_000
+MAX_EPOCHS = 1_000_000
 
 
-def arguments(words: Sequence[str]) -> argparse.Namespace:
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; exit code 2 and one line when it is wrong."""
-    parser = Parser(prog="python -m training", description="Train the models and write what export needs.")
+    parser = Parser(prog="python -m training", description="Train the models and write the inputs of export.")
     parser.add_argument("model", nargs="?", default="all", choices=[*MODELS, "all"], help="which model (default: all)")
-    parser.add_argument("--epochs", type=whole(1, MOST_EPOCHS), default=10, help="full-batch steps (default: 10)")
+    parser.add_argument("--epochs", type=whole(1, MAX_EPOCHS), default=10, help="full-batch steps (default: 10)")
     parser.add_argument("--lr", type=positive, default=0.01, help="learning rate (default: 0.01)")
-    parser.add_argument("--seed", type=whole(0), default=0, help="of the start that both frameworks share (default: 0)")
+    parser.add_argument(
+        "--seed", type=whole(0), default=0, help="of the initial weights that both frameworks share (default: 0)"
+    )
     parser.add_argument("--out", type=Path, default=Path("artifacts/models"), help="default: artifacts/models")
-    parser.add_argument("--no-curve", dest="curve", action="store_false", help="leave OUT/loss_curve.png as it is")
-    return parser.parse_args(words)
+    parser.add_argument("--no-curve", dest="curve", action="store_false", help="do not write OUT/loss_curve.png")
+    return parser.parse_args(argv)
 
 
-def train_all(asked: argparse.Namespace) -> int:
-    """Train every model at the same time, show their lines one model after the other, give the worst exit code."""
-    options = ["--epochs", str(asked.epochs), "--lr", repr(asked.lr), "--seed", str(asked.seed), "--out", asked.out]
+def train_all(args: argparse.Namespace) -> int:
+    """Train every model at the same time, show their lines one model after the other, return the worst exit code."""
+    options = ["--epochs", str(args.epochs), "--lr", repr(args.lr), "--seed", str(args.seed), "--out", args.out]
     children: list[subprocess.Popen[str]] = []
     try:
         for name in MODELS:
             command = [sys.executable, "-m", "training", name, "--no-curve", *options]
             # Ctrl-C is for us alone, who then end them: in the middle of an import it would print a traceback.
-            with held_back(signal.SIGINT):
+            with block_signals(signal.SIGINT):
                 # The first one's lines appear as they come; the others' wait in their pipes for their turn.
                 children.append(subprocess.Popen(command, stdout=subprocess.PIPE if children else None, text=True))
         for child in children:
@@ -56,16 +58,16 @@ def train_all(asked: argparse.Namespace) -> int:
 
 
 def exit_code(child: "subprocess.Popen[str]") -> int:
-    """Give what a shell gives: 128 and the number for a child that a signal ended, which Python calls below 0."""
+    """Return a shell's exit code: 128 plus the number for a child that a signal ended."""
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
-def train_one(asked: argparse.Namespace) -> int:
-    """Train one model; give the exit code."""
+def train_one(args: argparse.Namespace) -> int:
+    """Train one model; return the exit code."""
     try:
-        stage.train(Run(asked.model, asked.epochs, asked.lr, asked.seed), asked.out, say)
+        stage.train(Run(args.model, args.epochs, args.lr, args.seed), args.out, say)
     except (Diverged, OSError) as error:
-        print(f"python -m training: {asked.model}: {error}", file=sys.stderr)
+        print(f"python -m training: {args.model}: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -75,20 +77,20 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def main(words: Sequence[str]) -> int:
-    """Train what was asked for and draw the losses; give the exit code."""
-    asked = arguments(words)
+def main(argv: Sequence[str]) -> int:
+    """Train what was asked for and draw the losses; return the exit code."""
+    args = parse_args(argv)
     try:
         for name in MODELS:
             check_model_name(name)
     except ModelNameError as error:
         print(f"python -m training: models/registry.py: {error}", file=sys.stderr)
         return 1
-    code = train_all(asked) if asked.model == "all" else train_one(asked)
-    if code == 0 and asked.curve:
-        say(f"wrote {curve.draw(asked.out)}")
+    code = train_all(args) if args.model == "all" else train_one(args)
+    if code == 0 and args.curve:
+        say(f"wrote {curve.draw(args.out)}")
     return code
 
 
 if __name__ == "__main__":
-    sys.exit(interruptible(lambda: main(sys.argv[1:])))
+    sys.exit(run_main(lambda: main(sys.argv[1:])))

@@ -20,7 +20,7 @@ LOOKS: Sequence[Mapping[str, Any]] = (
 
 
 def draw(out: Path) -> Path:
-    """Draw OUT/MODEL/history.json of every model that has one; give the picture's path, OUT/loss_curve.png."""
+    """Draw OUT/MODEL/history.json of every model that has one; return the picture's path, OUT/loss_curve.png."""
     path = out / "loss_curve.png"
     histories = [json.loads(file.read_text()) for name in MODELS if (file := out / name / "history.json").exists()]
     write_file(path, _picture(histories))

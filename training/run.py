@@ -8,7 +8,7 @@ Watch = Callable[[int, float], None]
 
 
 class Diverged(Exception):
-    """The loss is no number any more; the text says at which epoch, and what to do."""
+    """The loss is not a number any more; the text says at which epoch, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import keras  # noqa: E402 - importing it first would print TensorFlow's start-u
 
 
 def device() -> tuple[str, str]:
-    """Give the device to train on, and a line that says what TensorFlow found."""
+    """Return the device to train on, and a line that says what TensorFlow found."""
     found = tensorflow.config.list_physical_devices("GPU")
     for gpu in found:  # else TensorFlow takes all of its memory, and PyTorch trains beside it
         tensorflow.config.experimental.set_memory_growth(gpu, enable=True)

@@ -9,7 +9,7 @@ from training.run import Run, Trained, Watch
 
 
 def device() -> tuple[str, str]:
-    """Give the device to train on, and a line that says what PyTorch found."""
+    """Return the device to train on, and a line that says what PyTorch found."""
     found = torch.cuda.is_available()
     name = torch.cuda.get_device_name() if found else "none, training on the CPU"
     return "cuda" if found else "cpu", f"PyTorch {torch.__version__}: torch.cuda.is_available() = {found}; GPU: {name}"

@@ -13,8 +13,8 @@ from report.intervals import ALPHA
 from report.verdicts import METRICS
 from validation.trials import FAMILY, P50, Trial, on
 
-# In so many runs a planted difference of 5 % is to be found on p50 (measurement: "false alarms").
-LEAST_FOUND = 0.95
+# In so many runs an injected difference of 5 % is to be found on p50 (measurement: "false alarms").
+MIN_FOUND = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,42 +47,42 @@ class Counts:
     invalid: tuple[Trial, ...]
 
     def shares(self) -> tuple[Share, ...]:
-        """Give what is counted."""
-        most, least = f"at most {100 * ALPHA:.0f} %", f"at least {100 * LEAST_FOUND:.0f} %"
+        """Return what is counted."""
+        most, least = f"at most {100 * ALPHA:.0f} %", f"at least {100 * MIN_FOUND:.0f} %"
         return (
             self._share("a against b: a winner named on p50 or p99", "false_alarm", (most, lambda low, _: low > ALPHA)),
-            self._share("a against planted: found on p50", "found", (least, lambda _, high: high < LEAST_FOUND)),
-            self._share("a against planted: the delayed one called faster on p50", "wrong_way", None),
+            self._share("a against injected: found on p50", "found", (least, lambda _, high: high < MIN_FOUND)),
+            self._share("a against injected: the delayed one called faster on p50", "wrong_way", None),
             self._share(
-                f"a against planted: found on p50 if it were one of {FAMILY} hypotheses", "found_at_once", None
+                f"a against injected: found on p50 if it were one of {FAMILY} hypotheses", "found_at_once", None
             ),
         )
 
     @property
     def contradicted(self) -> bool:
-        """Say whether the counts contradict a claim: its bound is outside of the exact interval, on the wrong side."""
+        """Return whether the counts contradict a claim: its bound is outside the exact interval, on the wrong side."""
         return any(share.contradicted for share in self.shares())
 
     def ratios(self) -> tuple[Ratio, ...]:
-        """Give how much slower than a the other servers are on p50, by all trials together."""
-        return _ratio("b to a, p50", self.trials, "alike"), _ratio("planted to a, p50", self.trials, "planted")
+        """Return how much slower than a the other servers are on p50, over all trials."""
+        return _ratio("b to a, p50", self.trials, "alike"), _ratio("injected to a, p50", self.trials, "injected")
 
-    def smallest_detectable(self, metric: str) -> float:
-        """Give the median over the trials of the smallest ratio of the alike pair that its run finds in 80 %."""
-        return median(on(metric, trial.alike).smallest_detectable or math.nan for trial in self.trials)
+    def minimum_detectable_effect(self, metric: str) -> float:
+        """Return the median over the trials of the minimum detectable ratio of the alike pair."""
+        return median(on(metric, trial.alike).minimum_detectable_effect or math.nan for trial in self.trials)
 
     def spread(self, metric: str) -> float:
-        """Give the standard deviation of the rounds' log ratios of the alike pair, over all trials."""
+        """Return the standard deviation of the rounds' log ratios of the alike pair, over all trials."""
         return math.sqrt(sum((trial.spread or {})[metric] ** 2 for trial in self.trials) / len(self.trials))
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the JSON form."""
+        """Return the JSON form."""
         return {
             "shares": [asdict(share) for share in self.shares()],
             "ratios": [ratio._asdict() for ratio in self.ratios()],
             "metrics": {
                 metric: {
-                    "smallest_detectable_median": round(self.smallest_detectable(metric), 5),
+                    "minimum_detectable_effect_median": round(self.minimum_detectable_effect(metric), 5),
                     "spread_between_rounds": round(self.spread(metric), 5),
                 }
                 for metric in METRICS
@@ -105,7 +105,7 @@ def counts_of(trials: Sequence[Trial]) -> Counts:
 
 def _ratio(title: str, trials: tuple[Trial, ...], pair: str) -> Ratio:
     logs = -np.log([on(P50, getattr(trial, pair)).ratio or math.nan for trial in trials])
-    if len(logs) < intervals.FEWEST:
+    if len(logs) < intervals.MIN_EFFECTIVE:
         return Ratio(title, math.exp(logs.mean()), None, None)
     interval = intervals.t_interval(logs)
     return Ratio(title, math.exp(logs.mean()), math.exp(interval.low), math.exp(interval.high))
@@ -117,5 +117,5 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "started": trial.started,
         "git_commit": trial.commit,
         "alike": [verdict.to_dict() for verdict in trial.alike],
-        "planted": [verdict.to_dict() for verdict in trial.planted],
+        "injected": [verdict.to_dict() for verdict in trial.injected],
     }

@@ -10,19 +10,19 @@ from typing import NamedTuple
 from report.build import build
 from report.schema import ReportError
 from store import atomic
-from validation.servers import MOST_DELAY_US, CommandFailed, process, running, tail
+from validation.servers import MAX_DELAY_US, CommandFailed, process, running, tail
 
-A, ALIKE, PLANTED = "a", "b", "planted"
+A, ALIKE, INJECTED = "a", "b", "injected"
 # Of the median response time.
-PLANTED_SHARE = 0.05
+INJECTED_SHARE = 0.05
 CALIBRATING_ROUNDS = 5
 CALIBRATING_TRIES = 3
-# The sides and the null endpoint; what a block sends; what it may take besides, and the start with the warm-up.
-BLOCKS, REQUESTS, SLACK_S, MOST_START_S = 4, 700, 2.0, 120.0
+# The sides and the no-op server; what a measurement sends; what it may take besides, and the start with the warm-up.
+MEASUREMENTS, REQUESTS, SLACK_S, MAX_START_S = 4, 700, 2.0, 120.0
 
 
 class Plan(NamedTuple):
-    """What every run of a folder has in common: path MODEL@STACK, rounds, requests a second, the artefacts' folder."""
+    """What every run of a folder has in common: path MODEL@STACK, rounds, requests a second, the artifacts' folder."""
 
     path: str
     rounds: int
@@ -32,7 +32,7 @@ class Plan(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The conditions of all runs in a folder. p50_us: of response times without delay. delay_us: what is planted."""
+    """The conditions of all runs in a folder. p50_us: of response times without delay. delay_us: what is injected."""
 
     path: str
     rounds: int
@@ -42,7 +42,7 @@ class Calibration:
 
 
 def calibrated(plan: Plan, out: Path) -> Calibration:
-    """Give what OUT/calibration.json says, measured now if it is not there.
+    """Return what OUT/calibration.json says, measured now if it is not there.
 
     Raises CommandFailed when the folder was begun with another plan, or the machine lets no run be valid.
     """
@@ -72,10 +72,11 @@ def _calibrate(plan: Plan, out: Path) -> Calibration:
         if summary.valid:
             medians_ms = [row.response_p50_ms for row in summary.rows if row.response_p50_ms is not None]
             p50_us = 1000 * sum(medians_ms) / len(medians_ms)
-            delay_us = round(PLANTED_SHARE * p50_us, 1)
-            if delay_us > MOST_DELAY_US:
+            delay_us = round(INJECTED_SHARE * p50_us, 1)
+            if delay_us > MAX_DELAY_US:
                 raise CommandFailed(
-                    f"{100 * PLANTED_SHARE:.0f} % of {p50_us:,.0f} us is above {MOST_DELAY_US:g} us; wait for quiet"
+                    f"{100 * INJECTED_SHARE:.0f} % of {p50_us:,.0f} us is above {MAX_DELAY_US:g} us; use a quiet "
+                    "machine"
                 )
             return Calibration(plan.path, plan.rounds, plan.rate, round(p50_us, 1), delay_us)
         reasons = summary.reasons
@@ -83,7 +84,7 @@ def _calibrate(plan: Plan, out: Path) -> Calibration:
 
 
 def load(plan: Plan, delays_us: Mapping[str, float], out: Path, *, runs: Path, seed: int) -> Path:
-    """Load the sides in one run, each with its delay, and give the run's folder, new in `runs`. Raises CommandFailed.
+    """Load the sides in one run, each with its delay, and return the run's folder, new in `runs`. Raises CommandFailed.
 
     The order in which the servers start goes round with the seed.
     """
@@ -94,7 +95,7 @@ def load(plan: Plan, delays_us: Mapping[str, float], out: Path, *, runs: Path, s
         words = ["loadtest", "--paths", plan.path, "--via", "direct", "--exports", str(plan.exports)]
         words += ["--rounds", str(plan.rounds), "--rate", f"{plan.rate:g}", "--seed", str(seed), "--out", str(runs)]
         words += [word for side in sides for word in ("--side", f"{side}={files[side]}")]
-        most_s = MOST_START_S + BLOCKS * plan.rounds * (2 * REQUESTS / plan.rate + SLACK_S)
+        most_s = MAX_START_S + MEASUREMENTS * plan.rounds * (2 * REQUESTS / plan.rate + SLACK_S)
         command(words, out / "logs/loadtest.log", most_s)
     return (runs / "latest").resolve()
 
@@ -111,7 +112,7 @@ def command(words: list[str], log: Path, most_s: float, fine: tuple[int, ...] = 
 
 
 def ended(runs: Path) -> list[Path]:
-    """Give the folders of the runs that ended by themselves, oldest first; an interrupted one does not count."""
+    """Return the folders of the runs that ended by themselves, oldest first; an interrupted one does not count."""
     return [file.parent for file in sorted(runs.glob("[0-9]*/run.json")) if _complete(file)]
 
 

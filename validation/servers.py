@@ -1,4 +1,4 @@
-"""The servers of a run: started anew for each, so that what a process has by luck is drawn anew, too."""
+"""The servers of a run: restarted for each, so that what a process has by luck is drawn again, too."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ from store import atomic
 READY_S, STOP_S, POLL_S = 60.0, 30.0, 0.05
 TAIL_CHARACTERS = 400
 # Above, the server would run on threads the calls that it runs on its loop now (services/onnx_svc/threads.py).
-MOST_DELAY_US = 150.0
+MAX_DELAY_US = 150.0
 LISTENING = re.compile(r"validation\.planted: listening on (\S+:\d+)$", re.MULTILINE)
 # What .env calls the address of the stack; the load test reads it from a side's file.
 ADDRESS_VARIABLE = "ONNX_SVC_ADDR"
@@ -27,16 +27,17 @@ class CommandFailed(Exception):
 
 @contextmanager
 def running(delays_us: Mapping[str, float], exports: Path, out: Path) -> Iterator[dict[str, Path]]:
-    """Run a server for each side, in the order given, and give each side's file of addresses.
+    """Run a server for each side, in the order given, and return each side's file of addresses.
 
-    Logs are OUT/logs/SIDE.log, the files OUT/sides/SIDE.env. Leaving the block stops them all. Raises CommandFailed.
+    Logs are OUT/logs/SIDE.log, the files OUT/sides/SIDE.env. Leaving the measurement stops them all. Raises
+    CommandFailed.
     """
     with ExitStack() as stack:
         started = {}
         for side, delay_us in delays_us.items():
-            words = ["validation.planted", "--delay-us", f"{delay_us:g}", "--models", str(exports)]
-            words += ["--port", "0", "--metrics-port", "0"]
-            started[side] = stack.enter_context(process(words, out / "logs" / f"{side}.log"))
+            command = ["validation.injected", "--delay-us", f"{delay_us:g}", "--models", str(exports)]
+            command += ["--port", "0", "--metrics-port", "0"]
+            started[side] = stack.enter_context(process(command, out / "logs" / f"{side}.log"))
         files = {}
         for side, server in started.items():
             files[side] = out / "sides" / f"{side}.env"
@@ -47,7 +48,7 @@ def running(delays_us: Mapping[str, float], exports: Path, out: Path) -> Iterato
 
 @contextmanager
 def process(words: list[str], log: Path) -> Iterator[Process]:
-    """Run `python -m WORDS`, all that it says in `log`; leaving the block stops it."""
+    """Run `python -m WORDS`, all that it says in `log`; leaving the measurement stops it."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         started = subprocess.Popen(
@@ -64,7 +65,7 @@ def process(words: list[str], log: Path) -> Iterator[Process]:
 
 
 def tail(log: Path) -> str:
-    """Give the end of a log on one line."""
+    """Return the end of a log on one line."""
     return " ".join(log.read_text(errors="replace")[-TAIL_CHARACTERS:].split()) or "(empty)"
 
 

@@ -13,13 +13,13 @@ WIDTH = 120
 
 
 def line(trial: Trial) -> str:
-    """Say what one run found."""
+    """Return what one run found."""
     if trial.reasons:
         return f"INVALID, it does not count: {'; '.join(trial.reasons)}"
     alarm = "FALSE ALARM" if trial.false_alarm else "too close to call"
     found = "found" if trial.found else "WRONG WAY" if trial.wrong_way else "not found"
-    alike, planted = (_inverse(on(P50, pair)) for pair in (trial.alike, trial.planted))
-    return f"p50 b to a {alike}: {alarm}; planted to a {planted}: {found}"
+    alike, injected = (_inverse(on(P50, pair)) for pair in (trial.alike, trial.injected))
+    return f"p50 b to a {alike}: {alarm}; injected to a {injected}: {found}"
 
 
 def _inverse(verdict: Verdict) -> str:
@@ -28,7 +28,7 @@ def _inverse(verdict: Verdict) -> str:
 
 
 def render(counts: Counts, calibration: Calibration, host: dict[str, Any], simulation: str) -> str:
-    """Give the Markdown of a whole proof; `simulation` is what report.simulation printed, or empty."""
+    """Return the Markdown of a whole proof; `simulation` is what report.simulation printed, or empty."""
     parts = [_conditions(counts, calibration, host), "", *_shares(counts), "", *_metrics(counts), "", *_ratios(counts)]
     if counts.invalid:
         runs = "; ".join(f"{trial.run}: {trial.reasons[0]}" for trial in counts.invalid)
@@ -44,10 +44,10 @@ def _conditions(counts: Counts, calibration: Calibration, host: dict[str, Any]) 
     commits = ", ".join(sorted({trial.commit[:7] + trial.commit[40:] for trial in counts.trials}))
     machine = f"{host['cores']} cores ({host['cpu']}), {host['memory_bytes'] / 2**30:.0f} GiB, {host['os']}"
     size = f"{calibration.path} direct, {calibration.rounds} rounds at {calibration.rate_rps:g} requests/s a run"
-    planted = (
+    injected = (
         f"{calibration.delay_us:g} us a call of the engine, where response times have p50 {calibration.p50_us:.0f} us"
     )
-    return textwrap.fill(f"{days}, {machine}; commit {commits}. {size}. Planted: {planted}.", WIDTH)
+    return textwrap.fill(f"{days}, {machine}; commit {commits}. {size}. Injected: {injected}.", WIDTH)
 
 
 def _shares(counts: Counts) -> Iterator[str]:
@@ -66,7 +66,7 @@ def _metrics(counts: Counts) -> Iterator[str]:
     yield "| metric | smallest difference that a run finds in 80 %, median | spread of ratios between rounds |"
     yield "| --- | --- | --- |"
     for metric in METRICS:
-        smallest = 100 * (counts.smallest_detectable(metric) - 1)
+        smallest = 100 * (counts.minimum_detectable_effect(metric) - 1)
         yield f"| {metric} | {smallest:.1f} % | {100 * counts.spread(metric):.1f} % |"
 
 

@@ -10,21 +10,21 @@ from report.build import build
 from report.intervals import ALPHA
 from report.percentiles import per_round
 from report.schema import ReportError
-from report.simulation.trial import BLOCKS
+from report.simulation.trial import MEASUREMENTS
 from report.summary import latencies
 from report.verdicts import METRICS, TOO_CLOSE, Latencies, Verdict, judge, primary_family
-from validation.runs import ALIKE, PLANTED, A
+from validation.runs import ALIKE, INJECTED, A
 
 P50 = "p50"
 # Hypotheses in a default run of four paths; a pair alone has two, and finds more easily.
-FAMILY = len(primary_family(BLOCKS))
+FAMILY = len(primary_family(MEASUREMENTS))
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
     """One run, judged. reasons: why it is INVALID; then there is no verdict.
 
-    alike: a against b, the same server; planted: a against the slower one. Each on p50 and p99, a family of its own.
+    alike: a against b, the same server; injected: a against the slower one. Each on p50 and p99, a family of its own.
     spread: by metric, the standard deviation of the rounds' log ratios of the alike pair.
     """
 
@@ -33,53 +33,53 @@ class Trial:
     commit: str
     reasons: tuple[str, ...] = ()
     alike: tuple[Verdict, ...] = ()
-    planted: tuple[Verdict, ...] = ()
+    injected: tuple[Verdict, ...] = ()
     spread: Mapping[str, float] | None = None
 
     @property
     def false_alarm(self) -> bool:
-        """Say whether a winner is named between servers that are the same, on p50 or p99."""
+        """Return whether a winner is named between identical servers, on p50 or p99."""
         return any(verdict.verdict != TOO_CLOSE for verdict in self.alike)
 
     @property
     def found(self) -> bool:
-        """Say whether the delay is found on p50."""
-        return on(P50, self.planted).verdict == "a"
+        """Return whether the delay is found on p50."""
+        return on(P50, self.injected).verdict == "a"
 
     @property
     def wrong_way(self) -> bool:
-        """Say whether the delayed server is called the faster one on p50."""
-        return on(P50, self.planted).verdict == "b"
+        """Return whether the delayed server is called the faster one on p50."""
+        return on(P50, self.injected).verdict == "b"
 
     @property
     def found_at_once(self) -> bool:
-        """Say whether the delay would be found on p50 as the one difference among FAMILY hypotheses."""
-        p_value = on(P50, self.planted).p_value
+        """Return whether the delay would be found on p50 as the only difference among FAMILY hypotheses."""
+        p_value = on(P50, self.injected).p_value
         return self.found and p_value is not None and p_value * FAMILY <= ALPHA
 
 
 def on(metric: str, verdicts: tuple[Verdict, ...]) -> Verdict:
-    """Give the verdict on a metric."""
+    """Return the verdict on a metric."""
     return next(verdict for verdict in verdicts if verdict.metric == metric)
 
 
 def judged(folder: Path) -> Trial:
-    """Judge one run. Raises ReportError for what is no run of the three sides."""
+    """Evaluate one run. Raises ReportError for a run without the three sides."""
     summary = build(folder)
     facts = summary.facts
     trial = Trial(facts["run"], facts["started"], facts["git_commit"], summary.reasons)
     if trial.reasons:
         return trial
     rows = {row.side: row for row in summary.rows}
-    if rows.keys() != {A, ALIKE, PLANTED}:
-        raise ReportError(f"{folder} has the sides {', '.join(sorted(rows))}; {A}, {ALIKE}, {PLANTED} are judged")
-    alike, planted = (latencies((rows[A], rows[other]), summary.rounds) for other in (ALIKE, PLANTED))
+    if rows.keys() != {A, ALIKE, INJECTED}:
+        raise ReportError(f"{folder} has the sides {', '.join(sorted(rows))}; {A}, {ALIKE}, {INJECTED} are judged")
+    alike, injected = (latencies((rows[A], rows[other]), summary.rounds) for other in (ALIKE, INJECTED))
     labels = {row.name.key: row.label for row in summary.rows}
-    verdicts = [judge(pair, labels, seed=facts["seed"]) for pair in (alike, planted)]
+    verdicts = [judge(pair, labels, seed=facts["seed"]) for pair in (alike, injected)]
     refused = [verdict.sentence for pair in verdicts for verdict in pair if verdict.verdict is None]
     if refused:
         return replace(trial, reasons=tuple(refused))
-    return replace(trial, alike=verdicts[0], planted=verdicts[1], spread=_spread(alike))
+    return replace(trial, alike=verdicts[0], injected=verdicts[1], spread=_spread(alike))
 
 
 def _spread(pair: Latencies) -> dict[str, float]:

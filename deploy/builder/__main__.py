@@ -9,19 +9,19 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from commandline.arguments import Parser
-from commandline.endings import interruptible
+from commandline.signals import run_main
 from deploy.builder.images import CPU, IMAGES, IN_PLACE_OF, Built, build, read_variables
 from deploy.engine import Engine, EngineError, engine, ensure_base
 
 
-def main(words: Sequence[str]) -> int:
-    """Build what was asked for; give the exit code."""
+def main(argv: Sequence[str]) -> int:
+    """Build what was asked for; return the exit code."""
     parser = Parser(prog="python -m deploy.builder", description="Build the images.")
     parser.add_argument("images", nargs="*", metavar="IMAGE", help=f"of {', '.join(IMAGES)} ({', '.join(CPU)})")
-    names = parser.parse_args(words).images or CPU
+    names = parser.parse_args(argv).images or CPU
     for name in names:
         if name not in IMAGES:
-            parser.error(f"there is no image {name!r}; there are {', '.join(IMAGES)}")
+            parser.error(f"unknown image {name!r}; known: {', '.join(IMAGES)}")
     try:
         with engine() as docker:
             built = [_build(docker, name, read_variables()) for name in names]
@@ -40,7 +40,7 @@ def _build(docker: Engine, name: str, variables: Mapping[str, str]) -> Built:
 
 
 def _to_be_had(docker: Engine, name: str, variables: Mapping[str, str]) -> str:
-    """Give the image, or what is built in its place when its base cannot be had. Raises EngineError."""
+    """Build the image, or its replacement when its base is not available. Raises EngineError."""
     try:
         ensure_base(docker, variables[IMAGES[name].base])
     except EngineError as error:
@@ -52,4 +52,4 @@ def _to_be_had(docker: Engine, name: str, variables: Mapping[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(interruptible(lambda: main(sys.argv[1:])))
+    sys.exit(run_main(lambda: main(sys.argv[1:])))

@@ -53,7 +53,7 @@ IN_PLACE_OF: Mapping[str, str] = {"tf_svc": "tf_svc-embedded"}
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """An image that was built. base: "present", "pulled" or "stand-in". size, added: bytes, with and without base."""
+    """An image that was built. base: "present", "pulled" or "substitute". size, added: bytes, with and without base."""
 
     name: str
     tag: str
@@ -63,12 +63,12 @@ class Built:
     added: int
 
     def too_large(self) -> bool:
-        """Say whether the image adds more to its base than it may."""
+        """Return whether the image adds more to its base than allowed."""
         limit_mb = IMAGES[self.name].limit_mb
         return limit_mb is not None and self.added > limit_mb * MB
 
     def __str__(self) -> str:
-        """Give one line for people."""
+        """Return one line for people."""
         limit_mb = IMAGES[self.name].limit_mb
         allowed = f" of at most {limit_mb}" if limit_mb else ""
         sizes = f"{self.size / MB:.0f} MB, {self.added / MB:.0f}{allowed} over its base ({self.base})"
@@ -76,13 +76,13 @@ class Built:
 
 
 def read_variables(root: Path = ROOT, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Give the variables of .env, images.lock and the environment; later ones win."""
+    """Return the variables of .env, images.lock and the environment; later ones win."""
     files = {**dotenv_values(root / ".env"), **dotenv_values(root / "images.lock")}
     return {name: value for name, value in files.items() if value} | dict(environment)
 
 
 def tag(name: str, variables: Mapping[str, str]) -> str:
-    """Give an image's full name, such as servepath/gateway:0.1.0."""
+    """Return an image's full name, such as servepath/gateway:0.1.0."""
     return f"servepath/{name}:{variables['SERVEPATH_TAG']}"
 
 
@@ -92,7 +92,7 @@ def build(docker: Engine, name: str, variables: Mapping[str, str], root: Path = 
     begin = time.monotonic()
     base = variables[image.base]
     how = ensure_base(docker, base)
-    if how == "stand-in":
+    if how == "substitute":
         base = base.partition("@")[0]
     docker.run("build", *_words(name, base, variables), ".", folder=root, timeout_s=BUILD_S)
     size = docker.size(tag(name, variables))
@@ -110,5 +110,5 @@ def _words(name: str, base: str, variables: Mapping[str, str]) -> list[str]:
 
 
 def declared(dockerfile: str) -> set[str]:
-    """Give the names of a Dockerfile's build arguments."""
+    """Return the names of a Dockerfile's build arguments."""
     return {line.split()[1].partition("=")[0] for line in dockerfile.splitlines() if line.startswith("ARG ")}

@@ -18,10 +18,10 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from commandline.arguments import Parser
-from commandline.endings import interruptible
+from commandline.signals import run_main
 from deploy.compose import ROOT, Project
+from deploy.e2e.environment import EXPORTS, Environment
 from deploy.e2e.stages import STAGES
-from deploy.e2e.stand import EXPORTS, Stand
 from deploy.engine import Engine, EngineError, engine, ensure_base
 from store.commit import git_commit
 
@@ -31,14 +31,16 @@ NOT_TESTED = "tfserving image: NOT TESTED (embedded)"
 HOST = "127.0.0.1"
 
 
-def main(words: Sequence[str]) -> int:
-    """Run all stages and give the exit code."""
-    parser = Parser("python -m deploy.e2e", description="Build, start, ask, load, hurt and replace the containers.")
+def main(argv: Sequence[str]) -> int:
+    """Run all stages and return the exit code."""
+    parser = Parser(
+        "python -m deploy.e2e", description="Build, start, predict on, load, kill and replace the containers."
+    )
     parser.add_argument("--only", action="append", choices=[name for name, _ in STAGES], help="a stage; repeatable")
-    asked = parser.parse_args(words)
+    args = parser.parse_args(argv)
     begin = time.monotonic()
     try:
-        embedded = _run(asked.only or [name for name, _ in STAGES], begin)
+        embedded = _run(args.only or [name for name, _ in STAGES], begin)
     except (EngineError, OSError, subprocess.SubprocessError) as error:
         print(f"e2e-compose failed after {time.monotonic() - begin:.0f} s: {error}", file=sys.stderr)
         return 1
@@ -54,20 +56,20 @@ def _run(wanted: Sequence[str], begin: float) -> bool:
         raise EngineError(f"{EXPORTS} is missing: make train export")
     links = _links()
     with engine() as docker:
-        print(f"Docker Engine {docker.version}, {'our own, started for this' if docker.own else 'which runs here'}")
-        with _stand(docker) as stand:
+        print(f"Docker Engine {docker.version}, {'our own, started for this run' if docker.own else 'which runs here'}")
+        with _stand(docker) as environment:
             for name, stage in STAGES:
                 if name in wanted:
-                    for line in stage(stand):
+                    for line in stage(environment):
                         print(f"[{time.monotonic() - begin:5.0f} s] {name}: {line}", flush=True)
     if docker.own:
         _gone(docker, links)
-    return stand.embedded
+    return environment.embedded
 
 
 @contextlib.contextmanager
-def _stand(docker: Engine) -> Iterator[Stand]:
-    """Give the project on free ports, and remove all of it in the end. Raises EngineError when something stays."""
+def _stand(docker: Engine) -> Iterator[Environment]:
+    """Yield the project on free ports, and remove all of it at the end. Raises EngineError when something stays."""
     embedded = not _official(docker)
     gateway, gateway_2, prometheus, grafana = map(str, _free_ports(4))
     settings = {
@@ -87,7 +89,7 @@ def _stand(docker: Engine) -> Iterator[Stand]:
     addresses = {"gateway": f"{HOST}:{gateway}", "gateway_2": f"{HOST}:{gateway_2}"}
     project.down()  # what a killed one left
     try:
-        yield Stand(project, addresses, embedded)
+        yield Environment(project, addresses, embedded)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):  # a second one must not leave half of it behind
             signal.signal(number, signal.SIG_IGN)
@@ -97,7 +99,7 @@ def _stand(docker: Engine) -> Iterator[Stand]:
 
 
 def _official(docker: Engine) -> bool:
-    """Say whether TensorFlow Serving's official image is to be had."""
+    """Return whether TensorFlow Serving's official image is available."""
     image = os.environ.get("TF_SERVING_IMAGE") or dotenv_values(ROOT / ".env").get("TF_SERVING_IMAGE") or ""
     try:
         ensure_base(docker, image)
@@ -137,4 +139,4 @@ def _gone(docker: Engine, links: set[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(interruptible(lambda: main(sys.argv[1:]), "e2e-compose interrupted; what it started is gone"))
+    sys.exit(run_main(lambda: main(sys.argv[1:]), "e2e-compose interrupted; everything it started is removed"))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from deploy.compose import Project
 from deploy.e2e import security
-from deploy.e2e.stand import GATEWAYS, SERVICES, Stand
+from deploy.e2e.environment import GATEWAYS, SERVICES, Environment
 from deploy.engine import EngineError
 
 CONNECT_S = 2
@@ -21,23 +21,23 @@ for port in range(1, 65536):
 """
 
 
-def secure(stand: Stand) -> Iterator[str]:
-    """Hold every container against the rules, and look for open ports from their only neighbour, the gateway."""
-    project = stand.project
+def secure(environment: Environment) -> Iterator[str]:
+    """Check every container against the rules, and scan for open ports from their only neighbour, the gateway."""
+    project = environment.project
     outside = _outside(project)
     containers = [_look(project, service, outside) for service in SERVICES]
     faults = [fault for container in containers for fault in security.faults(container)]
     if not any(container.escapes for container in containers):
-        faults += ["S11 cannot be told: not even the gateway reaches itself on its other network"]
+        faults += ["S11 is inconclusive: not even the gateway reaches itself on its other network"]
     faults += [*_open_ports(project), *_leaked_keys(project)]
     if faults:
         raise EngineError("; ".join(faults))
     rules = f"{len(security.RULES)} rules (S05, S11, S13-S19)"
-    yield f"{rules} hold in {len(containers)} containers; open ports (S04) and keys (S03) are as they should"
+    yield f"{rules} hold in {len(containers)} containers; open ports (S04) and keys (S03) are as expected"
 
 
 def _outside(project: Project) -> tuple[str, str]:
-    """Give address and port of the gateway on the network that backends are not on; this machine reaches it there."""
+    """Return the gateway's address and port on the network without backends, where this machine reaches it."""
     networks = project.inspect("gateway")["NetworkSettings"]["Networks"]
     host = networks[f"{project.name}_front"]["IPAddress"]
     port = project.model()["services"]["gateway"]["environment"]["GATEWAY_PORT"]
@@ -58,7 +58,7 @@ def _look(project: Project, service: str, outside: tuple[str, str]) -> security.
 
 
 def _open_ports(project: Project) -> Iterator[str]:
-    """S04: of each backend only the ports that the gateway and Prometheus need."""
+    """Check S04: of each backend only the ports that the gateway and Prometheus need are open."""
     services = project.model()["services"]
     gateway, onnx_svc = (services[name]["environment"] for name in ("gateway", "onnx_svc"))
     expected: dict[str, set[str]] = {
@@ -78,7 +78,7 @@ def _port(address: str) -> str:
 
 
 def _leaked_keys(project: Project) -> Iterator[str]:
-    """S03: TorchServe's key is in the shared file alone."""
+    """Check S03: TorchServe's key is in the shared file alone."""
     key = project.execute("torch_svc", "cat", "/run/tokens/token")
     for service in SERVICES:
         log = project.ask("logs", "--no-color", service)

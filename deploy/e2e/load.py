@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy.compose import ROOT, Project
-from deploy.e2e.stand import Stand
+from deploy.e2e.environment import Environment
 from deploy.engine import EngineError
 
 LOAD_S = 600.0
@@ -18,13 +18,13 @@ UP_S = 60.0
 LOAD = ("RATE=300", "ROUNDS=2", "SEED=1")
 
 
-def load(stand: Stand) -> Iterator[str]:
+def load(environment: Environment) -> Iterator[str]:
     """Load every path from outside, with `make loadtest`."""
-    words = [f"TARGETS=gateway={stand.addresses['gateway']}", "ENVIRONMENT=compose, load from outside", *LOAD]
+    command = [f"TARGETS=gateway={environment.addresses['gateway']}", "ENVIRONMENT=compose, load from outside", *LOAD]
     latest = ROOT / "results" / "latest"
     before = latest.resolve()
     subprocess.run(
-        ["make", "--silent", "loadtest", *words],
+        ["make", "--silent", "loadtest", *command],
         cwd=ROOT,
         timeout=LOAD_S,
         check=False,  # it fails, too, when the machine was too busy for its times to be trusted
@@ -32,15 +32,15 @@ def load(stand: Stand) -> Iterator[str]:
         stdout=sys.stderr,
     )
     if latest.resolve() == before:
-        raise EngineError("make loadtest has left no results")
+        raise EngineError("make loadtest wrote no results")
     yield judged(latest.resolve(), "compose, load from outside")
 
 
-def load_inside(stand: Stand) -> Iterator[str]:
+def load_inside(environment: Environment) -> Iterator[str]:
     """Load every path from containers, directly too: Locust's master and a worker, their rows copied out."""
-    inside = replace(stand.project, profiles=("loadtest",))
-    words = ("up", "--detach", "--no-deps", "--no-build", "--pull", "never")
-    inside.ask(*words, "loadtest", "loadtest_worker", timeout_s=UP_S)
+    inside = replace(environment.project, profiles=("loadtest",))
+    command = ("up", "--detach", "--no-deps", "--no-build", "--pull", "never")
+    inside.ask(*command, "loadtest", "loadtest_worker", timeout_s=UP_S)
     master = inside.container("loadtest")
     code = inside.docker("wait", master, timeout_s=LOAD_S)
     if code != "0":
@@ -60,15 +60,17 @@ def _copy_results(inside: Project, master: str) -> Path:
 
 
 def judged(run: Path, environment: str) -> str:
-    """Give what a run's summary says. Raises EngineError for one call that failed or was answered wrongly."""
+    """Return a run's summary in a line. Raises EngineError for one failed call or incorrect response."""
     facts, summary = (json.loads((run / name).read_text()) for name in ("run.json", "summary.json"))
     if facts["fairness"]["run"]["environment"]["value"] != environment or not facts["complete"]:
-        raise EngineError(f"{run} is not the run that was asked for, or did not end")
+        raise EngineError(f"{run} is not the requested run, or is incomplete")
     rows = summary["paths"]
     bad = [
         f"{row['model']}@{row['stack']}" for row in rows if row["errors"] or row["wrong_answers"] or not row["requests"]
     ]
     if bad or not rows:
-        raise EngineError(f"load test {run.name}: errors, wrong answers or nothing at {', '.join(bad) or 'all'}")
-    trusted = "valid" if summary["valid"] else f"times not to be trusted: {summary['reasons'][0]}"
-    return f"{len(rows)} rows, {sum(row['requests'] for row in rows):,} right answers, no error; {trusted}; {run.name}"
+        raise EngineError(f"load test {run.name}: errors, incorrect responses or no rows at {', '.join(bad) or 'all'}")
+    trusted = "valid" if summary["valid"] else f"times are not valid: {summary['reasons'][0]}"
+    return (
+        f"{len(rows)} rows, {sum(row['requests'] for row in rows):,} correct responses, no error; {trusted}; {run.name}"
+    )

@@ -34,27 +34,27 @@ class Container(NamedTuple):
 
 
 def not_root(container: Container) -> Iterator[str]:
-    """S13: no process id 1 is root's."""
+    """Check S13: no process with id 1 runs as root."""
     ids = _status(container, "Uid").split()
     if not ids or "0" in ids:
         yield f"S13: it runs as uid {' '.join(ids) or 'unknown'}"
 
 
 def no_capabilities(container: Container) -> Iterator[str]:
-    """S14: none effective, none to be had."""
+    """Check S14: no capability is effective or obtainable."""
     for name in ("CapEff", "CapPrm", "CapBnd"):
         if _status(container, name) != NO_CAPABILITY:
             yield f"S14: {name} is {_status(container, name) or 'unknown'}"
 
 
 def no_new_privileges(container: Container) -> Iterator[str]:
-    """S15: no program gives more rights than its caller has."""
+    """Check S15: no program grants more rights than its caller has."""
     if _status(container, "NoNewPrivs") != "1":
         yield "S15: no-new-privileges is not set"
 
 
 def writes_only_where_declared(container: Container) -> Iterator[str]:
-    """S16: the root file system is read-only, and only what the compose file declares can be written to."""
+    """Check S16: the root file system is read-only, and only what the compose file declares is writable."""
     host = container.inspected["HostConfig"]
     volumes = {mount["Destination"] for mount in container.inspected["Mounts"] if mount["RW"]}
     for place in sorted(set(container.writable) - ALWAYS_WRITABLE - set(host["Tmpfs"] or ()) - volumes):
@@ -64,24 +64,24 @@ def writes_only_where_declared(container: Container) -> Iterator[str]:
 
 
 def models_read_only(container: Container) -> Iterator[str]:
-    """S17: whoever has the models cannot change them."""
+    """Check S17: containers that mount the models cannot change them."""
     for mount in container.inspected["Mounts"]:
         if mount["Destination"] == "/models" and mount["RW"]:
             yield "S17: it can change the models"
 
 
 def limits(container: Container) -> Iterator[str]:
-    """S18: memory, CPU, processes and descriptors are bounded."""
+    """Check S18: memory, CPU, processes and descriptors are bounded."""
     host = container.inspected["HostConfig"]
     for key in ("Memory", "NanoCpus", "PidsLimit"):
         if not host[key] or host[key] < 0:
             yield f"S18: there is no limit {key}"
     if "nofile" not in {limit["Name"] for limit in host["Ulimits"] or ()}:
-        yield "S18: there is no limit of descriptors"
+        yield "S18: file descriptors have no limit"
 
 
 def no_way_to_the_host(container: Container) -> Iterator[str]:
-    """S19: not privileged, none of the host's namespaces, not the engine's socket."""
+    """Check S19: not privileged, none of the host's namespaces, not the engine's socket."""
     host = container.inspected["HostConfig"]
     if host["Privileged"]:
         yield "S19: it is privileged"
@@ -94,7 +94,7 @@ def no_way_to_the_host(container: Container) -> Iterator[str]:
 
 
 def published_where_meant(container: Container) -> Iterator[str]:
-    """S05: only the gateway is published, and on loopback."""
+    """Check S05: only the gateway is published, and on loopback."""
     bindings = container.inspected["HostConfig"]["PortBindings"] or {}
     if bindings and not container.published:
         yield f"S05: it is published: {', '.join(bindings)}"
@@ -107,7 +107,7 @@ def published_where_meant(container: Container) -> Iterator[str]:
 
 
 def no_way_out(container: Container) -> Iterator[str]:
-    """S11: what is not published reaches nothing beyond its network."""
+    """Check S11: what is not published reaches nothing beyond its network."""
     if container.escapes and not container.published:
         yield "S11: it reaches addresses beyond its network"
 
@@ -126,7 +126,7 @@ RULES: tuple[Callable[[Container], Iterator[str]], ...] = (
 
 
 def faults(container: Container) -> list[str]:
-    """Give every fault of a container, by its service's name."""
+    """Yield every violation of a container, prefixed with its service's name."""
     return [f"{container.service}: {fault}" for rule in RULES for fault in rule(container)]
 
 

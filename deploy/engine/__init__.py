@@ -5,7 +5,7 @@ with engine() as docker:
     subprocess.run([...], env=docker.environment())
 """
 
-from deploy.engine.bases import ensure_base
+from deploy.engine.base_images import ensure_base
 from deploy.engine.client import Engine, EngineError
 from deploy.engine.own import engine
 

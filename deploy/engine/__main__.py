@@ -10,35 +10,35 @@ import sys
 from collections.abc import Sequence
 
 from commandline.arguments import Parser
-from commandline.endings import interruptible
-from deploy.engine.bases import ensure_base
+from commandline.signals import run_main
+from deploy.engine.base_images import ensure_base
 from deploy.engine.client import Engine, EngineError
 from deploy.engine.own import clean, engine
 
 
-def main(words: Sequence[str]) -> int:
-    """Do what was asked; give the exit code."""
+def main(argv: Sequence[str]) -> int:
+    """Run the command; return the exit code."""
     parser = _parser()
-    asked = parser.parse_args(words)
-    if asked.what == "run" and not asked.command:
+    args = parser.parse_args(argv)
+    if args.what == "run" and not args.command:
         parser.error("run needs a COMMAND")
     try:
-        if asked.what == "clean":
+        if args.what == "clean":
             clean()
             return 0
         with engine() as docker:
-            return _run(docker, asked.command) if asked.what == "run" else _bases(docker, asked.images)
+            return _run(docker, args.command) if args.what == "run" else _bases(docker, args.images)
     except EngineError as error:
         print(f"engine: {error}", file=sys.stderr)
         return 1
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m deploy.engine", description="A Docker engine: the machine's, or one of our own.")
+    parser = Parser(prog="python -m deploy.engine", description="A Docker engine: the machine's, or our own.")
     verbs = parser.add_subparsers(dest="what", required=True, parser_class=Parser)
     run = verbs.add_parser("run", help="run a command with DOCKER_HOST set")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")
-    bases = verbs.add_parser("bases", help="pull base images, or make stand-ins for them")
+    bases = verbs.add_parser("bases", help="pull base images, or build substitutes for them")
     bases.add_argument("images", nargs="+", metavar="IMAGE")
     verbs.add_parser("clean", help="remove our own engine's folder with all its images")
     return parser
@@ -58,4 +58,4 @@ def _bases(docker: Engine, images: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(interruptible(lambda: main(sys.argv[1:])))
+    sys.exit(run_main(lambda: main(sys.argv[1:])))

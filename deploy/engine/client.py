@@ -26,20 +26,20 @@ class Engine:
     own: bool
 
     def environment(self) -> dict[str, str]:
-        """Give the environment for docker, compose and others that shall reach this engine."""
+        """Return the environment in which docker, compose and others reach this engine."""
         # Engine 20.10 without the buildx plugin has the classic builder only, and newer clients ask for the other.
         classic = {"DOCKER_BUILDKIT": "0"} if self.own else {}
         return {**os.environ, "DOCKER_HOST": self.host, **classic}
 
-    def ask(self, *words: str, timeout_s: float = ASK_S) -> str:
-        """Give what `docker WORDS` prints. Raises EngineError with the last line of its complaint."""
-        return _output([self.program, *words], self.environment(), timeout_s)
+    def ask(self, *command: str, timeout_s: float = ASK_S) -> str:
+        """Return what `docker WORDS` prints. Raises EngineError with the last line of its complaint."""
+        return _output([self.program, *command], self.environment(), timeout_s)
 
-    def run(self, *words: str, folder: Path | None = None, timeout_s: float) -> None:
+    def run(self, *command: str, folder: Path | None = None, timeout_s: float) -> None:
         """Run `docker WORDS`, its output shown. Raises EngineError."""
         try:
             subprocess.run(
-                [self.program, *words],
+                [self.program, *command],
                 cwd=folder,
                 env=self.environment(),
                 timeout=timeout_s,
@@ -47,12 +47,12 @@ class Engine:
                 stdin=subprocess.DEVNULL,
             )
         except subprocess.TimeoutExpired:
-            raise EngineError(f"docker {words[0]} has not ended after {timeout_s:g} s") from None
+            raise EngineError(f"docker {command[0]} did not end within {timeout_s:g} s") from None
         except subprocess.CalledProcessError as error:
-            raise EngineError(f"docker {words[0]} failed with exit code {error.returncode}") from None
+            raise EngineError(f"docker {command[0]} failed with exit code {error.returncode}") from None
 
     def has(self, image: str) -> bool:
-        """Say whether the engine has an image of this name."""
+        """Return whether the engine has an image of this name."""
         try:
             self.ask("image", "inspect", "--format", "{{.Id}}", image)
         except EngineError:
@@ -60,14 +60,14 @@ class Engine:
         return True
 
     def size(self, image: str) -> int:
-        """Give an image's size in bytes, its base included. Raises EngineError."""
+        """Return an image's size in bytes, its base included. Raises EngineError."""
         return int(self.ask("image", "inspect", "--format", "{{.Size}}", image))
 
 
 def find(
     hosts: Sequence[str] = (), environment: Mapping[str, str] = os.environ, programs: Sequence[str] = PROGRAMS
 ) -> Engine | None:
-    """Give the engine that DOCKER_HOST or docker's context names, else the first of `hosts` that answers, or None."""
+    """Return the engine that DOCKER_HOST or docker's context names, else the first of `hosts` that answers, or None."""
     program = next(filter(None, map(shutil.which, programs)), None)
     if program is None:
         return None
@@ -89,9 +89,9 @@ def _context(program: str) -> str:
 
 
 def _version(program: str, host: str) -> str | None:
-    words = [program, "version", "--format", "{{.Server.Version}}"]
+    command = [program, "version", "--format", "{{.Server.Version}}"]
     try:
-        return _output(words, {**os.environ, "DOCKER_HOST": host}, ASK_S)
+        return _output(command, {**os.environ, "DOCKER_HOST": host}, ASK_S)
     except EngineError:
         return None
 
@@ -100,7 +100,7 @@ def _output(words: Sequence[str], environment: Mapping[str, str], timeout_s: flo
     try:
         done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
-        raise EngineError(f"{' '.join(words[1:3])} has not answered after {timeout_s:g} s") from None
+        raise EngineError(f"{' '.join(words[1:3])} did not answer within {timeout_s:g} s") from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise EngineError(f"docker {' '.join(words[1:3])}: {last}")

@@ -17,7 +17,7 @@ COMMAND_S = 20.0
 
 
 def mtu() -> int:
-    """Give the largest packet of the link that the default route goes through; 1500 where there is none."""
+    """Return the largest packet of the link that the default route goes through; 1500 where there is none."""
     for line in ROUTES.read_text().splitlines()[1:]:
         link, destination, *_ = line.split()
         if destination == "00000000":
@@ -47,7 +47,7 @@ def undo(file: Path) -> None:
 
 
 def docker_rules(listing: str) -> list[list[str]]:
-    """Give the words that delete each of Docker's rules, then its chains, from what `iptables -S` lists."""
+    """Return the commands that delete Docker's rules, then its chains, from the output of `iptables -S`."""
     lines = [line.split() for line in listing.splitlines() if "docker" in line.lower()]
     rules = [["-D", *words[1:]] for words in lines if words[0] == "-A"]
     chains = [words[1] for words in lines if words[0] == "-N"]
@@ -59,7 +59,7 @@ def _another_runs() -> bool:
 
 
 def program_of(process: Path) -> str:
-    """Give the name of the program of a process in /proc; "" for one that has ended, waited for or not."""
+    """Return the name of the program of a process in /proc; "" for one that has ended, waited for or not."""
     try:
         return Path((process / "cmdline").read_text().partition("\0")[0]).name
     except OSError:
@@ -77,8 +77,8 @@ def _policy() -> str:
     return _run("iptables", "-S", "FORWARD").split()[2]
 
 
-def _run(*words: str) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=False)
     if done.returncode:
-        raise EngineError(f"{' '.join(words)}: {done.stderr.strip()}")
+        raise EngineError(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout

@@ -29,30 +29,30 @@ POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class EngineFiles:
     """Where an engine of ours keeps its things. folder is absolute."""
 
     folder: Path
 
     @property
     def host(self) -> str:
-        """Give the engine's DOCKER_HOST."""
+        """Return the engine's DOCKER_HOST."""
         return f"unix://{self.folder}/docker.sock"
 
     @property
     def pid_file(self) -> Path:
-        """Give the file that holds dockerd's process id."""
+        """Return the file that holds dockerd's process id."""
         return self.folder / "dockerd.pid"
 
     @property
     def log(self) -> Path:
-        """Give the file that takes dockerd's output."""
+        """Return the file that takes dockerd's output."""
         return self.folder / "dockerd.log"
 
 
 @contextlib.contextmanager
 def engine() -> Iterator[Engine]:
-    """Give a running engine: the machine's, else one of ours for as long as anybody uses it. Raises EngineError.
+    """Yield a running engine: the machine's, else our own for as long as somebody uses it. Raises EngineError.
 
     There is one of ours on a machine, never two: both would use the same bridge and rules of the packet filter.
     """
@@ -64,10 +64,10 @@ def engine() -> Iterator[Engine]:
         raise EngineError(f"DOCKER_HOST={os.environ['DOCKER_HOST']} does not answer: correct it, or unset it")
     if os.geteuid() != 0:
         raise EngineError("no Docker engine answers, and only root can start one: start Docker, or run this as root")
-    place = Place(FOLDER)
+    place = EngineFiles(FOLDER)
     place.folder.mkdir(exist_ok=True, mode=0o700)
     if place.folder.is_symlink() or place.folder.stat().st_uid != 0:  # its parent is everybody's
-        raise EngineError(f"{FOLDER} is not root's: somebody else has made it; remove it")
+        raise EngineError(f"{FOLDER} is not owned by root; remove it")
     with (place.folder / "users").open("w") as users:
         try:
             yield _enter(place, users.fileno())
@@ -75,7 +75,7 @@ def engine() -> Iterator[Engine]:
             _leave(place, users.fileno())
 
 
-def stop(place: Place) -> None:
+def stop(place: EngineFiles) -> None:
     """Stop the engine, with all its containers, and undo what it did to the machine. Raises EngineError."""
     pid = _pid(place)
     if pid is not None:
@@ -89,17 +89,17 @@ def stop(place: Place) -> None:
 
 def clean() -> None:
     """Remove the folder with all images. Raises EngineError while somebody uses it."""
-    place = Place(FOLDER)
+    place = EngineFiles(FOLDER)
     if not place.folder.exists():
         return
     with (place.folder / "users").open("w") as users:
         if not _alone(users.fileno()):
-            raise EngineError(f"somebody uses the engine in {place.folder}: wait for them")
+            raise EngineError(f"the engine in {place.folder} is in use: wait until it is free")
         stop(place)
         shutil.rmtree(place.folder)
 
 
-def _enter(place: Place, users: int) -> Engine:
+def _enter(place: EngineFiles, users: int) -> Engine:
     with (place.folder / "start").open("w") as starting:  # one at a time
         fcntl.flock(starting, fcntl.LOCK_EX)
         fcntl.flock(users, fcntl.LOCK_SH)
@@ -107,7 +107,7 @@ def _enter(place: Place, users: int) -> Engine:
         return found or _start(place)
 
 
-def _leave(place: Place, users: int) -> None:
+def _leave(place: EngineFiles, users: int) -> None:
     with (place.folder / "start").open("w") as starting:
         fcntl.flock(starting, fcntl.LOCK_EX)
         if _alone(users):
@@ -123,7 +123,7 @@ def _alone(users: int) -> bool:
     return True
 
 
-def _start(place: Place) -> Engine:
+def _start(place: EngineFiles) -> Engine:
     _install()
     found = find()  # Debian's package starts its own service where there is an init system
     if found is not None:
@@ -143,8 +143,11 @@ def _start(place: Place) -> Engine:
     raise EngineError(f"dockerd does not start: {_last_line(place.log)} (all of it: {place.log})")
 
 
-def _command(place: Place) -> list[str]:
-    """Give dockerd's command line. A container's packets must not be larger than what the machine's own link takes."""
+def _command(place: EngineFiles) -> list[str]:
+    """Return dockerd's command line.
+
+    A container's packets must not be larger than what the machine's own link takes.
+    """
     folder = place.folder
     return [
         *("dockerd", f"--host={place.host}", f"--pidfile={place.pid_file}"),
@@ -159,12 +162,17 @@ def _install() -> None:
     if not missing:
         return
     if not _has("apt-get"):
-        raise EngineError("no Docker engine answers, and this is no Debian to install docker.io on: install Docker")
+        raise EngineError("no Docker engine answers, and docker.io can be installed on Debian only: install Docker")
     # invoke-rc.d starts no service in runlevel 1.
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for words in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
+    for command in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
         done = subprocess.run(
-            ["apt-get", "-qq", *words], env=environment, capture_output=True, text=True, timeout=INSTALL_S, check=False
+            ["apt-get", "-qq", *command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_S,
+            check=False,
         )
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -175,8 +183,8 @@ def _has(program: str) -> bool:
     return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is not None
 
 
-def _pid(place: Place) -> int | None:
-    """Give the process id of the dockerd that this folder belongs to, if it lives."""
+def _pid(place: EngineFiles) -> int | None:
+    """Return the process id of the dockerd that this folder belongs to, if it lives."""
     try:
         pid = int(place.pid_file.read_text())
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
@@ -201,4 +209,4 @@ def _until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def _last_line(log: Path) -> str:
-    return (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+    return (log.read_text(errors="replace").strip().splitlines() or ["it logged nothing"])[-1]

@@ -3,7 +3,7 @@
 #   build.sh proto LOCK    servepath_pb, generated from proto/ into app/
 #   build.sh install LOCK  /opt/venv: exactly the wheels that LOCK names, by their hashes, compiled; no pip in it
 #   build.sh compile       byte code for app/
-# Everything is compiled here: on a read-only file system a start would do it anew each time.
+# Everything is compiled here: on a read-only file system a start would do it again each time.
 set -eu
 
 pip_install() { # PYTHON LOCK [OPTION ...]

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from commandline.arguments import Parser
-from commandline.endings import interruptible
+from commandline.signals import run_main
 from deploy.builder.images import IMAGES, read_variables, tag
 from deploy.engine import Engine, EngineError, engine
 from deploy.locks import FOLDER as LOCKS
@@ -25,19 +25,21 @@ OUT = Path("results/supply")
 WAIVERS = Path("deploy/supply/waivers.toml")
 
 
-def main(words: Sequence[str]) -> int:
-    """Look into what was asked for; give the exit code."""
-    parser = Parser(prog="python -m deploy.supply", description="List what images hold, and what is known against it.")
+def main(argv: Sequence[str]) -> int:
+    """Inspect the images that were named; return the exit code."""
+    parser = Parser(
+        prog="python -m deploy.supply", description="List the packages of images, and their known vulnerabilities."
+    )
     parser.add_argument("images", nargs="*", metavar="IMAGE", help=f"of {', '.join(IMAGES)} (those that are built)")
-    asked = parser.parse_args(words).images
-    for name in asked:
+    args = parser.parse_args(argv).images
+    for name in args:
         if name not in IMAGES:
-            parser.error(f"there is no image {name!r}; there are {', '.join(IMAGES)}")
+            parser.error(f"unknown image {name!r}; known: {', '.join(IMAGES)}")
     try:
         waivers = read_waivers(WAIVERS, dt.datetime.now(dt.UTC).date())
         with engine() as docker:
             variables = read_variables()
-            names = asked or _built(docker, variables)
+            names = args or _built(docker, variables)
             passed = [_look_into(docker, name, variables, waivers) for name in names]
     except (EngineError, AuditError) as error:
         print(f"supply: {error}", file=sys.stderr)
@@ -83,11 +85,11 @@ def _audit(name: str, lock: str, waivers: Sequence[Waiver]) -> bool:
         print(f"{name}: {line}")
     total = len(answer["dependencies"])
     if audit.skipped:
-        print(f"{name}: NOT AUDITED: the service knows nothing of {len(audit.skipped)} of {total} packages")
+        print(f"{name}: NOT AUDITED: the service has no data about {len(audit.skipped)} of {total} packages")
     else:
         print(f"{name}: {total} packages audited, {len(audit.vulnerable)} open, {len(audit.waived)} waived")
     return audit.passes()
 
 
 if __name__ == "__main__":
-    sys.exit(interruptible(lambda: main(sys.argv[1:])))
+    sys.exit(run_main(lambda: main(sys.argv[1:])))

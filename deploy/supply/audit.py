@@ -37,12 +37,12 @@ class Audit(NamedTuple):
     skipped: Sequence[str]
 
     def passes(self) -> bool:
-        """Say whether every package was looked at and nothing is open."""
+        """Return whether every package was audited and nothing is open."""
         return not self.vulnerable and not self.skipped
 
 
 def read_waivers(file: Path, today: dt.date) -> list[Waiver]:
-    """Give the waivers. Raises AuditError for one that is incomplete or has run out."""
+    """Return the waivers. Raises AuditError for one that is incomplete or has run out."""
     waivers = []
     for entry in tomllib.loads(file.read_text()).get("waiver", []):
         try:
@@ -52,16 +52,23 @@ def read_waivers(file: Path, today: dt.date) -> list[Waiver]:
         if type(waiver.until) is not dt.date or not waiver.reason:
             raise AuditError(f"{file}: {waiver.id}: until must be a date, and the reason must not be empty")
         if waiver.until <= today:
-            raise AuditError(f"{file}: {waiver.id} of {waiver.package} was waived until {waiver.until}: look again")
+            raise AuditError(f"{file}: {waiver.id} of {waiver.package} was waived until {waiver.until}: review it")
         waivers.append(waiver)
     return waivers
 
 
 def ask_pip_audit(lock: Path) -> Any:
-    """Give pip-audit's JSON for a lock. Raises AuditError."""
-    words = ["--require-hashes", "--disable-pip", "--requirement", str(lock), "--format=json", "--progress-spinner=off"]
+    """Return pip-audit's JSON for a lock. Raises AuditError."""
+    command = [
+        "--require-hashes",
+        "--disable-pip",
+        "--requirement",
+        str(lock),
+        "--format=json",
+        "--progress-spinner=off",
+    ]
     program = f"{Path(sys.executable).parent}/pip-audit"
-    done = subprocess.run([program, *words], capture_output=True, text=True, timeout=AUDIT_S, check=False)
+    done = subprocess.run([program, *command], capture_output=True, text=True, timeout=AUDIT_S, check=False)
     try:
         return json.loads(done.stdout)
     except json.JSONDecodeError as error:

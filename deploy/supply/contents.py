@@ -15,14 +15,14 @@ BILL_S = 300.0
 
 
 def bill_of_materials(docker: Engine, image: str) -> str:
-    """Give CycloneDX JSON of an image's Python packages, licences included. Raises EngineError."""
+    """Return CycloneDX JSON of an image's Python packages, licences included. Raises EngineError."""
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=False)
         site = Path(folder) / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
         _copy_metadata(docker, image, site)
-        words = ["cyclonedx-py", "environment", "--output-reproducible", "--of", "JSON", f"{folder}/bin/python"]
+        command = ["cyclonedx-py", "environment", "--output-reproducible", "--of", "JSON", f"{folder}/bin/python"]
         done = subprocess.run(
-            [f"{Path(sys.executable).parent}/{words[0]}", *words[1:]],
+            [f"{Path(sys.executable).parent}/{command[0]}", *command[1:]],
             capture_output=True,
             text=True,
             timeout=BILL_S,
@@ -34,16 +34,16 @@ def bill_of_materials(docker: Engine, image: str) -> str:
 
 
 def debian_packages(docker: Engine, image: str) -> str:
-    """Give an image's Debian packages, NAME and VERSION a line. Raises EngineError."""
+    """Return an image's Debian packages, NAME and VERSION a line. Raises EngineError."""
     words = ("run", "--rm", "--network=none", "--entrypoint=dpkg-query", image, "--show")
     return docker.ask(*words, timeout_s=READ_S) + "\n"
 
 
 def _copy_metadata(docker: Engine, image: str, site: Path) -> None:
     script = f"cd {SITE} && exec tar --create *.dist-info"
-    words = ["run", "--rm", "--network=none", "--entrypoint=sh", image, "-c", script]
+    command = ["run", "--rm", "--network=none", "--entrypoint=sh", image, "-c", script]
     with (
-        subprocess.Popen([docker.program, *words], env=docker.environment(), stdout=subprocess.PIPE) as process,
+        subprocess.Popen([docker.program, *command], env=docker.environment(), stdout=subprocess.PIPE) as process,
         tarfile.open(fileobj=process.stdout, mode="r|") as archive,
     ):
         archive.extractall(site, filter="data")

@@ -14,7 +14,7 @@ from dotenv import dotenv_values
 
 from commandline.arguments import Parser
 from deploy.engine import Engine, EngineError, engine
-from deploy.engine.bases import PULL_S, is_stand_in
+from deploy.engine.base_images import PULL_S, is_substitute
 from store.atomic import write_file
 
 ENV, LOCK = Path(".env"), Path("images.lock")
@@ -22,11 +22,11 @@ HEAD = "# Written by `make pin-images`: the images of .env with their digests. A
 PINNED = re.compile(r"@sha256:[0-9a-f]{64}$")
 
 
-def main(words: Sequence[str]) -> int:
-    """Write or check the lock; give the exit code."""
+def main(argv: Sequence[str]) -> int:
+    """Write or check the lock; return the exit code."""
     parser = Parser(prog="python -m deploy.supply.pins", description="Pin the images that .env names.")
     parser.add_argument("--check", action="store_true", help="write nothing, fail while a digest is missing")
-    check = parser.parse_args(words).check
+    check = parser.parse_args(argv).check
     wanted = named(dotenv_values(ENV))
     try:
         if not check:
@@ -43,12 +43,12 @@ def main(words: Sequence[str]) -> int:
 
 
 def named(env: Mapping[str, str | None]) -> dict[str, str]:
-    """Give the images that .env names: its variables that end in _IMAGE."""
+    """Return the images that .env names: its variables that end in _IMAGE."""
     return {variable: value for variable, value in env.items() if variable.endswith("_IMAGE") and value}
 
 
 def gaps(wanted: Mapping[str, str], lock: Mapping[str, str | None]) -> Iterator[str]:
-    """Give what keeps a release from being built on exactly these images, a line each."""
+    """Yield what keeps a release from being built on exactly these images, a line each."""
     for variable, image in wanted.items():
         pinned = lock.get(variable) or ""
         if not PINNED.search(pinned):
@@ -60,12 +60,12 @@ def gaps(wanted: Mapping[str, str], lock: Mapping[str, str | None]) -> Iterator[
 
 
 def _digest(docker: Engine, image: str) -> str:
-    if docker.has(image) and is_stand_in(docker, image):
-        raise EngineError(f"{image} is a stand-in of ours: pin images where a registry answers")
+    if docker.has(image) and is_substitute(docker, image):
+        raise EngineError(f"{image} is a substitute image: pin images where a registry answers")
     try:
         docker.ask("pull", "--quiet", image, timeout_s=PULL_S)
     except EngineError as error:
-        raise EngineError(f"no registry gives {image} ({error}); {LOCK} is as it was") from error
+        raise EngineError(f"no registry has {image} ({error}); {LOCK} is unchanged") from error
     repository = image.rpartition(":")[0]  # a registry's name may have a port
     digests = docker.ask("image", "inspect", "--format", '{{join .RepoDigests " "}}', image).split()
     digest = next(one.partition("@")[2] for one in digests if one.partition("@")[0].endswith(repository))

@@ -12,14 +12,14 @@ from functools import cache
 TAIL = 0.01  # of a p99
 CHANCE = 0.01  # of a certificate that is wrong, as LoadGen has it
 # Errors: no error in 2,995 requests shows, at 95 % confidence, that fewer than 0.1 % fail.
-MOST_ERRORS, ERRORS_CHANCE = 0.001, 0.05
+MAX_ERRORS, ERRORS_CHANCE = 0.001, 0.05
 ERROR_FREE = 2995
-LEAST_S = 1.5  # of a try
-FEWEST_P99 = 662  # the fewest samples of which a p99 may be shown (report/percentiles.py)
+MIN_S = 1.5  # of a trial
+MIN_P99 = 662  # the fewest samples of which a p99 may be shown (report/percentiles.py)
 
 
 def at_most(successes: int, count: int, share: float) -> float:
-    """Give the chance of at most `successes` among `count` draws, each with the chance `share`."""
+    """Return the chance of at most `successes` among `count` draws, each with the chance `share`."""
     log, total = count * math.log1p(-share), 0.0
     odds = math.log(share) - math.log1p(-share)
     for number in range(min(successes, count) + 1):
@@ -30,7 +30,7 @@ def at_most(successes: int, count: int, share: float) -> float:
 
 @cache
 def most_over(count: int) -> int:
-    """Give how many of `count` requests may be over the objective, which is certainly met then; -1: `count` is few."""
+    """Return the most of `count` requests that may miss the objective for it to be certainly met; -1: too few."""
     found = -1
     while at_most(found + 1, count, TAIL) <= CHANCE:
         found += 1
@@ -39,7 +39,7 @@ def most_over(count: int) -> int:
 
 @cache
 def least_over(count: int) -> int:
-    """Give how many of `count` requests over the objective show for certain that it is not met."""
+    """Return how many of `count` requests must miss the objective to show for certain that it is not met."""
     found = math.ceil(count * TAIL)
     while 1 - at_most(found - 1, count, TAIL) > CHANCE:
         found += 1
@@ -47,10 +47,10 @@ def least_over(count: int) -> int:
 
 
 def few_errors(errors: int, count: int) -> bool:
-    """Say whether so many errors among `count` requests show that fewer than 0.1 % fail."""
-    return at_most(errors, count, MOST_ERRORS) <= ERRORS_CHANCE
+    """Return whether `errors` among `count` requests show that fewer than 0.1 % fail."""
+    return at_most(errors, count, MAX_ERRORS) <= ERRORS_CHANCE
 
 
 def requests_of(rate: float) -> int:
-    """Give how many requests a try at a rate has."""
-    return max(ERROR_FREE, math.ceil(rate * LEAST_S))
+    """Return the number of requests of a trial at a rate."""
+    return max(ERROR_FREE, math.ceil(rate * MIN_S))

@@ -1,8 +1,8 @@
-"""At which rate the p99 crosses the objective: a logistic curve through all tries, and its interval.
+"""At which rate the p99 crosses the objective: a logistic curve through all trials, and its interval.
 
 The share of requests over the objective grows with the rate; where it is 1 %, the p99 is the objective. Requests of one
-try share a queue and lean on one another, so a try, not a request, is the witness: the tries' scatter round the curve
-(Pearson's dispersion of a quasi-binomial fit; McCullagh and Nelder, Generalized Linear Models, 1989, section 4.5)
+try share a queue and lean on one another, so a trial, not a request, is the observation: the trials' scatter round the
+curve (Pearson's dispersion of a quasi-binomial fit; McCullagh and Nelder, Generalized Linear Models, 1989, section 4.5)
 widens the interval, which is Fieller's for the ratio of the two estimates, with Student's t.
 """
 
@@ -25,14 +25,14 @@ EXPECTED = np.array([math.log(TAIL / (1 - TAIL)), SLOPE])
 # Of the curve's height next to nothing is expected: +-100, so that there always is a solution.
 PRIOR = np.diag([1 / 100.0**2, 1 / SLOPE_SPREAD**2])
 PASSES = 3
-FEWEST = 6
-MOST_TURNS, SMALLEST = 30, 1e-6
+MIN_TRIALS = 6
+MAX_TURNS, SMALLEST = 30, 1e-6
 
 Array = npt.NDArray[np.float64]
 
 
 class Point(NamedTuple):
-    """One try: `over` of its requests were over the objective."""
+    """one trial: `over` of its requests were over the objective."""
 
     rate: float
     over: int
@@ -40,7 +40,7 @@ class Point(NamedTuple):
 
 
 class Crossing(NamedTuple):
-    """Requests a second; 0 and infinity where the tries show no bound."""
+    """Requests a second; 0 and infinity where the trials show no bound."""
 
     low: float
     rate: float
@@ -48,9 +48,9 @@ class Crossing(NamedTuple):
 
 
 def crossing(points: Sequence[Point]) -> Crossing | None:
-    """Give where the curve through the tries crosses 1 %, or None when they are too few or all on one side."""
+    """Return where the curve through the trials crosses 1 %, or None: too few trials or all on one side."""
     shares = [point.over / point.requests for point in points]
-    if len(points) < FEWEST or not min(shares) < TAIL < max(shares):
+    if len(points) < MIN_TRIALS or not min(shares) < TAIL < max(shares):
         return None
     logs = np.log([point.rate for point in points])
     x = np.stack([np.ones(len(points)), logs - logs.mean()], axis=1)
@@ -63,7 +63,7 @@ def crossing(points: Sequence[Point]) -> Crossing | None:
 
 
 def _fit(x: Array, over: Array, count: Array) -> tuple[Array, Array]:
-    """Give intercept and slope, and their covariance. The dispersion weakens the tries against the expected slope."""
+    """Return intercept, slope and their covariance. Dispersion weakens the trials against the expected slope."""
     dispersion = 1.0
     for _ in range(PASSES):
         beta = _newton(x, over / dispersion, count / dispersion)
@@ -78,7 +78,7 @@ def _fit(x: Array, over: Array, count: Array) -> tuple[Array, Array]:
 
 def _newton(x: Array, over: Array, count: Array) -> Array:
     beta = EXPECTED
-    for _ in range(MOST_TURNS):
+    for _ in range(MAX_TURNS):
         share = _share(x, beta)
         weight = count * share * (1 - share)
         step = np.linalg.solve((x.T * weight) @ x + PRIOR, x.T @ (over - count * share) - PRIOR @ (beta - EXPECTED))
@@ -91,7 +91,7 @@ def _newton(x: Array, over: Array, count: Array) -> Array:
 
 
 def _loss(x: Array, over: Array, count: Array, beta: Array) -> float:
-    """Give the negative logarithm of the likelihood, and of what is expected."""
+    """Return the negative logarithm of the likelihood, and of what is expected."""
     logits, apart = x @ beta, beta - EXPECTED
     return float((count * np.logaddexp(0, logits) - over * logits).sum() + apart @ PRIOR @ apart / 2)
 
@@ -102,7 +102,7 @@ def _share(x: Array, beta: Array) -> Array:
 
 
 def _fieller(above: float, slope: float, spread: Array, freedom: int) -> tuple[float, float, float]:
-    """Give the interval of `above / slope`, the second with its estimate; unbounded where the slope may be 0."""
+    """Return the interval of `above / slope`, the second with its estimate; unbounded where the slope may be 0."""
     t = student(freedom)
     square = slope**2 - t**2 * spread[1, 1]
     linear = above * slope + t**2 * spread[0, 1]
@@ -113,7 +113,7 @@ def _fieller(above: float, slope: float, spread: Array, freedom: int) -> tuple[f
 
 
 def student(freedom: int) -> float:
-    """Give Student's t of CONFIDENCE, two-sided, by its expansion about the normal one (Abramowitz, Stegun 26.7.5)."""
+    """Return Student's two-sided t of CONFIDENCE, expanded about the normal one (Abramowitz, Stegun 26.7.5)."""
     z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     terms = (
         (z**3 + z) / 4,

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from loadtest.capacity.certify import TAIL
-from loadtest.capacity.step import LATE_NS, MOST_CPU, MOST_LATE_SHARE, Requests, requests_in
+from loadtest.capacity.step import LATE_NS, MAX_CPU, MAX_LATE_SHARE, Requests, requests_in
 from loadtest.open_loop import OVERLOADED
 
 FACTORS = (1.5, 3.0)
@@ -17,14 +17,14 @@ OVERLOAD_S = 2.0
 AFTER_S, AFTER_SHARE = 4.0, 0.5
 # Well again: from here on a window of this length has at most 1 % that are not right and in time.
 WELL_S = 0.5
-# Codes that are no refusal: nobody answered in time, and what was not sent as too many requests were in flight.
+# Codes that are not a refusal: nobody answered in time, and what was not sent as too many requests were in flight.
 NOT_REFUSED = ("OK", "DEADLINE_EXCEEDED", OVERLOADED)
 
 
 def judge(
     table: pa.Table, facts: Sequence[Mapping[str, Any]], *, factor: float, overload: int, slo_us: float
 ) -> dict[str, Any]:
-    """Say what a block's rows show, of which the first `overload` in the schedule's order were too many a second."""
+    """Evaluate an overload: the first `overload` rows in the schedule's order came at too high a rate."""
     found = requests_in(table)
     during, after = (_cut(found, part) for part in (slice(overload), slice(overload, None)))
     codes = Counter(during.code.tolist())
@@ -41,7 +41,7 @@ def judge(
         "recovery_s": recovery_s((after.due_ns - during.due_ns[-1]) / 1e9, _good(after, slo_us)),
         "late_share": round(late_share, 4),
         "generator_cpu": cpu,
-        "valid": late_share <= MOST_LATE_SHARE and cpu <= MOST_CPU,
+        "valid": late_share <= MAX_LATE_SHARE and cpu <= MAX_CPU,
     }
 
 
@@ -54,7 +54,7 @@ def _good(found: Requests, slo_us: float) -> Any:
 
 
 def recovery_s(due_s: Any, good: Any) -> float | None:
-    """Give the seconds after which a window of WELL_S is well, or None when none is.
+    """Return the seconds until a window of WELL_S meets the objective, or None when none does.
 
     due_s: of each request after the overload, from its end, ascending. good: right and in time.
     """

@@ -1,10 +1,10 @@
-"""The search for the highest rate that keeps the objective: which rate is tried next, and what the tries show.
+"""The search for the highest rate that keeps the objective: which rate is tried next, and what the trials show.
 
-Rates are those of a grid, PER_OCTAVE to a doubling. A staircase climbs from FIRST_RPS by doubling: up after a try with
-at most 1 % of its requests over the objective, down after another one. Its stride is halved where it turns, and doubled
-when it has gone the same way for long; so it comes back after a try that a restless machine spoiled. Its last tries lie
-on both sides of where the p99 crosses the objective, and a curve through them says where (fit.py). The rate that is
-given is below that, and certified by two tries, at it or above.
+Rates are those of a grid, PER_OCTAVE to a doubling. A staircase climbs from FIRST_RPS by doubling: up after a trial
+with at most 1 % of its requests over the objective, down after another one. Its stride is halved where it turns, and
+doubled when it has gone the same way for long; so it comes back after a trial that a noisy machine spoiled. Its last
+tries lie on both sides of where the p99 crosses the objective, and a curve through them says where (fit.py). The rate
+that is given is below that, and certified by two tries, at it or above.
 """
 
 import enum
@@ -24,13 +24,13 @@ NARROWEST = 2  # of the strides: nearer tries would tell the curve's slope worse
 LONG = 3  # so many tries the same way double the stride
 NEAR = 8  # places from the staircase's middle: what is further away does not lie on one curve with it
 AGREE = 2
-# A pause of the machine spoils a try; so often at one rate it is not by chance.
-MOST_INVALID = 4
+# A pause of the machine spoils a trial; so often at one rate it is not by chance.
+MAX_INVALID = 4
 CERTIFY_SHARE = 0.25  # of the search's time
 
 
 class Outcome(enum.StrEnum):
-    """What one try at one rate shows."""
+    """What one trial at one rate shows."""
 
     MET = "met"  # certified
     UNSURE = "unsure"
@@ -49,7 +49,7 @@ class Limit(enum.StrEnum):
 
 
 class Result(NamedTuple):
-    """What came of a try: `over` of its requests were over the objective."""
+    """What came of a trial: `over` of its requests were over the objective."""
 
     outcome: Outcome
     over: int
@@ -57,16 +57,16 @@ class Result(NamedTuple):
 
 
 def verdict(over: int, count: int, planned: int) -> Outcome:
-    """Give what `over` of `count` requests show; a try that ended before all `planned` ones certifies nothing good."""
+    """Return the outcome of `over` among `count` requests; a trial cut short before `planned` cannot pass."""
     if count == planned and over <= most_over(count):
         return Outcome.MET
     return Outcome.NOT_MET if over >= least_over(count) else Outcome.UNSURE
 
 
-class Try(NamedTuple):
-    """One try. place: on the grid."""
+class Trial(NamedTuple):
+    """one trial. rate_index: on the grid."""
 
-    place: int
+    rate_index: int
     result: Result
 
 
@@ -82,20 +82,20 @@ class Found(NamedTuple):
     limit: Limit
 
 
-def rate_of(place: int) -> float:
-    """Give a place's requests a second, in whole ones."""
-    return float(round(FIRST_RPS * 2 ** (place / PER_OCTAVE)))
+def rate_of(rate_index: int) -> float:
+    """Return the rate at a rate index, in whole requests a second."""
+    return float(round(FIRST_RPS * 2 ** (rate_index / PER_OCTAVE)))
 
 
 class Search:
-    """Tries rates by `attempt`, as long as a try can end within `left_s()`; `tries` has what came of it."""
+    """Tries rates by `attempt`, as long as a trial can end within `left_s()`; `trials` has what came of it."""
 
     def __init__(self, attempt: Callable[[float], Result], left_s: Callable[[], float]) -> None:
         self._attempt = attempt
         self._left_s = left_s
         self._reserve_s = CERTIFY_SHARE * left_s()
         self._top = HIGHEST
-        self.tries: list[Try] = []
+        self.trials: list[Trial] = []
 
     def run(self) -> None:
         """Search."""
@@ -103,13 +103,13 @@ class Search:
         self._certify()
 
     def _climb(self) -> None:
-        place, stride, way, straight = 0, PER_OCTAVE, 0, 0
-        while self._time_for(place, self._reserve_s) and not self._ended:
-            result = self._try(place)
+        rate_index, stride, way, straight = 0, PER_OCTAVE, 0, 0
+        while self._time_for(rate_index, self._reserve_s) and not self._ended:
+            result = self._trial(rate_index)
             if result is None:
                 continue
             if result.outcome is Outcome.INVALID:
-                self._top = min(self._top, place - 1)
+                self._top = min(self._top, rate_index - 1)
             turn = 1 if result.outcome is not Outcome.INVALID and result.over <= TAIL * result.requests else -1
             straight = straight + 1 if turn == way else 1
             if way and turn != way:
@@ -117,117 +117,119 @@ class Search:
             elif straight > LONG:
                 stride, straight = min(PER_OCTAVE, 2 * stride), 1
             way = turn
-            place = min(max(place + turn * stride, LOWEST), self._top)
+            rate_index = min(max(rate_index + turn * stride, LOWEST), self._top)
 
     def _certify(self) -> None:
-        """Go down from the interval's lower end until a rate is certified."""
-        place = self._top
+        """Lower the rate from the interval's lower end until one is certified."""
+        rate_index = self._top
         while not self._ended:
-            place = min(place, place_below(most_of(self.tries)))
-            tally = tally_of(self.tries, place)
-            if certified(self.tries, place) or place < LOWEST or not self._time_for(place):
+            rate_index = min(rate_index, rate_index_below(most_of(self.trials)))
+            tally = tally_of(self.trials, rate_index)
+            if certified(self.trials, rate_index) or rate_index < LOWEST or not self._time_for(rate_index):
                 return
-            if failed(tally) > tally[Outcome.MET] + 1 or tally[Outcome.INVALID] >= MOST_INVALID:
-                place -= 1
+            if failed(tally) > tally[Outcome.MET] + 1 or tally[Outcome.INVALID] >= MAX_INVALID:
+                rate_index -= 1
             else:
-                self._try(place)
+                self._trial(rate_index)
 
     @property
     def _ended(self) -> bool:
-        """Wrong answers, or an end of the grid that holds: the lowest rate fails, or the highest is certified."""
-        if any(each.result.outcome is Outcome.WRONG for each in self.tries):
+        """Return whether to stop: incorrect responses, the lowest rate fails, or the highest is certified."""
+        if any(each.result.outcome is Outcome.WRONG for each in self.trials):
             return True
-        lowest, top = (tally_of(self.tries, place) for place in (LOWEST, self._top))
+        lowest, top = (tally_of(self.trials, rate_index) for rate_index in (LOWEST, self._top))
         return self._top < LOWEST or failed(lowest) >= AGREE or top[Outcome.MET] >= AGREE
 
-    def _time_for(self, place: int, reserve_s: float = 0.0) -> bool:
-        rate = rate_of(place)
+    def _time_for(self, rate_index: int, reserve_s: float = 0.0) -> bool:
+        rate = rate_of(rate_index)
         return requests_of(rate) / rate + reserve_s < self._left_s()
 
-    def _try(self, place: int) -> Result | None:
-        """Try a place; None for a try to be repeated. The last of too many that are invalid is given as it is."""
-        result = self._attempt(rate_of(place))
-        self.tries.append(Try(place, result))
-        again = result.outcome is Outcome.INVALID and tally_of(self.tries, place)[Outcome.INVALID] < MOST_INVALID
+    def _trial(self, rate_index: int) -> Result | None:
+        """Run a trial at a rate index; None: repeat it. The last of too many invalid ones is returned as it is."""
+        result = self._attempt(rate_of(rate_index))
+        self.trials.append(Trial(rate_index, result))
+        again = result.outcome is Outcome.INVALID and tally_of(self.trials, rate_index)[Outcome.INVALID] < MAX_INVALID
         return None if again else result
 
 
-def tally_of(tries: Sequence[Try], place: int) -> Counter[Outcome]:
+def tally_of(trials: Sequence[Trial], rate_index: int) -> Counter[Outcome]:
     """Count the outcomes at one place."""
-    return Counter(each.result.outcome for each in tries if each.place == place)
+    return Counter(each.result.outcome for each in trials if each.rate_index == rate_index)
 
 
 def failed(tally: Counter[Outcome]) -> int:
-    """Give how many tries were not certified."""
+    """Return how many trials did not pass."""
     return tally[Outcome.UNSURE] + tally[Outcome.NOT_MET]
 
 
-def certified(tries: Sequence[Try], place: int) -> bool:
-    """Say whether tries, taken together, certify a place: one there is met, and what is met above it counts as well.
+def certified(trials: Sequence[Trial], rate_index: int) -> bool:
+    """Return whether the trials certify a rate index: one passes there, and passes above it count as well.
 
-    There must be two, and no more that failed there or below: a restless machine spoils single tries at any rate.
+    There must be two, and no more that failed there or below: a noisy machine spoils single trials at any rate.
     """
-    met = sum(each.result.outcome is Outcome.MET for each in tries if each.place >= place)
-    against = sum(failed(Counter([each.result.outcome])) for each in tries if each.place <= place)
-    return tally_of(tries, place)[Outcome.MET] > 0 and met >= max(AGREE, against)
+    met = sum(each.result.outcome is Outcome.MET for each in trials if each.rate_index >= rate_index)
+    against = sum(failed(Counter([each.result.outcome])) for each in trials if each.rate_index <= rate_index)
+    return tally_of(trials, rate_index)[Outcome.MET] > 0 and met >= max(AGREE, against)
 
 
 def refuted(tally: Counter[Outcome]) -> bool:
-    """Say whether a place's tries show that the server, and not the generator, does not keep the objective there."""
+    """Return whether the trials at a rate index show that the server, not the generator, misses the objective."""
     return tally[Outcome.NOT_MET] >= max(AGREE, tally[Outcome.MET] + 1)
 
 
-def near(tries: Sequence[Try]) -> list[Point]:
-    """Give the tries near where the staircase ended."""
-    valid = [each for each in tries if each.result.outcome is not Outcome.INVALID]
-    middle = statistics.median([each.place for each in valid[len(valid) // 2 :]] or [0])
-    return [Point(rate_of(place), *result[1:]) for place, result in valid if abs(place - middle) <= NEAR]
+def near(trials: Sequence[Trial]) -> list[Point]:
+    """Return the trials near where the staircase ended."""
+    valid = [each for each in trials if each.result.outcome is not Outcome.INVALID]
+    middle = statistics.median([each.rate_index for each in valid[len(valid) // 2 :]] or [0])
+    return [Point(rate_of(rate_index), *result[1:]) for rate_index, result in valid if abs(rate_index - middle) <= NEAR]
 
 
-def most_of(tries: Sequence[Try]) -> float:
-    """Give above which rate nothing is certified, whatever single tries say: half a place below the curve's crossing.
+def most_of(trials: Sequence[Trial]) -> float:
+    """Return the rate above which nothing is certified: half a rate index below the curve's crossing.
 
     Where there is none, it is the highest rate that was met once.
     """
-    found = crossing(near(tries))
+    found = crossing(near(trials))
     if found is not None:
         return found.rate / HALF_A_PLACE
-    return max((rate_of(each.place) for each in tries if each.result.outcome is Outcome.MET), default=rate_of(LOWEST))
+    return max(
+        (rate_of(each.rate_index) for each in trials if each.result.outcome is Outcome.MET), default=rate_of(LOWEST)
+    )
 
 
-def place_below(rate: float) -> int:
-    """Give the highest place with at most that rate, as rounded as it is."""
-    return max((place for place in range(LOWEST, HIGHEST + 1) if rate_of(place) <= rate), default=LOWEST)
+def rate_index_below(rate: float) -> int:
+    """Return the highest rate index with at most that rate, rounded as it is."""
+    return max((rate_index for rate_index in range(LOWEST, HIGHEST + 1) if rate_of(rate_index) <= rate), default=LOWEST)
 
 
-def conclude(tries: Sequence[Try]) -> Found:
-    """Give what tries show, of a search that ended or was cut short."""
-    tallies = {place: tally_of(tries, place) for place in sorted({each.place for each in tries})}
+def conclude(trials: Sequence[Trial]) -> Found:
+    """Conclude from the trials of a search that ended or was cut short."""
+    tallies = {rate_index: tally_of(trials, rate_index) for rate_index in sorted({each.rate_index for each in trials})}
     if any(tally[Outcome.WRONG] for tally in tallies.values()):
         return Found(None, None, None, Limit.WRONG)
-    most = most_of(tries)
-    fine = [place for place in tallies if certified(tries, place) and rate_of(place) <= most]
+    most = most_of(trials)
+    fine = [rate_index for rate_index in tallies if certified(trials, rate_index) and rate_of(rate_index) <= most]
     rate = rate_of(max(fine)) if fine else None
-    stuck = [place for place, tally in tallies.items() if tally[Outcome.INVALID] >= MOST_INVALID]
+    stuck = [rate_index for rate_index, tally in tallies.items() if tally[Outcome.INVALID] >= MAX_INVALID]
     between = range(max(fine, default=LOWEST - 1) + 1, min(stuck, default=HIGHEST + 1))
-    failing = any(refuted(tally) for place, tally in tallies.items() if place in between)
-    found = crossing(near(tries))
+    failing = any(refuted(tally) for rate_index, tally in tallies.items() if rate_index in between)
+    found = crossing(near(trials))
     if found is not None and (failing or not stuck):
-        return Found(rate, *bounds(found, rate, tries), Limit.TIME if rate is None else Limit.SERVER)
+        return Found(rate, *bounds(found, rate, trials), Limit.TIME if rate is None else Limit.SERVER)
     if stuck:
         return Found(rate, rate, None, Limit.GENERATOR)
     no_rate = failed(tallies.get(LOWEST, Counter())) >= AGREE
     return Found(rate, None, None, Limit.SERVER if no_rate else Limit.TIME)
 
 
-def bounds(found: Crossing, rate: float | None, tries: Sequence[Try]) -> tuple[float | None, float | None]:
-    """Give the interval, no narrower than the grid and with the certified rate in it.
+def bounds(found: Crossing, rate: float | None, trials: Sequence[Trial]) -> tuple[float | None, float | None]:
+    """Return the interval, no narrower than the grid and with the certified rate in it.
 
-    Where the tries scatter too much for the curve to bound anything, the ends are the certified rate, and the lowest
+    Where the trials scatter too much for the curve to bound anything, the ends are the certified rate, and the lowest
     above it that two tries refute.
     """
     low = min(found.low, found.rate / HALF_A_PLACE, rate or found.low)
     high = max(found.high, found.rate * HALF_A_PLACE)
-    above = [place for place in {each.place for each in tries} if refuted(tally_of(tries, place))]
-    least = min((rate_of(place) for place in above if rate_of(place) > (rate or 0.0)), default=None)
+    above = [rate_index for rate_index in {each.rate_index for each in trials} if refuted(tally_of(trials, rate_index))]
+    least = min((rate_of(rate_index) for rate_index in above if rate_of(rate_index) > (rate or 0.0)), default=None)
     return (low if low >= rate_of(LOWEST) else rate), (high if high <= rate_of(HIGHEST) else least)

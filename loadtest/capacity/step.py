@@ -1,4 +1,4 @@
-"""What the rows of one try show: counts, the p99, and whether it is the server or the instrument that failed."""
+"""What the rows of one trial show: counts, the p99, and whether it is the server or the instrument that failed."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,16 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from loadtest.capacity.certify import FEWEST_P99, TAIL, few_errors
+from loadtest.capacity.certify import MIN_P99, TAIL, few_errors
 from loadtest.capacity.search import Outcome, Result, verdict
 from loadtest.recorder import MEASURE
 
 # As the report has them (report/validity.py): beyond these the generator measures itself.
-MOST_LATE_SHARE, LATE_NS, MOST_CPU = 0.01, 1_000_000, 0.9
+MAX_LATE_SHARE, LATE_NS, MAX_CPU = 0.01, 1_000_000, 0.9
 
 
 class Requests(NamedTuple):
-    """The measured requests of a block in the order of their schedule. due_ns: from the first; times in microseconds.
+    """The requests of one measurement in the order of their schedule. due_ns: from the first; times in us.
 
     An error has an infinite response time.
     """
@@ -32,7 +32,7 @@ class Requests(NamedTuple):
 
 
 def requests_in(table: pa.Table) -> Requests:
-    """Read a block's rows."""
+    """Read a measurement's rows."""
     columns = {name: table[name].to_numpy(zero_copy_only=False) for name in NAMES}
     mine = columns["phase"] == MEASURE
     order = np.argsort(columns["scheduled_ns"][mine], kind="stable")
@@ -52,7 +52,10 @@ NAMES = ("scheduled_ns", "sent_ns", "response_us", "service_us", "ok", "wrong", 
 
 
 class Step(NamedTuple):
-    """One try at one rate, as capacity.json has it. p99_ms: by nearest rank; None below its floor and for errors."""
+    """one trial at one rate, as capacity.json has it.
+
+    p99_ms: by nearest rank; None below its minimum sample count and for errors.
+    """
 
     rate_rps: float
     outcome: Outcome
@@ -67,16 +70,16 @@ class Step(NamedTuple):
 
     @property
     def result(self) -> Result:
-        """Give what the search is told."""
+        """Return the result for the search."""
         return Result(self.outcome, self.over, self.requests)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the form of capacity.json."""
+        """Return the form of capacity.json."""
         return self._asdict() | {"met": self.outcome is Outcome.MET}
 
 
 def judge(table: pa.Table, facts: Sequence[Mapping[str, Any]], *, rate: float, slo_us: float, planned: int) -> Step:
-    """Say what a try's rows show. facts: of each worker."""
+    """Evaluate a trial's rows. facts: of each worker."""
     found = requests_in(table)
     count, over = len(found.ok), int((found.response_us > slo_us).sum())
     late, cpu = int((found.late_ns > LATE_NS).sum()), max(fact["generator_cpu"] for fact in facts)
@@ -97,7 +100,7 @@ def judge(table: pa.Table, facts: Sequence[Mapping[str, Any]], *, rate: float, s
 
 
 def _outcome(step: Step, server_over: int) -> Outcome:
-    """Correct what the counts alone say.
+    """Correct the outcome that the counts alone suggest.
 
     The generator's lateness is in the response times, so what is met in spite of it is met; but what is not met may be
     its fault: it is invalid where the generator was late or busy, or where the time from sending alone would do.
@@ -113,15 +116,15 @@ def _outcome(step: Step, server_over: int) -> Outcome:
 
 
 def unfit(step: Step) -> str:
-    """Give why the generator was not good enough, or an empty text."""
-    if step.late_share > MOST_LATE_SHARE:
+    """Return why the generator was not good enough, or ""."""
+    if step.late_share > MAX_LATE_SHARE:
         return f"the generator sent {step.late_share:.1%} more than 1 ms late"
-    return f"the generator used {step.generator_cpu:.0%} of a core" if step.generator_cpu > MOST_CPU else ""
+    return f"the generator used {step.generator_cpu:.0%} of a core" if step.generator_cpu > MAX_CPU else ""
 
 
 def p99_ms(response_us: npt.NDArray[np.float64]) -> float | None:
-    """Give the p99 as report/percentiles.py has it, to a microsecond."""
-    if len(response_us) < FEWEST_P99:
+    """Return the p99 as report/percentiles.py has it, to a microsecond."""
+    if len(response_us) < MIN_P99:
         return None
     value_us = float(np.sort(response_us)[math.ceil(99 * len(response_us) / 100) - 1])
     return round(value_us / 1e3, 3) if math.isfinite(value_us) else None

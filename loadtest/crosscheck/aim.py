@@ -4,25 +4,25 @@ from loadtest.calls import Target, is_right
 from loadtest.config import read_settings
 from loadtest.crosscheck.instruments import Job
 from loadtest.payloads import Payload, load_reference, prepare
-from loadtest.plan import NULL
-from loadtest.targets import null_target, target_of
+from loadtest.plan import NO_OP
+from loadtest.targets import no_op_target, target_of
 from services.http2.replies import Reply
 from services.wire.errors import ServeError
 
 
 def aim(job: Job) -> tuple[Target, list[Payload]]:
-    """Give the target and its requests, of one row each. Raises ConfigError or ArtefactError."""
-    if job.block == NULL:
-        target = null_target(job.null)
+    """Return the target and its requests, of one row each. Raises ConfigError or ArtifactError."""
+    if job.measurement == NO_OP:
+        target = no_op_target(job.null)
         payloads = prepare(load_reference(job.exports, job.model), "null", target.encode, rows=1, seed=job.seed)
         return target, [payload._replace(expected=()) for payload in payloads]
-    target = target_of(job.block, read_settings(job.env_file), job.exports)
-    reference = load_reference(job.exports, job.block.path.model)
+    target = target_of(job.measurement, read_settings(job.env_file), job.exports)
+    reference = load_reference(job.exports, job.measurement.path.model)
     return target, prepare(reference, target.model, target.encode, rows=1, seed=job.seed)
 
 
 def look_at(target: Target, payload: Payload, reply: Reply) -> tuple[bool, bool]:
-    """Say of a reply whether it is one (ok), and whether it is wrong."""
+    """Return whether a reply can be read (ok), and whether it is incorrect."""
     if reply.code.value[0]:
         return False, False
     try:

@@ -1,4 +1,6 @@
-"""A block by MLPerf LoadGen's Server scenario, in a process of its own: `... -m loadtest.crosscheck.loadgen JOB OUT`.
+"""A measurement by MLPerf LoadGen's Server scenario, in a process of its own.
+
+`... -m loadtest.crosscheck.loadgen JOB OUT`.
 
 LoadGen (https://github.com/mlcommons/inference/tree/master/loadgen) draws the Poisson schedule, waits for each moment,
 calls us in its own thread, and takes the time; we send, and tell it of each reply. Its latency is from the schedule on.
@@ -50,7 +52,7 @@ class Sut:
             next(self._wires).send(self._block(), self._payloads[sample.index].request, done)
 
     def answers(self) -> list[tuple[bool, bool]]:
-        """Give (ok, wrong) of each query in order, once the test is over."""
+        """Return (ok, wrong) of each query in order, once the test is over."""
         return [
             (False, False) if reply is None else look_at(self._target, self._payloads[index], reply)
             for index, reply in self._replies
@@ -69,7 +71,10 @@ class Sut:
 
 
 def run(job: Job) -> pa.Table:
-    """Load the block and give its rows. Raises OSError, ConfigError, ArtefactError, ValueError for a broken record."""
+    """Load the measurement and return its rows.
+
+    Raises OSError, ConfigError, ArtifactError, ValueError for a broken record.
+    """
     target, payloads = aim(job)
     gc.collect()
     gc.freeze()
@@ -81,7 +86,7 @@ def run(job: Job) -> pa.Table:
     mlperf.DestroyQSL(library)
     mlperf.DestroySUT(handle)
     seen = read_trace((job.folder / "mlperf_log_trace.json").read_text(), sut.answers())
-    return table(seen, job.settle)
+    return table(seen, job.ramp_up)
 
 
 def read_trace(text: str, answers: Sequence[tuple[bool, bool]]) -> list[Seen]:
@@ -128,7 +133,7 @@ def _log_settings(folder: Path) -> Any:
 
 
 def _nothing(*_: object) -> None:
-    """Nothing to flush, load or unload."""
+    """Do nothing: there is nothing to flush, load or unload."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A block by the load test itself: the same Generator, timer and scheduling as in `make loadtest`."""
+"""A measurement by the load test itself: the same Generator, timer and scheduling as in `make loadtest`."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from loadtest.calls import Clock
 from loadtest.crosscheck.instruments import EVEN, POISSON, Job
 from loadtest.crosscheck.rows import SCHEMA
 from loadtest.generator import Generator, Loaded
-from loadtest.order import Order
+from loadtest.measurement_spec import MeasurementSpec
 from loadtest.plan import OPEN_CONSTANT, OPEN_POISSON, Turn
 from loadtest.priority import on_time
 from loadtest.timer import Timer
@@ -30,12 +30,12 @@ class Ours:
         self._generator.close()
 
     def run(self, job: Job) -> pa.Table:
-        """Load the block and give its rows."""
-        order = Order(
-            turn=Turn(0, job.block),
+        """Load the measurement and return its rows."""
+        spec = MeasurementSpec(
+            turn=Turn(0, job.measurement),
             load_model=self._load_model,
             rate=job.rate,
-            settle=job.settle,
+            ramp_up=job.ramp_up,
             requests=job.requests,
             connections=job.connections,
             seed=str(job.seed),
@@ -44,7 +44,7 @@ class Ours:
         )
         try:
             with on_time():
-                recorder, _ = self._generator.run(order, 0, lambda _: None)
+                recorder, _ = self._generator.run(spec, 0, lambda _: None)
         finally:
             self._generator.end()  # after Ctrl-C it would go on while the rest is cleaned up
         return recorder.table("").select(SCHEMA.names)

@@ -14,7 +14,7 @@ from store import atomic
 
 # scheduled_ns, sent_ns: nanoseconds since 1970. service_us: reply received - sent. response_us: reply received -
 # scheduled; h2load has no schedule of its own. wrong: null where answers are not looked at, as by h2load. The file of a
-# block is rows/rROUND-MODEL@STACK.VIA-INSTRUMENT.parquet.
+# measurement is rows/rROUND-MODEL@STACK.VIA-INSTRUMENT.parquet.
 SCHEMA = pa.schema(
     [
         ("phase", pa.string()),
@@ -39,16 +39,16 @@ class Seen(NamedTuple):
     wrong: bool | None
 
 
-def table(seen: Sequence[Seen], settle: int) -> pa.Table:
-    """Give requests in the order in which they were due as a table of SCHEMA; the first `settle` are the warm-up."""
+def table(seen: Sequence[Seen], ramp_up: int) -> pa.Table:
+    """Return requests in the order in which they were due as a table of SCHEMA; the first `ramp_up` are the warm-up."""
     ordered = sorted(seen, key=lambda one: one.sent_ns if one.scheduled_ns is None else one.scheduled_ns)
     columns: dict[str, list[Any]] = {name: [getattr(one, name) for one in ordered] for name in SCHEMA.names[1:]}
-    phases = [WARMUP if position < settle else MEASURE for position in range(len(ordered))]
+    phases = [WARMUP if position < ramp_up else MEASURE for position in range(len(ordered))]
     return pa.table({"phase": phases, **columns}, schema=SCHEMA)
 
 
 def write(rows: pa.Table, folder: Path, turn: Turn, instrument: str) -> str:
-    """Write a block's rows into FOLDER/rows, whole or not at all, and give the file's name in FOLDER."""
+    """Write a measurement's rows into FOLDER/rows, whole or not at all, and return the file's name in FOLDER."""
     name = f"rows/{turn}-{instrument}.parquet"
     buffer = io.BytesIO()
     parquet.write_table(rows, buffer)

@@ -42,10 +42,10 @@ class Wire:
         self._connection.connection_made(cast("Any", self))
         threading.Thread(target=self._read, daemon=True).start()
         if not (opened.wait(timeout_s) and self._connection.usable):
-            raise ConnectionError(f"{address} closed the connection, or speaks no HTTP/2")
+            raise ConnectionError(f"{address} closed the connection, or does not speak HTTP/2")
 
     def send(self, block: bytes, message: bytes, done: Callable[[Reply], None]) -> None:
-        """Begin a call; `done` is called once, by the thread that reads, or now if the call cannot be sent."""
+        """Start a call; `done` is called once, by the reading thread, or now if the call cannot be sent."""
         with self._lock:
             if self._connection.usable and not self._connection.full:
                 self._connection.begin(block, message, done)
@@ -70,7 +70,7 @@ class Wire:
     # What a Connection calls.
 
     def set_write_buffer_limits(self, _high: int, _low: int) -> None:
-        """Nothing is kept: writing waits."""
+        """Ignore the limits: writing blocks."""
 
     def write(self, data: bytes) -> None:
         """Send all; the reading thread finds out if that fails."""
@@ -80,7 +80,7 @@ class Wire:
             self.close()
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:

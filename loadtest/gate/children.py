@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from commandline.children import to_the_end
+from commandline.children import run_and_wait
 
 QUICK_S = 60.0
 
 
 class GateError(Exception):
-    """The gate cannot do its work; the text names what is missing or failed, and the mend."""
+    """The gate cannot do its work; the text names what is missing or failed, and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,23 +22,23 @@ class Shell:
     environment: Mapping[str, str]
 
     def run(self, *command: str, limit_s: float | None = None, passing: Sequence[int] = (0,)) -> int:
-        """Run a program to its end, its output passing through, and give its exit code.
+        """Run a program to its end, its output passing through, and return its exit code.
 
         Raises GateError when the code is not in `passing`, the program is missing, or it takes longer than `limit_s`
         seconds (None: it has limits of its own); KeyboardInterrupt once it has ended.
         """
-        return self._to_the_end(command, limit_s, passing)[0]
+        return self._run_and_wait(command, limit_s, passing)[0]
 
     def output(self, *command: str, passing: Sequence[int] = (0,)) -> tuple[int, str]:
-        """Give exit code and output of a quick program. Raises as `run` does."""
-        return self._to_the_end(command, QUICK_S, passing, stdout=subprocess.PIPE)
+        """Return exit code and output of a quick program. Raises as `run` does."""
+        return self._run_and_wait(command, QUICK_S, passing, stdout=subprocess.PIPE)
 
-    def _to_the_end(
+    def _run_and_wait(
         self, command: Sequence[str], limit_s: float | None, passing: Sequence[int], stdout: int | None = None
     ) -> tuple[int, str]:
         where, variables = self.folder, self.environment
         try:
-            code, text = to_the_end(command, folder=where, environment=variables, stdout=stdout, limit_s=limit_s)
+            code, text = run_and_wait(command, folder=where, environment=variables, stdout=stdout, limit_s=limit_s)
         except subprocess.TimeoutExpired:
             raise GateError(f"{' '.join(command)} did not end within {limit_s:g} s") from None
         except OSError as error:

@@ -18,8 +18,8 @@ from loadtest.gate.children import GateError, Shell
 from loadtest.gate.sides import Side, serving, side_of
 from services.wire.stacks import STACKS
 
-# 17 blocks of 1.5 s in a round (four paths, both ways, two sides, the null endpoint): 12 rounds load for five minutes,
-# and 11 are the least that the report judges.
+# 17 measurements of 1.5 s in a round (four paths, both ways, two sides, the no-op server): 12 rounds load for five
+# minutes, and 11 are the least that the report judges.
 ROUNDS = 12
 # Its own folder: capacity and scorecard are added to the newest run of the load test, and this one is none of those.
 OUT = "results/gate"
@@ -28,21 +28,21 @@ EPILOG = """
 All other options of python -m loadtest are taken too, --side and those of workers excepted. All paths, both ways and
 12 rounds are the default: five minutes of load and one of starting. The run is in results/gate.
 
-exit codes: 0 no path is slower by the threshold or more; 1 the gate could not do its work; 2 a bad argument; 3 a path
-is slower by more than the threshold; 4 the run cannot tell; 130 after Ctrl-C. make turns 1, 3 and 4 into 2: call this
+exit codes: 0 no path is slower by the threshold or more; 1 the gate failed; 2 a bad argument; 3 a path
+is slower by more than the threshold; 4 inconclusive; 130 after Ctrl-C. make turns 1, 3 and 4 into 2: call this
 command where the difference matters.
 """
 
 
-def main(words: Sequence[str], load: argparse.ArgumentParser) -> int:
-    """Judge the working tree and give the exit code. load: the load test's parser, which reads all other words."""
-    asked, rest = _parser().parse_known_args(words)
+def main(argv: Sequence[str], load: argparse.ArgumentParser) -> int:
+    """Judge the working tree; return the exit code. load: the load test's parser, for all other options."""
+    args, rest = _parser().parse_known_args(argv)
     rest = [f"--rounds={ROUNDS}", f"--out={OUT}", *rest]
     options = load.parse_args(rest)
     if options.side or options.worker or options.listen or options.workers:
-        load.error("gate: --side, --worker, --workers and --listen cannot be given: both sides are its own")
+        load.error("gate: --side, --worker, --workers and --listen cannot be given: the gate starts both sides itself")
     try:
-        return _gate(asked, options, rest)
+        return _gate(args, options, rest)
     except (GateError, config.ConfigError, OSError) as error:
         sys.stderr.write(f"loadtest gate: {error}\n")
         return 1
@@ -57,14 +57,14 @@ def _parser() -> Parser:
     parser.add_argument("--ref", required=True, help="the commit, tag or branch to compare the working tree with")
     slower = "percent by which a path may be slower (default: 5)"
     parser.add_argument("--threshold", type=positive, default=5.0, metavar="PERCENT", help=slower)
-    tail = "pass only when the p99 is shown not to be slower, too: takes many rounds; else it only raises the alarm"
+    tail = "require that the p99 is not slower, too (many rounds); else an inconclusive p99 passes"
     parser.add_argument("--tail", action="store_true", help=tail)
     return parser
 
 
-def _gate(asked: argparse.Namespace, options: argparse.Namespace, words: Sequence[str]) -> int:
+def _gate(args: argparse.Namespace, options: argparse.Namespace, words: Sequence[str]) -> int:
     here = trees.repository(Path.cwd())
-    commit = trees.commit_of(here, asked.ref)
+    commit = trees.commit_of(here, args.ref)
     with ExitStack() as stack:
         place = stack.enter_context(trees.checkout(here, commit))
         paths = _paths(options, place)
@@ -73,15 +73,16 @@ def _gate(asked: argparse.Namespace, options: argparse.Namespace, words: Sequenc
         sides = [side_of(each, run_dirs / name) for each, name in ((ref, "ref"), (tree, "tree"))]
         for side in sides:
             _say(
-                f"starting {side.tree.name}; both sides' services share the machine, one idle while the other is asked"
+                f"starting {side.tree.name}; both sides' services share the machine, one is idle while the other "
+                "is loaded"
             )
             stack.enter_context(serving(side, _services(paths)))
         _load(here, sides, run_dirs, [*words, f"--paths={','.join(map(str, paths))}"])
-    return _judge(here, (options.out / "latest").resolve(), asked)
+    return _judge(here, (options.out / "latest").resolve(), args)
 
 
 def _paths(options: argparse.Namespace, place: Path) -> list[plan.ServingPath]:
-    """Give the chosen paths that both trees have. Raises GateError for one that was named and the ref lacks."""
+    """Return the chosen paths that both trees have. Raises GateError for one that was named and the ref lacks."""
     theirs = plan.read_paths(place / "deployments.toml")
     try:
         chosen = plan.choose(plan.read_paths(options.deployments), options.paths)
@@ -89,9 +90,9 @@ def _paths(options: argparse.Namespace, place: Path) -> list[plan.ServingPath]:
         raise GateError(f"--paths: {error}") from error
     missing = [str(path) for path in chosen if path not in theirs]
     if missing and options.paths != "all":
-        raise GateError(f"--paths: the ref has no {', '.join(missing)}")
+        raise GateError(f"--paths: the ref does not have {', '.join(missing)}")
     for name in missing:
-        _say(f"{name} is left out: the ref does not have it")
+        _say(f"{name} is skipped: the ref does not have it")
     return [path for path in chosen if path in theirs]
 
 
@@ -106,8 +107,8 @@ def _load(here: Shell, sides: Sequence[Side], folder: Path, words: Sequence[str]
     here.run(sys.executable, "-m", "loadtest", *words, *named)
 
 
-def _judge(here: Shell, run: Path, asked: argparse.Namespace) -> int:
-    words = [str(run), f"--threshold={asked.threshold:g}", *(["--tail"] if asked.tail else [])]
+def _judge(here: Shell, run: Path, args: argparse.Namespace) -> int:
+    words = [str(run), f"--threshold={args.threshold:g}", *(["--tail"] if args.tail else [])]
     return here.run(sys.executable, "-m", "report", "gate", *words, passing=(0, 3, 4))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from commandline.endings import ENDINGS
+from commandline.signals import STOP_SIGNALS
 from loadtest.gate.children import Shell
 from loadtest.gate.trees import Tree, shell_at
 from services.wire.token import FILE_VARIABLE
@@ -27,12 +27,12 @@ class Side:
     variables: Mapping[str, str]
 
     def file(self) -> str:
-        """Give what `python -m loadtest --side` reads."""
+        """Return what `python -m loadtest --side` reads."""
         return "".join(f"{name}={value}\n" for name, value in {**self.variables, "EXPORTS": self.tree.exports}.items())
 
 
 def side_of(tree: Tree, run_dir: Path) -> Side:
-    """Give a side on free ports, for every variable of the tree's own .env that names a port."""
+    """Return a side on free ports, for every variable of the tree's own .env that names a port."""
     names = list(dotenv_values(tree.folder / ".env"))
     ports = _free_ports([name for name in names if name.endswith("_PORT")])
     own = {name: ports.get(f"{name.removesuffix('_ADDR')}_PORT") for name in names if name.endswith("_ADDR")}
@@ -42,7 +42,7 @@ def side_of(tree: Tree, run_dir: Path) -> Side:
 
 @contextmanager
 def serving(side: Side, services: Sequence[str]) -> Iterator[None]:
-    """Start services and wait until every path of theirs answers rightly; stop them in the end. Raises GateError."""
+    """Start services, wait until each of their paths answers correctly, and stop them at the end. Raises GateError."""
     shell = shell_at(side.tree.folder)
     shell = Shell(shell.folder, {**shell.environment, **side.variables})
     words = (str(side.tree.python), "-m", "services.local")
@@ -59,7 +59,7 @@ def _stop(shell: Shell, command: Sequence[str]) -> None:
         shell.run(*command, limit_s=DOWN_S)
     except KeyboardInterrupt:
         # It may have ended of that before it did anything: told twice we end at once, but leave nothing.
-        for number in ENDINGS:
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         shell.run(*command, limit_s=DOWN_S)
         raise

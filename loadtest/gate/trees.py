@@ -11,7 +11,7 @@ from pathlib import Path
 from loadtest.config import inherited
 from loadtest.gate.children import GateError, Shell
 
-# What an environment is made from, and what models and artefacts are made from (export/provenance.py has the same).
+# What an environment is made from, and what models and artifacts are made from (export/provenance.py has the same).
 ENVIRONMENT = ("constraints.txt", "pyproject.toml")
 MAKERS = ("training", "export", "models", "services/torch_svc/handler.py", "services/torch_svc/model-config.yaml")
 # What a ref must have, since its own code starts its services.
@@ -34,39 +34,39 @@ class Tree:
 
 
 def shell_at(folder: Path) -> Shell:
-    """Give where programs of a tree run: its folder, and what is inherited less what git and make left in it."""
+    """Return the shell of a tree: its folder, and our environment without what git and make set in it."""
     return Shell(folder, inherited(without=("GIT_", "MAKE", "MFLAGS")))
 
 
 def repository(folder: Path) -> Shell:
-    """Give the working tree whose root `folder` is. Raises GateError when it is none."""
+    """Return the working tree whose root is `folder`. Raises GateError for any other folder."""
     shell = shell_at(folder)
     code, text = shell.output("git", "rev-parse", "--show-toplevel", passing=(0, 128))
     if code:
-        raise GateError(f"{folder} is no git repository; run the gate in a clone")
+        raise GateError(f"{folder} is not a git repository; run the gate in a clone")
     if Path(text.strip()) != folder.resolve():
         raise GateError(f"run the gate from the repository's root, {text.strip()}")
     return shell
 
 
 def commit_of(here: Shell, ref: str) -> str:
-    """Give the 40 digits of a ref. Raises GateError when there is no such commit."""
+    """Return the 40 digits of a ref. Raises GateError when there is no such commit."""
     words = ("git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     code, text = here.output(*words, passing=(0, 1, 128))
     if code:
-        raise GateError(f"{ref!r} is no commit of this repository; git log --oneline --all lists them")
+        raise GateError(f"{ref!r} is not a commit of this repository; git log --oneline --all lists them")
     return text.strip()
 
 
 def differ(here: Shell, commit: str, paths: Sequence[str]) -> bool:
-    """Say whether the working tree has other files than a commit below `paths`, new ones included."""
+    """Return whether the working tree differs from a commit below `paths`, new files included."""
     code, _ = here.output("git", "diff", "--quiet", commit, "--", *paths, passing=(0, 1))
     return bool(code or here.output("git", "ls-files", "--others", "--exclude-standard", "--", *paths)[1])
 
 
 @contextmanager
 def checkout(here: Shell, commit: str) -> Iterator[Path]:
-    """Give a folder with the files of a commit, a git worktree of its own that is gone in the end."""
+    """Yield a folder with the files of a commit: a git worktree that is removed at the end."""
     place = Path(tempfile.mkdtemp(prefix="gate-")) / "ref"
     try:
         here.run("git", "worktree", "add", "--quiet", "--detach", str(place), commit, limit_s=600)
@@ -77,10 +77,10 @@ def checkout(here: Shell, commit: str) -> Iterator[Path]:
 
 
 def prepare(here: Shell, commit: str, place: Path, exports: Path, say: Say) -> tuple[Tree, Tree]:
-    """Give the ref's tree and the working tree, each with environment, generated code and models. Raises GateError.
+    """Return the ref's tree and the working tree, each with environment, generated code and models. Raises GateError.
 
     What both would make alike is made once: the ref takes this environment when constraints.txt and pyproject.toml are
-    the same, and these exports when the environment and all that shapes an artefact are.
+    the same, and these exports when the environment and all that shapes an artifact are.
     """
     if not (place / STARTER).is_file():
         raise GateError(f"{commit[:DIGITS]} has no {STARTER}, so its services cannot be started; give a newer --ref")
@@ -99,17 +99,17 @@ def _set_up(there: Shell, say: Say, *, own: bool) -> None:
         say("environment: the ref gets its own, since constraints.txt or pyproject.toml differ (make setup, 4 GB)")
         there.run("make", "--silent", "setup", limit_s=MAKE_S)
     else:
-        say("environment: both have this one, since constraints.txt and pyproject.toml are the same")
+        say("environment: both use this one, since constraints.txt and pyproject.toml are the same")
         (there.folder / ".venv").symlink_to(sys.prefix)
-        # Old: whatever the stamp's age, what both share is not installed anew.
+        # Old: whatever the stamp's age, what both share is not installed again.
         there.run("make", "--silent", "--old-file=.venv/.installed", "setup", limit_s=MAKE_S)
 
 
 def _models(here: Shell, there: Shell, exports: Path, say: Say, *, own: bool) -> Path:
     if not own:
-        say(f"models: both serve {exports}, since what shapes them is the same")
+        say(f"models: both serve {exports}, since their sources are the same")
         return exports
-    say("models: each tree makes its own (make train export), since what shapes them differs")
+    say("models: each tree trains and exports its own (make train export), since their sources differ")
     for shell in (here, there):
         shell.run("make", "--silent", "--old-file=.venv/.installed", "train", "export", limit_s=MAKE_S)
     return there.folder / "artifacts/exports"

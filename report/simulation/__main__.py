@@ -12,20 +12,20 @@ import pyarrow as pa
 
 from commandline.arguments import Parser, whole
 from report import intervals
-from report.percentiles import floor
+from report.percentiles import minimum_samples
 from report.schema import ReportError
 from report.simulation.fit import fit
 from report.simulation.generators import Generator, Plan
 from report.simulation.kinds import KINDS
 from report.simulation.stored import read_latencies, read_stored
-from report.simulation.trial import BLOCKS, PLANTED, Counts, try_out
+from report.simulation.trial import INJECTED, MEASUREMENTS, Counts, try_out
 from report.verdicts import MIN_ROUNDS, Latencies
 
-# The size of a default load test: its rounds, and the fewest requests of a block.
-RUNS, ROUNDS, REQUESTS = 2000, 20, floor("99")
+# The size of a default load test: its rounds, and the fewest requests of a measurement.
+RUNS, ROUNDS, REQUESTS = 2000, 20, minimum_samples("99")
 
 
-LEAST_COVERED, MOST_COVERED, LEAST_FOUND = 0.93, 0.97, 0.95
+MIN_COVERED, MAX_COVERED, MIN_FOUND = 0.93, 0.97, 0.95
 
 
 class Column(NamedTuple):
@@ -37,7 +37,7 @@ class Column(NamedTuple):
 
 
 def _covers_rightly(share: float) -> bool:
-    return LEAST_COVERED <= share <= MOST_COVERED
+    return MIN_COVERED <= share <= MAX_COVERED
 
 
 COLUMNS = (
@@ -45,22 +45,23 @@ COLUMNS = (
     Column("of p99", lambda counts: counts.covered_p99, _covers_rightly),
     Column("bootstrap of p50", lambda counts: counts.bootstrap_p50, None),
     Column("false alarm in the family", lambda counts: counts.false_alarms, lambda share: share <= intervals.ALPHA),
-    Column(
-        f"{100 * (PLANTED - 1):.0f} % on p50 found", lambda counts: counts.found, lambda share: share >= LEAST_FOUND
-    ),
+    Column(f"{100 * (INJECTED - 1):.0f} % on p50 found", lambda counts: counts.found, lambda share: share >= MIN_FOUND),
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table and give the exit code."""
-    options = _parser().parse_args(arguments)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table and return the exit code."""
+    options = _parser().parse_args(argv)
     try:
         kinds = KINDS | _fitted(options.run, read_latencies) | _fitted(options.stored, read_stored)
     except (ValueError, OSError, ReportError, pa.ArrowException) as error:
         print(f"report.simulation: {error}", file=sys.stderr)
         return 1
-    plan = Plan(options.runs, len(BLOCKS), options.rounds, options.requests)
-    print(f"{plan.runs:,} runs a line, {plan.rounds} rounds, {plan.requests} requests a block, seed {options.seed}\n")
+    plan = Plan(options.runs, len(MEASUREMENTS), options.rounds, options.requests)
+    print(
+        f"{plan.runs:,} runs a line, {plan.rounds} rounds, {plan.requests} requests a measurement, seed "
+        f"{options.seed}\n"
+    )
     print(_line(["kind of run", *(column.title for column in COLUMNS)]))
     print(_line(["---"] * (len(COLUMNS) + 1)))
     return max([_show(name, kind, plan, options.seed) for name, kind in kinds.items()])
@@ -71,7 +72,7 @@ def _parser() -> Parser:
     sizes = {
         "--runs": (1, RUNS, "simulated runs of each kind"),
         "--rounds": (MIN_ROUNDS, ROUNDS, "rounds in each"),
-        "--requests": (floor("99"), REQUESTS, "requests in a block"),
+        "--requests": (minimum_samples("99"), REQUESTS, "requests in a measurement"),
         "--seed": (0, 1, "of the draws"),
     }
     for name, (least, default, text) in sizes.items():

@@ -1,8 +1,11 @@
-"""How simulated blocks come about: the shape of a block's latencies, and the noise that differs from block to block.
+"""How simulated measurements come about.
 
-Requests inside a block are independent draws; whatever they share is the block's noise. So a block's percentiles need
-not be cut from drawn latencies: the k-th smallest of n uniform draws has a beta distribution, exactly (David, Nagaraja,
-Order Statistics, 3rd edition, 2003, section 2.3). All values are natural logarithms, in which a factor is a shift.
+The shape of a measurement's latencies, and the noise that differs from measurement to measurement.
+
+Requests inside a measurement are independent draws; whatever they share is the measurement's noise. So a measurement's
+percentiles need not be cut from drawn latencies: the k-th smallest of n uniform draws has a beta distribution, exactly
+(David, Nagaraja, Order Statistics, 3rd edition, 2003, section 2.3). All values are natural logarithms, in which a
+factor is a shift.
 """
 
 from typing import NamedTuple, Protocol
@@ -18,10 +21,10 @@ TAIL_FROM = 0.95
 
 
 class Shape(Protocol):
-    """What the latencies of one block look like."""
+    """What the latencies of one measurement look like."""
 
     def log_quantile(self, levels: Array) -> Array:
-        """Give the logarithm of latency over median at each level, 0 to 1."""
+        """Return the logarithm of latency over median at each level, 0 to 1."""
         ...
 
 
@@ -33,7 +36,7 @@ class Lognormal(NamedTuple):
     factor: float = 1.0
 
     def log_quantile(self, levels: Array) -> Array:
-        """Give the quantiles by turning the distribution function round, in steps of a thousandth of the spread."""
+        """Return the quantiles by turning the distribution function round, in steps of a thousandth of the spread."""
         far = np.log(self.factor)
         logs = np.arange(-7 * self.spread, far + 7 * self.spread, self.spread / 1000)
         body, spike = special.ndtr(logs / self.spread), special.ndtr((logs - far) / self.spread)
@@ -47,23 +50,25 @@ class Tabulated(NamedTuple):
     logs: tuple[float, ...]
 
     def log_quantile(self, levels: Array) -> Array:
-        """Give the quantiles at `levels`."""
+        """Return the quantiles at `levels`."""
         return np.interp(levels, self.levels, self.logs)
 
 
 class Noise(NamedTuple):
-    """By how much whole blocks are off: standard deviations of logarithms, and memories (correlations with the last).
+    """By how much whole measurements are off.
 
-    machine: shared by all blocks, in the order in which they ran, with the memory from block to block. path: each block
-    for itself, with the memory from round to round; normal, or of another form (quantiles of variance 1) where
-    something disturbs a few blocks much. tail: the same, for the p99 alone, normal and without memory. drift: how much
-    slower everything is at the run's end.
+    Standard deviations of logarithms, and memories (correlations with the last).
+
+    machine: shared by all measurements, in the order in which they ran, with the memory from measurement to
+    measurement. path: each measurement for itself, with the memory from round to round; normal, or of another form
+    (quantiles of variance 1) where something disturbs a few measurements much. tail: the same, for the p99 alone,
+    normal and without memory. drift: how much slower everything is at the run's end.
     """
 
     machine: float = 0.0
-    machine_memory: float = 0.0
+    machine_autocorrelation: float = 0.0
     path: float = 0.0
-    path_memory: float = 0.0
+    path_autocorrelation: float = 0.0
     tail: float = 0.0
     drift: float = 0.0
     form: Tabulated | None = None
@@ -80,23 +85,26 @@ class Plan(NamedTuple):
     """The size of a run; every run is one of `runs` drawn at once."""
 
     runs: int
-    blocks: int
+    measurements: int
     rounds: int
     requests: int
 
 
 def log_percentiles(generator: Generator, plan: Plan, rng: np.random.Generator) -> Array:
-    """Give every block's p50 and p99, of the same true latency in all blocks: runs x metrics x blocks x rounds."""
-    levels = block_levels(plan, rng)
-    noise = block_noise(generator.noise, plan, rng)
+    """Return every measurement's p50 and p99, of the same true latency in all measurements.
+
+    Runs x metrics x measurements x rounds.
+    """
+    levels = measurement_levels(plan, rng)
+    noise = measurement_noise(generator.noise, plan, rng)
     found = np.stack([generator.shape.log_quantile(level) + noise for level in levels], axis=1)
     found[:, list(METRICS).index("p99")] += generator.noise.tail * rng.standard_normal(noise.shape)
     return found
 
 
-def block_levels(plan: Plan, rng: np.random.Generator) -> list[Array]:
-    """Give at which levels of the true distribution each block's percentiles lie, for each metric, ascending."""
-    size, found = (plan.runs, plan.blocks, plan.rounds), []
+def measurement_levels(plan: Plan, rng: np.random.Generator) -> list[Array]:
+    """Return the levels of the true distribution at each measurement's percentiles, by metric, ascending."""
+    size, found = (plan.runs, plan.measurements, plan.rounds), []
     level, rank = np.zeros(size), 0
     for percent in METRICS.values():
         higher = rank_of(percent, plan.requests)
@@ -106,20 +114,22 @@ def block_levels(plan: Plan, rng: np.random.Generator) -> list[Array]:
     return found
 
 
-def block_noise(noise: Noise, plan: Plan, rng: np.random.Generator) -> Array:
-    """Give what each block is off by, the order of blocks drawn anew in each round: runs x blocks x rounds."""
-    runs, blocks, rounds, _ = plan
-    machine = noise.machine * autoregressive((runs, rounds * blocks), noise.machine_memory, rng)
-    machine += noise.drift * np.linspace(0, 1, rounds * blocks)
-    shuffled = rng.permuted(machine.reshape(runs, rounds, blocks), axis=-1)
-    own = autoregressive((runs * blocks, rounds), noise.path_memory, rng).reshape(runs, blocks, rounds)
+def measurement_noise(noise: Noise, plan: Plan, rng: np.random.Generator) -> Array:
+    """Return each measurement's deviation, their order drawn for each round: runs x measurements x rounds."""
+    runs, measurements, rounds, _ = plan
+    machine = noise.machine * autoregressive((runs, rounds * measurements), noise.machine_autocorrelation, rng)
+    machine += noise.drift * np.linspace(0, 1, rounds * measurements)
+    shuffled = rng.permuted(machine.reshape(runs, rounds, measurements), axis=-1)
+    own = autoregressive((runs * measurements, rounds), noise.path_autocorrelation, rng).reshape(
+        runs, measurements, rounds
+    )
     if noise.form:
         own = noise.form.log_quantile(special.ndtr(own))
     return np.asarray(np.swapaxes(shuffled, 1, 2) + noise.path * own)
 
 
 def autoregressive(size: tuple[int, int], memory: float, rng: np.random.Generator) -> Array:
-    """Give series (last axis) of mean 0 and variance 1 in which each value is `memory` of the one before, plus news."""
+    """Return AR(1) series (last axis) of mean 0 and variance 1 with the lag-1 autocorrelation `memory`."""
     news = rng.standard_normal(size)
     news[:, 1:] *= np.sqrt(1 - memory**2)
     for step in range(1, size[1]):
@@ -128,13 +138,13 @@ def autoregressive(size: tuple[int, int], memory: float, rng: np.random.Generato
 
 
 def draw_latencies(generator: Generator, plan: Plan, rng: np.random.Generator) -> list[list[Array]]:
-    """Give one run's single latencies, median 1,000 us: for each block one array per round.
+    """Return one run's single latencies, median 1,000 us: for each measurement one array per round.
 
     The noise of the tail shifts what is above the 95th percentile.
     """
     alone = plan._replace(runs=1)
-    noise = block_noise(generator.noise, alone, rng)[0, ..., np.newaxis]
-    levels = rng.uniform(size=(plan.blocks, plan.rounds, plan.requests))
+    noise = measurement_noise(generator.noise, alone, rng)[0, ..., np.newaxis]
+    levels = rng.uniform(size=(plan.measurements, plan.rounds, plan.requests))
     tail = generator.noise.tail * rng.standard_normal(noise.shape)
     drawn = 1000 * np.exp(generator.shape.log_quantile(levels) + noise + np.where(levels > TAIL_FROM, tail, 0))
-    return [list(block) for block in drawn]
+    return [list(measurement) for measurement in drawn]

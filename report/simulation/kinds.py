@@ -3,8 +3,8 @@
 from report.simulation.fit import FORM_LEVELS, LEVELS
 from report.simulation.generators import Generator, Lognormal, Noise, Tabulated
 
-# Fitted (report.simulation.fit) to 21 rounds of 8 blocks on 2026-11-23: a virtual machine with 2 x86_64 cores, shared
-# with other work, 400 req/s, closed loop, commit c33fb15.
+# Fitted (report.simulation.fit) to 21 rounds of 8 measurements on 2026-11-23: a virtual machine with 2 x86_64 cores,
+# shared with other work, 400 req/s, closed loop, commit c33fb15.
 STORED = Generator(
     Tabulated(
         LEVELS,
@@ -15,9 +15,9 @@ STORED = Generator(
     ),
     Noise(
         machine=0.2,
-        machine_memory=0.923,
+        machine_autocorrelation=0.923,
         path=0.185,
-        path_memory=0.05,
+        path_autocorrelation=0.05,
         tail=0.405,
         form=Tabulated(
             FORM_LEVELS,
@@ -31,8 +31,8 @@ STORED = Generator(
 KINDS = {
     "lognormal, 1 % spikes": Generator(Lognormal(0.25, spikes=0.01, factor=8), Noise(path=0.02)),
     "drift": Generator(Lognormal(0.25), Noise(path=0.02, drift=0.3)),
-    "correlated blocks": Generator(
-        Lognormal(0.25), Noise(machine=0.02, machine_memory=0.9, path=0.015, path_memory=0.2)
+    "correlated measurements": Generator(
+        Lognormal(0.25), Noise(machine=0.02, machine_autocorrelation=0.9, path=0.015, path_autocorrelation=0.2)
     ),
     "stored run": STORED,
 }

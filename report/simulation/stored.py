@@ -10,46 +10,54 @@ from pyarrow import compute, parquet
 from report.build import build
 from report.intervals import Array
 from report.percentiles import per_round
-from report.verdicts import METRICS, NULL_PATH, Latencies
+from report.verdicts import METRICS, NO_OP_PATH, Latencies
 
 
 def read_latencies(folder: Path) -> Latencies:
-    """Give the latencies of right answers, block to rounds: response times where there was a schedule, else service.
+    """Return the latencies of right answers, measurement to rounds.
 
-    The null endpoint is left out. Raises ValueError when there are no rows by round.
+    Response times where there was a schedule, else service.
+
+    The no-op server is left out. Raises ValueError when there are no rows by round.
     """
     by_round: dict[int, dict[str, Array]] = defaultdict(dict)
     for path in sorted((folder / "rows").glob("r*-*@*.*.parquet")):
-        number, _, block = path.stem.partition("-")
-        if block.rpartition(".")[0] != NULL_PATH:
-            by_round[int(number.removeprefix("r"))][block] = _right_answers(parquet.read_table(path))
+        number, _, measurement = path.stem.partition("-")
+        if measurement.rpartition(".")[0] != NO_OP_PATH:
+            by_round[int(number.removeprefix("r"))][measurement] = _right_answers(parquet.read_table(path))
     if not by_round:
         raise ValueError(f"{folder} has no rows by round (rows/rNN-MODEL@STACK.VIA.parquet); run: make loadtest")
-    blocks = sorted({block for found in by_round.values() for block in found})
-    return {block: [found.get(block, np.empty(0)) for _, found in sorted(by_round.items())] for block in blocks}
+    measurements = sorted({measurement for found in by_round.values() for measurement in found})
+    return {
+        measurement: [found.get(measurement, np.empty(0)) for _, found in sorted(by_round.items())]
+        for measurement in measurements
+    }
 
 
 def read_stored(folder: Path) -> Latencies:
-    """Give the latencies of all valid runs of the same blocks in a folder, one run's rounds after another's.
+    """Return the latencies of all valid runs of the same measurements in a folder, one run's rounds after another's.
 
-    Each run's own level of each block is left out: what differs between runs does not differ between rounds.
-    Raises ValueError when there is no valid run or their blocks differ.
+    Each run's own level of each measurement is left out: what differs between runs does not differ between rounds.
+    Raises ValueError when there is no valid run or their measurements differ.
     """
     runs = [file.parent for file in sorted(folder.glob("[0-9]*/run.json"))]
     found = [_level(read_latencies(run)) for run in runs if build(run).valid]
     if not found:
         raise ValueError(f"{folder} holds no valid run, and {len(runs)} in all")
     if any(each.keys() != found[0].keys() for each in found):
-        raise ValueError(f"{folder} holds runs of different blocks; they cannot be put together")
-    return {block: [rounds for each in found for rounds in each[block]] for block in found[0]}
+        raise ValueError(f"{folder} holds runs of different measurements; they cannot be pooled")
+    return {measurement: [rounds for each in found for rounds in each[measurement]] for measurement in found[0]}
 
 
 def _level(latencies: Latencies) -> dict[str, list[Array]]:
-    """Give latencies over the geometric mean of their block's medians."""
+    """Return latencies over the geometric mean of their measurement's medians."""
     levels = {
-        block: np.exp(np.nanmean(np.log(per_round(rounds, METRICS["p50"])))) for block, rounds in latencies.items()
+        measurement: np.exp(np.nanmean(np.log(per_round(rounds, METRICS["p50"]))))
+        for measurement, rounds in latencies.items()
     }
-    return {block: [samples / levels[block] for samples in rounds] for block, rounds in latencies.items()}
+    return {
+        measurement: [samples / levels[measurement] for samples in rounds] for measurement, rounds in latencies.items()
+    }
 
 
 def _right_answers(table: pa.Table) -> Array:

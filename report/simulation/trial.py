@@ -11,9 +11,9 @@ from report.simulation.generators import Generator, Plan, log_percentiles
 from report.verdicts import DIRECT, GATEWAY, METRICS, Hypothesis, primary_family
 
 # Four paths reached both ways: the run whose primary family is largest today.
-BLOCKS = tuple(sorted(f"model@{stack}.{via}" for stack in "abcd" for via in (DIRECT, GATEWAY)))
-PLANTED = 1.05
-# The two blocks that are looked at singly; the first is made PLANTED times as slow.
+MEASUREMENTS = tuple(sorted(f"model@{stack}.{via}" for stack in "abcd" for via in (DIRECT, GATEWAY)))
+INJECTED = 1.05
+# The two measurements that are looked at singly; the first is made INJECTED times as slow.
 SLOWED = Hypothesis("p50", f"model@a.{DIRECT}", f"model@b.{DIRECT}", "path")
 
 
@@ -21,8 +21,8 @@ class Counts(NamedTuple):
     """In how many of `runs` simulated runs it came out so.
 
     covered_p50, covered_p99: Student's 95 % interval holds the true ratio; bootstrap_p50: the bootstrap's does.
-    false_alarms: all blocks alike, and any verdict in the family names a winner. found: one block is 5 % slower, and
-    the verdict on it and one other block, corrected over the family, says so for p50.
+    false_alarms: all measurements alike, and any verdict in the family names a winner. found: one measurement is 5 %
+    slower, and the verdict on it and one other measurement, corrected over the family, says so for p50.
     """
 
     runs: int
@@ -34,14 +34,14 @@ class Counts(NamedTuple):
 
 
 def try_out(generator: Generator, plan: Plan, seed: int) -> Counts:
-    """Give the counts of plan.runs runs; plan.blocks must be len(BLOCKS)."""
-    family = primary_family(BLOCKS)
+    """Return the counts of plan.runs runs; plan.measurements must be len(BLOCKS)."""
+    family = primary_family(MEASUREMENTS)
     alike = log_percentiles(generator, plan, np.random.default_rng(seed))
     slowed = alike.copy()
-    slowed[:, :, BLOCKS.index(SLOWED.a)] += math.log(PLANTED)
+    slowed[:, :, MEASUREMENTS.index(SLOWED.a)] += math.log(INJECTED)
     ratios = log_ratios(slowed, family)
     p50, p99 = (family.index(SLOWED._replace(metric=metric)) for metric in METRICS)
-    covered = covers(intervals.t_interval(ratios, remembered(ratios)))
+    covered = covers(intervals.t_interval(ratios, autocorrelation(ratios)))
     found = winners(ratios)[:, p50] & (ratios[:, p50].mean(axis=-1) > 0)
     return Counts(
         plan.runs,
@@ -54,24 +54,24 @@ def try_out(generator: Generator, plan: Plan, seed: int) -> Counts:
 
 
 def log_ratios(logs: Array, family: tuple[Hypothesis, ...]) -> Array:
-    """Give the log ratio of each hypothesis in each round: runs x hypotheses x rounds."""
+    """Return the log ratio of each hypothesis in each round: runs x hypotheses x rounds."""
     metrics = [list(METRICS).index(each.metric) for each in family]
-    sides = [[BLOCKS.index(each.a) for each in family], [BLOCKS.index(each.b) for each in family]]
+    sides = [[MEASUREMENTS.index(each.a) for each in family], [MEASUREMENTS.index(each.b) for each in family]]
     return logs[:, metrics, sides[0]] - logs[:, metrics, sides[1]]
 
 
-def remembered(ratios: Array) -> Array:
-    """Give what the rounds of each run remember, one value for all hypotheses of a metric: runs x hypotheses."""
+def autocorrelation(ratios: Array) -> Array:
+    """Return each run's autocorrelation, one value for all hypotheses of a metric: runs x hypotheses."""
     runs, hypotheses, _ = ratios.shape
-    by_metric = intervals.memory(ratios).reshape(runs, len(METRICS), -1).mean(axis=-1)
+    by_metric = intervals.lag1_autocorrelation(ratios).reshape(runs, len(METRICS), -1).mean(axis=-1)
     return np.repeat(by_metric, hypotheses // len(METRICS), axis=-1)
 
 
 def winners(ratios: Array) -> Array:
-    """Say of each hypothesis whether its verdict names a winner: runs x hypotheses."""
-    return np.asarray(intervals.holm(intervals.t_p_value(ratios, remembered(ratios))) <= ALPHA)
+    """Return whether each hypothesis' verdict names a winner: runs x hypotheses."""
+    return np.asarray(intervals.holm(intervals.t_p_value(ratios, autocorrelation(ratios))) <= ALPHA)
 
 
 def covers(interval: intervals.Interval) -> Array:
-    """Say of each interval whether it holds the planted ratio."""
-    return np.asarray((interval.low <= math.log(PLANTED)) & (math.log(PLANTED) <= interval.high))
+    """Return whether each interval covers the injected ratio."""
+    return np.asarray((interval.low <= math.log(INJECTED)) & (math.log(INJECTED) <= interval.high))

@@ -8,17 +8,17 @@ import uvloop
 from services.gateway.config import Settings, SettingsError, read_settings
 from services.gateway.deployments import DeploymentsError
 from services.gateway.server import create_gateway
-from services.serving.front import PortBusyError
 from services.serving.lifecycle import Server, log_to_stderr, serve
-from services.serving.workers import Places, WorkerError, join, start_workers
-from store.manifest import ArtefactError
+from services.serving.listener import PortBusyError
+from services.serving.workers import BindAddresses, WorkerError, join, start_workers
+from store.manifest import ArtifactError
 
 
 async def start(settings: Settings) -> Server:
     """Start the gateway, or its workers, and say where they listen."""
     if settings.workers > 1:
-        places = Places(settings.host, settings.port, settings.metrics_host, settings.metrics_port)
-        return await start_workers("services.gateway", settings.workers, places)
+        addresses = BindAddresses(settings.host, settings.port, settings.metrics_host, settings.metrics_port)
+        return await start_workers("services.gateway", settings.workers, addresses)
     gateway = await create_gateway(settings)
     logging.getLogger("services.gateway").info(
         "listening on %s:%d, metrics on %s:%d", settings.host, gateway.port, settings.metrics_host, gateway.metrics_port
@@ -34,7 +34,7 @@ def main() -> int:
     try:
         settings = read_settings()
         uvloop.run(serve(lambda: start(settings)))
-    except (SettingsError, DeploymentsError, ArtefactError, PortBusyError, WorkerError) as error:
+    except (SettingsError, DeploymentsError, ArtifactError, PortBusyError, WorkerError) as error:
         # In one write: workers say theirs on the same stream.
         sys.stderr.write(f"gateway: {error}\n")
         return 1

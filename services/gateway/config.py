@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from services.serving.fronts import DEFAULT_FRONT, FRONTS
+from services.serving.listeners import DEFAULT_LISTENER, LISTENERS
 from services.wire import addresses, version_file
 from services.wire.stacks import STACKS
 
@@ -37,16 +37,16 @@ class Settings:
     addresses: Mapping[str, str]
     token_file: Path
     version_file: Path = version_file.DEFAULT_FILE
-    front: str = DEFAULT_FRONT
+    front: str = DEFAULT_LISTENER
     workers: int = 1
     worker_of: int | None = None
     metrics_host: str = "127.0.0.1"
 
 
-def read_settings(arguments: Sequence[str] | None = None) -> Settings:
+def read_settings(argv: Sequence[str] | None = None) -> Settings:
     """Read command line and environment. Raises SettingsError; argparse exits with 2 on a bad command line."""
     environment = {key: value for key, value in dotenv_values(".env").items() if value} | dict(os.environ)
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(argv)
     return Settings(
         deployments=options.deployments,
         exports=options.exports,
@@ -57,7 +57,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         addresses={stack.name: _address(stack.address_variable, environment) for stack in STACKS.values()},
         token_file=Path(environment.get("TORCH_SVC_TOKEN_FILE", ".run/torch_svc/token")),
         version_file=version_file.path_from(environment),
-        front=_front(options.front or environment.get("FRONT") or DEFAULT_FRONT),
+        front=_front(options.front or environment.get("FRONT") or DEFAULT_LISTENER),
         workers=options.workers,
         worker_of=options.worker_of,
         metrics_host=options.metrics_host or options.host,
@@ -71,14 +71,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--deployments", type=Path, default=Path("deployments.toml"), metavar="FILE", help="the list of paths")
-    add("--exports", type=Path, default=Path("artifacts/exports"), metavar="DIR", help="exported artefacts")
+    add("--exports", type=Path, default=Path("artifacts/exports"), metavar="DIR", help="exported artifacts")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)")
     add("--port", type=int, help="gRPC port, 0 for a free one (default: GATEWAY_PORT)")
     add("--metrics-host", help="address of the Prometheus port (default: 127.0.0.1, or what --host says)")
     add("--metrics-port", type=int, help="Prometheus port, 0 for a free one (default: GATEWAY_METRICS_PORT)")
     add("--workers", type=_workers, default=1, metavar="N", help="processes on the port (default: %(default)s)")
     add("--worker-of", type=int, help=argparse.SUPPRESS)
-    add("--front", choices=tuple(FRONTS), help=f"what serves gRPC (default: FRONT, else {DEFAULT_FRONT})")
+    add("--front", choices=tuple(LISTENERS), help=f"what serves gRPC (default: FRONT, else {DEFAULT_LISTENER})")
     add("--reflection", action="store_true", help="offer gRPC reflection of servepath.v1 (publishes the API)")
     return parser
 
@@ -97,8 +97,8 @@ def _workers(text: str) -> int:
 
 
 def _front(name: str) -> str:
-    if name not in FRONTS:
-        raise SettingsError(f"FRONT must be one of {', '.join(FRONTS)}, got {name!r}")
+    if name not in LISTENERS:
+        raise SettingsError(f"FRONT must be one of {', '.join(LISTENERS)}, got {name!r}")
     return name
 
 

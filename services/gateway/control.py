@@ -7,12 +7,12 @@ import grpc
 
 from servepath_pb.servepath.oip import oip_pb2
 from servepath_pb.servepath.v1 import gateway_pb2
-from services.gateway.artefacts import Artefacts
+from services.gateway.artifacts import Artifacts
 from services.gateway.replica import Replica
 from services.serving import control
 from services.wire import oip, servepath
-from services.wire.errors import ModelUnknown
-from services.wire.names import refusal
+from services.wire.errors import ModelNotFound
+from services.wire.names import invalid_name_error
 from store.spec import TensorSpec
 
 VERSION = "0.1.0"
@@ -26,7 +26,7 @@ class Path:
     stack: str
     is_default: bool
     replica: Replica
-    artefacts: Artefacts
+    artifacts: Artifacts
 
 
 class Controls:
@@ -41,7 +41,7 @@ class Controls:
         self._paths = [path for name, path in names.items() if "@" in name]
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
-        """Give the handlers to register on a server."""
+        """Return the handlers to register on a server."""
         return (
             control.handlers(servepath.SERVICE, {"ListPaths": (gateway_pb2.ListPathsRequest, self.list_paths)}),
             control.handlers(
@@ -61,30 +61,30 @@ class Controls:
         return gateway_pb2.ListPathsResponse(paths=[_describe(path) for path in self._paths])
 
     async def server_live(self, _: oip_pb2.ServerLiveRequest) -> oip_pb2.ServerLiveResponse:
-        """Say that this process runs."""
+        """Answer that this process runs."""
         return oip_pb2.ServerLiveResponse(live=True)
 
     async def server_ready(self, _: oip_pb2.ServerReadyRequest) -> oip_pb2.ServerReadyResponse:
-        """Say whether every path answers."""
+        """Answer whether every path is ready."""
         ready = all(path.replica.ready() for path in self._paths) and not self._draining()
         return oip_pb2.ServerReadyResponse(ready=ready)
 
     async def server_metadata(self, _: oip_pb2.ServerMetadataRequest) -> oip_pb2.ServerMetadataResponse:
-        """Say what this server is."""
+        """Answer what this server is."""
         return oip_pb2.ServerMetadataResponse(name="servepath gateway", version=VERSION)
 
     async def model_ready(self, request: oip_pb2.ModelReadyRequest) -> oip_pb2.ModelReadyResponse:
-        """Say whether a path answers. Raises BadInput or ModelUnknown."""
+        """Answer whether a path is ready. Raises BadInput or ModelNotFound."""
         path = self._find(request.name, request.version)
         return oip_pb2.ModelReadyResponse(ready=path.replica.ready() and not self._draining())
 
     async def model_metadata(self, request: oip_pb2.ModelMetadataRequest) -> oip_pb2.ModelMetadataResponse:
-        """Declare a path's tensors. Raises BadInput or ModelUnknown."""
+        """Declare a path's tensors. Raises BadInput or ModelNotFound."""
         path = self._find(request.name, request.version)
-        spec = path.artefacts.current.spec
+        spec = path.artifacts.current.spec
         return oip_pb2.ModelMetadataResponse(
             name=request.name,
-            versions=[str(version) for version in path.artefacts.versions],
+            versions=[str(version) for version in path.artifacts.versions],
             platform=path.stack,
             inputs=_oip_tensors(spec.inputs),
             outputs=_oip_tensors(spec.outputs),
@@ -93,15 +93,15 @@ class Controls:
     def _find(self, name: str, version: str) -> Path:
         path = self._names.get(name)
         if path is None:
-            raise refusal(name)
+            raise invalid_name_error(name)
         number = oip.parse_version(version)
-        if number and path.artefacts.find(number) is None:
-            raise ModelUnknown(f"{name} has no version {number}")
+        if number and path.artifacts.find(number) is None:
+            raise ModelNotFound(f"{name} has no version {number}")
         return path
 
 
 def _describe(path: Path) -> gateway_pb2.Path:
-    served, spec = path.replica.served, path.artefacts.current.spec
+    served, spec = path.replica.served, path.artifacts.current.spec
     return gateway_pb2.Path(
         model=path.model,
         stack=path.stack,

@@ -16,7 +16,7 @@ MAX_NUMBER = 2**31 - 1
 
 
 class DeploymentsError(Exception):
-    """deployments.toml cannot be used; the text names file, line, key and mend."""
+    """deployments.toml cannot be used; the text names file, line, key and fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Deployment:
 
     @property
     def names(self) -> dict[str, str]:
-        """Give what callers may write, MODEL and MODEL@STACK, and the stack that each means."""
+        """Return the names that callers may use, MODEL and MODEL@STACK, and the stack that each means."""
         return {self.model: self.default} | {f"{self.model}@{stack}": stack for stack in self.stacks}
 
 
@@ -157,7 +157,7 @@ class _Reader:
         return DeploymentsError(f"{self._path}, line {self._line(table, key)}: {text}")
 
     def _line(self, table: tuple[str, ...], key: str) -> int:
-        """Give the number of the line that holds a key, or the header of its table, or 1."""
+        """Return the number of the line that holds a key, or the header of its table, or 1."""
         header: tuple[str, ...] = ()
         best = 1
         for number, line in enumerate(self._lines, 1):

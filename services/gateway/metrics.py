@@ -7,11 +7,11 @@ from grpc import StatusCode
 from prometheus_client import CollectorRegistry, Gauge
 
 from services.serving.backend import Call, Outcome
-from services.serving.figures import Counter, Histogram
-from services.serving.merge import Merge
+from services.serving.batcher import Batcher
+from services.serving.counters import Counter, Histogram
 from services.wire.errors import ServeError
 from services.wire.status import code_of
-from services.wire.types import Answer, Served
+from services.wire.types import Answer, Provenance
 
 # The library's default buckets begin at 5 ms, above everything that a healthy path takes.
 BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -33,7 +33,7 @@ class _PathMetrics:
 
 
 class Metrics:
-    """Counts every call once, in `finish`."""
+    """Counts every call once, in `on_complete`."""
 
     def __init__(self, registry: CollectorRegistry, names: Mapping[str, tuple[str, str]]) -> None:
         """`names`: every name that callers may use -> (model, stack) of its path."""
@@ -76,15 +76,15 @@ class Metrics:
         self._by_name = {name: children[labels] for name, labels in names.items()}
         self._unknown = children[UNKNOWN]
 
-    def watch(self, labels: tuple[str, str], merge: Merge) -> None:
+    def watch(self, labels: tuple[str, str], merge: Batcher) -> None:
         """Show a path's calls in flight, their rows, its queue and its readiness."""
         merge.on_send = self._batch.labels(*labels).observe
         self._in_flight.labels(*labels).set_function(lambda: merge.in_flight)
         self._queued.labels(*labels).set_function(lambda: merge.queued)
         self._ready.labels(*labels).set_function(merge.ready)
 
-    def finish(self, call: Call | None, outcome: Outcome) -> Outcome:
-        """Count an ended call; give its outcome with the gateway's own times in it."""
+    def on_complete(self, call: Call | None, outcome: Outcome) -> Outcome:
+        """Count an ended call; return its outcome with the gateway's own times added."""
         if call is None:
             self._unknown.codes[code_of(outcome) if isinstance(outcome, ServeError) else StatusCode.OK].inc()
             return outcome
@@ -98,6 +98,6 @@ class Metrics:
         path.rows.inc(call.rows)
         backend_us = outcome.served.backend_us
         path.backend.observe(backend_us / 1e6)
-        # Built anew: _replace takes twice as long.
-        served = Served(*outcome.served[:7], total_us - backend_us, backend_us, call.queued_ns // 1000)
+        # Rebuilt: _replace takes twice as long.
+        served = Provenance(*outcome.served[:7], total_us - backend_us, backend_us, call.queued_ns // 1000)
         return Answer(outcome.outputs, served)

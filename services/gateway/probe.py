@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 STATES = {True: health_pb2.HealthCheckResponse.SERVING, False: health_pb2.HealthCheckResponse.NOT_SERVING}
 # A first call may wait for a server's lazy start; a later one that takes this long is as good as none.
 TIMEOUT_S = 2.0
-# Two entries for whoever runs this process, Kubernetes for one; no model may have such a name (store/names.py).
+# Two entries for anyone who runs this process, Kubernetes for one; no model may have such a name (store/names.py).
 # LIVENESS: the event loop turns, whatever the paths do: a gateway that is started again because a server is down helps
 # nobody. READINESS: some path has answered once; then callers are better served by our errors than by no gateway.
 LIVENESS, READINESS = "liveness", "readiness"
@@ -70,7 +70,7 @@ class Prober:
         ended: asyncio.Future[Outcome] = loop.create_future()
         call = Call(Request(replica.model, 0, self._signatures[replica.model].zeros(1)), monotonic() + self._timeout_s)
         call.rows = 1
-        call.then(lambda outcome: None if ended.done() else ended.set_result(outcome))
+        call.add_done_callback(lambda outcome: None if ended.done() else ended.set_result(outcome))
         # The call's own end and not a timeout of ours: whatever is late, the next probe follows.
         timer = loop.call_later(self._timeout_s, call.expire)
         try:

@@ -8,16 +8,16 @@ from typing import Protocol
 
 from grpc import StatusCode
 
-from services.gateway.artefacts import Artefacts
+from services.gateway.artifacts import Artifacts
 from services.gateway.unary import Cancel, UnaryClient
 from services.http2.replies import Metadata, Reply
-from services.http2.turn import Turn
+from services.http2.write_coalescer import WriteCoalescer
 from services.serving.backend import Call, Outcome
 from services.wire.codecs import StackCodec
-from services.wire.errors import BackendBadReply, Draining, Internal, ServeError, TooLarge, Where
+from services.wire.errors import BackendBadReply, DeadlineStage, Draining, Internal, ServeError, TooLarge
 from services.wire.signature import Signature
 from services.wire.token import RENEWAL_PAUSES_S
-from services.wire.types import Answer, Served
+from services.wire.types import Answer, Provenance
 
 log = logging.getLogger(__name__)
 
@@ -26,21 +26,21 @@ class Credentials(Protocol):
     """What a server wants to see before it answers."""
 
     def metadata(self) -> Metadata:
-        """Give the metadata of a call."""
+        """Return the metadata of a call."""
 
     def reload(self) -> Metadata:
-        """Read the credentials anew, for the server refused them, and give the metadata."""
+        """Reload the credentials, since the server refused them, and return the metadata."""
 
 
 class NoCredentials:
     """For servers that ask for none."""
 
     def metadata(self) -> Metadata:
-        """Give nothing."""
+        """Return no metadata."""
         return ()
 
     def reload(self) -> Metadata:
-        """Give nothing."""
+        """Return no metadata."""
         return ()
 
 
@@ -58,30 +58,30 @@ class Replica:
         address: str,
         codec: StackCodec,
         signature: Signature,
-        artefacts: Artefacts,
+        artifacts: Artifacts,
         max_message_bytes: int,
         credentials: Credentials,
         engine_of: Callable[[Metadata], tuple[str, str]],
-        turn: Turn | None = None,
+        coalescer: WriteCoalescer | None = None,
     ) -> None:
         self.model = model
         self.stack = stack
         self._codec = codec
         self._signature = signature
-        self._artefacts = artefacts
+        self._artifacts = artifacts
         self._max_message_bytes = max_message_bytes
         self.credentials = credentials
         self._engine_of = engine_of
-        self.client = UnaryClient(address, codec.METHOD, max_message_bytes, turn)
+        self.client = UnaryClient(address, codec.METHOD, max_message_bytes, coalescer)
         self.ready_now = False
         self._closed = False
         # The last answer's origin; until there is one, what the manifest promises.
-        current = artefacts.current
-        self.served = Served(model, stack, "", "", current.version, current.sha256, sha256_observed=False)
+        current = artifacts.current
+        self.served = Provenance(model, stack, "", "", current.version, current.sha256, sha256_observed=False)
 
     def submit(self, call: Call) -> None:
         """Send the call; its outcome follows."""
-        call.where = Where.IN_BACKEND
+        call.stage = DeadlineStage.IN_BACKEND
         try:
             payload = self._codec.encode_request(call.request, self.model, call.request.version)
         except ServeError as error:
@@ -94,7 +94,7 @@ class Replica:
             _Attempt(self, call, payload).send()
 
     def ready(self) -> bool:
-        """Say whether the last probe was answered."""
+        """Return whether the last probe was answered."""
         return self.ready_now
 
     async def close(self) -> None:
@@ -103,7 +103,7 @@ class Replica:
         await self.client.close()
 
     def outcome(self, call: Call, reply: Reply, sent_ns: int) -> Outcome:
-        """Give the outcome that a server's reply means."""
+        """Return the outcome of a server's reply."""
         if reply.code is not StatusCode.OK:
             return Draining() if self._closed else self._codec.translate(reply.code, reply.details)
         backend_us = (perf_counter_ns() - sent_ns) // 1000
@@ -124,18 +124,18 @@ class Replica:
         self.served = self._complete(answer.served, reply.trailing)
         return Answer(outputs, self.served._replace(backend_us=backend_us))
 
-    def _complete(self, served: Served, trailing: Metadata) -> Served:
+    def _complete(self, served: Provenance, trailing: Metadata) -> Provenance:
         """Fill in what the protocol's replies do not carry."""
         if not served.engine:
             engine, engine_version = self._engine_of(trailing)
             served = served._replace(engine=engine, engine_version=engine_version)
         if not served.version:
             raise BackendBadReply(f"{self.stack} does not say which version answered, so nobody can say what it is")
-        manifest = self._artefacts.find_served(served.version)
+        manifest = self._artifacts.find_served(served.version)
         if manifest is None:
             raise BackendBadReply(f"{self.stack} answered with version {served.version}, which has no manifest")
         if served.sha256 and served.sha256 != manifest.sha256:
-            raise BackendBadReply(f"{self.stack} serves an artefact that is not the one in the manifest")
+            raise BackendBadReply(f"{self.stack} serves an artifact other than the one in the manifest")
         return served if served.sha256 else served._replace(sha256=manifest.sha256)
 
 
@@ -150,7 +150,7 @@ class _Attempt:
         self._payload = payload
         self._pauses_s = iter(RENEWAL_PAUSES_S)
         self._cancel: Cancel = _nothing
-        call.then(self._ended)
+        call.add_done_callback(self._ended)
 
     def send(self) -> None:
         """Send the request."""

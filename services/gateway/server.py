@@ -9,30 +9,30 @@ from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.gateway.artefacts import Artefacts
+from services.gateway.artifacts import Artifacts
 from services.gateway.config import Settings
 from services.gateway.control import Controls, Path
 from services.gateway.deployments import Deployment, Deployments, PathLimits, read_deployments
 from services.gateway.metrics import Metrics
 from services.gateway.probe import Prober
 from services.gateway.replica import NoCredentials, Replica
-from services.gateway.route import Directory, Route
+from services.gateway.router import ModelRouter, VersionRouter
 from services.http2.replies import Metadata
-from services.http2.turn import Turn
+from services.http2.write_coalescer import WriteCoalescer
 from services.serving.backend import Backend
-from services.serving.burst import Burst
-from services.serving.exposition import Exposition, expose, process_registry
-from services.serving.front import Front, FrontLimits
-from services.serving.fronts import FRONTS
-from services.serving.merge import Merge, MergeLimits
-from services.serving.plane import Plane
+from services.serving.batch_scope import BatchScope
+from services.serving.batcher import Batcher, BatchLimits
+from services.serving.data_plane import DataPlane
+from services.serving.listener import Listener, ListenerLimits
+from services.serving.listeners import LISTENERS
+from services.serving.metrics_server import MetricsServer, process_registry, serve_metrics
 from services.serving.validate import Validate
 from services.wire import oip, servepath, tfserving
 from services.wire.codecs import STACK_CODECS
 from services.wire.signature import Signature
 from services.wire.stacks import STACKS
 from services.wire.token import TokenFile
-from services.wire.types import Served
+from services.wire.types import Provenance
 from services.wire.version_file import VersionFile
 from store.spec import Spec
 
@@ -46,64 +46,66 @@ class Gateway:
 
     port: int
     drain_s: float
-    plane: Plane
-    front: Front
+    data_plane: DataPlane
+    front: Listener
     backend: Backend
     prober: Prober
-    exposition: Exposition
+    metrics_server: MetricsServer
 
     @property
     def metrics_port(self) -> int:
-        """Give the Prometheus port."""
-        return self.exposition.port
+        """Return the Prometheus port."""
+        return self.metrics_server.port
 
     async def drain(self) -> None:
-        """Say NOT_SERVING, refuse new calls and wait for the ones in flight."""
+        """Report NOT_SERVING, refuse new calls and wait for those in flight."""
         await self.prober.stop()
-        await self.plane.drain(self.drain_s)
+        await self.data_plane.drain(self.drain_s)
 
     async def close(self) -> None:
         """Close front, channels and metrics."""
         await self.prober.stop()
         await self.front.stop(CLOSE_GRACE_S)
         await self.backend.close()
-        self.exposition.close()
+        self.metrics_server.close()
 
 
 async def create_gateway(settings: Settings) -> Gateway:
-    """Build and start a gateway. Raises DeploymentsError, ArtefactError or PortBusyError."""
+    """Build and start a gateway. Raises DeploymentsError, ArtifactError or PortBusyError."""
     deployments = read_deployments(settings.deployments)
     paths = _Paths(settings, deployments)
     registry = process_registry()
     metrics = Metrics(registry, {name: (path.model, path.stack) for name, path in paths.names.items()})
     for path, merge in paths.merges.items():
         metrics.watch(path, merge)
-    backend = Directory(paths.chains)
-    plane = Plane(backend, {servepath.METHOD: servepath, oip.METHOD: oip}, metrics.finish, paths.burst)
+    backend = ModelRouter(paths.chains)
+    data_plane = DataPlane(
+        backend, {servepath.METHOD: servepath, oip.METHOD: oip}, metrics.on_complete, paths.batch_scope
+    )
     replicas = {name: path.replica for name, path in paths.names.items()}
     prober = Prober(replicas, paths.signatures, deployments.gateway.probe_interval_s)
-    front = FRONTS[settings.front](
+    front = LISTENERS[settings.front](
         f"{settings.host}:{settings.port}",
         (servepath.METHOD, oip.METHOD),
-        plane.deliver,
-        _controls(settings, Controls(paths.names, lambda: plane.draining), prober),
-        FrontLimits(
+        data_plane.dispatch,
+        _controls(settings, Controls(paths.names, lambda: data_plane.draining), prober),
+        ListenerLimits(
             deployments.gateway.max_message_bytes,
             deployments.gateway.default_deadline_s,
             deployments.gateway.max_deadline_s,
             share_port=settings.worker_of is not None,
         ),
-        turn=paths.turn,
+        coalescer=paths.coalescer,
     )
-    exposition = expose(registry, settings.metrics_host, settings.metrics_port)
+    metrics_server = serve_metrics(registry, settings.metrics_host, settings.metrics_port)
     try:
         port = await front.start()
     except BaseException:
-        exposition.close()
+        metrics_server.close()
         await backend.close()
         raise
     await prober.start()
-    return Gateway(port, deployments.gateway.drain_s, plane, front, backend, prober, exposition)
+    return Gateway(port, deployments.gateway.drain_s, data_plane, front, backend, prober, metrics_server)
 
 
 class _Paths:
@@ -114,9 +116,9 @@ class _Paths:
         self._token = TokenFile(settings.token_file)
         self._version = VersionFile(settings.version_file)
         self.names: dict[str, Path] = {}
-        self.burst = Burst()
-        self.turn = Turn()
-        self.merges: dict[tuple[str, str], Merge] = {}
+        self.batch_scope = BatchScope()
+        self.coalescer = WriteCoalescer()
+        self.merges: dict[tuple[str, str], Batcher] = {}
         self.signatures: dict[str, Signature] = {}
         self.chains: dict[str, Backend] = {}
         for deployment in deployments.models:
@@ -127,7 +129,7 @@ class _Paths:
         names = {name: stacks[stack] for name, stack in deployment.names.items()}
         self.names |= names
         merges = {name: self.merges[path.model, path.stack] for name, path in names.items()}
-        route = Route(merges, {name: path.artefacts for name, path in names.items()})
+        route = VersionRouter(merges, {name: path.artifacts for name, path in names.items()})
         signature = self.signatures[deployment.model]
         for name, path in names.items():
             self.chains[name] = Validate(route, signature, partial(_who_would_answer, path))
@@ -137,38 +139,38 @@ class _Paths:
 
     def _path(self, deployment: Deployment, stack: str, limits: PathLimits) -> Path:
         model = deployment.model
-        artefacts = Artefacts(self._settings.exports, model, STACKS[stack].artefact_format)
-        signature = self.signatures.setdefault(model, Signature(artefacts.current.spec))
+        artifacts = Artifacts(self._settings.exports, model, STACKS[stack].artifact_format)
+        signature = self.signatures.setdefault(model, Signature(artifacts.current.spec))
         replica = Replica(
             model=model,
             stack=stack,
             address=self._settings.addresses[stack],
             codec=STACK_CODECS[stack],
             signature=signature,
-            artefacts=artefacts,
+            artifacts=artifacts,
             max_message_bytes=limits.max_message_bytes,
             credentials=self._token if stack == "torchserve" else NoCredentials(),
             engine_of=self._engine_of_tfserving if stack == "tfserving" else _names_itself,
-            turn=self.turn,
+            coalescer=self.coalescer,
         )
-        self.merges[model, stack] = Merge(replica, _merge_limits(limits, artefacts.current.spec), self.burst)
-        return Path(model, stack, stack == deployment.default, replica, artefacts)
+        self.merges[model, stack] = Batcher(replica, _batch_limits(limits, artifacts.current.spec), self.batch_scope)
+        return Path(model, stack, stack == deployment.default, replica, artifacts)
 
 
-def _merge_limits(limits: PathLimits, spec: Spec) -> MergeLimits:
-    """Give the bounds of a path; where a row's answer depends on its neighbours nothing may be merged."""
+def _batch_limits(limits: PathLimits, spec: Spec) -> BatchLimits:
+    """Return the limits of a path; a model whose rows depend on each other is never batched."""
     rows = limits.max_merge_rows if spec.row_independent else 1
-    return MergeLimits(limits.max_in_flight, limits.max_queue, rows, limits.max_merge_bytes)
+    return BatchLimits(limits.max_in_flight, limits.max_queue, rows, limits.max_merge_bytes)
 
 
 def _names_itself(_: Metadata) -> tuple[str, str]:
-    """Give no engine: this stack's replies name it."""
+    """Return no engine: this stack's replies name it."""
     return "", ""
 
 
-def _who_would_answer(path: Path, version: int) -> Served:
-    """Give the origin of an empty answer to a request of zero rows."""
-    manifest = path.artefacts.find(version or path.replica.served.version) or path.artefacts.current
+def _who_would_answer(path: Path, version: int) -> Provenance:
+    """Return the origin of an empty answer to a request of zero rows."""
+    manifest = path.artifacts.find(version or path.replica.served.version) or path.artifacts.current
     return path.replica.served._replace(version=manifest.version, sha256=manifest.sha256, sha256_observed=False)
 
 

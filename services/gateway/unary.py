@@ -11,7 +11,7 @@ from grpc import StatusCode
 from services.http2.client import Connection, Done
 from services.http2.frames import literal
 from services.http2.replies import Metadata, Reply
-from services.http2.turn import Turn
+from services.http2.write_coalescer import WriteCoalescer
 from services.wire import addresses
 
 log = logging.getLogger(__name__)
@@ -38,10 +38,12 @@ class UnaryClient:
     may be at once is for the policies in front to say.
     """
 
-    def __init__(self, address: str, path: str, max_message_bytes: int, turn: Turn | None = None) -> None:
+    def __init__(
+        self, address: str, path: str, max_message_bytes: int, coalescer: WriteCoalescer | None = None
+    ) -> None:
         self._address = address
         self._max_message_bytes = max_message_bytes
-        self._turn = turn or Turn()
+        self._coalescer = coalescer or WriteCoalescer()
         # Entries 3 and 6 of HPACK's static table are ":method: POST" and ":scheme: http".
         self._head = b"\x83\x86" + literal(":path", path) + literal(":authority", addresses.authority(address))
         self._head += literal("te", "trailers") + literal("content-type", "application/grpc")
@@ -55,7 +57,7 @@ class UnaryClient:
         self._opened_at = 0.0
 
     def call(self, message: bytes, deadline: float, metadata: Metadata, done: Done) -> Cancel:
-        """Begin a call that must be answered by `deadline` (time.monotonic()); give what cancels it.
+        """Start a call that must be answered by `deadline` (time.monotonic()); return what cancels it.
 
         `done` is called once, later, unless the call is cancelled. The deadline is told to the server; ending the call
         when it passes is the caller's. Raises ValueError for metadata that is not ASCII.
@@ -74,7 +76,7 @@ class UnaryClient:
             self._connection.close()
 
     def send(self, pending: "_Pending") -> None:
-        """Begin a call on the connection, or let it wait for one."""
+        """Start a call on the connection, or queue it until there is one."""
         connection = self._connection
         if connection is not None and not self._waiting and not connection.full:
             pending.begin(connection)
@@ -86,7 +88,7 @@ class UnaryClient:
             self._reconnect()
 
     def forget(self, pending: "_Pending") -> None:
-        """Take a call off the waiting ones."""
+        """Remove a call from the queue."""
         self._waiting.pop(pending, None)
 
     def _block(self, metadata: Metadata) -> bytes:
@@ -105,7 +107,7 @@ class UnaryClient:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
 
     async def _connect(self) -> None:
-        connection = Connection(self._max_message_bytes, self._lost, self._turn)
+        connection = Connection(self._max_message_bytes, self._lost, self._coalescer)
         try:
             await asyncio.sleep(self._opened_at + MIN_LIFE_S - monotonic())
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -156,7 +158,7 @@ class UnaryClient:
             connection.room = self._flush
 
     def _refuse(self) -> None:
-        """End the waiting calls: not at once but soon, for a call that ends while it is begun surprises its caller."""
+        """End the queued calls, in the loop's next turn: a call must not end while it is being started."""
         waiting, self._waiting = self._waiting, {}
         reply = Reply(StatusCode.UNAVAILABLE, f"no connection to {self._address}")
         for pending in waiting:
@@ -187,7 +189,7 @@ class _Pending:
         self._number = connection.begin(block, self._message, self._replied)
 
     def cancel(self) -> None:
-        """Give the call up, unless it has ended."""
+        """Cancel the call, unless it has ended."""
         if not self._ended:
             self._leave()
             if self._connection is None:
@@ -203,14 +205,14 @@ class _Pending:
             done(reply)
 
     def _leave(self) -> None:
-        """Let go of who waits and of the message: whoever may still cancel holds this call, and would hold itself."""
+        """Drop the references to callback and message, which would form a cycle with the canceller."""
         self._ended = True
         self._done = _nobody
         self._message = b""
 
     def _replied(self, reply: Reply) -> None:
         # The server has not seen the call: asking once more cannot do it twice.
-        if reply.unseen and not self._again:
+        if reply.not_processed and not self._again:
             self._again = True
             self._connection = None
             self._client.send(self)
@@ -219,4 +221,4 @@ class _Pending:
 
 
 def _nobody(_: Reply) -> None:
-    """Nobody waits any more."""
+    """Do nothing: the caller is gone."""

@@ -13,8 +13,7 @@ from collections.abc import Callable
 
 from grpc import StatusCode
 
-from services.http2.blocks import MAX_HEADER_LIST, BlockReader
-from services.http2.conversation import Conversation
+from services.http2.connection_base import ConnectionBase
 from services.http2.frames import (
     CANCEL,
     ENABLE_PUSH,
@@ -39,8 +38,9 @@ from services.http2.frames import (
     frame,
     settings_of,
 )
+from services.http2.header_decoder import MAX_HEADER_LIST, HeaderDecoder
 from services.http2.replies import NO_HEADERS, RESET_CODES, Headers, Reply, headers_of, reply_of
-from services.http2.turn import Turn
+from services.http2.write_coalescer import WriteCoalescer
 
 log = logging.getLogger(__name__)
 
@@ -69,16 +69,16 @@ class _Stream:
         self.body: bytes | bytearray = b""
 
 
-class Connection(Conversation):
+class Connection(ConnectionBase):
     """One HTTP/2 connection to a server. All methods run on the event loop's thread.
 
     closed: called once when a connection that was usable is not so any more; calls in flight may still be answered.
     """
 
     def __init__(
-        self, max_message_bytes: int, closed: Callable[["Connection"], None], turn: Turn | None = None
+        self, max_message_bytes: int, closed: Callable[["Connection"], None], coalescer: WriteCoalescer | None = None
     ) -> None:
-        super().__init__(GREETING, turn)
+        super().__init__(GREETING, coalescer)
         self.opened = asyncio.Event()  # the server has sent its settings, or never will: see `usable`
         self.usable = False
         self.room: Callable[[], None] | None = None  # called once when `full` has ended
@@ -88,15 +88,15 @@ class Connection(Conversation):
         self._next = 1
         self._out.announce_no_table()
         # It sees our settings before our first call, so no block of its comes before them.
-        self._reader = BlockReader(headers_of, settled=True)
+        self._reader = HeaderDecoder(headers_of, settled=True)
 
     @property
     def full(self) -> bool:
-        """Say whether no further call may be begun now: the peer allows no further stream, or does not read."""
+        """Return whether no call may be started now: the peer allows no further stream, or does not read."""
         return self._out.paused or len(self._streams) >= self._max_streams
 
     def begin(self, block: bytes, message: bytes, done: Done) -> int:
-        """Begin a call on a usable connection: a header block and one message. Give its stream number.
+        """Start a call on a usable connection: a header block and one message. Return its stream number.
 
         `done` is called once, and later, unless the call is cancelled.
         """
@@ -109,21 +109,21 @@ class Connection(Conversation):
         return number
 
     def cancel(self, number: int) -> None:
-        """Give a call up: its `done` is not called any more. Does nothing to a call that has ended."""
+        """Cancel a call: its `done` is not called any more. Does nothing to a call that has ended."""
         if self._streams.pop(number, None) is not None:
             self._out.drop(number)
             self._out.write(frame(RST_STREAM, 0, number, LONG.pack(CANCEL)))
-            self._left()
+            self._on_capacity()
 
     def close(self) -> None:
-        """Say goodbye and close; calls in flight end UNAVAILABLE."""
+        """Send GOAWAY and close; calls in flight end UNAVAILABLE."""
         self._shut(NO_ERROR, "the connection was closed here")
 
     def _find(self, number: int) -> _Stream | None:
-        """Give a call's stream, or None if it has ended."""
+        """Return a call's stream, or None if it has ended."""
         stream = self._streams.get(number)
         if stream is None and (number >= self._next or not number & 1):
-            raise ProtocolError("a frame for a stream that was never begun")
+            raise ProtocolError("a frame for a stream that was never opened")
         return stream
 
     def _knows(self, number: int) -> bool:
@@ -162,17 +162,17 @@ class Connection(Conversation):
     def _ended(self, number: int, code: int) -> None:
         if self._knows(number):
             text = f"the server ended the stream with error {code}"
-            reply = Reply(RESET_CODES.get(code, StatusCode.INTERNAL), text, unseen=code == REFUSED_STREAM)
+            reply = Reply(RESET_CODES.get(code, StatusCode.INTERNAL), text, not_processed=code == REFUSED_STREAM)
             self._out.drop(number)
             self._finish(number, reply)
 
-    def _leaving(self, last: int) -> None:
+    def _on_goaway(self, last: int) -> None:
         self._retire()
         for late in [number for number in self._streams if number > last]:
-            self._finish(late, Reply(StatusCode.UNAVAILABLE, "the server has not seen the call", unseen=True))
+            self._finish(late, Reply(StatusCode.UNAVAILABLE, "the server did not process the call", not_processed=True))
 
     def _finish(self, number: int, reply: Reply, error: int | None = None) -> None:
-        """End a call, and its stream with `error` if the server has not ended it or has not seen all of it."""
+        """End a call, and reset its stream with `error` if it is still open."""
         stream = self._streams.pop(number, None)
         if stream is None:
             return
@@ -183,14 +183,14 @@ class Connection(Conversation):
         try:
             stream.done(reply)
         except Exception:
-            log.exception("the end of a call raised")
-        self._left()
+            log.exception("a done callback of a call raised")
+        self._on_capacity()
 
     def _malformed(self, number: int) -> None:
-        self._finish(number, Reply(StatusCode.INTERNAL, "the reply is no gRPC"), PROTOCOL_ERROR)
+        self._finish(number, Reply(StatusCode.INTERNAL, "the reply is not gRPC"), PROTOCOL_ERROR)
 
-    def _left(self) -> None:
-        """Make use of a place that may have become free: for another call or, after a goodbye, to close."""
+    def _on_capacity(self) -> None:
+        """Use capacity that may have become free: for another call or, after a GOAWAY, to close."""
         if self.settled and not self.opened.is_set():
             self.usable = True
             self.opened.set()
@@ -202,14 +202,14 @@ class Connection(Conversation):
             room()
 
     def _retire(self) -> None:
-        """Take no further calls."""
+        """Accept no further calls."""
         self.opened.set()
         if self.usable:
             self.usable = False
             self._closed(self)
-        self._left()
+        self._on_capacity()
 
-    def _gone(self, text: str) -> None:
+    def _on_lost(self, text: str) -> None:
         self._retire()
         while self._streams:
             self._finish(next(iter(self._streams)), Reply(StatusCode.UNAVAILABLE, text))

@@ -23,7 +23,7 @@ class EarlyEnds:
         self._numbers.add(number)
 
     def __contains__(self, number: int) -> bool:
-        """Say whether what comes of a stream is ignored."""
+        """Return whether what comes of a stream is ignored."""
         return number in self._numbers or number <= self._forgotten
 
     def take(self, number: int, *, ended: bool) -> None:

@@ -6,7 +6,7 @@ One rule is left out: white space around a value, which gRPC lets a caller send 
 import re
 from collections.abc import Collection
 
-from services.http2.blocks import Pairs
+from services.http2.header_decoder import Pairs
 
 # Of a name no control, space, upper case, DEL or what is not ASCII; a colon in front only. Of a value no NUL, CR or LF.
 NAME = re.compile(r":?[!-9;-@\[-~]+")

@@ -15,7 +15,7 @@ FRAME_HEAD = struct.Struct(">HBBBL")  # length as 2 + 1 bytes, type, flags, stre
 SETTING = struct.Struct(">HL")
 LONG = struct.Struct(">L")
 MESSAGE_HEAD = struct.Struct(">BL")  # gRPC's: compressed flag, length
-GOODBYE = struct.Struct(">LL")  # last stream, error
+GOAWAY_HEAD = struct.Struct(">LL")  # last stream, error
 MESSAGE_FRAME = struct.Struct(">HBBBLBL")  # a frame's head and that of the message which fills it
 
 # HPACK's notice that the sender uses no table from now on (RFC 7541, 6.3).
@@ -37,7 +37,7 @@ class ProtocolError(Exception):
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes | memoryview = b"") -> bytes:
-    """Give one HTTP/2 frame."""
+    """Encode one HTTP/2 frame."""
     length = len(payload)
     return b"".join((FRAME_HEAD.pack(length >> 8, length & 0xFF, kind, flags, stream), payload))
 
@@ -61,11 +61,11 @@ def sized(payload: bytes, size: int) -> bytes:
 def connection_wide(number: int) -> None:
     """Raise ProtocolError where a frame of the whole connection is on a stream."""
     if number:
-        raise ProtocolError("a frame of the whole connection on one stream")
+        raise ProtocolError("a connection-level frame on a stream")
 
 
 def unpadded(flags: int, payload: bytes, also: int = 0) -> bytes:
-    """Give a frame's content without padding and, where a flag of `also` is set, without priority."""
+    """Return a frame's content without padding and, where a flag of `also` is set, without priority."""
     begin, end = 0, len(payload)
     if flags & PADDED:
         if not payload:
@@ -79,13 +79,13 @@ def unpadded(flags: int, payload: bytes, also: int = 0) -> bytes:
 
 
 def literal(name: str, value: str) -> bytes:
-    """Give one header in HPACK's literal form that touches no table. Raises ValueError for what is not ASCII."""
+    """Encode one header as an HPACK literal without indexing. Raises ValueError for non-ASCII text."""
     raw_name, raw_value = name.encode("ascii"), value.encode("ascii")
     return b"\0" + _length(len(raw_name)) + raw_name + _length(len(raw_value)) + raw_value
 
 
 def _length(value: int) -> bytes:
-    """Give an HPACK integer of seven bits (RFC 7541, 5.1)."""
+    """Encode an HPACK integer with a prefix of seven bits (RFC 7541, 5.1)."""
     if value < 0x7F:  # noqa: PLR2004 - the seven bits of the first byte
         return bytes((value,))
     value -= 0x7F

@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 from grpc import StatusCode
 
-from services.http2.blocks import Pairs
 from services.http2.frames import CANCEL, ENHANCE_YOUR_CALM, MESSAGE_HEAD, REFUSED_STREAM
+from services.http2.header_decoder import Pairs
 
 # gRPC's own table of what an HTTP/2 error on a stream means; everything else is INTERNAL.
 RESET_CODES: Mapping[int, StatusCode] = MappingProxyType(
@@ -40,14 +40,14 @@ class Reply(NamedTuple):
     """How a call ended.
 
     payload: the message's bytes when code is OK. trailing: the server's own trailing metadata; values of -bin keys are
-    base64, as they came. unseen: the call has not been looked at by the server.
+    base64, as they came. not_processed: the call has not been looked at by the server.
     """
 
     code: StatusCode
     details: str = ""
     payload: bytes = b""
     trailing: Metadata = ()
-    unseen: bool = False
+    not_processed: bool = False
 
 
 class Headers(NamedTuple):
@@ -60,7 +60,7 @@ class Headers(NamedTuple):
 
     @property
     def informational(self) -> bool:
-        """Say whether the real headers are still to come (1xx)."""
+        """Return whether the final headers are still to come (1xx)."""
         return self.http.startswith("1")
 
 
@@ -68,7 +68,7 @@ NO_HEADERS = Headers()
 
 
 def headers_of(pairs: Pairs) -> Headers:
-    """Give what a block's names and values mean for a call."""
+    """Return the headers of a call from a header block's names and values."""
     found = dict(pairs)
     status = found.get("grpc-status")
     code = None if status is None else CODES.get(status, StatusCode.UNKNOWN)
@@ -77,7 +77,7 @@ def headers_of(pairs: Pairs) -> Headers:
 
 
 def reply_of(head: Headers, trailers: Headers, body: bytes | bytearray) -> Reply:
-    """Give the reply that a finished stream holds. `trailers` are `head` where the server sent one block only."""
+    """Return the reply that a finished stream holds. `trailers` are `head` where the server sent one block only."""
     code = trailers.code
     if code is None:
         text = f"HTTP status {head.http} without a gRPC status"

@@ -9,14 +9,13 @@ import logging
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from services.http2.blocks import MAX_HEADER_LIST, BlockReader, Pairs
-from services.http2.conversation import Conversation
+from services.http2.connection_base import ConnectionBase
 from services.http2.early import EarlyEnds, after_end
 from services.http2.frames import (
     END_STREAM,
     ENHANCE_YOUR_CALM,
     GOAWAY,
-    GOODBYE,
+    GOAWAY_HEAD,
     HEADER_TABLE_SIZE,
     INITIAL_WINDOW_SIZE,
     LONG,
@@ -34,7 +33,8 @@ from services.http2.frames import (
     frame,
     settings_of,
 )
-from services.http2.turn import Turn
+from services.http2.header_decoder import MAX_HEADER_LIST, HeaderDecoder, Pairs
+from services.http2.write_coalescer import WriteCoalescer
 
 log = logging.getLogger(__name__)
 # How many streams may come to nothing before it looks like an attack, if that is also most of them (CVE-2023-44487).
@@ -75,13 +75,13 @@ RequestT = TypeVar("RequestT", bound=Request)
 StreamT = TypeVar("StreamT", bound=Stream)
 
 
-class ServerConversation(Conversation, Generic[RequestT, StreamT]):
+class ServerConversation(ConnectionBase, Generic[RequestT, StreamT]):
     """Takes streams in. All methods run on the event loop's thread.
 
     request_of: what a block's fields mean. max_streams: at once, those included whose replies wait to be sent.
     """
 
-    def __init__(self, request_of: Callable[[Pairs], RequestT], max_streams: int, turn: Turn) -> None:
+    def __init__(self, request_of: Callable[[Pairs], RequestT], max_streams: int, coalescer: WriteCoalescer) -> None:
         super().__init__(
             settings_of(
                 (HEADER_TABLE_SIZE, 0),
@@ -91,7 +91,7 @@ class ServerConversation(Conversation, Generic[RequestT, StreamT]):
                 (MAX_HEADER_LIST_SIZE, MAX_HEADER_LIST),
             )
             + OUR_WINDOW,
-            turn,
+            coalescer,
         )
         self.streams: dict[int, StreamT] = {}
         self._most_streams = max_streams
@@ -102,7 +102,7 @@ class ServerConversation(Conversation, Generic[RequestT, StreamT]):
         self._resets = 0
         self._early = EarlyEnds(max_streams)
         self._lengths: dict[int, int] = {}  # of streams with a content-length what is to come
-        self._reader = BlockReader(request_of, settled=False)
+        self._reader = HeaderDecoder(request_of, settled=False)
 
     # What the service adds.
 
@@ -127,7 +127,7 @@ class ServerConversation(Conversation, Generic[RequestT, StreamT]):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet."""
+        """Send the greeting."""
         super().connection_made(transport)
         self._transport = self._out.transport
 
@@ -179,7 +179,7 @@ class ServerConversation(Conversation, Generic[RequestT, StreamT]):
             self._reader.read(block)
             self._early.take(number, ended=True)
         else:
-            raise ProtocolError("headers of a stream that is not new")
+            raise ProtocolError("headers of a stream that is already open")
 
     def _trailers(self, number: int, stream: StreamT, block: bytes, *, ended: bool) -> None:
         if stream.ended:
@@ -244,14 +244,14 @@ class ServerConversation(Conversation, Generic[RequestT, StreamT]):
         self._count_reset()
 
     def _count_reset(self) -> None:
-        """Count a stream that came to nothing, whoever reset it: each has cost work, and its caller nothing."""
+        """Count a stream that came to nothing, anyone who reset it: each has cost work, and its caller nothing."""
         self._resets += 1
         if self._resets > FREE_RESETS and 2 * self._resets > self._begun:
             raise ProtocolError("has most of its streams reset or refused", ENHANCE_YOUR_CALM)
 
     def _check(self, number: int) -> None:
         if not number & 1 or number > self._last:
-            raise ProtocolError("a frame for a stream that was never begun")
+            raise ProtocolError("a frame for a stream that was never opened")
 
     def _knows(self, number: int) -> bool:
         if number in self.streams:
@@ -275,14 +275,14 @@ class ServerConversation(Conversation, Generic[RequestT, StreamT]):
         if stream is not None or unsent:
             self._count_reset()
 
-    def _acknowledged(self) -> None:
-        self._reader.settle()
+    def _on_settings_ack(self) -> None:
+        self._reader.disable_table()
 
-    def _gone(self, text: str) -> None:
+    def _on_lost(self, text: str) -> None:
         del text
         streams, self.streams = self.streams, {}
         for stream in streams.values():
             stream.cancelled()
 
-    def _goodbye(self, code: int) -> bytes:
-        return frame(GOAWAY, 0, 0, GOODBYE.pack(self._last, code))
+    def _goaway_frame(self, code: int) -> bytes:
+        return frame(GOAWAY, 0, 0, GOAWAY_HEAD.pack(self._last, code))

@@ -12,20 +12,20 @@ from pathlib import Path
 
 from commandline.arguments import Parser, seconds, whole
 from services.local import logs, status
-from services.local.board import board
-from services.local.config import SERVICES, ConfigError, Places, Service, read_services
-from services.local.processes import Place, RunError, lock
+from services.local.config import SERVICES, ConfigError, RunPaths, Service, read_services
+from services.local.processes import RunError, ServiceFiles, lock
+from services.local.progress import progress_display
 from services.local.up import Runner, stop_all
 
 
 def service(text: str) -> str:
     """Read SERVICE."""
     if text not in SERVICES:
-        raise argparse.ArgumentTypeError(f"{text!r} is no service; there are {', '.join(SERVICES)}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a service; known: {', '.join(SERVICES)}")
     return text
 
 
-def arguments(words: Sequence[str]) -> argparse.Namespace:
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; exit code 2 and one line when it is wrong."""
     common = Parser(add_help=False)
     add = common.add_argument
@@ -35,49 +35,49 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     add("--deployments", type=Path, default=Path("deployments.toml"), help="default: deployments.toml")
     parser = Parser(prog="python -m services.local", description="Run the services on this machine.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="up|down|status|logs")
-    up = commands.add_parser("up", parents=[common], help="start what does not run, wait until every path answers")
+    up = commands.add_parser("up", parents=[common], help="start what is not running, wait until every path answers")
     up.add_argument("--timeout", type=seconds, default=120.0, help="seconds to wait for that (default: 120)")
     commands.add_parser("down", parents=[common], help="stop: SIGTERM, 30 s to finish calls, SIGKILL")
-    commands.add_parser("status", parents=[common], help="what runs and whether it answers; exit code 1 if not all")
-    tail = commands.add_parser("logs", parents=[common], help="the ends of the logs")
-    tail.add_argument("-f", "--follow", action="store_true", help="go on as they grow, until Ctrl-C")
+    commands.add_parser("status", parents=[common], help="which services run and answer; exit code 1 if not all do")
+    tail = commands.add_parser("logs", parents=[common], help="the last lines of the logs")
+    tail.add_argument("-f", "--follow", action="store_true", help="follow the logs until Ctrl-C")
     tail.add_argument("-n", "--lines", type=whole(0), default=20, help="lines of each log (default: 20)")
-    asked = parser.parse_args(words)
-    asked.services = [name for name in SERVICES if name in asked.services or not asked.services]
-    asked.places = Places(asked.run_dir.resolve(), asked.exports, asked.deployments)
-    return asked
+    args = parser.parse_args(argv)
+    args.services = [name for name in SERVICES if name in args.services or not args.services]
+    args.places = RunPaths(args.run_dir.resolve(), args.exports, args.deployments)
+    return args
 
 
-def up(asked: argparse.Namespace) -> int:
+def up(args: argparse.Namespace) -> int:
     """Start and wait."""
-    services = _services(asked)
-    with lock(asked.places.run_dir), board() as shown:
-        Runner(services, asked.places, asked.timeout, shown).start(asked.services)
+    services = _services(args)
+    with lock(args.places.run_dir), progress_display() as shown:
+        Runner(services, args.places, args.timeout, shown).start(args.services)
     return 0
 
 
-def down(asked: argparse.Namespace) -> int:
+def down(args: argparse.Namespace) -> int:
     """Stop."""
-    with lock(asked.places.run_dir):
-        done = stop_all(asked.places, asked.services)
-    for name in reversed(asked.services):
+    with lock(args.places.run_dir):
+        done = stop_all(args.places, args.services)
+    for name in reversed(args.services):
         print(f"{name:10} {done.get(name, 'not running')}")
     return 0
 
 
-def show_status(asked: argparse.Namespace) -> int:
+def show_status(args: argparse.Namespace) -> int:
     """Print the table."""
-    services = _services(asked)
-    found = status.states({name: services[name] for name in services}, asked.places)
-    return 0 if status.show([state for state in found if state.service in asked.services]) else 1
+    services = _services(args)
+    found = status.states({name: services[name] for name in services}, args.places)
+    return 0 if status.show([state for state in found if state.service in args.services]) else 1
 
 
-def show_logs(asked: argparse.Namespace) -> int:
-    """Print the ends of the logs."""
-    places = [Place(asked.places.run_dir, name) for name in asked.services]
+def show_logs(args: argparse.Namespace) -> int:
+    """Print the last lines of the logs."""
+    places = [ServiceFiles(args.places.run_dir, name) for name in args.services]
     begin = logs.ends(places)
-    logs.show(places, asked.lines, lambda line: print(line, flush=True))
-    if asked.follow:
+    logs.show(places, args.lines, lambda line: print(line, flush=True))
+    if args.follow:
         logs.follow(places, begin, lambda line: print(line, flush=True))
     return 0
 
@@ -90,18 +90,18 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 }
 
 
-def _services(asked: argparse.Namespace) -> dict[str, Service]:
-    return read_services(asked.places, Path(".env"))
+def _services(args: argparse.Namespace) -> dict[str, Service]:
+    return read_services(args.places, Path(".env"))
 
 
-def main(words: Sequence[str]) -> int:
-    """Do what was asked; give the exit code."""
-    asked = arguments(words)
-    # Whoever starts this in the background may have had SIGINT ignored, and SIGTERM would skip the cleaning up.
+def main(argv: Sequence[str]) -> int:
+    """Run the command; return the exit code."""
+    args = parse_args(argv)
+    # Anyone who starts this in the background may have had SIGINT ignored, and SIGTERM would skip the cleaning up.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        code = COMMANDS[asked.command](asked)
+        code = COMMANDS[args.command](args)
         sys.stdout.flush()
     except ConfigError as error:
         print(f"python -m services.local: {error}", file=sys.stderr)
@@ -113,7 +113,7 @@ def main(words: Sequence[str]) -> int:
         print("python -m services.local: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read this has gone, as in `make logs | head`; what is still buffered goes nowhere.
+        # Anyone who read this has gone, as in `make logs | head`; what is still buffered goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:  # a folder that is full, or not ours to write to

@@ -55,7 +55,7 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class RunPaths:
     """Folders and files that the command line names. run_dir: pid and log files; absolute."""
 
     run_dir: Path
@@ -63,12 +63,14 @@ class Places:
     deployments: Path
 
 
-def read_services(places: Places, env_file: Path, environment: Mapping[str, str] = os.environ) -> dict[str, Service]:
-    """Give the services by name in the order of starting. Raises ConfigError naming the variable that is wrong."""
+def read_services(
+    run_paths: RunPaths, env_file: Path, environment: Mapping[str, str] = os.environ
+) -> dict[str, Service]:
+    """Return the services by name in the order of starting. Raises ConfigError naming the variable that is wrong."""
     values = {name: value for name, value in dotenv_values(env_file).items() if value} | dict(environment)
     # Where torch_svc publishes TorchServe's key, tf_svc its server's version, and the gateway reads both.
-    token = values.get("TORCH_SVC_TOKEN_FILE") or str(places.run_dir / "torch_svc" / "token")
-    version = values.get(version_file.FILE_VARIABLE) or str(places.run_dir / "tf_svc" / version_file.NAME)
+    token = values.get("TORCH_SVC_TOKEN_FILE") or str(run_paths.run_dir / "torch_svc" / "token")
+    version = values.get(version_file.FILE_VARIABLE) or str(run_paths.run_dir / "tf_svc" / version_file.NAME)
     shared = {"TORCH_SVC_TOKEN_FILE": token, version_file.FILE_VARIABLE: version}
     inherited = {**environment, **shared, "PYTHONUNBUFFERED": "1"}
     services = {}
@@ -76,7 +78,7 @@ def read_services(places: Places, env_file: Path, environment: Mapping[str, str]
         ports = _ports(name, values)
         python = values.get(f"{name.upper()}_PYTHON") or sys.executable
         address = _address(name, ports, values)
-        command = (python, "-m", f"services.{name}", *_options(name, places, ports, address))
+        command = (python, "-m", f"services.{name}", *_options(name, run_paths, ports, address))
         services[name] = Service(name, command, address, ports, inherited)
     _check_distinct(services)
     return services
@@ -88,15 +90,15 @@ def _ports(name: str, values: Mapping[str, str]) -> tuple[int, ...]:
     return tuple(_port(variable, values) for variable in PORT_VARIABLES[name])
 
 
-def _options(name: str, places: Places, ports: tuple[int, ...], address: str) -> tuple[str, ...]:
+def _options(name: str, run_paths: RunPaths, ports: tuple[int, ...], address: str) -> tuple[str, ...]:
     port = ("--port", str(ports[0])) if ports else ("--socket", str(socket_path(address)))
-    exports = str(places.exports)
+    exports = str(run_paths.exports)
     metrics = ("--metrics-port", *map(str, ports[-1:]))
     return {
-        "torch_svc": ("--models", exports, *port, "--run-dir", str(places.run_dir / "torch_svc")),
-        "tf_svc": ("--models", exports, *port, "--run-dir", str(places.run_dir / "tf_svc")),
+        "torch_svc": ("--models", exports, *port, "--run-dir", str(run_paths.run_dir / "torch_svc")),
+        "tf_svc": ("--models", exports, *port, "--run-dir", str(run_paths.run_dir / "tf_svc")),
         "onnx_svc": ("--models", exports, *port, *metrics),
-        "gateway": ("--deployments", str(places.deployments), "--exports", exports, *port, *metrics),
+        "gateway": ("--deployments", str(run_paths.deployments), "--exports", exports, *port, *metrics),
     }[name]
 
 

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
-from services.local.processes import Place
+from services.local.processes import ServiceFiles
 
 POLL_S = 0.2
 
 
-def show(places: Sequence[Place], lines: int, write: Callable[[str], None]) -> None:
+def show(places: Sequence[ServiceFiles], lines: int, write: Callable[[str], None]) -> None:
     """Write the last lines of each log under a headline that names its file."""
     for place in places:
         write(f"==> {place.log_file} <==")
@@ -19,15 +19,15 @@ def show(places: Sequence[Place], lines: int, write: Callable[[str], None]) -> N
             write(line)
 
 
-def ends(places: Sequence[Place]) -> dict[Place, int]:
-    """Give each log's size in bytes, 0 where there is none: where `follow` has to go on after `show`."""
+def ends(places: Sequence[ServiceFiles]) -> dict[ServiceFiles, int]:
+    """Return each log's size in bytes, 0 where there is none: where `follow` has to go on after `show`."""
     return {place: place.log_file.stat().st_size if place.log_file.exists() else 0 for place in places}
 
 
-def follow(places: Sequence[Place], begin: Mapping[Place, int], write: Callable[[str], None]) -> None:
+def follow(places: Sequence[ServiceFiles], begin: Mapping[ServiceFiles, int], write: Callable[[str], None]) -> None:
     """Write every line behind `begin`, after its service's name, until interrupted; new logs are picked up."""
     with contextlib.ExitStack() as stack:
-        open_files: dict[Place, TextIO] = {}
+        open_files: dict[ServiceFiles, TextIO] = {}
         starts = dict(begin)
         while True:
             for place in places:
@@ -37,7 +37,9 @@ def follow(places: Sequence[Place], begin: Mapping[Place, int], write: Callable[
             time.sleep(POLL_S)
 
 
-def _reopen(place: Place, open_files: dict[Place, TextIO], stack: contextlib.ExitStack, start: int) -> None:
+def _reopen(
+    place: ServiceFiles, open_files: dict[ServiceFiles, TextIO], stack: contextlib.ExitStack, start: int
+) -> None:
     """Open a log that is not open yet, or that a new start has replaced."""
     with contextlib.suppress(FileNotFoundError):
         found, known = place.log_file.stat().st_ino, open_files.get(place)

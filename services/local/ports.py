@@ -25,7 +25,7 @@ def refuse_busy(services: Iterable[Service]) -> None:
 
 
 def is_busy(port: int) -> bool:
-    """Say whether somebody listens on a port of this machine."""
+    """Return whether a port of this machine is in use."""
     with socket.socket() as probe:
         # Without it, connections that ended a minute ago would count as busy.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -52,7 +52,7 @@ def accepts(address: str) -> bool:
 
 
 def _holder(port: int) -> str:
-    """Give " (held by ...)", or nothing where the system does not say."""
+    """Return " (held by ...)", or "" where the system does not say."""
     try:
         found = psutil.net_connections("tcp")
         pid = next(c.pid for c in found if c.laddr and c.laddr[1] == port and c.status == psutil.CONN_LISTEN)

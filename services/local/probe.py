@@ -30,7 +30,7 @@ class NotReady(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ProbeRequest:
     """A request, the version that must answer it, and the float64 outputs that the answer must have, by name."""
 
     request: Request
@@ -45,25 +45,26 @@ class Probe:
     def __init__(self, address: str, exports: Path) -> None:
         options = (("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 200))
         self._channel = grpc.insecure_channel(address, options=options)
-        self._question = cache(lambda model: read_question(exports, model))
+        self._question = cache(lambda model: read_probe_request(exports, model))
 
     def paths(self) -> Sequence[PathInfo]:
-        """Give the deployment paths. Raises NotReady."""
+        """Return the deployment paths. Raises NotReady."""
         return paths.decode_answer(self._call(servepath.LIST_PATHS, paths.REQUEST))
 
     def ask(self, path: PathInfo) -> Answer:
-        """Give a path's answer, having checked it. Raises NotReady, WrongAnswer or ArtefactError."""
-        question = self._question(path.model)
-        payload = servepath.encode_request(question.request, path.name, 0)
+        """Return a path's checked answer. Raises NotReady, WrongAnswer or ArtifactError."""
+        probe_request = self._question(path.model)
+        payload = servepath.encode_request(probe_request.request, path.name, 0)
         try:
             answer = servepath.decode_answer(self._call(servepath.METHOD, payload))
         except BackendBadReply as error:
             raise WrongAnswer(f"{path.name}: {error.text}") from error
-        if answer.served.version != question.version:
+        if answer.served.version != probe_request.version:
             raise NotReady(
-                f"{path.name} serves version {answer.served.version}, {question.version} is current; run: make down up"
+                f"{path.name} serves version {answer.served.version}, {probe_request.version} is current; run: "
+                "make down up"
             )
-        check(path.name, answer, question)
+        check(path.name, answer, probe_request)
         return answer
 
     def __enter__(self) -> Self:
@@ -80,27 +81,29 @@ class Probe:
             raise NotReady(f"{error.code().name}: {error.details()}") from error
 
 
-def read_question(exports: Path, model: str) -> Question:
-    """Give the first rows of the model's current reference. Raises ArtefactError."""
+def read_probe_request(exports: Path, model: str) -> ProbeRequest:
+    """Return the first rows of the model's current reference. Raises ArtifactError."""
     reference = read_reference(exports, model)
     spec, rows = reference.spec, {name: values[:ROWS] for name, values in reference.arrays.items()}
     inputs = tuple(arrays.from_values(tensor.name, tensor.dtype, rows[tensor.name]) for tensor in spec.inputs)
     expected = {tensor.name: rows[tensor.name] for tensor in spec.outputs}
-    return Question(Request(model, 0, inputs), reference.version, expected, spec.tolerance)
+    return ProbeRequest(Request(model, 0, inputs), reference.version, expected, spec.tolerance)
 
 
-def check(path: str, answer: Answer, question: Question) -> None:
+def check(path: str, answer: Answer, probe_request: ProbeRequest) -> None:
     """Raise WrongAnswer unless the answer's outputs are the expected ones within the model's tolerance."""
     names = {tensor.name for tensor in answer.outputs}
-    if names != set(question.expected):
-        raise WrongAnswer(f"{path} answered outputs {sorted(names)}, expected {sorted(question.expected)}")
+    if names != set(probe_request.expected):
+        raise WrongAnswer(f"{path} answered outputs {sorted(names)}, expected {sorted(probe_request.expected)}")
     for tensor in answer.outputs:
         try:
-            got, want = arrays.to_array(tensor), question.expected[tensor.name]
+            got, want = arrays.to_array(tensor), probe_request.expected[tensor.name]
         except ValueError as error:
-            raise WrongAnswer(f"{path} answers with {tensor.name} in bytes that are not its dtype and shape") from error
-        if got.shape != want.shape or not (np.abs(got - want) <= question.tolerance.limits(want)).all():
             raise WrongAnswer(
-                f"{path} answers wrongly: {tensor.name} is {got.ravel()[:4].tolist()}, "
-                f"the reference says {want.ravel()[:4].tolist()}; look at what that server loaded, or run: make export"
+                f"{path} answers with {tensor.name} in bytes that do not match its dtype and shape"
+            ) from error
+        if got.shape != want.shape or not (np.abs(got - want) <= probe_request.tolerance.limits(want)).all():
+            raise WrongAnswer(
+                f"{path} returned an incorrect response: {tensor.name} is {got.ravel()[:4].tolist()}, "
+                f"the reference says {want.ravel()[:4].tolist()}; check what that server loaded, or run: make export"
             )

@@ -27,11 +27,11 @@ KILL_S = 10.0
 
 
 class RunError(Exception):
-    """A service cannot be started or stopped; the text names it and the mend."""
+    """A service cannot be started or stopped; the text names it and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ServiceFiles:
     """Where one service's traces are. run_dir is absolute."""
 
     run_dir: Path
@@ -39,21 +39,21 @@ class Place:
 
     @property
     def pid_file(self) -> Path:
-        """Give the file that holds the service's process id."""
+        """Return the file that holds the service's process id."""
         return self.run_dir / f"{self.name}.pid"
 
     @property
     def log_file(self) -> Path:
-        """Give the file that takes the service's output."""
+        """Return the file that takes the service's output."""
         return self.run_dir / f"{self.name}.log"
 
     @property
     def mark(self) -> str:
-        """Give what the service's processes carry in their environment."""
+        """Return the marker in the environment of the service's processes."""
         return f"{self.run_dir}:{self.name}"
 
     def tail(self, lines: int) -> list[str]:
-        """Give the last lines of the log; none when there is no log."""
+        """Return the last lines of the log; empty when there is no log."""
         try:
             with self.log_file.open(errors="replace") as file:
                 return file.read().splitlines()[-lines:]
@@ -61,8 +61,8 @@ class Place:
             return []
 
 
-def start(service: Service, place: Place) -> subprocess.Popen[bytes]:
-    """Start a service and write its pid file; its log begins anew, the last one is kept. Raises RunError."""
+def start(service: Service, place: ServiceFiles) -> subprocess.Popen[bytes]:
+    """Start a service and write its pid file; it gets a new log, the previous one is kept. Raises RunError."""
     place.run_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         place.log_file.replace(place.log_file.with_suffix(".log.1"))
@@ -83,8 +83,8 @@ def start(service: Service, place: Place) -> subprocess.Popen[bytes]:
     return process
 
 
-def main_process(place: Place) -> psutil.Process | None:
-    """Give the process of the pid file, if it is alive and this service's."""
+def main_process(place: ServiceFiles) -> psutil.Process | None:
+    """Return the process of the pid file, if it is alive and this service's."""
     try:
         process = psutil.Process(int(place.pid_file.read_text()))
     except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
@@ -92,13 +92,13 @@ def main_process(place: Place) -> psutil.Process | None:
     return process if _carries(process, place.mark) else None
 
 
-def members(place: Place) -> list[psutil.Process]:
-    """Give every living process of the service, workers and their children included."""
+def members(place: ServiceFiles) -> list[psutil.Process]:
+    """Return every living process of the service, workers and their children included."""
     return [process for process in psutil.process_iter() if _carries(process, place.mark)]
 
 
-def stop(places: Sequence[Place], grace_s: float) -> dict[str, str]:
-    """End services together: SIGTERM to their main processes, `grace_s` seconds, then SIGKILL to all that is left.
+def stop(places: Sequence[ServiceFiles], grace_s: float) -> dict[str, str]:
+    """Stop services together: SIGTERM to their main processes, `grace_s` seconds, then SIGKILL to the rest.
 
     Gives what was done, by name, for those that ran. Raises RunError when something cannot be ended.
     """
@@ -119,7 +119,7 @@ def stop(places: Sequence[Place], grace_s: float) -> dict[str, str]:
     return done
 
 
-def _terminate(place: Place, found: Sequence[psutil.Process]) -> None:
+def _terminate(place: ServiceFiles, found: Sequence[psutil.Process]) -> None:
     # The main process ends its workers itself, in order; where it is gone, nobody else does.
     main = main_process(place)
     for process in [main] if main else found:
@@ -129,23 +129,23 @@ def _terminate(place: Place, found: Sequence[psutil.Process]) -> None:
 
 @contextlib.contextmanager
 def lock(run_dir: Path) -> Iterator[None]:
-    """Keep any other `up` or `down` away. Raises RunError when one is at work."""
+    """Lock out any other `up` or `down`. Raises RunError when one is running."""
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / "lock").open("w") as file:
         try:
             flock(file, LOCK_EX | LOCK_NB)
         except BlockingIOError:
-            raise RunError(f"another up or down is at work in {run_dir}: wait for it") from None
+            raise RunError(f"another up or down is running in {run_dir}: wait for it") from None
         yield
 
 
-def _is_gone(place: Place) -> bool:
+def _is_gone(place: ServiceFiles) -> bool:
     return not members(place)
 
 
-def _kill(place: Place) -> None:
+def _kill(place: ServiceFiles) -> None:
     def all_gone() -> bool:
-        left = members(place)  # asked anew each time: a dying parent may have started one more
+        left = members(place)  # looked up again each time: a dying parent may have started one more
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -153,7 +153,7 @@ def _kill(place: Place) -> None:
 
     if not _wait(all_gone, KILL_S):
         pids = ", ".join(str(process.pid) for process in members(place))
-        raise RunError(f"{place.name}: pid {pids} is still there {KILL_S:g} s after SIGKILL")
+        raise RunError(f"{place.name}: pid {pids} is still running {KILL_S:g} s after SIGKILL")
 
 
 def _wait(condition: Callable[[], bool], seconds: float) -> bool:
@@ -166,7 +166,7 @@ def _wait(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def _carries(process: psutil.Process, mark: str) -> bool:
-    """Say whether a living process carries the mark; one that we may not look into is not ours."""
+    """Return whether a living process carries the marker; one that we may not inspect is not ours."""
     if process.pid == os.getpid():
         return False
     try:

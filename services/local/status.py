@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from services.local import processes
-from services.local.config import GATEWAY, Places, Service
+from services.local.config import GATEWAY, RunPaths, Service
 from services.local.probe import Probe, WrongAnswer
-from services.local.processes import Place
+from services.local.processes import ServiceFiles
 from services.local.up import answered, ask_paths
-from store.manifest import ArtefactError
+from store.manifest import ArtifactError
 
 READY = "yes"
 
@@ -28,10 +28,10 @@ class State:
     ready: str
 
 
-def states(services: Mapping[str, Service], places: Places) -> list[State]:
-    """Give the state of every service; a running one is asked a real prediction on each of its paths."""
-    with Probe(services[GATEWAY].address, places.exports) as probe:
-        return [_state(service, Place(places.run_dir, service.name), probe) for service in services.values()]
+def states(services: Mapping[str, Service], run_paths: RunPaths) -> list[State]:
+    """Return the state of every service; a running one is probed with a real prediction on each path."""
+    with Probe(services[GATEWAY].address, run_paths.exports) as probe:
+        return [_state(service, ServiceFiles(run_paths.run_dir, service.name), probe) for service in services.values()]
 
 
 def show(found: list[State]) -> bool:
@@ -43,7 +43,7 @@ def show(found: list[State]) -> bool:
     return all(state.ready == READY for state in found)
 
 
-def _state(service: Service, place: Place, probe: Probe) -> State:
+def _state(service: Service, place: ServiceFiles, probe: Probe) -> State:
     ports = " ".join(str(port) for port in service.ports) or service.address
     process = processes.main_process(place)
     if process is None:
@@ -52,15 +52,15 @@ def _state(service: Service, place: Place, probe: Probe) -> State:
     return State(service.name, str(process.pid), since, ports, _readiness(service.name, probe))
 
 
-def _absence(place: Place) -> str:
+def _absence(place: ServiceFiles) -> str:
     if not place.pid_file.exists():
         return "not running"
-    return f"dead: pid {place.pid_file.read_text().strip()} is gone; see: make logs, then make up"
+    return f"dead: pid {place.pid_file.read_text().strip()} has exited; see: make logs, then make up"
 
 
 def _readiness(name: str, probe: Probe) -> str:
     try:
         why = answered(probe.paths if name == GATEWAY else lambda: ask_paths(probe, name))
-    except (WrongAnswer, ArtefactError) as error:
+    except (WrongAnswer, ArtifactError) as error:
         why = str(error)
     return why or READY

@@ -1,16 +1,16 @@
-"""Start what does not run, backends before the gateway, and wait until every path answers, and rightly."""
+"""Start what does not run, backends before the gateway, and wait until every path answers, and correctly."""
 
 import subprocess
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from services.local import ports, processes
-from services.local.board import Board
-from services.local.config import BACKENDS, GATEWAY, Places, Service
+from services.local.config import BACKENDS, GATEWAY, RunPaths, Service
 from services.local.probe import NotReady, Probe, WrongAnswer
-from services.local.processes import Place, RunError
+from services.local.processes import RunError, ServiceFiles
+from services.local.progress import ProgressDisplay
 from services.wire.stacks import STACKS
-from store.manifest import ArtefactError
+from store.manifest import ArtifactError
 
 POLL_S = 0.1
 TAIL_LINES = 20
@@ -23,11 +23,13 @@ RUNNING_S = 10.0
 class Runner:
     """One `up`: knows the services that it started, so that it can stop exactly these."""
 
-    def __init__(self, services: Mapping[str, Service], places: Places, timeout_s: float, board: Board) -> None:
+    def __init__(
+        self, services: Mapping[str, Service], places: RunPaths, timeout_s: float, progress_display: ProgressDisplay
+    ) -> None:
         self._services = services
         self._places = places
         self._deadline = time.monotonic() + timeout_s
-        self._board = board
+        self._board = progress_display
         self._started: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, chosen: Collection[str]) -> list[str]:
@@ -87,14 +89,14 @@ class Runner:
             time.sleep(POLL_S if waiting else 0)
 
     def _limit(self, name: str, begin: float) -> float:
-        """Give until when to wait: one that ran before has had its time to start."""
+        """Return the deadline: a service that ran before has had its time to start."""
         return self._deadline if name in self._started else min(self._deadline, begin + RUNNING_S)
 
     def _ask(self, name: str, unready: Callable[[str], str]) -> str:
         try:
             return unready(name)
-        except (WrongAnswer, ArtefactError) as error:
-            raise self._failure(name, f"is of no use: {error}") from error
+        except (WrongAnswer, ArtifactError) as error:
+            raise self._failure(name, f"cannot be used: {error}") from error
 
     def _listens(self, name: str) -> str:
         address = self._services[name].address
@@ -112,19 +114,19 @@ class Runner:
         tail = "\n".join(f"  {line}" for line in place.tail(TAIL_LINES)) or "  (empty)"
         return RunError(f"{name} {what}; the end of {place.log_file}:\n{tail}")
 
-    def _place(self, name: str) -> Place:
-        return Place(self._places.run_dir, name)
+    def _place(self, name: str) -> ServiceFiles:
+        return ServiceFiles(self._places.run_dir, name)
 
     def _refuse_missing_exports(self) -> None:
         if not any(self._places.exports.glob("*/current")):
             raise RunError(f"{self._places.exports} holds no exported model; run: make train export")
 
 
-def stop_all(places: Places, names: Collection[str], grace_s: float = GRACE_S) -> dict[str, str]:
+def stop_all(places: RunPaths, names: Collection[str], grace_s: float = GRACE_S) -> dict[str, str]:
     """Stop services, the gateway before the backends, and say what was done; another Ctrl-C kills at once."""
     done: dict[str, str] = {}
     for wave in ((GATEWAY,), BACKENDS):
-        chosen = [Place(places.run_dir, name) for name in wave if name in names]
+        chosen = [ServiceFiles(places.run_dir, name) for name in wave if name in names]
         try:
             done |= processes.stop(chosen, grace_s)
         except KeyboardInterrupt:
@@ -134,14 +136,14 @@ def stop_all(places: Places, names: Collection[str], grace_s: float = GRACE_S) -
 
 
 def ask_paths(probe: Probe, service: str) -> None:
-    """Ask every path of a service. Raises NotReady, WrongAnswer or ArtefactError."""
+    """Probe every path of a service. Raises NotReady, WrongAnswer or ArtifactError."""
     for path in probe.paths():
         if STACKS[path.stack].service == service:
             probe.ask(path)
 
 
 def answered(call: Callable[[], object]) -> str:
-    """Give an empty text when the call is answered, else why it is not."""
+    """Return "" when the call is answered, else the reason."""
     try:
         call()
     except NotReady as error:

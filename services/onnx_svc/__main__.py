@@ -10,17 +10,17 @@ from services.onnx_svc.config import Settings, SettingsError, read_settings
 from services.onnx_svc.ort import OrtEngine
 from services.onnx_svc.server import create_server
 from services.serving.engine import EngineError
-from services.serving.front import PortBusyError
 from services.serving.lifecycle import Server, log_to_stderr, serve
-from services.serving.workers import Places, WorkerError, join, start_workers
-from store.manifest import ArtefactError
+from services.serving.listener import PortBusyError
+from services.serving.workers import BindAddresses, WorkerError, join, start_workers
+from store.manifest import ArtifactError
 
 
 async def start(settings: Settings) -> Server:
     """Start the server, or its workers, and say where they listen."""
     if settings.workers > 1:
-        places = Places(settings.host, settings.port, settings.metrics_host, settings.metrics_port)
-        return await start_workers("services.onnx_svc", settings.workers, places)
+        addresses = BindAddresses(settings.host, settings.port, settings.metrics_host, settings.metrics_port)
+        return await start_workers("services.onnx_svc", settings.workers, addresses)
     server = await create_server(settings, partial(OrtEngine, device=settings.device))
     logging.getLogger("services.onnx_svc").info(
         "listening on %s:%d, metrics on %s:%d", settings.host, server.port, settings.metrics_host, server.metrics_port
@@ -36,7 +36,7 @@ def main() -> int:
     try:
         settings = read_settings()
         uvloop.run(serve(lambda: start(settings)))
-    except (SettingsError, ArtefactError, EngineError, PortBusyError, WorkerError) as error:
+    except (SettingsError, ArtifactError, EngineError, PortBusyError, WorkerError) as error:
         # In one write: workers say theirs on the same stream.
         sys.stderr.write(f"onnx_svc: {error}\n")
         return 1

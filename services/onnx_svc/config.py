@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from services.serving.fronts import DEFAULT_FRONT, FRONTS
+from services.serving.listeners import DEFAULT_LISTENER, LISTENERS
 
 DEVICES = ("auto", "cpu", "cuda")
 MAX_WORKERS = 64
@@ -41,15 +41,15 @@ class Settings:
     max_deadline_s: float = 120.0
     drain_s: float = 25.0
     watch_s: float = 1.0
-    front: str = DEFAULT_FRONT
+    front: str = DEFAULT_LISTENER
     workers: int = 1
     worker_of: int | None = None
 
 
-def read_settings(arguments: Sequence[str] | None = None) -> Settings:
+def read_settings(argv: Sequence[str] | None = None) -> Settings:
     """Read command line and environment. Raises SettingsError; argparse exits with 2 on a bad command line."""
     environment = {key: value for key, value in dotenv_values(".env").items() if value} | dict(os.environ)
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(argv)
     return Settings(
         models=options.models,
         port=_port(options.port, "ONNX_SVC_PORT", environment),
@@ -61,7 +61,7 @@ def read_settings(arguments: Sequence[str] | None = None) -> Settings:
         max_queue=options.max_queue,
         default_deadline_s=options.default_deadline_s,
         drain_s=options.drain_s,
-        front=_front(options.front or environment.get("FRONT") or DEFAULT_FRONT),
+        front=_front(options.front or environment.get("FRONT") or DEFAULT_LISTENER),
         workers=options.workers,
         worker_of=options.worker_of,
     )
@@ -74,19 +74,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     default = "(default: %(default)s)"
-    add("--models", type=Path, default=Path("artifacts/exports"), metavar="DIR", help=f"exported artefacts {default}")
+    add("--models", type=Path, default=Path("artifacts/exports"), metavar="DIR", help=f"exported artifacts {default}")
     add("--host", default=Settings.host, help=f"address to listen on {default}, this machine only")
     add("--port", type=_port_number, help="gRPC port, 0 for a free one (default: ONNX_SVC_PORT)")
     add("--metrics-host", help="address of the Prometheus port (default: 127.0.0.1, or what --host says)")
     add("--metrics-port", type=_port_number, help="Prometheus port, 0 for a free one (default: ONNX_SVC_METRICS_PORT)")
     add("--workers", type=_workers, default=1, metavar="N", help="processes on the port (default: %(default)s)")
     add("--worker-of", type=int, help=argparse.SUPPRESS)
-    add("--front", choices=tuple(FRONTS), help=f"what serves gRPC (default: FRONT, else {DEFAULT_FRONT})")
-    add("--device", choices=DEVICES, default=Settings.device, help=f"auto takes the GPU if it works {default}")
-    add("--threads", type=_whole, default=Settings.threads, help=f"calls of a model that compute at once {default}")
+    add("--front", choices=tuple(LISTENERS), help=f"what serves gRPC (default: FRONT, else {DEFAULT_LISTENER})")
+    add("--device", choices=DEVICES, default=Settings.device, help=f"auto uses the GPU if it works {default}")
+    add("--threads", type=_whole, default=Settings.threads, help=f"calls of a model that compute in parallel {default}")
     add("--max-queue", type=_whole, default=Settings.max_queue, help=f"calls of a model that may wait {default}")
-    add("--default-deadline-s", type=_seconds, default=Settings.default_deadline_s, help=f"of calls without {default}")
-    add("--drain-s", type=_seconds, default=Settings.drain_s, help=f"for calls in flight when stopping {default}")
+    add(
+        "--default-deadline-s",
+        type=_seconds,
+        default=Settings.default_deadline_s,
+        help=f"deadline in seconds of calls without one {default}",
+    )
+    add(
+        "--drain-s",
+        type=_seconds,
+        default=Settings.drain_s,
+        help=f"seconds for calls in flight when stopping {default}",
+    )
     return parser
 
 
@@ -97,8 +107,8 @@ def _workers(text: str) -> int:
 
 
 def _front(name: str) -> str:
-    if name not in FRONTS:
-        raise SettingsError(f"FRONT must be one of {', '.join(FRONTS)}, got {name!r}")
+    if name not in LISTENERS:
+        raise SettingsError(f"FRONT must be one of {', '.join(LISTENERS)}, got {name!r}")
     return name
 
 

@@ -24,7 +24,7 @@ class Controls:
         self._draining = draining
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """Give the handlers to register on a server."""
+        """Return the handlers to register on a server."""
         return control.handlers(
             oip.SERVICE,
             {
@@ -37,26 +37,26 @@ class Controls:
         )
 
     async def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
-        """Say that this process runs."""
+        """Answer that this process runs."""
         return pb.ServerLiveResponse(live=True)
 
     async def server_ready(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
-        """Say whether every model answers."""
+        """Answer whether every model is ready."""
         return pb.ServerReadyResponse(ready=self._models.ready() and not self._draining())
 
     async def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
-        """Say what this server is. It has no extension of the protocol."""
+        """Answer what this server is. It has no extension of the protocol."""
         return pb.ServerMetadataResponse(name=NAME, version=VERSION)
 
     async def model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
-        """Say whether a version answers. Raises BadInput or ModelUnknown."""
+        """Answer whether a version is ready. Raises BadInput or ModelNotFound."""
         _, version = self._models.find(request.name, oip.parse_version(request.version))
         return pb.ModelReadyResponse(ready=version.chain.ready() and not self._draining())
 
     async def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
-        """Declare a version's tensors, and all versions. Raises BadInput or ModelUnknown."""
+        """Declare a version's tensors, and all versions. Raises BadInput or ModelNotFound."""
         model, version = self._models.find(request.name, oip.parse_version(request.version))
-        served, spec = version.artefact.served, version.artefact.spec
+        served, spec = version.artifact.served, version.artifact.spec
         return pb.ModelMetadataResponse(
             name=request.name,
             versions=[str(number) for number in sorted(model.versions)],

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from services.onnx_svc.models import Model, Models
 from services.serving.backend import Call, Outcome
-from services.serving.figures import Counter, Histogram
+from services.serving.counters import Counter, Histogram
 from services.wire.errors import ServeError
 from services.wire.status import code_of
 
@@ -29,7 +29,7 @@ class _ModelMetrics:
 
 
 class Metrics:
-    """Counts every call once, in `finish`."""
+    """Counts every call once, in `on_complete`."""
 
     def __init__(self, registry: CollectorRegistry, models: Models) -> None:
         self.requests = Counter(
@@ -58,8 +58,8 @@ class Metrics:
         self._models = models
         self._children = {name: _ModelMetrics(self, name) for name in (*models.models, UNKNOWN)}
 
-    def finish(self, call: Call | None, outcome: Outcome) -> Outcome:
-        """Count an ended call and give its outcome unchanged."""
+    def on_complete(self, call: Call | None, outcome: Outcome) -> Outcome:
+        """Count an ended call and return its outcome unchanged."""
         if call is None:
             children = self._children[UNKNOWN]
         else:

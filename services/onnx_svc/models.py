@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from services.onnx_svc.artefact import FORMAT, STACK, Artefact, Version, load
+from services.onnx_svc.artifact import FORMAT, STACK, Artifact, Version, load
 from services.serving.backend import Call
 from services.serving.engine import EngineError, Load
-from services.wire.errors import ModelUnknown, ServeError
-from services.wire.names import refusal
-from store.manifest import ArtefactError, artefact_folder, current_version
+from services.wire.errors import ModelNotFound, ServeError
+from services.wire.names import invalid_name_error
+from store.manifest import ArtifactError, artifact_folder, current_version
 
 log = logging.getLogger(__name__)
-Put = Callable[[Artefact], Version]
+VersionFactory = Callable[[Artifact], Version]
 
 
 class Model:
@@ -25,15 +25,15 @@ class Model:
         self.current = current
 
     def find(self, version: int) -> Version:
-        """Give a version; 0 is the current one. Raises ModelUnknown."""
+        """Return a version; 0 is the current one. Raises ModelNotFound."""
         found = self.versions.get(version or self.current)
         if found is None:
-            raise ModelUnknown(f"{self.name} has no version {version}; loaded are {sorted(self.versions)}")
+            raise ModelNotFound(f"{self.name} has no version {version}; loaded are {sorted(self.versions)}")
         return found
 
     def adopt(self, version: Version, on_disk: frozenset[int]) -> None:
         """Make a version the current one, and drop those that are no longer on disk; their last calls still end."""
-        number = version.artefact.version
+        number = version.artifact.version
         self.versions = {n: v for n, v in self.versions.items() if n in on_disk} | {number: version}
         self.current = number
 
@@ -46,14 +46,14 @@ class Models:
         self._by_name = {**models, **{f"{name}@{STACK.name}": model for name, model in models.items()}}
 
     def find(self, name: str, version: int) -> tuple[Model, Version]:
-        """Give a model and one of its versions. Raises BadInput for what is no name, ModelUnknown."""
+        """Return a model and one of its versions. Raises BadInput for an invalid name, ModelNotFound."""
         model = self._by_name.get(name)
         if model is None:
-            raise refusal(name)
+            raise invalid_name_error(name)
         return model, model.find(version)
 
     def name_of(self, name: str) -> str | None:
-        """Give the model that a caller's name means, or None."""
+        """Return the model that a caller's name means, or None."""
         model = self._by_name.get(name)
         return None if model is None else model.name
 
@@ -67,7 +67,7 @@ class Models:
             version.chain.submit(call)
 
     def ready(self) -> bool:
-        """Say whether every model's current version is ready."""
+        """Return whether every model's current version is ready."""
         return all(model.find(0).chain.ready() for model in self.models.values())
 
     async def close(self) -> None:
@@ -77,33 +77,35 @@ class Models:
                 await version.chain.close()
 
 
-def load_models(exports: Path, load_engine: Load, put: Put) -> dict[str, Model]:
+def load_models(exports: Path, load_engine: Load, make_version: VersionFactory) -> dict[str, Model]:
     """Load every model under `exports` that has an ONNX form.
 
-    Raises ArtefactError or EngineError when there is none, or when one's current version cannot be served; any other
+    Raises ArtifactError or EngineError when there is none, or when one's current version cannot be served; any other
     version that cannot is logged and left out.
     """
     names = sorted(folder.parent.name for folder in exports.glob(f"*/{FORMAT}") if folder.is_dir())
     if not names:
-        raise ArtefactError(f"{exports} holds no ONNX artefact; run: make export, or name another folder with --models")
-    return {name: _load_model(exports, name, load_engine, put) for name in names}
+        raise ArtifactError(
+            f"{exports} holds no ONNX artifact; run: make export, or choose another folder with --models"
+        )
+    return {name: _load_model(exports, name, load_engine, make_version) for name in names}
 
 
 def versions_on_disk(exports: Path, model: str) -> frozenset[int]:
-    """Give the numbers of a model's version folders."""
+    """Return the numbers of a model's version folders."""
     return frozenset(int(f.name) for f in (exports / model / FORMAT).iterdir() if f.name.isdecimal())
 
 
-def _load_model(exports: Path, name: str, load_engine: Load, put: Put) -> Model:
+def _load_model(exports: Path, name: str, load_engine: Load, make_version: VersionFactory) -> Model:
     current = current_version(exports, name)
-    versions = {current: put(load(artefact_folder(exports, name, FORMAT, current), load_engine))}
+    versions = {current: make_version(load(artifact_folder(exports, name, FORMAT, current), load_engine))}
     for number in sorted(versions_on_disk(exports, name) - {current}):
         try:
-            versions[number] = put(load(artefact_folder(exports, name, FORMAT, number), load_engine))
-        except (ArtefactError, EngineError) as error:
+            versions[number] = make_version(load(artifact_folder(exports, name, FORMAT, number), load_engine))
+        except (ArtifactError, EngineError) as error:
             log.error("%s version %d is not served: %s", name, number, error)  # noqa: TRY400 - the text says it all
     for number, version in sorted(versions.items()):
-        served = version.artefact.served
+        served = version.artifact.served
         mark = ", current" if number == current else ""
         log.info("%s version %d on %s %s%s", name, number, served.engine, served.engine_version, mark)
     return Model(name, versions, current)

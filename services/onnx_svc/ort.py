@@ -49,7 +49,7 @@ class OrtEngine:
         self._file = file
 
     def declared(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-        """Give the session's inputs and outputs. Raises EngineError for a type that we do not serve."""
+        """Return the session's inputs and outputs. Raises EngineError for a type that we do not serve."""
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         return tuple(map(self._spec, inputs)), tuple(map(self._spec, outputs))
 
@@ -59,12 +59,12 @@ class OrtEngine:
         try:
             arrays = self._session.run(outputs, feed)
         except InvalidArgument as error:
-            raise BadInput("the model refused an element of its input", "CONTENT") from error
+            raise BadInput("the model rejected an element of its input", "CONTENT") from error
         return tuple(map(_to_tensor, outputs, arrays))
 
     def _spec(self, node: Any) -> TensorSpec:
         if node.type not in TYPES:
-            raise EngineError(f"{self._file}: {node.name!r} is a {node.type}, which this server has no form for")
+            raise EngineError(f"{self._file}: {node.name!r} is a {node.type}, which this server does not support")
         return TensorSpec(
             node.name, TYPES[node.type], tuple(size if isinstance(size, int) else BATCH for size in node.shape)
         )
@@ -88,7 +88,7 @@ def _session(file: Path, device: str) -> Any:
 
 
 def _has_driver() -> bool:
-    """Say whether this machine has NVIDIA's driver; without one, trying CUDA only fills the log."""
+    """Return whether this machine has NVIDIA's driver; without one, trying CUDA only fills the log."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:

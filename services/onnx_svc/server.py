@@ -6,65 +6,65 @@ from functools import partial
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from services.onnx_svc.artefact import STACK, Version
+from services.onnx_svc.artifact import STACK, Version
 from services.onnx_svc.config import Settings
 from services.onnx_svc.control import Controls
 from services.onnx_svc.metrics import Metrics
 from services.onnx_svc.models import Models, load_models
 from services.onnx_svc.threads import EngineThreads
 from services.onnx_svc.watch import Watcher
-from services.serving.burst import Burst
+from services.serving.batch_scope import BatchScope
+from services.serving.batcher import BatchLimits
+from services.serving.data_plane import DataPlane
 from services.serving.engine import Load
-from services.serving.exposition import Exposition, expose, process_registry
-from services.serving.front import FrontLimits
-from services.serving.fronts import FRONTS
-from services.serving.merge import MergeLimits
-from services.serving.plane import Plane
+from services.serving.listener import ListenerLimits
+from services.serving.listeners import LISTENERS
+from services.serving.metrics_server import MetricsServer, process_registry, serve_metrics
 from services.wire import oip
 
 # How long the connections get, after the last call has been answered, to carry that answer.
 CLOSE_GRACE_S = 1.0
-# A whole list of calls from the front becomes one run.
+# A whole list of calls from the listener becomes one run.
 MAX_MERGE_ROWS = 256
 
 
 class OnnxServer:
     """A started server; `drain` and `close` end it. port, metrics_port: where it listens."""
 
-    def __init__(self, settings: Settings, models: Models, watcher: Watcher, burst: Burst) -> None:
+    def __init__(self, settings: Settings, models: Models, watcher: Watcher, batch_scope: BatchScope) -> None:
         registry = process_registry()
         self._settings = settings
         self._models = models
         self._watcher = watcher
         self._registry = registry
-        self._plane = Plane(models, {oip.METHOD: oip}, Metrics(registry, models).finish, burst)
+        self._data_plane = DataPlane(models, {oip.METHOD: oip}, Metrics(registry, models).on_complete, batch_scope)
         self._health = health.aio.HealthServicer()
-        self._front = FRONTS[settings.front](
+        self._front = LISTENERS[settings.front](
             f"{settings.host}:{settings.port}",
             (oip.METHOD,),
-            self._plane.deliver,
+            self._data_plane.dispatch,
             (self._add_controls,),
-            FrontLimits(
+            ListenerLimits(
                 settings.max_message_bytes,
                 settings.default_deadline_s,
                 settings.max_deadline_s,
                 share_port=settings.worker_of is not None,
             ),
         )
-        self._exposition: Exposition | None = None
+        self._metrics_server: MetricsServer | None = None
         self._watching: asyncio.Task[None] | None = None
         self.port = 0
         self.metrics_port = 0
 
     @property
     def in_flight(self) -> int:
-        """Give the number of calls that have not ended."""
-        return self._plane.in_flight
+        """Return the number of calls that have not ended."""
+        return self._data_plane.in_flight
 
     async def start(self) -> None:
         """Listen. Raises PortBusyError."""
-        self._exposition = expose(self._registry, self._settings.metrics_host, self._settings.metrics_port)
-        self.metrics_port = self._exposition.port
+        self._metrics_server = serve_metrics(self._registry, self._settings.metrics_host, self._settings.metrics_port)
+        self.metrics_port = self._metrics_server.port
         # Every model has answered a row of zeros when it was loaded.
         for name in ("", *(f"{model}{suffix}" for model in self._models.models for suffix in ("", f"@{STACK.name}"))):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -72,9 +72,9 @@ class OnnxServer:
         self._watching = asyncio.create_task(self._watcher.run(self._settings.watch_s))
 
     async def drain(self) -> None:
-        """Say NOT_SERVING, refuse new calls and wait for the ones in flight, at most `drain_s`."""
+        """Report NOT_SERVING, refuse new calls and wait for those in flight, at most `drain_s`."""
         await self._health.enter_graceful_shutdown()
-        await self._plane.drain(self._settings.drain_s)
+        await self._data_plane.drain(self._settings.drain_s)
 
     async def close(self) -> None:
         """Close connections, threads and metrics."""
@@ -83,25 +83,25 @@ class OnnxServer:
             await asyncio.wait({self._watching})
         await self._front.stop(CLOSE_GRACE_S)
         await self._models.close()
-        if self._exposition is not None:
-            self._exposition.close()
+        if self._metrics_server is not None:
+            self._metrics_server.close()
 
     def _add_controls(self, server: aio.Server) -> None:
-        server.add_generic_rpc_handlers((Controls(self._models, lambda: self._plane.draining).handlers(),))
+        server.add_generic_rpc_handlers((Controls(self._models, lambda: self._data_plane.draining).handlers(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
 
 
 async def create_server(settings: Settings, load_engine: Load) -> OnnxServer:
-    """Load every model and listen. Raises ArtefactError, EngineError or PortBusyError."""
-    burst = Burst()
-    put = partial(
+    """Load every model and listen. Raises ArtifactError, EngineError or PortBusyError."""
+    batch_scope = BatchScope()
+    make_version = partial(
         Version,
         compute=partial(EngineThreads, threads=settings.threads),
-        limits=MergeLimits(settings.threads, settings.max_queue, MAX_MERGE_ROWS),
-        burst=burst,
+        limits=BatchLimits(settings.threads, settings.max_queue, MAX_MERGE_ROWS),
+        batch_scope=batch_scope,
     )
-    models = Models(await asyncio.to_thread(load_models, settings.models, load_engine, put))
-    server = OnnxServer(settings, models, Watcher(settings.models, models, load_engine, put), burst)
+    models = Models(await asyncio.to_thread(load_models, settings.models, load_engine, make_version))
+    server = OnnxServer(settings, models, Watcher(settings.models, models, load_engine, make_version), batch_scope)
     try:
         await server.start()
     except BaseException:

@@ -13,8 +13,8 @@ from time import perf_counter
 
 from services.serving.backend import Call, Outcome
 from services.serving.engine import Engine
-from services.wire.errors import Internal, ServeError, Where
-from services.wire.types import Answer, Served, Tensor
+from services.wire.errors import DeadlineStage, Internal, ServeError
+from services.wire.types import Answer, Provenance, Tensor
 
 log = logging.getLogger(__name__)
 # What the loop may be held up by one run: as long as some ten requests take it anyway.
@@ -26,13 +26,13 @@ Outputs = tuple[Tensor, ...]
 class EngineThreads:
     """Runs calls inline or on `threads` threads; a call reaches the engine only when there is room and it lives."""
 
-    def __init__(self, engine: Engine, served: Served, outputs: tuple[str, ...], threads: int) -> None:
+    def __init__(self, engine: Engine, served: Provenance, outputs: tuple[str, ...], threads: int) -> None:
         """`served`: who answers. `outputs`: the names that a call gets that asks for none."""
         self._engine = engine
         self._served = served
         self._outputs = outputs
         self._threads = threads
-        self._pace = Pace()
+        self._inline_policy = InlinePolicy()
         self._busy = 0
         # Filled only while threads still compute for calls that have ended: the limit before us counts those as gone.
         self._waiting: OrderedDict[Call, None] = OrderedDict()
@@ -40,41 +40,41 @@ class EngineThreads:
 
     def submit(self, call: Call) -> None:
         """Compute now, or as soon as a thread is free."""
-        if self._pace.inline(call.rows):
+        if self._inline_policy.inline(call.rows):
             self._compute(call)
         elif self._busy < self._threads:
             self._start(call)
         else:
             self._waiting[call] = None
-            call.then(lambda _: self._waiting.pop(call, None))
+            call.add_done_callback(lambda _: self._waiting.pop(call, None))
 
     def ready(self) -> bool:
-        """Say yes: the engine has answered before this backend was built."""
+        """Return True: the engine has answered before this backend was built."""
         return True
 
     async def close(self) -> None:
-        """Let the threads end; one that still computes ends after that."""
+        """Stop the threads; one that still computes ends after that."""
         self._executor.shutdown(wait=False)
 
     def _run(self, call: Call) -> tuple[Outputs, float]:
-        """Give the outputs and the seconds that they took."""
+        """Return the outputs and the seconds that they took."""
         began = perf_counter()
         outputs = self._engine.run(call.request.inputs, call.request.outputs or self._outputs)
         return outputs, perf_counter() - began
 
     def _compute(self, call: Call) -> None:
-        call.where = Where.IN_BACKEND
+        call.stage = DeadlineStage.IN_BACKEND
         try:
             outputs, seconds = self._run(call)
         except Exception as error:  # noqa: BLE001 - as a thread's future would keep it
             call.end(self._failed(error))
         else:
-            self._pace.saw_inline(call.rows, seconds)
+            self._inline_policy.saw_inline(call.rows, seconds)
             call.end(Answer(outputs, self._served))
 
     def _start(self, call: Call) -> None:
         self._busy += 1
-        call.where = Where.IN_BACKEND
+        call.stage = DeadlineStage.IN_BACKEND
         loop = asyncio.get_running_loop()
         running = self._executor.submit(self._run, call)
         running.add_done_callback(lambda done: loop.call_soon_threadsafe(self._done, call, done))
@@ -84,7 +84,7 @@ class EngineThreads:
         error = done.exception()
         if error is None:
             outputs, seconds = done.result()
-            self._pace.saw_on_thread(call.rows, seconds)
+            self._inline_policy.saw_on_thread(call.rows, seconds)
             call.end(Answer(outputs, self._served))
         else:
             call.end(self._failed(error))
@@ -99,7 +99,7 @@ class EngineThreads:
         return Internal()
 
 
-class Pace:
+class InlinePolicy:
     """Whether a run is short enough to be waited for on the event loop: what the last RECENT runs say."""
 
     def __init__(self) -> None:
@@ -109,11 +109,11 @@ class Pace:
         self._rows = 0
 
     def inline(self, rows: int) -> bool:
-        """Say whether a run of `rows` rows should be waited for; more rows than seen may take as many times longer."""
+        """Return whether to run `rows` rows inline; more rows than seen may take proportionally longer."""
         return self._inline and self._run_s * max(1.0, rows / self._rows) < INLINE_S
 
     def saw_on_thread(self, rows: int, seconds: float) -> None:
-        """Note a run. The shortest counts: a thread may wait for the interpreter's lock longer than it computes."""
+        """Record a run on a thread. The shortest counts: threads may wait for the interpreter lock."""
         self._recent.append((seconds, rows))
         if not self._inline and len(self._recent) == RECENT:
             self._run_s, self._rows = min(self._recent)
@@ -121,7 +121,7 @@ class Pace:
                 self._turn(inline=True)
 
     def saw_inline(self, rows: int, seconds: float) -> None:
-        """Note a run. All count, smoothed: the loop waited for each."""
+        """Record an inline run. All count, smoothed: the loop waited for each."""
         self._run_s += (seconds - self._run_s) / RECENT
         self._rows = max(1, round(self._rows + (rows - self._rows) / RECENT))
         if self._run_s >= INLINE_S:

@@ -4,10 +4,10 @@ import asyncio
 import logging
 from pathlib import Path
 
-from services.onnx_svc.artefact import FORMAT, Version, load
-from services.onnx_svc.models import Model, Models, Put, versions_on_disk
+from services.onnx_svc.artifact import FORMAT, Version, load
+from services.onnx_svc.models import Model, Models, VersionFactory, versions_on_disk
 from services.serving.engine import EngineError, Load
-from store.manifest import ArtefactError, artefact_folder, current_version
+from store.manifest import ArtifactError, artifact_folder, current_version
 
 log = logging.getLogger(__name__)
 
@@ -15,17 +15,17 @@ log = logging.getLogger(__name__)
 class Watcher:
     """Looks at each model's `current` file. Which models there are is settled at the start."""
 
-    def __init__(self, exports: Path, models: Models, load_engine: Load, put: Put) -> None:
+    def __init__(self, exports: Path, models: Models, load_engine: Load, make_version: VersionFactory) -> None:
         self._exports = exports
         self._models = models
         self._load_engine = load_engine
-        self._put = put
-        # Model -> the version tried last and its folder's inode; a folder made anew is tried again.
+        self._make_version = make_version
+        # Model -> the version tried last and its folder's inode; a folder regenerated is tried again.
         self._tried: dict[str, tuple[int, int]] = {}
         self._said: dict[str, str] = {}
 
     async def run(self, interval_s: float) -> None:
-        """Look every `interval_s` seconds until cancelled."""
+        """Check every `interval_s` seconds until cancelled."""
         while True:
             await asyncio.sleep(interval_s)
             for model in self._models.models.values():
@@ -35,17 +35,17 @@ class Watcher:
                     log.exception("looking for a new version of %s failed", model.name)
 
     async def look(self, model: Model) -> None:
-        """Adopt the model's current version if it is a new one; say once, in one line, when it cannot be served."""
+        """Adopt the model's current version if it is new; log once, in one line, when it cannot be served."""
         try:
             # On a thread: hashing and loading a large model takes seconds, and calls go on meanwhile.
             version = await asyncio.to_thread(self._new_version, model)
-        except (ArtefactError, EngineError, OSError) as error:
+        except (ArtifactError, EngineError, OSError) as error:
             if self._said.get(model.name) != str(error):
                 self._said[model.name] = str(error)
                 log.error("%s stays at version %d: %s", model.name, model.current, error)  # noqa: TRY400 - says it all
             return
         if version is not None:
-            log.info("%s: version %d replaces version %d", model.name, version.artefact.version, model.current)
+            log.info("%s: version %d replaces version %d", model.name, version.artifact.version, model.current)
             model.adopt(version, await asyncio.to_thread(versions_on_disk, self._exports, model.name))
 
     def _new_version(self, model: Model) -> Version | None:
@@ -54,9 +54,9 @@ class Watcher:
             return None
         if number in model.versions:
             return model.versions[number]
-        folder = artefact_folder(self._exports, model.name, FORMAT, number)
+        folder = artifact_folder(self._exports, model.name, FORMAT, number)
         attempt = (number, folder.stat().st_ino)
         if self._tried.get(model.name) == attempt:
             return None
         self._tried[model.name] = attempt
-        return self._put(load(folder, self._load_engine))
+        return self._make_version(load(folder, self._load_engine))

@@ -1,1 +1,1 @@
-"""The server side of the wire: fronts that take calls in, policies and backends that answer them, life cycle."""
+"""The server side of the wire: listeners that take calls in, policies and backends that answer them, life cycle."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Protocol
 
-from services.wire.errors import Cancelled, Expired, ServeError, Where
+from services.wire.errors import Cancelled, DeadlineExceeded, DeadlineStage, ServeError
 from services.wire.types import Answer, Request
 
 log = logging.getLogger(__name__)
@@ -17,11 +17,11 @@ log = logging.getLogger(__name__)
 Outcome = Answer | ServeError
 
 
-class Holder(Protocol):
+class Owner(Protocol):
     """Something that a call waits in."""
 
-    def left(self, call: "Call") -> None:
-        """Let go of a call that has ended. Raises nothing."""
+    def on_done(self, call: "Call") -> None:
+        """Remove a call that has ended. Raises nothing."""
 
 
 class Call:
@@ -29,11 +29,11 @@ class Call:
 
     deadline: time.monotonic() seconds by which the caller must have its outcome. arrived_ns: time.perf_counter_ns() of
     its arrival. queued_ns: how long it waited for a place among the calls at a server, below 0 while it waits. rows:
-    set by validation. where: where its deadline would strike now. holder: who is told first when the call ends; cheaper
-    than a callback for what happens to nearly every call, and set anew as the call goes on.
+    set by validation. stage: where its deadline would strike now. owner: who is told first when the call ends; cheaper
+    than a callback for what happens to nearly every call, and set again as the call goes on.
     """
 
-    __slots__ = ("_callbacks", "arrived_ns", "deadline", "holder", "outcome", "queued_ns", "request", "rows", "where")
+    __slots__ = ("_callbacks", "arrived_ns", "deadline", "outcome", "owner", "queued_ns", "request", "rows", "stage")
 
     def __init__(self, request: Request, deadline: float) -> None:
         self.request = request
@@ -41,13 +41,13 @@ class Call:
         self.arrived_ns = perf_counter_ns()
         self.queued_ns = 0
         self.rows = 0
-        self.where = Where.IN_QUEUE
+        self.stage = DeadlineStage.IN_QUEUE
         self.outcome: Outcome | None = None
-        self.holder: Holder | None = None
+        self.owner: Owner | None = None
         self._callbacks: list[Callable[[Outcome], None]] = []
 
-    def then(self, callback: Callable[[Outcome], None]) -> None:
-        """Have `callback` called with the outcome; the last one added is called first, as policies unwind."""
+    def add_done_callback(self, callback: Callable[[Outcome], None]) -> None:
+        """Call `callback` with the outcome; the last one added is called first, as policies unwind."""
         self._callbacks.append(callback)
 
     def end(self, outcome: Outcome) -> None:
@@ -57,13 +57,13 @@ class Call:
         """
         if self.outcome is None:
             self.outcome = outcome
-            if self.holder is not None:
-                self.holder.left(self)
+            if self.owner is not None:
+                self.owner.on_done(self)
             while self._callbacks:
                 try:
                     self._callbacks.pop()(outcome)
                 except Exception:
-                    log.exception("something that a call's end was told to raised")
+                    log.exception("a done callback of a call raised")
 
     def cancel(self) -> None:
         """End the call because its caller went away."""
@@ -71,17 +71,17 @@ class Call:
 
     def expire(self) -> None:
         """End the call because its deadline passed."""
-        self.end(Expired(self.where))
+        self.end(DeadlineExceeded(self.stage))
 
 
 class Backend(Protocol):
     """Something that ends calls."""
 
     def submit(self, call: Call) -> None:
-        """Take a call; `call.end` follows exactly once, now or later. Raises nothing."""
+        """Accept a call; `call.end` follows exactly once, now or later. Raises nothing."""
 
     def ready(self) -> bool:
-        """Say whether a call submitted now would probably be answered."""
+        """Return whether a call submitted now would probably be answered."""
 
     async def close(self) -> None:
-        """Give back connections and threads; no call may be submitted any more."""
+        """Release connections and threads; no call may be submitted after that."""

@@ -30,14 +30,14 @@ async def abort(context: aio.ServicerContext[Any, Any], error: ServeError) -> No
     try:
         status = code_of(error), text_of(error), details_of(error)
     except Exception:  # escaping, it would reach the caller as UNKNOWN with its text
-        log.exception("a refusal could not be sent")
+        log.exception("an error could not be sent")
         status = grpc.StatusCode.INTERNAL, Internal().text, ()
     await context.abort(*status)
     raise AssertionError("abort returned")  # pragma: no cover - it always raises
 
 
 def handlers(service: str, rpcs: Mapping[str, tuple[Message, Rpc]]) -> grpc.GenericRpcHandler:
-    """Give the handlers of a service: method name -> (request class, async function from request to response).
+    """Return the handlers of a service: method name -> (request class, async function from request to response).
 
     A function raises ServeError to refuse; anything else it raises is logged and answered INTERNAL without its text.
     """
@@ -71,4 +71,4 @@ def _parsed(request_class: Message, payload: bytes) -> Any:
     try:
         return request_class.FromString(payload)
     except DecodeError:
-        raise BadInput("the message is not what this method takes", "MESSAGE") from None
+        raise BadInput("the message is not this method's request type", "MESSAGE") from None

@@ -33,7 +33,7 @@ class Deadlines:
             self._sleep()
 
     def forget(self, call: Call) -> None:
-        """Let a call go that has ended."""
+        """Forget a call that has ended."""
         tick = _tick_of(call)
         calls = self._due.get(tick)
         if calls is not None:

@@ -9,7 +9,7 @@ from store.spec import TensorSpec
 
 
 class EngineError(Exception):
-    """A model cannot be loaded or run on this machine; the text names the file or device and the mend."""
+    """A model cannot be loaded or run on this machine; the text names the file or device and the fix."""
 
 
 class Engine(Protocol):
@@ -22,10 +22,10 @@ class Engine(Protocol):
     version: str
 
     def declared(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-        """Give inputs and outputs as the file itself declares them, -1 for every open dimension."""
+        """Return inputs and outputs as the file itself declares them, -1 for every open dimension."""
 
     def run(self, inputs: Sequence[Tensor], outputs: Sequence[str]) -> tuple[Tensor, ...]:
-        """Give the named outputs, in that order, for inputs that fit the declaration. Called by several threads.
+        """Return the named outputs, in that order, for inputs that fit the declaration. Called by several threads.
 
         Raises BadInput when the computation refuses the elements (an index out of range); anything else is our fault.
         """

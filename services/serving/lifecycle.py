@@ -22,7 +22,7 @@ class Server(Protocol):
     """A started server."""
 
     async def drain(self) -> None:
-        """Say NOT_SERVING, refuse new calls and wait for the ones in flight, within the configured time."""
+        """Report NOT_SERVING, refuse new calls and wait for those in flight, within the configured time."""
 
     async def close(self) -> None:
         """Close at once."""
@@ -49,14 +49,14 @@ async def serve(create: Callable[[], Awaitable[Server]]) -> None:
 
 
 def _relax_collector() -> None:
-    """Look for cyclic garbage rarely, and never among what was built at start: a call leaves none behind."""
+    """Collect cyclic garbage rarely, and never among what was built at start: a call leaves none behind."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE)
 
 
 def _keep_memory() -> None:
-    """Have malloc (glibc's) keep what calls free: given back, every page of a large tensor would be faulted in anew.
+    """Make glibc's malloc keep freed memory: returned, every page of a large tensor would be faulted in again.
 
     By itself it finds such thresholds from what is freed, so that a process was fast or slow by its history
     (docs/performance.md).

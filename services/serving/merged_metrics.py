@@ -28,7 +28,7 @@ class MergedMetrics(Collector):
         self._lock = Lock()
 
     def collect(self) -> Iterator[Metric]:
-        """Give the merged families."""
+        """Yield the merged families."""
         with self._lock:
             yield from self._merged().values()
 

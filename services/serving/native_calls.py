@@ -1,4 +1,4 @@
-"""A call of a hot method on the native front: a message that comes in, then a raw call until it is answered."""
+"""A call of a hot method on the native listener: a message that comes in, then a raw call until it is answered."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from grpc import StatusCode
 
 from services.http2.early import after_end
 from services.http2.frames import MESSAGE_HEAD
-from services.serving.front import FrontLimits
+from services.serving.listener import ListenerLimits
 from services.serving.native_connection import NativeConnection
 from services.serving.request_headers import RequestHeaders
 from services.wire.errors import Internal, ServeError
@@ -21,13 +21,13 @@ PIECE_BYTES = 48
 class Taker(Protocol):
     """Who takes whole calls, and says how much of unfinished messages may be held."""
 
-    limits: FrontLimits
+    limits: ListenerLimits
 
     def arrived(self, call: "HotCall") -> None:
-        """Take a call whose message is whole."""
+        """Accept a call whose message is complete."""
 
     def withdraw(self, call: "HotCall") -> None:
-        """Forget a call that has not been handed over."""
+        """Drop a call that has not been dispatched."""
 
     def hold(self, size: int) -> bool:
         """Count bytes of messages that are not whole yet, or no longer; say whether there is room for them."""
@@ -70,7 +70,7 @@ class HotCall:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """Give the caller's metadata; of a repeated key the last value."""
+        """Return the caller's metadata; of a repeated key the last value."""
         return {key: value for key, value in self._headers.metadata if isinstance(value, str)}
 
     def reply(self, payload: bytes) -> None:
@@ -78,21 +78,21 @@ class HotCall:
         self._connection.reply(self._number, payload)
 
     def fail(self, error: ServeError) -> None:
-        """Refuse the call."""
+        """End the call with an error."""
         try:
             self._connection.fail(self._number, error)
         except Exception:  # escaping, it would leave the caller waiting until its deadline
-            log.exception("a refusal could not be sent")
+            log.exception("an error could not be sent")
             self._connection.end(self._number, StatusCode.INTERNAL, Internal().text)
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called if the caller goes away."""
+        """Call `callback` if the caller goes away."""
         self._on_cancel = callback
 
     # As a stream.
 
     def take(self, payload: bytes, *, ended: bool) -> None:
-        """Take a piece of the message. Raises ProtocolError after its end."""
+        """Accept a piece of the message. Raises ProtocolError after its end."""
         if self.ended:
             raise after_end()
         self.ended = ended
@@ -110,7 +110,9 @@ class HotCall:
             size = len(payload) + PIECE_BYTES
             self._size += size
             if not self._taker.hold(size):
-                self._refuse(StatusCode.RESOURCE_EXHAUSTED, "too many large messages are on their way; try again later")
+                self._refuse(
+                    StatusCode.RESOURCE_EXHAUSTED, "too many large messages are being received; try again later"
+                )
                 return
         if self._declared < 0 and not self._read_head(ended=ended):
             return
@@ -118,7 +120,7 @@ class HotCall:
             self._finish()
 
     def cancelled(self) -> None:
-        """Have the call forgotten, or its end told."""
+        """Drop the call, or report its end."""
         self._release()
         if self._on_cancel is not None:
             self._on_cancel()
@@ -126,7 +128,7 @@ class HotCall:
             self._taker.withdraw(self)
 
     def overdue(self, now: float) -> bool:
-        """Say whether its deadline has passed while its message was still coming."""
+        """Return whether its deadline has passed while its message was still coming."""
         return not self.ended and self.deadline < now
 
     def _read_head(self, *, ended: bool) -> bool:
@@ -143,7 +145,7 @@ class HotCall:
             text = f"SERVER: Received message larger than max ({self._declared} vs. {limit})"
             self._refuse(StatusCode.RESOURCE_EXHAUSTED, text)
         elif compressed:
-            self._refuse(StatusCode.INTERNAL, "a compressed message without the name of its compression")
+            self._refuse(StatusCode.INTERNAL, "a compressed message without grpc-encoding")
         else:
             return True
         return False
@@ -157,7 +159,7 @@ class HotCall:
         if len(self.payload) == self._declared:
             self._taker.arrived(self)
         else:
-            self._refuse(StatusCode.INTERNAL, "the call is not one whole message")
+            self._refuse(StatusCode.INTERNAL, "the call is not one complete message")
 
     def _refuse(self, code: StatusCode, text: str) -> None:
         self._release()

@@ -1,4 +1,4 @@
-"""A caller's connection to the native front: streams taken in as calls, replies and refusals written."""
+"""A caller's connection to the native listener: streams taken in as calls, replies and refusals written."""
 
 import asyncio
 import math
@@ -10,8 +10,8 @@ from grpc import StatusCode
 
 from services.http2.frames import END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, NO_ERROR
 from services.http2.server import ServerConversation, Stream
-from services.http2.turn import Turn
-from services.serving.front import FrontLimits
+from services.http2.write_coalescer import WriteCoalescer
+from services.serving.listener import ListenerLimits
 from services.serving.native_replies import (
     ENCODINGS,
     OK,
@@ -37,13 +37,13 @@ class CallStream(Stream, Protocol):
     """The stream of a call."""
 
     def overdue(self, now: float) -> bool:
-        """Say whether its deadline has passed (time.monotonic() seconds) while its message was still coming."""
+        """Return whether its deadline has passed (time.monotonic() seconds) while its message was still coming."""
 
 
-class Front(Protocol):
+class ConnectionListener(Protocol):
     """Who takes the calls in, and bounds what all connections hold."""
 
-    limits: FrontLimits
+    limits: ListenerLimits
     stopping: bool
 
     def opened(self, connection: "NativeConnection") -> None:
@@ -53,7 +53,7 @@ class Front(Protocol):
         """Note a connection's end."""
 
     def begin(self, connection: "NativeConnection", number: int, headers: RequestHeaders) -> CallStream:
-        """Give the stream of a call whose headers are in order."""
+        """Return the stream of a call whose headers are in order."""
 
     def read(self) -> None:
         """Note that a connection's frames have been read."""
@@ -68,14 +68,14 @@ class Front(Protocol):
 class NativeConnection(ServerConversation[RequestHeaders, CallStream]):
     """One connection. All methods run on the event loop's thread."""
 
-    def __init__(self, front: Front, turn: Turn) -> None:
-        super().__init__(request_headers, front.limits.max_streams, turn)
+    def __init__(self, front: ConnectionListener, coalescer: WriteCoalescer) -> None:
+        super().__init__(request_headers, front.limits.max_streams, coalescer)
         self._front = front
         self.held = 0  # bytes of frames and header blocks that are not whole
         self._held_since = math.inf
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet."""
+        """Send the greeting."""
         super().connection_made(transport)
         _keep_alive(transport.get_extra_info("socket"))
         self._front.opened(self)
@@ -87,7 +87,7 @@ class NativeConnection(ServerConversation[RequestHeaders, CallStream]):
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Resume writing."""
         super().resume_writing()
         if self._transport is not None and not self._transport.is_closing() and not self._out.paused:
             self._transport.resume_reading()
@@ -132,15 +132,15 @@ class NativeConnection(ServerConversation[RequestHeaders, CallStream]):
                 self._front.idle()
 
     def begin_messages(self, number: int) -> None:
-        """Begin a reply of several messages."""
+        """Start a reply of several messages."""
         self._out.open(number, head_of(number))
 
     def send_message(self, number: int, message: bytes) -> int:
-        """Send one of several messages; give how many bytes the caller has not taken yet."""
+        """Send one of several messages; return how many bytes the caller has not taken yet."""
         return self._out.more(number, message)
 
     def end(self, number: int, code: StatusCode, text: str, trailing: Trailing = (), *, begun: bool = False) -> None:
-        """End a call that has not ended with a status; `begun` says that its reply was begun."""
+        """End an open call with a status; `begun` says that its reply was started."""
         if number in self.streams:
             tail = end_of(number, code, text, trailing, begun=begun)
             self._end(number)
@@ -153,12 +153,12 @@ class NativeConnection(ServerConversation[RequestHeaders, CallStream]):
                 self._front.idle()
 
     def fail(self, number: int, error: ServeError) -> None:
-        """Refuse a call that has not ended."""
+        """End an open call with an error."""
         self.end(number, code_of(error), text_of(error), details_of(error))
 
     def leave(self) -> None:
-        """Say that no further call will be looked at."""
-        self._out.write(self._goodbye(NO_ERROR))
+        """Announce that no further call will be processed."""
+        self._out.write(self._goaway_frame(NO_ERROR))
 
     def close(self) -> None:
         """End what is still open, write what can be written, and close."""
@@ -170,7 +170,7 @@ class NativeConnection(ServerConversation[RequestHeaders, CallStream]):
         self._forget()
 
     def stalled(self, now: float) -> bool:
-        """Say whether a frame or header block has been on its way for longer than any call may take.
+        """Return whether a frame or header block has been incomplete for longer than any call may take.
 
         now: time.monotonic() seconds.
         """
@@ -202,7 +202,7 @@ class NativeConnection(ServerConversation[RequestHeaders, CallStream]):
 
 
 def _keep_alive(connected: socket.socket) -> None:
-    """Have the kernel notice callers that vanish."""
+    """Make the kernel detect callers that vanish."""
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in KEEPALIVE:
         if hasattr(socket, name):

@@ -1,4 +1,4 @@
-"""A call of any other method on the native front: a grpc.aio server on a Unix socket behind it answers."""
+"""A call of any other method on the native listener: a grpc.aio server on a Unix socket behind it answers."""
 
 import asyncio
 import logging
@@ -56,13 +56,13 @@ class ControlCall:
         self._task: asyncio.Task[None] | None = None
 
     def take(self, payload: bytes, *, ended: bool) -> None:  # noqa: C901 - a refusal a line
-        """Pass whole messages on. Raises ProtocolError after their end."""
+        """Pass complete messages on. Raises ProtocolError after their end."""
         if self.ended:
             raise after_end()
         self.ended = ended
         self._size += len(payload)
         if not self._taker.hold(len(payload)):
-            self._refuse(StatusCode.RESOURCE_EXHAUSTED, "too many large messages are on their way; try again later")
+            self._refuse(StatusCode.RESOURCE_EXHAUSTED, "too many large messages are being received; try again later")
             return
         buffer = self._buffer
         buffer += payload
@@ -72,7 +72,7 @@ class ControlCall:
                 text = f"SERVER: Received message larger than max ({size} vs. {self._limits.max_message_bytes})"
                 self._refuse(StatusCode.RESOURCE_EXHAUSTED, text)
             elif compressed:
-                self._refuse(StatusCode.INTERNAL, "a compressed message without the name of its compression")
+                self._refuse(StatusCode.INTERNAL, "a compressed message without grpc-encoding")
             elif self._inbox.qsize() >= MAX_INBOX:
                 self._refuse(StatusCode.RESOURCE_EXHAUSTED, "too many messages wait")
             elif len(buffer) >= MESSAGE_HEAD.size + size:
@@ -88,13 +88,13 @@ class ControlCall:
             self._task = asyncio.get_running_loop().create_task(self._carry(ended=ended))
 
     def cancelled(self) -> None:
-        """Give the call up."""
+        """Abandon the call."""
         self._release()
         if self._task is not None:
             self._task.cancel()
 
     def overdue(self, now: float) -> bool:
-        """Say whether its deadline has passed; from the first message on the control server keeps it."""
+        """Return whether its deadline has passed; from the first message on the control server keeps it."""
         return self._task is None and self._deadline < now
 
     def _refuse(self, code: StatusCode, text: str) -> None:
@@ -115,7 +115,7 @@ class ControlCall:
             yield message
 
     def _call(self, *, ended: bool) -> "aio.UnaryStreamCall[bytes, bytes] | aio.StreamStreamCall[bytes, bytes]":
-        """Begin the call behind; with its message where that is all: grpc.aio may lose a refused stream's status."""
+        """Start the inner call, with its message if that is complete: grpc.aio may lose a refused stream's status."""
         headers = self._headers
         metadata = aio.Metadata(*(entry for entry in headers.metadata if _is_forwarded(*entry)))
         if ended and self._inbox.qsize() == ONE_AND_END:
@@ -143,7 +143,7 @@ class ControlCall:
         except _UnreadError:
             code, text = StatusCode.CANCELLED, "the caller does not read"
         except Exception:
-            log.exception("a control RPC could not be carried")
+            log.exception("a control RPC could not be forwarded")
         self._release()
         self._connection.end(self._number, code, text, tuple(trailing), begun=self._begun)
 

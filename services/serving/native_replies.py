@@ -1,4 +1,4 @@
-"""The header blocks of a reply on the native front, every field as a literal: they touch no table."""
+"""The header blocks of a reply on the native listener, every field as a literal: they touch no table."""
 
 import struct
 from base64 import b64encode

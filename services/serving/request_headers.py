@@ -3,9 +3,9 @@
 from base64 import b64decode
 from typing import NamedTuple
 
-from services.http2.blocks import Pairs
 from services.http2.fields import content_length, request_fault, trailers_fault
-from services.serving.front import NO_DEADLINE_S
+from services.http2.header_decoder import Pairs
+from services.serving.listener import NO_DEADLINE_S
 
 # HTTP/2 counts so much for each entry of a header list (RFC 9113, 6.5.2).
 ENTRY_BYTES = 32

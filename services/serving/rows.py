@@ -11,7 +11,7 @@ Key = tuple[object, ...]
 
 
 def key_of(request: Request) -> Key:
-    """Give what must be equal for two requests of one path to be merged; the order of the inputs does not matter.
+    """Return the key that two requests must share to be batched; the order of the inputs does not matter.
 
     The name that the caller wrote is not part of it: MODEL and MODEL@STACK of one path go together.
     """
@@ -23,14 +23,14 @@ def key_of(request: Request) -> Key:
 
 
 def size_of(request: Request) -> int:
-    """Give the bytes of a request's inputs."""
+    """Return the bytes of a request's inputs."""
     if len(request.inputs) == 1:
         return len(request.inputs[0].data)
     return sum(len(tensor.data) for tensor in request.inputs)
 
 
-def join(requests: Sequence[Request]) -> Request:
-    """Give one request of all rows, in order. The requests have equal keys and have been validated."""
+def concat(requests: Sequence[Request]) -> Request:
+    """Concatenate requests into one of all rows, in order. They have equal keys and have been validated."""
     first = requests[0]
     return first._replace(inputs=tuple(_joined(tensor, requests) for tensor in first.inputs), request_id="")
 
@@ -41,8 +41,8 @@ def _joined(like: Tensor, requests: Sequence[Request]) -> Tensor:
     return like._replace(shape=(rows, *like.shape[1:]), data=b"".join([part.data for part in parts]))
 
 
-def cut(answer: Answer, members: Sequence[Call]) -> list[Answer]:
-    """Give each member its rows of every output. Raises ValueError when an output does not have all members' rows."""
+def split(answer: Answer, members: Sequence[Call]) -> list[Answer]:
+    """Split an answer into each member's rows. Raises ValueError when an output lacks rows."""
     if not answer.outputs:
         raise ValueError("no outputs")
     starts = list(accumulate((member.rows for member in members), initial=0))
@@ -51,7 +51,7 @@ def cut(answer: Answer, members: Sequence[Call]) -> list[Answer]:
 
 
 def _column(output: Tensor, starts: Sequence[int]) -> list[Tensor]:
-    """Give one output's part of every member."""
+    """Return every member's part of one output."""
     name, dtype, shape, data = output
     offsets, inner = _offsets(output, starts[-1]), shape[1:]
     return [

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from services.serving.backend import Backend, Call
 from services.wire.errors import BadInput
 from services.wire.signature import Signature
-from services.wire.types import Answer, Served
+from services.wire.types import Answer, Provenance
 
 
 class Validate:
@@ -15,7 +15,7 @@ class Validate:
     served: who would have answered, for those empty answers; called with the version asked for.
     """
 
-    def __init__(self, inner: Backend, signature: Signature, served: Callable[[int], Served]) -> None:
+    def __init__(self, inner: Backend, signature: Signature, served: Callable[[int], Provenance]) -> None:
         self._inner = inner
         self._signature = signature
         self._served = served
@@ -34,7 +34,7 @@ class Validate:
             call.end(Answer(self._signature.empty_outputs(request.outputs), self._served(request.version)))
 
     def ready(self) -> bool:
-        """Say whether the inner backend is ready."""
+        """Return whether the inner backend is ready."""
         return self._inner.ready()
 
     async def close(self) -> None:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
-from services.serving.exposition import Exposition, expose
-from services.serving.front import PortBusyError
+from services.serving.listener import PortBusyError
 from services.serving.merged_metrics import MergedMetrics
+from services.serving.metrics_server import MetricsServer, serve_metrics
 
 log = logging.getLogger(__name__)
 # Before a worker that died while starting is tried again.
@@ -32,7 +32,7 @@ class WorkerError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class BindAddresses:
     """Where a service listens: for gRPC, and for Prometheus. A port of 0 takes a free one."""
 
     host: str
@@ -58,17 +58,17 @@ class Workers:
     """
 
     def __init__(
-        self, command: Sequence[str], count: int, places: Places, *, start_timeout_s: float = START_TIMEOUT_S
+        self, command: Sequence[str], count: int, addresses: BindAddresses, *, start_timeout_s: float = START_TIMEOUT_S
     ) -> None:
         self._command = tuple(command)
         self._count = count
-        self._places = places
+        self._places = addresses
         self._start_timeout_s = start_timeout_s
         self._workers: dict[int, _Worker] = {}
         self._started = 0
         self._reserved: socket.socket | None = None
         self._keepers: list[asyncio.Task[None]] = []
-        self._exposition: Exposition | None = None
+        self._metrics_server: MetricsServer | None = None
         self.port = 0
         self.metrics_port = 0
 
@@ -78,15 +78,15 @@ class Workers:
         self.port = self._reserved.getsockname()[1]
         registry = CollectorRegistry()
         registry.register(MergedMetrics(self._metrics_addresses))
-        self._exposition = expose(registry, self._places.metrics_host, self._places.metrics_port)
-        self.metrics_port = self._exposition.port
+        self._metrics_server = serve_metrics(registry, self._places.metrics_host, self._places.metrics_port)
+        self.metrics_port = self._metrics_server.port
         async with asyncio.TaskGroup() as group:
             for index in range(self._count):
                 group.create_task(self._start(index))
         self._keepers = [asyncio.create_task(self._keep(index)) for index in range(self._count)]
 
     async def drain(self) -> None:
-        """Have every worker drain and end."""
+        """Drain and stop every worker."""
         await self._stop_keeping()
         for worker in self._workers.values():
             with suppress(ProcessLookupError):
@@ -94,15 +94,15 @@ class Workers:
         await asyncio.gather(*(worker.process.wait() for worker in self._workers.values()))
 
     async def close(self) -> None:
-        """End what still runs at once."""
+        """Stop at once what still runs."""
         await self._stop_keeping()
         for worker in self._workers.values():
             with suppress(ProcessLookupError):
                 worker.process.kill()
             await worker.process.wait()
             worker.life.close()
-        if self._exposition is not None:
-            await asyncio.to_thread(self._exposition.close)
+        if self._metrics_server is not None:
+            await asyncio.to_thread(self._metrics_server.close)
         if self._reserved is not None:
             self._reserved.close()
 
@@ -116,7 +116,7 @@ class Workers:
         while True:
             code = await self._workers[index].process.wait()
             self._workers.pop(index).life.close()
-            log.error("a worker ended with exit code %d; another takes its place", code)
+            log.error("a worker ended with exit code %d; starting another", code)
             while index not in self._workers:
                 try:
                     await self._start(index)
@@ -148,8 +148,8 @@ class Workers:
             raise
 
     async def _begin(self) -> tuple[asyncio.subprocess.Process, socket.socket]:
-        """Give a new process and our end of its socket. Raises WorkerError."""
-        words = ("--port", str(self.port), "--metrics-port", "0", "--workers", "1", "--worker-of")
+        """Return a new process and our end of its socket. Raises WorkerError."""
+        command = ("--port", str(self.port), "--metrics-port", "0", "--workers", "1", "--worker-of")
         try:
             ours, theirs = socket.socketpair()
         except OSError as error:
@@ -158,7 +158,7 @@ class Workers:
             try:
                 process = await asyncio.create_subprocess_exec(
                     *self._command,
-                    *words,
+                    *command,
                     str(theirs.fileno()),
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,  # Ctrl-C is for the parent, who passes it on once
@@ -177,9 +177,9 @@ class Workers:
         return {worker.name: f"{host}:{worker.metrics_port}" for worker in tuple(self._workers.values())}
 
 
-async def start_workers(module: str, count: int, places: Places) -> Workers:
+async def start_workers(module: str, count: int, addresses: BindAddresses) -> Workers:
     """Start `count` workers with this process's own command line. Raises PortBusyError or WorkerError."""
-    workers = Workers((sys.executable, "-m", module, *sys.argv[1:]), count, places)
+    workers = Workers((sys.executable, "-m", module, *sys.argv[1:]), count, addresses)
     try:
         await workers.start()
     except BaseException as error:
@@ -189,13 +189,13 @@ async def start_workers(module: str, count: int, places: Places) -> Workers:
         raise error from None
     logging.getLogger(module).info(
         "%d workers listen on %s:%d, metrics on %s:%d",
-        *(count, places.host, workers.port, places.metrics_host, workers.metrics_port),
+        *(count, addresses.host, workers.port, addresses.metrics_host, workers.metrics_port),
     )
     return workers
 
 
 async def join(descriptor: int, metrics_port: int) -> None:
-    """Tell the parent that this worker listens, and end as by SIGTERM when the parent is gone."""
+    """Notify the parent that this worker listens, and end as by SIGTERM when the parent is gone."""
     loop = asyncio.get_running_loop()
     parent = socket.socket(fileno=descriptor)
     parent.setblocking(False)  # noqa: FBT003 - the standard library's
@@ -209,7 +209,7 @@ async def join(descriptor: int, metrics_port: int) -> None:
 
 
 def _reserve(host: str, port: int) -> socket.socket:
-    """Hold the port, so that workers come and go on it; unlike theirs, this socket never listens."""
+    """Reserve the port, so that workers come and go on it; unlike theirs, this socket never listens."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family) as alone:  # nobody else may be there

@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 
-from services.serving.front import PortBusyError
+from services.serving.listener import PortBusyError
 from services.tf_svc import binary, models_config
 from services.tf_svc.address import refuse_taken
 from services.tf_svc.config import ConfigError, Settings, quiet_tensorflow, read_settings
@@ -19,7 +19,7 @@ from services.tf_svc.refusal import LoadError
 from services.tf_svc.server import ENGINE, create_server
 from services.tf_svc.staging import Staging
 from store.atomic import write_file
-from store.manifest import ArtefactError
+from store.manifest import ArtifactError
 
 log = logging.getLogger("services.tf_svc")
 
@@ -34,7 +34,7 @@ def main() -> int:
         signal.signal(number, lambda *_: threading.Thread(target=stopped.set).start())
     try:
         return _run(settings, stopped)
-    except (ArtefactError, ConfigError, LoadError, PortBusyError, OSError) as error:
+    except (ArtifactError, ConfigError, LoadError, PortBusyError, OSError) as error:
         log.error("tf_svc cannot start: %s", error)  # noqa: TRY400 - the line says it all
         return 1
 
@@ -89,7 +89,7 @@ def _serve_embedded(
 
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Hold back what native code writes to stderr; print it only if the block fails.
+    """Buffer what native code writes to stderr; print it only on failure.
 
     TensorFlow's libraries greet before any log level applies (absl::InitializeLog).
     """

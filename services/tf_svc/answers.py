@@ -26,11 +26,11 @@ class Model(Protocol):
 
     @property
     def servable(self) -> Servable | None:
-        """Give the version that serves now."""
+        """Return the version that serves now."""
 
     @property
     def statuses(self) -> Mapping[int, Status]:
-        """Give the state of every version seen."""
+        """Return the state of every version seen."""
 
 
 class Answers:
@@ -45,7 +45,7 @@ class Answers:
         return run(self._find(request), request)
 
     def metadata(self, request: pb.GetModelMetadataRequest) -> pb.GetModelMetadataResponse:
-        """Give the signatures as the SavedModel declares them."""
+        """Return the signatures as the SavedModel declares them."""
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         if not request.metadata_field:
@@ -60,7 +60,7 @@ class Answers:
         return response
 
     def status(self, request: pb.GetModelStatusRequest) -> pb.GetModelStatusResponse:
-        """Give the state of one version, or of all."""
+        """Return the state of one version, or of all."""
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         name = request.model_spec.name

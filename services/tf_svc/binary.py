@@ -35,7 +35,7 @@ def find(settings: Settings) -> str | None:
         return None
     path = shutil.which(settings.binary or NAME)
     if path is None and settings.binary:
-        raise ConfigError(f"TENSORFLOW_MODEL_SERVER={settings.binary} is no program; correct or unset it")
+        raise ConfigError(f"TENSORFLOW_MODEL_SERVER={settings.binary} is not a program; correct or unset it")
     if path is None and settings.engine == NAME:
         raise ConfigError(f"{NAME} is not on PATH; install it, set TENSORFLOW_MODEL_SERVER, or use --engine embedded")
     return path
@@ -92,14 +92,14 @@ def check_address(settings: Settings) -> None:
         log.warning("%s listens on every interface: firewall port %d, or give it --socket", NAME, settings.port)
 
 
-def run(words: Sequence[str], settings: Settings, stopped: threading.Event, each_poll: Callable[[], None]) -> int:
+def run(argv: Sequence[str], settings: Settings, stopped: threading.Event, each_poll: Callable[[], None]) -> int:
     """Run the program until it ends or `stopped` is set; return the exit code, 0 where it was told to stop.
 
     The child is killed when this process dies. each_poll: called once a poll while it runs.
     """
-    write_file(settings.run_folder / VERSION_FILE, f"{version_of(words[0])}\n")
+    write_file(settings.run_folder / VERSION_FILE, f"{version_of(argv[0])}\n")
     child = subprocess.Popen(
-        [sys.executable, "-IS", die_with_parent.__file__, *words],
+        [sys.executable, "-IS", die_with_parent.__file__, *argv],
         env={**os.environ, die_with_parent.PARENT: str(os.getpid())},
     )
     try:

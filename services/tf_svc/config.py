@@ -21,7 +21,7 @@ MAX_SOCKET_BYTES = 107
 
 
 class ConfigError(Exception):
-    """A setting or file that cannot be used; the text names it and the mend."""
+    """A setting or file that cannot be used; the text names it and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,12 @@ def read_settings(arguments: Sequence[str]) -> Settings:
 
 
 def quiet_tensorflow() -> None:
-    """Keep TensorFlow's start-up chatter out of the log, unless the user chose a level. Call it before the import."""
+    """Keep TensorFlow's start-up messages out of the log, unless the user chose a level. Call it before the import."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """Give the settings; an option wins over its variable. Exits with code 2."""
+    """Return the settings; an option wins over its variable. Exits with code 2."""
     parser = Parser(
         prog="python -m services.tf_svc", description="Serve SavedModels over TensorFlow Serving's gRPC protocol."
     )

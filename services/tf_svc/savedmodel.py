@@ -89,7 +89,7 @@ def _guarded(call: Callable[..., Sequence[Any]], kinds: Sequence[np.dtype[Any]])
             return [np.asarray(result, kind) for result, kind in zip(call(*arrays), kinds, strict=True)]
         except tf.errors.OpError as error:
             log.warning("a call failed in the graph: %.500s", " ".join(error.message.split()))
-            raise Refusal(CODES[error.error_code], "the graph refused the tensors") from error
+            raise Refusal(CODES[error.error_code], "the graph rejected the tensors") from error
 
     return run
 

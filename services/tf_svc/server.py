@@ -13,7 +13,7 @@ from grpc import StatusCode
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
-from services.serving.front import PortBusyError
+from services.serving.listener import PortBusyError
 from services.tf_svc.address import grpc_address
 from services.tf_svc.answers import Answers
 from services.tf_svc.config import Settings
@@ -52,7 +52,7 @@ class EmbeddedServer:
         self._poller.start()
 
     def stop(self, grace_s: float) -> None:
-        """Refuse new calls, give those in flight `grace_s` seconds, and end."""
+        """Refuse new calls, give those in flight `grace_s` seconds, and stop."""
         self._stopping.set()
         self._server.stop(grace_s).wait()
         self._poller.join()
@@ -130,7 +130,7 @@ def _register(server: grpc.Server, answers: Answers, engine_version: str) -> Non
 def unary(
     kind: Any, answer: Callable[[Any], Message], trailing: tuple[tuple[str, str], ...]
 ) -> "grpc.RpcMethodHandler[bytes, bytes]":
-    """Give the handler of one method; the only place where refusals and faults become gRPC statuses."""
+    """Return the handler of one method; the only place where errors become gRPC statuses."""
 
     def handle(payload: bytes, context: grpc.ServicerContext) -> bytes:
         context.set_trailing_metadata(trailing)

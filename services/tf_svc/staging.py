@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from services.tf_svc.models_config import FORMAT
-from store.manifest import ArtefactError, verify
+from store.manifest import ArtifactError, verify
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +33,13 @@ class Staging:
         return {name: model.base for name, model in self._models.items()}
 
     def begin(self) -> None:
-        """Link a version of every model. Raises ArtefactError naming what is wrong with the newest where none fits."""
+        """Link a version of every model. Raises ArtifactError naming what is wrong with the newest where none fits."""
         shutil.rmtree(self._root, ignore_errors=True)
         for model in self._models.values():
             model.base.mkdir(parents=True)
             model.step()
             if model.linked is None:
-                raise ArtefactError(model.wrong or f"{model.source} has no version folder; run: make export")
+                raise ArtifactError(model.wrong or f"{model.source} has no version folder; run: make export")
 
     def step(self) -> None:
         """Look at the versions once and follow them."""
@@ -87,7 +87,7 @@ class _Model:
             if self._refused.get(version) == seen:
                 return False
             check(self._name, version, folder)
-        except (ArtefactError, OSError) as error:
+        except (ArtifactError, OSError) as error:
             self._refuse(version, folder, error)
             return False
         return True
@@ -105,16 +105,18 @@ class _Model:
 
     def _warn_once(self, error: OSError) -> None:
         if not self._unreadable:
-            log.warning("%s: its base path cannot be read (%s); what is loaded serves on", self._name, error.strerror)
+            log.warning(
+                "%s: its base path cannot be read (%s); loaded versions stay in service", self._name, error.strerror
+            )
         self._unreadable = True
 
 
 def check(model: str, version: int, folder: Path) -> None:
-    """Compare a version folder with its manifest. Raises ArtefactError naming what is missing, changed or foreign."""
+    """Compare a version folder with its manifest. Raises ArtifactError naming what is missing, changed or foreign."""
     manifest = verify(folder)
     if (manifest.model, manifest.format, manifest.version) != (model, FORMAT, version):
         holds = f"{manifest.model} as {manifest.format}, version {manifest.version}"
-        raise ArtefactError(f"{folder} holds {holds}, by its manifest; remove it and run: make export")
+        raise ArtifactError(f"{folder} holds {holds}, by its manifest; remove it and run: make export")
 
 
 def version_folders(source: Path) -> dict[int, Path]:

@@ -31,7 +31,7 @@ TENSORFLOW_NAMES = MappingProxyType(
 
 
 def read(message: pb.TensorProto, declared: Declared, position: int) -> Array:
-    """Give a request's tensor as a read-only array of the declared dtype and shape. Raises Refusal."""
+    """Decode a request's tensor to a read-only array of the declared dtype and shape. Raises Refusal."""
     try:
         array = _array(message)
     except (KeyError, OverflowError, TypeError, ValueError):

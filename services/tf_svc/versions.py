@@ -69,11 +69,11 @@ class Versions:
 
     @property
     def statuses(self) -> Mapping[int, Status]:
-        """Give the state of every version seen, by number."""
+        """Return the state of every version seen, by number."""
         return MappingProxyType(dict(sorted(self._statuses.copy().items())))
 
     def due(self) -> Found | None:
-        """Give the version to load, if there is a new one; unload the old one when there is none left at all."""
+        """Return the version to load, if there is a new one; unload the old one when there is none left at all."""
         try:
             found = newest(self._base)
         except OSError:
@@ -103,7 +103,7 @@ class Versions:
         self._swap(servable)
 
     def poll(self) -> None:
-        """Look at the disk once and follow it; a version that does not load is logged once, in one line."""
+        """Poll the disk once and follow it; a version that does not load is logged once, in one line."""
         found = self.due()
         if found is None:
             return
@@ -135,5 +135,5 @@ class Versions:
 
     def _warn_once(self) -> None:
         if not self._unreadable:
-            log.warning("%s: its base path cannot be read; what is loaded serves on", self._name)
+            log.warning("%s: its base path cannot be read; loaded versions stay in service", self._name)
         self._unreadable = True

@@ -22,13 +22,13 @@ from services.torch_svc.config import (
 from services.torch_svc.ports import PortBusyError
 from services.torch_svc.run_dir import RunDirError
 from services.torch_svc.server import ServerError
-from store.manifest import ArtefactError
+from store.manifest import ArtifactError
 
 MAX_TOKEN_MINUTES = 7 * 24 * 60
 
 
 def main() -> int:
-    """Read the options, run, and give the exit code."""
+    """Read the options, run, and return the exit code."""
     parser = _parser()
     try:
         settings = _settings(parser.parse_args())
@@ -37,7 +37,7 @@ def main() -> int:
     log_to_stderr()
     try:
         supervisor.run(settings)
-    except (ServerError, ArtefactError, PortBusyError, RunDirError, OSError) as error:
+    except (ServerError, ArtifactError, PortBusyError, RunDirError, OSError) as error:
         print(f"torch_svc: {error}", file=sys.stderr)
         return 1
     return 0
@@ -57,9 +57,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="IPv4 address that gRPC inference is bound to (%(default)s)")
     add("--run-dir", type=Path, default=Path(".run/torch_svc"), help="working folder, one per instance (%(default)s)")
     add("--token-file", type=Path, help="where the inference key is published (TORCH_SVC_TOKEN_FILE, RUN_DIR/token)")
-    add("--token-minutes", type=_whole(1, MAX_TOKEN_MINUTES), default=60, help="life of a key (%(default)s)")
+    add(
+        "--token-minutes",
+        type=_whole(1, MAX_TOKEN_MINUTES),
+        default=60,
+        help="minutes that a key is valid (%(default)s)",
+    )
     add("--token-renew-s", type=_whole(1, MAX_TOKEN_MINUTES * 60), help="seconds between renewals (half its life)")
-    add("--without-tokens", action="store_true", help="ask for no key: only where the network admits the gateway alone")
+    add(
+        "--without-tokens",
+        action="store_true",
+        help="disable token authorization: only where nobody but the gateway can connect",
+    )
     return parser
 
 
@@ -76,7 +85,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     life_s = options.token_minutes * 60
     renew_s = options.token_renew_s or life_s / 2
     if renew_s >= life_s:
-        raise ConfigError(f"--token-renew-s must be less than the key's life of {life_s} s, got {renew_s}")
+        raise ConfigError(f"--token-renew-s must be less than the key's lifetime of {life_s} s, got {renew_s}")
     environment = read_environment(Path())
     run_dir = options.run_dir.absolute()
     return Settings(

@@ -64,36 +64,36 @@ class Settings:
 
 
 def read_environment(folder: Path) -> dict[str, str]:
-    """Give the variables of `folder`/.env, overridden by this process's environment."""
+    """Return the variables of `folder`/.env, overridden by this process's environment."""
     defaults = {name: value for name, value in dotenv_values(folder / ".env").items() if value is not None}
     return defaults | os.environ
 
 
 def read_ports(environment: Mapping[str, str], inference: int | None = None) -> Ports:
-    """Give the five ports; `inference` wins over its variable. Raises ConfigError naming the variable."""
+    """Return the five ports; `inference` wins over its variable. Raises ConfigError naming the variable."""
     chosen = {field: _port(environment, variable) for field, (variable, _) in PORTS.items() if field != "inference"}
     return Ports(inference=inference or _port(environment, PORTS["inference"][0]), **chosen)
 
 
 def read_token_file(environment: Mapping[str, str], run_dir: Path) -> Path:
-    """Give where the key is published: the variable's value, else `run_dir`/token."""
+    """Return where the key is published: the variable's value, else `run_dir`/token."""
     return Path(environment.get(FILE_VARIABLE) or run_dir / TOKEN_FILE_NAME).absolute()
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Give the environment without the variables that TorchServe would read in place of our settings."""
+    """Return the environment without the variables that TorchServe would read in place of our settings."""
     return {name: value for name, value in environment.items() if not name.startswith(FOREIGN_PREFIXES)}
 
 
 def explain_port(ports: Ports, number: int) -> str:
-    """Give what uses a port and the variable that moves it, such as "8081 (HTTP management; TORCH_SVC_...)"."""
+    """Return what uses a port and the variable that sets it, such as "8081 (HTTP management; TORCH_SVC_...)"."""
     field = next(field for field in PORTS if getattr(ports, field) == number)
     variable, purpose = PORTS[field]
-    return f"{number} ({purpose}; set {variable} to move it)"
+    return f"{number} ({purpose}; set {variable} to change it)"
 
 
 def numbers(ports: Ports) -> Sequence[int]:
-    """Give the five port numbers, inference first."""
+    """Return the five port numbers, inference first."""
     return [getattr(ports, field) for field in PORTS]
 
 

@@ -85,7 +85,7 @@ class Handler:
             return dict.fromkeys(items, self.refusal("the model failed on these values", "BAD_INPUT.VALUE"))
 
     def forward(self, items: Mapping[int, Arrays]) -> dict[int, bytes]:
-        """Run all items' rows together and give each the reply with its own rows."""
+        """Run all items' rows together and return each the reply with its own rows."""
         merged = [
             torch.from_numpy(np.concatenate(parts)).to(self.device) for parts in zip(*items.values(), strict=True)
         ]
@@ -97,17 +97,17 @@ class Handler:
         return {index: self.reply(rows) for index, rows in zip(items, split, strict=True)}
 
     def reply(self, rows: Arrays) -> bytes:
-        """Give one item's outputs and our identity as bytes."""
+        """Encode one item's outputs and our identity."""
         tensors = {output["name"]: array for output, array in zip(self.outputs, rows, strict=True)}
         return bytes(safetensors.numpy.save(tensors, self.identity))
 
     def refusal(self, error: str, reason: str) -> bytes:
-        """Give an error and our identity as bytes."""
+        """Encode an error and our identity."""
         return bytes(safetensors.numpy.save({}, self.identity | {"error": error, "reason": reason}))
 
 
 def read_item(item: Mapping[str, bytes], inputs: Sequence[Mapping[str, Any]]) -> Arrays:
-    """Give an item's inputs as arrays in the order of the spec. Raises ValueError(text, reason)."""
+    """Decode an item's inputs to arrays in the order of the spec. Raises ValueError(text, reason)."""
     for name in item.keys() - {spec["name"] for spec in inputs}:
         raise ValueError(f"there is no input {name!r}", "BAD_INPUT.NAME")
     arrays = [read_array(item, spec) for spec in inputs]
@@ -117,7 +117,7 @@ def read_item(item: Mapping[str, bytes], inputs: Sequence[Mapping[str, Any]]) ->
 
 
 def read_array(item: Mapping[str, bytes], spec: Mapping[str, Any]) -> NDArray[Any]:
-    """Give one input as [rows, ...]. Raises ValueError(text, reason)."""
+    """Decode one input to [rows, ...]. Raises ValueError(text, reason)."""
     name, dtype, inner = spec["name"], np.dtype(DTYPES[spec["dtype"]]), spec["shape"][1:]
     if name not in item:
         raise ValueError(f"input {name!r} is missing", "BAD_INPUT.NAME")
@@ -131,14 +131,14 @@ def read_array(item: Mapping[str, bytes], spec: Mapping[str, Any]) -> NDArray[An
 
 
 def choose_device(gpu_id: int | None) -> torch.device:
-    """Give the GPU that TorchServe assigned, or the CPU where it assigned none or PyTorch cannot use it."""
+    """Return the GPU that TorchServe assigned, or the CPU where it assigned none or PyTorch cannot use it."""
     if gpu_id is not None and torch.cuda.is_available():
         return torch.device(f"cuda:{gpu_id}")
     return torch.device("cpu")
 
 
 def load_model(architecture: Path, weights: Path) -> torch.nn.Module:
-    """Make the one module class of a Python file and give it its weights. Raises when they do not fit."""
+    """Create the only module class of a Python file with its weights. Raises when they do not fit."""
     found = importlib.util.spec_from_file_location(architecture.stem, architecture)
     if found is None or found.loader is None:
         raise ImportError(f"{architecture} is not a Python file")
@@ -151,7 +151,7 @@ def load_model(architecture: Path, weights: Path) -> torch.nn.Module:
 
 
 def digest(folder: Path) -> str:
-    """Give the sha256 of the lines `HASH  NAME` of the files at the folder's root: the artefact's identity."""
+    """Return the sha256 of the lines `HASH  NAME` of the files at the folder's root: the artifact's identity."""
     hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.is_file()}
     lines = "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes))
     return hashlib.sha256(lines.encode()).hexdigest()

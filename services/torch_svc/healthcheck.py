@@ -17,27 +17,27 @@ METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
 
 
 def check(address: str, requests: Path, token_file: Path) -> None:
-    """Ask every model. Raises Unhealthy and OSError."""
+    """Probe every model. Raises Unhealthy and OSError."""
     # Without tokens there is no file; with tokens and without a file the calls are refused.
     key = token_file.read_text(encoding="ascii").strip() if token_file.exists() else ""
     metadata = {"authorization": f"Bearer {key}"} if key else {}
     for request in sorted(requests.iterdir()):
         # The handler says in its answer that it could not compute one; see services/wire/torchserve.py.
         if b'"error"' in call(address, METHOD, request.read_bytes(), metadata):
-            raise Unhealthy(f"{request.name} answers with an error")
+            raise Unhealthy(f"{request.name} returned an error")
 
 
-def main(words: Sequence[str]) -> int:
-    """Check the server and give the exit code."""
+def main(argv: Sequence[str]) -> int:
+    """Check the server and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m services.torch_svc.healthcheck")
     parser.add_argument("address", help="HOST:PORT of gRPC inference")
     parser.add_argument("--run-dir", type=Path, default=Path(".run/torch_svc"), help="torch_svc's (%(default)s)")
     parser.add_argument("--token-file", type=Path, default=Path(".run/torch_svc/token"), help="(%(default)s)")
-    asked = parser.parse_args(words)
+    args = parser.parse_args(argv)
     try:
-        check(asked.address, asked.run_dir / "health", asked.token_file)
+        check(args.address, args.run_dir / "health", args.token_file)
     except (Unhealthy, OSError) as error:
-        print(f"{asked.address} is not healthy: {error}", file=sys.stderr)
+        print(f"{args.address} is not healthy: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -17,11 +17,11 @@ TIMEOUT_S = 2.0
 RETRY_S = 5.0
 
 
-class NoKeys:
+class NoTokens:
     """For a TorchServe that asks for no key."""
 
     def step(self) -> bool:
-        """Say that nothing is missing."""
+        """Return True: nothing is missing."""
         return True
 
     def withdraw(self) -> None:
@@ -53,7 +53,7 @@ class Keys:
         except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
             if self._published:
                 self._due = time.monotonic() + RETRY_S
-                log.warning("cannot renew the inference key, next try in %g s: %r", RETRY_S, error)
+                log.warning("cannot renew the inference key, next attempt in %g s: %r", RETRY_S, error)
         return self._published
 
     def withdraw(self) -> None:
@@ -64,7 +64,7 @@ class Keys:
         write_file(self._token_file, json.loads(self._key_file.read_text())["inference"]["key"], mode=0o600)
 
     def _renew(self) -> None:
-        """Have TorchServe make a new inference key; it writes it to its key file before it answers."""
+        """Make TorchServe create a new inference key; it writes it to its key file before it answers."""
         api_key = json.loads(self._key_file.read_text())["API"]["key"]
         connection = http.client.HTTPConnection(LOOPBACK, self._port, timeout=TIMEOUT_S)
         try:

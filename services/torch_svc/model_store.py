@@ -1,26 +1,26 @@
 """TorchServe's model store: a folder of verified copies of the current archives.
 
 The check proves integrity, that these are the bytes the export wrote; it does not prove who wrote them. An archive's
-handler is code that TorchServe runs, so whoever can write to the exports folder can run code here.
+handler is code that TorchServe runs, so anyone who can write to the exports folder can run code here.
 """
 
 import shutil
 from pathlib import Path
 
 from services.wire.stacks import STACKS
-from store.manifest import ArtefactError, Manifest, artefact_folder, current_version, hash_file, verify
+from store.manifest import ArtifactError, Manifest, artifact_folder, current_version, hash_file, verify
 
-FORMAT = STACKS["torchserve"].artefact_format
+FORMAT = STACKS["torchserve"].artifact_format
 
 
 def fill(exports: Path, store: Path) -> dict[str, Manifest]:
-    """Copy the current archive of every model that has one to `store`/MODEL.mar, and give their manifests by model.
+    """Copy the current archive of every model that has one to `store`/MODEL.mar, and return their manifests by model.
 
-    Raises ArtefactError naming the file when one is missing, cut or changed, or when there is none at all.
+    Raises ArtifactError naming the file when one is missing, cut or changed, or when there is none at all.
     """
     manifests = {folder.parent.name: _copy(exports, folder.parent.name, store) for folder in _with_archives(exports)}
     if not manifests:
-        raise ArtefactError(f"{exports} holds no model in the format {FORMAT}; run: make export")
+        raise ArtifactError(f"{exports} holds no model in the format {FORMAT}; run: make export")
     return manifests
 
 
@@ -29,13 +29,13 @@ def _with_archives(exports: Path) -> list[Path]:
 
 
 def _copy(exports: Path, model: str, store: Path) -> Manifest:
-    folder = artefact_folder(exports, model, FORMAT, current_version(exports, model))
+    folder = artifact_folder(exports, model, FORMAT, current_version(exports, model))
     manifest = verify(folder)
     name = f"{model}.{FORMAT}"
     if name not in manifest.files:
-        raise ArtefactError(f"{folder} holds no {name}; remove it and run: make export")
+        raise ArtifactError(f"{folder} holds no {name}; remove it and run: make export")
     copy = store / name
     shutil.copyfile(folder / name, copy)
     if hash_file(copy) != manifest.files[name]:  # changed since, or the disk is full
-        raise ArtefactError(f"{copy} is not what {folder}'s manifest says; start again")
+        raise ArtifactError(f"{copy} does not match {folder}'s manifest; restart torch_svc")
     return manifest

@@ -9,11 +9,11 @@ LOOPBACK = "127.0.0.1"
 
 
 class PortBusyError(Exception):
-    """A port is taken, or its address is not this machine's; the text names it and the mend."""
+    """A port is taken, or its address is not this machine's; the text names it and the fix."""
 
 
 def check(host: str, ports: Ports) -> None:
-    """Try all five at once, inference on `host`, so that one number given twice is found too. Raises PortBusyError."""
+    """Bind all five at once, inference on `host`, so that a number given twice is found too. Raises PortBusyError."""
     with contextlib.ExitStack() as sockets:
         for address, number in zip([host, *[LOOPBACK] * 4], numbers(ports), strict=True):
             try:

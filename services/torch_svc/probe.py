@@ -1,4 +1,4 @@
-"""Readiness, found by asking: every model must answer one real Predictions call with the artefact that we copied.
+"""Readiness, found by asking: every model must answer one real Predictions call with the artifact that we copied.
 
 TorchServe's own health answers are true before a model is loaded and during the first five minutes of a crash loop.
 """
@@ -11,7 +11,7 @@ import grpc
 
 from services.torch_svc.server import ServerError
 from services.wire import torchserve
-from services.wire.errors import BackendDown, Expired, Overloaded, ServeError
+from services.wire.errors import BackendUnavailable, DeadlineExceeded, Overloaded, ServeError
 from services.wire.signature import Signature
 from services.wire.token import TokenFile
 from services.wire.types import Answer, Request
@@ -20,11 +20,11 @@ from store.manifest import Manifest
 log = logging.getLogger(__name__)
 TIMEOUT_S = 1.0
 COMPLAIN_S = 30.0
-NOT_YET = (BackendDown, Expired, Overloaded)
+NOT_YET = (BackendUnavailable, DeadlineExceeded, Overloaded)
 
 
-def question(manifest: Manifest) -> bytes:
-    """Give the call that is asked: one row of zeros for the artefact's version."""
+def probe_request(manifest: Manifest) -> bytes:
+    """Return the probe request: one row of zeros for the artifact's version."""
     request = Request(manifest.model, manifest.version, Signature(manifest.spec).zeros(rows=1))
     return torchserve.encode_request(request, manifest.model, manifest.version)
 
@@ -40,7 +40,10 @@ class Probe:
         self._complain_at = time.monotonic() + COMPLAIN_S
 
     def step(self) -> bool:
-        """Ask one model that has not answered yet; say whether all have. Raises ServerError when one never will."""
+        """Probe one model that has not answered yet; return whether all have.
+
+        Raises ServerError when one never will.
+        """
         for model, manifest in self._pending.items():
             try:
                 self._check(manifest, self._ask(model, manifest))
@@ -58,7 +61,7 @@ class Probe:
 
     def _ask(self, model: str, manifest: Manifest) -> Answer:
         try:
-            reply = self._call(question(manifest), timeout=TIMEOUT_S, metadata=self._token.metadata())
+            reply = self._call(probe_request(manifest), timeout=TIMEOUT_S, metadata=self._token.metadata())
         except grpc.RpcError as error:
             raise torchserve.translate(error.code(), error.details() or "") from error
         return torchserve.decode_answer(reply, model, "torchserve")
@@ -67,7 +70,7 @@ class Probe:
         served = answer.served
         if (served.version, served.sha256) != (manifest.version, manifest.sha256):
             raise ServerError(
-                f"{manifest.model} answers as version {served.version} sha256 {served.sha256}, its manifest says "
+                f"{manifest.model} answered as version {served.version} sha256 {served.sha256}, its manifest says "
                 f"version {manifest.version} sha256 {manifest.sha256}; run: make export"
             )
 

@@ -14,7 +14,7 @@ LONGEST_SOCKET_NAME = ".ts.sock.65535"
 
 
 class RunDirError(Exception):
-    """The run folder cannot be used; the text names it and the mend."""
+    """The run folder cannot be used; the text names it and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +26,17 @@ class RunDir:
 
     @property
     def model_store(self) -> Path:
-        """Give the folder of verified copies."""
+        """Return the folder of verified copies."""
         return self.path / "model_store"
 
     @property
     def health(self) -> Path:
-        """Give the folder of the health check's calls, one file a model; it is there once every model is ready."""
+        """Return the folder of the health check's calls, one file a model; it is there once every model is ready."""
         return self.path / "health"
 
     @property
     def key_file(self) -> Path:
-        """Give where TorchServe writes its keys: always in its working folder, under this name."""
+        """Return where TorchServe writes its keys: always in its working folder, under this name."""
         return self.path / "key_file.json"
 
 
@@ -70,7 +70,7 @@ def _clean(path: Path) -> None:
 
 
 def _make_temporary(path: Path) -> Path:
-    """Give `path`/tmp, or a folder under the system's temporary one, linked there, when that is too long a name."""
+    """Return `path`/tmp, or a folder under the system's temporary one, linked there, when that is too long a name."""
     folder = path / "tmp"
     if _fits(folder):
         folder.mkdir()

@@ -46,7 +46,7 @@ class Server:
         code = self._process.poll()
         if code is not None:
             ending = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-            raise ServerError(f"TorchServe ended by itself ({ending}); the lines above are its last ones")
+            raise ServerError(f"TorchServe exited unexpectedly ({ending}); its last log lines are above")
 
     def stop(self) -> None:
         """Stop the JVM in order, or by force after 10 s, and wait until no process of it is left."""
@@ -84,7 +84,7 @@ def start(settings: Settings, run_dir: RunDir, models: Collection[str]) -> Serve
 
 
 def render_config(settings: Settings, run_dir: RunDir, models: Collection[str]) -> str:
-    """Give config.properties."""
+    """Return config.properties."""
     ports = settings.ports
     values: dict[str, object] = {
         "host": settings.host,

@@ -8,23 +8,23 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from services.healthcheck import MOST_BYTES
+from services.healthcheck import MAX_BYTES
 from services.torch_svc import model_store, ports, run_dir, server
 from services.torch_svc.config import Settings
-from services.torch_svc.keys import Keys, NoKeys
-from services.torch_svc.probe import Probe, question
+from services.torch_svc.keys import Keys, NoTokens
+from services.torch_svc.probe import Probe, probe_request
 from services.wire.token import TokenFile
 from store.manifest import Manifest
 
 log = logging.getLogger(__name__)
 TICK_S = 0.2
-ENDINGS = frozenset({signal.SIGTERM, signal.SIGINT})
+STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 # Blocked and waited for instead of handled: nothing is ever interrupted, so nothing is left half done.
-AWAITED = ENDINGS | {signal.SIGCHLD}
+AWAITED = STOP_SIGNALS | {signal.SIGCHLD}
 
 
 def run(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT, and clean up. Raises ServerError, ArtefactError, PortBusyError or RunDirError."""
+    """Run until SIGTERM or SIGINT, and clean up. Raises ServerError, ArtifactError, PortBusyError or RunDirError."""
     begin = time.monotonic()
     signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
     with contextlib.ExitStack() as stack:
@@ -40,20 +40,22 @@ def run(settings: Settings) -> None:
         stack.callback(probe.close)
 
         def ready() -> None:
-            _write_questions(folder.health, manifests)
+            _write_probe_requests(folder.health, manifests)
             _log_ready(settings, manifests, begin)
 
         _watch(process, keys, probe, ready)
 
 
-def _keys(settings: Settings, folder: run_dir.RunDir) -> Keys | NoKeys:
+def _keys(settings: Settings, folder: run_dir.RunDir) -> Keys | NoTokens:
     if not settings.tokens:
-        log.warning("no key is asked for: whoever reaches port %d may predict", settings.ports.inference)
-        return NoKeys()
+        log.warning(
+            "token authorization is disabled: every client that reaches port %d may predict", settings.ports.inference
+        )
+        return NoTokens()
     return Keys(folder.key_file, settings.token_file, settings.ports.management, settings.token_renew_s)
 
 
-def _watch(process: server.Server, keys: Keys | NoKeys, probe: Probe, on_ready: Callable[[], None]) -> None:
+def _watch(process: server.Server, keys: Keys | NoTokens, probe: Probe, on_ready: Callable[[], None]) -> None:
     ready = False
     while not _told_to_stop():
         process.check()
@@ -63,16 +65,16 @@ def _watch(process: server.Server, keys: Keys | NoKeys, probe: Probe, on_ready: 
                 on_ready()
 
 
-def _write_questions(health: Path, manifests: Mapping[str, Manifest]) -> None:
+def _write_probe_requests(health: Path, manifests: Mapping[str, Manifest]) -> None:
     """Write the health check's calls; that they are there says that every model was ready once."""
     whole = health.with_name("health.new")
     shutil.rmtree(whole, ignore_errors=True)
     whole.mkdir()
     for model, manifest in manifests.items():
-        if len(payload := question(manifest)) <= MOST_BYTES:
+        if len(payload := probe_request(manifest)) <= MAX_BYTES:
             (whole / model).write_bytes(payload)
         else:
-            log.warning("the health check leaves %s out: a row of it has %d bytes", model, len(payload))
+            log.warning("the health check skips %s: one row has %d bytes", model, len(payload))
     whole.rename(health)
 
 
@@ -85,7 +87,7 @@ def _log_ready(settings: Settings, manifests: Mapping[str, Manifest], begin: flo
 def _told_to_stop() -> bool:
     """Wait one tick, less if a signal comes, and say whether it asks us to stop."""
     found = signal.sigtimedwait(AWAITED, TICK_S)
-    if found is None or found.si_signo not in ENDINGS:
+    if found is None or found.si_signo not in STOP_SIGNALS:
         return False
     log.info("stopping on %s", signal.Signals(found.si_signo).name)
     return True

@@ -23,7 +23,7 @@ ACCEPTED_KINDS = MappingProxyType({"b": "b", "i": "biu", "u": "biu", "f": "biuf"
 
 
 def from_values(name: str, dtype: str, values: Any) -> Tensor:
-    """Give lists, numbers or an array as a tensor of `dtype`. Raises BadInput when they are none or do not fit."""
+    """Convert lists, numbers or an array to a tensor of `dtype`. Raises BadInput when they do not fit."""
     try:
         given = np.asarray(values, dtype=object if dtype == "BYTES" else None)
     except (TypeError, ValueError):
@@ -36,7 +36,7 @@ def from_values(name: str, dtype: str, values: Any) -> Tensor:
 
 
 def to_array(tensor: Tensor) -> Array:
-    """Give a tensor as a writable array of its shape. Raises ValueError when its bytes are not what its dtype says."""
+    """Convert a tensor to a writable array of its shape. Raises ValueError when its bytes do not fit its dtype."""
     if tensor.dtype == "BYTES":
         elements = split_strings(tensor.data)
         strings = np.empty(len(elements), object)

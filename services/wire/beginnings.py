@@ -44,16 +44,16 @@ class Beginnings:
         self._seen: set[int] = set()
 
     def read(self, payload: bytes) -> Request:
-        """Give the request of a message. Raises what `parse` raises."""
+        """Return the request of a message. Raises what `parse` raises."""
         for length in self._lengths.get(len(payload), ()):
             known = self._known.get(payload[:length])
             if known is not None:
-                # Unpacked at once and built anew: attributes and _replace take longer.
+                # Unpacked at once and Rebuilt: attributes and _replace take longer.
                 model, version, name, dtype, shape, (outputs, request_id, typed, timeout_us) = known
                 tensor = Tensor(name, dtype, shape, payload[length:])
                 return Request(model, version, (tensor,), outputs, request_id, typed, timeout_us)
         request = self._parse(payload)
-        # Those with an id all begin anew.
+        # Those with an id all begin again.
         if len(request.inputs) == 1 and not request.request_id:
             self._learn(payload, request)
         return request

@@ -16,13 +16,13 @@ class StackCodec(Protocol):
     METHOD: str
 
     def encode_request(self, request: Request, model: str, version: int) -> bytes:
-        """Give the bytes of a request; version 0 means the one that the server serves now."""
+        """Return the bytes of a request; version 0 means the one that the server serves now."""
 
     def decode_answer(self, payload: bytes, model: str, stack: str) -> Answer:
         """Read a reply. Raises BackendBadReply, or BadInput for an item that the server refused alone."""
 
     def translate(self, code: StatusCode, details: str) -> ServeError:
-        """Give our error for the server's refusal; covers every gRPC code."""
+        """Map the server's error to one of ours; covers every gRPC code."""
 
 
 STACK_CODECS: MappingProxyType[str, StackCodec] = MappingProxyType(

@@ -2,11 +2,11 @@
 
 ServeError
  +- BadInput              the request is at fault; the text says where
- +- ModelUnknown          no such model, path or version
+ +- ModelNotFound          no such model, path or version
  +- ModelLoading          known, but its server has not loaded it yet
  +- Overloaded            too much in flight or queued here or behind; try again later
  +- TooLarge              the message is above a limit
- +- BackendDown           the path's server cannot be reached
+ +- BackendUnavailable           the path's server cannot be reached
  +- BatchSpoiled          the path's server failed the call for another one that it had put into its batch
  +- Expired               the deadline passed: on arrival, in a queue, or at the path's server
  +- Cancelled             the caller went away
@@ -50,7 +50,7 @@ class BadInput(ServeError):
         super().__init__(text, reason=f"BAD_INPUT.{what}")
 
 
-class ModelUnknown(ServeError):
+class ModelNotFound(ServeError):
     """There is no such model, path or version."""
 
     reason = "MODEL_UNKNOWN"
@@ -81,7 +81,7 @@ class TooLarge(ServeError):
     reason = "TOO_LARGE"
 
 
-class BackendDown(ServeError):
+class BackendUnavailable(ServeError):
     """The path's server cannot be reached, or lost the connection."""
 
     reason = "BACKEND_DOWN"
@@ -95,7 +95,7 @@ class BatchSpoiled(ServeError):
     retry_after_ms = 10
 
 
-class Where(StrEnum):
+class DeadlineStage(StrEnum):
     """Where a deadline passed."""
 
     ON_ARRIVAL = "EXPIRED_ON_ARRIVAL"
@@ -103,12 +103,12 @@ class Where(StrEnum):
     IN_BACKEND = "EXPIRED_IN_BACKEND"
 
 
-class Expired(ServeError):
+class DeadlineExceeded(ServeError):
     """The deadline passed."""
 
-    def __init__(self, where: Where) -> None:
+    def __init__(self, stage: DeadlineStage) -> None:
         super().__init__(
-            f"deadline exceeded ({where.removeprefix('EXPIRED_').replace('_', ' ').lower()})", reason=where
+            f"deadline exceeded ({stage.removeprefix('EXPIRED_').replace('_', ' ').lower()})", reason=stage
         )
 
 

@@ -15,10 +15,10 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from servepath_pb.servepath.oip.oip_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
-from services.wire import errors, refusals, tensors
+from services.wire import error_mapping, errors, tensors
 from services.wire.beginnings import Beginnings
 from services.wire.signature import MAX_RANK, MAX_TENSORS
-from services.wire.types import Answer, Request, Served, Tensor
+from services.wire.types import Answer, Provenance, Request, Tensor
 
 SERVICE = "inference.GRPCInferenceService"
 METHOD = f"/{SERVICE}/ModelInfer"
@@ -39,11 +39,11 @@ UNSERVED = MappingProxyType(
         **dict.fromkeys(("sequence_id", "sequence_start", "sequence_end"), "needs a server that keeps state"),
     }
 )
-REFUSALS = MappingProxyType({**refusals.BY_CODE, StatusCode.FAILED_PRECONDITION: refusals.bad()})
+ERROR_BY_CODE = MappingProxyType({**error_mapping.BY_CODE, StatusCode.FAILED_PRECONDITION: error_mapping.bad()})
 
 
 def parse_version(text: str) -> int:
-    """Give a model version; "" is 0, the current one. Raises BadInput."""
+    """Return a model version; "" is 0, the current one. Raises BadInput."""
     if not text:
         return 0
     if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text)):  # noqa: PLR2004 - digits of 2**63
@@ -79,7 +79,7 @@ def _output(output: ModelInferRequest.InferRequestedOutputTensor) -> str:
 
 
 def _timeout_us(parameters: Mapping[str, InferParameter]) -> int:
-    """Give the microseconds that the caller waits; 0 where it does not say. Raises BadInput."""
+    """Return the microseconds that the caller waits; 0 where it does not say. Raises BadInput."""
     _refuse_unserved("the request", parameters)
     if "timeout" not in parameters:
         return 0
@@ -102,7 +102,7 @@ def _value(parameter: InferParameter) -> Any:
 
 
 def _is_request(payload: bytes) -> bool:
-    """Say whether bytes are a ModelInferRequest."""
+    """Return whether bytes are a ModelInferRequest."""
     try:
         ModelInferRequest.FromString(payload)
     except DecodeError:
@@ -111,14 +111,14 @@ def _is_request(payload: bytes) -> bool:
 
 
 def _varint(value: int) -> bytes:
-    """Give a protobuf varint: seven bits a byte, the lowest first."""
+    """Encode a protobuf varint: seven bits a byte, the lowest first."""
     if value < 0x80:  # noqa: PLR2004 - one byte is enough for nearly all of ours
         return bytes((value,))
     return bytes((value & 0x7F | 0x80,)) + _varint(value >> 7)
 
 
 def _raw_head(size: int) -> bytes:
-    """Give what stands before `size` bytes of field 7 of ModelInferRequest, raw_input_contents."""
+    """Return what stands before `size` bytes of field 7 of ModelInferRequest, raw_input_contents."""
     return bytes((7 << 3 | 2,)) + _varint(size)
 
 
@@ -127,7 +127,7 @@ decode_request = Beginnings(_parsed_request, _raw_head, _is_request).read
 
 
 def encode_request(request: Request, model: str, version: int) -> bytes:
-    """Give a ModelInferRequest with raw contents."""
+    """Encode a ModelInferRequest with raw contents."""
     message = ModelInferRequest(model_name=model, model_version=str(version) if version else "", id=request.request_id)
     for tensor in request.inputs:
         message.inputs.add(name=tensor.name, datatype=tensor.dtype, shape=tensor.shape)
@@ -138,10 +138,10 @@ def encode_request(request: Request, model: str, version: int) -> bytes:
 
 
 def encode_answer(request: Request, answer: Answer) -> bytes:
-    """Give a ModelInferResponse with raw contents, under the model name that the caller used.
+    """Encode a ModelInferResponse with raw contents, under the model name that the caller used.
 
     What is equal in many replies is serialised once and looked up: a message may be written in parts (protobuf, "Last
-    One Wins" and concatenation), and parts cost a fifth of building it anew.
+    One Wins" and concatenation), and parts cost a fifth of building it again.
     """
     outputs, served = answer
     if len(outputs) == 1:
@@ -181,7 +181,7 @@ def _common_part(
     served: tuple[str, str, str, str, int, str, bool],
     shapes: tuple[tuple[str, str, tuple[int, ...]], ...],
 ) -> bytes:
-    """Give what does not differ from call to call; `served` is Served without its times."""
+    """Encode what is the same for every call; `served` is the Provenance without its times."""
     _, stack, engine, engine_version, version, sha256, sha256_observed = served
     message = ModelInferResponse(model_name=model, model_version=str(version))
     for name, dtype, shape in shapes:
@@ -196,7 +196,7 @@ def _common_part(
 
 
 def _microseconds_field(key: bytes, microseconds: int) -> bytes:
-    """Give an entry of field 4, parameters: a map entry of a string (field 1) and an InferParameter (field 2)."""
+    """Encode an entry of field 4, parameters: a map entry of a string (field 1) and an InferParameter (field 2)."""
     value = _INT64_PARAM + _varint(microseconds)
     entry = b"".join((b"\x0a", bytes((len(key),)), key, b"\x12", bytes((len(value),)), value))
     return b"".join((_PARAMETERS, bytes((len(entry),)), entry))
@@ -211,7 +211,7 @@ def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
         raise errors.BackendBadReply("the model server's reply is not an inference.ModelInferResponse") from None
     outputs = _outputs(message)
     text = {name: value.string_param for name, value in message.parameters.items()}
-    served = Served(
+    served = Provenance(
         model=model,
         stack=text.get("stack", stack),
         engine=text.get("engine", ""),
@@ -227,7 +227,10 @@ def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
 
 
 def _outputs(message: ModelInferResponse) -> tuple[Tensor, ...]:
-    """Give the outputs in raw form. Each may be raw or typed (KServe's authors choose); an empty one may be neither."""
+    """Return the outputs in raw form.
+
+    Each may be raw or typed (KServe's authors choose); an empty one may be neither.
+    """
     raw: Sequence[bytes] = message.raw_output_contents
     if len(raw) != len(message.outputs):
         raw = _spread(message)
@@ -238,7 +241,7 @@ def _outputs(message: ModelInferResponse) -> tuple[Tensor, ...]:
 
 
 def _spread(message: ModelInferResponse) -> list[bytes]:
-    """Give each output its raw contents where only some have any: b"" to a typed one, and to one without elements."""
+    """Return each output its raw contents where only some have any: b"" to a typed one, and to one without elements."""
     filled = [data for data in message.raw_output_contents if data]
     bare = [output.name for output in message.outputs if not (output.HasField("contents") or 0 in output.shape)]
     if len(filled) != len(bare):
@@ -258,13 +261,13 @@ def _packed_output(output: ModelInferResponse.InferOutputTensor) -> bytes:
 
 
 def translate(code: StatusCode, details: str) -> errors.ServeError:
-    """Give our error for an OIP server's refusal: these servers say enough by their codes."""
-    return refusals.translate(code, details, REFUSALS)
+    """Map an OIP server's error to one of ours: the code of these servers says enough."""
+    return error_mapping.translate(code, details, ERROR_BY_CODE)
 
 
 def _raw_input(tensor: ModelInferRequest.InferInputTensor, data: bytes) -> Tensor:
     if tensor.HasField("contents"):
-        raise errors.BadInput(f"input {tensor.name!r} has contents beside raw_input_contents", "INPUTS")
+        raise errors.BadInput(f"input {tensor.name!r} has both contents and raw_input_contents", "INPUTS")
     return Tensor(tensor.name, tensor.datatype, _shape(tensor), data)
 
 
@@ -283,7 +286,7 @@ def _shape(tensor: ModelInferRequest.InferInputTensor) -> tuple[int, ...]:
 
 
 def _packed(tensor: ModelInferRequest.InferInputTensor | ModelInferResponse.InferOutputTensor, kind: str) -> bytes:
-    """Give a typed tensor's elements as raw bytes. Raises BadInput; kind: "input" or "output", for its text."""
+    """Return a typed tensor's elements as raw bytes. Raises BadInput; kind: "input" or "output", for its text."""
     field = CONTENTS.get(tensor.datatype)
     if field is None:
         raise errors.BadInput(f"{kind} {tensor.name!r}: {tensor.datatype!r} has no typed form; send it raw", "DTYPE")

@@ -27,7 +27,7 @@ class PathInfo(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Give MODEL@STACK."""
+        """Return MODEL@STACK."""
         return f"{self.model}@{self.stack}"
 
 

@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError
 from servepath_pb.servepath.v1 import gateway_pb2 as pb
 from services.wire import errors, tensors
 from services.wire.signature import MAX_RANK, MAX_TENSORS
-from services.wire.types import Answer, Request, Served, Tensor
+from services.wire.types import Answer, Provenance, Request, Tensor
 
 SERVICE = "servepath.v1.Gateway"
 METHOD = f"/{SERVICE}/Predict"
@@ -47,7 +47,7 @@ def decode_request(payload: bytes) -> Request:
 
 
 def encode_request(request: Request, model: str, version: int) -> bytes:
-    """Give a PredictRequest with raw elements."""
+    """Encode a PredictRequest with raw elements."""
     message = pb.PredictRequest(model=model, version=version, outputs=request.outputs, request_id=request.request_id)
     for tensor in request.inputs:
         message.inputs.add(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape, raw=tensor.data)
@@ -55,7 +55,7 @@ def encode_request(request: Request, model: str, version: int) -> bytes:
 
 
 def encode_answer(request: Request, answer: Answer) -> bytes:
-    """Give a PredictResponse, typed where the request was and the dtype has a typed form."""
+    """Encode a PredictResponse, typed where the request was and the dtype has a typed form."""
     served = answer.served
     message = pb.PredictResponse(request_id=request.request_id)
     for tensor in answer.outputs:
@@ -85,7 +85,7 @@ def decode_answer(payload: bytes) -> Answer:
     observed = served.sha256_source == pb.HASH_SOURCE_OBSERVED
     return Answer(
         outputs,
-        Served(
+        Provenance(
             model=served.model,
             stack=served.stack,
             engine=served.engine,
@@ -101,7 +101,7 @@ def decode_answer(payload: bytes) -> Answer:
 
 
 def _input(message: pb.Tensor) -> tuple[Tensor, bool]:
-    """Give a tensor in raw form, and whether it came typed."""
+    """Convert a tensor to raw form, and say whether it came typed."""
     if len(message.shape) > MAX_RANK:
         raise errors.BadInput(f"input {message.name!r}: more than {MAX_RANK} dimensions", "SHAPE")
     name, dtype, shape = message.name, message.dtype, tuple(message.shape)

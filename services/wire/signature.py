@@ -23,7 +23,7 @@ class Signature:
         self._outputs = {tensor.name: _OutputCheck(tensor) for tensor in spec.outputs}
 
     def check(self, request: Request) -> int:
-        """Give the number of rows, the same in every input; may be 0. Raises BadInput saying what is off."""
+        """Return the number of rows, the same in every input; may be 0. Raises BadInput saying what is off."""
         inputs = request.inputs
         if len(inputs) != len(self._inputs):
             raise BadInput(f"expected {len(self._inputs)} inputs {self._names()}, got {len(inputs)}", "INPUTS")
@@ -48,12 +48,12 @@ class Signature:
         """Raise BackendBadReply unless these are the outputs asked for (none named: all), each with `rows` rows."""
         wanted = names or self._outputs
         if len(outputs) != len(wanted) or {tensor.name for tensor in outputs} != set(wanted):
-            raise BackendBadReply("the model server's reply lacks an output, or has one too many")
+            raise BackendBadReply("the model server's reply lacks an output, or has an extra one")
         for tensor in outputs:
             self._outputs[tensor.name].check_reply(tensor, rows)
 
     def empty_outputs(self, names: Sequence[str]) -> tuple[Tensor, ...]:
-        """Give the outputs asked for (none named: all) with zero rows."""
+        """Return the outputs asked for (none named: all) with zero rows."""
         return tuple(
             Tensor(tensor.name, tensor.dtype, (0, *tensor.shape[1:]), b"")
             for tensor in self.spec.outputs
@@ -61,7 +61,7 @@ class Signature:
         )
 
     def zeros(self, rows: int) -> tuple[Tensor, ...]:
-        """Give valid inputs of `rows` rows that hold zeros (empty strings for BYTES): what a probe sends."""
+        """Return valid inputs of `rows` rows that hold zeros (empty strings for BYTES): what a probe sends."""
         shapes = ((tensor, (rows, *tensor.shape[1:])) for tensor in self.spec.inputs)
         return tuple(
             Tensor(t.name, t.dtype, shape, bytes(prod(shape) * ITEM_BYTES.get(t.dtype, 4))) for t, shape in shapes
@@ -70,9 +70,11 @@ class Signature:
     def _check_outputs(self, names: Sequence[str]) -> None:
         unknown = next((name for name in names if name not in self._outputs), None)
         if unknown is not None:
-            raise BadInput(f"unexpected output {unknown!r}; the model gives {sorted(self._outputs)}", "OUTPUTS")
+            raise BadInput(
+                f"unexpected output {unknown!r}; the model has the outputs {sorted(self._outputs)}", "OUTPUTS"
+            )
         if len(set(names)) != len(names):
-            raise BadInput("an output is asked for twice", "OUTPUTS")
+            raise BadInput("an output is requested twice", "OUTPUTS")
 
     def _names(self) -> list[str]:
         return sorted(self._inputs)
@@ -84,7 +86,7 @@ class _InputCheck:
     def __init__(self, spec: TensorSpec) -> None:
         if not spec.shape or spec.shape[0] != BATCH or BATCH in spec.shape[1:]:
             raise ValueError(
-                f"input {spec.name!r}: the first dimension, and only it, must be {BATCH}, got {spec.shape}"
+                f"input {spec.name!r}: the first dimension, and only the first, must be {BATCH}, got {spec.shape}"
             )
         self._spec = spec
         self._inner = spec.shape[1:]

@@ -1,4 +1,4 @@
-"""The one table that joins a stack (a server product) to its process, its artefact format and its codec."""
+"""The one table that joins a stack (a server product) to its process, its artifact format and its codec."""
 
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -8,13 +8,13 @@ from types import MappingProxyType
 class Stack:
     """One server product.
 
-    name: key, metric label and table row. service: process, folder and log name. artefact_format: what it loads.
+    name: key, metric label and table row. service: process, folder and log name. artifact_format: what it loads.
     address_variable: the environment variable that holds its HOST:PORT.
     """
 
     name: str
     service: str
-    artefact_format: str
+    artifact_format: str
     address_variable: str
 
 

@@ -1,6 +1,6 @@
 """The one table from our errors to gRPC codes, and the trailing metadata that carries their reasons.
 
-ErrorInfo and RetryInfo travel in grpc-status-details-bin (google.rpc.Status), which both fronts can send.
+ErrorInfo and RetryInfo travel in grpc-status-details-bin (google.rpc.Status), which both listeners can send.
 """
 
 from google.protobuf.duration_pb2 import Duration
@@ -12,13 +12,13 @@ from services.wire import errors
 
 CODES: dict[type[errors.ServeError], StatusCode] = {
     errors.BadInput: StatusCode.INVALID_ARGUMENT,
-    errors.ModelUnknown: StatusCode.NOT_FOUND,
+    errors.ModelNotFound: StatusCode.NOT_FOUND,
     errors.ModelLoading: StatusCode.UNAVAILABLE,
     errors.Overloaded: StatusCode.RESOURCE_EXHAUSTED,
     errors.TooLarge: StatusCode.RESOURCE_EXHAUSTED,
-    errors.BackendDown: StatusCode.UNAVAILABLE,
+    errors.BackendUnavailable: StatusCode.UNAVAILABLE,
     errors.BatchSpoiled: StatusCode.UNAVAILABLE,
-    errors.Expired: StatusCode.DEADLINE_EXCEEDED,
+    errors.DeadlineExceeded: StatusCode.DEADLINE_EXCEEDED,
     errors.Cancelled: StatusCode.CANCELLED,
     errors.BackendBadReply: StatusCode.INTERNAL,
     errors.BackendMisconfigured: StatusCode.INTERNAL,
@@ -33,12 +33,12 @@ TEXT_LIMIT = 1024
 
 
 def code_of(error: errors.ServeError) -> StatusCode:
-    """Give the gRPC code of an error."""
+    """Return the gRPC code of an error."""
     return CODES[type(error)]
 
 
 def text_of(error: errors.ServeError) -> str:
-    """Give the text for the caller, with all but printable ASCII escaped and at most TEXT_LIMIT characters.
+    """Return the text for the caller, with all but printable ASCII escaped and at most TEXT_LIMIT characters.
 
     grpc-message spells each byte beyond ASCII with three: the text would no longer fit into the header block.
     """
@@ -48,7 +48,7 @@ def text_of(error: errors.ServeError) -> str:
 
 
 def details_of(error: errors.ServeError) -> tuple[tuple[str, bytes], ...]:
-    """Give the trailing metadata that carries the reason and the retry hint."""
+    """Return the trailing metadata that carries the reason and the retry hint."""
     status = Status(code=code_of(error).value[0], message=text_of(error))
     status.details.add().Pack(ErrorInfo(reason=error.reason, domain=DOMAIN))
     if error.retry_after_ms is not None:

@@ -29,7 +29,7 @@ LENGTH = struct.Struct("<I")
 
 
 def pack(name: str, dtype: str, values: Iterable[Any]) -> bytes:
-    """Give typed elements (numbers, or bytes for BYTES) as raw bytes. Raises BadInput when one does not fit."""
+    """Encode typed elements (numbers, or bytes for BYTES) as raw bytes. Raises BadInput when one does not fit."""
     if dtype == "BYTES":
         return b"".join(LENGTH.pack(len(value)) + value for value in values)
     try:
@@ -41,7 +41,7 @@ def pack(name: str, dtype: str, values: Iterable[Any]) -> bytes:
 
 
 def unpack(dtype: str, data: bytes) -> Sequence[Any]:
-    """Give raw bytes as typed elements. Raises ValueError when the bytes are not whole elements."""
+    """Decode raw bytes to typed elements. Raises ValueError when the bytes are not whole elements."""
     if dtype == "BYTES":
         return split_strings(data)
     values = array(TYPE_CODES[dtype])
@@ -50,11 +50,11 @@ def unpack(dtype: str, data: bytes) -> Sequence[Any]:
 
 
 def split_strings(data: bytes) -> list[bytes]:
-    """Give the elements of a raw BYTES tensor. Raises ValueError when a length prefix does not fit."""
+    """Return the elements of a raw BYTES tensor. Raises ValueError when a length prefix does not fit."""
     elements, position = [], 0
     while position < len(data):
         if position + LENGTH.size > len(data):
-            raise ValueError("a length prefix is cut")
+            raise ValueError("a length prefix is truncated")
         begin = position + LENGTH.size
         position = begin + LENGTH.unpack_from(data, position)[0]
         if position > len(data):
@@ -64,12 +64,12 @@ def split_strings(data: bytes) -> list[bytes]:
 
 
 def row_offsets(tensor: Tensor) -> Sequence[int]:
-    """Give where each row of a tensor begins in its data, and the end: rows + 1 offsets in bytes.
+    """Return where each row of a tensor begins in its data, and the end: rows + 1 offsets in bytes.
 
     This is the only way to cut a tensor. Raises ValueError when the data is not what dtype and shape say.
     """
     if not tensor.shape:
-        raise ValueError("no batch axis to cut along")
+        raise ValueError("no batch axis to split along")
     rows, inner = tensor.shape[0], prod(tensor.shape[1:])
     if tensor.dtype == "BYTES":
         sizes = [LENGTH.size + len(element) for element in split_strings(tensor.data)]

@@ -13,9 +13,9 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
-from services.wire import errors, refusals, tensors, version_file
+from services.wire import error_mapping, errors, tensors, version_file
 from services.wire.signature import MAX_ELEMENTS, MAX_RANK
-from services.wire.types import Answer, Request, Served, Tensor
+from services.wire.types import Answer, Provenance, Request, Tensor
 
 SERVICE = "tensorflow.serving.PredictionService"
 METHOD = f"/{SERVICE}/Predict"
@@ -45,33 +45,33 @@ _PACKED_AS = MappingProxyType({"FP16": "UINT16", "BF16": "UINT16"})
 
 
 # Where the code alone says too little: a fragment of the server's text decides, the first that fits.
-REFUSALS_BY_TEXT: refusals.ByText = (
-    (StatusCode.INVALID_ARGUMENT, "ModelSpec", refusals.misconfigured),
-    (StatusCode.INVALID_ARGUMENT, "Unrecognized servable version label", refusals.misconfigured),
-    (StatusCode.INVALID_ARGUMENT, "input size does not match signature", refusals.bad("INPUTS")),
-    (StatusCode.INVALID_ARGUMENT, "Signature input alias", refusals.bad("INPUTS")),
-    (StatusCode.INVALID_ARGUMENT, "Inputs contains invalid name", refusals.bad("INPUTS")),
-    (StatusCode.INVALID_ARGUMENT, "output tensor alias", refusals.bad("OUTPUTS")),
-    (StatusCode.INVALID_ARGUMENT, "tensor parsing error", refusals.bad("BYTES")),
-    (StatusCode.INVALID_ARGUMENT, "Expects arg[", refusals.bad("DTYPE")),
-    (StatusCode.INVALID_ARGUMENT, "larger than maximum input batch size", refusals.bad("SHAPE")),
-    (StatusCode.INVALID_ARGUMENT, "at least one dimension", refusals.bad("SHAPE")),
-    (StatusCode.RESOURCE_EXHAUSTED, "timeout exceeded while waiting", refusals.expired),
-    (StatusCode.FAILED_PRECONDITION, "different shapes", refusals.spoiled),
-    (StatusCode.FAILED_PRECONDITION, "Serving signature key", refusals.misconfigured),
-    (StatusCode.INTERNAL, "Tensor concat operation failed", refusals.spoiled),
-    (StatusCode.UNAVAILABLE, "batch scheduling queue", refusals.overloaded),
-    (StatusCode.UNAVAILABLE, "Model labels does not init yet", refusals.loading),
+ERROR_BY_TEXT: error_mapping.ByText = (
+    (StatusCode.INVALID_ARGUMENT, "ModelSpec", error_mapping.misconfigured),
+    (StatusCode.INVALID_ARGUMENT, "Unrecognized servable version label", error_mapping.misconfigured),
+    (StatusCode.INVALID_ARGUMENT, "input size does not match signature", error_mapping.bad("INPUTS")),
+    (StatusCode.INVALID_ARGUMENT, "Signature input alias", error_mapping.bad("INPUTS")),
+    (StatusCode.INVALID_ARGUMENT, "Inputs contains invalid name", error_mapping.bad("INPUTS")),
+    (StatusCode.INVALID_ARGUMENT, "output tensor alias", error_mapping.bad("OUTPUTS")),
+    (StatusCode.INVALID_ARGUMENT, "tensor parsing error", error_mapping.bad("BYTES")),
+    (StatusCode.INVALID_ARGUMENT, "Expects arg[", error_mapping.bad("DTYPE")),
+    (StatusCode.INVALID_ARGUMENT, "larger than maximum input batch size", error_mapping.bad("SHAPE")),
+    (StatusCode.INVALID_ARGUMENT, "at least one dimension", error_mapping.bad("SHAPE")),
+    (StatusCode.RESOURCE_EXHAUSTED, "timeout exceeded while waiting", error_mapping.expired),
+    (StatusCode.FAILED_PRECONDITION, "different shapes", error_mapping.spoiled),
+    (StatusCode.FAILED_PRECONDITION, "Serving signature key", error_mapping.misconfigured),
+    (StatusCode.INTERNAL, "Tensor concat operation failed", error_mapping.spoiled),
+    (StatusCode.UNAVAILABLE, "batch scheduling queue", error_mapping.overloaded),
+    (StatusCode.UNAVAILABLE, "Model labels does not init yet", error_mapping.loading),
 )
 
 
 def encode_request(request: Request, model: str, version: int) -> bytes:
-    """Give a PredictRequest for the default signature; version 0 asks for the newest. Raises BadInput, ModelUnknown."""
+    """Encode a PredictRequest for the default signature; version 0 is the newest. Raises BadInput, ModelNotFound."""
     message = pb.PredictRequest()
     message.model_spec.name = model
     if version:
         if version > MAX_VERSION:
-            raise errors.ModelUnknown(f"model version {version} is not loaded")
+            raise errors.ModelNotFound(f"model version {version} is not loaded")
         message.model_spec.version.value = version
     for tensor in request.inputs:
         _fill(message.inputs[tensor.name], tensor)
@@ -92,7 +92,7 @@ def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
     if spec.name != model or not spec.HasField("version"):
         raise errors.BackendBadReply("the model server's reply does not name the model that was asked, and its version")
     outputs = tuple(_tensor(name, message.outputs[name]) for name in sorted(message.outputs))
-    return Answer(outputs, Served(model, stack, "", "", spec.version.value, "", sha256_observed=False))
+    return Answer(outputs, Provenance(model, stack, "", "", spec.version.value, "", sha256_observed=False))
 
 
 def engine_of(
@@ -105,8 +105,8 @@ def engine_of(
 
 
 def translate(code: StatusCode, details: str) -> errors.ServeError:
-    """Give our error for the server's refusal. Its text names nodes of the graph, so it is read but never passed on."""
-    return refusals.translate(code, details, refusals.BY_CODE, REFUSALS_BY_TEXT)
+    """Map the server's error to one of ours. Its text names nodes of the graph: read, never passed on."""
+    return error_mapping.translate(code, details, error_mapping.BY_CODE, ERROR_BY_TEXT)
 
 
 def _fill(message: pb.TensorProto, tensor: Tensor) -> None:

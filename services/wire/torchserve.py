@@ -16,9 +16,9 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from servepath_pb.servepath.torchserve.torchserve_pb2 import PredictionResponse, PredictionsRequest
-from services.wire import errors, refusals
+from services.wire import error_mapping, errors
 from services.wire.tensors import ITEM_BYTES
-from services.wire.types import Answer, Request, Served, Tensor
+from services.wire.types import Answer, Provenance, Request, Tensor
 
 SERVICE = "org.pytorch.serve.grpc.inference.InferenceAPIsService"
 METHOD = f"/{SERVICE}/Predictions"
@@ -35,7 +35,7 @@ MAX_REQUEST_BYTES = 6_553_500  # max_request_size, its default
 
 
 def encode_request(request: Request, model: str, version: int) -> bytes:
-    """Give a PredictionsRequest. `version` 0 means the server's default.
+    """Encode a PredictionsRequest. `version` 0 means the server's default.
 
     Raises TooLarge above TorchServe's limit: it resets the stream of such a call, which reads as if we had cancelled.
     """
@@ -66,32 +66,36 @@ def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
 
 
 def translate(code: StatusCode, details: str) -> errors.ServeError:
-    """Give our error for TorchServe's refusal; `details` are looked at and never passed on.
+    """Map TorchServe's error to one of ours; `details` are read and never passed on.
 
     TorchServe's codes alone mislead: a full queue is INTERNAL, and a handler's exception UNAVAILABLE.
     """
-    return refusals.translate(code, details, REFUSALS, REFUSALS_BY_TEXT)
+    return error_mapping.translate(code, details, ERROR_BY_CODE, ERROR_BY_TEXT)
 
 
 # What its texts tell apart, first match first: frontend's InferenceImpl, GRPCJob and WorkerThread in 0.12.
-REFUSALS_BY_TEXT: refusals.ByText = (
-    (StatusCode.INTERNAL, "has no worker to serve", refusals.overloaded),  # said of a full queue, too
-    (StatusCode.INTERNAL, "Worker died", refusals.down),  # or did not answer in time
-    (StatusCode.INTERNAL, "Out of resources", refusals.overloaded),  # memory, the accelerator's included
-    (StatusCode.INTERNAL, "does not exist for model", refusals.loading),  # a version exported since it started
-    (StatusCode.INTERNAL, "Model not found", refusals.misconfigured),  # our registry says that it is there
-    (StatusCode.INTERNAL, "model_name is required", refusals.misconfigured),
-    (StatusCode.UNAVAILABLE, "Prediction failed", refusals.failed),  # the handler raised
-    (StatusCode.UNAVAILABLE, "Invalid model predict output", refusals.failed),
-    (StatusCode.UNAVAILABLE, "number of batch response mismatched", refusals.failed),
-    (StatusCode.UNAVAILABLE, "Unsupported model output", refusals.failed),
-    (StatusCode.RESOURCE_EXHAUSTED, "exceeds maximum size", refusals.too_large),  # its gRPC library about our request
+ERROR_BY_TEXT: error_mapping.ByText = (
+    (StatusCode.INTERNAL, "has no worker to serve", error_mapping.overloaded),  # said of a full queue, too
+    (StatusCode.INTERNAL, "Worker died", error_mapping.down),  # or did not answer in time
+    (StatusCode.INTERNAL, "Out of resources", error_mapping.overloaded),  # memory, the accelerator's included
+    (StatusCode.INTERNAL, "does not exist for model", error_mapping.loading),  # a version exported since it started
+    (StatusCode.INTERNAL, "Model not found", error_mapping.misconfigured),  # our registry says that it is there
+    (StatusCode.INTERNAL, "model_name is required", error_mapping.misconfigured),
+    (StatusCode.UNAVAILABLE, "Prediction failed", error_mapping.failed),  # the handler raised
+    (StatusCode.UNAVAILABLE, "Invalid model predict output", error_mapping.failed),
+    (StatusCode.UNAVAILABLE, "number of batch response mismatched", error_mapping.failed),
+    (StatusCode.UNAVAILABLE, "Unsupported model output", error_mapping.failed),
+    (
+        StatusCode.RESOURCE_EXHAUSTED,
+        "exceeds maximum size",
+        error_mapping.too_large,
+    ),  # its gRPC library about our request
 )
-REFUSALS = MappingProxyType(
+ERROR_BY_CODE = MappingProxyType(
     {
-        **refusals.BY_CODE,
-        StatusCode.NOT_FOUND: refusals.misconfigured,
-        StatusCode.ABORTED: refusals.failed,
+        **error_mapping.BY_CODE,
+        StatusCode.NOT_FOUND: error_mapping.misconfigured,
+        StatusCode.ABORTED: error_mapping.failed,
     },
 )
 
@@ -121,23 +125,23 @@ def _refused(metadata: Mapping[str, str]) -> NoReturn:
     reason = metadata.get("reason", "")
     what = reason.removeprefix(BAD_INPUT)
     if what == reason or not (what.isascii() and what.isidentifier() and what.isupper()):
-        _malformed("gives an error without its reason")
+        _malformed("has an error without its reason")
     raise errors.BadInput(metadata["error"], what)
 
 
-def _served(metadata: Mapping[str, str], model: str, stack: str) -> Served:
+def _served(metadata: Mapping[str, str], model: str, stack: str) -> Provenance:
     engine, engine_version, version, sha256 = (
         metadata.get(name, "") for name in ("engine", "engine_version", "version", "sha256")
     )
     if not (engine and engine_version and sha256):
-        _malformed("does not say who answered")
+        _malformed("does not identify the server")
     if not (version.isascii() and version.isdecimal() and len(version) <= MAX_DIGITS):
         _malformed("has no version")
-    return Served(model, stack, engine, engine_version, int(version), sha256, sha256_observed=True)
+    return Provenance(model, stack, engine, engine_version, int(version), sha256, sha256_observed=True)
 
 
 def _tensors(header: Mapping[str, Any], data: bytes) -> tuple[Tensor, ...]:
-    """Cut the data; tensors must cover it exactly and in some order, as the format demands."""
+    """Split the data; tensors must cover it exactly and in some order, as the format demands."""
     found = sorted((_place(name, entry) for name, entry in header.items()), key=lambda place: place[3:])
     position, tensors = 0, []
     for name, dtype, shape, begin, end in found:
@@ -157,7 +161,7 @@ def _place(name: str, entry: Any) -> tuple[str, str, tuple[int, ...], int, int]:
         _malformed("has a tensor that is not described")
     # type() and not isinstance: JSON's true is no size.
     if not name.isprintable() or any(type(size) is not int or size < 0 for size in (*shape, begin, end)):
-        _malformed("has a tensor with an impossible name, shape or place")
+        _malformed("has a tensor with an invalid name, shape or offset")
     if end - begin != prod(shape) * ITEM_BYTES[dtype]:
         _malformed("has a tensor whose bytes are not what its shape says")
     return name, dtype, shape, begin, end

@@ -36,7 +36,7 @@ class Request(NamedTuple):
     timeout_us: int = 0
 
 
-class Served(NamedTuple):
+class Provenance(NamedTuple):
     """Who answered, and how long it took.
 
     sha256_observed: the server hashed what it loaded; otherwise the hash was looked up in the manifest by version.
@@ -60,4 +60,4 @@ class Answer(NamedTuple):
     """One prediction made: the outputs asked for, and who computed them."""
 
     outputs: tuple[Tensor, ...]
-    served: Served
+    served: Provenance

@@ -29,7 +29,7 @@ DRAWN_S = 30
 
 @pytest.fixture(scope="session")
 def programs() -> dict[str, str]:
-    """Give where Chromium and its driver are; Debian's packages are installed when missing and we may."""
+    """Return where Chromium and its driver are; Debian's packages are installed when missing and we may."""
     missing = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         subprocess.run(["apt-get", "install", "-qq", "-y", *missing], check=False, stdout=subprocess.DEVNULL)
@@ -103,7 +103,7 @@ def report_html(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def opened(driver: Any, report_html: Path) -> Page:
-    """Give the page, freshly opened on a desk."""
+    """Return the page, freshly opened on a desk."""
     found = Page(driver)
     for kind in ("browser", "performance"):
         driver.get_log(kind)  # what earlier tests left

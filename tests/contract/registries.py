@@ -63,18 +63,18 @@ class Registries:
 
     @property
     def services(self) -> list[str]:
-        """Give the backends' process names."""
+        """Return the backends' process names."""
         return [stack.service for stack in self.stacks.values()]
 
     @property
     def paths(self) -> set[str]:
-        """Give every MODEL@STACK that deployments.toml lists."""
+        """Return every MODEL@STACK that deployments.toml lists."""
         return {f"{entry.model}@{stack}" for entry in self.deployments for stack in entry.stacks}
 
 
 @cache
 def ours() -> Registries:
-    """Give the project's own tables."""
+    """Return the project's own tables."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = project["tool"]["importlinter"]["contracts"]
     layers = (layer for contract in contracts for layer in contract.get("layers", ()))
@@ -183,9 +183,9 @@ def every_service_is_in_pyproject(r: Registries) -> Iterator[str]:
 def every_format_has_an_exporter(r: Registries) -> Iterator[str]:
     """Each model's formats are in FORMATS for its framework, the reference among them; each module is there."""
     for name, model in r.models.items():
-        for artefact_format in model.formats:
-            if (model.framework, artefact_format) not in r.formats:
-                yield f"{name}: FORMATS has no ({model.framework!r}, {artefact_format!r})"
+        for artifact_format in model.formats:
+            if (model.framework, artifact_format) not in r.formats:
+                yield f"{name}: FORMATS has no ({model.framework!r}, {artifact_format!r})"
         if REFERENCE not in model.formats:
             yield f"{name}: no format {REFERENCE!r}, which probes and load tests ask with"
     for made in r.formats.values():
@@ -195,10 +195,10 @@ def every_format_has_an_exporter(r: Registries) -> Iterator[str]:
 
 def every_stack_has_a_format(r: Registries) -> Iterator[str]:
     """Some framework's models can be exported to what a stack loads."""
-    known = {artefact_format for _, artefact_format in r.formats}
+    known = {artifact_format for _, artifact_format in r.formats}
     for stack in r.stacks.values():
-        if stack.artefact_format not in known:
-            yield f"{stack.name}: FORMATS has no {stack.artefact_format!r} of any framework"
+        if stack.artifact_format not in known:
+            yield f"{stack.name}: FORMATS has no {stack.artifact_format!r} of any framework"
 
 
 def every_model_can_be_trained(r: Registries) -> Iterator[str]:
@@ -220,7 +220,7 @@ def every_architecture_is_registered(r: Registries) -> Iterator[str]:
             yield f"models/{name}.py: no entry of MODELS builds it"
 
 
-def every_path_has_an_artefact(r: Registries) -> Iterator[str]:
+def every_path_has_an_artifact(r: Registries) -> Iterator[str]:
     """deployments.toml lists registered models only, on stacks whose format they are exported to."""
     for entry in r.deployments:
         model = r.models.get(entry.model)
@@ -228,15 +228,15 @@ def every_path_has_an_artefact(r: Registries) -> Iterator[str]:
             yield f"deployments.toml: {entry.model} is not in MODELS"
             continue
         for stack in entry.stacks:
-            if r.stacks[stack].artefact_format not in model.formats:
-                yield f"{entry.model}@{stack}: MODELS does not export it as {r.stacks[stack].artefact_format}"
+            if r.stacks[stack].artifact_format not in model.formats:
+                yield f"{entry.model}@{stack}: MODELS does not export it as {r.stacks[stack].artifact_format}"
 
 
-def every_artefact_is_deployed(r: Registries) -> Iterator[str]:
+def every_artifact_is_deployed(r: Registries) -> Iterator[str]:
     """Each model is in deployments.toml, on every stack whose format it is exported to."""
     for name, model in r.models.items():
         for stack in r.stacks.values():
-            if stack.artefact_format in model.formats and f"{name}@{stack.name}" not in r.paths:
+            if stack.artifact_format in model.formats and f"{name}@{stack.name}" not in r.paths:
                 yield f"deployments.toml: there is no [models.{name}.stacks.{stack.name}]"
         if name not in {entry.model for entry in r.deployments}:
             yield f"deployments.toml: there is no [models.{name}]"
@@ -264,7 +264,7 @@ RULES: tuple[Callable[[Registries], Iterator[str]], ...] = (
     every_stack_has_a_format,
     every_model_can_be_trained,
     every_architecture_is_registered,
-    every_path_has_an_artefact,
-    every_artefact_is_deployed,
+    every_path_has_an_artifact,
+    every_artifact_is_deployed,
     every_stack_is_told_apart,
 )

@@ -11,14 +11,14 @@ from tests.contract.registries import ROOT, ours
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])
 RECIPES = ("docs/add-a-path.md", "docs/add-a-model.md")
-MOST_STEPS = 5
+MAX_STEPS = 5
 # Names that stand for something, and folders that are made by running.
 PLACEHOLDER = re.compile(r"[A-Z]{3,}|\*|^(artifacts|results|\.run|\.venv)\b")
 TARGETS = frozenset(re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def mistakes(text: str, folder: Path) -> Iterator[str]:
-    """Give what a document in `folder` names and what is not there."""
+    """Yield what a document in `folder` names and what is not there."""
     for path in re.findall(r"`([\w.@-]*/[\w./@-]*)`", text):
         if not PLACEHOLDER.search(path) and not (ROOT / path).exists() and not path.startswith("/"):
             yield f"there is no {path}"
@@ -33,7 +33,7 @@ def mistakes(text: str, folder: Path) -> Iterator[str]:
 
 
 def steps(text: str) -> list[int]:
-    """Give the numbers of steps of each recipe in a document."""
+    """Return the numbers of steps of each recipe in a document."""
     return [len(re.findall(r"^\d+\. ", part, re.MULTILINE)) for part in re.split(r"^## ", text, flags=re.MULTILINE)]
 
 
@@ -59,7 +59,7 @@ def test_what_is_not_there_is_named(text: str, line: str) -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_has_at_most_five_steps(name: str) -> None:
     found = steps((ROOT / name).read_text())
-    assert 0 < max(found) <= MOST_STEPS
+    assert 0 < max(found) <= MAX_STEPS
 
 
 def test_a_sixth_step_is_counted() -> None:

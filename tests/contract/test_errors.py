@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
-from services.wire import errors, refusals, tfserving, torchserve
+from services.wire import error_mapping, errors, tfserving, torchserve
 from services.wire.codecs import STACK_CODECS
 from services.wire.status import CODES, code_of, text_of
 
@@ -17,7 +17,7 @@ FOREIGN = ("/srv/models/private.mar", "worker-7.internal:9000", "java.lang.NullP
 NEVER = (StatusCode.OK, StatusCode.UNKNOWN)
 # What the codecs read in a server's text, to take every way through them.
 FRAGMENTS = sorted(
-    {"", *(text for _, text, _ in (*torchserve.REFUSALS_BY_TEXT, *tfserving.REFUSALS_BY_TEXT, *refusals.LIBRARY))}
+    {"", *(text for _, text, _ in (*torchserve.ERROR_BY_TEXT, *tfserving.ERROR_BY_TEXT, *error_mapping.LIBRARY))}
 )
 
 
@@ -28,7 +28,7 @@ def subclasses(base: type) -> Iterator[type]:
 
 
 def uncoded(base: type, codes: Mapping[type, StatusCode]) -> Iterator[str]:
-    """Give what is wrong with a table from errors to codes."""
+    """Yield what is wrong with a table from errors to codes."""
     for one in {*subclasses(base)} ^ codes.keys():
         yield f"{one.__name__}: in only one of the tree and the table"
     for one, code in codes.items():
@@ -37,7 +37,7 @@ def uncoded(base: type, codes: Mapping[type, StatusCode]) -> Iterator[str]:
 
 
 def mistranslated(codec: Any, fragments: Iterable[str]) -> Iterator[str]:
-    """Give what is wrong with a codec's translations of all 17 codes, whatever the server's text."""
+    """Yield what is wrong with a codec's translations of all 17 codes, whatever the server's text."""
     for code in StatusCode:
         for fragment in fragments:
             said = f"{FOREIGN[0]}: {fragment} at {FOREIGN[1]} {FOREIGN[2]}"
@@ -80,9 +80,9 @@ def test_every_code_of_a_server_becomes_an_error_of_ours_in_our_words(stack: str
     ("translate", "line"),
     [
         (lambda code, _: {StatusCode.INTERNAL: errors.BackendBadReply("it failed")}[code], "not in the table"),
-        (lambda _, details: errors.BackendDown(details), "tells the client"),
-        (lambda *_: errors.BackendDown("see /var/log"), "tells the client"),
-        (lambda *_: errors.BackendDown(""), "tells the client"),
+        (lambda _, details: errors.BackendUnavailable(details), "tells the client"),
+        (lambda *_: errors.BackendUnavailable("see /var/log"), "tells the client"),
+        (lambda *_: errors.BackendUnavailable(""), "tells the client"),
         (lambda *_: errors.ServeError("it failed"), "becomes ServeError, which has no code"),
     ],
 )

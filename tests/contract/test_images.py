@@ -45,7 +45,7 @@ BUILDKIT = re.compile(
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
-    """Give a Dockerfile's instructions and their words, continued lines joined."""
+    """Return a Dockerfile's instructions and their words, continued lines joined."""
     joined = re.sub(r"\\\n", " ", re.sub(r"(?m)^\s*#.*\n", "", text))
     return [
         (word, rest.strip()) for word, _, rest in (line.partition(" ") for line in joined.splitlines() if line.strip())
@@ -53,13 +53,13 @@ def instructions(text: str) -> list[tuple[str, str]]:
 
 
 def final(text: str) -> list[tuple[str, str]]:
-    """Give the instructions of the last stage."""
+    """Return the instructions of the last stage."""
     found = instructions(text)
     return found[max(index for index, (word, _) in enumerate(found) if word == "FROM") :]
 
 
 def faults(text: str) -> Iterator[str]:
-    """Give what a Dockerfile does that none of ours may."""
+    """Yield what a Dockerfile does that none of ours may."""
     stages = [rest for word, rest in instructions(text) if word == "FROM"]
     if any(not rest.startswith("${BASE}") for rest in stages):
         yield "a stage is not built on BASE"
@@ -83,13 +83,13 @@ def faults(text: str) -> Iterator[str]:
 
 
 def sources(text: str) -> list[str]:
-    """Give what a Dockerfile copies out of the build context."""
+    """Return what a Dockerfile copies out of the build context."""
     copies = [rest.split() for word, rest in instructions(text) if word == "COPY"]
     return [name for words in copies if words[0] not in MADE for name in words[:-1]]
 
 
 def closure(names: set[str]) -> set[str]:
-    """Give pyproject's extras with those that they name."""
+    """Return pyproject's extras with those that they name."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     more = {inner for name in names for text in extras[name] for inner in _own_extras(text)}
     return names if more <= names else closure(names | more)
@@ -169,8 +169,8 @@ def test_every_image_of_ours_has_its_program_here() -> None:
 
 
 def test_hadolint_has_nothing_to_say() -> None:
-    words = [f"{Path(sys.executable).parent}/hadolint", *map(str, FILES)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    command = [f"{Path(sys.executable).parent}/hadolint", *map(str, FILES)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == ""
 
 

@@ -39,7 +39,7 @@ def documents(pattern: str) -> Iterator[Any]:
 
 
 def values(tree: Any, keys: tuple[str, ...]) -> Iterator[Any]:
-    """Give what stands under these keys, at any depth."""
+    """Yield what stands under these keys, at any depth."""
     if isinstance(tree, dict):
         for key, value in tree.items():
             if key in keys and not isinstance(value, dict | list):
@@ -61,7 +61,7 @@ def settings() -> dict[str, str]:
 
 
 def wrong_settings(found: Mapping[str, str]) -> Iterator[str]:
-    """Give the settings that differ from .env; of an address only the port is the same."""
+    """Yield the settings that differ from .env; of an address only the port is the same."""
     wanted = {name: value for name, value in ENVIRONMENT.items() if SETTING.fullmatch(name)}
     services = {name for name in wanted if name.startswith(("GATEWAY_", "TORCH_SVC_", "TF_SVC_", "ONNX_SVC_"))}
     for name in sorted(services - {"GATEWAY_2_PORT"} | found.keys()):
@@ -117,7 +117,7 @@ def test_pods_run_as_the_images_user() -> None:
 
 
 def without_tmp(pods: list[Any]) -> list[str]:
-    """Give the images that need a /tmp and get none: the native front keeps a socket there, Python much else."""
+    """Return the images that need a /tmp and get none: the native listener keeps a socket there, Python much else."""
     containers = [one for pod in pods for one in pod.get("initContainers", []) + pod["containers"]]
     return [
         one["image"]
@@ -149,7 +149,7 @@ METRIC = re.compile(
 
 
 def unknown_metrics(text: str) -> set[str]:
-    """Give the metrics in a text that no service exports."""
+    """Return the metrics in a text that no service exports."""
     return {name for name in METRIC.findall(text) if re.sub(r"_(total|bucket|sum|count)$", "", name) not in EXPORTED}
 
 
@@ -182,7 +182,7 @@ def test_the_autoscaler_asks_for_what_the_adapter_offers() -> None:
 
 
 def containers(pattern: str) -> Iterator[Mapping[str, Any]]:
-    """Give every container in these manifests."""
+    """Yield every container in these manifests."""
     for document in documents(pattern):
         for found in _under(document, ("containers", "initContainers")):
             yield from found
@@ -195,26 +195,26 @@ def _under(tree: Any, keys: tuple[str, ...]) -> Iterator[Any]:
         yield from _under(value, keys)
 
 
-def understand(image: str, words: list[str]) -> None:
+def understand(image: str, argv: list[str]) -> None:
     """Read a container's words as its program does. SystemExit when it would not understand them."""
-    match image.removeprefix("servepath/"), words:
+    match image.removeprefix("servepath/"), argv:
         case "gateway", _:
-            gateway_config.read_settings(words)
+            gateway_config.read_settings(argv)
         case "onnx_svc", _:
-            onnx_config.read_settings(words)
+            onnx_config.read_settings(argv)
         case "torch_svc", _:
-            torch_main._settings(torch_main._parser().parse_args(words))
+            torch_main._settings(torch_main._parser().parse_args(argv))
         case "pipeline", ["training", *rest]:
-            training_main.arguments(rest)
+            training_main.parse_args(rest)
         case "pipeline", ["export", *rest]:
-            export_main.arguments(rest)
+            export_main.parse_args(rest)
         case "loadtest", ["loadtest", *rest]:
             given = [re.sub(r"\$\((\w+)\)", lambda found: settings().get(found[1], "10.0.0.1"), word) for word in rest]
-            loadtest_main.words_parser().parse_args(given)
+            loadtest_main.argument_parser().parse_args(given)
         case "loadtest", ["report", _]:
             pass  # a run's folder
         case _:
-            raise AssertionError(f"nobody knows what {image} does with {words}")
+            raise AssertionError(f"nobody knows what {image} does with {argv}")
 
 
 @pytest.fixture

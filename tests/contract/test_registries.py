@@ -14,7 +14,7 @@ from loadtest.config import read_settings
 from loadtest.targets import target_of
 from models.registry import Model
 from services.gateway.deployments import Deployment, PathLimits
-from services.local.config import GATEWAY, SERVICES, Places, read_services
+from services.local.config import GATEWAY, SERVICES, RunPaths, read_services
 from services.wire import oip, servepath
 from services.wire.codecs import STACK_CODECS
 from services.wire.stacks import STACKS, Stack
@@ -161,14 +161,14 @@ BROKEN: list[tuple[Rule, dict[str, Any], str]] = [
         {"architectures": frozenset({"gone"})},
         "models/gone.py: no entry of MODELS builds it",
     ),
-    (registries.every_path_has_an_artefact, {"models": {}}, "third is not in MODELS"),
+    (registries.every_path_has_an_artifact, {"models": {}}, "third is not in MODELS"),
     (
-        registries.every_path_has_an_artefact,
+        registries.every_path_has_an_artifact,
         with_model(formats=("reference",)),
         "third@onnx: MODELS does not export it as onnx",
     ),
-    (registries.every_artefact_is_deployed, {"deployments": ()}, "no [models.third.stacks.onnx]"),
-    (registries.every_artefact_is_deployed, {"deployments": (), "stacks": {}}, "no [models.third]"),
+    (registries.every_artifact_is_deployed, {"deployments": ()}, "no [models.third.stacks.onnx]"),
+    (registries.every_artifact_is_deployed, {"deployments": (), "stacks": {}}, "no [models.third]"),
     (registries.every_stack_is_told_apart, {"routed": frozenset()}, "onnx: the PATHS of"),
     (registries.every_stack_is_told_apart, {"routed": frozenset({"gone@onnx"})}, "gone@onnx: in the PATHS"),
 ]
@@ -190,8 +190,8 @@ def test_every_rule_has_been_seen_to_fail() -> None:
 
 
 def test_the_runner_starts_every_service_with_a_port_of_its_own() -> None:
-    places = Places(ROOT / ".run", ROOT / "artifacts" / "exports", ROOT / "deployments.toml")
-    services = read_services(places, ROOT / ".env", environment={})
+    run_paths = RunPaths(ROOT / ".run", ROOT / "artifacts" / "exports", ROOT / "deployments.toml")
+    services = read_services(run_paths, ROOT / ".env", environment={})
     assert list(services) == [*(stack.service for stack in STACKS.values()), GATEWAY] == list(SERVICES)
     for service in services.values():
         assert service.command[1:3] == ("-m", f"services.{service.name}")
@@ -202,9 +202,9 @@ def test_the_load_test_reaches_every_path_both_ways() -> None:
     settings = read_settings(ROOT / ".env", environment={})
     paths = plan.read_paths(ROOT / "deployments.toml")
     assert {str(path) for path in paths} == ours().paths
-    for block in plan.blocks_of(paths, plan.VIAS)[:-1]:  # the last is the null endpoint's
-        target = target_of(block, settings, Path("no-exports"))
-        through_gateway = block.via == "gateway"
-        assert target.method == (servepath if through_gateway else STACK_CODECS[block.path.stack]).METHOD
-        assert target.model == (str(block.path) if through_gateway else block.path.model)
-        assert target.address == settings.addresses[plan.server_of(block)]
+    for measurement in plan.measurements_of(paths, plan.VIAS)[:-1]:  # the last is the no-op server's
+        target = target_of(measurement, settings, Path("no-exports"))
+        through_gateway = measurement.via == "gateway"
+        assert target.method == (servepath if through_gateway else STACK_CODECS[measurement.path.stack]).METHOD
+        assert target.model == (str(measurement.path) if through_gateway else measurement.path.model)
+        assert target.address == settings.addresses[plan.server_of(measurement)]

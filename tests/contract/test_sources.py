@@ -51,7 +51,7 @@ def tracked(*patterns: str) -> list[str]:
 
 
 def unsafe(source: str) -> Iterator[str]:
-    """Give what a Python source imports, calls or asks for that runs data as code, or words in a shell."""
+    """Yield what a Python source imports, calls or asks for that runs data as code, or words in a shell."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]

@@ -13,7 +13,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def say(request: pytest.FixtureRequest) -> list[str]:
-    """Give the list of lines for the end."""
+    """Return the list of lines for the end."""
     return request.config.stash[SAID]
 
 

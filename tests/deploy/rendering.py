@@ -24,27 +24,27 @@ class RenderError(Exception):
 
 @cache
 def text(folder: Path) -> str:
-    """Give what `kubectl kustomize` prints for a folder. Raises RenderError."""
+    """Return what `kubectl kustomize` prints for a folder. Raises RenderError."""
     program = os.environ.get("KUBECTL") or shutil.which("kubectl")
     if program is None:
         raise RenderError("there is no kubectl; run: make test-deploy")
-    words = [program, "kustomize", "--load-restrictor=LoadRestrictionsNone", str(folder)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    command = [program, "kustomize", "--load-restrictor=LoadRestrictionsNone", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     if done.returncode:
         raise RenderError(done.stderr.strip())
     return done.stdout
 
 
 def render(folder: Path) -> list[Document]:
-    """Give a folder's documents, anew for each caller. Raises RenderError."""
+    """Return a folder's documents, again for each caller. Raises RenderError."""
     return [document for document in yaml.safe_load_all(text(folder)) if document]
 
 
 def ours(name: str) -> list[Document]:
-    """Give the documents of one of RENDERED."""
+    """Return the documents of one of RENDERED."""
     return render(ROOT / "deploy" / "k8s" / name)
 
 
 def title(document: Document) -> str:
-    """Give a document's kind and name."""
+    """Return a document's kind and name."""
     return f"{document['kind']}/{document['metadata']['name']}"

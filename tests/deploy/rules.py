@@ -48,7 +48,7 @@ class Pods:
 
 
 def pods(documents: Sequence[Document]) -> Iterator[Pods]:
-    """Give every document's pods; an InferenceService's as KServe makes them of it and of its runtime."""
+    """Yield every document's pods; an InferenceService's as KServe makes them of it and of its runtime."""
     runtimes = {found["metadata"]["name"]: found["spec"] for found in documents if found["kind"] == "ServingRuntime"}
     for document in documents:
         spec = document.get("spec", {})

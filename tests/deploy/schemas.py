@@ -24,12 +24,12 @@ KSERVE = ("InferenceService", "ServingRuntime")
 
 
 def authority(document: Document) -> str:
-    """Say whose schema judges a document."""
+    """Return whose schema validates a document."""
     return SUBSET if document["kind"] in KSERVE else AUTHORITY
 
 
 def faults(document: Document) -> Iterator[str]:
-    """Give what is wrong with a document, as KIND/NAME: PLACE: WHAT."""
+    """Yield what is wrong with a document, as KIND/NAME: PLACE: WHAT."""
     try:
         if document["kind"] in KSERVE:
             _validator(document["kind"]).validate(document)

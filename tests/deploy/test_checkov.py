@@ -27,10 +27,10 @@ class Finding(NamedTuple):
 
 
 def findings(folder: Path) -> set[Finding]:
-    """Give what checkov finds in the manifests of a folder. It asks nobody: no download, no account."""
-    words = [str(CHECKOV), "--framework", "kubernetes", "--directory", str(folder)]
-    words += ["--quiet", "--compact", "--skip-download", "--output", "json"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    """Return what checkov finds in the manifests of a folder. It asks nobody: no download, no account."""
+    command = [str(CHECKOV), "--framework", "kubernetes", "--directory", str(folder)]
+    command += ["--quiet", "--compact", "--skip-download", "--output", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     said = json.loads(done.stdout)
     assert said["summary"]["parsing_errors"] == 0
     failed = said["results"]["failed_checks"]
@@ -38,7 +38,7 @@ def findings(folder: Path) -> set[Finding]:
 
 
 def unanswered(found: Sequence[Finding], answers: Mapping[str, Mapping[str, object]]) -> Iterator[str]:
-    """Give a line for each finding without an answer."""
+    """Yield a line for each finding without an answer."""
     for finding in found:
         where = answers.get(finding.check, {}).get("where", [])
         if not any(fnmatch(finding.where, pattern) for pattern in where):  # type: ignore[attr-defined]
@@ -46,7 +46,7 @@ def unanswered(found: Sequence[Finding], answers: Mapping[str, Mapping[str, obje
 
 
 def idle(found: Sequence[Finding], answers: Mapping[str, Mapping[str, object]]) -> Iterator[str]:
-    """Give a line for each answer, or part of one, that answers nothing."""
+    """Yield a line for each answer, or part of one, that answers nothing."""
     for check, answer in answers.items():
         for pattern in answer["where"]:  # type: ignore[attr-defined]
             if not any(finding.check == check and fnmatch(finding.where, pattern) for finding in found):

@@ -96,17 +96,17 @@ def test_the_keeper_is_as_closed_as_the_rest() -> None:
 
 
 def of(documents: Sequence[Document], wanted: str) -> Any:
-    """Give a document by kind and name."""
+    """Return a document by kind and name."""
     return next(document for document in documents if title(document) == wanted)
 
 
 def pod(documents: Sequence[Document], name: str) -> Any:
-    """Give a Deployment's pod spec."""
+    """Return a Deployment's pod spec."""
     return of(documents, f"Deployment/{name}")["spec"]["template"]["spec"]
 
 
 def container(documents: Sequence[Document], name: str) -> Any:
-    """Give a Deployment's container."""
+    """Return a Deployment's container."""
     return pod(documents, name)["containers"][0]
 
 

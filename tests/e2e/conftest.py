@@ -12,7 +12,7 @@ from tests.e2e.workplace import Workplace
 
 @pytest.fixture(scope="session")
 def ready_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train and export once; give the artifacts folder. Whoever changes it takes a copy."""
+    """Train and export once; return the artifacts folder. Anyone who changes it takes a copy."""
     place = workplace.make(tmp_path_factory.mktemp("ready-made"))
     for stage in ("training", "export"):
         code, text = place.run(stage)

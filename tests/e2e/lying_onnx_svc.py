@@ -13,8 +13,8 @@ import onnxruntime
 
 from services.serving.backend import Call
 from services.wire.arrays import from_values, to_array
-from services.wire.types import Answer, Served
-from store.manifest import artefact_folder, current_version, read_manifest
+from services.wire.types import Answer, Provenance
+from store.manifest import artifact_folder, current_version, read_manifest
 from tests.fake_stack import FakeBackend, FakeStack
 
 EVERY = int(os.environ.get("LIE_EVERY", "50"))
@@ -24,14 +24,14 @@ class Model:
     """One exported model and who it says it is."""
 
     def __init__(self, exports: Path, name: str) -> None:
-        folder = artefact_folder(exports, name, "onnx", current_version(exports, name))
+        folder = artifact_folder(exports, name, "onnx", current_version(exports, name))
         manifest = read_manifest(folder)
         self.session = onnxruntime.InferenceSession(folder / "model.onnx")
-        self.served = Served(name, "onnx", "a liar", "1", manifest.version, manifest.sha256, sha256_observed=True)
+        self.served = Provenance(name, "onnx", "a liar", "1", manifest.version, manifest.sha256, sha256_observed=True)
 
 
 class Liar(FakeBackend):
-    """Answers rightly, but for one time in EVERY."""
+    """Answers correctly, but for one time in EVERY."""
 
     def __init__(self, exports: Path) -> None:
         super().__init__()

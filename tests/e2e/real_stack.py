@@ -76,7 +76,7 @@ class RealStack:
         raise TimeoutError("\n".join(f"--- {log.name}\n{log.read_text()[-2000:]}" for log in self.folder.glob("*.log")))
 
     def kill(self, service: str) -> list[psutil.Process]:
-        """SIGKILL a service's own process; give the processes that it had started."""
+        """SIGKILL a service's own process; return the processes that it had started."""
         process = self.processes[service]
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGKILL)
@@ -84,7 +84,7 @@ class RealStack:
         return children
 
     def stop_all(self) -> dict[str, int]:
-        """SIGTERM everything, the gateway first; give the exit codes."""
+        """SIGTERM everything, the gateway first; return the exit codes."""
         codes = {}
         for service in reversed(list(self.processes)):
             self.processes[service].terminate()
@@ -93,11 +93,14 @@ class RealStack:
 
 
 def write_deployments(file: Path, exports: Path) -> int:
-    """Write the repository's deployments.toml less the paths that have no artefact in `exports`; give their number."""
+    """Write the repository's deployments.toml less the paths that have no artifact in `exports`.
+
+    Return their number.
+    """
     lines: list[str] = []
     count = 0
     for entry in read_deployments(Path("deployments.toml")).models:
-        stacks = [name for name in entry.stacks if (exports / entry.model / STACKS[name].artefact_format).is_dir()]
+        stacks = [name for name in entry.stacks if (exports / entry.model / STACKS[name].artifact_format).is_dir()]
         if stacks:
             default = entry.default if entry.default in stacks else stacks[0]
             lines += [f"[models.{entry.model}]", f'default = "{default}"']
@@ -108,7 +111,7 @@ def write_deployments(file: Path, exports: Path) -> int:
 
 
 def ready_paths(channel: grpc.Channel) -> int:
-    """Give how many paths a gateway calls ready; 0 while it does not answer."""
+    """Return how many paths a gateway calls ready; 0 while it does not answer."""
     try:
         reply = channel.unary_unary(servepath.LIST_PATHS)(b"", timeout=1)
         return sum(path.ready for path in gateway_pb2.ListPathsResponse.FromString(reply).paths)
@@ -117,7 +120,7 @@ def ready_paths(channel: grpc.Channel) -> int:
 
 
 def free_ports() -> dict[str, str]:
-    """Give a free port for every port that the services use."""
+    """Return a free port for every port that the services use."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
     ports = {name: str(server.getsockname()[1]) for name, server in zip(PORTS, sockets, strict=True)}
     for server in sockets:

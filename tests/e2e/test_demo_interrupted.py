@@ -26,7 +26,7 @@ def test_ctrl_c_in_any_stage_ends_it_with_130_and_leaves_nothing(here: Workplace
         code = process.wait(60)
 
     assert (stage, code) == (stage, 130), text
-    assert text.splitlines()[-1] == "demo interrupted; what it started is stopped"
+    assert text.splitlines()[-1] == "demo interrupted; the services that it started are stopped"
     assert "Traceback" not in text, text
     assert here.left() == []
 
@@ -41,5 +41,5 @@ def test_ctrl_c_while_it_predicts_and_again_while_it_stops_leaves_nothing_either
         code = process.wait(60)
 
     assert code == 130, text
-    assert text.splitlines()[-1] == "demo interrupted; what it started is stopped"
+    assert text.splitlines()[-1] == "demo interrupted; the services that it started are stopped"
     assert here.left() == []

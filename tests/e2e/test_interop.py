@@ -1,4 +1,4 @@
-"""A client nobody here wrote (tritonclient) finds every path, is answered equally by twins, and is refused clearly."""
+"""tritonclient finds every path, gets equal answers from equivalent models, and clear errors."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ PYTHON = Path(".venv-interop/bin/python")
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """Give what tritonclient saw on real servers that serve twins."""
+    """Yield what tritonclient saw on real servers that serve equivalent models."""
     folder = tmp_path_factory.mktemp("twins")
     twins = dict.fromkeys(PATHS, 0.5)
     code = (

@@ -17,7 +17,7 @@ from pyarrow import parquet
 from tests.e2e.real_stack import RealStack
 
 ROOT = Path(__file__).parents[2]
-# The path's block comes before the null endpoint's with this seed.
+# The path's block comes before the no-op server's with this seed.
 PLAN = ("--paths=simple_nn@onnx", "--via=direct", "--rounds=1", "--rate=500", "--warmup=1", "--seed=1")
 STOP_S = 0.2
 SLOW_US = 30_000
@@ -36,11 +36,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory, ready_made: Path) -> Iterato
         stack.stop_all()
 
 
-def start(stack: RealStack, exports: Path, out: Path, *words: str, core: int | None = None) -> "subprocess.Popen[str]":
+def start(
+    stack: RealStack, exports: Path, out: Path, *command: str, core: int | None = None
+) -> "subprocess.Popen[str]":
     places = (f"--exports={exports}", f"--out={out}", f"--deployments={ROOT}/deployments.toml")
     cores = os.sched_getaffinity(0) if core is None else {core}
     return subprocess.Popen(
-        [sys.executable, "-m", "loadtest", *PLAN, *places, *words],
+        [sys.executable, "-m", "loadtest", *PLAN, *places, *command],
         cwd=ROOT,
         env=stack.environment,
         stdout=subprocess.PIPE,
@@ -56,7 +58,7 @@ def rows(out: Path) -> dict[str, np.ndarray]:
 
 
 def load_and_stop(stack: RealStack, exports: Path, out: Path, *words: str) -> dict[str, np.ndarray]:
-    """Load for 10 s, with one stop of the server in the middle; give the rows of the path."""
+    """Load for 10 s, with one stop of the server in the middle; return the rows of the path."""
     server = stack.processes["onnx_svc"]
     with start(stack, exports, out, "--duration=10", *words) as process:
         assert process.stdout is not None
@@ -68,7 +70,7 @@ def load_and_stop(stack: RealStack, exports: Path, out: Path, *words: str) -> di
         end = time.monotonic() + 60
         while not list(out.glob("latest/rows/*simple_nn*")) and time.monotonic() < end:
             time.sleep(0.1)
-        process.send_signal(signal.SIGINT)  # the null endpoint's block is not needed
+        process.send_signal(signal.SIGINT)  # the no-op server's block is not needed
     return rows(out)
 
 
@@ -94,8 +96,8 @@ def test_a_generator_on_a_busy_core_says_by_its_rows_that_it_lagged(
     spin = [sys.executable, "-c", f"import os\nos.sched_setaffinity(0, {{{CORE}}})\nwhile True: pass"]
     spinning = [subprocess.Popen(spin) for _ in range(3)]
     try:
-        words = ("--no-real-time", "--duration=2", "--warmup=1")
-        with start(stack, ready_made / "exports", tmp_path, *words, core=CORE) as process:
+        command = ("--no-real-time", "--duration=2", "--warmup=1")
+        with start(stack, ready_made / "exports", tmp_path, *command, core=CORE) as process:
             process.communicate(timeout=100)
     finally:
         for spinner in spinning:
@@ -141,7 +143,7 @@ def test_one_wrong_answer_in_a_thousand_is_named_and_such_a_path_has_no_latency(
     # requests are not sent at all.
     answered = path["requests"] - path["errors"]
     assert abs(path["wrong_answers"] - answered / 1000) < 2
-    named = f"simple_nn@onnx direct: {path['wrong_answers']} of 6,000 answers are wrong"
+    named = f"simple_nn@onnx direct: {path['wrong_answers']} of 6,000 responses are incorrect"
     assert any(reason.startswith(named) for reason in summary["reasons"])
     assert not any(value for name, value in path.items() if name.endswith("_ms"))
     assert summary["verdicts"] == []

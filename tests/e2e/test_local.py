@@ -96,7 +96,7 @@ def test_a_service_that_cannot_start_is_named_with_the_end_of_its_log(here: Work
     assert here.left() == []
 
 
-def test_without_exports_the_mend_is_named_and_nothing_is_started(tmp_path: Path) -> None:
+def test_without_exports_the_fix_is_named_and_nothing_is_started(tmp_path: Path) -> None:
     place = workplace.make(tmp_path)
     code, text = place.run(LOCAL, "up")
 
@@ -129,7 +129,7 @@ def test_a_real_server_that_answers_wrongly_is_caught_by_name(here: Workplace, r
     code, text = here.run(LOCAL, "up", "--exports", str(exports))
 
     assert code == 1
-    assert "onnx_svc is of no use: simple_nn@onnx answers wrongly: y is [" in text
+    assert "onnx_svc cannot be used: simple_nn@onnx returned an incorrect response: y is [" in text
     assert here.left() == []
 
 
@@ -163,7 +163,7 @@ def test_logs_follow_what_is_written_until_ctrl_c(here: Workplace) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["up", "gatway"], "'gatway' is no service; there are torch_svc, tf_svc, onnx_svc, gateway"),
+        (["up", "gatway"], "'gatway' is not a service; known: torch_svc, tf_svc, onnx_svc, gateway"),
         (["up", "--timeout", "0"], "'0' is not a number of seconds above 0"),
         (["logs", "-n", "x"], "'x' is not a whole number from 0"),
     ],

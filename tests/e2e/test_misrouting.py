@@ -1,4 +1,7 @@
-"""Misrouting cannot hide behind twins: every path's weights have a bias of their own, and so has every version."""
+"""Misrouting cannot hide behind equivalent models.
+
+Every path's weights have a bias of their own, and so has every version.
+"""
 
 import subprocess
 import sys
@@ -66,7 +69,7 @@ def infer(channel: grpc.Channel, name: str, x: np.ndarray, version: int = 0) -> 
 
 
 def bias_of(answer: Answer, x: np.ndarray) -> float:
-    """Give the bias that an answer betrays, the same in all its rows."""
+    """Return the bias that an answer betrays, the same in all its rows."""
     (output,) = answer.outputs
     assert output.shape == (len(x), 1)
     found = np.frombuffer(output.data, "<f4").reshape(-1, 1) - x @ KERNEL
@@ -141,14 +144,14 @@ def test_a_killed_backend_takes_its_own_paths_down_and_comes_back(stack: RealSta
 
 
 def wait_accepting(address: str) -> float:
-    """Wait until a server accepts connections; give the time.monotonic() of that."""
+    """Wait until a server accepts connections; return the time.monotonic() of that."""
     with grpc.insecure_channel(address) as channel:
         grpc.channel_ready_future(channel).result(timeout=60)
         return time.monotonic()
 
 
 def first_answer(channel: grpc.Channel, path: str, x: np.ndarray, until: float) -> Answer:
-    """Ask until there is an answer, at the latest at `until`: the promise is a correct one within 5 s of accepting."""
+    """Predict until there is an answer, at the latest at `until`: a correct one within 5 s of accepting."""
     while True:
         try:
             return predict(channel, path, x)

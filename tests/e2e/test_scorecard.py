@@ -16,7 +16,7 @@ SHORT = (RUN, "--paths=simple_nn@onnx", "--duration=0.2", "--quiet=0.2", "--star
 # What such a service can need: a start below a minute, memory of some MiB to some GiB, CPU of microseconds to 20 ms.
 LIMITS = {
     "install size": (50, 20_000),
-    "start to first right answer": (0.05, 60),
+    "start to first correct response": (0.05, 60),
     "idle memory": (10, 2000),
     "loaded memory": (10, 2000),
     "gateway loaded memory": (5, 1000),
@@ -59,7 +59,7 @@ def test_ctrl_c_stops_what_was_started_and_leaves_the_run_as_it_was(here: Workpl
         said, _ = process.communicate(timeout=60)
     assert (process.returncode, said.splitlines()[-1]) == (
         130,
-        "python -m scorecard: interrupted; what it started is stopped, the run is as it was",
+        "python -m scorecard: interrupted; the services that it started are stopped, the run is unchanged",
     )
     assert before.read_text() == '{"scorecard": []}'
     assert here.left() == []

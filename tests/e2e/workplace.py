@@ -1,4 +1,4 @@
-"""A folder from which every command runs as from a checkout, with artefacts, ports and pid files of its own."""
+"""A folder from which every command runs as from a checkout, with artifacts, ports and pid files of its own."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from services.local.config import SERVICES
-from services.local.processes import Place, main_process
+from services.local.processes import ServiceFiles, main_process
 from tests.e2e.real_stack import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -37,10 +37,10 @@ class Workplace:
     folder: Path
     environment: dict[str, str]
 
-    def start(self, *words: str, **environment: str) -> "subprocess.Popen[str]":
+    def start(self, *command: str, **environment: str) -> "subprocess.Popen[str]":
         """Start `python -m WORDS`; output and errors come together."""
         return subprocess.Popen(
-            [sys.executable, "-m", *words],
+            [sys.executable, "-m", *command],
             cwd=self.folder,
             env=self.environment | environment,
             stdout=subprocess.PIPE,
@@ -49,19 +49,19 @@ class Workplace:
         )
 
     def run(self, *words: str, **environment: str) -> tuple[int, str]:
-        """Run `python -m WORDS` and give its exit code and what it printed."""
+        """Run `python -m WORDS` and return its exit code and what it printed."""
         with self.start(*words, **environment) as process:
             text, _ = process.communicate(timeout=COMMAND_S)
         return process.returncode, text
 
-    def place(self, service: str) -> Place:
-        return Place((self.folder / ".run").resolve(), service)
+    def place(self, service: str) -> ServiceFiles:
+        return ServiceFiles((self.folder / ".run").resolve(), service)
 
     def process(self, service: str) -> psutil.Process | None:
         return main_process(self.place(service))
 
     def left(self) -> list[psutil.Process]:
-        """Give every living process that a command left behind: all of them work in this folder or below it."""
+        """Return every living process that a command left behind: all of them work in this folder or below it."""
         return [process for process in psutil.process_iter() if works_in(process, self.folder)]
 
 

@@ -49,11 +49,12 @@ LOST_S = 30.0
 # Parts of the calls that get each fate. A call may be answered before its fate strikes, so these are above LEAST.
 POISON, EXPIRE, CANCEL = 0.06, 0.14, 0.14
 LEAST = 0.05
-LEAST_MERGED = 8
+MIN_MERGED = 8
 FATES = ("poison", "expired", "cancelled")
 # A front closes a connection on which too many calls were cancelled before it had taken them (HTTP/2's rapid reset).
-# The calls on it are told UNAVAILABLE: neither lost nor answered wrongly. One connection's calls, or this part of all.
-MOST_CLOSED = 0.001
+# The calls on it are told UNAVAILABLE: neither lost nor answered incorrectly. One connection's calls, or this part of
+# all.
+MAX_CLOSED = 0.001
 
 
 class Echo(FakeBackend):
@@ -120,7 +121,7 @@ PROTOCOLS = (
 
 
 class Callers:
-    """Calls without a pause until enough rows have travelled in merged calls, and counts how each call ended."""
+    """Calls at full load until enough rows have travelled in merged calls, and counts how each call ended."""
 
     def __init__(self, echo: Echo, channels: Sequence[aio.Channel], rows: int, seed: int) -> None:
         self.counts: Counter[str] = Counter()
@@ -226,12 +227,12 @@ async def fuzz(rows: int, front: str, seed: int) -> bool:
 
 
 def account(echo: Echo, counts: Counter[str]) -> bool:
-    """Print what happened; give False if anything is wrong."""
+    """Print what happened; return False if anything is wrong."""
     calls = counts["calls"]
     merged = echo.sent_merged / max(1, echo.merged_calls)
     parts = {fate: counts[fate] / max(1, calls) for fate in FATES}
     unexpected = calls - counts["answered"] - counts["closed"] - sum(counts[fate] for fate in FATES)
-    few_closed = counts["closed"] <= max(CALLERS / CHANNELS, MOST_CLOSED * calls)
+    few_closed = counts["closed"] <= max(CALLERS / CHANNELS, MAX_CLOSED * calls)
     lines = (
         f"calls {calls}, rows {len(echo.owner) - 1}, answered {counts['answered']}",
         f"mixed {counts['mixed']}, lost {counts['lost']}, doubled {echo.doubled}",
@@ -242,16 +243,16 @@ def account(echo: Echo, counts: Counter[str]) -> bool:
     )
     sys.stdout.write("\n".join((*lines, "")))
     right = not (unexpected or echo.doubled) and few_closed
-    return right and merged >= LEAST_MERGED and min(parts.values()) >= LEAST
+    return right and merged >= MIN_MERGED and min(parts.values()) >= LEAST
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the fuzz; exit code 1 if anything is wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.merge_fuzz", description="Fuzz the merger.")
     parser.add_argument("--rows", type=int, default=20_000, help="rows to send in merged calls (default: %(default)s)")
     parser.add_argument("--front", default="native", help="the gateway's front (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of sizes and fates (default: %(default)s)")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(argv)
     return 0 if uvloop.run(fuzz(options.rows, options.front, options.seed)) else 1
 
 

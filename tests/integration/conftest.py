@@ -2,11 +2,11 @@
 
 import pytest
 
-from services.serving.fronts import FRONTS
+from services.serving.listeners import LISTENERS
 
 
-@pytest.fixture(scope="session", params=tuple(FRONTS))
+@pytest.fixture(scope="session", params=tuple(LISTENERS))
 def front(request: pytest.FixtureRequest) -> str:
-    """The name of each front in turn: what is asked of a server is asked of it on all of them."""
+    """The name of each listener in turn: what is asked of a server is asked of it on all of them."""
     name: str = request.param
     return name

@@ -23,17 +23,17 @@ from google.protobuf import json_format
 from client import AsyncClient, Client, PredictError, Prediction
 from servepath_pb.servepath.v1 import gateway_pb2 as pb
 from services.serving import control
-from services.serving.front import FrontLimits
-from services.serving.grpcio_front import GrpcioFront
-from services.serving.plane import Plane
+from services.serving.data_plane import DataPlane
+from services.serving.grpcio_listener import GrpcioListener
+from services.serving.listener import ListenerLimits
 from services.wire import servepath
-from services.wire.errors import BackendDown, BadInput
-from services.wire.types import Served
+from services.wire.errors import BackendUnavailable, BadInput
+from services.wire.types import Provenance
 from tests.fake_stack import FakeBackend
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 10
-SERVED = Served("line", "onnx", "fake", "1.2", 4, "ab" * 32, sha256_observed=True, gateway_us=11, backend_us=22)
+SERVED = Provenance("line", "onnx", "fake", "1.2", 4, "ab" * 32, sha256_observed=True, gateway_us=11, backend_us=22)
 
 
 @dataclass
@@ -51,10 +51,10 @@ class FakeGateway:
         return pb.ListPathsResponse(paths=[path])
 
     async def serve(self, started: Callable[[str], None], stop: asyncio.Event) -> None:
-        plane = Plane(self.backend, {servepath.METHOD: servepath}, lambda _, outcome: outcome)
+        data_plane = DataPlane(self.backend, {servepath.METHOD: servepath}, lambda _, outcome: outcome)
         handlers = control.handlers(servepath.SERVICE, {"ListPaths": (pb.ListPathsRequest, self.list_paths)})
         controls = [lambda server: server.add_generic_rpc_handlers((handlers,))]
-        front = GrpcioFront("127.0.0.1:0", (servepath.METHOD,), plane.deliver, controls, FrontLimits())
+        front = GrpcioListener("127.0.0.1:0", (servepath.METHOD,), data_plane.dispatch, controls, ListenerLimits())
         started(f"127.0.0.1:{await front.start()}")
         await stop.wait()
         await front.stop(0)
@@ -127,7 +127,7 @@ def test_the_paths_are_listed_with_what_they_take(gateway: FakeGateway, ask: Ask
 
 @both
 def test_a_refusal_arrives_with_code_reason_and_hint(gateway: FakeGateway, ask: Ask) -> None:
-    gateway.backend.behave = lambda _: BackendDown("the model server cannot be reached")
+    gateway.backend.behave = lambda _: BackendUnavailable("the model server cannot be reached")
 
     with pytest.raises(PredictError, match=r"line at 127\.0\.0\.1:.*: the model server cannot be reached") as refused:
         ask(gateway.address, lambda client: client.predict("line", [[1, 2]]))
@@ -149,7 +149,7 @@ def test_a_silent_gateway_is_given_up_after_the_timeout(gateway: FakeGateway, as
 
 
 @both
-def test_nobody_listening_is_said_with_the_mend(ask: Ask) -> None:
+def test_nobody_listening_is_said_with_the_fix(ask: Ask) -> None:
     with pytest.raises(PredictError, match=r"nothing listens on 127\.0\.0\.1:1; run: make up"):
         ask("127.0.0.1:1", lambda client: client.list_paths())
 

@@ -223,7 +223,7 @@ async def test_bad_input_is_refused_before_any_server_sees_it(bench: Bench, requ
 
 
 def bench_zeros() -> tuple[Tensor, ...]:
-    """Give what probes send."""
+    """Return what probes send."""
     return (x(0, 0),)
 
 
@@ -276,7 +276,7 @@ async def test_a_reply_that_is_no_answer_is_internal(bench: Bench, outputs: tupl
     assert (await bench.refusal(ask()))[:2] == (StatusCode.INTERNAL, "BACKEND_BAD_REPLY")
 
 
-async def test_an_artefact_that_is_not_the_manifests_is_never_passed_off(bench: Bench) -> None:
+async def test_an_artifact_that_is_not_the_manifests_is_never_passed_off(bench: Bench) -> None:
     bench.backend.served = bench.backend.served._replace(sha256="0" * 64, sha256_observed=True)
     assert (await bench.refusal(ask()))[:2] == (StatusCode.INTERNAL, "BACKEND_BAD_REPLY")
 
@@ -285,7 +285,7 @@ async def test_an_artefact_that_is_not_the_manifests_is_never_passed_off(bench: 
     ("error", "code"),
     [
         (errors.BadInput("secret /path"), StatusCode.INVALID_ARGUMENT),
-        (errors.ModelUnknown("secret"), StatusCode.UNAVAILABLE),
+        (errors.ModelNotFound("secret"), StatusCode.UNAVAILABLE),
         (errors.Overloaded("secret"), StatusCode.RESOURCE_EXHAUSTED),
         (errors.Internal(), StatusCode.INTERNAL),
         (errors.Unsupported("secret"), StatusCode.INTERNAL),
@@ -313,7 +313,7 @@ async def test_what_is_above_the_bounds_is_refused_at_once_and_the_rest_is_answe
     held: list[Call] = []
     bench.backend.behave = held.append
     calls = [asyncio.create_task(bench.predict(ask(x(n, 0)))) for n in range(1, 4)]
-    await until(lambda: bench.gateway.plane.in_flight == 3)
+    await until(lambda: bench.gateway.data_plane.in_flight == 3)
     code, reason, _ = await bench.refusal(ask())
     assert (code, reason) == (StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
     bench.backend.behave = bench.backend.answer
@@ -325,7 +325,7 @@ async def test_what_is_above_the_bounds_is_refused_at_once_and_the_rest_is_answe
 async def test_a_waiting_call_that_expires_never_reaches_the_server(bench: Bench) -> None:
     bench.backend.behave = lambda _: None
     hung = [asyncio.create_task(bench.refusal(ask(x(n, 0)), 1)) for n in (1, 2)]
-    await until(lambda: bench.gateway.plane.in_flight == 2)
+    await until(lambda: bench.gateway.data_plane.in_flight == 2)
     assert (await bench.refusal(ask(x(9, 9)), 0.2))[0] is StatusCode.DEADLINE_EXCEEDED
     assert [code for code, _, _ in await asyncio.gather(*hung)] == [StatusCode.DEADLINE_EXCEEDED] * 2
     assert (x(9, 9),) not in [call.request.inputs for call in bench.backend.calls]
@@ -334,10 +334,10 @@ async def test_a_waiting_call_that_expires_never_reaches_the_server(bench: Bench
 async def test_a_cancelled_call_gives_its_place_back(bench: Bench) -> None:
     bench.backend.behave = lambda _: None
     calls = [asyncio.create_task(bench.predict(ask())) for _ in range(3)]
-    await until(lambda: bench.gateway.plane.in_flight == 3)
+    await until(lambda: bench.gateway.data_plane.in_flight == 3)
     for call in calls:
         call.cancel()
-    await until(lambda: bench.gateway.plane.in_flight == 0)
+    await until(lambda: bench.gateway.data_plane.in_flight == 0)
     bench.backend.behave = bench.backend.answer
     assert floats(await bench.predict(ask())) == [12]
 
@@ -366,7 +366,7 @@ async def test_a_dead_server_is_unavailable_and_found_again(bench: Bench) -> Non
 async def test_a_call_whose_connection_is_closed_under_it_ends(bench: Bench) -> None:
     bench.backend.behave = lambda _: None
     call = asyncio.create_task(bench.refusal(ask()))
-    await until(lambda: bench.gateway.plane.in_flight == 1)
+    await until(lambda: bench.gateway.data_plane.in_flight == 1)
     await bench.gateway.backend.close()
     assert (await call)[:2] == (StatusCode.UNAVAILABLE, "DRAINING")
 
@@ -392,7 +392,7 @@ async def test_draining_answers_what_is_in_flight_and_refuses_the_rest(bench: Be
 
 async def test_a_stop_under_200_calls_answers_each_or_says_that_it_may_go_elsewhere(bench: Bench) -> None:
     calls = [asyncio.create_task(bench.predict(ask(x(n, 0)), 10)) for n in range(200)]
-    await until(lambda: bench.gateway.plane.in_flight > 0)
+    await until(lambda: bench.gateway.data_plane.in_flight > 0)
     await bench.gateway.drain()
     await bench.gateway.close()
     for n, outcome in enumerate(await asyncio.gather(*calls, return_exceptions=True)):

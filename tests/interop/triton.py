@@ -23,7 +23,7 @@ def infer(
     dtype: str = "FP32",
     version: str = "",
 ) -> dict[str, Any]:
-    """Give the answer's rows and its parameters."""
+    """Return the answer's rows and its parameters."""
     array = np.array(rows, {"FP32": np.float32, "FP64": np.float64}[dtype])
     tensor = InferInput(input_name, array.shape, dtype)
     tensor.set_data_from_numpy(array)
@@ -38,7 +38,7 @@ def infer(
 
 
 def refusal(call: Callable[[], Any]) -> str:
-    """Give the status that a call is refused with."""
+    """Return the status that a call is refused with."""
     try:
         call()
     except InferenceServerException as error:

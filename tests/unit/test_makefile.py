@@ -30,11 +30,11 @@ CONTRACT = (
 )
 
 
-def make(*words: str) -> subprocess.CompletedProcess[str]:
+def make(*command: str) -> subprocess.CompletedProcess[str]:
     # A make above this one hands its flags down, and they change what is printed.
     environment = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL"}}
     return subprocess.run(
-        ["make", *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False
+        ["make", *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False
     )
 
 
@@ -100,7 +100,7 @@ def test_loadtest_of_servers_elsewhere_starts_none_here() -> None:
     assert not any("services.local" in line for line in commands)
 
 
-def test_no_python_3_11_is_said_with_the_mend() -> None:
+def test_no_python_3_11_is_said_with_the_fix() -> None:
     done = make("-n", "PYTHON311=", ".venv/.installed", "-W", "constraints.txt")
 
     assert 'test -n "" || { echo "make: there is no Python 3.11 here: install python3.11' in done.stdout

@@ -15,11 +15,11 @@ from tests.e2e.torch_svc.harness import ROOT, Client, TorchSvc, client_of, start
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train and export simple_nn as a user would."""
     folder = tmp_path_factory.mktemp("artifacts")
-    for words in (
+    for command in (
         ["training", "simple_nn", "--out", str(folder / "models")],
         ["export", "simple_nn", "--models", str(folder / "models"), "--out", str(folder / "exports")],
     ):
-        subprocess.run([sys.executable, "-m", *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return folder / "exports"
 
 

@@ -25,7 +25,7 @@ END_S = 30
 
 
 def free_ports() -> dict[str, int]:
-    """Give a free port for each of TorchServe's five uses."""
+    """Return a free port for each of TorchServe's five uses."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in PORTS]
         for one in sockets:
@@ -54,7 +54,7 @@ class TorchSvc:
         return self.log_file.read_text()
 
     def tree(self) -> list[psutil.Process]:
-        """Give the entry point, the JVM and its workers, in this order."""
+        """Return the entry point, the JVM and its workers, in this order."""
         entry = psutil.Process(self.process.pid)
         return [entry, *entry.children(recursive=True)]
 
@@ -86,7 +86,7 @@ class Client:
         return self._call.future(payload, timeout=20, metadata=sent)
 
     def predict(self, data: bytes, *, model: str = "simple_nn", metadata: Metadata | None = None) -> Answer:
-        """Send rows of x as bytes and give the answer. Raises ServeError as the gateway would."""
+        """Send rows of x as bytes and return the answer. Raises ServeError as the gateway would."""
         return self.answer(self.start(data, model=model, metadata=metadata))
 
     def answer(self, future: grpc.Future) -> Answer:
@@ -108,10 +108,10 @@ def started(exports: Path, run_dir: Path, *options: str, ports: dict[str, int] |
     ports = ports or free_ports()
     variables = {variable: str(ports[field]) for field, (variable, _) in PORTS.items()}
     log_file = run_dir.parent / f"{run_dir.name[:40]}.log"
-    words = ["--models", str(exports), "--run-dir", str(run_dir), *options]
+    command = ["--models", str(exports), "--run-dir", str(run_dir), *options]
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "services.torch_svc", *words],
+            [sys.executable, "-m", "services.torch_svc", *command],
             cwd=ROOT,
             env=os.environ | variables,
             stdin=subprocess.DEVNULL,
@@ -127,5 +127,5 @@ def started(exports: Path, run_dir: Path, *options: str, ports: dict[str, int] |
 
 
 def remaining(tree: list[psutil.Process]) -> list[psutil.Process]:
-    """Give the processes of a recorded tree that are still there after a while."""
+    """Return the processes of a recorded tree that are still there after a while."""
     return list(psutil.wait_procs(tree, timeout=10)[1])

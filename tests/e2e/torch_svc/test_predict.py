@@ -12,7 +12,7 @@ import yaml
 from services.torch_svc import healthcheck
 from services.wire import errors, torchserve
 from services.wire.types import Answer, Request, Tensor
-from store.manifest import artefact_folder, read_manifest
+from store.manifest import artifact_folder, read_manifest
 from tests.e2e.torch_svc.harness import ROOT, Client, TorchSvc
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
@@ -25,14 +25,14 @@ def outputs(answer: Answer) -> Any:
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 7, 64])
-def test_batches_of_any_size_are_answered_rightly(client: Client, reference: dict[str, Any], rows: int) -> None:
+def test_batches_of_any_size_are_answered_correctly(client: Client, reference: dict[str, Any], rows: int) -> None:
     y = outputs(client.predict(reference["x"][:rows].tobytes()))
     assert y.shape == (rows, 1)
     np.testing.assert_allclose(y, reference["y"][:rows], **TOLERANCE)
 
 
-def test_every_answer_names_the_exported_artefact(client: Client, exports: Path) -> None:
-    manifest = read_manifest(artefact_folder(exports, "simple_nn", "mar", 1))
+def test_every_answer_names_the_exported_artifact(client: Client, exports: Path) -> None:
+    manifest = read_manifest(artifact_folder(exports, "simple_nn", "mar", 1))
     served = client.predict(bytes(8)).served
     assert (served.engine, served.engine_version) == ("torchserve", "0.12.0")
     assert (served.version, served.sha256, served.sha256_observed) == (1, manifest.sha256, True)
@@ -51,7 +51,7 @@ def test_bad_items_fail_alone_among_their_batch_mates(client: Client, reference:
             np.testing.assert_allclose(outputs(client.answer(future)), reference["y"][index : index + 1], **TOLERANCE)
 
 
-def test_a_full_queue_refuses_the_rest_and_answers_those_in_it_rightly(
+def test_a_full_queue_refuses_the_rest_and_answers_those_in_it_correctly(
     service: TorchSvc, client: Client, reference: dict[str, Any]
 ) -> None:
     config = yaml.safe_load((ROOT / "services" / "torch_svc" / "model-config.yaml").read_text())

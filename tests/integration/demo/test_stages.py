@@ -22,14 +22,14 @@ WAIT_S = 30
 
 @pytest.fixture(autouse=True)
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a folder whose modules a stage can name."""
+    """Return a folder whose modules a stage can name."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return tmp_path
 
 
 @pytest.fixture
 def interrupt_when() -> Iterator[object]:
-    """Give a function that sends this process SIGINT as soon as a file is there."""
+    """Yield a function that sends this process SIGINT as soon as a file is there."""
     threads: list[threading.Thread] = []
 
     def watch(file: Path) -> None:

@@ -26,7 +26,7 @@ PROMETHEUS_OWN = {"up"}
 
 @contextmanager
 def metrics_of(*words: str) -> Iterator[set[str]]:
-    """Run a service and give the names of all samples on its metrics page."""
+    """Run a service and return the names of all samples on its metrics page."""
     command = [sys.executable, "-m", *words, "--port", "0", "--metrics-port", "0"]
     with subprocess.Popen(command, cwd=ROOT, env=os.environ, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -52,7 +52,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def names_in(expression: str) -> set[str]:
-    """Give the metrics that an expression asks for. Raises ValueError when it is no PromQL."""
+    """Return the metrics that an expression asks for. Raises ValueError when it is no PromQL."""
     found: set[str] = set()
 
     def visit(node: Any) -> bool:

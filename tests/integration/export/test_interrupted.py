@@ -39,7 +39,7 @@ def export(root: Path, name: str) -> None:
 
 
 def names(root: Path, name: str = "simple_nn") -> list[str]:
-    """Give what lies at a final name, and current."""
+    """Return what lies at a final name, and current."""
     folder = root / "exports" / name
     return sorted(path.relative_to(folder).as_posix() for path in (*folder.glob("*/[0-9]*"), *folder.glob("current")))
 
@@ -61,8 +61,8 @@ def test_an_export_killed_at_any_rename_leaves_the_old_version_current_and_is_fi
     assert (done.returncode, done.stderr) == (0, "")
     assert current_version(tmp_path / "exports", "simple_nn") == 2
     assert names(tmp_path) == ["current", "mar/1", "mar/2", "onnx/1", "onnx/2", "reference/1", "reference/2"]
-    for artefact in names(tmp_path)[1:]:
-        verify(tmp_path / "exports" / "simple_nn" / artefact)
+    for artifact in names(tmp_path)[1:]:
+        verify(tmp_path / "exports" / "simple_nn" / artifact)
     assert list((tmp_path / "exports" / "simple_nn").glob("*/.*")) == []
 
 
@@ -82,7 +82,7 @@ def test_ctrl_c_ends_an_export_without_a_trace(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Give a folder on a disk of 1 MiB; skip where mounting is not permitted."""
+    """Yield a folder on a disk of 1 MiB; skip where mounting is not permitted."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
@@ -94,7 +94,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Leave 4 KiB free, less than any artefact takes; give the file that fills it."""
+    """Leave 4 KiB free, less than any artifact takes; return the file that fills it."""
     filler = disk / "filler"
     free = shutil.disk_usage(disk).free
     filler.write_bytes(b"\0" * max(0, free - 4096))

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from services.wire import oip, servepath
-from services.wire.types import Answer, Request, Served, Tensor
+from services.wire.types import Answer, Provenance, Request, Tensor
 from tests.manifests import write_manifest
 
 SLOPE, BIAS = np.array([[2.0], [-0.5]]), 0.25
@@ -35,7 +35,7 @@ class Behaviour:
         y = (x @ SLOPE + self.bias).astype("<f4")
         self.models.append(request.model)
         time.sleep(self.delay_s)
-        served = Served(MODEL, self.stack, "test engine", self.engine_version, 1, "ab" * 32, sha256_observed=True)
+        served = Provenance(MODEL, self.stack, "test engine", self.engine_version, 1, "ab" * 32, sha256_observed=True)
         return Answer((Tensor("y", "FP32", y.shape, y.tobytes()),), served._replace(gateway_us=40, backend_us=160))
 
 

@@ -63,9 +63,9 @@ class MadeUp:
     folder: Path
     temporary: Path
 
-    def git(self, *words: str) -> str:
+    def git(self, *command: str) -> str:
         done = subprocess.run(
-            ["git", "-C", self.folder, *IDENTITY, *words], capture_output=True, text=True, check=True, timeout=30
+            ["git", "-C", self.folder, *IDENTITY, *command], capture_output=True, text=True, check=True, timeout=30
         )
         return done.stdout.strip()
 
@@ -74,10 +74,10 @@ class MadeUp:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
-    def start(self, *words: str) -> "subprocess.Popen[str]":
+    def start(self, *command: str) -> "subprocess.Popen[str]":
         """Start `python -m WORDS`; output and errors come together."""
         return subprocess.Popen(
-            [sys.executable, "-m", *words],
+            [sys.executable, "-m", *command],
             cwd=self.folder,
             env=os.environ | {"TMPDIR": str(self.temporary)},
             stdout=subprocess.PIPE,

@@ -64,7 +64,7 @@ def test_wrong_answers_have_no_capacity_and_what_others_have_stays(stand: Any) -
     assert (path["model"], path["stack"], path["via"]) == ("line", "onnx", "direct")
     assert (path["rate_rps"], path["limit"], len(path["steps"])) == (None, "wrong answers", 1)
     assert path["cores"] > 0
-    assert "wrong answers, so no capacity" in done.stdout
+    assert "incorrect responses, so no capacity" in done.stdout
     assert_rows_are_kept(folder, path["steps"])
 
 
@@ -72,7 +72,7 @@ def test_without_a_run_there_is_nothing_to_add_to(stand: Any) -> None:
     done = capacity(stand)
     assert (done.returncode, done.stderr) == (
         1,
-        f"capacity: {stand.folder / 'results'} is no run, and capacity is added to one; run: make loadtest\n",
+        f"capacity: {stand.folder / 'results'} is not a run; capacity is added to a run: make loadtest\n",
     )
 
 

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from loadtest import null
+from loadtest import no_op
 from loadtest.crosscheck.instruments import INSTRUMENTS, Job
-from loadtest.plan import NULL, Block, ServingPath
+from loadtest.plan import NO_OP, Measurement, ServingPath
 from tests.integration.loadtest.conftest import BIAS, MODEL
 from tests.integration.loadtest.test_run import ROOT, environment
 
 QUICK = ["--rounds=1", "--seconds=0.1", "--min-requests=20", "--warmup=0.2", "--seed=7", "--via=direct"]
-BLOCKS = ("line@onnx.direct", "null@null.direct")
+MEASUREMENTS = ("line@onnx.direct", "null@null.direct")
 MEND = "crosscheck: h2load is not on PATH; install nghttp2's client, such as: apt-get install nghttp2-client\n"
 
 
@@ -47,14 +47,14 @@ def test_each_instrument_leaves_a_row_a_request_and_so_few_of_them_show_no_agree
     (folder,) = (stand.folder / "results").iterdir()
     facts = json.loads((folder / "crosscheck.json").read_text())
     assert facts["complete"]
-    assert {block["instrument"] for block in facts["blocks"]} == set(INSTRUMENTS)
-    assert len(facts["blocks"]) == len(INSTRUMENTS) * len(BLOCKS)
-    for block in facts["blocks"]:
-        found = parquet.read_table(folder / block["rows"]).to_pylist()
+    assert {measurement["instrument"] for measurement in facts["measurements"]} == set(INSTRUMENTS)
+    assert len(facts["measurements"]) == len(INSTRUMENTS) * len(MEASUREMENTS)
+    for measurement in facts["measurements"]:
+        found = parquet.read_table(folder / measurement["rows"]).to_pylist()
         assert Counter(row["phase"] for row in found) == {"warmup": 30, "measure": 20}
-        assert (block["requests"], block["errors"], block["wrong_answers"]) == (20, 0, 0)
+        assert (measurement["requests"], measurement["errors"], measurement["wrong_answers"]) == (20, 0, 0)
         assert all(row["ok"] and 0 < row["service_us"] < 5e6 for row in found)
-        scheduled = block["instrument"] != "h2load"
+        scheduled = measurement["instrument"] != "h2load"
         assert all((row["response_us"] is not None) == (row["scheduled_ns"] is not None) == scheduled for row in found)
     summary = json.loads((folder / "summary.json").read_text())
     (way,) = summary["paths"]
@@ -67,19 +67,19 @@ def test_without_h2load_it_says_what_to_install(stand: Any) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (1, "", MEND)
 
 
-def loadgen(stand: Any, block: Block, address: str = "", count: int = 101) -> tuple[Any, Path]:
-    """Load a block by LoadGen; give its rows, and the folder of its own logs."""
+def loadgen(stand: Any, measurement: Measurement, address: str = "", count: int = 101) -> tuple[Any, Path]:
+    """Load a measurement by LoadGen; return its rows, and the folder of its own logs."""
     folder = stand.folder / "scratch"
     folder.mkdir()
-    job = Job(block, address, MODEL, 200.0, 0, count, 3, stand.folder / "exports", stand.folder / "env", folder)
+    job = Job(measurement, address, MODEL, 200.0, 0, count, 3, stand.folder / "exports", stand.folder / "env", folder)
     words = [sys.executable, "-m", "loadtest.crosscheck.loadgen", job.to_json(), str(folder / "rows")]
     subprocess.run(words, check=True, cwd=ROOT, env=environment(), timeout=60)
     return parquet.read_table(folder / "rows"), folder
 
 
 def test_the_rows_of_loadgen_have_the_percentiles_that_loadgen_gives_itself(stand: Any) -> None:
-    with null.endpoint() as address:
-        rows, folder = loadgen(stand, NULL, address)
+    with no_op.endpoint() as address:
+        rows, folder = loadgen(stand, NO_OP, address)
     summary = (folder / "mlperf_log_summary.txt").read_text()
     theirs = dict(re.findall(r"^(Min|Max|50.00 percentile) latency \(ns\) +: (\d+)$", summary, re.MULTILINE))
     times_ns = np.array(rows["response_us"].to_pylist()) * 1e3
@@ -101,7 +101,7 @@ def test_what_loadgen_is_answered_is_checked(
     stand: Any, bias: float, code: grpc.StatusCode, found: set[tuple[bool, bool]]
 ) -> None:
     stand.behaviour.bias, stand.behaviour.code = bias, code
-    rows, _ = loadgen(stand, Block(ServingPath(MODEL, "onnx"), "gateway"), count=20)
+    rows, _ = loadgen(stand, Measurement(ServingPath(MODEL, "onnx"), "gateway"), count=20)
     assert set(zip(rows["ok"].to_pylist(), rows["wrong"].to_pylist(), strict=True)) == found
 
 
@@ -123,4 +123,6 @@ def test_ctrl_c_keeps_what_has_ended_and_marks_it_incomplete(stand: Any) -> None
     (folder,) = (stand.folder / "results").iterdir()
     facts = json.loads((folder / "crosscheck.json").read_text())
     assert not facts["complete"]
-    assert {block["rows"] for block in facts["blocks"]} <= {f"rows/{file.name}" for file in (folder / "rows").iterdir()}
+    assert {measurement["rows"] for measurement in facts["measurements"]} <= {
+        f"rows/{file.name}" for file in (folder / "rows").iterdir()
+    }

@@ -25,7 +25,7 @@ def made(tmp_path: Path) -> MadeUp:
 
 
 def left(made: MadeUp) -> Iterator[psutil.Process]:
-    """Give every process that works in the repository or in the gate's temporary folders."""
+    """Yield every process that works in the repository or in the gate's temporary folders."""
     for process in psutil.process_iter():
         try:
             place = Path(process.cwd().removesuffix(" (deleted)"))
@@ -90,8 +90,8 @@ def test_a_server_that_does_not_start_is_exit_code_1_and_leaves_nothing(made: Ma
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("--ref=nowhere",), 1, "'nowhere' is no commit of this repository"),
-        (("--ref=HEAD", "--paths=line@tfserving"), 1, "'line@tfserving' is no path; known: line@onnx, or all"),
+        (("--ref=nowhere",), 1, "'nowhere' is not a commit of this repository"),
+        (("--ref=HEAD", "--paths=line@tfserving"), 1, "'line@tfserving' is not a path; known: line@onnx, or all"),
         (("--ref=HEAD", "--rate=0"), 2, "argument --rate: '0' is not a number above 0"),
         (("--ref=HEAD", "--side=a=b"), 2, "--side, --worker, --workers and --listen cannot be given"),
         ((), 2, "the following arguments are required: --ref"),
@@ -109,22 +109,25 @@ def test_a_path_that_the_ref_does_not_have_is_refused_by_name_and_left_out_of_al
     made.write("deployments.toml", "[models.line.stacks.onnx]\n[models.line.stacks.torchserve]\n")
     with made.start("loadtest", "gate", "--ref=HEAD", "--paths=line@torchserve") as gate:
         text, _ = gate.communicate(timeout=60)
-    assert (gate.returncode, text.splitlines()[-1]) == (1, "loadtest gate: --paths: the ref has no line@torchserve")
+    assert (gate.returncode, text.splitlines()[-1]) == (
+        1,
+        "loadtest gate: --paths: the ref does not have line@torchserve",
+    )
     with made.start("loadtest", "gate", "--ref=HEAD", *QUICK[1:], "--rounds=1") as gate:
         assert gate.stdout is not None
-        assert "gate: line@torchserve is left out: the ref does not have it\n" in gate.stdout
+        assert "gate: line@torchserve is skipped: the ref does not have it\n" in gate.stdout
         gate.send_signal(signal.SIGINT)
         gate.stdout.read()
     assert_nothing_is_left(made)
 
 
 def test_what_is_no_repository_is_said(tmp_path: Path) -> None:
-    with pytest.raises(GateError, match="is no git repository; run the gate in a clone"):
+    with pytest.raises(GateError, match="is not a git repository; run the gate in a clone"):
         trees.repository(tmp_path)
 
 
 def prepared(made: MadeUp, exports: Path) -> tuple[trees.Tree, trees.Tree, list[str], list[str]]:
-    """Give the two trees, what was said, and what was made in the ref's folder."""
+    """Return the two trees, what was said, and what was made in the ref's folder."""
     here, said = trees.repository(made.folder), list[str]()
     commit = trees.commit_of(here, "HEAD")
     with trees.checkout(here, commit) as place:

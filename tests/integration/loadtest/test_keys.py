@@ -8,8 +8,8 @@ import pytest
 
 from loadtest.calls import Caller, Clock, Target
 from loadtest.payloads import Payload
-from loadtest.plan import Block, ServingPath
-from services.wire.types import Answer, Served
+from loadtest.plan import Measurement, ServingPath
+from services.wire.types import Answer, Provenance
 
 METHOD = "/test.Keyed/Call"
 
@@ -45,9 +45,9 @@ def address() -> Iterator[str]:
 
 
 def ask(address: str, keys: Keys) -> tuple[bool, str]:
-    served = Served("m", "torchserve", "e", "1", 1, "", sha256_observed=False)
+    served = Provenance("m", "torchserve", "e", "1", 1, "", sha256_observed=False)
     target = Target(
-        block=Block(ServingPath("m", "torchserve"), "direct"),
+        measurement=Measurement(ServingPath("m", "torchserve"), "direct"),
         address=address,
         method=METHOD,
         model="m",

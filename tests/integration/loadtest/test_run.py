@@ -21,7 +21,7 @@ from tests.integration.loadtest.conftest import write_reference
 ROOT = Path(__file__).parents[3]
 ADDRESSES = ("GATEWAY_ADDR", "TORCH_SVC_ADDR", "TF_SVC_ADDR", "ONNX_SVC_ADDR")
 QUICK = ["--duration=0.2", "--warmup=0.2", "--rate=200", "--min-requests=20", "--seed=7", "--rounds=2"]
-BLOCKS = ("line@onnx.direct", "line@onnx.gateway", "null@null.direct")
+MEASUREMENTS = ("line@onnx.direct", "line@onnx.gateway", "null@null.direct")
 
 
 def environment() -> dict[str, str]:
@@ -33,8 +33,8 @@ def loadtest(stand: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60)
 
 
-def rows(stand: Any, block: str) -> list[dict[str, Any]]:
-    files = sorted((stand.folder / "results/latest/rows").glob(f"r*-{block}.parquet"))
+def rows(stand: Any, measurement: str) -> list[dict[str, Any]]:
+    files = sorted((stand.folder / "results/latest/rows").glob(f"r*-{measurement}.parquet"))
     return [row for file in files for row in parquet.read_table(file).to_pylist()]
 
 
@@ -59,16 +59,18 @@ def test_each_round_has_a_file_for_every_block_and_for_the_null_endpoint(stand: 
     assert loadtest(stand).returncode == 0
     facts = run_json(stand)
     assert facts["complete"]
-    assert (facts["schema"], facts["rounds"]) == (2, 2)
-    assert {f"{entry['model']}@{entry['stack']}.{entry['via']}" for entry in facts["expected"]} == set(BLOCKS)
-    named = [block["rows"] for block in facts["blocks"]]
-    assert sorted(named) == sorted(f"rows/r0{number}-{block}.parquet" for number in (0, 1) for block in BLOCKS)
-    for block in facts["blocks"]:
-        found = parquet.read_table(stand.folder / "results/latest" / block["rows"]).to_pylist()
+    assert (facts["schema"], facts["rounds"]) == (3, 2)
+    assert {f"{entry['model']}@{entry['stack']}.{entry['via']}" for entry in facts["expected"]} == set(MEASUREMENTS)
+    named = [measurement["rows"] for measurement in facts["measurements"]]
+    assert sorted(named) == sorted(
+        f"rows/r0{number}-{measurement}.parquet" for number in (0, 1) for measurement in MEASUREMENTS
+    )
+    for measurement in facts["measurements"]:
+        found = parquet.read_table(stand.folder / "results/latest" / measurement["rows"]).to_pylist()
         phases = [row["phase"] for row in found]
-        assert phases.count("measure") == block["requests"] == 40
-        assert phases.count("warmup") == block["warmup_requests"] >= 30
-        assert {row["round"] for row in found} == {block["round"]}
+        assert phases.count("measure") == measurement["requests"] == 40
+        assert phases.count("warmup") == measurement["warmup_requests"] >= 30
+        assert {row["round"] for row in found} == {measurement["round"]}
         assert {row["run"] for row in found} == {facts["run"]}
 
 
@@ -84,16 +86,20 @@ def test_an_open_loop_records_when_each_request_was_due_and_when_it_left(stand: 
 def test_all_blocks_of_a_round_have_one_schedule_and_rounds_have_their_own(stand: Any) -> None:
     assert loadtest(stand).returncode == 0
     gaps = {
-        (number, block): tuple(np.diff([row["scheduled_ns"] for row in due(stand, block, number)]))
+        (number, measurement): tuple(np.diff([row["scheduled_ns"] for row in due(stand, measurement, number)]))
         for number in (0, 1)
-        for block in BLOCKS
+        for measurement in MEASUREMENTS
     }
-    assert len({gaps[0, block] for block in BLOCKS}) == len({gaps[1, block] for block in BLOCKS}) == 1
-    assert gaps[0, BLOCKS[0]] != gaps[1, BLOCKS[0]]
+    assert (
+        len({gaps[0, measurement] for measurement in MEASUREMENTS})
+        == len({gaps[1, measurement] for measurement in MEASUREMENTS})
+        == 1
+    )
+    assert gaps[0, MEASUREMENTS[0]] != gaps[1, MEASUREMENTS[0]]
 
 
-def due(stand: Any, block: str, number: int) -> list[dict[str, Any]]:
-    measured = [row for row in rows(stand, block) if (row["round"], row["phase"]) == (number, "measure")]
+def due(stand: Any, measurement: str, number: int) -> list[dict[str, Any]]:
+    measured = [row for row in rows(stand, measurement) if (row["round"], row["phase"]) == (number, "measure")]
     return sorted(measured, key=lambda row: row["scheduled_ns"])
 
 
@@ -135,8 +141,8 @@ def test_the_manifest_names_the_paths_conditions_and_a_difference_refuses_before
     done = loadtest(stand, "--via=direct")
     assert done.returncode == 1
     assert re.fullmatch(
-        r"loadtest: weights_sha256 must be equal and is not \(\w+: line@onnx.direct; \w+: curve@onnx.direct\); "
-        r"mend it, or declare it: --allow weights_sha256\n",
+        r"loadtest: weights_sha256 must be equal and differs \(\w+: line@onnx.direct; \w+: curve@onnx.direct\); "
+        r"fix it, or declare it: --allow weights_sha256\n",
         done.stderr,
     )
     assert len(stand.behaviour.models) == asked + 2  # each was asked once whether it is there
@@ -146,7 +152,7 @@ def test_a_server_with_another_bias_is_caught_in_every_row(stand: Any) -> None:
     stand.behaviour.bias += 1.0
     assert loadtest(stand, "--via=direct").returncode == 0
     assert all(row["ok"] and row["wrong"] for row in rows(stand, "line@onnx.direct"))
-    assert run_json(stand)["blocks"][0]["wrong_answers"] > 0
+    assert run_json(stand)["measurements"][0]["wrong_answers"] > 0
 
 
 def test_a_right_answer_from_another_path_is_wrong(stand: Any) -> None:
@@ -197,10 +203,10 @@ def test_ctrl_c_keeps_the_blocks_that_ended_and_marks_the_run_incomplete(stand: 
     assert (run.returncode, errors) == (130, b"")
     facts = run_json(stand)
     assert not facts["complete"]
-    assert f"{len(facts['blocks']) // 2} whole rounds" in output.decode()
-    assert {block["round"] for block in facts["blocks"]} >= {0, 1}
+    assert f"{len(facts['measurements']) // 2} whole rounds" in output.decode()
+    assert {measurement["round"] for measurement in facts["measurements"]} >= {0, 1}
     files = {f"rows/{path.name}" for path in (stand.folder / "results/latest/rows").iterdir()}
-    assert files == {block["rows"] for block in facts["blocks"]}
+    assert files == {measurement["rows"] for measurement in facts["measurements"]}
     assert left(stand) == []
 
 
@@ -209,7 +215,7 @@ def endless(stand: Any) -> list[str]:
 
 
 def left(stand: Any) -> list[psutil.Process]:
-    """Give the load tests of this stand that still run."""
+    """Return the load tests of this stand that still run."""
     return [
         process
         for process in psutil.process_iter(["cmdline"])
@@ -226,7 +232,7 @@ def test_a_worker_that_is_gone_ends_the_run_with_one_line(stand: Any) -> None:
         next(process for process in left(stand) if "--worker" in process.cmdline()).kill()
         _, errors = run.communicate(timeout=60)
     assert run.returncode == 1
-    assert errors.decode().splitlines()[-1] == "loadtest: a worker is gone, or sends no rows"
+    assert errors.decode().splitlines()[-1] == "loadtest: a worker is lost, or sends no rows"
     assert not run_json(stand)["complete"]
     assert left(stand) == []
 

@@ -13,7 +13,7 @@ import pytest
 
 from services.local import processes
 from services.local.config import Service
-from services.local.processes import Place, RunError, lock, main_process, members, stop
+from services.local.processes import RunError, ServiceFiles, lock, main_process, members, stop
 
 WAIT_S = 30
 SLEEP = "import time; time.sleep(60)"
@@ -26,14 +26,14 @@ WITH_WORKER = (
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path / "run", "onnx_svc")
+def place(tmp_path: Path) -> Iterator[ServiceFiles]:
+    place = ServiceFiles(tmp_path / "run", "onnx_svc")
     yield place
     stop([place], 0)
     assert members(place) == []
 
 
-def start(place: Place, code: str) -> psutil.Process:
+def start(place: ServiceFiles, code: str) -> psutil.Process:
     command = (sys.executable, "-c", code)
     service = Service(place.name, command, "127.0.0.1:1", (1,), {**os.environ})
     process = processes.start(service, place)
@@ -48,7 +48,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_a_started_service_has_a_pid_file_a_log_and_a_session_of_its_own(place: Place) -> None:
+def test_a_started_service_has_a_pid_file_a_log_and_a_session_of_its_own(place: ServiceFiles) -> None:
     process = start(place, "print('hello', flush=True); " + SLEEP)
     wait_for(lambda: place.tail(5) == ["hello"])
 
@@ -57,7 +57,7 @@ def test_a_started_service_has_a_pid_file_a_log_and_a_session_of_its_own(place: 
     assert os.getsid(process.pid) == process.pid != os.getsid(0)
 
 
-def test_the_log_begins_anew_and_the_last_one_is_kept(place: Place) -> None:
+def test_the_log_begins_again_and_the_last_one_is_kept(place: ServiceFiles) -> None:
     for text in ("first", "second"):
         start(place, f"print({text!r})")
         wait_for(lambda text=text: place.tail(5) == [text])
@@ -65,7 +65,7 @@ def test_the_log_begins_anew_and_the_last_one_is_kept(place: Place) -> None:
     assert place.log_file.with_suffix(".log.1").read_text() == "first\n"
 
 
-def test_stop_ends_a_service_and_says_so(place: Place) -> None:
+def test_stop_ends_a_service_and_says_so(place: ServiceFiles) -> None:
     start(place, SLEEP)
     done = stop([place], WAIT_S)
 
@@ -73,11 +73,11 @@ def test_stop_ends_a_service_and_says_so(place: Place) -> None:
     assert (main_process(place), place.pid_file.exists()) == (None, False)
 
 
-def test_stopping_what_does_not_run_does_nothing(place: Place) -> None:
+def test_stopping_what_does_not_run_does_nothing(place: ServiceFiles) -> None:
     assert stop([place], WAIT_S) == {}
 
 
-def test_a_service_that_does_not_listen_to_sigterm_is_killed(place: Place) -> None:
+def test_a_service_that_does_not_listen_to_sigterm_is_killed(place: ServiceFiles) -> None:
     start(place, IGNORE_SIGTERM)
     wait_for(lambda: place.tail(1) == ["on"])
 
@@ -85,7 +85,7 @@ def test_a_service_that_does_not_listen_to_sigterm_is_killed(place: Place) -> No
     assert members(place) == []
 
 
-def test_a_worker_in_another_session_is_found_and_ended_too(place: Place) -> None:
+def test_a_worker_in_another_session_is_found_and_ended_too(place: ServiceFiles) -> None:
     start(place, WITH_WORKER)
     wait_for(lambda: place.tail(1) == ["on"])
     wait_for(lambda: len(members(place)) == 2)  # a process that has just begun shows no environment for a moment
@@ -94,7 +94,7 @@ def test_a_worker_in_another_session_is_found_and_ended_too(place: Place) -> Non
     assert members(place) == []
 
 
-def test_a_worker_that_outlived_its_killed_parent_is_found_by_its_mark(place: Place) -> None:
+def test_a_worker_that_outlived_its_killed_parent_is_found_by_its_mark(place: ServiceFiles) -> None:
     parent = start(place, WITH_WORKER)
     wait_for(lambda: place.tail(1) == ["on"])
     parent.kill()
@@ -105,8 +105,8 @@ def test_a_worker_that_outlived_its_killed_parent_is_found_by_its_mark(place: Pl
     assert members(place) == []
 
 
-def test_a_stranger_who_has_the_pid_of_a_stale_file_is_left_alone(place: Place) -> None:
-    stranger = start(Place(place.run_dir, "gateway"), SLEEP)
+def test_a_stranger_who_has_the_pid_of_a_stale_file_is_left_alone(place: ServiceFiles) -> None:
+    stranger = start(ServiceFiles(place.run_dir, "gateway"), SLEEP)
     place.pid_file.write_text(f"{stranger.pid}\n")
     try:
         assert main_process(place) is None
@@ -114,11 +114,11 @@ def test_a_stranger_who_has_the_pid_of_a_stale_file_is_left_alone(place: Place) 
         assert stranger.is_running()
         assert stranger.status() != psutil.STATUS_ZOMBIE
     finally:
-        stop([Place(place.run_dir, "gateway")], 0)
+        stop([ServiceFiles(place.run_dir, "gateway")], 0)
 
 
-def test_the_same_service_of_another_run_dir_is_left_alone(place: Place, tmp_path: Path) -> None:
-    other = Place(tmp_path / "other", "onnx_svc")
+def test_the_same_service_of_another_run_dir_is_left_alone(place: ServiceFiles, tmp_path: Path) -> None:
+    other = ServiceFiles(tmp_path / "other", "onnx_svc")
     process = start(other, SLEEP)
     place.run_dir.mkdir()
     place.pid_file.write_text(f"{process.pid}\n")
@@ -130,14 +130,14 @@ def test_the_same_service_of_another_run_dir_is_left_alone(place: Place, tmp_pat
 
 
 @pytest.mark.parametrize("text", ["", "no number", "999999999"])
-def test_a_pid_file_of_nobody_is_nobody(place: Place, text: str) -> None:
+def test_a_pid_file_of_nobody_is_nobody(place: ServiceFiles, text: str) -> None:
     place.run_dir.mkdir()
     place.pid_file.write_text(text)
 
     assert main_process(place) is None
 
 
-def test_a_program_that_is_not_there_is_named(place: Place) -> None:
+def test_a_program_that_is_not_there_is_named(place: ServiceFiles) -> None:
     service = Service("onnx_svc", ("/no/such/python",), "127.0.0.1:1", (1,), {})
 
     with pytest.raises(RunError, match="onnx_svc: cannot run /no/such/python: No such file or directory"):
@@ -145,13 +145,13 @@ def test_a_program_that_is_not_there_is_named(place: Place) -> None:
 
 
 def test_two_runners_do_not_work_in_one_run_dir(tmp_path: Path) -> None:
-    with lock(tmp_path), pytest.raises(RunError, match="another up or down is at work"), lock(tmp_path):
+    with lock(tmp_path), pytest.raises(RunError, match="another up or down is running"), lock(tmp_path):
         pytest.fail("both hold the lock")
     with contextlib.ExitStack() as again:
         again.enter_context(lock(tmp_path))
 
 
-def test_killing_by_signal_leaves_no_zombie_that_counts(place: Place) -> None:
+def test_killing_by_signal_leaves_no_zombie_that_counts(place: ServiceFiles) -> None:
     process = start(place, SLEEP)
     os.kill(process.pid, signal.SIGKILL)
 

@@ -56,7 +56,7 @@ def test_a_wrong_server_is_named_and_has_no_latency(stand: Any) -> None:
     stand.behaviour.bias += 1
     folder = loaded(stand)
     summary = build(folder)
-    assert sum("answers are wrong" in reason for reason in summary.reasons) >= 2
+    assert sum("responses are incorrect" in reason for reason in summary.reasons) >= 2
     assert [row.p50_ms for row in summary.rows] == [None, None]
     assert summary.null is not None
     assert summary.null.p50_ms is not None
@@ -66,4 +66,4 @@ def test_a_wrong_server_is_named_and_has_no_latency(stand: Any) -> None:
 def test_run_json_names_each_block_file_that_is_there(stand: Any) -> None:
     found = read_run(loaded(stand))
     files = {path.relative_to(found.folder.resolve()).as_posix() for path in found.folder.resolve().glob("rows/*")}
-    assert {block["rows"] for block in found.facts["blocks"]} == files
+    assert {measurement["rows"] for measurement in found.facts["measurements"]} == files

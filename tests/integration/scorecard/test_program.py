@@ -8,19 +8,19 @@ import pytest
 
 from scorecard.program import refuse_running
 from services.local import processes
-from services.local.config import Places, Service
-from services.local.processes import Place, RunError
+from services.local.config import RunPaths, Service
+from services.local.processes import RunError, ServiceFiles
 
 
 def test_services_that_run_already_are_refused_and_left_alone(tmp_path: Path) -> None:
-    place = Place(tmp_path, "onnx_svc")
+    place = ServiceFiles(tmp_path, "onnx_svc")
     command = (sys.executable, "-c", "import time; time.sleep(60)")
     process = processes.start(Service("onnx_svc", command, "127.0.0.1:1", (1,), dict(os.environ)), place)
     try:
-        with pytest.raises(RunError, match="already running: onnx_svc; memory and cores would be shared with it"):
-            refuse_running(Places(tmp_path, tmp_path, tmp_path))
+        with pytest.raises(RunError, match="already running: onnx_svc; it would share memory and cores"):
+            refuse_running(RunPaths(tmp_path, tmp_path, tmp_path))
         assert process.poll() is None
     finally:
         processes.stop([place], 10)
         process.wait(10)
-    refuse_running(Places(tmp_path, tmp_path, tmp_path))
+    refuse_running(RunPaths(tmp_path, tmp_path, tmp_path))

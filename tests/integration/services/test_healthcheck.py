@@ -52,9 +52,9 @@ def stand() -> Iterator[Stand]:
     made.close()
 
 
-def run(module: str, *words: str) -> tuple[int, str]:
+def run(module: str, *command: str) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", module, *words], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-m", module, *command], capture_output=True, text=True, timeout=30, check=False
     )
     return done.returncode, done.stderr
 
@@ -76,7 +76,7 @@ def test_nobody_at_the_address_is_not_healthy(stand: Stand) -> None:
 
 
 def test_a_refused_call_is_not_healthy(stand: Stand) -> None:
-    with pytest.raises(healthcheck.Unhealthy, match="it refuses the call"):
+    with pytest.raises(healthcheck.Unhealthy, match="it refused the call"):
         healthcheck.call(stand.address, "/no.such/Method", b"")
 
 
@@ -109,22 +109,22 @@ def questions(folder: Path, *payloads: bytes) -> list[str]:
 
 
 def test_torch_svc_is_healthy_when_every_model_answers_with_the_current_key(stand: Stand, tmp_path: Path) -> None:
-    options = questions(tmp_path, b"one", b"t" * healthcheck.MOST_BYTES)
+    options = questions(tmp_path, b"one", b"t" * healthcheck.MAX_BYTES)
     assert run("services.torch_svc.healthcheck", stand.address, *options) == (0, "")
-    assert stand.asked == [b"one", b"t" * healthcheck.MOST_BYTES]
+    assert stand.asked == [b"one", b"t" * healthcheck.MAX_BYTES]
 
 
 def test_torch_svc_is_not_healthy_with_an_old_key(stand: Stand, tmp_path: Path) -> None:
     options = questions(tmp_path, b"one")
     (tmp_path / "token").write_text("old")
     code, said = run("services.torch_svc.healthcheck", stand.address, *options)
-    assert (code, said) == (1, f"{stand.address} is not healthy: it refuses the call\n")
+    assert (code, said) == (1, f"{stand.address} is not healthy: it refused the call\n")
 
 
 def test_torch_svc_is_not_healthy_when_a_model_answers_with_an_error(stand: Stand, tmp_path: Path) -> None:
     stand.prediction = b'{"__metadata__":{"error":"broken"}}'
     code, said = run("services.torch_svc.healthcheck", stand.address, *questions(tmp_path, b"one"))
-    assert (code, "model0 answers with an error" in said) == (1, True)
+    assert (code, "model0 returned an error" in said) == (1, True)
 
 
 def test_torch_svc_is_not_healthy_before_it_was_ready_once(stand: Stand, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Real servers with a planted delay: they answer rightly, say what they are, and are stopped."""
+"""Real servers with an injected delay: they answer correctly, say what they are, and are stopped."""
 
 import socket
 from pathlib import Path
@@ -17,17 +17,17 @@ def port(file: Path) -> int:
 
 
 def ask_both(exports: Path, out: Path, ports: list[int]) -> None:
-    """Ask a server of each side, and then be interrupted."""
-    with running({"a": 0.0, "planted": 20.5}, exports, out) as files:
-        for side, delay in (("a", "0"), ("planted", "20.5")):
+    """Call a server of each side, and then get interrupted."""
+    with running({"a": 0.0, "injected": 20.5}, exports, out) as files:
+        for side, delay in (("a", "0"), ("injected", "20.5")):
             ports.append(port(files[side]))
             answer = Client(ports[-1]).infer(ask(1, 2))
             assert y_of(answer) == 5.5
-            assert answer.served.engine == f"onnxruntime with a planted delay of {delay} us"
+            assert answer.served.engine == f"onnxruntime with an injected delay of {delay} us"
         raise KeyboardInterrupt
 
 
-def test_each_side_answers_rightly_and_names_its_delay_until_the_run_is_interrupted(tmp_path: Path) -> None:
+def test_each_side_answers_correctly_and_names_its_delay_until_the_run_is_interrupted(tmp_path: Path) -> None:
     make_export(tmp_path / "exports", "simple_nn", content=linear(0.5))
     ports: list[int] = []
     with pytest.raises(KeyboardInterrupt):

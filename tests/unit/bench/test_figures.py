@@ -4,18 +4,18 @@ import pytest
 
 from bench.figures import Measured, confidence, ratio, spread, verdict, why_void
 from bench.h2load import Counted
-from bench.rows import ONE, Need, Row
+from bench.rows import ONE, RequiredMeasurement, Row
 
-ROW = Row("gateway-4x8", "proxy", "gateway", "envoy", "m", ONE, floor=1.1, goal=1.5)
-ADDED = Row("gateway-added", "proxy", "gateway", "envoy", "m", ONE, "p50", floor=1.5, goal=1.0, base="direct")
+ROW = Row("gateway-4x8", "proxy", "gateway", "envoy", "m", ONE, threshold=1.1, target=1.5)
+ADDED = Row("gateway-added", "proxy", "gateway", "envoy", "m", ONE, "p50", threshold=1.5, target=1.0, base="direct")
 
 
 def counted(total: int = 10, succeeded: int = 10, data: int = 2500) -> Counted:
     return Counted(total, succeeded, 1000.0, 5.0, data)
 
 
-def round_of(**measured: Measured) -> Mapping[Need, Measured]:
-    return {Need(way, "m", ONE): value for way, value in measured.items()}
+def round_of(**measured: Measured) -> Mapping[RequiredMeasurement, Measured]:
+    return {RequiredMeasurement(way, "m", ONE): value for way, value in measured.items()}
 
 
 def test_a_measurement_counts_when_bytes_and_counters_say_that_each_request_was_answered() -> None:
@@ -35,7 +35,7 @@ def test_fewer_requests_than_asked_for_are_void() -> None:
 
 
 def test_one_refusal_that_h2load_calls_a_success_is_void_for_its_missing_bytes() -> None:
-    text = "2250 bytes of replies, 2500 to 2500 were right: some replies were refusals"
+    text = "2250 bytes of replies, 2500 to 2500 were right: some replies were errors"
     assert why_void(10, counted(data=2250), (250, 250), None) == text
 
 
@@ -92,15 +92,17 @@ def test_an_interval_of_order_statistics_is_as_sure_as_the_binomial_says() -> No
     assert confidence(10, 1) == 1 - 22 / 1024
 
 
-@pytest.mark.parametrize(("middle", "said"), [(1.6, "goal"), (1.5, "goal"), (1.2, "floor"), (1.0, "short of floor")])
+@pytest.mark.parametrize(
+    ("middle", "said"), [(1.6, "target"), (1.5, "target"), (1.2, "threshold"), (1.0, "below threshold")]
+)
 def test_a_rate_is_compared_with_floor_and_goal(middle: float, said: str) -> None:
     assert verdict(ROW, middle) == said
 
 
-@pytest.mark.parametrize(("middle", "said"), [(0.9, "goal"), (1.2, "floor"), (1.6, "short of floor")])
+@pytest.mark.parametrize(("middle", "said"), [(0.9, "target"), (1.2, "threshold"), (1.6, "below threshold")])
 def test_of_a_time_less_is_better(middle: float, said: str) -> None:
     assert verdict(ADDED, middle) == said
 
 
 def test_a_row_without_a_floor_has_no_verdict() -> None:
-    assert verdict(ROW._replace(floor=None, goal=None), 1.0) == ""
+    assert verdict(ROW._replace(threshold=None, target=None), 1.0) == ""

@@ -1,23 +1,23 @@
 import pytest
 
-from bench.__main__ import arguments, main
+from bench.__main__ import main, parse_args
 from bench.rows import ROWS
 
 
 def test_without_options_every_row_is_measured_in_five_rounds() -> None:
-    options = arguments([])
+    options = parse_args([])
     assert (options.only, options.rounds, options.seconds) == (ROWS, 5, 2.0)
 
 
 def test_rows_are_chosen_by_name_and_pattern_in_their_own_order() -> None:
-    chosen = arguments(["--only", "onnx-p50,gateway-*"]).only
+    chosen = parse_args(["--only", "onnx-p50,gateway-*"]).only
     assert [row.name for row in chosen] == ["gateway-added", "gateway-1x1", "gateway-4x8", "gateway-8x32", "onnx-p50"]
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--only", "gone"], "there is no row 'gone'; see --list"),
+        (["--only", "gone"], "unknown row 'gone'; see --list"),
         (["--rounds", "0"], "'0' is not a whole number from 1"),
         (["--seconds", "nan"], "'nan' is not a number of seconds above 0"),
     ],

@@ -9,7 +9,7 @@ import yaml
 
 from bench.models import SIZES, prepare, tuned
 from bench.rows import Tuning
-from store.manifest import ArtefactError, artefact_folder, verify
+from store.manifest import ArtifactError, artifact_folder, verify
 from store.reference import read_reference
 from tests.manifests import write_manifest
 
@@ -25,7 +25,7 @@ def own(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", sorted(SIZES))
 def test_a_model_of_the_bench_answers_as_its_reference_says(own: Path, name: str) -> None:
     model = read_reference(own, name)
-    folder = artefact_folder(own, name, "onnx", 1)
+    folder = artifact_folder(own, name, "onnx", 1)
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     (y,) = session.run(["y"], {"x": model.arrays["x"]})
     assert model.arrays["x"].shape[1] == SIZES[name]
@@ -34,12 +34,12 @@ def test_a_model_of_the_bench_answers_as_its_reference_says(own: Path, name: str
 
 
 def test_what_has_not_been_exported_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ArtefactError, match="simple_nn has not been exported"):
+    with pytest.raises(ArtifactError, match="simple_nn has not been exported"):
         prepare(tmp_path / "exports", tmp_path / "own")
 
 
 def test_a_tuned_archive_differs_in_its_settings_alone(tmp_path: Path) -> None:
-    folder = artefact_folder(tmp_path / "exports", "simple_nn", "mar", 1)
+    folder = artifact_folder(tmp_path / "exports", "simple_nn", "mar", 1)
     folder.mkdir(parents=True)
     with zipfile.ZipFile(folder / "simple_nn.mar", "w") as archive:
         archive.writestr("model-config.yaml", "batchSize: 32\nmaxBatchDelay: 1\nminWorkers: 1\njobQueueSize: 512\n")
@@ -49,7 +49,7 @@ def test_a_tuned_archive_differs_in_its_settings_alone(tmp_path: Path) -> None:
 
     tuned(tmp_path / "exports", tmp_path / "own", Tuning(256, 5, 2))
 
-    made = artefact_folder(tmp_path / "own", "simple_nn", "mar", 1)
+    made = artifact_folder(tmp_path / "own", "simple_nn", "mar", 1)
     with zipfile.ZipFile(made / "simple_nn.mar") as archive:
         assert archive.read("handler.py") == b"# answers\n"
         settings = yaml.safe_load(archive.read("model-config.yaml"))

@@ -1,20 +1,22 @@
 import json
 from pathlib import Path
 
-from bench.figures import Measured, Spread
+from bench.figures import Measured, MedianInterval
 from bench.results import Result, result_of, save
-from bench.rows import ONE, Need, Row
+from bench.rows import ONE, RequiredMeasurement, Row
 
-ROW = Row("gateway-4x8", "proxy", "gateway", "envoy", "m", ONE, floor=1.1, goal=1.5)
+ROW = Row("gateway-4x8", "proxy", "gateway", "envoy", "m", ONE, threshold=1.1, target=1.5)
 OURS, PEER = ROW.needs
 
 
-def rounds(*pairs: tuple[float, float]) -> list[dict[Need, Measured]]:
+def rounds(*pairs: tuple[float, float]) -> list[dict[RequiredMeasurement, Measured]]:
     return [{OURS: Measured(rate=ours), PEER: Measured(rate=peer)} for ours, peer in pairs]
 
 
 def test_a_row_is_the_median_of_its_rounds_ratios_and_not_the_ratio_of_medians() -> None:
-    assert result_of(ROW, rounds((10, 10), (30, 20), (90, 30))) == Result(ROW, Spread(1.0, 1.5, 3.0, 0.75), 30, 20)
+    assert result_of(ROW, rounds((10, 10), (30, 20), (90, 30))) == Result(
+        ROW, MedianInterval(1.0, 1.5, 3.0, 0.75), 30, 20
+    )
 
 
 def test_one_void_round_makes_the_row_void() -> None:
@@ -36,7 +38,7 @@ def test_the_file_has_the_facts_the_rows_and_every_measurement(tmp_path: Path) -
         "abc",
         "gateway-4x8",
         1.5,
-        "goal",
+        "target",
     )
     found = [(one["setup"], one["round"], one["way"], one["load"], one["rate"]) for one in written["measurements"]]
     assert found == [("proxy", 1, "gateway", "1x1", 30), ("proxy", 1, "envoy", "1x1", 20)]

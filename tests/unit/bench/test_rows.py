@@ -16,8 +16,8 @@ def test_medians_are_asked_for_only_where_every_request_is_logged() -> None:
 
 
 def test_a_goal_is_never_easier_than_its_floor() -> None:
-    aims = [(row, row.floor, row.goal) for row in ROWS if row.floor is not None and row.goal is not None]
-    assert [r.name for r, floor, goal in aims if (goal < floor) == FIGURES[r.figure].more_is_better] == []
+    aims = [(row, row.threshold, row.target) for row in ROWS if row.threshold is not None and row.target is not None]
+    assert [r.name for r, threshold, target in aims if (target < threshold) == FIGURES[r.figure].more_is_better] == []
 
 
 def test_a_row_with_a_base_needs_three_measurements() -> None:

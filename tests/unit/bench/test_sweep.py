@@ -27,14 +27,14 @@ def test_the_same_key_is_not_swept_again(tmp_path: Path) -> None:
     assert tried == list(SWEEP)
 
 
-def test_another_artefact_is_swept_anew(tmp_path: Path) -> None:
+def test_another_artifact_is_swept_again(tmp_path: Path) -> None:
     tried: list[Tuning] = []
     best(tmp_path / "sweep.json", KEY, (SOME,), attempts(tried))
     best(tmp_path / "sweep.json", KEY | {"sha256": "another"}, (SOME,), attempts(tried))
     assert tried == [*SWEEP, *SWEEP]
 
 
-def test_a_file_that_is_cut_is_swept_anew(tmp_path: Path) -> None:
+def test_a_file_that_is_cut_is_swept_again(tmp_path: Path) -> None:
     file = tmp_path / "sweep.json"
     file.write_text('{"key":')
     tried: list[Tuning] = []

@@ -9,9 +9,9 @@ from client.core import Core, Exchange, Prediction, Rpc
 from client.errors import PredictError
 from servepath_pb.servepath.v1 import gateway_pb2 as pb
 from services.wire import arrays, servepath
-from services.wire.types import Answer, Request, Served, Tensor
+from services.wire.types import Answer, Provenance, Request, Tensor
 
-SERVED = Served("line", "onnx", "fake", "1.0", 3, "ab", sha256_observed=True, gateway_us=5, backend_us=70)
+SERVED = Provenance("line", "onnx", "fake", "1.0", 3, "ab", sha256_observed=True, gateway_us=5, backend_us=70)
 
 
 def gateway_answer(rpc: Rpc) -> bytes:
@@ -186,5 +186,5 @@ def test_a_reply_that_cannot_be_read_is_a_named_error(method: str) -> None:
 def test_the_only_output_is_not_guessed_among_several() -> None:
     prediction = Prediction({"y": np.zeros(1), "z": np.zeros(1)}, SERVED)
 
-    with pytest.raises(ValueError, match="the model gives y, z"):
+    with pytest.raises(ValueError, match="the model has the outputs y, z"):
         _ = prediction.output

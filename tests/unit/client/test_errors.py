@@ -64,7 +64,7 @@ def test_a_refusal_for_good_has_no_retry_hint() -> None:
         ("INTERNAL", "odd", "m at host:1: odd (INTERNAL)"),
     ],
 )
-def test_a_call_that_reached_no_gateway_says_so_with_the_mend(code: str, details: str, text: str) -> None:
+def test_a_call_that_reached_no_gateway_says_so_with_the_fix(code: str, details: str, text: str) -> None:
     error = translate(Failure(grpc.StatusCode[code], details), "m", "host:1", 2.5)
 
     assert (str(error), error.reason) == (text, "")

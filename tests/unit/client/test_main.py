@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from client.__main__ import arguments, values
+from client.__main__ import parse_args, values
 from client.config import gateway_address
 
 
@@ -43,7 +43,7 @@ def test_a_bad_command_line_gets_one_line_and_code_2(
     words: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        arguments(words)
+        parse_args(words)
 
     stderr = capsys.readouterr().err
     assert ended.value.code == 2

@@ -55,7 +55,7 @@ def test_a_waiver_is_read_as_it_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ('package = "p"\nid = "i"\nreason = "r"\nuntil = 2026-11-23', "was waived until 2026-11-23: look again"),
+        ('package = "p"\nid = "i"\nreason = "r"\nuntil = 2026-11-23', "was waived until 2026-11-23: review it"),
         ('package = "p"\nid = "i"\nreason = "r"\nuntil = "soon"', "until must be a date"),
         ('package = "p"\nid = "i"\nreason = ""\nuntil = 2026-11-24', "the reason must not be empty"),
         ('package = "p"\nid = "i"\nuntil = 2026-11-24', "package, id, reason and until are needed"),

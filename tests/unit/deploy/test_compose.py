@@ -25,8 +25,8 @@ Model = dict[str, Any]
 @cache
 def read(*overrides: str) -> Model:
     files = [word for name in ("docker-compose.yml", *overrides) for word in ("--file", name)]
-    words = [str(COMPOSE), *files, "--profile", "*", "config", "--format", "json"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    command = [str(COMPOSE), *files, "--profile", "*", "config", "--format", "json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
     assert done.stderr == ""  # a warning is a mistake
     found: Model = json.loads(done.stdout)
     return found
@@ -93,7 +93,7 @@ def the_key_is_in_memory_and_written_by_torch_svc_alone(model: Model) -> Iterato
 def nobody_logs_in_at_the_dashboard(model: Model) -> Iterator[str]:
     grafana = model["services"]["grafana"]["environment"]
     if grafana.get("GF_AUTH_ANONYMOUS_ORG_ROLE") != "Viewer":
-        yield "whoever reaches grafana may change it"
+        yield "anyone who reaches grafana may change it"
     if (grafana.get("GF_AUTH_DISABLE_LOGIN_FORM"), grafana.get("GF_AUTH_BASIC_ENABLED")) != ("true", "false"):
         yield "grafana takes its well-known first password"
 

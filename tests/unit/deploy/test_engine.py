@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from deploy.engine import Engine, EngineError, ensure_base
-from deploy.engine.bases import portable
+from deploy.engine.base_images import portable
 from deploy.engine.client import find
 
-# A docker program whose engine answers at one address alone, and has one image and one stand-in.
+# A docker program whose engine answers at one address alone, and has one image and one substitute.
 DOCKER = """\
 #!/bin/sh
 case "$DOCKER_HOST $*" in
@@ -66,13 +66,13 @@ def test_a_base_that_is_there_is_taken(docker: str) -> None:
 
 def test_a_stand_in_serves_for_the_digest_that_cannot_be_pulled_and_is_called_one(docker: str) -> None:
     engine = Engine(docker, "unix:///good", "20.10.24", own=True)
-    assert ensure_base(engine, "python:3.11-slim-bookworm") == "stand-in"
-    assert ensure_base(engine, f"python:3.11-slim-bookworm@sha256:{'0' * 64}") == "stand-in"
+    assert ensure_base(engine, "python:3.11-slim-bookworm") == "substitute"
+    assert ensure_base(engine, f"python:3.11-slim-bookworm@sha256:{'0' * 64}") == "substitute"
 
 
 def test_a_base_that_cannot_be_pulled_and_has_no_stand_in_is_named(docker: str) -> None:
     engine = Engine(docker, "unix:///good", "20.10.24", own=True)
-    with pytest.raises(EngineError, match=r"^tensorflow/serving:1 cannot be pulled, and there is no stand-in for it"):
+    with pytest.raises(EngineError, match=r"^tensorflow/serving:1 cannot be pulled, and there is no substitute for it"):
         ensure_base(engine, "tensorflow/serving:1")
 
 

@@ -19,7 +19,7 @@ from export.errors import ExportError, ParityError
 from export.formats import FORMATS
 from models import frameworks
 from models.registry import MODELS
-from store.manifest import artefact_folder, current_version, read_manifest, verify
+from store.manifest import artifact_folder, current_version, read_manifest, verify
 from tests.planted import KERNEL, answer, plant_weights
 
 ALL = [(name, kind) for name, model in MODELS.items() for kind in model.formats]
@@ -27,7 +27,7 @@ ALL = [(name, kind) for name, model in MODELS.items() for kind in model.formats]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with trained models in models/ and all their artefacts in exports/; never changed."""
+    """Return a folder with trained models in models/ and all their artifacts in exports/; never changed."""
     root = tmp_path_factory.mktemp("whole")
     for name in MODELS:
         plant_weights(root / "models", name, bias=0.5)
@@ -37,13 +37,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(whole: Path, tmp_path: Path) -> Path:
-    """Give a copy that a test may change."""
+    """Return a copy that a test may change."""
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
 def export(root: Path, name: str = "simple_nn") -> list[str]:
-    """Export a model; give the formats that were written."""
+    """Export a model; return the formats that were written."""
     return [each.format for each in stage.export_model(trained.read(root / "models", name), root / "exports")]
 
 
@@ -57,8 +57,8 @@ def versions(root: Path, name: str = "simple_nn") -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(("name", "kind"), ALL)
-def test_every_artefact_has_a_manifest_that_tells_the_truth(whole: Path, name: str, kind: str) -> None:
-    manifest = verify(artefact_folder(whole / "exports", name, kind, 1))
+def test_every_artifact_has_a_manifest_that_tells_the_truth(whole: Path, name: str, kind: str) -> None:
+    manifest = verify(artifact_folder(whole / "exports", name, kind, 1))
     assert (manifest.model, manifest.format, manifest.version) == (name, kind, 1)
     assert manifest.spec == MODELS[name].spec
     assert manifest.parity.inputs >= 1000
@@ -72,12 +72,12 @@ def test_every_artefact_has_a_manifest_that_tells_the_truth(whole: Path, name: s
 
 def test_all_formats_of_a_model_have_one_version_and_one_source(whole: Path) -> None:
     for name, model in MODELS.items():
-        folders = [artefact_folder(whole / "exports", name, kind, 1) for kind in model.formats]
+        folders = [artifact_folder(whole / "exports", name, kind, 1) for kind in model.formats]
         assert len({read_manifest(folder).source for folder in folders}) == 1
 
 
 def test_the_archive_holds_what_the_handler_needs_and_nothing_that_runs_on_loading(whole: Path) -> None:
-    folder = artefact_folder(whole / "exports", "simple_nn", "mar", 1)
+    folder = artifact_folder(whole / "exports", "simple_nn", "mar", 1)
     members = zipfile.ZipFile(folder / "simple_nn.mar").namelist()
     served = {"handler.py", "model-config.yaml", "simple_nn.py", "spec.json", "weights.safetensors"}
     assert set(members) == served | {"MAR-INF/MANIFEST.json"}
@@ -91,7 +91,7 @@ def test_the_archive_holds_what_the_handler_needs_and_nothing_that_runs_on_loadi
 
 @pytest.mark.parametrize("name", MODELS)
 def test_an_onnx_file_stands_alone_with_stable_names_and_a_free_batch_axis(whole: Path, name: str) -> None:
-    folder = artefact_folder(whole / "exports", name, "onnx", 1)
+    folder = artifact_folder(whole / "exports", name, "onnx", 1)
     assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "model.onnx"]
     model = onnx.load(folder / "model.onnx")
     shapes = {
@@ -106,7 +106,7 @@ def test_an_onnx_file_stands_alone_with_stable_names_and_a_free_batch_axis(whole
 
 
 def test_the_saved_model_has_the_serving_signature_with_the_names_of_the_spec(whole: Path) -> None:
-    folder = artefact_folder(whole / "exports", "keras_dense", "saved_model", 1)
+    folder = artifact_folder(whole / "exports", "keras_dense", "saved_model", 1)
     assert {path.name for path in folder.iterdir()} >= {"saved_model.pb", "variables", "assets.extra"}
     signature = frameworks.tensorflow().saved_model.load(str(folder)).signatures["serving_default"]
     _, inputs = signature.structured_input_signature
@@ -115,7 +115,7 @@ def test_the_saved_model_has_the_serving_signature_with_the_names_of_the_spec(wh
 
 
 def test_tensorflows_own_command_line_runs_the_saved_model(whole: Path) -> None:
-    folder = artefact_folder(whole / "exports", "keras_dense", "saved_model", 1)
+    folder = artifact_folder(whole / "exports", "keras_dense", "saved_model", 1)
     words = ["run", "--dir", folder, "--tag_set", "serve", "--signature_def", "serving_default"]
     program = Path(sys.executable).with_name("saved_model_cli")
     command = [program, *words, "--input_exprs", "x=[[1.0, 2.0]]"]
@@ -126,7 +126,7 @@ def test_tensorflows_own_command_line_runs_the_saved_model(whole: Path) -> None:
 
 @pytest.mark.parametrize("name", ["simple_nn", "keras_dense"])
 def test_the_reference_holds_inputs_and_their_float64_answers_row_by_row(whole: Path, name: str) -> None:
-    path = artefact_folder(whole / "exports", name, "reference", 1) / "reference.safetensors"
+    path = artifact_folder(whole / "exports", name, "reference", 1) / "reference.safetensors"
     tensors = safetensors.numpy.load(path.read_bytes())
     assert {key: (values.dtype, values.shape) for key, values in tensors.items()} == {
         "x": (np.dtype(np.float32), (4096, 2)),
@@ -140,7 +140,7 @@ def test_an_export_with_nothing_new_writes_nothing_and_says_so(root: Path, capsy
     assert run(root) == 0
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.name != ".lock"} == before
     assert capsys.readouterr().out.splitlines() == [
-        f"{name}: version 1 is up to date, all files are as their manifests say" for name in MODELS
+        f"{name}: version 1 is up to date, all files match their manifests" for name in MODELS
     ]
 
 
@@ -159,11 +159,11 @@ def test_weights_of_other_values_raise_the_version_of_every_format_and_keep_the_
     assert versions(root) == {"mar": ["1", "2"], "onnx": ["1", "2"], "reference": ["1", "2"]}
     assert current_version(root / "exports", "simple_nn") == 2
     for version, bias in ((1, 0.5), (2, 1.5)):
-        folder = artefact_folder(root / "exports", "simple_nn", "onnx", version)
+        folder = artifact_folder(root / "exports", "simple_nn", "onnx", version)
         verify(folder)
         x = np.ones((1, 2), np.float32)
         np.testing.assert_allclose(onnx_file.load(folder)({"x": x})["y"], answer(x, bias))
-    archive = artefact_folder(root / "exports", "simple_nn", "mar", 2) / "simple_nn.mar"
+    archive = artifact_folder(root / "exports", "simple_nn", "mar", 2) / "simple_nn.mar"
     assert json.loads(zipfile.ZipFile(archive).read("MAR-INF/MANIFEST.json"))["model"]["modelVersion"] == "2"
 
 
@@ -188,7 +188,7 @@ def test_another_contract_raises_the_version(root: Path) -> None:
     assert current_version(root / "exports", "simple_nn") == 2
 
 
-def test_the_same_weights_give_the_same_artefacts_byte_by_byte(root: Path, tmp_path: Path) -> None:
+def test_the_same_weights_give_the_same_artifacts_byte_by_byte(root: Path, tmp_path: Path) -> None:
     for name, kind in (
         ("simple_nn", "mar"),
         ("simple_nn", "onnx"),
@@ -196,10 +196,10 @@ def test_the_same_weights_give_the_same_artefacts_byte_by_byte(root: Path, tmp_p
         ("simple_nn", "reference"),
     ):
         again = stage.export_format(trained.read(root / "models", name), kind, tmp_path / "again", 1)
-        assert again.sha256 == read_manifest(artefact_folder(root / "exports", name, kind, 1)).sha256
+        assert again.sha256 == read_manifest(artifact_folder(root / "exports", name, kind, 1)).sha256
 
 
-def test_an_artefact_beyond_the_tolerance_is_refused_and_nothing_is_left(
+def test_an_artifact_beyond_the_tolerance_is_refused_and_nothing_is_left(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = root / "models" / "simple_nn" / "spec.json"
@@ -216,7 +216,7 @@ def test_an_artefact_beyond_the_tolerance_is_refused_and_nothing_is_left(
     assert current_version(root / "exports", "simple_nn") == 1
 
 
-def test_weights_that_differ_from_those_of_the_reference_are_caught_by_running_the_artefact(root: Path) -> None:
+def test_weights_that_differ_from_those_of_the_reference_are_caught_by_running_the_artifact(root: Path) -> None:
     honest = trained.read(root / "models", "simple_nn")
     weights = {"linear.weight": KERNEL.T, "linear.bias": np.array([0.501], np.float32)}
     for kind in ("mar", "onnx"):
@@ -233,13 +233,13 @@ def cut(path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "damage", "said"),
     [
-        ("mar/1/simple_nn.mar", cut, "simple_nn.mar is not what its manifest says"),
+        ("mar/1/simple_nn.mar", cut, "simple_nn.mar does not match its manifest"),
         ("onnx/1/model.onnx", Path.unlink, "model.onnx is missing"),
         ("reference/1/manifest.json", cut, "manifest.json is not a manifest"),
         ("onnx/1/manifest.json", Path.unlink, "manifest.json is missing"),
     ],
 )
-def test_a_damaged_artefact_is_one_clear_line_and_is_mended_as_it_says(
+def test_a_damaged_artifact_is_one_clear_line_and_is_fixed_as_it_says(
     root: Path, file: str, damage: Callable[[Path], None], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = root / "exports" / "simple_nn" / file
@@ -344,7 +344,7 @@ def test_a_bad_word_is_one_clear_line_and_exit_code_2(words: tuple[str], capsys:
 
 
 def test_a_reference_file_whose_rows_do_not_belong_together_is_refused(root: Path) -> None:
-    folder = artefact_folder(root / "exports", "simple_nn", "reference", 1)
+    folder = artifact_folder(root / "exports", "simple_nn", "reference", 1)
     tensors = safetensors.numpy.load((folder / reference.FILE).read_bytes())
     tensors["y"] = np.roll(tensors["y"], 1, axis=0)
     (folder / reference.FILE).write_bytes(safetensors.numpy.save(tensors))

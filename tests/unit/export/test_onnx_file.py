@@ -56,7 +56,10 @@ def run(folder: Path, **inputs: Any) -> dict[str, Any]:
 
 
 def choosing(inner: str = "inner") -> onnx.ModelProto:
-    """Give `out = twice + a if flag else twice - a`, twice = a + a: both branches use tensors of the graph outside."""
+    """Return `out = twice + a if flag else twice - a`, twice = a + a.
+
+    Both branches use tensors of the graph outside.
+    """
 
     def branch(kind: str) -> onnx.GraphProto:
         nodes = [

@@ -20,11 +20,11 @@ def trained(spec: Spec = SPEC) -> Trained:
 
 
 def right(inputs: Arrays) -> Arrays:
-    """Answer in float32, as an artefact does."""
+    """Answer in float32, as an artifact does."""
     return {"y": (inputs["x"] @ WEIGHTS["linear.weight"].T + WEIGHTS["linear.bias"]).astype(np.float32)}
 
 
-def test_an_artefact_that_answers_rightly_passes_with_what_was_found() -> None:
+def test_an_artifact_that_answers_correctly_passes_with_what_was_found() -> None:
     found = parity.check(trained(), "onnx", right)
     assert found == Parity(4096, (1, 2, 7, 64), found.max_abs_difference, batch_equals_singles=True)
     assert 0 < found.max_abs_difference < 1e-5
@@ -78,7 +78,7 @@ def test_one_wrong_answer_in_a_full_batch_alone_is_refused(off: float) -> None:
     ],
 )
 def test_outputs_of_other_names_or_shapes_than_promised_are_refused(wrong: parity.Predict) -> None:
-    with pytest.raises(ParityError, match="the spec promises"):
+    with pytest.raises(ParityError, match="the spec declares"):
         parity.check(trained(), "onnx", wrong)
 
 

@@ -47,7 +47,7 @@ def test_the_addresses_of_a_side_overrule_all_others_and_its_file_must_be_there(
         read_settings(base, {}, side_file=tmp_path / "gone.env")
 
 
-def test_a_side_may_serve_other_artefacts_than_those_of_the_load_test(tmp_path: Path) -> None:
+def test_a_side_may_serve_other_artifacts_than_those_of_the_load_test(tmp_path: Path) -> None:
     base, side = write(tmp_path, ADDRESSES), tmp_path / "old.env"
     side.write_text("EXPORTS=/elsewhere/exports\n")
     assert read_settings(base, {}, side_file=side).exports == Path("/elsewhere/exports")

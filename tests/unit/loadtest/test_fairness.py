@@ -6,12 +6,12 @@ import pytest
 
 from loadtest.fairness import DECLARABLE, PATH_KEYS, UnfairError, check, manifest, payloads_hash, weights
 from loadtest.payloads import prepare
-from loadtest.plan import Block, ServingPath
+from loadtest.plan import Measurement, ServingPath
 from services.wire import oip, tfserving
 from store.reference import Reference
 from store.spec import Spec, TensorSpec, Tolerance
 
-ONE, TWO = (Block(ServingPath("m", stack), "direct") for stack in ("onnx", "torchserve"))
+ONE, TWO = (Measurement(ServingPath("m", stack), "direct") for stack in ("onnx", "torchserve"))
 SPEC = Spec((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 1)),), True, Tolerance(0.0, 0.01))  # noqa: FBT003 - row_independent
 X = np.arange(20, dtype=np.float32).reshape(10, 2)
 REFERENCE = Reference("m", 1, SPEC, {"x": X, "y": X.sum(axis=1, keepdims=True).astype(np.float64)})
@@ -29,7 +29,7 @@ def test_paths_that_differ_only_in_what_is_compared_may_be() -> None:
 def test_a_difference_in_what_must_be_equal_refuses_and_names_key_values_and_paths(key: str) -> None:
     with pytest.raises(UnfairError) as caught:
         check({ONE: conditions(), TWO: conditions(**{key: "other"})}, [])
-    text = f"{key} must be equal and is not (same: m@onnx.direct; other: m@torchserve.direct); mend it, or declare it"
+    text = f"{key} must be equal and differs (same: m@onnx.direct; other: m@torchserve.direct); fix it, or declare it"
     assert str(caught.value) == f"{text}: --allow {key}"
 
 

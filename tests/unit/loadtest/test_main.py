@@ -17,21 +17,21 @@ from loadtest.__main__ import main
             ["--allow=engine"],
             "argument --allow: invalid choice: 'engine' (choose from 'weights_sha256', ",
         ),
-        (["--processes=0"], "--workers: there must be one worker, and all of --processes among them"),
-        (["--processes=3", "--workers=2"], "--workers: there must be one worker, and all of --processes among them"),
+        (["--processes=0"], "--workers: it must be at least 1, and at least --processes"),
+        (["--processes=3", "--workers=2"], "--workers: it must be at least 1, and at least --processes"),
         (["--worker=here"], "argument --worker: 'here' is not HOST:PORT"),
         (["--via=both,direct"], "argument --via: invalid choice"),
         (["--targets=onnx"], "argument --targets: 'onnx' is not onnx=HOST:PORT"),
-        (["--targets=onnx=h:1"], "--targets: name what runs there, for the report: --environment '"),
+        (["--targets=onnx=h:1"], "--targets: describe the servers, for the report: --environment '"),
         (
             ["--targets=tfserving=h:1", "--environment=e"],
-            "--targets: simple_nn@onnx is out of reach; add onnx=HOST:PORT or gateway=HOST:PORT",
+            "--targets: simple_nn@onnx cannot be reached; add onnx=HOST:PORT or gateway=HOST:PORT",
         ),
         (
             ["--targets=onnx=h:1", "--environment=e", "--via=gateway"],
-            "--targets: simple_nn@onnx is out of reach; add gateway=HOST:PORT",
+            "--targets: simple_nn@onnx cannot be reached; add gateway=HOST:PORT",
         ),
-        (["--paths=simple_nn@nothing"], "--paths: 'simple_nn@nothing' is no path; known: simple_nn@onnx, or all"),
+        (["--paths=simple_nn@nothing"], "--paths: 'simple_nn@nothing' is not a path; known: simple_nn@onnx, or all"),
     ],
 )
 def test_a_bad_value_gets_one_line_and_exit_code_2(

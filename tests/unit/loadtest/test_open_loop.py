@@ -5,7 +5,7 @@ import gevent.event
 import pytest
 
 from loadtest.calls import Clock
-from loadtest.open_loop import MOST_OUTSTANDING, OVERLOADED, OpenLoop
+from loadtest.open_loop import MAX_OUTSTANDING, OVERLOADED, OpenLoop
 from loadtest.recorder import Sample
 from loadtest.timer import MillisecondTimer
 
@@ -62,12 +62,12 @@ def test_beyond_the_bound_requests_are_recorded_as_errors_and_not_sent() -> None
             gevent.sleep(0.01)
         replies.set()
 
-    due_ns = soon(MOST_OUTSTANDING + 5, gap_ns=0)
+    due_ns = soon(MAX_OUTSTANDING + 5, gap_ns=0)
     loop = open_loop(due_ns, ask, samples)
     gevent.spawn(reply_after_the_refusals)
     loop.run(MillisecondTimer())
     refused = [sample for sample in samples if sample.code == OVERLOADED]
-    assert (len(asked), len(refused), len(samples)) == (MOST_OUTSTANDING, 5, MOST_OUTSTANDING + 5)
+    assert (len(asked), len(refused), len(samples)) == (MAX_OUTSTANDING, 5, MAX_OUTSTANDING + 5)
     assert not any(sample.ok for sample in refused)
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.config import ConfigError
-from loadtest.plan import NULL, Block, ServingPath, Turn, blocks_of, choose, draw, read_paths, within_reach
+from loadtest.plan import NO_OP, Measurement, ServingPath, Turn, choose, draw, measurements_of, read_paths, within_reach
 
 ONE, TWO = ServingPath("simple_nn", "onnx"), ServingPath("keras_dense", "tfserving")
 
@@ -45,39 +45,39 @@ def test_paths_are_chosen_by_name_and_once() -> None:
 
 def test_an_unknown_path_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        ValueError, match="'simple_nn' is no path; known: simple_nn@onnx, keras_dense@tfserving, or all"
+        ValueError, match="'simple_nn' is not a path; known: simple_nn@onnx, keras_dense@tfserving, or all"
     ):
         choose([ONE, TWO], "simple_nn")
 
 
 def test_every_path_and_way_has_a_block_and_so_has_the_null_endpoint() -> None:
-    blocks = [Block(path, via) for path in (ONE, TWO) for via in ("direct", "gateway")]
-    assert blocks_of([ONE, TWO], ("direct", "gateway")) == [*blocks, NULL]
+    measurements = [Measurement(path, via) for path in (ONE, TWO) for via in ("direct", "gateway")]
+    assert measurements_of([ONE, TWO], ("direct", "gateway")) == [*measurements, NO_OP]
 
 
 def test_sides_are_servers_of_the_same_path_with_a_block_each() -> None:
-    found = blocks_of([ONE], ("direct",), ("old", "new"))
-    assert found == [Block(ONE, "direct", "old"), Block(ONE, "direct", "new"), NULL]
+    found = measurements_of([ONE], ("direct",), ("old", "new"))
+    assert found == [Measurement(ONE, "direct", "old"), Measurement(ONE, "direct", "new"), NO_OP]
     assert str(found[0]) == f"{ONE}.direct~old"
     assert found[0].to_dict() == {"model": ONE.model, "stack": ONE.stack, "via": "direct", "side": "old"}
 
 
 def test_each_round_has_every_block_once_in_an_order_of_its_own_that_the_seed_decides() -> None:
-    blocks = blocks_of([ONE, TWO, ServingPath("simple_nn", "torchserve")], ("direct", "gateway"))
-    turns = draw(blocks, 20, seed=3)
-    orders = [tuple(turn.block for turn in turns if turn.round == number) for number in range(20)]
+    measurements = measurements_of([ONE, TWO, ServingPath("simple_nn", "torchserve")], ("direct", "gateway"))
+    turns = draw(measurements, 20, seed=3)
+    orders = [tuple(turn.measurement for turn in turns if turn.round == number) for number in range(20)]
     assert [turn.round for turn in turns] == sorted(turn.round for turn in turns)
-    assert {frozenset(order) for order in orders} == {frozenset(blocks)}
+    assert {frozenset(order) for order in orders} == {frozenset(measurements)}
     assert len(set(orders)) > 10
-    assert draw(blocks, 20, seed=3) == turns
-    assert draw(blocks, 20, seed=4) != turns
+    assert draw(measurements, 20, seed=3) == turns
+    assert draw(measurements, 20, seed=4) != turns
 
 
 def test_a_turn_names_its_file() -> None:
-    assert str(Turn(7, Block(ONE, "gateway"))) == "r07-simple_nn@onnx.gateway"
+    assert str(Turn(7, Measurement(ONE, "gateway"))) == "r07-simple_nn@onnx.gateway"
 
 
 def test_only_blocks_whose_server_has_an_address_are_within_reach() -> None:
-    blocks = blocks_of([ONE, TWO], ("direct", "gateway"))
-    assert within_reach(blocks, ["gateway"]) == [Block(ONE, "gateway"), Block(TWO, "gateway"), NULL]
-    assert within_reach(blocks, ["onnx"]) == [Block(ONE, "direct"), NULL]
+    measurements = measurements_of([ONE, TWO], ("direct", "gateway"))
+    assert within_reach(measurements, ["gateway"]) == [Measurement(ONE, "gateway"), Measurement(TWO, "gateway"), NO_OP]
+    assert within_reach(measurements, ["onnx"]) == [Measurement(ONE, "direct"), NO_OP]

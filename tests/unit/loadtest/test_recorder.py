@@ -2,10 +2,10 @@ from pathlib import Path
 
 from pyarrow import parquet
 
-from loadtest.plan import Block, ServingPath, Turn
+from loadtest.plan import Measurement, ServingPath, Turn
 from loadtest.recorder import SCHEMA, Recorder, Sample, merge, write
 
-TURN = Turn(4, Block(ServingPath("simple_nn", "onnx"), "gateway"))
+TURN = Turn(4, Measurement(ServingPath("simple_nn", "onnx"), "gateway"))
 WARM = Sample(100, 812.5, ok=True, code="OK", wrong=False, rows=1, version=3, sha256="ab", engine="e", gateway_us=7)
 FAILED = Sample(200, 90.0, ok=False, code="UNAVAILABLE", wrong=False, rows=1)
 

@@ -3,9 +3,9 @@ from pathlib import Path
 from typing import Any
 
 from loadtest import run
-from loadtest.plan import Block, ServingPath
+from loadtest.plan import Measurement, ServingPath
 
-BLOCKS = [Block(ServingPath("simple_nn", "onnx"), via) for via in ("direct", "gateway")]
+MEASUREMENTS = [Measurement(ServingPath("simple_nn", "onnx"), via) for via in ("direct", "gateway")]
 
 
 def read(folder: Path) -> Any:
@@ -13,21 +13,21 @@ def read(folder: Path) -> Any:
 
 
 def test_a_run_is_incomplete_until_it_is_said_to_be_complete(tmp_path: Path) -> None:
-    started = run.start(tmp_path, BLOCKS, {"seed": 3, "rounds": 20, "load_model": "closed loop"})
+    started = run.start(tmp_path, MEASUREMENTS, {"seed": 3, "rounds": 20, "load_model": "closed loop"})
     assert read(started.folder)["complete"] is False
     assert read(started.folder)["expected"] == [
         {"model": "simple_nn", "stack": "onnx", "via": "direct"},
         {"model": "simple_nn", "stack": "onnx", "via": "gateway"},
     ]
-    started.blocks.append({"requests": 5})
+    started.measurements.append({"requests": 5})
     started.save(complete=True)
     found = read(tmp_path / "latest")
-    assert (found["complete"], found["blocks"], found["seed"]) == (True, [{"requests": 5}], 3)
-    assert (found["schema"], found["rounds"], found["load_model"]) == (2, 20, "closed loop")
+    assert (found["complete"], found["measurements"], found["seed"]) == (True, [{"requests": 5}], 3)
+    assert (found["schema"], found["rounds"], found["load_model"]) == (3, 20, "closed loop")
 
 
 def test_latest_points_at_the_newest_of_runs_that_start_in_one_second(tmp_path: Path) -> None:
-    folders = [run.start(tmp_path, BLOCKS, {}).folder for _ in range(3)]
+    folders = [run.start(tmp_path, MEASUREMENTS, {}).folder for _ in range(3)]
     assert len(set(folders)) == 3
     assert (tmp_path / "latest").resolve() == folders[-1].resolve()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*(folder.name for folder in folders), "latest"])

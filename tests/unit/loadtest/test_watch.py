@@ -1,11 +1,11 @@
-"""When a block ends early."""
+"""When a measurement ends early."""
 
 import numpy as np
 import pytest
 
+from loadtest.measurement_spec import MeasurementSpec
 from loadtest.open_loop import OVERLOADED
-from loadtest.order import Order
-from loadtest.plan import OPEN_POISSON, Block, ServingPath, Turn
+from loadtest.plan import OPEN_POISSON, Measurement, ServingPath, Turn
 from loadtest.recorder import Sample
 from loadtest.watch import BACKLOG, HOPELESS, Watch, growing
 
@@ -13,8 +13,10 @@ MS = 1_000_000
 
 
 def test_each_worker_gives_up_at_its_share() -> None:
-    turn = Turn(0, Block(ServingPath("line", "onnx"), "direct"))
-    order = Order(turn, OPEN_POISSON, 500.0, 0, 2995, connections=4, seed="1", workers=3, begin_ns=0, most_over=300)
+    turn = Turn(0, Measurement(ServingPath("line", "onnx"), "direct"))
+    order = MeasurementSpec(
+        turn, OPEN_POISSON, 500.0, 0, 2995, connections=4, seed="1", workers=3, begin_ns=0, most_over=300
+    )
     assert order.most_over_each == 100
 
 
@@ -35,7 +37,7 @@ def test_a_steady_or_shrinking_backlog_is_none_that_grows() -> None:
 
 
 def queue(random: np.random.Generator, rate: float, per_s: float, seconds: float) -> tuple[np.ndarray, np.ndarray]:
-    """Give when requests come to a server of `per_s` a second, and when they leave."""
+    """Return when requests come to a server of `per_s` a second, and when they leave."""
     count = int(rate * seconds)
     come_s, service_s = np.cumsum(random.exponential(1 / rate, count)), random.exponential(1 / per_s, count)
     leave_s, free_s = np.empty(count), 0.0
@@ -46,7 +48,7 @@ def queue(random: np.random.Generator, rate: float, per_s: float, seconds: float
 
 
 def stopped_at_s(rate: float, per_s: float, seed: int, most_over: int = 10**9) -> tuple[float | None, str]:
-    """Play a queue to a watch; give when it stopped, if it did, and why."""
+    """Play a queue to a watch; return when it stopped, if it did, and why."""
     come_s, leave_s = queue(np.random.default_rng(seed), rate, per_s, 5.0)
     watch, stops = Watch(0, 5000.0, most_over, rate), []
     events = sorted([(at, 0, 0.0) for at in come_s] + [(at, 1, at - came) for at, came in zip(leave_s, come_s)])  # noqa: B905

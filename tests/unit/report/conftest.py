@@ -19,7 +19,7 @@ OWNER = ("round", "model", "stack", "via", "side")
 
 
 def counts(rows: list[dict[str, Any]]) -> dict[str, int]:
-    """Give what run.json counts of a block's rows."""
+    """Return what run.json counts of a measurement's rows."""
     measured = [row for row in rows if row["phase"] == "measure"]
     return {
         "requests": len(measured),
@@ -35,17 +35,17 @@ class StoredRun:
 
     folder: Path
 
-    def files(self, block: str) -> list[Path]:
-        """Give the files of MODEL@STACK.via, in the order of the rounds."""
-        return sorted((self.folder / "rows").glob(f"r*-{block}.parquet"))
+    def files(self, measurement: str) -> list[Path]:
+        """Return the files of MODEL@STACK.via, in the order of the rounds."""
+        return sorted((self.folder / "rows").glob(f"r*-{measurement}.parquet"))
 
-    def change_rows(self, block: str, change: Change, *, only_round: int | None = None) -> None:
-        """Change a block's rows, in every round or in one, as if they had been recorded so."""
+    def change_rows(self, measurement: str, change: Change, *, only_round: int | None = None) -> None:
+        """Change a measurement's rows, in every round or in one, as if they had been recorded so."""
         found = {}
-        for path in self.files(block) if only_round is None else [self.files(block)[only_round]]:
+        for path in self.files(measurement) if only_round is None else [self.files(measurement)[only_round]]:
             self.damage(path, change)
             found[f"rows/{path.name}"] = counts(parquet.read_table(path).to_pylist())
-        self.change_facts(blocks=[each | found.get(each["rows"], {}) for each in self.facts()["blocks"]])
+        self.change_facts(measurements=[each | found.get(each["rows"], {}) for each in self.facts()["measurements"]])
 
     def damage(self, path: Path, change: Change) -> None:
         """Change a file's rows behind run.json's back."""
@@ -55,8 +55,8 @@ class StoredRun:
     def record_again(self) -> None:
         """Let run.json tell of the files that are there, and their rows say whose they are."""
         facts = self.facts()
-        known = {tuple(each.get(name, "") for name in OWNER): each for each in facts["blocks"]}
-        blocks = []
+        known = {tuple(each.get(name, "") for name in OWNER): each for each in facts["measurements"]}
+        measurements = []
         for path in sorted((self.folder / "rows").glob("*.parquet")):
             number, _, name = path.stem.removeprefix("r").partition("-")
             path_name, _, via = name.partition("~")[0].rpartition(".")
@@ -70,8 +70,8 @@ class StoredRun:
                 constant = pa.array([value] * table.num_rows, table.schema.field(at).type)
                 table = table.set_column(at, table.schema.field(at), constant)
             parquet.write_table(table, path)
-            blocks.append(known[owner] | {"rows": f"rows/{path.name}"} | counts(table.to_pylist()))
-        self.change_facts(blocks=blocks)
+            measurements.append(known[owner] | {"rows": f"rows/{path.name}"} | counts(table.to_pylist()))
+        self.change_facts(measurements=measurements)
 
     def close_loop(self) -> None:
         """Make it a run in which callers waited for their replies: there is no schedule."""

@@ -25,13 +25,13 @@ def test_the_capacity_is_answered_in_a_sentence(stored: Any) -> None:
     text = text_of(page.render(build(stored.folder)))
     assert (
         "simple_nn@onnx gateway [onnxruntime 1.31.1 (CPUExecutionProvider)] 3 cores "
-        "keras_dense@tfserving gateway [embedded (tensorflow 2.21.0)] meets it at no rate "
+        "keras_dense@tfserving gateway [embedded (tensorflow 2.21.0)] does not meet it at any rate "
     ) in text
     assert "For 2,000 req/s at p99 below 5 ms: " in text
     assert str(sentences.answer(build(stored.folder))).endswith(
-        "3 cores, keras_dense@tfserving gateway [embedded (tensorflow 2.21.0)] meets it at no rate."
+        "3 cores, keras_dense@tfserving gateway [embedded (tensorflow 2.21.0)] does not meet it at any rate."
     )
-    assert "900 850..950 1 1.5x: 880/s right in time, 30% refused, recovered in 0.4 s." in text
+    assert "900 850..950 1 1.5x: 880/s correct in time, 30% refused, recovered in 0.4 s." in text
 
 
 def test_a_capacity_that_the_generator_ended_is_at_least_that(stored: Any) -> None:
@@ -61,10 +61,10 @@ def test_a_figure_is_written_in_digits(value: float, said: str) -> None:
 @pytest.mark.parametrize(
     ("limit", "said"),
     [
-        ("server", "meets it at no rate"),
+        ("server", "does not meet it at any rate"),
         ("wrong answers", "has no capacity (wrong answers)"),
-        ("generator", "has no capacity (the generator failed first)"),
-        ("time", "has no capacity (none certified in time)"),
+        ("generator", "has no capacity (the generator was the limit)"),
+        ("time", "has no capacity (no rate passed in time)"),
     ],
 )
 def test_why_there_is_no_capacity_is_said(stored: Any, limit: str, said: str) -> None:
@@ -81,8 +81,8 @@ def test_what_happens_beyond_names_codes_and_a_generator_that_could_not_keep_up(
     console = Console(record=True, width=300, highlight=False, file=io.StringIO())
     terminal.show(build(stored.folder), console)
     assert (
-        "simple_nn@onnx gateway: 900 req/s, 850..950. 3x: 700/s right in time, 50% refused (RESOURCE_EXHAUSTED 10), "
-        "did not recover; the generator could not keep its schedule. The null endpoint at 900 req/s: p99 0.40 ms, "
+        "simple_nn@onnx gateway: 900 req/s, 850..950. 3x: 700/s correct in time, 50% refused (RESOURCE_EXHAUSTED 10), "
+        "did not recover; the generator could not keep its schedule. The no-op server at 900 req/s: p99 0.40 ms, "
         "generator 21%."
     ) in console.export_text()
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from loadtest.recorder import SCHEMA
-from report.answers import Answers, Lateness, Parts
+from report.answers import Answers, Parts, SchedulingDelay
 
 
 def table(*rows: dict[str, object]) -> pa.Table:
@@ -46,7 +46,7 @@ def test_throughput_counts_the_time_of_each_round_and_not_between_them() -> None
 def test_lateness_is_sent_less_scheduled_of_what_was_measured() -> None:
     times = [{"scheduled_ns": 0, "sent_ns": late_us * 1000} for late_us in (10, 20, 30, 2000)]
     warmup = {"phase": "warmup", "scheduled_ns": 0, "sent_ns": 10**9}
-    assert Answers({0: table(warmup, *times)}).lateness() == Lateness(20.0, 2000.0, 0.25)
+    assert Answers({0: table(warmup, *times)}).lateness() == SchedulingDelay(20.0, 2000.0, 0.25)
 
 
 @pytest.mark.parametrize("count", [7, 14, 99, 100, 101, 1000, 1001])

@@ -12,7 +12,7 @@ def test_each_path_has_its_colour_its_ways_share_it_and_the_instrument_is_grey(s
     assert found == {
         "keras_dense@tfserving": charts.COLOURS[0],
         "simple_nn@onnx": charts.COLOURS[1],
-        "null endpoint": charts.GREY,
+        "no-op server": charts.GREY,
     }
 
 

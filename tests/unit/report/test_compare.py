@@ -113,12 +113,12 @@ def test_an_open_and_a_closed_loop_are_not_compared(stored: Any, other: Any) -> 
 
 def test_a_run_that_is_not_valid_is_not_compared(stored: Any, other: Any) -> None:
     other.change_facts(complete=False)
-    with pytest.raises(ReportError, match="other is not valid and cannot be compared: the run did not end by itself"):
+    with pytest.raises(ReportError, match="other is not valid and cannot be compared: the run is incomplete"):
         both(stored, other)
 
 
 def test_a_key_that_no_run_has_cannot_be_allowed(stored: Any, other: Any) -> None:
-    with pytest.raises(ReportError, match="--allow speed: neither run has such a key; known: cpu_model, engine, git"):
+    with pytest.raises(ReportError, match="--allow speed: neither run has this key; known: cpu_model, engine, git"):
         both(stored, other, ("speed",))
 
 

@@ -14,13 +14,16 @@ from report.__main__ import main
 from report.crosscheck import Figure, close, median_interval, overlap
 
 WAYS = ({"model": "m", "stack": "onnx", "via": "direct"}, {"model": "m", "stack": "onnx", "via": "gateway"})
-NULL = {"model": "null", "stack": "null", "via": "direct"}
-# Of each instrument's blocks: p50 and p99 in microseconds.
+NO_OP = {"model": "null", "stack": "null", "via": "direct"}
+# Of each instrument's measurements: p50 and p99 in microseconds.
 ALIKE = {"poisson": (500, 1500), "loadgen": (450, 1500), "even": (420, 1400), "h2load": (400, 1400)}
 
 
 def block_of(p50: float, p99: float, count: int) -> pa.Table:
-    """Give a block whose 2 % slowest take `p99` and whose others take `p50`; what came before is no part of it."""
+    """Return a measurement whose 2 % slowest take `p99` and whose others take `p50`.
+
+    What came before is no part of it.
+    """
     times = [9e6, *np.where(np.arange(count) < 0.98 * count, p50, p99)]
     phases = ["warmup", *["measure"] * count]
     return pa.table(
@@ -35,18 +38,18 @@ class Folder:
         self.path = path
 
     def write(self, times: Mapping[str, tuple[float, float]], rounds: int = 5, count: int = 700, **more: Any) -> None:
-        blocks = []
+        measurements = []
         (self.path / "rows").mkdir(exist_ok=True)
         for number in range(rounds):
-            for way in (*WAYS, NULL):
+            for way in (*WAYS, NO_OP):
                 for name, (p50, p99) in times.items():
                     # A little more in each round, so that intervals have a width.
                     rows = f"rows/r{number}-{way['via']}-{way['model']}-{name}.parquet"
                     parquet.write_table(block_of(p50, p99 + 10 * number, count), self.path / rows)
                     counts = {"requests": count, "errors": 0, "wrong_answers": 0, "attempts": 1}
-                    blocks.append(way | counts | {"round": number, "instrument": name, "rows": rows})
+                    measurements.append(way | counts | {"round": number, "instrument": name, "rows": rows})
         facts = {
-            "schema": 1,
+            "schema": 2,
             "started": "2026-11-23T12:00:00+00:00",
             "git_commit": "ab" * 20,
             "host": {"cpu": "a processor", "cores": 2},
@@ -55,7 +58,7 @@ class Folder:
             "seed": 1,
             "instruments": {name: {"about": name, "version": "1"} for name in ALIKE},
             "expected": list(WAYS),
-            "blocks": blocks,
+            "measurements": measurements,
             "complete": True,
         }
         (self.path / "crosscheck.json").write_text(json.dumps(facts | more))
@@ -128,7 +131,7 @@ def test_too_few_rounds_or_requests_show_no_agreement(
     folder.write(ALIKE, rounds, count)
     code, printed, summary = folder.judge(capsys)
     assert (code, summary["paths"][0]["agrees"]) == (3, None)
-    assert "response p99, LoadGen: cannot be told, too few requests or rounds" in printed
+    assert "response p99, LoadGen: is inconclusive, too few requests or rounds" in printed
 
 
 @pytest.mark.parametrize(("count", "what"), [("errors", "2 unanswered"), ("wrong_answers", "2 wrong answers")])
@@ -137,22 +140,22 @@ def test_a_path_with_a_wrong_or_missing_answer_has_no_times_to_compare(
 ) -> None:
     folder.write(ALIKE)
     facts = json.loads((folder.path / "crosscheck.json").read_text())
-    facts["blocks"][1][count] = 2
+    facts["measurements"][1][count] = 2
     (folder.path / "crosscheck.json").write_text(json.dumps(facts))
     code, printed, summary = folder.judge(capsys)
     assert (code, [way["agrees"] for way in summary["paths"]]) == (3, [None, True])
-    assert f"m@onnx direct: {what} (loadgen): such a path has no times to compare" in printed
+    assert f"m@onnx direct: {what} (loadgen): a path with failures is not compared" in printed
 
 
 def test_blocks_that_were_loaded_again_are_counted(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     folder.write(ALIKE)
     assert "loaded again" not in folder.judge(capsys)[1]
     facts = json.loads((folder.path / "crosscheck.json").read_text())
-    facts["blocks"][1]["attempts"] = 2
+    facts["measurements"][1]["attempts"] = 2
     (folder.path / "crosscheck.json").write_text(json.dumps(facts))
     code, printed, summary = folder.judge(capsys)
     assert (code, summary["loaded_again"]) == (0, 1)
-    assert "1 of 60 blocks failed at first and count as loaded again" in printed
+    assert "1 of 60 measurements failed first and were repeated" in printed
 
 
 def test_a_cross_check_that_was_cut_short_shows_no_agreement(
@@ -161,15 +164,15 @@ def test_a_cross_check_that_was_cut_short_shows_no_agreement(
     folder.write(ALIKE, complete=False)
     code, printed, _ = folder.judge(capsys)
     assert code == 3
-    assert "cut short" in printed
+    assert "is incomplete" in printed
 
 
 def test_the_null_endpoint_is_shown_and_not_judged(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     folder.write(ALIKE)
     facts = json.loads((folder.path / "crosscheck.json").read_text())
-    for block in facts["blocks"]:
-        if block["model"] == "null" and block["instrument"] == "poisson":
-            parquet.write_table(block_of(9000, 9900, 700), folder.path / block["rows"])
+    for measurement in facts["measurements"]:
+        if measurement["model"] == "null" and measurement["instrument"] == "poisson":
+            parquet.write_table(block_of(9000, 9900, 700), folder.path / measurement["rows"])
     code, printed, summary = folder.judge(capsys)
     assert code == 0
     assert "not judged" in printed

@@ -12,12 +12,16 @@ from report.simulation.generators import Generator, Lognormal, Noise, Plan, draw
 from report.simulation.stored import read_latencies
 from report.verdicts import Latencies
 
-KNOWN = Generator(Lognormal(0.25), Noise(machine=0.05, machine_memory=0.98, path=0.04, path_memory=0.4, tail=0.1))
+KNOWN = Generator(
+    Lognormal(0.25), Noise(machine=0.05, machine_autocorrelation=0.98, path=0.04, path_autocorrelation=0.4, tail=0.1)
+)
 
 
 def drawn(generator: Generator, plan: Plan, factor: float = 3.0) -> Latencies:
-    blocks = draw_latencies(generator, plan, np.random.default_rng(1))
-    return {f"m@s{number}.direct": [factor**number * each for each in rounds] for number, rounds in enumerate(blocks)}
+    measurements = draw_latencies(generator, plan, np.random.default_rng(1))
+    return {
+        f"m@s{number}.direct": [factor**number * each for each in rounds] for number, rounds in enumerate(measurements)
+    }
 
 
 def test_a_fit_finds_the_noise_that_the_blocks_were_drawn_with() -> None:
@@ -25,10 +29,10 @@ def test_a_fit_finds_the_noise_that_the_blocks_were_drawn_with() -> None:
     levels = np.array([0.05, 0.5, 0.95])
     assert shape.log_quantile(levels) == pytest.approx(0.25 * np.array([-1.645, 0, 1.645]), abs=0.02)
     assert noise.path == pytest.approx(0.04, abs=0.008)
-    assert noise.path_memory == pytest.approx(0.4, abs=0.1)
+    assert noise.path_autocorrelation == pytest.approx(0.4, abs=0.1)
     assert noise.tail == pytest.approx(0.1, abs=0.02)
     assert noise.machine == pytest.approx(0.05, abs=0.02)
-    assert noise.machine_memory == pytest.approx(0.98, abs=0.02)
+    assert noise.machine_autocorrelation == pytest.approx(0.98, abs=0.02)
 
 
 def test_a_fit_to_blocks_without_noise_finds_next_to_none() -> None:
@@ -47,7 +51,7 @@ def test_a_few_disturbed_blocks_stay_few_and_much_disturbed() -> None:
 
 
 def test_too_few_rounds_are_refused() -> None:
-    with pytest.raises(ValueError, match="10 rounds of 2 blocks, each with enough right answers, are too few"):
+    with pytest.raises(ValueError, match="10 rounds of 2 blocks, each with enough correct responses, are too few"):
         fit(drawn(KNOWN, Plan(1, 2, 10, 700)))
     with pytest.raises(ValueError, match="0 rounds of 2 blocks"):
         fit(drawn(KNOWN, Plan(1, 2, 20, 600)))
@@ -76,7 +80,7 @@ def test_rounds_are_aligned_and_the_null_endpoint_is_left_out(tmp_path: Path) ->
     for name in ("r00-m@s.direct", "r01-m@s.direct", "r01-m@s.gateway", "r00-null@null.direct"):
         write(tmp_path, name)
     read = read_latencies(tmp_path)
-    assert {block: [len(each) for each in rounds] for block, rounds in read.items()} == {
+    assert {measurement: [len(each) for each in rounds] for measurement, rounds in read.items()} == {
         "m@s.direct": [4, 4],
         "m@s.gateway": [0, 4],
     }

@@ -16,32 +16,35 @@ from report import gate, gate_terminal, intervals
 from report.__main__ import main
 from report.build import build
 from report.gate import ALARM, NOT_SLOWER, PASSED, SLOWER, UNDECIDED, UNKNOWN, Decision
-from report.rows import BlockName
+from report.rows import MeasurementName
 from tests.synthetic_run import write_run
 
 PATHS = [("simple_nn", "torchserve"), ("simple_nn", "onnx"), ("keras_dense", "tfserving"), ("keras_dense", "onnx")]
-NAMES = [BlockName(*path, via) for path in PATHS for via in ("direct", "gateway")]
+NAMES = [MeasurementName(*path, via) for path in PATHS for via in ("direct", "gateway")]
 FIRST = NAMES[0]
 RUNS = 60
-Slower = Mapping[BlockName, float]
+Slower = Mapping[MeasurementName, float]
 
 
 def decide(
     slower: Slower, seed: int, *, noise: float = 0.02, rounds: int = 12, requests: int = 662
 ) -> tuple[Decision, ...]:
-    """Decide on a simulated run: lognormal latencies, whole blocks off by `noise`, new ones slower by their factor."""
+    """Decide on a simulated run.
+
+    Lognormal latencies, whole measurements off by `noise`, new ones slower by their factor.
+    """
     random = np.random.default_rng(seed)
     pairs = [(name._replace(side="ref"), name._replace(side="tree")) for name in NAMES]
     latencies = {}
     for old, new in pairs:
         for name, factor in ((old, 1.0), (new, slower.get(new._replace(side=""), 1.0))):
-            blocks = 1000 * factor * np.exp(noise * random.standard_normal((rounds, 1)))
-            latencies[name.key] = list(blocks * random.lognormal(0, 0.25, (rounds, requests)))
+            measurements = 1000 * factor * np.exp(noise * random.standard_normal((rounds, 1)))
+            latencies[name.key] = list(measurements * random.lognormal(0, 0.25, (rounds, requests)))
     return gate.decide(gate.between_sides(latencies, pairs), 0.05)
 
 
 def share(slower: Slower, code: int) -> tuple[float, float]:
-    """Give the exact interval of how often simulated runs end with a code."""
+    """Return the exact interval of how often simulated runs end with a code."""
     codes = [gate.outcome(decide(slower, seed), tail=False) for seed in range(RUNS)]
     return intervals.exact_interval(codes.count(code), RUNS)
 
@@ -75,9 +78,9 @@ def test_a_path_just_at_the_threshold_passes_in_at_most_one_of_twenty_runs() -> 
 
 def test_the_slower_path_is_named_and_no_other() -> None:
     found = decide({FIRST: 1.2}, seed=1)
-    assert {each.block for each in found if each.found == SLOWER} == {FIRST}
-    assert {each.found for each in found if each.metric == "p50" and each.block != FIRST} == {NOT_SLOWER}
-    (p50,) = [each for each in found if (each.block, each.metric) == (FIRST, "p50")]
+    assert {each.measurement for each in found if each.found == SLOWER} == {FIRST}
+    assert {each.found for each in found if each.metric == "p50" and each.measurement != FIRST} == {NOT_SLOWER}
+    (p50,) = [each for each in found if (each.measurement, each.metric) == (FIRST, "p50")]
     assert 1.05 < p50.low < p50.ratio < p50.high
     assert p50.ratio == pytest.approx(1.2, rel=0.03)
 
@@ -85,7 +88,7 @@ def test_the_slower_path_is_named_and_no_other() -> None:
 def test_an_interval_that_straddles_the_threshold_cannot_tell_and_says_how_many_rounds_would() -> None:
     found = decide({FIRST: 1.05}, seed=3)
     assert gate.outcome(found, tail=False) == UNDECIDED
-    (p50,) = [each for each in found if (each.block, each.metric) == (FIRST, "p50")]
+    (p50,) = [each for each in found if (each.measurement, each.metric) == (FIRST, "p50")]
     assert p50.found == UNKNOWN
     assert p50.low < 1.05 < p50.high
     assert p50.needed > 12
@@ -122,7 +125,7 @@ def test_the_alarm_is_stricter_the_more_is_asked() -> None:
     estimate = gate.between_sides(
         {name: [np.full(662, value * step) for step in (1, 1.01) * 6] for name, value in (("a@b.direct", 1.0),)}
         | {"a@b.direct~new": [np.full(662, 1.1)] * 12},
-        [(BlockName("a", "b", "direct"), BlockName("a", "b", "direct", "new"))],
+        [(MeasurementName("a", "b", "direct"), MeasurementName("a", "b", "direct", "new"))],
     )[0]
     alone, crowded = gate.decide([estimate], 0.05)[0], gate.decide([estimate] * 50, 0.05)[0]
     assert crowded.low < alone.low
@@ -139,11 +142,11 @@ def test_the_alarm_is_stricter_the_more_is_asked() -> None:
         (Decision(FIRST, "p50", 12, NOT_SLOWER, 1.0, 0.99, 1.01, 3), "passed: no path's p50 is slower by 5 % or more"),
         (
             Decision(FIRST, "p50", 12, UNKNOWN, 1.03, 0.99, 1.07, 48),
-            "about 48 rounds would tell, if they scatter as these: --rounds 48",
+            "about 48 rounds would decide, if they vary as these: --rounds 48",
         ),
         (
             Decision(FIRST, "p50", 12, UNKNOWN, 1.05, 0.9, 1.2, 5000),
-            "more than 150 rounds would be needed: take a quieter machine, or a higher --threshold",
+            "more than 150 rounds would be needed: use a quieter machine, or a higher --threshold",
         ),
         (
             Decision(FIRST, "p50", 4, UNKNOWN),
@@ -151,11 +154,11 @@ def test_the_alarm_is_stricter_the_more_is_asked() -> None:
         ),
     ],
 )
-def test_the_last_line_says_the_outcome_and_the_mend(decision: Decision, said: str) -> None:
+def test_the_last_line_says_the_outcome_and_the_fix(decision: Decision, said: str) -> None:
     code = gate.outcome((decision,), tail=False)
     line = gate_terminal.conclude((decision,), code, gate_terminal.Rules(5.0, tail=False, stored=False))
     assert line.split("; ")[-1] == said
-    assert line.startswith("cannot tell: p50 of simple_nn@torchserve direct") == (code == UNDECIDED)
+    assert line.startswith("inconclusive: p50 of simple_nn@torchserve direct") == (code == UNDECIDED)
 
 
 def slow_down(file: Path, factor: float) -> None:
@@ -183,12 +186,12 @@ def make_sides(stored: Any, *factors: float) -> None:
     both = {f"{name}~{side}": values for side in ("ref", "tree") for name, values in fairness.items()}
     stored.change_facts(
         expected=sided(facts["expected"]),
-        blocks=sided(facts["blocks"]),
+        measurements=sided(facts["measurements"]),
         fairness=facts["fairness"] | {"paths": both},
         arguments=facts["arguments"] | {"side": ["ref=a.env", "tree=b.env"]},
     )
-    for block in fairness:
-        for file, factor in zip(stored.files(f"{block}~tree"), itertools.cycle(factors), strict=False):
+    for measurement in fairness:
+        for file, factor in zip(stored.files(f"{measurement}~tree"), itertools.cycle(factors), strict=False):
             slow_down(file, factor)
     stored.record_again()
 
@@ -198,7 +201,7 @@ def make_sides(stored: Any, *factors: float) -> None:
     [
         ((1.0,), PASSED, "passed: no path's p50 is slower by 5 % or more"),
         ((1.2,), ALARM, "slower by more than 5 %: p50 of keras_dense@tfserving direct by 20.0 % (at least 20.0 %)"),
-        ((0.9, 1.2), UNDECIDED, "cannot tell: p50 of keras_dense@tfserving direct (1.039, 0."),
+        ((0.9, 1.2), UNDECIDED, "inconclusive: p50 of keras_dense@tfserving direct (1.039, 0."),
     ],
 )
 def test_the_command_ends_with_the_outcomes_code_and_line(
@@ -218,10 +221,10 @@ def test_a_run_that_is_not_valid_cannot_tell_and_says_why(stored: Any, capsys: p
     make_sides(stored, 1.2)
     stored.change_facts(complete=False)
     assert main(["gate", str(stored.folder)]) == UNDECIDED
-    assert "not valid: the run did not end by itself" in capsys.readouterr().out
+    assert "not valid: the run is incomplete" in capsys.readouterr().out
 
 
-def test_a_run_without_sides_is_refused_with_the_mend(stored: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_sides_is_refused_with_the_fix(stored: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["gate", str(stored.folder)]) == 1
     said = "run does not compare two sides; run: make gate REF=..., or give stored runs by --stored"
     assert said in capsys.readouterr().err
@@ -234,15 +237,15 @@ def small(stored: Any, tmp_path: Path) -> Any:
 
 
 def copies(stored: Any, folder: Path, *factors: float) -> list[str]:
-    """Give stored runs whose response times are those of `stored` times a factor each."""
+    """Return stored runs whose response times are those of `stored` times a factor each."""
     found = []
     for number, factor in enumerate(factors):
         copy = type(stored)(folder / f"stored-{number}")
         shutil.copytree(stored.folder, copy.folder)
         copy.change_facts(run=f"stored-{number}")
         copy.record_again()
-        for block in stored.facts()["fairness"]["paths"]:
-            for file in copy.files(block) if factor != 1 else ():
+        for measurement in stored.facts()["fairness"]["paths"]:
+            for file in copy.files(measurement) if factor != 1 else ():
                 slow_down(file, factor)
         found.append(str(copy.folder))
     return found
@@ -277,7 +280,7 @@ def test_the_bounds_against_stored_runs_are_those_of_a_prediction(small: Any, tm
     [
         ({"run": "small"}, "small is given twice; every run counts once"),
         ({"git_commit": "1" * 40}, "the stored runs are of several commits (0000"),
-        ({"complete": False}, "stored-4 is not valid and cannot be compared: the run did not end by itself"),
+        ({"complete": False}, "stored-4 is not valid and cannot be compared: the run is incomplete"),
     ],
 )
 def test_stored_runs_that_cannot_be_a_measure_are_refused(
@@ -298,7 +301,7 @@ def test_stored_runs_of_uncommitted_files_are_refused(
     for folder in folders:
         type(small)(Path(folder)).change_facts(git_commit=f"{'1' * 40}-dirty")
     assert main(["gate", str(small.folder), "--stored", *folders]) == 1
-    assert "nobody can say of which files" in capsys.readouterr().err
+    assert "with uncommitted changes" in capsys.readouterr().err
 
 
 def test_a_must_equal_difference_to_a_stored_run_is_refused_unless_declared(

@@ -12,8 +12,8 @@ from pyarrow import parquet
 
 from report.__main__ import main
 
-BLOCK = "simple_nn@onnx.direct"
-FILE = f"r03-{BLOCK}.parquet"
+MEASUREMENT = "simple_nn@onnx.direct"
+FILE = f"r03-{MEASUREMENT}.parquet"
 Damage = Callable[[Any, Path], None]
 
 
@@ -60,7 +60,7 @@ DAMAGES = {
     "no warm-up": (rows(lambda found: found[5:]), "holds 0 warmup requests and run.json counted 5"),
     "an error": (value("ok", bad=False), "holds 1 errors and run.json counted 0"),
     "a wrong answer": (value("wrong", bad=True), "holds 1 wrong answers and run.json counted 0"),
-    "another round's": (copied_from(f"r04-{BLOCK}.parquet"), "holds rows whose round is 4 and not 3"),
+    "another round's": (copied_from(f"r04-{MEASUREMENT}.parquet"), "holds rows whose round is 4 and not 3"),
     "another path's": (
         copied_from("r03-keras_dense@tfserving.direct.parquet"),
         "holds rows whose model is 'keras_dense' and not 'simple_nn'",
@@ -127,7 +127,7 @@ def test_a_closed_loops_rows_have_no_schedule(stored: Any, capsys: pytest.Captur
 
 
 def test_rows_that_run_json_does_not_tell_of_are_refused(stored: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    path = stored.folder / "rows" / f"r12-{BLOCK}.parquet"
+    path = stored.folder / "rows" / f"r12-{MEASUREMENT}.parquet"
     shutil.copy(stored.folder / "rows" / FILE, path)
     assert main([str(stored.folder)]) == 1
     said = f"report: {path} holds rows of which run.json does not tell; remove the file\n"
@@ -137,7 +137,7 @@ def test_rows_that_run_json_does_not_tell_of_are_refused(stored: Any, capsys: py
 def test_a_killed_runs_last_rows_of_which_run_json_does_not_tell_do_not_count(
     stored: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copy(stored.folder / "rows" / FILE, stored.folder / "rows" / f"r12-{BLOCK}.parquet")
+    shutil.copy(stored.folder / "rows" / FILE, stored.folder / "rows" / f"r12-{MEASUREMENT}.parquet")
     stored.change_facts(complete=False)
     assert main([str(stored.folder)]) == 1
     assert "12 of 12 rounds ended" in capsys.readouterr().out

@@ -32,24 +32,24 @@ def test_rounds_that_are_all_the_same_are_certain(value: float, p_value: float) 
 
 
 def test_rounds_that_lean_on_one_another_count_for_fewer() -> None:
-    assert intervals.effective_rounds(20, 0.0) == 20
-    assert intervals.effective_rounds(20, 0.25) == pytest.approx(12)
-    assert intervals.effective_rounds(20, -0.5) == 20
-    assert intervals.effective_rounds(20, 1.3) == 3
+    assert intervals.effective_sample_size(20, 0.0) == 20
+    assert intervals.effective_sample_size(20, 0.25) == pytest.approx(12)
+    assert intervals.effective_sample_size(20, -0.5) == 20
+    assert intervals.effective_sample_size(20, 1.3) == 3
     plain, widened = intervals.t_interval(ROUNDS), intervals.t_interval(ROUNDS, 0.25)
     assert (widened.high - widened.low > plain.high - plain.low).all()
 
 
-@pytest.mark.parametrize("memory", [0.0, 0.3])
-def test_the_memory_of_short_series_is_found_without_bias(memory: float) -> None:
+@pytest.mark.parametrize("lag1_autocorrelation", [0.0, 0.3])
+def test_the_memory_of_short_series_is_found_without_bias(lag1_autocorrelation: float) -> None:
     news = np.random.default_rng(5).standard_normal((20_000, 120))
     for step in range(1, news.shape[1]):
-        news[:, step] += memory * news[:, step - 1]
-    assert intervals.memory(news[:, 100:]).mean() == pytest.approx(memory, abs=0.02)
+        news[:, step] += lag1_autocorrelation * news[:, step - 1]
+    assert intervals.lag1_autocorrelation(news[:, 100:]).mean() == pytest.approx(lag1_autocorrelation, abs=0.02)
 
 
 def test_rounds_that_are_all_the_same_remember_nothing() -> None:
-    assert intervals.memory(np.full(20, 0.125)) == 0
+    assert intervals.lag1_autocorrelation(np.full(20, 0.125)) == 0
 
 
 def test_the_bootstrap_draws_whole_rounds_and_the_same_for_the_same_seed() -> None:
@@ -72,7 +72,7 @@ def test_holm_multiplies_by_what_is_left_and_never_falls() -> None:
 @pytest.mark.parametrize("alpha", [0.05, 0.05 / 32])
 def test_the_smallest_detectable_difference_is_found_in_four_of_five_runs(alpha: float) -> None:
     values = ROUNDS[0]
-    centre = intervals.smallest_detectable(values, alpha) / intervals.standard_error(values)
+    centre = intervals.minimum_detectable_effect(values, alpha) / intervals.standard_error(values)
     critical = stats.t.ppf(1 - alpha / 2, df=19)
     assert stats.nct.sf(critical, df=19, nc=centre) == pytest.approx(intervals.POWER, abs=0.02)
 
@@ -85,7 +85,7 @@ def test_the_exact_interval_is_clopper_and_pearsons() -> None:
 
 @pytest.mark.parametrize(("count", "total"), [(0, 0), (-1, 5), (6, 5)])
 def test_what_is_no_share_has_no_interval(count: int, total: int) -> None:
-    with pytest.raises(ValueError, match="is no share"):
+    with pytest.raises(ValueError, match="is not a proportion"):
         intervals.exact_interval(count, total)
 
 

@@ -13,7 +13,7 @@ from tests.synthetic_run import write_run
 
 DIRECT, GATEWAY = "simple_nn@onnx.direct", "simple_nn@onnx.gateway"
 # The library is most of it.
-MOST_BYTES = 1_500_000
+MAX_BYTES = 1_500_000
 
 
 class Outside(HTMLParser):
@@ -58,7 +58,7 @@ def test_the_page_needs_nothing_from_outside(stored: Any) -> None:
 
 
 def test_the_page_is_small_enough_to_be_mailed(stored: Any) -> None:
-    assert len(html_of(stored).encode()) < MOST_BYTES
+    assert len(html_of(stored).encode()) < MAX_BYTES
 
 
 def test_every_sentence_of_a_verdict_is_there_with_engine_and_version(stored: Any) -> None:
@@ -77,7 +77,7 @@ def test_a_run_of_sides_tells_them_apart_and_says_how_they_compare(tmp_path: Pat
     assert "Between servers of the same path p50: keras_dense@tfserving direct old" in text_of(html)
     assert " --side new=FILE --side old=FILE" in text_of(html)
     colours = specs_of(html)["distribution"]["encoding"]["color"]["scale"]["range"]
-    assert len(set(colours)) == len(colours) == 5  # two paths of two sides, and the null endpoint
+    assert len(set(colours)) == len(colours) == 5  # two paths of two sides, and the no-op server
 
 
 def test_the_form_names_engine_version_and_way_of_each_line(stored: Any) -> None:
@@ -85,7 +85,7 @@ def test_the_form_names_engine_version_and_way_of_each_line(stored: Any) -> None
     for via in ("direct", "gateway"):
         assert f"simple_nn@onnx {via} onnxruntime 1.31.1 (CPUExecutionProvider)" in text
         assert f"keras_dense@tfserving {via} embedded (tensorflow 2.21.0)" in text
-    assert "null endpoint answers at once" in text
+    assert "no-op server answers at once" in text
 
 
 def test_the_page_says_how_to_do_it_again(stored: Any) -> None:
@@ -104,8 +104,8 @@ def test_a_synthetic_run_says_that_nobody_was_measured(stored: Any) -> None:
 
 
 def test_what_a_server_says_about_itself_cannot_become_markup(stored: Any) -> None:
-    for block in (DIRECT, GATEWAY):
-        stored.change_rows(block, lambda rows: [row | {"engine": "</script><script>x</script>"} for row in rows])
+    for measurement in (DIRECT, GATEWAY):
+        stored.change_rows(measurement, lambda rows: [row | {"engine": "</script><script>x</script>"} for row in rows])
     html = html_of(stored)
     assert html.count("<script") == 3
     assert "&lt;script&gt;x&lt;/script&gt;" in html
@@ -124,10 +124,10 @@ def test_a_run_without_any_right_answer_still_has_a_page(stored: Any) -> None:
 def test_a_path_with_wrong_answers_is_named_and_not_drawn(stored: Any) -> None:
     stored.change_rows(DIRECT, lambda rows: [*rows[:-1], rows[-1] | {"wrong": True}], only_round=0)
     html = html_of(stored)
-    assert "simple_nn@onnx direct: 1 of 1,320 answers are wrong" in text_of(html)
+    assert "simple_nn@onnx direct: 1 of 1,320 responses are incorrect" in text_of(html)
     names = {line["name"] for line in specs_of(html)["distribution"]["transform"][1]["from"]["data"]["values"]}
     assert names == {"keras_dense@tfserving direct", "keras_dense@tfserving gateway", "simple_nn@onnx gateway"} | {
-        "null endpoint"
+        "no-op server"
     }
 
 
@@ -147,7 +147,7 @@ def test_the_closed_loop_is_explained(stored: Any) -> None:
 
 def test_where_a_closed_loop_would_have_hidden_something_is_named(stored: Any) -> None:
     def stand_still(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Let the last thirty requests of a round wait for the same moment."""
+        """Make the last thirty requests of a round wait for the same moment."""
         end_ns = max(row["sent_ns"] for row in rows) + 10**9
         for row in rows[-30:]:
             row["service_us"] = (end_ns - row["sent_ns"]) / 1e3
@@ -157,7 +157,7 @@ def test_where_a_closed_loop_would_have_hidden_something_is_named(stored: Any) -
     assert "would have recorded the same p99 within 20 % on every path" in text_of(html_of(stored))
     stored.change_rows(DIRECT, stand_still, only_round=2)
     assert re.search(
-        r"simple_nn@onnx direct: p99 is 1,0\d\d\.\d{3} ms by the schedule; one caller that waits for each reply would "
-        r"have recorded \d\.\d{3} ms",
+        r"simple_nn@onnx direct: p99 is 1,0\d\d\.\d{3} ms by the schedule; a closed-loop caller would "
+        r"have reported \d\.\d{3} ms",
         text_of(html_of(stored)),
     )

@@ -2,12 +2,12 @@ import math
 
 import pytest
 
-from report.percentiles import floor, nearest_rank, percentile, rank_of
+from report.percentiles import minimum_samples, nearest_rank, percentile, rank_of
 
 
 @pytest.mark.parametrize(("percent", "expected"), [("90", 64), ("99", 662), ("99.9", 6636), ("99.99", 66381)])
 def test_floors_are_those_of_mlperf_early_stopping(percent: str, expected: int) -> None:
-    assert floor(percent) == expected
+    assert minimum_samples(percent) == expected
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,8 @@ def test_rows_obey_their_schema_and_have_every_column_of_it(stored: Any) -> None
     published = schema.validator("row").schema
     # Runs of before have no queue_us.
     assert {*published["required"], rows.QUEUE} == set(published["properties"]) == set(recorder.SCHEMA.names)
-    for block in ("simple_nn@onnx.gateway", "null@null.direct"):
-        for row in parquet.read_table(stored.files(block)[0]).to_pylist():
+    for measurement in ("simple_nn@onnx.gateway", "null@null.direct"):
+        for row in parquet.read_table(stored.files(measurement)[0]).to_pylist():
             schema.validator("row").validate(row)
 
 

@@ -18,11 +18,11 @@ from report.simulation.generators import (
     log_percentiles,
 )
 from report.simulation.kinds import KINDS
-from report.simulation.trial import BLOCKS, PLANTED, SLOWED, Counts, try_out
+from report.simulation.trial import INJECTED, MEASUREMENTS, SLOWED, Counts, try_out
 from report.verdicts import METRICS, judge, primary_family
 
-DEFAULT = Plan(2000, len(BLOCKS), 20, 662)
-LABELS = {block: block for block in BLOCKS}
+DEFAULT = Plan(2000, len(MEASUREMENTS), 20, 662)
+LABELS = {measurement: measurement for measurement in MEASUREMENTS}
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -39,19 +39,19 @@ def test_equal_paths_are_told_apart_in_at_most_5_percent_of_runs(counts: Counts)
     assert counts.false_alarms <= 0.05 * counts.runs
 
 
-@pytest.mark.parametrize("kind", ["lognormal, 1 % spikes", "drift", "correlated blocks"])
+@pytest.mark.parametrize("kind", ["lognormal, 1 % spikes", "drift", "correlated measurements"])
 def test_a_planted_5_percent_is_found_on_p50_in_95_percent_of_runs_where_blocks_are_quiet(kind: str) -> None:
     assert try_out(KINDS[kind], DEFAULT, seed=1).found >= 0.95 * 2000
 
 
 @pytest.mark.parametrize("memory", [0.2, 0.4])
 def test_where_rounds_lean_on_one_another_plain_t_would_fail_and_ours_holds(memory: float) -> None:
-    leaning = Generator(Lognormal(0.25), Noise(path=0.03, path_memory=memory))
+    leaning = Generator(Lognormal(0.25), Noise(path=0.03, path_autocorrelation=memory))
     logs = log_percentiles(leaning, DEFAULT, np.random.default_rng(1))
-    logs[:, :, BLOCKS.index(SLOWED.a)] += np.log(PLANTED)
-    ratios = trial.log_ratios(logs, primary_family(BLOCKS))
+    logs[:, :, MEASUREMENTS.index(SLOWED.a)] += np.log(INJECTED)
+    ratios = trial.log_ratios(logs, primary_family(MEASUREMENTS))
     plain, ours = (
-        trial.covers(intervals.t_interval(ratios, each))[:, 0].mean() for each in (0, trial.remembered(ratios))
+        trial.covers(intervals.t_interval(ratios, each))[:, 0].mean() for each in (0, trial.autocorrelation(ratios))
     )
     assert plain < 0.93 <= ours <= 0.97
 
@@ -59,7 +59,7 @@ def test_where_rounds_lean_on_one_another_plain_t_would_fail_and_ours_holds(memo
 @pytest.mark.parametrize("kind", KINDS)
 def test_percentiles_drawn_directly_are_distributed_as_those_of_drawn_latencies(kind: str) -> None:
     generator = KINDS[kind]._replace(noise=Noise(path=0.02))
-    plan, rng = Plan(30, len(BLOCKS), 20, 662), np.random.default_rng(2)
+    plan, rng = Plan(30, len(MEASUREMENTS), 20, 662), np.random.default_rng(2)
     direct = log_percentiles(generator, plan, rng)
     runs = [draw_latencies(generator, plan, rng) for _ in range(plan.runs)]
     for position, percent in enumerate(METRICS.values()):
@@ -71,10 +71,10 @@ def test_percentiles_drawn_directly_are_distributed_as_those_of_drawn_latencies(
 def test_the_trial_judges_percentiles_as_the_report_judges_latencies(kind: str) -> None:
     rng = np.random.default_rng(3)
     for _ in range(3):
-        run = dict(zip(BLOCKS, draw_latencies(KINDS[kind], DEFAULT, rng), strict=True))
-        run[SLOWED.a] = [PLANTED * rounds for rounds in run[SLOWED.a]]
+        run = dict(zip(MEASUREMENTS, draw_latencies(KINDS[kind], DEFAULT, rng), strict=True))
+        run[SLOWED.a] = [INJECTED * rounds for rounds in run[SLOWED.a]]
         logs = np.log([[per_round(rounds, percent) for rounds in run.values()] for percent in METRICS.values()])
-        named = trial.winners(trial.log_ratios(logs[np.newaxis], primary_family(BLOCKS)))[0]
+        named = trial.winners(trial.log_ratios(logs[np.newaxis], primary_family(MEASUREMENTS)))[0]
         verdicts = judge(run, LABELS, seed=1)
         assert [each.verdict != "too close to call" for each in verdicts] == named.tolist()
 
@@ -83,10 +83,12 @@ def test_from_raw_latencies_on_the_interval_holds_the_planted_ratio_and_the_verd
     generator, rng, runs = KINDS["lognormal, 1 % spikes"], np.random.default_rng(4), 60
     covered = found = 0
     for _ in range(runs):
-        pair = dict(zip((SLOWED.a, SLOWED.b), draw_latencies(generator, DEFAULT._replace(blocks=2), rng), strict=True))
-        pair[SLOWED.a] = [PLANTED * rounds for rounds in pair[SLOWED.a]]
+        pair = dict(
+            zip((SLOWED.a, SLOWED.b), draw_latencies(generator, DEFAULT._replace(measurements=2), rng), strict=True)
+        )
+        pair[SLOWED.a] = [INJECTED * rounds for rounds in pair[SLOWED.a]]
         verdict = judge(pair, LABELS, seed=1)[0]
-        covered += verdict.low <= PLANTED <= verdict.high
+        covered += verdict.low <= INJECTED <= verdict.high
         found += verdict.verdict == "b"
     # Under 95 % the chance of fewer than 51 of 60 is 0.2 %.
     assert covered >= 51

@@ -22,12 +22,12 @@ def test_a_difference_between_runs_is_no_noise_between_rounds(tmp_path: Path) ->
     write(tmp_path / "1", 1)
     write(tmp_path / "2", 2, slower=2.0)
     latencies = read_stored(tmp_path)
-    assert {block: len(rounds) for block, rounds in latencies.items()} == {
+    assert {measurement: len(rounds) for measurement, rounds in latencies.items()} == {
         "simple_nn@onnx.direct~a": 22,
         "simple_nn@onnx.direct~b": 22,
     }
     assert np.median(np.concatenate(latencies["simple_nn@onnx.direct~b"])) == pytest.approx(1.0, abs=0.01)
-    # Nothing but chance was drawn: the runs' difference, a factor of 2, is not in the blocks' noise.
+    # Nothing but chance was drawn: the runs' difference, a factor of 2, is not in the measurements' noise.
     assert fit(latencies).noise.path < 0.02
 
 
@@ -43,5 +43,5 @@ def test_invalid_runs_are_left_out_and_none_at_all_is_said(tmp_path: Path, capsy
 def test_runs_of_different_blocks_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "1", 1)
     write_run(tmp_path / "2", rounds=11, requests=670, medians_us={"keras_dense@onnx": 700.0})
-    with pytest.raises(ValueError, match="runs of different blocks"):
+    with pytest.raises(ValueError, match="runs of different measurements"):
         read_stored(tmp_path)

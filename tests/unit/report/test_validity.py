@@ -7,9 +7,9 @@ import pytest
 from report.__main__ import main
 from report.build import build
 from tests.engines import GatedEngine
-from validation.planted import Delayed
+from validation.injected import Delayed
 
-DIRECT, GATEWAY, NULL = "simple_nn@onnx.direct", "simple_nn@onnx.gateway", "null@null.direct"
+DIRECT, GATEWAY, NO_OP = "simple_nn@onnx.direct", "simple_nn@onnx.gateway", "null@null.direct"
 
 
 def measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -29,7 +29,7 @@ def all_changed(**fields: Any) -> Any:
 
 
 def late(count: int, late_us: int) -> Any:
-    """Send the first `count` measured requests of a block later."""
+    """Send the first `count` measured requests of a measurement later."""
 
     def change(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for row in measured(rows)[:count]:
@@ -51,10 +51,10 @@ def test_the_stored_run_is_valid(stored: Any) -> None:
     ("change", "reason"),
     [
         (one_changed(ok=False, code="UNAVAILABLE"), "1 of 1,320 requests failed (UNAVAILABLE 1)"),
-        (one_changed(wrong=True), "1 of 1,320 answers are wrong"),
-        (one_changed(version=2), "more than one artefact or engine answered"),
-        (one_changed(sha256="0" * 64), "more than one artefact or engine answered"),
-        (one_changed(engine_version="9"), "more than one artefact or engine answered"),
+        (one_changed(wrong=True), "1 of 1,320 responses are incorrect"),
+        (one_changed(version=2), "more than one artifact or engine answered"),
+        (one_changed(sha256="0" * 64), "more than one artifact or engine answered"),
+        (one_changed(engine_version="9"), "more than one artifact or engine answered"),
     ],
 )
 def test_one_bad_row_in_one_round_is_enough_and_names_its_path(stored: Any, change: Any, reason: str) -> None:
@@ -74,7 +74,7 @@ def test_999_requests_over_all_rounds_are_too_few_and_1000_are_enough(stored: An
 
 def test_a_wrong_answer_during_the_warm_up_counts(stored: Any) -> None:
     stored.change_rows(DIRECT, lambda rows: [rows[0] | {"wrong": True}, *rows[1:]], only_round=0)
-    assert build(stored.folder).reasons == ("simple_nn@onnx direct: 1 answers of the warm-up are wrong",)
+    assert build(stored.folder).reasons == ("simple_nn@onnx direct: 1 responses of the warm-up are incorrect",)
 
 
 def test_one_late_request_in_a_hundred_is_allowed_and_more_are_not(stored: Any) -> None:
@@ -91,7 +91,7 @@ def test_a_millisecond_is_not_yet_late(stored: Any) -> None:
 
 
 def test_lateness_on_the_null_endpoint_is_the_instruments_too(stored: Any) -> None:
-    stored.change_rows(NULL, late(110, 5000), only_round=0)
+    stored.change_rows(NO_OP, late(110, 5000), only_round=0)
     (reason,) = build(stored.folder).reasons
     assert reason.startswith("null@null direct: the generator sent 8.3% of the requests more than 1 ms late")
 
@@ -103,9 +103,9 @@ def test_right_answers_that_were_late_end_with_3_and_a_wrong_one_beside_them_wit
     assert main([str(stored.folder)]) == 3
     said = capsys.readouterr().out
     assert "not valid: simple_nn@onnx direct: the generator sent 100.0% of the requests more than 1 ms late" in said
-    assert "no verdict, but every path answered, and rightly" in said
+    assert "no verdict, but every path returned correct responses" in said
     summary = json.loads((stored.folder / "summary.json").read_text())
-    assert (summary["valid"], summary["answered_rightly"], summary["verdicts"]) == (False, True, [])
+    assert (summary["valid"], summary["all_responses_correct"], summary["verdicts"]) == (False, True, [])
     stored.change_rows(GATEWAY, one_changed(wrong=True), only_round=0)
     assert main([str(stored.folder)]) == 1
     assert "every path answered" not in capsys.readouterr().out
@@ -115,21 +115,22 @@ def test_right_answers_that_were_late_end_with_3_and_a_wrong_one_beside_them_wit
 def test_a_generator_that_needs_more_than_nine_tenths_of_a_core_is_refused(
     stored: Any, share: float, reasons: int
 ) -> None:
-    blocks = [
-        block | ({"generator_cpu": share} if (block["stack"], block["via"]) == ("onnx", "direct") else {})
-        for block in stored.facts()["blocks"]
+    measurements = [
+        measurement
+        | ({"generator_cpu": share} if (measurement["stack"], measurement["via"]) == ("onnx", "direct") else {})
+        for measurement in stored.facts()["measurements"]
     ]
-    stored.change_facts(blocks=blocks)
+    stored.change_facts(measurements=measurements)
     found = build(stored.folder).reasons
     assert found == ("simple_nn@onnx direct: the generator used 91% of a core, 90% is the most",)[:reasons]
 
 
-def test_answers_that_do_not_name_their_artefact_are_refused(stored: Any) -> None:
-    for block in (DIRECT, GATEWAY):
-        stored.change_rows(block, all_changed(sha256=""))
+def test_answers_that_do_not_name_their_artifact_are_refused(stored: Any) -> None:
+    for measurement in (DIRECT, GATEWAY):
+        stored.change_rows(measurement, all_changed(sha256=""))
     reasons = build(stored.folder).reasons
     assert len(reasons) == 2
-    assert all("do not say fully who made them" in reason for reason in reasons)
+    assert all("do not fully identify their server" in reason for reason in reasons)
 
 
 def test_a_path_is_the_same_server_direct_and_through_the_gateway(stored: Any) -> None:
@@ -141,7 +142,7 @@ def test_a_path_is_the_same_server_direct_and_through_the_gateway(stored: Any) -
 def test_an_expected_block_without_rows_is_missed_and_its_round_does_not_count(stored: Any) -> None:
     stored.files(GATEWAY)[5].unlink()
     summary = build(stored.folder)
-    assert summary.reasons == ("simple_nn@onnx gateway: there are no rows of it in round 5",)
+    assert summary.reasons == ("simple_nn@onnx gateway: rows are missing in round 5",)
     assert len(summary.rounds) == 11
 
 
@@ -149,7 +150,7 @@ def test_a_path_that_never_ran_is_missed_and_the_others_are_shown(stored: Any) -
     for path in stored.files(GATEWAY):
         path.unlink()
     summary = build(stored.folder)
-    assert summary.reasons[0] == "simple_nn@onnx gateway: there are no rows of it in 12 rounds, the first of them 0"
+    assert summary.reasons[0] == "simple_nn@onnx gateway: rows are missing in 12 rounds, the first of them 0"
     assert [row.requests for row in summary.rows] == [1320, 1320, 1320]
 
 
@@ -163,7 +164,7 @@ def test_an_interrupted_run_shows_the_rounds_that_ended_and_gives_no_verdict(sto
     stored.change_facts(complete=False)
     stored.files(GATEWAY)[11].unlink()
     summary = build(stored.folder)
-    assert summary.reasons == ("the run did not end by itself: it was interrupted or failed (11 of 12 rounds ended)",)
+    assert summary.reasons == ("the run is incomplete: it was interrupted or failed (11 of 12 rounds ended)",)
     assert [row.requests for row in summary.rows] == [1210] * 4
     assert summary.rows[0].response_p50_ms is not None
     assert summary.verdicts == ()
@@ -179,7 +180,7 @@ def test_an_undeclared_must_equal_difference_is_refused_and_a_declared_one_is_no
     fairness["paths"][DIRECT]["threads"]["value"] = 2
     stored.change_facts(fairness=fairness)
     (reason,) = build(stored.folder).reasons
-    assert reason.startswith("must be equal and is not: threads: 1 (keras_dense@tfserving.direct)")
+    assert reason.startswith("must be equal and differs: threads: 1 (keras_dense@tfserving.direct)")
     assert f"2 ({DIRECT})" in reason
     stored.change_facts(allowed=["threads"])
     assert build(stored.folder).reasons == ()
@@ -219,9 +220,9 @@ def test_an_invalid_run_says_why_everywhere_and_ends_with_1(stored: Any, capsys:
 
 @pytest.mark.parametrize(("drift_us", "valid"), [(9_990.0, True), (10_010.0, False), (-10_020.0, False)])
 def test_a_wall_clock_that_was_set_while_measuring_is_refused(stored: Any, drift_us: float, *, valid: bool) -> None:
-    blocks = stored.facts()["blocks"]
-    blocks[-1]["clock"]["drift_us"] += drift_us
-    stored.change_facts(blocks=blocks)
+    measurements = stored.facts()["measurements"]
+    measurements[-1]["clock"]["drift_us"] += drift_us
+    stored.change_facts(measurements=measurements)
     reasons = build(stored.folder).reasons
     assert reasons == () if valid else reasons[0].startswith("the wall clock left the measuring clock by 10 ms, 10 ms")
 
@@ -229,12 +230,12 @@ def test_a_wall_clock_that_was_set_while_measuring_is_refused(stored: Any, drift
 @pytest.mark.parametrize(("step_ns", "said"), [(1_000_000, "1000000"), (None, "unknown")])
 def test_a_coarse_clock_is_refused(stored: Any, step_ns: int | None, said: str) -> None:
     stored.change_facts(clock={"smallest_step_ns": step_ns})
-    assert build(stored.folder).reasons == (f"the clock is too coarse to measure by: its smallest step is {said} ns",)
+    assert build(stored.folder).reasons == (f"the clock is too coarse: its smallest step is {said} ns",)
 
 
 def test_a_server_with_a_planted_delay_is_refused_where_no_sides_are_compared(stored: Any) -> None:
     engine = Delayed(GatedEngine(threading.Event()), 20).name
-    for block in (DIRECT, GATEWAY):
-        stored.change_rows(block, all_changed(engine=engine))
-    reason = f"the server is slowed down on purpose, to test the method: {engine}; start the real one"
+    for measurement in (DIRECT, GATEWAY):
+        stored.change_rows(measurement, all_changed(engine=engine))
+    reason = f"the server has an injected delay, to test the method: {engine}; start the real one"
     assert build(stored.folder).reasons == tuple(f"simple_nn@onnx {via}: {reason}" for via in ("direct", "gateway"))

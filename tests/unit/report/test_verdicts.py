@@ -14,7 +14,8 @@ LABELS = {A: "simple_nn@onnx direct (onnxruntime 1.27)", B: "simple_nn@torchserv
 def drawn(factors: dict[str, float], rounds: int = 20, requests: int = 700) -> dict[str, list[Array]]:
     rng = np.random.default_rng(1)
     return {
-        block: [factor * rng.lognormal(7, 0.25, requests) for _ in range(rounds)] for block, factor in factors.items()
+        measurement: [factor * rng.lognormal(7, 0.25, requests) for _ in range(rounds)]
+        for measurement, factor in factors.items()
     }
 
 
@@ -41,16 +42,16 @@ def test_the_null_endpoint_is_in_no_hypothesis() -> None:
 
 
 def test_a_run_that_compares_sides_decides_on_every_two_sides_of_each_path_and_nothing_else() -> None:
-    blocks = ["null@null.direct", *(f"{name}~{side}" for name in (A, B) for side in ("old", "new"))]
-    assert primary_family(blocks) == tuple(
+    measurements = ["null@null.direct", *(f"{name}~{side}" for name in (A, B) for side in ("old", "new"))]
+    assert primary_family(measurements) == tuple(
         Hypothesis(metric, f"{name}~new", f"{name}~old", "side") for metric in ("p50", "p99") for name in (A, B)
     )
 
 
-@pytest.mark.parametrize("block", ["simple_nn@onnx", "simple_nn@onnx.proxy", "simple_nn.direct"])
-def test_what_is_no_block_is_named(block: str) -> None:
-    with pytest.raises(ValueError, match=f"{block!r} is no block"):
-        primary_family([block])
+@pytest.mark.parametrize("measurement", ["simple_nn@onnx", "simple_nn@onnx.proxy", "simple_nn.direct"])
+def test_what_is_no_block_is_named(measurement: str) -> None:
+    with pytest.raises(ValueError, match=f"{measurement!r} is not a measurement"):
+        primary_family([measurement])
 
 
 def test_the_faster_path_is_named_with_engine_size_and_interval() -> None:
@@ -76,8 +77,8 @@ def test_a_small_difference_is_too_close_to_call_and_says_what_would_be_found() 
     found = verdict_on("p50", drawn({A: 1.0, B: 1.002}))
     assert found.verdict == "too close to call"
     assert found.low < 1 < found.high
-    assert found.smallest_detectable > 1
-    detectable = f"{100 * (1 - 1 / found.smallest_detectable):.1f} % is found in 80 % of such runs"
+    assert found.minimum_detectable_effect > 1
+    detectable = f"{100 * (1 - 1 / found.minimum_detectable_effect):.1f} % is found in 80 % of such runs"
     assert found.sentence.startswith("p50: too close to call: ")
     assert found.sentence.endswith(detectable)
 
@@ -92,7 +93,8 @@ def test_what_slows_all_blocks_of_a_round_cancels() -> None:
     quiet = drawn({A: 1.0, B: 1.05})
     weather = np.linspace(1, 3, 20)
     stormy = {
-        block: [each * factor for each, factor in zip(rounds, weather, strict=True)] for block, rounds in quiet.items()
+        measurement: [each * factor for each, factor in zip(rounds, weather, strict=True)]
+        for measurement, rounds in quiet.items()
     }
     calm, rough = verdict_on("p99", quiet), verdict_on("p99", stormy)
     assert (rough.ratio, rough.low, rough.high) == pytest.approx((calm.ratio, calm.low, calm.high))
@@ -107,13 +109,13 @@ def test_a_round_without_the_floor_of_samples_gives_no_p99_but_a_p50() -> None:
 def test_fewer_than_eleven_rounds_of_both_are_refused_with_the_reason() -> None:
     assert verdict_on("p50", drawn({A: 1.0, B: 1.25}, rounds=11)).verdict == "a"
     found = verdict_on("p50", drawn({A: 1.0, B: 1.25}, rounds=10))
-    assert (found.verdict, found.ratio, found.p_holm, found.smallest_detectable) == (None, None, None, None)
-    assert found.sentence.endswith("10 rounds have 11 right answers from both, 11 must")
+    assert (found.verdict, found.ratio, found.p_holm, found.minimum_detectable_effect) == (None, None, None, None)
+    assert found.sentence.endswith("10 rounds have 11 correct responses from both, 11 must")
 
 
 def test_a_refused_hypothesis_still_counts_in_the_correction() -> None:
     whole = drawn({A: 1.0, B: 1.004})
-    short = {block: [each[:500] for each in rounds] for block, rounds in whole.items()}
+    short = {measurement: [each[:500] for each in rounds] for measurement, rounds in whole.items()}
     found = verdict_on("p50", short)
     assert verdict_on("p99", short).verdict is None
     assert found.p_holm == pytest.approx(2 * found.p_value)
@@ -122,7 +124,9 @@ def test_a_refused_hypothesis_still_counts_in_the_correction() -> None:
 def test_the_json_form_has_the_bootstrap_as_one_object() -> None:
     found = verdict_on("p50", drawn({A: 1.0, B: 1.25}))
     form = found.to_dict()
-    names = "metric a b family rounds ratio low high p_value p_holm bootstrap smallest_detectable verdict sentence"
+    names = (
+        "metric a b family rounds ratio low high p_value p_holm bootstrap minimum_detectable_effect verdict sentence"
+    )
     assert set(form) == set(names.split())
     assert form["bootstrap"] == pytest.approx({"low": found.bootstrap_low, "high": found.bootstrap_high}, rel=1e-5)
 
@@ -141,7 +145,7 @@ def test_a_block_without_a_label_is_named() -> None:
 def test_a_latency_that_is_none_is_refused(value: float) -> None:
     latencies = drawn({A: 1.0, B: 1.0})
     latencies[B][7][0] = value
-    with pytest.raises(ValueError, match=f"{B} has a latency that is none"):
+    with pytest.raises(ValueError, match=f"{B} has an invalid latency"):
         judge(latencies, LABELS, seed=1)
 
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from report import schema
-from scorecard import worth
+from scorecard import price
 from scorecard.card import card
 from scorecard.figures import MIB
 from scorecard.gpu import Reading
-from scorecard.load import Block
-from scorecard.program import Front, Life
+from scorecard.load import Measurement
+from scorecard.program import GatewayCost, Life
 from services.local.config import Service
 
 PATH, OTHER = ("simple_nn", "onnx"), ("keras_dense", "onnx")
@@ -19,36 +19,44 @@ ENGINE = ("onnxruntime", "1.31.1")
 ON_GPU = (Reading({7: 100 * MIB, 8: 900 * MIB}, 40.0, 70.0), Reading({7: 300 * MIB}, 60.0, 90.0))
 
 
-def block(path: tuple[str, str] = PATH, **changed: Any) -> Block:
-    return Block(path, ENGINE, 1000, 0, {"onnx_svc": 0.2, "gateway": 0.3}, ())._replace(**changed)
+def measurement(path: tuple[str, str] = PATH, **changed: Any) -> Measurement:
+    return Measurement(path, ENGINE, 1000, 0, {"onnx_svc": 0.2, "gateway": 0.3}, ())._replace(**changed)
 
 
-def life(*blocks: Block) -> Life:
+def life(*measurements: Measurement) -> Life:
     starts = [{PATH: 0.5, OTHER: 0.75}, {PATH: 1.5, OTHER: 0.75}, {PATH: 0.25, OTHER: 0.75}]
-    return Life(starts, 70 * MIB, 80 * MIB, blocks or (block(), block(OTHER), block(requests=3000)), frozenset({7}))
+    return Life(
+        starts,
+        70 * MIB,
+        80 * MIB,
+        measurements or (measurement(), measurement(OTHER), measurement(requests=3000)),
+        frozenset({7}),
+    )
 
 
-def figures_of(of: Life, *, python: str = sys.executable, fronted: Block | None = None) -> dict[str, dict[str, Any]]:
+def figures_of(
+    of: Life, *, python: str = sys.executable, fronted: Measurement | None = None
+) -> dict[str, dict[str, Any]]:
     service = Service("onnx_svc", (python, "-m", "services.onnx_svc"), "127.0.0.1:1", (1,), {})
-    front = Front(30 * MIB, 40 * MIB, (block(OTHER), fronted or block()))
-    content = card(PATH, service, of, front, list(worth.figures(None, PATH, None)))
+    front = GatewayCost(30 * MIB, 40 * MIB, (measurement(OTHER), fronted or measurement()))
+    content = card(PATH, service, of, front, list(price.figures(None, PATH, None)))
     mistakes = [error.message for error in schema.validator("scorecard").iter_errors({"scorecard": [content]})]
     assert mistakes == []
-    assert (content["engine"], content["engine_version"]) == of.blocks[0].engine
+    assert (content["engine"], content["engine_version"]) == of.measurements[0].engine
     return {figure["name"]: figure for figure in content["figures"]}
 
 
 def test_a_card_obeys_the_schema_and_holds_what_was_measured() -> None:
     found = figures_of(life())
     assert {name: found[name]["value"] for name in MEASURED} == MEASURED
-    assert found["start to first right answer"]["note"] == (
+    assert found["start to first correct response"]["note"] == (
         "median of 3 new processes, 0.25..1.50, warm page cache; the same process serves keras_dense@onnx"
     )
-    assert "2 blocks, 4,000 requests, 0.067..0.200" in found["server CPU, direct"]["note"]
+    assert "2 measurements, 4,000 requests, 0.067..0.200" in found["server CPU, direct"]["note"]
 
 
 MEASURED = {
-    "start to first right answer": 0.5,
+    "start to first correct response": 0.5,
     "idle memory": 70.0,
     "loaded memory": 80.0,
     "gateway idle memory": 30.0,
@@ -61,17 +69,17 @@ MEASURED = {
 
 def test_a_machine_without_a_gpu_is_said() -> None:
     found = figures_of(life())
-    assert {found[name]["note"] for name in found if name.startswith("GPU")} == {"no NVIDIA GPU here"}
+    assert {found[name]["note"] for name in found if name.startswith("GPU")} == {"no NVIDIA GPU"}
 
 
 def test_of_a_gpu_the_services_own_memory_counts_and_means_of_the_rest() -> None:
-    found = figures_of(life(block(gpu=ON_GPU), block(OTHER)))
+    found = figures_of(life(measurement(gpu=ON_GPU), measurement(OTHER)))
     assert [found[name]["value"] for name in ("GPU memory", "GPU utilisation", "GPU power")] == [300, 50, 80]
 
 
 def test_a_load_with_errors_has_no_cost() -> None:
-    found = figures_of(life(), fronted=block(bad=2))
-    note = "2 errors and wrong answers under load"
+    found = figures_of(life(), fronted=measurement(bad=2))
+    note = "2 errors and incorrect responses under load"
     assert [found[name]["note"] for name in found if name in {"server CPU, via gateway", "gateway CPU"}] == [note] * 2
     assert found["server CPU, direct"]["value"] is not None
 
@@ -80,10 +88,10 @@ def test_a_service_under_another_python_has_no_install_size() -> None:
     found = figures_of(life(), python="/opt/python")
     assert (found["install size"]["value"], found["install size"]["note"]) == (
         None,
-        "onnx_svc runs by another Python, /opt/python",
+        "onnx_svc uses another Python, /opt/python",
     )
 
 
 def test_the_product_itself_is_not_given_the_size_of_our_extra() -> None:
-    found = figures_of(life(block(engine=("tensorflow_model_server", "2.20.0")), block(OTHER)))
+    found = figures_of(life(measurement(engine=("tensorflow_model_server", "2.20.0")), measurement(OTHER)))
     assert found["install size"]["note"] == "tensorflow_model_server is not installed by an extra"

@@ -32,4 +32,4 @@ def test_an_image_that_is_not_there_is_not_measured(tmp_path: Path) -> None:
 
 def test_a_machine_without_docker_says_so(tmp_path: Path) -> None:
     figure = image_size("tf_svc", str(tmp_path / "gone"))
-    assert (figure.value, figure.note) == (None, "there is no docker here")
+    assert (figure.value, figure.note) == (None, "docker is not installed")

@@ -6,8 +6,8 @@ from store.commit import git_commit
 IDENTITY = ("-c", "user.name=n", "-c", "user.email=e@example.org")
 
 
-def git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", "-C", folder, *IDENTITY, *words], capture_output=True, text=True, check=True)
+def git(folder: Path, *command: str) -> str:
+    done = subprocess.run(["git", "-C", folder, *IDENTITY, *command], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 

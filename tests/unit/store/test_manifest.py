@@ -9,10 +9,10 @@ import pytest
 
 from store.manifest import (
     MANIFEST,
-    ArtefactError,
+    ArtifactError,
     Manifest,
     Parity,
-    artefact_folder,
+    artifact_folder,
     current_version,
     digest,
     hash_files,
@@ -25,8 +25,8 @@ SPEC = Spec((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 1
 
 
 @pytest.fixture
-def artefact(tmp_path: Path) -> Path:
-    folder = artefact_folder(tmp_path, "keras_dense", "saved_model", 3)
+def artifact(tmp_path: Path) -> Path:
+    folder = artifact_folder(tmp_path, "keras_dense", "saved_model", 3)
     (folder / "variables").mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(b"graph" * 100)
     (folder / "variables" / "variables.index").write_bytes(b"index" * 100)
@@ -65,8 +65,8 @@ def edit(folder: Path, key: str, value: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
 
 
-def test_a_whole_artefact_is_verified_and_its_manifest_reads_back_as_written(artefact: Path) -> None:
-    manifest = verify(artefact)
+def test_a_whole_artifact_is_verified_and_its_manifest_reads_back_as_written(artifact: Path) -> None:
+    manifest = verify(artifact)
     assert manifest.version == 3
     assert manifest.spec == SPEC
     assert manifest.parity == Parity(4096, (1, 64), 1e-7, batch_equals_singles=True)
@@ -76,8 +76,8 @@ def test_a_whole_artefact_is_verified_and_its_manifest_reads_back_as_written(art
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (cut, "saved_model.pb is not what its manifest says"),
-        (flip_a_bit, "saved_model.pb is not what its manifest says"),
+        (cut, "saved_model.pb does not match its manifest"),
+        (flip_a_bit, "saved_model.pb does not match its manifest"),
         (lambda folder: (folder / "saved_model.pb").unlink(), "saved_model.pb is missing"),
         (lambda folder: shutil.rmtree(folder / "variables"), "variables.index is missing"),
         (lambda folder: (folder / "extra.so").write_bytes(b""), "extra.so is not in the manifest"),
@@ -93,46 +93,46 @@ def test_a_whole_artefact_is_verified_and_its_manifest_reads_back_as_written(art
         (lambda folder: edit(folder, "files", None), "is not a manifest"),
     ],
 )
-def test_a_damaged_artefact_is_refused_by_name_and_with_the_mend(
-    artefact: Path, damage: Callable[[Path], object], said: str
+def test_a_damaged_artifact_is_refused_by_name_and_with_the_fix(
+    artifact: Path, damage: Callable[[Path], object], said: str
 ) -> None:
-    damage(artefact)
-    with pytest.raises(ArtefactError) as refused:
-        verify(artefact)
+    damage(artifact)
+    with pytest.raises(ArtifactError) as refused:
+        verify(artifact)
     assert said in str(refused.value)
     assert "make export" in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(Manifest)])
-def test_a_manifest_without_one_of_its_keys_is_refused(artefact: Path, key: str) -> None:
-    raw = json.loads((artefact / MANIFEST).read_text())
+def test_a_manifest_without_one_of_its_keys_is_refused(artifact: Path, key: str) -> None:
+    raw = json.loads((artifact / MANIFEST).read_text())
     del raw[key]
-    (artefact / MANIFEST).write_text(json.dumps(raw))
-    with pytest.raises(ArtefactError, match=key):
-        read_manifest(artefact)
+    (artifact / MANIFEST).write_text(json.dumps(raw))
+    with pytest.raises(ArtifactError, match=key):
+        read_manifest(artifact)
 
 
-def test_the_digest_is_that_of_sha256sums_own_lines(artefact: Path) -> None:
+def test_the_digest_is_that_of_sha256sums_own_lines(artifact: Path) -> None:
     command = (
         "LC_ALL=C find . -type f ! -name manifest.json | sed 's,^./,,' | LC_ALL=C sort | xargs sha256sum | sha256sum"
     )
-    said = subprocess.run(["sh", "-c", command], cwd=artefact, capture_output=True, text=True, timeout=30, check=True)
-    assert said.stdout.split()[0] == read_manifest(artefact).sha256
+    said = subprocess.run(["sh", "-c", command], cwd=artifact, capture_output=True, text=True, timeout=30, check=True)
+    assert said.stdout.split()[0] == read_manifest(artifact).sha256
 
 
-def test_the_current_version_is_read_and_its_absence_names_the_mend(tmp_path: Path) -> None:
+def test_the_current_version_is_read_and_its_absence_names_the_fix(tmp_path: Path) -> None:
     (tmp_path / "simple_nn").mkdir()
-    with pytest.raises(ArtefactError, match="has not been exported; run: make export"):
+    with pytest.raises(ArtifactError, match="has not been exported; run: make export"):
         current_version(tmp_path, "simple_nn")
     (tmp_path / "simple_nn" / "current").write_text("12\n")
     assert current_version(tmp_path, "simple_nn") == 12
     (tmp_path / "simple_nn" / "current").write_text("latest")
-    with pytest.raises(ArtefactError, match="does not hold a version number"):
+    with pytest.raises(ArtifactError, match="does not hold a version number"):
         current_version(tmp_path, "simple_nn")
     (tmp_path / "simple_nn" / "current").unlink()
     (tmp_path / "simple_nn" / "current").mkdir()
-    with pytest.raises(ArtefactError, match="current cannot be read: Is a directory"):
+    with pytest.raises(ArtifactError, match="current cannot be read: Is a directory"):
         current_version(tmp_path, "simple_nn")
 
 

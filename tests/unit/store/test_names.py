@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from store.manifest import ArtefactError, artefact_folder, current_version
+from store.manifest import ArtifactError, artifact_folder, current_version
 from store.names import RESERVED, ModelNameError, check_model_name
 
 
@@ -24,10 +24,10 @@ def test_a_name_that_means_something_else_is_refused_by_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["liveness", "readiness", "null", "all"])
-def test_no_artefact_is_written_or_read_under_a_reserved_name(tmp_path: Path, name: str) -> None:
+def test_no_artifact_is_written_or_read_under_a_reserved_name(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     (tmp_path / name / "current").write_text("1\n")
-    with pytest.raises(ArtefactError, match=f"no model may be called '{name}'"):
-        artefact_folder(tmp_path, name, "onnx", 1)
-    with pytest.raises(ArtefactError, match=f"no model may be called '{name}'"):
+    with pytest.raises(ArtifactError, match=f"no model may be called '{name}'"):
+        artifact_folder(tmp_path, name, "onnx", 1)
+    with pytest.raises(ArtifactError, match=f"no model may be called '{name}'"):
         current_version(tmp_path, name)

@@ -14,23 +14,23 @@ CALIBRATION = Calibration("simple_nn@onnx", 20, 500.0, 760.0, 38.0)
 
 def verdict(metric: str, said: str, ratio: float = 1.0, p_value: float = 0.01) -> Verdict:
     names = {"metric": metric, "a": "m@s.direct~a", "b": "m@s.direct~b", "family": "side", "rounds": 20}
-    return Verdict(**names, ratio=ratio, p_value=p_value, smallest_detectable=1.02, verdict=said, sentence="")
+    return Verdict(**names, ratio=ratio, p_value=p_value, minimum_detectable_effect=1.02, verdict=said, sentence="")
 
 
-def trial(alike: str = TOO_CLOSE, planted: str = "a", p_value: float = 0.001, ratio: float = 0.95) -> Trial:
+def trial(alike: str = TOO_CLOSE, injected: str = "a", p_value: float = 0.001, ratio: float = 0.95) -> Trial:
     return Trial(
         "run",
         "2026-11-23T09:00:00+00:00",
         "c" * 40,
         (),
         (verdict("p50", TOO_CLOSE), verdict("p99", alike)),
-        (verdict("p50", planted, ratio, p_value), verdict("p99", TOO_CLOSE)),
+        (verdict("p50", injected, ratio, p_value), verdict("p99", TOO_CLOSE)),
         {"p50": 0.01, "p99": 0.1},
     )
 
 
 def counts(alarms: int, found: int) -> Counts:
-    """Give 20 trials: so many false alarms, so many finds."""
+    """Return 20 trials: so many false alarms, so many finds."""
     return counts_of([trial("a" if i < alarms else TOO_CLOSE, "a" if i < found else TOO_CLOSE) for i in range(20)])
 
 
@@ -45,7 +45,7 @@ def test_finds_contradict_when_95_percent_is_above_their_exact_interval(found: i
 
 
 def test_what_is_found_only_in_a_small_family_is_counted_apart() -> None:
-    shares = counts_of([trial(p_value=0.05 / 32), trial(p_value=0.05 / 31), trial(planted="b", p_value=0.0)]).shares()
+    shares = counts_of([trial(p_value=0.05 / 32), trial(p_value=0.05 / 31), trial(injected="b", p_value=0.0)]).shares()
     assert [share.count for share in shares] == [0, 2, 1, 1]
     assert shares[-1].title.endswith("one of 32 hypotheses")
 
@@ -70,6 +70,6 @@ def test_the_text_says_counts_intervals_conditions_and_what_is_contradicted() ->
     assert "| 4 of 20 | 20 % (5.7..43.7) | at most 5 % | **yes** |" in text
     assert "| 20 of 20 | 100 % (83.2..100.0) | at least 95 % | no |" in text
     assert "2026-11-23, 2 cores (synthetic), 24 GiB, Debian; commit ccccccc." in text
-    assert "Planted: 38 us a call of the engine, where response times have p50 760 us." in " ".join(text.split())
+    assert "Injected: 38 us a call of the engine, where response times have p50 760 us." in " ".join(text.split())
     assert "| p99 | 2.0 % | 10.0 % |" in text
     assert "| a simulation |" in text

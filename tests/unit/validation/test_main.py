@@ -8,11 +8,11 @@ import pytest
 from tests.unit.validation.conftest import WriteSides
 from validation.__main__ import main
 
-ALIKE = {"a": 1.0, "b": 1.0, "planted": 1.05}
+ALIKE = {"a": 1.0, "b": 1.0, "injected": 1.05}
 
 
 def words(out: Path, runs: int, *more: str) -> list[str]:
-    """Give words with which nothing can be served: a run that is not there cannot be done."""
+    """Return words with which nothing can be served: a run that is not there cannot be done."""
     return ["--out", str(out), "--runs", str(runs), "--simulations", "0", "--exports", str(out / "none"), *more]
 
 
@@ -33,12 +33,12 @@ def test_what_is_missing_is_measured_and_a_server_that_does_not_start_is_named(
 ) -> None:
     write_sides("1", ALIKE)
     assert main(words(tmp_path, 2)) == 1
-    assert "none holds no ONNX artefact; run: make export" in capsys.readouterr().err
+    assert "none holds no ONNX artifact; run: make export" in capsys.readouterr().err
 
 
 def test_counts_that_contradict_a_claim_give_3(write_sides: WriteSides, tmp_path: Path) -> None:
     for number in range(5):  # 0 of 5: the exact interval ends at 52 %
-        write_sides(f"{number}", {"a": 1.0, "b": 1.0, "planted": 1.0})
+        write_sides(f"{number}", {"a": 1.0, "b": 1.0, "injected": 1.0})
     assert main(words(tmp_path, 5)) == 3
 
 
@@ -63,7 +63,7 @@ def test_too_many_invalid_runs_end_it(
     for number in range(2):
         write_sides(f"{number}", ALIKE, late_us=50_000)
     assert main(words(tmp_path, 1)) == 1
-    assert "2 runs were INVALID, more than are wanted" in capsys.readouterr().err
+    assert "2 runs were INVALID, more than requested" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -78,11 +78,11 @@ class Bench:
         return asyncio.create_task(answer())
 
     async def ask_all(self) -> "list[asyncio.Task[Answer]]":
-        """Ask six times, under both names of one path, while the first call keeps the others waiting."""
+        """Predict six times, under both names of one path, while the first call keeps the others waiting."""
         tasks = [self.ask(100)]
         await until(lambda: self.held.first is not None)
         tasks += [self.ask(n, rows=n, model="alpha@onnx" if n % 2 else "alpha") for n in range(1, 6)]
-        await until(lambda: self.gateway.plane.in_flight == 6)
+        await until(lambda: self.gateway.data_plane.in_flight == 6)
         return tasks
 
 

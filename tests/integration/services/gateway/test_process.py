@@ -1,4 +1,4 @@
-"""python -m services.gateway as its callers see it, alone and with several workers, on both fronts."""
+"""python -m services.gateway as its callers see it, alone and with several workers, on both listeners."""
 
 import asyncio
 import os
@@ -28,9 +28,9 @@ async def gateway(folder: Path, front: str, address: str, *arguments: str) -> As
     """Run a gateway on free ports."""
     make_export(folder, "alpha", "onnx")
     (folder / "deployments.toml").write_text(DEPLOYMENTS)
-    words = ["--deployments", folder / "deployments.toml", "--exports", folder, "--port", "0", "--metrics-port", "0"]
+    command = ["--deployments", folder / "deployments.toml", "--exports", folder, "--port", "0", "--metrics-port", "0"]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services.gateway", *map(str, words), *arguments),
+        *(sys.executable, "-m", "services.gateway", *map(str, command), *arguments),
         cwd=ROOT,
         env={**os.environ, "FRONT": front, "ONNX_SVC_ADDR": address},
         stderr=asyncio.subprocess.PIPE,

@@ -74,7 +74,7 @@ class Echo:
 
 
 async def ask(client: UnaryClient, message: bytes = b"hello", timeout_s: float = 20, **metadata: str) -> Reply:
-    """Give the one end of a call."""
+    """Return the one end of a call."""
     ends: asyncio.Queue[Reply] = asyncio.Queue()
     client.call(message, monotonic() + timeout_s, tuple(metadata.items()), ends.put_nowait)
     reply = await asyncio.wait_for(ends.get(), timeout_s + 5)
@@ -107,7 +107,7 @@ async def client(server: Echo) -> AsyncIterator[UnaryClient]:
 
 
 async def echoes(client: UnaryClient, count: int, size: int) -> int:
-    """Ask for `count` things of `size` bytes at once; give the number of those that came back as they went."""
+    """Send `count` requests of `size` bytes at once; return the number of correct echoes."""
     messages = [number.to_bytes(4, "big") * (size // 4) for number in range(count)]
     replies = await asyncio.gather(*(ask(client, message) for message in messages))
     assert {reply.code for reply in replies} == {StatusCode.OK}

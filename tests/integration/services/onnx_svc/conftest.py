@@ -26,7 +26,7 @@ def loop() -> Iterator[LoopThread]:
 
 
 def two_models(exports: Path) -> Path:
-    """Make two twins and an older version, told apart by their bias."""
+    """Make two equivalent models and an older version, told apart by their bias."""
     make_export(exports, "simple_nn", 1, content=linear(1))
     make_export(exports, "simple_nn", 2, content=linear(2))
     make_export(exports, "keras_dense", 1, content=linear(10))

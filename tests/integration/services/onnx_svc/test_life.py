@@ -14,11 +14,11 @@ from servepath_pb.servepath.oip import oip_pb2 as pb
 from services import healthcheck
 from services.onnx_svc.server import OnnxServer
 from services.serving.engine import EngineError
-from services.serving.front import PortBusyError
+from services.serving.listener import PortBusyError
 from services.wire import oip
 from services.wire.types import Request, Tensor
 from store.atomic import write_file
-from store.manifest import ArtefactError, artefact_folder
+from store.manifest import ArtifactError, artifact_folder
 from tests.engines import Gated
 from tests.loop_thread import LoopThread, wait_until
 from tests.oip_client import Client, ask, code_and_reason, y_of
@@ -40,7 +40,7 @@ def health_of(client: Client, name: str = "") -> str:
 
 
 class Caller:
-    """Calls without a pause on a thread of its own, and keeps what came back."""
+    """Calls at full load on a thread of its own, and keeps what came back."""
 
     def __init__(self, client: Client) -> None:
         self.seen: list[tuple[int, float]] = []
@@ -92,7 +92,7 @@ def test_a_version_that_is_gone_from_disk_is_dropped_at_the_next_swap(
     start_server: Start, connect: Connect, exports: Path
 ) -> None:
     client = connect(start_server(exports))
-    shutil.rmtree(artefact_folder(exports, "simple_nn", "onnx", 1))
+    shutil.rmtree(artifact_folder(exports, "simple_nn", "onnx", 1))
     make_export(exports, "simple_nn", 3, content=linear(3))
     wait_until(lambda: client.infer(ask()).served.version == 3, "version 3 is current")
     assert client.refused(ask(version=1)) == (StatusCode.NOT_FOUND, "MODEL_UNKNOWN")
@@ -109,24 +109,24 @@ def test_a_corrupt_new_version_is_refused_with_one_line_and_the_old_one_serves_o
     assert y_of(client.infer(ask())) == 7
     assert client.refused(ask(version=3)) == (StatusCode.NOT_FOUND, "MODEL_UNKNOWN")
     (line,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR)
-    assert "model.onnx is not what its manifest says" in line
+    assert "model.onnx does not match its manifest" in line
 
 
-def test_a_refused_version_that_is_exported_anew_is_taken(
+def test_a_refused_version_that_is_exported_again_is_taken(
     start_server: Start, connect: Connect, exports: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = connect(start_server(exports))
     make_export(exports, "simple_nn", 3, content=linear(3), change=cut_in_half)
     wait_until(lambda: "simple_nn stays at version 2" in caplog.text, "the corrupt version is refused")
-    folder = artefact_folder(exports, "simple_nn", "onnx", 3)
+    folder = artifact_folder(exports, "simple_nn", "onnx", 3)
     folder.rename(folder.with_name("old"))  # its inode stays taken, so the new folder has another
     make_export(exports, "simple_nn", 3, content=linear(3))
-    wait_until(lambda: y_of(client.infer(ask())) == 8, "the mended version answers")
+    wait_until(lambda: y_of(client.infer(ask())) == 8, "the fixed version answers")
 
 
 def test_a_corrupt_current_version_is_fatal_at_the_start(start_server: Start, exports: Path) -> None:
     make_export(exports, "simple_nn", 3, content=linear(3), change=cut_in_half)
-    with pytest.raises(ArtefactError, match=r"3/model\.onnx is not what its manifest says; remove .* make export"):
+    with pytest.raises(ArtifactError, match=r"3/model\.onnx does not match its manifest; remove .* make export"):
         start_server(exports)
 
 
@@ -179,7 +179,7 @@ def test_draining_answers_calls_in_flight_and_refuses_new_ones(
 
 
 def client_is_refused(client: Client) -> bool:
-    """Say whether a call of zero rows, which no engine sees, is refused because of the drain."""
+    """Return whether a call of zero rows, which no engine sees, is refused because of the drain."""
     try:
         client.infer(Request("simple_nn", 0, (Tensor("x", "FP32", (0, 2), b""),)))
     except grpc.RpcError as error:

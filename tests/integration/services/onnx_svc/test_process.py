@@ -64,7 +64,7 @@ def test_a_signal_ends_it_with_exit_code_0_after_every_call_was_answered(spawn: 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("--models", "/nowhere"), r"onnx_svc: /nowhere holds no ONNX artefact; run: make export"),
+        (("--models", "/nowhere"), r"onnx_svc: /nowhere holds no ONNX artifact; run: make export"),
         (("--port", "{busy}"), r"onnx_svc: cannot listen on 127\.0\.0\.1:\d+: the port is in use"),
         (("--metrics-port", "{busy}"), r"onnx_svc: cannot listen on 127\.0\.0\.1:\d+ for metrics"),
     ],
@@ -84,7 +84,7 @@ def test_a_corrupt_current_version_is_one_line_and_exit_code_1(spawn: Spawn, exp
     file.write_bytes(file.read_bytes()[:-1])
     process = spawn()
     _, log = process.communicate(timeout=30)
-    assert log.splitlines()[-1].startswith(f"onnx_svc: {file} is not what its manifest says; remove ")
+    assert log.splitlines()[-1].startswith(f"onnx_svc: {file} does not match its manifest; remove ")
     assert "Traceback" not in log
     assert process.returncode == 1
 

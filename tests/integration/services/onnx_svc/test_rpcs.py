@@ -11,7 +11,7 @@ from servepath_pb.servepath.oip import oip_pb2 as pb
 from services.onnx_svc.server import OnnxServer
 from services.wire import oip
 from services.wire.types import Request, Tensor
-from store.manifest import artefact_folder, read_manifest
+from store.manifest import artifact_folder, read_manifest
 from tests.oip_client import Client, ask, code_and_reason, y_of
 
 Start = Callable[..., OnnxServer]
@@ -33,7 +33,7 @@ def test_a_reply_names_stack_engine_version_and_the_hash_that_was_seen(
     start_server: Start, connect: Connect, exports: Path
 ) -> None:
     answer = connect(start_server(exports)).infer(ask())
-    manifest = read_manifest(artefact_folder(exports, "simple_nn", "onnx", 2))
+    manifest = read_manifest(artifact_folder(exports, "simple_nn", "onnx", 2))
     assert y_of(answer) == 7
     assert answer.served == answer.served._replace(
         stack="onnx",

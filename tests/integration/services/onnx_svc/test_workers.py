@@ -94,7 +94,7 @@ def test_a_worker_that_is_killed_is_replaced_and_what_it_counted_stays(spawn: Sp
     wait_until(lambda: 'worker="3"' in "".join(running.metrics()), "its metrics are there")
     running.call(20)
     assert running.metrics()[OK] == 40
-    assert "a worker ended with exit code -9; another takes its place" in (tmp_path / "log").read_text()
+    assert "a worker ended with exit code -9; starting another" in (tmp_path / "log").read_text()
 
 
 def log_has(folder: Path, text: str, times: int) -> bool:
@@ -140,6 +140,6 @@ def test_a_busy_port_and_a_worker_that_cannot_start_are_one_line_and_exit_code_1
     third = spawn("--models", "/nowhere")
     assert third.wait(30) == 1
     log = (tmp_path / "log").read_text()
-    assert "onnx_svc: /nowhere holds no ONNX artefact; run: make export" in log
+    assert "onnx_svc: /nowhere holds no ONNX artifact; run: make export" in log
     assert log.splitlines()[-1] == "onnx_svc: a worker ended with exit code 1 before it listened"
     assert "Traceback" not in log

@@ -30,7 +30,7 @@ class Caller:
         self._writer.write(b"".join(parts))
 
     async def hear(self, kind: int) -> Frame:
-        """Give the next frame of a kind."""
+        """Return the next frame of a kind."""
         while True:
             head = await asyncio.wait_for(self._reader.readexactly(9), 10)
             length = int.from_bytes(head[:3], "big")
@@ -39,7 +39,7 @@ class Caller:
                 return heard
 
     async def status(self) -> bytes:
-        """Give the next block that ends a stream."""
+        """Return the next block that ends a stream."""
         while not (heard := await self.hear(HEADERS)).flags & END_STREAM:
             pass
         return heard.payload

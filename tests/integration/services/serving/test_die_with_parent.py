@@ -27,8 +27,8 @@ PARENT = textwrap.dedent(
 
 
 def test_killing_the_first_process_kills_the_whole_line() -> None:
-    words = [sys.executable, "-c", PARENT, die_with_parent.__file__, "2", PARENT]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as first:
+    command = [sys.executable, "-c", PARENT, die_with_parent.__file__, "2", PARENT]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
         processes = [psutil.Process(int(first.stdout.readline())) for _ in range(3)]
         assert [process.ppid() for process in processes[1:]] == [process.pid for process in processes[:-1]]

@@ -8,8 +8,8 @@ import pytest
 from grpc_health.v1 import health, health_pb2_grpc
 
 from services.http2 import server
-from services.serving.front import FrontLimits, RawCall
-from services.serving.native_front import NativeFront
+from services.serving.listener import ListenerLimits, RawCall
+from services.serving.native_listener import NativeListener
 from tests.integration.services.serving.raw_caller import ACK, HOT, REQUEST, Caller, caller_of, request
 from tests.unit.services.http2.scripted_peer import (
     CONTINUATION,
@@ -49,18 +49,18 @@ def answer(raws: list[RawCall]) -> None:
 
 
 @pytest.fixture
-async def front() -> AsyncIterator[NativeFront]:
+async def front() -> AsyncIterator[NativeListener]:
     def add_health(server: object) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
 
-    front = NativeFront("127.0.0.1:0", (HOT, HELD), answer, (add_health,), FrontLimits(max_deadline_s=60))
+    front = NativeListener("127.0.0.1:0", (HOT, HELD), answer, (add_health,), ListenerLimits(max_deadline_s=60))
     front.port = await front.start()  # type: ignore[attr-defined] # for the callers below
     yield front
     await front.stop(0)
 
 
 @pytest.fixture
-async def caller(front: NativeFront) -> AsyncIterator[Caller]:
+async def caller(front: NativeListener) -> AsyncIterator[Caller]:
     """A caller whose stream 1 was answered, 3 waits for its answer, 5 it reset and 7 is open."""
     caller = await caller_of(front.port, PREFACE, settings(), frame(SETTINGS, ACK, 0))  # type: ignore[attr-defined]
     caller.say(request(1), frame(DATA, END_STREAM, 1, X), asking(3, path=HELD), frame(DATA, END_STREAM, 3, X))
@@ -87,14 +87,14 @@ def with_fields(*more: tuple[str, str], first: tuple[tuple[str, str], ...] = ())
 
 
 async def error_of(caller: Caller) -> int:
-    """Return the error of the goodbye with which the connection is closed."""
+    """Return the error of the GOAWAY with which the connection is closed."""
     code: int = struct.unpack(">LL", (await caller.hear(GOAWAY)).payload)[1]
     assert await caller.closed()
     return code
 
 
 async def answered(caller: Caller, number: int) -> bool:
-    """Say whether the next message is the answer to a call."""
+    """Return whether the next message is the answer to a call."""
     heard = await caller.hear(DATA)
     return (heard.stream, heard.payload) == (number, X)
 
@@ -246,7 +246,7 @@ async def test_4_2_headers_may_be_as_long_as_our_settings_say(caller: Caller) ->
     assert await answered(caller, 11)
 
 
-async def test_until_our_settings_are_acknowledged_a_table_may_have_the_default_size(front: NativeFront) -> None:
+async def test_until_our_settings_are_acknowledged_a_table_may_have_the_default_size(front: NativeListener) -> None:
     caller = await caller_of(front.port, PREFACE, settings())  # type: ignore[attr-defined] # set by the fixture
     caller.say(frame(HEADERS, END_HEADERS, 9, b"\x20\x3f\xe1\x1f" + WHOLE[1:]), END_9)
     assert await answered(caller, 9)
@@ -288,7 +288,7 @@ async def test_streams_that_are_refused_or_malformed_count_as_if_they_were_reset
     monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
     monkeypatch.setattr(server, "FREE_RESETS", 10)
-    front = NativeFront("127.0.0.1:0", (HOT, HELD), answer, (), FrontLimits(max_streams=2))
+    front = NativeListener("127.0.0.1:0", (HOT, HELD), answer, (), ListenerLimits(max_streams=2))
     caller = await caller_of(await front.start(), PREFACE, settings(), said)
     assert await error_of(caller) == CALM
     caller.close()
@@ -324,7 +324,7 @@ async def test_7541_4_2_after_a_lowered_table_the_next_block_says_that_none_is_u
             decoder.decode(heard.payload)
 
 
-async def test_7541_4_2_holds_for_a_reply_that_waited_while_the_table_was_lowered(front: NativeFront) -> None:
+async def test_7541_4_2_holds_for_a_reply_that_waited_while_the_table_was_lowered(front: NativeListener) -> None:
     caller = await caller_of(front.port, PREFACE, settings(window=0))  # type: ignore[attr-defined] # set by the fixture
     decoder = hpack.Decoder()
     caller.say(request(9), END_9)

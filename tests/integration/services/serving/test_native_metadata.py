@@ -1,4 +1,4 @@
-"""What a caller's headers may say on the native front, however odd: hot calls and control RPCs hear the same."""
+"""What a caller's headers may say on the native listener, however odd: hot calls and control RPCs hear the same."""
 
 from collections.abc import AsyncIterator
 from time import monotonic
@@ -7,8 +7,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2_grpc
 
-from services.serving.front import FrontLimits, RawCall
-from services.serving.native_front import NativeFront
+from services.serving.listener import ListenerLimits, RawCall
+from services.serving.native_listener import NativeListener
 from tests.integration.services.serving.raw_caller import HOT, REQUEST, Caller, caller_of
 from tests.unit.services.http2.scripted_peer import (
     DATA,
@@ -28,7 +28,7 @@ OK = b"grpc-status\x010"
 
 
 class Counting:
-    """A Deliver that answers and keeps the calls."""
+    """A `Dispatch` that answers and keeps the calls."""
 
     def __init__(self) -> None:
         self.raws: list[RawCall] = []
@@ -49,7 +49,7 @@ async def caller(counting: Counting) -> AsyncIterator[Caller]:
     def add_health(server: grpc.aio.Server) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
 
-    front = NativeFront("127.0.0.1:0", (HOT,), counting, (add_health,), FrontLimits(max_deadline_s=60))
+    front = NativeListener("127.0.0.1:0", (HOT,), counting, (add_health,), ListenerLimits(max_deadline_s=60))
     caller = await caller_of(await front.start(), PREFACE, settings())
     yield caller
     caller.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.serving.workers import Places, WorkerError, Workers
+from services.serving.workers import BindAddresses, WorkerError, Workers
 
 # Says where its metrics are and what its process is, and lives as long as its parent.
 GOOD = """
@@ -43,7 +43,7 @@ class Program:
 
 @asynccontextmanager
 async def started(program: Program, start_timeout_s: float = 100) -> AsyncIterator[Workers]:
-    places = Places("127.0.0.1", 0, "127.0.0.1", 0)
+    places = BindAddresses("127.0.0.1", 0, "127.0.0.1", 0)
     workers = Workers(program.command, 1, places, start_timeout_s=start_timeout_s)
     try:
         await workers.start()

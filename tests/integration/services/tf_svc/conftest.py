@@ -21,7 +21,7 @@ BUILT = [
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give exports of every test model; copy from them, never change them."""
+    """Return exports of every test model; copy from them, never change them."""
     folder = tmp_path_factory.mktemp("built")
     subprocess.run([sys.executable, "-m", "tests.savedmodels", folder, *BUILT], check=True, capture_output=True)
     return folder
@@ -29,7 +29,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TfServer]:
-    """Give a running embedded server; its model `moving` has version 1 and is there to be changed."""
+    """Yield a running embedded server; its model `moving` has version 1 and is there to be changed."""
     folder = tmp_path_factory.mktemp("served")
     for name in ("linear", "pair", "kinds", "fussy", "moving"):
         shutil.copytree(built / name / "saved_model" / "1", folder / name / "saved_model" / "1")

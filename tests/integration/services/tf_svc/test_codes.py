@@ -95,7 +95,7 @@ REFUSED: list[tuple[str, pb.PredictRequest, str, str]] = [
         "INVALID_ARGUMENT",
         "input x has shape [2], its signature says [-1, 2]",
     ),
-    ("graph refuses", ask("fussy", x=tensor(FLOAT, (1,), float_val=[-1.0])), "INVALID_ARGUMENT", "the graph refused"),
+    ("graph refuses", ask("fussy", x=tensor(FLOAT, (1,), float_val=[-1.0])), "INVALID_ARGUMENT", "the graph rejected"),
     (
         "widths that differ",
         ask(
@@ -104,7 +104,7 @@ REFUSED: list[tuple[str, pb.PredictRequest, str, str]] = [
             also=tensor(FLOAT, (1, 3), float_val=[1.0] * 3),
         ),
         "INVALID_ARGUMENT",
-        "the graph refused the tensors",
+        "the graph rejected the tensors",
     ),
 ]
 UNCOVERED: list[tuple[str, pb.TensorProto]] = [

@@ -35,7 +35,7 @@ exec sleep 600
 
 @pytest.fixture
 def exports(built: Path, tmp_path: Path) -> Path:
-    """Give exports of one model that this test may change."""
+    """Return exports of one model that this test may change."""
     shutil.copytree(built / "linear" / "saved_model" / "1", tmp_path / "exports" / "linear" / "saved_model" / "1")
     return tmp_path / "exports"
 
@@ -103,7 +103,7 @@ def test_a_corrupt_only_version_at_the_start_is_fatal_and_named(exports: Path, t
     only.write_bytes(b"")
     with TfServer(exports, tmp_path / "run") as server:
         assert server.wait_exit() == 1
-        assert f"tf_svc cannot start: {only} is not what its manifest says" in server.log
+        assert f"tf_svc cannot start: {only} does not match its manifest" in server.log
 
 
 def config_for(tmp_path: Path, name: str, base: Path, more: str = "") -> Path:
@@ -301,7 +301,7 @@ def test_the_real_server_is_not_started_on_a_corrupt_version(exports: Path, tmp_
     (exports / "linear" / "saved_model" / "1" / "saved_model.pb").write_bytes(b"")
     done, record = run_with_stand_in(tmp_path, "--models", exports, "--port", str(free_port()))
     assert (done.returncode, record.exists()) == (1, False)
-    assert "saved_model.pb is not what its manifest says" in done.stderr
+    assert "saved_model.pb does not match its manifest" in done.stderr
 
 
 def test_the_real_server_cannot_be_asked_for_any_free_port(exports: Path, tmp_path: Path) -> None:
@@ -321,7 +321,7 @@ def test_a_port_held_on_any_address_keeps_the_real_server_from_starting(exports:
 
 @pytest.fixture
 def watched(exports: Path, tmp_path: Path) -> Iterator[TfServer]:
-    """Give tf_svc over a stand-in that runs until it is ended."""
+    """Yield tf_svc over a stand-in that runs until it is ended."""
     program = tmp_path / "lasting"
     program.write_text(LASTING_STAND_IN.format(record=tmp_path / "record"))
     program.chmod(0o755)

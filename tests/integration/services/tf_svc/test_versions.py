@@ -19,7 +19,7 @@ X = tensor(1, (1, 2), float_val=[1.0, 2.0])
 
 
 class Caller:
-    """Calls one model without a pause and keeps (version, answer) of every call."""
+    """Calls one model at full load and keeps (version, answer) of every call."""
 
     def __init__(self, server: TfServer) -> None:
         self.answers: list[tuple[int, float]] = []

@@ -12,7 +12,7 @@ from services.torch_svc.config import PORTS, Ports
 
 @contextlib.contextmanager
 def bound(count: int) -> Iterator[list[socket.socket]]:
-    """Give sockets bound to free loopback ports, not listening."""
+    """Yield sockets bound to free loopback ports, not listening."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

@@ -17,8 +17,8 @@ def test_the_bounds_are_the_binomial_distributions(count: int) -> None:
 
 
 def test_the_fewest_samples_are_the_reports_floor() -> None:
-    floor = percentiles.floor("99")
-    assert floor == certify.FEWEST_P99
+    floor = percentiles.minimum_samples("99")
+    assert floor == certify.MIN_P99
     assert (certify.most_over(floor - 1), certify.most_over(floor)) == (0, 1)
     assert (certify.most_over(458), certify.most_over(459)) == (-1, 0)
 

@@ -1,4 +1,4 @@
-"""The curve through the tries."""
+"""The curve through the trials."""
 
 import math
 
@@ -14,9 +14,9 @@ def test_students_t_is_the_librarys(freedom: int) -> None:
     assert student(freedom) == pytest.approx(stats.t.ppf(0.995, freedom), rel=0.003)
 
 
-def points(random: np.random.Generator, *, lean: int, tries: int = 20) -> list[Point]:
+def points(random: np.random.Generator, *, lean: int, trials: int = 20) -> list[Point]:
     """Tries of a server whose share over the objective is 1 % at 1,000 a second; `lean` requests are over together."""
-    rates = 1000 * np.exp(random.uniform(-0.15, 0.15, tries))
+    rates = 1000 * np.exp(random.uniform(-0.15, 0.15, trials))
     share = 1 / (1 + np.exp(-(math.log(0.01 / 0.99) + 15 * np.log(rates / 1000))))
     over = lean * random.binomial(3000 // lean, share)
     return [Point(float(rate), int(found), 3000) for rate, found in zip(rates, over, strict=True)]
@@ -45,8 +45,8 @@ def test_tries_on_one_side_cross_nothing() -> None:
 
 @pytest.mark.parametrize("odd_one", [0, 3000])
 def test_a_server_that_is_overrun_between_two_tries_has_a_crossing_there(odd_one: int) -> None:
-    tries = [(334, 0), (334, 0), (472, 1), (530, 3000), (595, 3000), (794, odd_one)]
-    found = crossing([Point(rate, over, 3000) for rate, over in tries])
+    trials = [(334, 0), (334, 0), (472, 1), (530, 3000), (595, 3000), (794, odd_one)]
+    found = crossing([Point(rate, over, 3000) for rate, over in trials])
     assert found is not None
     assert math.isfinite(found.rate)
     if odd_one:

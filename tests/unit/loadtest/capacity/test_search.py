@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from loadtest.capacity import search
-from loadtest.capacity.search import Found, Limit, Outcome, Result, Search, Try, conclude, rate_of
+from loadtest.capacity.search import Found, Limit, Outcome, Result, Search, Trial, conclude, rate_of
 from tests.simulated_server import CAPACITY, SimulatedServer
 
 SEARCHES = 200
@@ -17,7 +17,7 @@ SEARCHES = 200
 def found_by(server: SimulatedServer) -> Found:
     looking = Search(server.attempt, server.left_s)
     looking.run()
-    return conclude(looking.tries)
+    return conclude(looking.trials)
 
 
 @pytest.fixture(scope="module")
@@ -87,22 +87,22 @@ def test_a_generators_limit_far_above_the_capacity_changes_nothing() -> None:
     assert found.high is not None
 
 
-def outcomes(outcome: Outcome, over: int = 0) -> list[Try]:
+def outcomes(outcome: Outcome, over: int = 0) -> list[Trial]:
     looking = Search(lambda _: Result(outcome, over, 3000), lambda: 1e9)
     looking.run()
-    return looking.tries
+    return looking.trials
 
 
 def test_wrong_answers_end_the_search_at_once() -> None:
-    tries = outcomes(Outcome.WRONG)
-    assert len(tries) == 1
-    assert conclude(tries) == Found(None, None, None, Limit.WRONG)
+    trials = outcomes(Outcome.WRONG)
+    assert len(trials) == 1
+    assert conclude(trials) == Found(None, None, None, Limit.WRONG)
 
 
 def test_a_server_that_keeps_the_objective_at_no_rate_has_no_capacity() -> None:
-    tries = outcomes(Outcome.NOT_MET, over=3000)
-    assert min(each.place for each in tries) == search.LOWEST
-    assert conclude(tries) == Found(None, None, None, Limit.SERVER)
+    trials = outcomes(Outcome.NOT_MET, over=3000)
+    assert min(each.rate_index for each in trials) == search.LOWEST
+    assert conclude(trials) == Found(None, None, None, Limit.SERVER)
 
 
 def test_a_generator_that_is_always_late_finds_nothing() -> None:
@@ -121,18 +121,18 @@ def test_one_invalid_try_is_repeated_and_decides_nothing() -> None:
     left_s = iter(range(60, 0, -1))
     looking = Search(attempt, lambda: next(left_s))
     looking.run()
-    assert [(each.place, each.result.outcome) for each in looking.tries[1:3]] == [
+    assert [(each.rate_index, each.result.outcome) for each in looking.trials[1:3]] == [
         (12, Outcome.INVALID),
         (12, Outcome.MET),
     ]
-    found = conclude(looking.tries)
+    found = conclude(looking.trials)
     assert found.limit is Limit.SERVER
     assert found.rate == pytest.approx(1500, rel=0.13)
 
 
-def tried(*places: tuple[int, Outcome]) -> list[Try]:
+def tried(*places: tuple[int, Outcome]) -> list[Trial]:
     over = {Outcome.MET: 5, Outcome.UNSURE: 25}
-    return [Try(place, Result(outcome, over.get(outcome, 300), 3000)) for place, outcome in places]
+    return [Trial(rate_index, Result(outcome, over.get(outcome, 300), 3000)) for rate_index, outcome in places]
 
 
 def test_what_is_met_at_a_higher_rate_counts_for_a_lower_one() -> None:

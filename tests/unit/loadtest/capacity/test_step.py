@@ -1,4 +1,4 @@
-"""What the rows of a try, and of an overload, show."""
+"""What the rows of a trial, and of an overload, show."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 
 from loadtest.capacity import overload, step
 from loadtest.capacity.search import Outcome
-from loadtest.plan import Block, ServingPath, Turn
+from loadtest.plan import Measurement, ServingPath, Turn
 from loadtest.recorder import Recorder, Sample
 from report import answers, validity
 
@@ -17,8 +17,8 @@ MS = 1_000_000
 
 
 def test_a_generator_is_good_enough_by_the_reports_rule() -> None:
-    theirs = (validity.MOST_LATE_SHARE, answers.LATE_NS, validity.MOST_CPU)
-    assert theirs == (step.MOST_LATE_SHARE, step.LATE_NS, step.MOST_CPU)
+    theirs = (validity.MAX_LATE_SHARE, answers.LATE_NS, validity.MAX_CPU)
+    assert theirs == (step.MAX_LATE_SHARE, step.LATE_NS, step.MAX_CPU)
 
 
 def sample(number: int, service_ms: float = 1.0, late_ms: float = 0.0, **more: Any) -> Sample:
@@ -28,13 +28,13 @@ def sample(number: int, service_ms: float = 1.0, late_ms: float = 0.0, **more: A
 
 
 def judged(samples: list[Sample], **facts: Any) -> step.Step:
-    recorder = Recorder(Turn(0, Block(ServingPath("line", "onnx"), "direct")), measure_from_ns=0)
+    recorder = Recorder(Turn(0, Measurement(ServingPath("line", "onnx"), "direct")), measure_from_ns=0)
     recorder.samples = samples
     return step.judge(recorder.table("run"), [FACTS | facts], rate=1000.0, slo_us=5000.0, planned=PLANNED)
 
 
 def tried(over: int, **more: Any) -> list[Sample]:
-    """Give a whole try of which the first `over` requests are as `more` says."""
+    """Return a whole try of which the first `over` requests are as `more` says."""
     return [sample(number, **(more if number < over else {})) for number in range(PLANNED)]
 
 
@@ -89,7 +89,7 @@ def test_the_schema_s_words_come_out() -> None:
 
 
 def overloaded(samples: list[Sample], over: int, **facts: Any) -> dict[str, Any]:
-    recorder = Recorder(Turn(0, Block(ServingPath("line", "onnx"), "direct")), measure_from_ns=0)
+    recorder = Recorder(Turn(0, Measurement(ServingPath("line", "onnx"), "direct")), measure_from_ns=0)
     recorder.samples = samples
     return overload.judge(recorder.table("run"), [FACTS | facts], factor=1.5, overload=over, slo_us=5000.0)
 

@@ -18,7 +18,7 @@ max_queue = 5
 
 
 def read(tmp_path: Path, text: str) -> str:
-    """Give the error's text, less the folder."""
+    """Return the error's text, less the folder."""
     path = tmp_path / "deployments.toml"
     path.write_text(text)
     with pytest.raises(DeploymentsError) as caught:
@@ -67,7 +67,7 @@ def test_the_repositorys_own_limits_stay_below_what_the_servers_refuse() -> None
         ("[gateway]", "[gateway", 1, "is not TOML"),
         ("models.m", 'models."m@x"', 4, "'m@x' is no model's name: letters"),
         ("models.m", "models.liveness", 4, "no model may be called 'liveness', which means the gateway's own health"),
-        ("models.m", "models.null", 4, "no model may be called 'null', which means the load test's null endpoint"),
+        ("models.m", "models.null", 4, "no model may be called 'null', which means the load test's no-op server"),
     ],
 )
 def test_a_mistake_names_its_line_and_key(tmp_path: Path, good: str, bad: str, line: int, says: str) -> None:

@@ -7,7 +7,7 @@ from grpc_health.v1 import health_pb2
 
 from services.gateway.probe import LIVENESS, READINESS, Prober
 from services.serving.backend import Call
-from services.wire.errors import Cancelled, Expired
+from services.wire.errors import Cancelled, DeadlineExceeded
 from services.wire.signature import Signature
 from tests.manifests import SPEC
 from tests.serving_fakes import ANSWER
@@ -43,7 +43,7 @@ async def test_a_probe_that_nobody_ends_expires_and_the_next_ones_follow() -> No
     server.behave = lambda call: call.end(ANSWER)
     await until(lambda: server.ready_now)
     await prober.stop()
-    assert isinstance(server.calls[0].outcome, Expired)
+    assert isinstance(server.calls[0].outcome, DeadlineExceeded)
 
 
 async def test_a_probe_that_cannot_be_sent_is_logged_and_the_next_ones_follow(caplog: pytest.LogCaptureFixture) -> None:
@@ -72,7 +72,7 @@ async def test_stopping_ends_the_probe_that_is_out() -> None:
 
 
 async def states(prober: Prober) -> tuple[bool, bool, bool]:
-    """Say which of liveness, readiness and "" are SERVING."""
+    """Return which of liveness, readiness and "" are SERVING."""
     names = (LIVENESS, READINESS, "")
     context: Any = None  # asked for nothing where the name is known
     found = [await prober.servicer.Check(health_pb2.HealthCheckRequest(service=name), context) for name in names]

@@ -117,12 +117,12 @@ class Peer:
         return number
 
     def reply(self, number: int) -> Reply:
-        """Give the one end of a call."""
+        """Return the one end of a call."""
         (reply,) = self.ends[number]
         return reply
 
     def heard(self) -> list[Frame]:
-        """Give the frames written since the last time, without the preface."""
+        """Return the frames written since the last time, without the preface."""
         written, self.transport.written = self.transport.written.removeprefix(PREFACE), b""
         return frames_of(written)
 
@@ -131,7 +131,7 @@ class Peer:
 
     @property
     def error(self) -> int:
-        """Give the error that the connection said goodbye with."""
+        """Return the error that the connection said GOAWAY with."""
         (goodbye,) = self.sent(GOAWAY)
         assert self.transport.closed
         return int(struct.unpack(">LL", goodbye.payload)[1])

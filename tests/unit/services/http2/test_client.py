@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from services.http2 import client as http2
-from services.http2 import conversation
+from services.http2 import connection_base
 from services.http2.replies import Reply
 from tests.unit.services.http2.scripted_peer import (
     ACK,
@@ -137,7 +137,7 @@ def test_a_conversation_is_understood_whole() -> None:
     assert ends[1] == [Reply(StatusCode.OK, payload=b"answer")]
     assert ends[3] == [Reply(StatusCode.OK, payload=b"b" * 300)]
     assert [(reply.code, reply.details) for reply in ends[5]] == [(StatusCode.NOT_FOUND, "no such thing: \xfc%zz")]
-    assert [(reply.code, reply.unseen) for reply in ends[7]] == [(StatusCode.UNAVAILABLE, True)]
+    assert [(reply.code, reply.not_processed) for reply in ends[7]] == [(StatusCode.UNAVAILABLE, True)]
 
 
 def test_a_conversation_is_understood_byte_by_byte() -> None:
@@ -236,7 +236,7 @@ def test_a_peer_that_breaks_the_protocol_is_told_so_and_left(broken: bytes, code
     peer.say(broken)
     assert peer.error == code
     assert {peer.reply(number).code for number in (first, second)} == {StatusCode.UNAVAILABLE}
-    assert not peer.reply(first).unseen
+    assert not peer.reply(first).not_processed
     peer.say(answer(first))
     assert len(peer.ends[first]) == 1
 
@@ -287,7 +287,7 @@ def test_only_a_refused_stream_is_unseen() -> None:
     peer = Peer()
     refused, cancelled = peer.begin(), peer.begin()
     peer.say(frame(RST, 0, refused, struct.pack(">L", 7)), frame(RST, 0, cancelled, struct.pack(">L", 8)))
-    assert (peer.reply(refused).unseen, peer.reply(cancelled).unseen) == (True, False)
+    assert (peer.reply(refused).not_processed, peer.reply(cancelled).not_processed) == (True, False)
 
 
 def test_trailing_metadata_are_given_without_grpcs_own_and_binary_ones_as_they_came() -> None:
@@ -360,7 +360,7 @@ def test_a_cancel_after_the_end_says_nothing() -> None:
 
 
 def test_what_is_read_is_credited_even_when_nobody_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation, "CREDIT_STEP", 1000)
+    monkeypatch.setattr(connection_base, "CREDIT_STEP", 1000)
     peer = Peer()
     number = peer.begin()
     peer.connection.cancel(number)
@@ -372,7 +372,7 @@ def test_what_is_read_is_credited_even_when_nobody_waits_for_it(monkeypatch: pyt
 
 
 def body(peer: Peer, number: int) -> tuple[bytes, bool]:
-    """Give what was sent of a call's message now, and whether that was its end."""
+    """Return what was sent of a call's message now, and whether that was its end."""
     frames = [frame for frame in peer.sent(DATA) if frame.stream == number]
     return b"".join(frame.payload for frame in frames), any(frame.flags & END_STREAM for frame in frames)
 
@@ -497,11 +497,11 @@ def test_pings_are_answered_but_not_without_end_for_one_who_does_not_read() -> N
 
 def test_a_goodbye_lets_seen_calls_finish_and_then_closes() -> None:
     peer = Peer()
-    seen, unseen = peer.begin(), peer.begin()
+    seen, not_processed = peer.begin(), peer.begin()
     peer.say(goodbye(2**31 - 1))
-    assert (peer.connection.usable, peer.lost, peer.ends[unseen]) == (False, 1, [])
+    assert (peer.connection.usable, peer.lost, peer.ends[not_processed]) == (False, 1, [])
     peer.say(frame(PING, 0, 0, bytes(8)), goodbye(seen))
-    assert peer.reply(unseen).unseen
+    assert peer.reply(not_processed).not_processed
     assert not peer.transport.closed
     peer.say(answer(seen, b"late"))
     assert peer.reply(seen).payload == b"late"
@@ -560,4 +560,4 @@ def test_a_call_whose_end_raises_does_no_harm_to_the_others(caplog: pytest.LogCa
     other = peer.begin()
     peer.say(answer(number), answer(other, b"fine"))
     assert peer.reply(other).payload == b"fine"
-    assert "the end of a call raised" in caplog.text
+    assert "a done callback of a call raised" in caplog.text

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from services.local.config import PORT_VARIABLES, ConfigError, Places, Service, read_services
+from services.local.config import PORT_VARIABLES, ConfigError, RunPaths, Service, read_services
 
 ROOT = Path(__file__).parents[4]
-PLACES = Places(Path("/run-dir"), Path("exports"), Path("deployments.toml"))
+PLACES = RunPaths(Path("/run-dir"), Path("exports"), Path("deployments.toml"))
 
 
 def read(**environment: str) -> dict[str, Service]:

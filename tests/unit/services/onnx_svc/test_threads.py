@@ -7,7 +7,7 @@ from time import sleep
 
 import pytest
 
-from services.onnx_svc.threads import INLINE_S, RECENT, EngineThreads, Pace
+from services.onnx_svc.threads import INLINE_S, RECENT, EngineThreads, InlinePolicy
 from services.serving.backend import Call, Outcome
 from services.wire.errors import BadInput, Internal
 from services.wire.types import Tensor
@@ -39,7 +39,7 @@ class Engine:
 
     @property
     def ran_inline(self) -> bool:
-        """Say whether the last run was on this thread."""
+        """Return whether the last run was on this thread."""
         return self.threads[-1] is threading.current_thread()
 
 
@@ -59,7 +59,7 @@ async def ask(threads: EngineThreads, rows: int = 1) -> Outcome:
     one: Call = call()
     one.rows = rows
     outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-    one.then(outcome.set_result)
+    one.add_done_callback(outcome.set_result)
     threads.submit(one)
     return await outcome
 
@@ -110,19 +110,19 @@ async def test_failures_end_their_call_wherever_it_runs(
 
 
 def test_one_short_run_among_waits_for_the_interpreter_is_enough_to_leave_the_threads() -> None:
-    pace = Pace()
+    policy = InlinePolicy()
     for number in range(RECENT):
-        assert not pace.inline(1)
-        pace.saw_on_thread(1, SHORT_S if number == 3 else LONG_S)
-    assert pace.inline(1)
+        assert not policy.inline(1)
+        policy.saw_on_thread(1, SHORT_S if number == 3 else LONG_S)
+    assert policy.inline(1)
 
 
 def test_runs_that_are_long_now_and_then_leave_the_loop() -> None:
-    pace = Pace()
+    policy = InlinePolicy()
     for _ in range(RECENT):
-        pace.saw_on_thread(1, SHORT_S)
+        policy.saw_on_thread(1, SHORT_S)
     for _ in range(RECENT):
-        pace.saw_inline(1, SHORT_S)
-        assert pace.inline(1)
-    pace.saw_inline(1, LONG_S)
-    assert not pace.inline(1)
+        policy.saw_inline(1, SHORT_S)
+        assert policy.inline(1)
+    policy.saw_inline(1, LONG_S)
+    assert not policy.inline(1)

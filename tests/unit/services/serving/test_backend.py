@@ -1,14 +1,14 @@
 import pytest
 
 from services.serving.backend import Outcome
-from services.wire.errors import Cancelled, Expired, Where
+from services.wire.errors import Cancelled, DeadlineExceeded, DeadlineStage
 from tests.serving_fakes import ANSWER, call
 
 
 def test_only_the_first_outcome_counts() -> None:
     outcomes: list[Outcome] = []
     ended = call()
-    ended.then(outcomes.append)
+    ended.add_done_callback(outcomes.append)
     ended.end(ANSWER)
     ended.cancel()
     ended.expire()
@@ -19,8 +19,8 @@ def test_only_the_first_outcome_counts() -> None:
 def test_callbacks_unwind_from_the_last_added_to_the_first() -> None:
     order: list[str] = []
     ended = call()
-    ended.then(lambda _: order.append("plane"))
-    ended.then(lambda _: order.append("limit"))
+    ended.add_done_callback(lambda _: order.append("plane"))
+    ended.add_done_callback(lambda _: order.append("limit"))
     ended.end(ANSWER)
     assert order == ["limit", "plane"]
 
@@ -33,9 +33,9 @@ def test_a_cancelled_call_ends_with_cancelled() -> None:
 
 def test_an_expired_call_says_where_its_deadline_struck() -> None:
     ended = call()
-    ended.where = Where.IN_BACKEND
+    ended.stage = DeadlineStage.IN_BACKEND
     ended.expire()
-    assert isinstance(ended.outcome, Expired)
+    assert isinstance(ended.outcome, DeadlineExceeded)
     assert ended.outcome.reason == "EXPIRED_IN_BACKEND"
 
 
@@ -48,8 +48,8 @@ def test_a_callback_that_raises_is_logged_and_keeps_no_other_from_being_called(
     def raises(_: Outcome) -> None:
         raise LookupError("in a callback")
 
-    ended.then(lambda _: order.append("plane"))
-    ended.then(raises)
+    ended.add_done_callback(lambda _: order.append("plane"))
+    ended.add_done_callback(raises)
     ended.end(ANSWER)
     assert order == ["plane"]
     assert "in a callback" in caplog.text

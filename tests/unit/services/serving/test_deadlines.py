@@ -3,7 +3,7 @@ from time import monotonic
 
 from services.serving.backend import Call
 from services.serving.deadlines import Deadlines
-from services.wire.errors import Expired
+from services.wire.errors import DeadlineExceeded
 from services.wire.types import Request
 
 
@@ -13,7 +13,7 @@ def make(remaining_s: float) -> Call:
 
 async def until_ended(call: Call) -> None:
     ended = asyncio.Event()
-    call.then(lambda _: ended.set())
+    call.add_done_callback(lambda _: ended.set())
     async with asyncio.timeout(30):
         await ended.wait()
 
@@ -22,7 +22,7 @@ async def test_a_watched_call_expires_after_its_deadline_and_not_before() -> Non
     deadlines, call = Deadlines(), make(0.05)
     deadlines.watch(call)
     await until_ended(call)
-    assert isinstance(call.outcome, Expired)
+    assert isinstance(call.outcome, DeadlineExceeded)
     assert monotonic() >= call.deadline
 
 
@@ -30,7 +30,7 @@ async def test_calls_expire_in_the_order_of_their_deadlines_whatever_the_order_t
     deadlines, order = Deadlines(), []
     calls = [make(remaining_s) for remaining_s in (0.15, 0.03, 0.09)]
     for number, call in enumerate(calls):
-        call.then(lambda _, number=number: order.append(number))
+        call.add_done_callback(lambda _, number=number: order.append(number))
         deadlines.watch(call)
     await until_ended(calls[0])
     assert order == [1, 2, 0]
@@ -52,10 +52,10 @@ async def test_a_call_that_forgets_itself_or_another_while_it_expires_disturbs_n
     calls = [make(0.03)]
     calls += [Call(calls[0].request, calls[0].deadline) for _ in range(3)]
     for call in calls:
-        call.then(lambda _, call=call: deadlines.forget(call))
+        call.add_done_callback(lambda _, call=call: deadlines.forget(call))
         deadlines.watch(call)
     await until_ended(calls[-1])
-    assert all(isinstance(call.outcome, Expired) for call in calls)
+    assert all(isinstance(call.outcome, DeadlineExceeded) for call in calls)
 
 
 async def test_it_goes_on_after_having_had_nothing_to_watch() -> None:
@@ -67,4 +67,4 @@ async def test_it_goes_on_after_having_had_nothing_to_watch() -> None:
     second = make(0.02)
     deadlines.watch(second)
     await until_ended(second)
-    assert isinstance(second.outcome, Expired)
+    assert isinstance(second.outcome, DeadlineExceeded)

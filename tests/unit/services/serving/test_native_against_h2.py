@@ -1,4 +1,4 @@
-"""The native front against h2, another HTTP/2: whatever frames a caller sends, both judge them alike."""
+"""The native listener against h2, another HTTP/2: whatever frames a caller sends, both judge them alike."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from services.http2.turn import Turn
-from services.serving.front import FrontLimits
+from services.http2.write_coalescer import WriteCoalescer
+from services.serving.listener import ListenerLimits
 from services.serving.native_calls import HotCall
 from services.serving.native_connection import NativeConnection
 from services.serving.request_headers import RequestHeaders
@@ -79,7 +79,7 @@ class FakeFront:
     """Takes calls and leaves them unanswered until a step says so."""
 
     def __init__(self) -> None:
-        self.limits = FrontLimits(max_streams=100)
+        self.limits = ListenerLimits(max_streams=100)
         self.stopping = False
 
     def opened(self, connection: NativeConnection) -> None:
@@ -111,7 +111,7 @@ class Ours:
     """Our server's side of a connection."""
 
     def __init__(self) -> None:
-        self._turn = Turn()
+        self._turn = WriteCoalescer()
         self._transport = Transport()
         self._connection = NativeConnection(FakeFront(), self._turn)
         with self._turn:
@@ -225,9 +225,10 @@ REFUSED = [headers(1), Step("answer", answers=1)]
 RESET = [headers(1), Step("RST_STREAM", frame(RST, 0, 1, bytes(4)))]
 
 
-def in_parts(first: int, kind: int, then: int) -> Step:
+def in_parts(first: int, kind: int, add_done_callback: int) -> Step:
     return Step(
-        "block in parts", frame(HEADERS, END_STREAM, first, WHOLE[:9]) + frame(kind, END_HEADERS, then, WHOLE[9:])
+        "block in parts",
+        frame(HEADERS, END_STREAM, first, WHOLE[:9]) + frame(kind, END_HEADERS, add_done_callback, WHOLE[9:]),
     )
 
 

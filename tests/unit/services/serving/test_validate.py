@@ -3,13 +3,13 @@ import asyncio
 from services.serving.validate import Validate
 from services.wire.errors import BadInput
 from services.wire.signature import Signature
-from services.wire.types import Answer, Served, Tensor
+from services.wire.types import Answer, Provenance, Tensor
 from tests.manifests import SPEC
 from tests.serving_fakes import SERVED, Keeping, X, call
 
 
 def validate(inner: Keeping) -> Validate:
-    def served(version: int) -> Served:
+    def served(version: int) -> Provenance:
         return SERVED._replace(version=version or 9)
 
     return Validate(inner, Signature(SPEC), served)

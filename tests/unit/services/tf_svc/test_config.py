@@ -44,7 +44,7 @@ def test_the_embedded_engine_asked_for_is_taken_though_the_real_one_is_there(tmp
 
 
 def test_a_real_server_asked_for_and_missing_is_refused() -> None:
-    with pytest.raises(ConfigError, match="TENSORFLOW_MODEL_SERVER=/nowhere is no program"):
+    with pytest.raises(ConfigError, match="TENSORFLOW_MODEL_SERVER=/nowhere is not a program"):
         binary.find(parse([], {"TENSORFLOW_MODEL_SERVER": "/nowhere"}))
     with pytest.raises(ConfigError, match="is not on PATH"):
         binary.find(dataclasses.replace(parse(["--engine", "tensorflow_model_server"], {})))

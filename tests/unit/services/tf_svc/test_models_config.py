@@ -12,7 +12,7 @@ def test_every_model_with_a_savedmodel_version_is_found(tmp_path: Path) -> None:
     assert models_config.find(tmp_path) == {"a": tmp_path / "a" / "saved_model", "d": tmp_path / "d" / "saved_model"}
 
 
-def test_exports_without_a_savedmodel_are_refused_with_the_mend(tmp_path: Path) -> None:
+def test_exports_without_a_savedmodel_are_refused_with_the_fix(tmp_path: Path) -> None:
     for exports in (tmp_path, tmp_path / "missing"):
         with pytest.raises(ConfigError, match="run: make export"):
             models_config.find(exports)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.tf_svc.staging import Staging
-from store.manifest import MANIFEST, ArtefactError
+from store.manifest import MANIFEST, ArtifactError
 from tests.manifests import write_manifest
 
 
@@ -60,7 +60,7 @@ def test_a_new_version_takes_the_place_of_the_one_before(source: Path) -> None:
         (lambda folder: (folder / "variables" / "variables.index").unlink(), "variables.index is missing"),
         (
             lambda folder: (folder / "saved_model.pb").write_text("other"),
-            "saved_model.pb is not what its manifest says",
+            "saved_model.pb does not match its manifest",
         ),
         (lambda folder: (folder / "more").write_text("x"), "more is not in the manifest"),
         (lambda folder: (folder / MANIFEST).unlink(), "manifest.json is missing"),
@@ -136,10 +136,10 @@ def test_a_folder_that_cannot_be_read_changes_nothing_and_is_said_once(
 
 
 def test_a_model_of_which_no_version_fits_is_refused_at_the_start_by_the_newest(source: Path) -> None:
-    with pytest.raises(ArtefactError, match="has no version folder; run: make export"):
+    with pytest.raises(ArtifactError, match="has no version folder; run: make export"):
         begun(source)
     (make(source, 1) / "saved_model.pb").unlink()
-    with pytest.raises(ArtefactError, match=r"saved_model\.pb is missing"):
+    with pytest.raises(ArtifactError, match=r"saved_model\.pb is missing"):
         begun(source)
 
 

@@ -43,7 +43,9 @@ def test_an_impossible_port_is_refused_with_its_variables_name(value: str) -> No
 
 
 def test_a_busy_ports_explanation_names_its_use_and_its_variable() -> None:
-    assert explain_port(read_ports(GOOD), 7003) == ("7003 (HTTP management; set TORCH_SVC_MANAGEMENT_PORT to move it)")
+    assert explain_port(read_ports(GOOD), 7003) == (
+        "7003 (HTTP management; set TORCH_SVC_MANAGEMENT_PORT to change it)"
+    )
 
 
 def test_the_environment_overrides_the_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

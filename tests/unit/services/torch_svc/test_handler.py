@@ -39,7 +39,7 @@ B = {"name": "b", "dtype": "INT64", "shape": [-1, 3]}
 
 
 def made(folder: Path, source: str, weights: Mapping[str, NDArray[Any]], **spec: Any) -> Handler:
-    """Give a handler initialised over a folder laid out as TorchServe unpacks an archive."""
+    """Return a handler initialised over a folder laid out as TorchServe unpacks an archive."""
     (folder / "MAR-INF").mkdir()
     (folder / "MAR-INF" / "MANIFEST.json").write_text("{}")
     (folder / "model.py").write_text(source)

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from services.torch_svc import model_store
-from store.manifest import MANIFEST, ArtefactError, artefact_folder, digest, hash_files
+from store.manifest import MANIFEST, ArtifactError, artifact_folder, digest, hash_files
 from tests.manifests import write_manifest
 
 
-def export(exports: Path, model: str, version: int, content: bytes, *, artefact_format: str = "mar") -> Path:
-    folder = artefact_folder(exports, model, artefact_format, version)
+def export(exports: Path, model: str, version: int, content: bytes, *, artifact_format: str = "mar") -> Path:
+    folder = artifact_folder(exports, model, artifact_format, version)
     folder.mkdir(parents=True)
-    (folder / f"{model}.{artefact_format}").write_bytes(content)
-    write_manifest(folder, model, artefact_format, version)
+    (folder / f"{model}.{artifact_format}").write_bytes(content)
+    write_manifest(folder, model, artifact_format, version)
     (exports / model / "current").write_text(str(version))
     return folder
 
@@ -35,37 +35,37 @@ def test_the_current_version_of_every_model_with_an_archive_is_copied(exports: P
     export(exports, "one", 1, b"old")
     export(exports, "one", 2, b"new")
     export(exports, "two", 7, b"two")
-    export(exports, "other", 1, b"", artefact_format="onnx")
+    export(exports, "other", 1, b"", artifact_format="onnx")
     manifests = model_store.fill(exports, store)
     assert {model: manifest.version for model, manifest in manifests.items()} == {"one": 2, "two": 7}
     assert {path.name: path.read_bytes() for path in store.iterdir()} == {"one.mar": b"new", "two.mar": b"two"}
 
 
-def test_an_archive_cut_in_half_is_refused_by_name_with_the_mend(exports: Path, store: Path) -> None:
+def test_an_archive_cut_in_half_is_refused_by_name_with_the_fix(exports: Path, store: Path) -> None:
     archive = export(exports, "one", 1, b"whole archive") / "one.mar"
     archive.write_bytes(archive.read_bytes()[:6])
-    with pytest.raises(ArtefactError, match=f"{archive} is not what its manifest says.*make export"):
+    with pytest.raises(ArtifactError, match=f"{archive} does not match its manifest.*make export"):
         model_store.fill(exports, store)
 
 
 def test_a_manifest_of_other_contents_is_refused(exports: Path, store: Path) -> None:
     path = export(exports, "one", 1, b"archive") / MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | {"sha256": "0" * 64}))
-    with pytest.raises(ArtefactError, match="make export"):
+    with pytest.raises(ArtifactError, match="make export"):
         model_store.fill(exports, store)
 
 
-def test_an_artefact_that_holds_no_archive_is_refused(exports: Path, store: Path) -> None:
+def test_an_artifact_that_holds_no_archive_is_refused(exports: Path, store: Path) -> None:
     folder = export(exports, "one", 1, b"archive")
     files = {"other.mar": hash_files(folder)["one.mar"]}
     (folder / "one.mar").rename(folder / "other.mar")
     path = folder / MANIFEST
     changes = {"files": files, "contents": files, "sha256": digest(files)}
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    with pytest.raises(ArtefactError, match=r"holds no one\.mar.*make export"):
+    with pytest.raises(ArtifactError, match=r"holds no one\.mar.*make export"):
         model_store.fill(exports, store)
 
 
 def test_no_archive_at_all_is_refused(exports: Path, store: Path) -> None:
-    with pytest.raises(ArtefactError, match="make export"):
+    with pytest.raises(ArtifactError, match="make export"):
         model_store.fill(exports, store)

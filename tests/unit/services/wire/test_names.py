@@ -1,13 +1,13 @@
 import pytest
 
-from services.wire.errors import BadInput, ModelUnknown
-from services.wire.names import refusal
+from services.wire.errors import BadInput, ModelNotFound
+from services.wire.names import invalid_name_error
 from services.wire.status import text_of
 
 
 @pytest.mark.parametrize("name", ["a", "A1", "simple_nn", "simple_nn@onnx", "a.b-c_d", "n" * 128, "SIMPLE_NN", "a."])
 def test_a_name_that_could_be_one_is_unknown(name: str) -> None:
-    assert isinstance(refusal(name), ModelUnknown)
+    assert isinstance(invalid_name_error(name), ModelNotFound)
 
 
 NOT_NAMES = (
@@ -21,7 +21,7 @@ NOT_NAMES = (
 
 @pytest.mark.parametrize("name", NOT_NAMES)
 def test_a_name_that_cannot_be_one_is_bad_input_and_echoed_escaped(name: str) -> None:
-    error = refusal(name)
+    error = invalid_name_error(name)
     assert isinstance(error, BadInput)
     assert error.reason == "BAD_INPUT.MODEL_NAME"
     assert text_of(error).isascii()

@@ -11,11 +11,11 @@ from servepath_pb.servepath.oip.oip_pb2 import InferTensorContents, ModelInferRe
 from services.wire import oip, tensors
 from services.wire.errors import BackendBadReply, BadInput, ServeError
 from services.wire.signature import MAX_RANK, MAX_TENSORS
-from services.wire.types import Answer, Request, Served, Tensor
+from services.wire.types import Answer, Provenance, Request, Tensor
 
 X = Tensor("x", "FP32", (1, 2), struct.pack("<2f", 1, 2))
 REQUEST = Request("simple_nn", 0, (X,))
-SERVED = Served("simple_nn", "onnx", "onnxruntime", "1.0", 3, "ab" * 32, sha256_observed=True)
+SERVED = Provenance("simple_nn", "onnx", "onnxruntime", "1.0", 3, "ab" * 32, sha256_observed=True)
 DTYPES = (*tensors.ITEM_BYTES, "BYTES")
 # Elements that a typed field of each dtype holds exactly.
 VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -175,7 +175,7 @@ def test_a_reply_that_is_none_is_the_servers_fault() -> None:
 
 
 def reply_of(*outputs: tuple[str, tuple[int, ...], list[float] | None], raw: Sequence[bytes] = ()) -> bytes:
-    """Give a reply of FP32 outputs: name, shape and, where it is typed, its elements."""
+    """Return a reply of FP32 outputs: name, shape and, where it is typed, its elements."""
     reply = ModelInferResponse(model_version="1", raw_output_contents=raw)
     for name, shape, typed in outputs:
         output = reply.outputs.add(name=name, datatype="FP32", shape=shape)
@@ -239,7 +239,7 @@ def test_a_reply_whose_contents_do_not_fit_its_outputs_is_the_servers_fault(repl
 
 def test_a_server_that_does_not_name_itself_goes_by_the_stack_it_was_called_as() -> None:
     answer = oip.decode_answer(ModelInferResponse(model_version="2").SerializeToString(), "m", "onnx")
-    assert answer.served == Served("m", "onnx", "", "", 2, "", sha256_observed=False)
+    assert answer.served == Provenance("m", "onnx", "", "", 2, "", sha256_observed=False)
 
 
 @pytest.mark.parametrize("code", list(StatusCode))
@@ -274,7 +274,7 @@ def test_a_reply_written_in_parts_is_the_message_that_protobuf_would_build(
     request_id: str, data: list[bytes], times_us: tuple[int, int, int]
 ) -> None:
     tensors = tuple(Tensor(f"y{number}", "UINT8", (len(part),), part) for number, part in enumerate(data))
-    served = Served("m", "onnx", "engine", "1.0", 7, "ab", True, *times_us)  # noqa: FBT003 - sha256_observed
+    served = Provenance("m", "onnx", "engine", "1.0", 7, "ab", True, *times_us)  # noqa: FBT003 - sha256_observed
     message = ModelInferResponse.FromString(
         oip.encode_answer(Request("m@onnx", 0, (), request_id=request_id), Answer(tensors, served))
     )
@@ -293,13 +293,13 @@ def test_a_reply_written_in_parts_is_the_message_that_protobuf_would_build(
 
 def test_a_reply_of_many_bytes_has_the_right_length() -> None:
     data = bytes(range(256)) * 1000
-    served = Served("m", "onnx", "e", "1", 1, "ab", sha256_observed=True)
+    served = Provenance("m", "onnx", "e", "1", 1, "ab", sha256_observed=True)
     answer = Answer((Tensor("y", "UINT8", (len(data),), data),), served)
     assert oip.decode_answer(oip.encode_answer(Request("m", 0, ()), answer), "m", "onnx").outputs == answer.outputs
 
 
 def with_parameter(where: str, name: str, **value: Any) -> ModelInferRequest:
-    """Give a request with a parameter of itself, its input or its output."""
+    """Return a request with a parameter of itself, its input or its output."""
     changed = message(REQUEST._replace(outputs=("y",)))
     holder: Any = {"the request": changed, "input 'x'": changed.inputs[0], "output 'y'": changed.outputs[0]}[where]
     for kind, given_value in value.items():

@@ -126,5 +126,5 @@ def test_empty_outputs_are_those_asked_for() -> None:
 
 @pytest.mark.parametrize("shape", [(), (2,), (2, -1), (-1, -1)])
 def test_a_spec_whose_first_dimension_alone_is_not_the_batch_axis_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="the first dimension, and only it"):
+    with pytest.raises(ValueError, match="the first dimension, and only the first"):
         Signature(spec(TensorSpec("x", "FP32", shape)))

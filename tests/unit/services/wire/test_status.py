@@ -36,10 +36,15 @@ def test_every_error_has_a_code_and_none_is_unknown() -> None:
     ("error", "code", "reason", "retry_ms"),
     [
         (errors.BadInput("", "SHAPE"), StatusCode.INVALID_ARGUMENT, "BAD_INPUT.SHAPE", None),
-        (errors.ModelUnknown(""), StatusCode.NOT_FOUND, "MODEL_UNKNOWN", None),
+        (errors.ModelNotFound(""), StatusCode.NOT_FOUND, "MODEL_UNKNOWN", None),
         (errors.ModelLoading(""), StatusCode.UNAVAILABLE, "MODEL_LOADING", 1000),
         (errors.Overloaded("", retry_after_ms=250), StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", 250),
-        (errors.Expired(errors.Where.IN_QUEUE), StatusCode.DEADLINE_EXCEEDED, "EXPIRED_IN_QUEUE", None),
+        (
+            errors.DeadlineExceeded(errors.DeadlineStage.IN_QUEUE),
+            StatusCode.DEADLINE_EXCEEDED,
+            "EXPIRED_IN_QUEUE",
+            None,
+        ),
         (errors.Draining(), StatusCode.UNAVAILABLE, "DRAINING", 0),
         (errors.Internal(), StatusCode.INTERNAL, "INTERNAL", None),
     ],

@@ -165,7 +165,7 @@ def test_a_tensor_that_tensorflow_cannot_hold_is_bad_input(tensor: Tensor, reaso
 
 
 def test_a_version_beyond_64_bits_is_unknown() -> None:
-    with pytest.raises(errors.ModelUnknown):
+    with pytest.raises(errors.ModelNotFound):
         tfserving.encode_request(Request("m", 2**63, ()), "m", 2**63)
 
 

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from servepath_pb.servepath.torchserve.torchserve_pb2 import PredictionResponse, PredictionsRequest
 from services.wire import errors, torchserve
 from services.wire.status import code_of
-from services.wire.types import Request, Served, Tensor
+from services.wire.types import Provenance, Request, Tensor
 
 IDENTITY = {"engine": "torchserve", "engine_version": "0.12.0", "version": "3", "sha256": "ab12"}
 X = Tensor("x", "FP32", (2, 2), np.float32([[1, 2], [3, 4]]).tobytes())
@@ -60,7 +60,7 @@ def test_a_reply_becomes_tensors_and_who_answered() -> None:
     y = np.float32([[1.5], [-2]])
     answer = decode(reply(save({"y": y}, IDENTITY)))
     assert answer.outputs == (Tensor("y", "FP32", (2, 1), y.tobytes()),)
-    assert answer.served == Served("m", "torchserve", "torchserve", "0.12.0", 3, "ab12", sha256_observed=True)
+    assert answer.served == Provenance("m", "torchserve", "torchserve", "0.12.0", 3, "ab12", sha256_observed=True)
 
 
 def test_every_dtype_that_safetensors_writes_keeps_its_bytes() -> None:
@@ -183,7 +183,7 @@ def test_every_code_becomes_one_of_ours_without_the_servers_text(code: grpc.Stat
     ("code", "details", "expected"),
     [
         ("INTERNAL", 'Model "m" has no worker to serve inference request. Please use scale workers', errors.Overloaded),
-        ("INTERNAL", "Worker died.\nInternalServerException", errors.BackendDown),
+        ("INTERNAL", "Worker died.\nInternalServerException", errors.BackendUnavailable),
         ("INTERNAL", "Out of resources", errors.Overloaded),
         ("INTERNAL", "Model not found: m\norg.pytorch.ModelNotFoundException", errors.BackendMisconfigured),
         ("INTERNAL", "Model version: 7 does not exist for model: m\norg.pytorch.X", errors.ModelLoading),
@@ -192,8 +192,8 @@ def test_every_code_becomes_one_of_ours_without_the_servers_text(code: grpc.Stat
         ("UNAVAILABLE", "Invalid model predict output", errors.BackendBadReply),
         ("UNAVAILABLE", "number of batch response mismatched", errors.BackendBadReply),
         ("UNAVAILABLE", "Unsupported model output data type.", errors.BackendBadReply),
-        ("UNAVAILABLE", "failed to connect to all addresses", errors.BackendDown),
-        ("CANCELLED", "Stream removed (RST_STREAM (Received RST_STREAM with error code 8))", errors.BackendDown),
+        ("UNAVAILABLE", "failed to connect to all addresses", errors.BackendUnavailable),
+        ("CANCELLED", "Stream removed (RST_STREAM (Received RST_STREAM with error code 8))", errors.BackendUnavailable),
         ("RESOURCE_EXHAUSTED", "Worker died.", errors.Overloaded),
         ("RESOURCE_EXHAUSTED", "gRPC message exceeds maximum size 6553500: 7000000", errors.TooLarge),
         ("RESOURCE_EXHAUSTED", "CLIENT: Received message larger than max (5 vs. 4)", errors.BackendBadReply),

@@ -1,0 +1,54 @@
+"""Prometheus and Grafana over the running containers, where their images can be had."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from urllib.request import urlopen
+
+from deploy.builder.images import read_variables
+from deploy.compose import ROOT
+from deploy.e2e.environment import Environment, until
+from deploy.engine import EngineError, ensure_base
+
+ASK_S = 5.0
+
+
+def observed(environment: Environment) -> Iterator[str]:
+    """Start Prometheus and Grafana where they can be had: one must reach all targets, one have the dashboard."""
+    variables = read_variables(ROOT, {**os.environ, **environment.project.settings})
+    project = replace(environment.project, profiles=("observability",))
+    for service, ask in SCREENS.items():
+        image = variables[f"{service.upper()}_IMAGE"]
+        try:
+            ensure_base(project.engine, image)
+        except EngineError:
+            yield f"{image}: NOT TESTED (the image is not available)"
+            continue
+        project.up(service)
+        until(partial(_answered, ask, variables[f"{service.upper()}_PORT"]), service)
+        yield f"{image}: {SCREENS_SAY[service]}"
+
+
+def _answered(ask: Callable[[str], bool], port: str) -> bool:
+    try:
+        return ask(port)
+    except OSError:
+        return False
+
+
+def _targets_up(port: str) -> bool:
+    with urlopen(f"http://127.0.0.1:{port}/api/v1/targets", timeout=ASK_S) as reply:
+        targets = json.load(reply)["data"]["activeTargets"]
+    jobs = {target["labels"]["job"] for target in targets}
+    return jobs == {"gateway", "onnx_svc"} and all(target["health"] == "up" for target in targets)
+
+
+def _dashboard_there(port: str) -> bool:
+    with urlopen(f"http://127.0.0.1:{port}/api/dashboards/uid/servepath", timeout=ASK_S) as reply:
+        return bool(json.load(reply)["dashboard"]["panels"])
+
+
+SCREENS: Mapping[str, Callable[[str], bool]] = {"prometheus": _targets_up, "grafana": _dashboard_there}
+SCREENS_SAY = {"prometheus": "reaches gateways and onnx_svc", "grafana": "has the dashboard"}

@@ -1,0 +1,59 @@
+"""capacity.json of a run that is there already: what `python -m report` shows of it, written whole after every path."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loadtest.config import ConfigError
+from loadtest.plan import Measurement
+from store import atomic
+
+NAME = "capacity.json"
+# What must be the same for earlier paths to stay: the file says it once for all of them.
+ALIKE = ("slo_p99_ms", "git_commit")
+
+
+def run_folder(results: Path) -> Path:
+    """Return the newest run's own folder, or a run's. Raises ConfigError naming what makes one."""
+    folder = results / "latest" if (results / "latest").exists() else results
+    if not (folder / "run.json").is_file():
+        raise ConfigError(f"{folder} is not a run; capacity is added to a run: make loadtest")
+    return folder.resolve()  # the newest now: another may begin meanwhile
+
+
+@dataclass(slots=True)
+class Attachment:
+    """The capacities of a run. facts: what was asked for, and by which generator."""
+
+    folder: Path
+    facts: Mapping[str, Any]
+    paths: list[dict[str, Any]] = field(default_factory=list)
+
+    def begin(self, measurements: Sequence[Measurement]) -> None:
+        """Discard earlier results of these measurements; others stay, for the same objective and commit.
+
+        Raises ConfigError for an invalid capacity.json.
+        """
+        self.paths = self._kept({(*measurement.path, measurement.via) for measurement in measurements})
+        for measurement in measurements:
+            for file in self.folder.glob(f"capacity/{measurement}-*.parquet"):
+                file.unlink()
+        self.save(complete=False)  # however it ends, the file tells of no rows that are gone
+
+    def save(self, *, complete: bool) -> None:
+        """Write the file. `complete` says that every search ended by itself."""
+        content = {"capacity": {**self.facts, "complete": complete, "paths": self.paths}}
+        atomic.write_file(self.folder / NAME, json.dumps(content, indent=2) + "\n")
+
+    def _kept(self, ours: Collection[tuple[str, str, str]]) -> list[dict[str, Any]]:
+        try:
+            found = json.loads((self.folder / NAME).read_text())["capacity"]
+            alike = all(found.get(name) == self.facts[name] for name in ALIKE)
+            before = [path for path in found["paths"] if (path["model"], path["stack"], path["via"]) not in ours]
+        except FileNotFoundError:
+            return []
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{self.folder / NAME} cannot be read ({error!r}); remove it") from error
+        return before if alike else []

@@ -1,0 +1,70 @@
+"""What the exports folder says about one path: its spec, its versions and their hashes."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+from store.manifest import ArtifactError, Manifest, artifact_folder, current_version, read_manifest
+
+# A version that a server picks up while running is known here at most this much later.
+REFRESH_S = 1.0
+# Versions without a manifest that are remembered at once.
+MAX_MISSED = 64
+
+
+class Artifacts:
+    """The versions of one model in one format, read from disk when they are first asked for."""
+
+    def __init__(self, exports: Path, model: str, artifact_format: str, clock: Callable[[], float] = monotonic) -> None:
+        """Read the current version's manifest. Raises ArtifactError."""
+        self._folder = exports / model / artifact_format
+        self.current = read_manifest(artifact_folder(exports, model, artifact_format, current_version(exports, model)))
+        self._manifests: dict[int, Manifest] = {self.current.version: self.current}
+        self._clock = clock
+        self._listed_at = -REFRESH_S
+        # Version -> when it was found to have no manifest.
+        self._missed: dict[int, float] = {}
+
+    def find(self, version: int) -> Manifest | None:
+        """Return a version's manifest, or None. The folder is listed at most once per REFRESH_S, whatever is asked."""
+        if version not in self._manifests and self._clock() - self._listed_at >= REFRESH_S:
+            self._list()
+        return self._manifests.get(version)
+
+    def find_served(self, version: int) -> Manifest | None:
+        """Return the manifest of a version that a server has just answered with, or None.
+
+        Looks at once: a caller who asks for unknown versions must not keep a new one from being known for REFRESH_S.
+        One that is not there is looked for again after REFRESH_S: this is the event loop, and the disk may be far away.
+        """
+        manifest = self._manifests.get(version)
+        if manifest is None and self._clock() - self._missed.get(version, -REFRESH_S) >= REFRESH_S:
+            self._read(version)
+            manifest = self._manifests.get(version)
+            if manifest is None:
+                self._miss(version)
+        return manifest
+
+    @property
+    def versions(self) -> list[int]:
+        """Return the versions that are on disk, oldest first."""
+        if self._clock() - self._listed_at >= REFRESH_S:
+            self._list()
+        return sorted(self._manifests)
+
+    def _list(self) -> None:
+        self._listed_at = self._clock()
+        for folder in self._folder.iterdir() if self._folder.is_dir() else ():
+            if folder.name.isdecimal() and int(folder.name) not in self._manifests:
+                self._read(int(folder.name))
+
+    def _miss(self, version: int) -> None:
+        if len(self._missed) >= MAX_MISSED:
+            self._missed.clear()
+        self._missed[version] = self._clock()
+
+    def _read(self, version: int) -> None:
+        # Half-made or foreign: its server will refuse it too.
+        with contextlib.suppress(ArtifactError, OSError):
+            self._manifests[version] = read_manifest(self._folder / str(version))

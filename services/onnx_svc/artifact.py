@@ -1,0 +1,125 @@
+"""One version of one model: from a verified folder to a chain that answers calls.
+
+The manifest's sha256 proves integrity, that these are the bytes which the export wrote, and not authorship: nothing is
+signed. Anyone who may write to the exports folder decides what is served.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from services.serving.backend import Backend
+from services.serving.batch_scope import BatchScope
+from services.serving.batcher import Batcher, BatchLimits
+from services.serving.engine import Engine, EngineError, Load
+from services.serving.validate import Validate
+from services.wire.errors import BadInput
+from services.wire.signature import Signature
+from services.wire.stacks import STACKS
+from services.wire.types import Provenance
+from store.manifest import ArtifactError, Manifest, verify
+from store.spec import Spec, TensorSpec
+
+STACK = STACKS["onnx"]
+FORMAT = STACK.artifact_format
+FILE = "model.onnx"
+# What stands behind the queue: whatever runs an engine. The arguments are the engine, who answers, and all outputs.
+Compute = Callable[[Engine, Provenance, tuple[str, ...]], Backend]
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A loaded version that has answered once."""
+
+    spec: Spec
+    signature: Signature
+    engine: Engine
+    served: Provenance
+
+    @property
+    def version(self) -> int:
+        """Return the version's number."""
+        return self.served.version
+
+
+def load(folder: Path, load_engine: Load) -> Artifact:
+    """Verify, load and try the artifact in EXPORTS/MODEL/onnx/VERSION. Raises ArtifactError or EngineError."""
+    manifest = _verified(folder)
+    try:
+        signature = Signature(manifest.spec)
+    except ValueError as error:
+        raise ArtifactError(f"{folder}: {error}; fix the model's spec and run: make export") from error
+    engine = load_engine(folder / FILE)
+    _check_declared(folder, manifest.spec, engine)
+    _try(folder, signature, engine)
+    served = Provenance(
+        model=manifest.model,
+        stack=STACK.name,
+        engine=engine.name,
+        engine_version=engine.version,
+        version=manifest.version,
+        sha256=manifest.sha256,
+        sha256_observed=True,
+    )
+    return Artifact(manifest.spec, signature, engine, served)
+
+
+class Version:
+    """A version at work: validate > merge > compute."""
+
+    def __init__(self, artifact: Artifact, compute: Compute, limits: BatchLimits, batch_scope: BatchScope) -> None:
+        self.artifact = artifact
+        if not artifact.spec.row_independent:
+            limits = replace(limits, max_rows=1)
+        outputs = tuple(tensor.name for tensor in artifact.spec.outputs)
+        self.merge = Batcher(compute(artifact.engine, artifact.served, outputs), limits, batch_scope)
+        self.chain: Backend = Validate(self.merge, artifact.signature, lambda _: artifact.served)
+
+
+def _verified(folder: Path) -> Manifest:
+    """Return the manifest of a verified folder that holds nothing a model could load beside itself."""
+    manifest = verify(folder)
+    model, artifact_format, version = folder.parts[-3:]
+    if (manifest.model, manifest.format, str(manifest.version)) != (model, artifact_format, version):
+        raise ArtifactError(
+            f"{folder}: its manifest is that of {manifest.model}/{manifest.format}/{manifest.version}; "
+            f"remove {folder} and run: make export"
+        )
+    if manifest.files.keys() != {FILE}:
+        # ONNX Runtime refuses external data outside the model's folder; with one file in it there is none inside.
+        raise ArtifactError(
+            f"{folder} holds {sorted(manifest.files)}, expected {FILE} alone: external data files are not loaded; "
+            "export the model as one file"
+        )
+    return manifest
+
+
+def _check_declared(folder: Path, spec: Spec, engine: Engine) -> None:
+    inputs, outputs = engine.declared()
+    for kind, found, wanted in (("inputs", inputs, spec.inputs), ("outputs", outputs, spec.outputs)):
+        if sorted(found, key=_name) != sorted(wanted, key=_name):
+            raise ArtifactError(
+                f"{folder / FILE}: {kind} are {_shown(found)}, the manifest says {_shown(wanted)}; "
+                f"remove {folder} and run: make export"
+            )
+
+
+def _try(folder: Path, signature: Signature, engine: Engine) -> None:
+    """Run one row of zeros: a model that cannot answer that is not served."""
+    wanted = signature.spec.outputs
+    try:
+        outputs = engine.run(signature.zeros(1), [tensor.name for tensor in wanted])
+    except BadInput as error:
+        raise EngineError(f"{folder / FILE}: the engine refuses a row of zeros ({error.text})") from error
+    found = tuple(TensorSpec(tensor.name, tensor.dtype, tensor.shape) for tensor in outputs)
+    expected = tuple(TensorSpec(tensor.name, tensor.dtype, (1, *tensor.shape[1:])) for tensor in wanted)
+    if found != expected:
+        raise ArtifactError(f"{folder / FILE}: a row of zeros returns {_shown(found)}, expected {_shown(expected)}")
+
+
+def _name(tensor: TensorSpec) -> str:
+    return tensor.name
+
+
+def _shown(tensors: tuple[TensorSpec, ...]) -> str:
+    return ", ".join(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in tensors)

@@ -1,0 +1,65 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from services.gateway.artifacts import MAX_MISSED, REFRESH_S, Artifacts
+from tests.exports import make_export
+
+
+class Disk:
+    """An exports folder with version 1 as the current one, and a clock that the test turns."""
+
+    def __init__(self, exports: Path) -> None:
+        self.now = 100.0
+        make_export(exports, "m", "onnx", 2)
+        self._folder = exports / "m" / "onnx"
+        self._hidden = exports / "hidden"
+        self._folder.joinpath("2").rename(self._hidden)
+        make_export(exports, "m", "onnx", 1)
+        self.artifacts = Artifacts(exports, "m", "onnx", lambda: self.now)
+
+    def show(self) -> None:
+        """Put version 2 there."""
+        shutil.copytree(self._hidden, self._folder / "2")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Disk:
+    return Disk(tmp_path)
+
+
+def test_a_version_that_a_server_answered_with_is_looked_up_at_once(disk: Disk) -> None:
+    assert disk.artifacts.find(7) is None
+    disk.show()
+    found = disk.artifacts.find_served(2)
+    assert found is not None
+    assert found.version == 2
+
+
+def test_a_served_version_without_a_manifest_is_looked_for_once_in_a_while(disk: Disk) -> None:
+    assert disk.artifacts.find_served(2) is None
+    disk.show()
+    assert disk.artifacts.find_served(2) is None
+    disk.now += REFRESH_S
+    assert disk.artifacts.find_served(2) is not None
+
+
+def test_one_missing_version_does_not_hide_another(disk: Disk) -> None:
+    assert disk.artifacts.find_served(3) is None
+    disk.show()
+    assert disk.artifacts.find_served(2) is not None
+
+
+def test_a_listing_finds_a_version_that_was_missed(disk: Disk) -> None:
+    assert disk.artifacts.find_served(2) is None
+    disk.show()
+    assert disk.artifacts.versions == [1, 2]
+    assert disk.artifacts.find_served(2) is not None
+
+
+def test_any_number_of_missing_versions_is_remembered_within_a_bound(disk: Disk) -> None:
+    for version in range(10, 10 + MAX_MISSED + 1):
+        assert disk.artifacts.find_served(version) is None
+    disk.show()
+    assert disk.artifacts.find_served(2) is not None
