@@ -3,6 +3,7 @@
 .NOTPARALLEL:
 
 PYTHON := .venv/bin/python
+# Python 3.11 alone has everything: servepath itself installs on 3.11 to 3.13, TensorFlow's and TorchServe's pins on 3.11.
 PYTHON311 = $(shell for name in python3.11 python3; do $$name -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$name && break; done)
 PROTOS := $(shell find proto -name '*.proto')
 # Stamps: what is older than what it was made from is regenerated.
@@ -36,84 +37,84 @@ help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | awk -F '\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 demo: $(READY) ## train, export, serve, predict, load and compare every path (RATE, DURATION, ROUNDS); stops what it started
-	$(PYTHON) -m demo $(LOAD)
+	$(PYTHON) -m servepath demo $(LOAD)
 
 setup: $(READY) ## the .venv with everything that is needed, and the generated code
 
 train: $(READY) ## train the models into artifacts/models
-	$(PYTHON) -m training
+	$(PYTHON) -m servepath train
 
 export: $(READY) ## write the trained models in every format into artifacts/exports (NEW_VERSION=1: although nothing has changed)
-	$(PYTHON) -m export $(if $(NEW_VERSION),--new-version)
+	$(PYTHON) -m servepath export $(if $(NEW_VERSION),--new-version)
 
 up: $(READY) ## start every service here and wait until each path answers correctly
-	$(PYTHON) -m services.local up
+	$(PYTHON) -m servepath up
 
 status: $(READY) ## what runs, and whether it answers
-	$(PYTHON) -m services.local status
+	$(PYTHON) -m servepath status
 
 logs: $(READY) ## the ends of the services' logs (.run/SERVICE.log)
-	$(PYTHON) -m services.local logs
+	$(PYTHON) -m servepath logs
 
 down: $(READY) ## stop the services
-	$(PYTHON) -m services.local down
+	$(PYTHON) -m servepath down
 
 predict: $(READY) ## one prediction (MODEL=simple_nn@onnx X='1 2')
-	$(PYTHON) -m client predict '$(MODEL)' '$(X)'
+	$(PYTHON) -m servepath predict '$(MODEL)' '$(X)'
 
 loadtest: $(if $(TARGETS),$(READY),up) ## load the paths and report (RATE, DURATION, ROUNDS, PATHS=MODEL@STACK,.., VIA=direct|gateway|both, SEED, TARGETS)
-	$(PYTHON) -m loadtest $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(PLAN) $(ELSEWHERE)
-	$(PYTHON) -m report
+	$(PYTHON) -m servepath loadtest $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(PLAN) $(ELSEWHERE)
+	$(PYTHON) -m servepath report
 
 crosscheck: up ## the load test against MLPerf LoadGen and h2load (RATE, ROUNDS, PATHS, VIA, SEED); takes about 13 minutes
-	$(PYTHON) -m loadtest.crosscheck $(if $(RATE),--rate $(RATE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(if $(SEED),--seed $(SEED))
+	$(PYTHON) -m servepath crosscheck $(if $(RATE),--rate $(RATE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(if $(SEED),--seed $(SEED))
 
 capacity: up ## the highest rate of each path that keeps SLO_P99_MS=5, and beyond (PATHS, VIA, WANTED_RPS, PROCESSES, SEED)
-	$(PYTHON) -m loadtest.capacity $(CAPACITY) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA))
-	$(PYTHON) -m report
+	$(PYTHON) -m servepath capacity $(CAPACITY) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA))
+	$(PYTHON) -m servepath report
 
 report: $(READY) ## the newest load test's verdicts, table, summary and page, once more
-	$(PYTHON) -m report
+	$(PYTHON) -m servepath report
 
 scorecard: $(READY) ## what each path costs over its whole life, added to the newest run (PRICE_PER_HOUR=0.10 CURRENCY=EUR, PATHS)
-	$(PYTHON) -m scorecard $(if $(PATHS),--paths '$(PATHS)') $(if $(PRICE_PER_HOUR),--price-per-hour $(PRICE_PER_HOUR)) $(if $(CURRENCY),--currency '$(CURRENCY)')
-	$(PYTHON) -m report
+	$(PYTHON) -m servepath cost $(if $(PATHS),--paths '$(PATHS)') $(if $(PRICE_PER_HOUR),--price-per-hour $(PRICE_PER_HOUR)) $(if $(CURRENCY),--currency '$(CURRENCY)')
+	$(PYTHON) -m servepath report
 
 gate: $(READY) ## is the working tree slower than a commit? (REF=main, THRESHOLD=5, PATHS, VIA, ROUNDS); 2 for every failure
-	$(PYTHON) -m loadtest gate $(if $(REF),--ref '$(REF)') $(if $(THRESHOLD),--threshold $(THRESHOLD)) $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(PLAN)
+	$(PYTHON) -m servepath gate $(if $(REF),--ref '$(REF)') $(if $(THRESHOLD),--threshold $(THRESHOLD)) $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(PLAN)
 
 e2e-compose: $(READY) ## the containers on a real Docker engine: built, asked, loaded, killed, replaced, removed; minutes
-	$(PYTHON) -m deploy.e2e
+	$(PYTHON) -m servepath e2e-compose
 
 check-compose: ## the compose files by dclint, where there is npm
 	npx --yes dclint@3.1.0 docker-compose.yml docker-compose.gpu.yml docker-compose.embedded.yml
 
 gpu-check: $(READY) ## proof that every service of docker-compose.gpu.yml computes on the GPU; fails where there is none
-	$(PYTHON) -m deploy.gpu_check
+	$(PYTHON) -m servepath gpu-check
 
 k8s: | $(filter .venv-deploy/%,$(KUBECTL)) ## the Kubernetes manifests, for kubectl apply -f - (OVERLAY=cpu|gpu|kserve|autoscale|loadtest)
 	@$(KUBECTL) kustomize --load-restrictor=LoadRestrictionsNone deploy/k8s/overlays/$(OVERLAY)
 
 bench: $(READY) ## gateway and onnx_svc against Envoy, nghttpd and TorchServe (ROUNDS, ROWS=gateway-*,onnx-p50)
-	$(PYTHON) -m bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROWS),--only '$(ROWS)')
+	$(PYTHON) -m servepath bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROWS),--only '$(ROWS)')
 
 validate-method: $(READY) ## false alarms and finds of the method on real servers (RUNS=20); given again, it goes on
-	$(PYTHON) -m validation $(if $(RUNS),--runs $(RUNS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PATHS),--path '$(PATHS)')
+	$(PYTHON) -m servepath validate-method $(if $(RUNS),--runs $(RUNS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PATHS),--path '$(PATHS)')
 
 images: $(READY) ## build the images and hold them to their sizes (IMAGES='gateway onnx_svc')
-	$(PYTHON) -m deploy.builder $(IMAGES)
+	$(PYTHON) -m servepath images $(IMAGES)
 
 locks: $(READY) ## what each image installs, with hashes, again from pyproject.toml and constraints.txt
-	$(PYTHON) -m deploy.locks
+	$(PYTHON) -m servepath locks
 
 pin-images: $(READY) ## write images.lock: digests of the images that .env names, asked of their registry
-	$(PYTHON) -m deploy.supply.pins
+	$(PYTHON) -m servepath pin-images
 
 release-check: $(READY) ## fail while images.lock lacks a digest
-	$(PYTHON) -m deploy.supply.pins --check
+	$(PYTHON) -m servepath release-check
 
 sbom: $(READY) ## bills of materials and known vulnerabilities of the images, into results/supply (IMAGES=gateway)
-	$(PYTHON) -m deploy.supply $(IMAGES)
+	$(PYTHON) -m servepath sbom $(IMAGES)
 
 test: check $(INTEROP) ## check, then all tests
 	$(PYTHON) -m pytest -q $(PARALLEL)
@@ -149,14 +150,14 @@ e2e: $(READY) $(INTEROP) ## tests with the real servers
 proto: $(READY) ## the code generated from proto/, regenerated when a .proto changes
 
 clean: ## stop the services, remove .venv, generated code and caches; artifacts/ and results/ stay
-	if [ -e $(READY) ]; then $(PYTHON) -m services.local down; fi
+	if [ -e $(READY) ]; then $(PYTHON) -m servepath down; fi
 	rm -rf .venv .venv-interop .venv-bench .venv-deploy servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(INSTALLED): constraints.txt pyproject.toml
 	@test -n "$(PYTHON311)" || { echo "make: there is no Python 3.11 here: install python3.11 and its venv module" >&2; exit 1; }
 	@echo "installing into .venv: about a minute, 4 GB"
 	$(PYTHON311) -m venv .venv
-	.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt '.[all]'
+	.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt -e '.[all]'
 	rm -rf build servepath.egg-info
 	touch $@
 

@@ -13,11 +13,11 @@ import subprocess
 import sys
 from collections.abc import Collection, Mapping
 
-from commandline.signals import run_main
 from deploy.builder.images import read_variables, tag
 from deploy.compose import ROOT, Project
 from deploy.engine import EngineError, engine
-from services.local.probe import NotReady, Probe, WrongAnswer
+from servepath.cli.signals import run_main
+from servepath.runner.probe import NotReady, Probe, WrongAnswer
 
 NAME = "servepath-gpu-check"
 FILES = ("docker-compose.yml", "docker-compose.gpu.yml")

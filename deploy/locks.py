@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from commandline.arguments import Parser
-from store.atomic import write_file
+from servepath.artifacts.atomic import write_file
+from servepath.cli.arguments import Parser
 
 FOLDER = Path("deploy/images/locks")
 RESOLVE_S = 900

@@ -5,12 +5,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from commandline.arguments import Parser
-from commandline.signals import run_main
 from export import stage, trained
 from export.errors import ExportError
 from models.registry import MODELS
-from store.manifest import ArtifactError, current_version
+from servepath.artifacts.manifest import ArtifactError, current_version
+from servepath.cli.arguments import Parser
+from servepath.cli.signals import run_main
 
 
 def model(text: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from export.errors import ExportError
-from store.spec import TensorSpec
+from servepath.artifacts.spec import TensorSpec
 
 Value = TypeVar("Value")
 

@@ -10,7 +10,7 @@ import onnx
 from export.keras_model import read_by_name
 from export.onnx_file import Names, load, save
 from export.trained import Trained
-from store.manifest import hash_files as contents
+from servepath.artifacts.manifest import hash_files as contents
 
 __all__ = ["contents", "load", "write"]
 

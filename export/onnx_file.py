@@ -13,7 +13,7 @@ from export.errors import ExportError
 from export.onnx_names import graphs, own_outputs, rename
 from export.parity import Predict
 from models.reference import Arrays
-from store.spec import BATCH, Spec, TensorSpec
+from servepath.artifacts.spec import BATCH, Spec, TensorSpec
 
 FILE = "model.onnx"
 BATCH_NAME = "batch"

@@ -12,8 +12,8 @@ from export.errors import ParityError
 from export.trained import Trained
 from models.reference import Arrays
 from models.registry import INPUT_RANGE
-from store.manifest import Parity
-from store.spec import Spec, Tolerance
+from servepath.artifacts.manifest import Parity
+from servepath.artifacts.spec import Spec, Tolerance
 
 ROWS = 4096
 SEED = 20240229

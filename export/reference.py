@@ -9,8 +9,8 @@ import safetensors.numpy
 from export.parity import ROWS, Predict, seeded_inputs
 from export.trained import Trained
 from models.reference import Arrays
-from store.manifest import hash_files as contents
-from store.reference import FILE
+from servepath.artifacts.manifest import hash_files as contents
+from servepath.artifacts.reference import FILE
 
 __all__ = ["contents", "load", "write"]
 

@@ -15,7 +15,7 @@ from export.keras_model import KERAS_DTYPES, read_by_name, tensorflow
 from export.parity import Predict
 from export.trained import Trained
 from models.reference import Arrays
-from store.manifest import hash_files as contents
+from servepath.artifacts.manifest import hash_files as contents
 
 __all__ = ["contents", "load", "load_in_python", "write"]
 

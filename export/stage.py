@@ -11,9 +11,9 @@ from export import parity, provenance
 from export.errors import ExportError
 from export.formats import FORMATS
 from export.trained import Trained
-from store.atomic import new_folder, write_file
-from store.commit import git_commit
-from store.manifest import (
+from servepath.artifacts.atomic import new_folder, write_file
+from servepath.artifacts.commit import git_commit
+from servepath.artifacts.manifest import (
     MANIFEST,
     ArtifactError,
     Manifest,

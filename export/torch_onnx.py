@@ -15,8 +15,8 @@ import torch
 from export.errors import ExportError
 from export.onnx_file import BATCH_NAME, Names, load, save
 from export.trained import Trained
-from store.manifest import hash_files as contents
-from store.spec import Spec, TensorSpec
+from servepath.artifacts.manifest import hash_files as contents
+from servepath.artifacts.spec import Spec, TensorSpec
 
 __all__ = ["contents", "load", "write"]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from export.errors import ExportError
 from models.reference import Arrays
 from models.registry import MODELS, Model
-from store.spec import Spec, read_spec
+from servepath.artifacts.spec import Spec, read_spec
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from export.keras_model import tensorflow
 from export.parity import Predict, seeded_inputs
 from export.trained import Trained
 from models.reference import Arrays
+from servepath.artifacts.spec import Tolerance
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
-from store.spec import Tolerance
 
 FILE = Path("assets.extra", "tf_serving_warmup_requests")
 

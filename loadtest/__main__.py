@@ -15,13 +15,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from commandline.arguments import Parser, positive, whole
-from commandline.signals import run_main
 from loadtest import config, plan
 from loadtest.fairness import DECLARABLE, UnfairError
 from loadtest.gate import command as gate
 from loadtest.run import RunError
-from store.manifest import ArtifactError
+from servepath.artifacts.manifest import ArtifactError
+from servepath.cli.arguments import Parser, positive, whole
+from servepath.cli.signals import run_main
+from servepath.results.names import VIAS
+from servepath.results.thresholds import MIN_P99_SAMPLES
 
 GATE = "python -m loadtest gate --ref GITREF: is the working tree slower than a commit?"
 SIDE = re.compile(r"[A-Za-z0-9_-]+")
@@ -68,7 +70,7 @@ def _out_of_reach(paths: Sequence[plan.ServingPath], options: argparse.Namespace
         return "--targets: it cannot be combined with --side, whose FILE holds the addresses"
     if options.environment == LOCAL:
         return "--targets: describe the servers, for the report: --environment 'compose on one virtual machine'"
-    measurements = plan.measurements_of(paths, plan.VIAS if options.via == "both" else (options.via,))
+    measurements = plan.measurements_of(paths, VIAS if options.via == "both" else (options.via,))
     reached = {
         measurement.path
         for measurement in plan.within_reach(measurements, options.targets)
@@ -90,7 +92,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = Parser("python -m loadtest", description="Load deployment paths, one row per request.", epilog=GATE)
     what = parser.add_argument_group("what").add_argument
     what("--paths", default="all", help="MODEL@STACK,... or all (default)")
-    what("--via", choices=(*plan.VIAS, "both"), default="both", help="how to reach them (default: both)")
+    what("--via", choices=(*VIAS, "both"), default="both", help="how to reach them (default: both)")
     what("--rounds", type=whole(1), default=20, help="each has one measurement of every path and way (default: 20)")
     what("--rows", type=whole(1), default=1, help="rows in each request (default: 1)")
     what("--seed", type=int, default=random.randrange(2**31), help="of order, arrivals, payloads (default: drawn)")  # noqa: S311
@@ -107,8 +109,12 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("load").add_argument
     add("--rate", type=positive, default=500.0, help="requests a second in each measurement (default: 500)")
     add("--duration", type=positive, default=1.35, help="seconds in each measurement (default: 1.35)")
-    # 662: the least number of samples of which a p99 may be shown (report/percentiles.py).
-    add("--min-requests", type=whole(1), default=662, help="a measurement lasts until it has so many (default: 662)")
+    add(
+        "--min-requests",
+        type=whole(1),
+        default=MIN_P99_SAMPLES,
+        help="a measurement lasts until it has so many (default: %(default)s)",
+    )
     add("--warmup", type=positive, default=10.0, help="maximum seconds to wait until a path is stable (default: 10)")
     add("--arrivals", choices=("poisson", "constant"), default="poisson", help="of the open loop (default: poisson)")
     add("--connections", type=whole(1), default=4, help="kept open to each path (default: 4)")

@@ -11,9 +11,9 @@ from loadtest.connection import Answered, Client, Metadata
 from loadtest.payloads import Payload, agrees
 from loadtest.plan import Measurement
 from loadtest.recorder import Sample
-from services.wire.errors import ServeError
-from services.wire.token import RENEWAL_PAUSES_S
-from services.wire.types import Answer, Request
+from servepath.protocols.errors import ServeError
+from servepath.protocols.token import RENEWAL_PAUSES_S
+from servepath.protocols.types import Answer, Request
 
 DEADLINE_S = 5.0
 

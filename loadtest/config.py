@@ -8,10 +8,10 @@ from types import MappingProxyType
 
 from dotenv import dotenv_values
 
-from services.wire import version_file
-from services.wire.addresses import EXPECTED, is_address
-from services.wire.stacks import STACKS
-from services.wire.token import DEFAULT_FILE, FILE_VARIABLE
+from servepath.protocols import version_file
+from servepath.protocols.addresses import EXPECTED, is_address
+from servepath.protocols.stacks import STACKS
+from servepath.protocols.token import DEFAULT_FILE, FILE_VARIABLE
 
 GATEWAY = "gateway"
 GATEWAY_VARIABLE = "GATEWAY_ADDR"

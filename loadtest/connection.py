@@ -19,9 +19,9 @@ import hpack
 from gevent.hub import get_hub
 from grpc import StatusCode
 
-from services.http2.client import Connection
-from services.http2.replies import Reply
-from services.wire.addresses import authority, host_port, socket_path
+from servepath.http2.client import Connection
+from servepath.http2.replies import Reply
+from servepath.protocols.addresses import authority, host_port, socket_path
 
 Metadata = tuple[tuple[str, str], ...]
 MAX_REPLY_BYTES = 64 * 2**20

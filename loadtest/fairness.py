@@ -13,7 +13,7 @@ import numpy as np
 
 from loadtest.payloads import Payload
 from loadtest.plan import Measurement
-from store.reference import Reference
+from servepath.artifacts.reference import Reference
 
 MUST_EQUAL, SUBJECT, NOTE = "must-equal", "subject", "note"
 # Of each path and way.

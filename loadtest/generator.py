@@ -20,12 +20,13 @@ from loadtest.closed_loop import ClosedLoop
 from loadtest.measurement_spec import MeasurementSpec
 from loadtest.open_loop import OpenLoop
 from loadtest.payloads import Payload
-from loadtest.plan import CLOSED, Measurement
+from loadtest.plan import Measurement
 from loadtest.recorder import Recorder, Sample
 from loadtest.schedule import share
 from loadtest.timer import Timer
 from loadtest.users import tell
 from loadtest.watch import Watch
+from servepath.results.names import CLOSED
 
 ORDER, STOP, ROWS, FAULT = "servepath-order", "servepath-stop", "servepath-rows", "servepath-fault"
 # A closed loop on a slow path gets longer to reach its number of requests, but not for ever.

@@ -18,6 +18,7 @@ from loadtest.config import read_settings
 from loadtest.payloads import load_reference, prepare
 from loadtest.targets import target_of
 from loadtest.users import PathUser, user_class
+from servepath.results.names import VIAS
 
 USER_REQUESTS_PER_S = 50
 USERS_IN_STEP = 5
@@ -35,7 +36,7 @@ def user_classes() -> dict[str, type[PathUser]]:
     paths = plan.read_paths(Path("deployments.toml"))
     references = {path.model: load_reference(EXPORTS, path.model) for path in paths}
     classes = {}
-    for measurement in plan.measurements_of(paths, plan.VIAS):
+    for measurement in plan.measurements_of(paths, VIAS):
         if measurement != plan.NO_OP:
             target = target_of(measurement, settings, EXPORTS)
             payloads = prepare(references[measurement.path.model], target.model, target.encode, rows=1, seed=0)

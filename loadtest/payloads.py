@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from services.wire.arrays import DTYPES, Array, from_values, to_array
-from services.wire.types import Request, Tensor
-from store.manifest import ArtifactError
-from store.reference import Reference, read_reference
-from store.spec import TensorSpec, Tolerance
+from servepath.artifacts.manifest import ArtifactError
+from servepath.artifacts.reference import Reference, read_reference
+from servepath.artifacts.spec import TensorSpec, Tolerance
+from servepath.protocols.arrays import DTYPES, Array, from_values, to_array
+from servepath.protocols.types import Request, Tensor
 
 
 class Expected(NamedTuple):

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from loadtest.config import ConfigError
-from services.wire.stacks import STACKS
-from store.names import ModelNameError, check_model_name
-
-VIAS = ("direct", "gateway")
-OPEN_POISSON, OPEN_CONSTANT, CLOSED = LOAD_MODELS = ("open loop, poisson", "open loop, constant", "closed loop")
+from servepath.artifacts.names import ModelNameError, check_model_name
+from servepath.protocols.stacks import STACKS
+from servepath.results.names import NULL_NAME, key_of, rows_file
 
 
 class ServingPath(NamedTuple):
@@ -35,7 +33,7 @@ class Measurement(NamedTuple):
     side: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path}.{self.via}" + (f"~{self.side}" if self.side else "")
+        return key_of(str(self.path), self.via, self.side)
 
     def to_dict(self) -> dict[str, str]:
         """Return the JSON form in run.json."""
@@ -50,11 +48,11 @@ class Turn(NamedTuple):
     measurement: Measurement
 
     def __str__(self) -> str:
-        return f"r{self.round:02d}-{self.measurement}"
+        return rows_file(self.round, str(self.measurement))
 
 
 # A server that does nothing (loadtest/no_op.py): what a request to it takes is the instrument's own part. No path.
-NO_OP = Measurement(ServingPath("null", "null"), "direct")
+NO_OP = Measurement(ServingPath(NULL_NAME, NULL_NAME), "direct")
 
 
 def read_paths(deployments: Path) -> list[ServingPath]:

@@ -16,14 +16,15 @@ from loadtest.calls import Clock
 from loadtest.config import ConfigError, read_settings
 from loadtest.generator import Generator, Loaded
 from loadtest.payloads import load_reference, prepare
-from loadtest.plan import CLOSED, NO_OP, OPEN_CONSTANT, OPEN_POISSON, Measurement
+from loadtest.plan import NO_OP, Measurement
 from loadtest.priority import keep_on_time
 from loadtest.progress import Report
 from loadtest.session import Load, Session, check_reachable
 from loadtest.targets import batching_of, no_op_target, target_of
 from loadtest.timer import best_timer
 from loadtest.workers import InterruptedRun, Interruption, Workers, elsewhere, here, work
-from store.commit import git_commit
+from servepath.artifacts.commit import git_commit
+from servepath.results.names import CLOSED, OPEN_CONSTANT, OPEN_POISSON, VIAS
 
 # Unmeasured at the beginning of every measurement: what the path before it left behind has ended by then.
 RAMP_UP_S = 0.15
@@ -67,7 +68,7 @@ def work_for(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> 
 
 def measurements_of(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> list[Measurement]:
     """Return the measurements of every round; with --targets, those that it gives an address for."""
-    vias = plan.VIAS if options.via == "both" else (options.via,)
+    vias = VIAS if options.via == "both" else (options.via,)
     measurements = plan.measurements_of(paths, vias, [name for name, _ in options.side] or [""])
     return plan.within_reach(measurements, options.targets) if options.targets else measurements
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from loadtest.plan import Turn
-from store import atomic
+from servepath.artifacts import atomic
 
 WARMUP, MEASURE = "warmup", "measure"
 # sent_ns: nanoseconds since 1970, from a clock that only goes forward within a run. service_us: reply received - sent.

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.plan import Measurement
-from store import atomic
+from servepath.artifacts import atomic
+from servepath.results.names import RUN_FILE
 
 SCHEMA = 3
 
@@ -38,7 +39,7 @@ class Run:
         content = {**self.facts, "warmup": self.warmup, "measurements": self.measurements, "complete": complete}
         if complete:
             content["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
-        atomic.write_file(self.folder / "run.json", json.dumps(content, indent=2) + "\n")
+        atomic.write_file(self.folder / RUN_FILE, json.dumps(content, indent=2) + "\n")
 
 
 def start(results: Path, expected: Sequence[Measurement], facts: Mapping[str, Any]) -> Run:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from loadtest.plan import OPEN_CONSTANT
+from servepath.results.names import OPEN_CONSTANT
 
 NS_PER_S = 1e9
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from loadtest import host
-from services.wire.addresses import host_port, socket_path
+from servepath.protocols.addresses import host_port, socket_path
 
 UNKNOWN = "unknown"
 # What tells numerical libraries how many threads to take; each server also has settings of its own in its code.

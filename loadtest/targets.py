@@ -12,13 +12,13 @@ from loadtest.calls import Target
 from loadtest.config import GATEWAY, Settings
 from loadtest.connection import Metadata
 from loadtest.plan import Measurement, ServingPath
-from services.wire import oip, servepath, tfserving
-from services.wire.codecs import STACK_CODECS
-from services.wire.stacks import STACKS
-from services.wire.token import TokenFile
-from services.wire.types import Answer, Provenance, Tensor
-from services.wire.version_file import VersionFile
-from store.manifest import ArtifactError, artifact_folder, read_manifest
+from servepath.artifacts.manifest import ArtifactError, artifact_folder, read_manifest
+from servepath.protocols import oip, servepath, tfserving
+from servepath.protocols.codecs import STACK_CODECS
+from servepath.protocols.stacks import STACKS
+from servepath.protocols.token import TokenFile
+from servepath.protocols.types import Answer, Provenance, Tensor
+from servepath.protocols.version_file import VersionFile
 
 NO_OP_SHA256 = hashlib.sha256(no_op.REPLY).hexdigest()
 

@@ -19,9 +19,9 @@ from loadtest.calls import DEADLINE_S
 from loadtest.config import ConfigError
 from loadtest.generator import FAULT, ORDER, ROWS, STOP, STRETCH, Generator, GeneratorUser, listen, user_class
 from loadtest.measurement_spec import MeasurementSpec
-from loadtest.plan import CLOSED
 from loadtest.recorder import merge
 from loadtest.run import RunError
+from servepath.results.names import CLOSED
 
 CONNECT_S = 60.0
 # What a worker may take beyond the schedule and the last reply's deadline: to write and send its rows.

@@ -8,7 +8,7 @@ from typing import Any
 
 from models import reference
 from models.reference import Arrays
-from store.spec import BATCH, Spec, TensorSpec, Tolerance
+from servepath.artifacts.spec import BATCH, Spec, TensorSpec, Tolerance
 
 # Inputs uniform in [-10, 10] are what the tolerance holds for.
 INPUT_RANGE = (-10.0, 10.0)

@@ -14,19 +14,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from commandline.arguments import Parser, positive
-from commandline.signals import run_main
 from report import compare, crosscheck, crosscheck_table, gate, gate_terminal, markdown, page, terminal
 from report.build import build
 from report.rows import write_json
 from report.schema import ReportError
 from report.summary import to_dict
-from store import atomic
+from servepath.artifacts import atomic
+from servepath.cli.arguments import Parser, positive
+from servepath.cli.signals import run_main
+from servepath.results.names import SUMMARY_FILE
+from servepath.results.thresholds import UNTRUSTED
 
 # The table's width where there is no terminal to ask, as in a log file.
 LOG_COLUMNS = 180
-# The exit code of right answers in a run that gives no verdict.
-UNTRUSTED = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +52,7 @@ def _report(argv: Sequence[str], console: Console) -> int:
     parser.add_argument("run", nargs="?", type=Path, default=default, help=f"folder of a run (default: {default})")
     folder = parser.parse_args(argv).run
     summary = build(folder)
-    atomic.write_file(folder / "summary.json", write_json(to_dict(summary)))
+    atomic.write_file(folder / SUMMARY_FILE, write_json(to_dict(summary)))
     atomic.write_file(folder / "summary.md", markdown.render(summary))
     atomic.write_file(folder / "report.html", page.render(summary))
     terminal.show(summary, console)
@@ -77,7 +77,7 @@ def _crosscheck(argv: Sequence[str], console: Console) -> int:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder that `make crosscheck` wrote")
     folder = parser.parse_args(argv).folder
     found = crosscheck.check(folder)
-    atomic.write_file(folder / "summary.json", write_json(crosscheck.to_dict(found)))
+    atomic.write_file(folder / SUMMARY_FILE, write_json(crosscheck.to_dict(found)))
     crosscheck_table.show(found, console)
     console.print(f"{folder / 'summary.json'}", soft_wrap=True)
     return 0 if found.agrees else UNTRUSTED

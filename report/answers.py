@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from report.percentiles import nearest_rank
+from servepath.results.thresholds import LATE_NS
 
 Array = npt.NDArray[Any]
-LATE_NS = 1_000_000
 
 
 class Identity(NamedTuple):

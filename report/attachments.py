@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from report import schema
 from report.summary import commit_label
+from servepath.results.names import CAPACITY_FILE, COST_FILE
 
 WANTED_RPS = 2000.0
 # From here on two digits would be written as 1e+02.
@@ -20,13 +21,13 @@ NO_RATE = {
 
 def capacity(folder: Path) -> Mapping[str, Any] | None:
     """Read RUN/capacity.json (report/schemas/capacity.schema.json). Raises ReportError when it is not such a file."""
-    content = _read(folder / "capacity.json", "capacity")
+    content = _read(folder / CAPACITY_FILE, "capacity")
     return None if content is None else dict(content["capacity"])
 
 
 def scorecard(folder: Path) -> Mapping[str, Any] | None:
     """Read RUN/scorecard.json (report/schemas/scorecard.schema.json). Raises ReportError when it is not such a file."""
-    return _read(folder / "scorecard.json", "scorecard")
+    return _read(folder / COST_FILE, "scorecard")
 
 
 def origin(found: Mapping[str, Any], facts: Mapping[str, Any]) -> str:

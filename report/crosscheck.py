@@ -24,8 +24,8 @@ from report.intervals import at_most
 from report.percentiles import per_round
 from report.rows import NO_OP, MeasurementName, name_of
 from report.schema import ReportError
+from servepath.results.names import CROSSCHECK_FILE, EVEN, H2LOAD, LOADGEN, POISSON
 
-POISSON, LOADGEN, EVEN, H2LOAD = "poisson", "loadgen", "even", "h2load"
 # LoadGen's latency counts from the schedule; h2load has none.
 TIMES: Mapping[str, str] = {POISSON: "response_us", LOADGEN: "response_us", EVEN: "service_us", H2LOAD: "service_us"}
 # Of an interval's coverage: what five rounds reach.
@@ -91,7 +91,7 @@ class Check:
 
 def check(folder: Path) -> Check:
     """Evaluate a cross-check. Raises ReportError when a file is missing or invalid."""
-    facts = schema.read(folder / "crosscheck.json", "crosscheck", missing="nothing there; run: make crosscheck")
+    facts = schema.read(folder / CROSSCHECK_FILE, "crosscheck", missing="nothing there; run: make crosscheck")
     names = sorted(name_of(entry) for entry in facts["expected"])
     ways = tuple(_way(folder, facts, name) for name in names)
     return Check(facts, ways, _way(folder, facts, NO_OP))

@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from report.crosscheck import EVEN, H2LOAD, LOADGEN, POISSON, Check, Figure, Way
+from report.crosscheck import Check, Figure, Way
 from report.summary import commit_label
+from servepath.results.names import EVEN, H2LOAD, LOADGEN, POISSON
 
 HEADINGS = (
     (POISSON, "response time\nours, Poisson"),

@@ -1,7 +1,6 @@
 """What the load test left on disk: run.json, and one table of rows for each measurement of each round."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pyarrow import parquet
 
 from report import intact, schema
 from report.schema import ReportError
+from servepath.results.names import CLOSED, NULL_NAME, ROWS_FILE, RUN_FILE, key_of
 
 # Whose rows they are: the same in every row of a file.
 OWNER = {"run": pa.string(), "round": pa.int32(), "model": pa.string(), "stack": pa.string(), "via": pa.string()}
@@ -23,8 +23,6 @@ COLUMNS = {
 }
 # Columns that older runs do not have; they are read as nulls and as no side there.
 QUEUE, SIDE = "queue_us", "side"
-FILE_NAME = re.compile(r"r(?P<round>\d+)-(?P<model>.+)@(?P<stack>[^@]+)\.(?P<via>direct|gateway)(~(?P<side>.+))?")
-CLOSED_LOOP = "closed loop"
 
 
 class MeasurementName(NamedTuple):
@@ -41,7 +39,7 @@ class MeasurementName(NamedTuple):
     @property
     def key(self) -> str:
         """Return MODEL@STACK.via or MODEL@STACK.via~side, as files, verdicts and the fairness manifest have it."""
-        return f"{self.model}@{self.stack}.{self.via}" + (f"~{self.side}" if self.side else "")
+        return key_of(f"{self.model}@{self.stack}", self.via, self.side)
 
 
 def name_of(found: Mapping[str, Any]) -> MeasurementName:
@@ -50,7 +48,7 @@ def name_of(found: Mapping[str, Any]) -> MeasurementName:
 
 
 # The endpoint that answers at once: what it shows is the instrument itself. It is not a path.
-NO_OP = MeasurementName("null", "null", "direct")
+NO_OP = MeasurementName(NULL_NAME, NULL_NAME, "direct")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ class Rows:
     @property
     def open_loop(self) -> bool:
         """Return whether requests had a schedule."""
-        return bool(self.facts["load_model"] != CLOSED_LOOP)
+        return bool(self.facts["load_model"] != CLOSED)
 
     @property
     def rounds(self) -> tuple[int, ...]:
@@ -81,9 +79,9 @@ class Rows:
 
 def read_run(folder: Path) -> Rows:
     """Read a run. Raises ReportError when a file is missing or is not what the load test wrote."""
-    facts = schema.read(folder / "run.json", "run", missing="no load test was recorded there; run: make loadtest")
+    facts = schema.read(folder / RUN_FILE, "run", missing="no load test was recorded there; run: make loadtest")
     recorded = {(folder / measurement["rows"]).name: measurement for measurement in facts["measurements"]}
-    open_loop = facts["load_model"] != CLOSED_LOOP
+    open_loop = facts["load_model"] != CLOSED
     tables: dict[MeasurementName, dict[int, pa.Table]] = {}
     for path in sorted((folder / "rows").glob("*.parquet")):
         name, number = _measurement_of(path)
@@ -104,7 +102,7 @@ def read_run(folder: Path) -> Rows:
 
 
 def _measurement_of(path: Path) -> tuple[MeasurementName, int]:
-    found = FILE_NAME.fullmatch(path.stem)
+    found = ROWS_FILE.fullmatch(path.stem)
     if found is None:
         raise ReportError(f"{path} is not named rROUND-MODEL@STACK.VIA.parquet; run: make loadtest")
     return MeasurementName(found["model"], found["stack"], found["via"], found["side"] or ""), int(found["round"])

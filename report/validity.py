@@ -7,17 +7,13 @@ from report import fairness
 from report.answers import Identity
 from report.rows import NO_OP, Rows
 from report.summary import Row
+from servepath.results.thresholds import MAX_CPU, MAX_LATE_SHARE, MIN_REQUESTS
 
-MIN_REQUESTS = 1000
-# Late means by more than a millisecond: a generator that lags its schedule measures itself.
-MAX_LATE_SHARE = 0.01
-# Above this, a generator's own queueing is in every latency (Locust warns at the same figure).
-MAX_CPU = 0.9
 # The wall clock against the measuring one, over a run: more means that one was set or that the machine stood still.
 MAX_DRIFT_US = 10_000
 # A tenth of the smallest latency that a gRPC call here has.
 MAX_STEP_NS = 10_000
-# What an engine's name says that is slowed down on purpose (validation/injected.py).
+# What an engine's name says that is slowed down on purpose (studies/injected_delay/injected.py).
 INJECTED = ("injected delay", "planted delay")
 
 RowRule = Callable[[Row], Iterator[str]]

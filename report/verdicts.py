@@ -16,10 +16,10 @@ import numpy.typing as npt
 from report import intervals
 from report.intervals import ALPHA, POWER, Array
 from report.percentiles import minimum_samples, per_round
+from servepath.results.names import NULL_PATH
 
 METRICS = {"p50": "50", "p99": "99"}
 DIRECT, GATEWAY = "direct", "gateway"
-NO_OP_PATH = "null@null"
 TOO_CLOSE = "too close to call"
 # With fewer rounds that all say the same, chance alone (2 of 2**rounds) does not reach Holm's strictest step in the
 # family of 32: a verdict would rest on the normal distribution and on nothing that was seen.
@@ -117,7 +117,7 @@ def primary_family(measurements: Iterable[str]) -> tuple[Hypothesis, ...]:
             )
         if side:
             sides.setdefault(name, []).append(measurement)
-        elif path != NO_OP_PATH:
+        elif path != NULL_PATH:
             ways[via].append(path)
     if sides:
         found = [(a, b, "side") for measurements in sides.values() for a, b in combinations(measurements, 2)]
@@ -135,7 +135,7 @@ def _check(latencies: Latencies, labels: Mapping[str, str]) -> None:
             f"the measurements are not aligned by round: {counts} rounds; give an empty array for a missing one"
         )
     for measurement, rounds in latencies.items():
-        if measurement not in labels and measurement.rpartition(".")[0] != NO_OP_PATH:
+        if measurement not in labels and measurement.rpartition(".")[0] != NULL_PATH:
             raise ValueError(f"{measurement} has no label; one that names engine and version is needed")
         if not all((np.isfinite(each) & (np.asarray(each) > 0)).all() for each in rounds):
             raise ValueError(f"{measurement} has an invalid latency: each must be a positive number of microseconds")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from services.wire.types import Tensor
-from store.spec import TensorSpec
+from servepath.artifacts.spec import TensorSpec
+from servepath.protocols.types import Tensor
 from tests.manifests import SPEC
 from tests.tiny_onnx import WEIGHTS
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from store import atomic, manifest
-from store.spec import Spec
+from servepath.artifacts import atomic, manifest
+from servepath.artifacts.spec import Spec
 from tests.manifests import SPEC, write_manifest
 
 

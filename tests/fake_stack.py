@@ -3,12 +3,12 @@
 import struct
 from collections.abc import Callable
 
-from services.serving.backend import Call, Outcome
-from services.serving.data_plane import DataPlane
-from services.serving.grpcio_listener import GrpcioListener
-from services.serving.listener import ListenerLimits
-from services.wire import oip
-from services.wire.types import Answer, Provenance, Tensor
+from servepath.protocols import oip
+from servepath.protocols.types import Answer, Provenance, Tensor
+from services.dataplane.backend import Call, Outcome
+from services.dataplane.data_plane import DataPlane
+from services.dataplane.grpcio_listener import GrpcioListener
+from services.dataplane.listener import ListenerLimits
 
 
 class FakeBackend:

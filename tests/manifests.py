@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from store import manifest
-from store.spec import Spec, TensorSpec, Tolerance
+from servepath.artifacts import manifest
+from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 
 SPEC = Spec(
     inputs=(TensorSpec("x", "FP32", (-1, 2)),),

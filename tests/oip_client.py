@@ -8,9 +8,9 @@ import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from services.wire import oip
-from services.wire.status import DETAILS_KEY
-from services.wire.types import Answer, Request, Tensor
+from servepath.protocols import oip
+from servepath.protocols.status import DETAILS_KEY
+from servepath.protocols.types import Answer, Request, Tensor
 
 
 class Client:

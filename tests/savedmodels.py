@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import tensorflow as tf
 
-from store import atomic, manifest
+from servepath.artifacts import atomic, manifest
 from tests.manifests import write_manifest
 
 FORMAT = "saved_model"

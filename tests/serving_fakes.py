@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from time import monotonic
 
-from services.serving.backend import Call
-from services.wire import oip
-from services.wire.errors import ServeError
-from services.wire.types import Answer, Provenance, Request, Tensor
+from servepath.protocols import oip
+from servepath.protocols.errors import ServeError
+from servepath.protocols.types import Answer, Provenance, Request, Tensor
+from services.dataplane.backend import Call
 
 SERVED = Provenance("m", "onnx", "fake", "1", 1, "", sha256_observed=True)
 ANSWER = Answer((Tensor("y", "FP32", (1, 1), bytes(4)),), SERVED)

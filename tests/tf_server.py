@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import grpc
 
+from servepath.protocols import tfserving
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
-from services.wire import tfserving
 
 START_S = 60
 

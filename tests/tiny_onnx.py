@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from store import atomic, manifest
-from store.spec import Spec
+from servepath.artifacts import atomic, manifest
+from servepath.artifacts.spec import Spec
 from tests.manifests import SPEC, write_manifest
 
 WEIGHTS = (1.0, 2.0)

@@ -13,7 +13,7 @@ import torch
 from export.trained import Trained
 from models import frameworks
 from models.registry import Model
-from store.spec import BATCH, Spec, TensorSpec, Tolerance
+from servepath.artifacts.spec import BATCH, Spec, TensorSpec, Tolerance
 
 SPEC = Spec(
     inputs=(TensorSpec("num", "FP32", (BATCH, 1)), TensorSpec("flag", "FP32", (BATCH, 1))),

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from commandline.arguments import Parser, positive, whole
-from commandline.signals import block_signals, run_main
 from models.registry import MODELS
-from store.names import ModelNameError, check_model_name
+from servepath.artifacts.names import ModelNameError, check_model_name
+from servepath.cli.arguments import Parser, positive, whole
+from servepath.cli.signals import block_signals, run_main
 from training import curve, stage
 from training.run import Diverged, Run
 

@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib as mpl
 
 from models.registry import MODELS
-from store.atomic import write_file
+from servepath.artifacts.atomic import write_file
 
 # Twins lie on top of each other: broad and pale below, thin and dashed above.
 LOOKS: Sequence[Mapping[str, Any]] = (

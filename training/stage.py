@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from models.registry import MODELS
-from store.atomic import write_file
+from servepath.artifacts.atomic import write_file
 from training.run import Diverged, Run
 
 # Named and not imported: each imports its framework, which takes seconds.

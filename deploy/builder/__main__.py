@@ -8,10 +8,10 @@ be built or is larger than its limit, 2 for wrong words, 130 after Ctrl-C.
 import sys
 from collections.abc import Mapping, Sequence
 
-from commandline.arguments import Parser
-from commandline.signals import run_main
 from deploy.builder.images import CPU, IMAGES, IN_PLACE_OF, Built, build, read_variables
 from deploy.engine import Engine, EngineError, engine, ensure_base
+from servepath.cli.arguments import Parser
+from servepath.cli.signals import run_main
 
 
 def main(argv: Sequence[str]) -> int:

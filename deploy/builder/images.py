@@ -9,7 +9,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from deploy.engine import Engine, ensure_base
-from store.commit import ROOT, git_commit
+from servepath.artifacts.commit import ROOT, git_commit
 
 DOCKERFILES = Path("deploy/images")
 BUILD_S = 3600.0

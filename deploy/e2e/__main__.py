@@ -17,13 +17,13 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from commandline.arguments import Parser
-from commandline.signals import run_main
 from deploy.compose import ROOT, Project
 from deploy.e2e.environment import EXPORTS, Environment
 from deploy.e2e.stages import STAGES
 from deploy.engine import Engine, EngineError, engine, ensure_base
-from store.commit import git_commit
+from servepath.artifacts.commit import git_commit
+from servepath.cli.arguments import Parser
+from servepath.cli.signals import run_main
 
 NAME = "servepath-e2e"
 EMBEDDED = "docker-compose.embedded.yml"

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import grpc
 
-from services.local.probe import ProbeRequest, WrongAnswer, check, read_probe_request
-from services.wire import servepath
-from services.wire.errors import BackendBadReply
+from servepath.protocols import servepath
+from servepath.protocols.errors import BackendBadReply
+from servepath.runner.probe import ProbeRequest, WrongAnswer, check, read_probe_request
 
 CLIENTS = 4
 CALL_S = 10.0
 PAUSE_S = 0.01
-# A gateway that drains refuses calls for about a second (services/serving/data_plane.py) before its connections end,
+# A gateway that drains refuses calls for about a second (services/dataplane/data_plane.py) before its connections end,
 # and round robin may come back to it each time: five attempts must last longer than that. These last 4.5 s, or 20 %
 # less.
 RETRY = {

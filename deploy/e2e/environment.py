@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from deploy.compose import ROOT, Project
 from deploy.engine import EngineError
-from services.local.probe import NotReady, Probe, WrongAnswer
-from services.wire.paths import PathInfo
+from servepath.protocols.paths import PathInfo
+from servepath.runner.probe import NotReady, Probe, WrongAnswer
 
 EXPORTS = ROOT / "artifacts" / "exports"
 SERVICES = ("torch_svc", "tf_svc", "onnx_svc", "gateway")

@@ -9,11 +9,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from commandline.arguments import Parser
-from commandline.signals import run_main
 from deploy.engine.base_images import ensure_base
 from deploy.engine.client import Engine, EngineError
 from deploy.engine.own import clean, engine
+from servepath.cli.arguments import Parser
+from servepath.cli.signals import run_main
 
 
 def main(argv: Sequence[str]) -> int:

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from deploy.engine.client import EngineError
-from store.atomic import write_file
+from servepath.artifacts.atomic import write_file
 
 BRIDGE = "docker0"
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")

@@ -11,7 +11,7 @@ RUN sh build.sh proto proto.txt
 COPY deploy/images/locks/gateway.txt ./
 RUN sh build.sh install gateway.txt
 COPY .env deployments.toml app/
-COPY store app/store
+COPY servepath app/servepath
 COPY services app/services
 RUN sh build.sh compile
 

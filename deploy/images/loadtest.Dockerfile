@@ -12,10 +12,8 @@ RUN sh build.sh proto proto.txt
 COPY deploy/images/locks/loadtest.txt ./
 RUN sh build.sh install loadtest.txt
 COPY .env deployments.toml app/
-COPY commandline app/commandline
-COPY store app/store
-COPY services app/services
-COPY client app/client
+COPY servepath app/servepath
+COPY client.py app/client.py
 COPY loadtest app/loadtest
 COPY report app/report
 RUN sh build.sh compile

@@ -13,7 +13,7 @@ ARG DEVICE=cpu
 COPY deploy/images/locks/onnx_svc-${DEVICE}.txt ./onnx_svc.txt
 RUN sh build.sh install onnx_svc.txt
 COPY .env app/
-COPY store app/store
+COPY servepath app/servepath
 COPY services app/services
 # Tools for making models, tests, and what numpy has for compilers.
 WORKDIR /opt/venv/lib/python3.11/site-packages

@@ -12,9 +12,8 @@ RUN sh build.sh proto proto.txt
 ARG TORCH_INDEX
 COPY deploy/images/locks/pipeline.txt ./
 RUN sh build.sh install pipeline.txt
-COPY commandline app/commandline
+COPY servepath app/servepath
 COPY models app/models
-COPY store app/store
 COPY services/torch_svc app/services/torch_svc
 COPY training app/training
 COPY export app/export

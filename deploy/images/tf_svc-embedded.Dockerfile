@@ -12,8 +12,7 @@ RUN sh build.sh proto proto.txt
 COPY deploy/images/locks/tf_svc-embedded.txt ./
 RUN sh build.sh install tf_svc-embedded.txt
 COPY .env app/
-COPY commandline app/commandline
-COPY store app/store
+COPY servepath app/servepath
 COPY services app/services
 RUN sh build.sh compile
 

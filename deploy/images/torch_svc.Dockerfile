@@ -15,7 +15,7 @@ ARG TORCH_INDEX
 COPY deploy/images/locks/torch_svc-${DEVICE}.txt ./torch_svc.txt
 RUN sh build.sh install torch_svc.txt
 COPY .env app/
-COPY store app/store
+COPY servepath app/servepath
 COPY services app/services
 RUN sh build.sh compile
 

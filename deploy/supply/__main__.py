@@ -11,15 +11,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from commandline.arguments import Parser
-from commandline.signals import run_main
 from deploy.builder.images import IMAGES, read_variables, tag
 from deploy.engine import Engine, EngineError, engine
 from deploy.locks import FOLDER as LOCKS
 from deploy.locks import read as read_lock
 from deploy.supply.audit import AuditError, Waiver, ask_pip_audit, judge, read_waivers
 from deploy.supply.contents import bill_of_materials, debian_packages
-from store.atomic import write_file
+from servepath.artifacts.atomic import write_file
+from servepath.cli.arguments import Parser
+from servepath.cli.signals import run_main
 
 OUT = Path("results/supply")
 WAIVERS = Path("deploy/supply/waivers.toml")

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from commandline.arguments import Parser
 from deploy.engine import Engine, EngineError, engine
 from deploy.engine.base_images import PULL_S, is_substitute
-from store.atomic import write_file
+from servepath.artifacts.atomic import write_file
+from servepath.cli.arguments import Parser
 
 ENV, LOCK = Path(".env"), Path("images.lock")
 HEAD = "# Written by `make pin-images`: the images of .env with their digests. A release needs one for each.\n"

@@ -12,14 +12,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from commandline.arguments import Parser, positive, seconds, whole
-from commandline.signals import run_main
 from loadtest import plan
 from loadtest.__main__ import argument_parser
 from loadtest.capacity.attachment import run_folder
 from loadtest.config import ConfigError
 from loadtest.run import RunError
-from store.manifest import ArtifactError
+from servepath.artifacts.manifest import ArtifactError
+from servepath.cli.arguments import Parser, positive, seconds, whole
+from servepath.cli.signals import run_main
+from servepath.results.names import VIAS
 
 # What is the load test's own, and goes to it as it is.
 HANDED_ON = ("paths", "via", "seed", "processes", "connections", "exports", "deployments", "env_file")
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--slo-p99-ms", type=positive, default=5.0, help="the objective: p99 of response times, in ms (default: 5)")
     add("--paths", default="all", help="MODEL@STACK,... or all (default)")
-    add("--via", choices=(*plan.VIAS, "both"), default="both", help="how to reach them (default: both)")
+    add("--via", choices=(*VIAS, "both"), default="both", help="how to reach them (default: both)")
     add("--wanted-rps", type=positive, default=2000.0, help="the rate to answer for (default: 2000)")
     add("--seconds", type=seconds, default=90.0, help="maximum seconds for each path and way (default: 90)")
     add("--seed", type=int, default=random.randrange(2**31), help="of arrivals and payloads (default: drawn)")  # noqa: S311

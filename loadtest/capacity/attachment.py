@@ -8,9 +8,10 @@ from typing import Any
 
 from loadtest.config import ConfigError
 from loadtest.plan import Measurement
-from store import atomic
+from servepath.artifacts import atomic
+from servepath.results.names import CAPACITY_FILE, RUN_FILE
 
-NAME = "capacity.json"
+NAME = CAPACITY_FILE
 # What must be the same for earlier paths to stay: the file says it once for all of them.
 ALIKE = ("slo_p99_ms", "git_commit")
 
@@ -18,7 +19,7 @@ ALIKE = ("slo_p99_ms", "git_commit")
 def run_folder(results: Path) -> Path:
     """Return the newest run's own folder, or a run's. Raises ConfigError naming what makes one."""
     folder = results / "latest" if (results / "latest").exists() else results
-    if not (folder / "run.json").is_file():
+    if not (folder / RUN_FILE).is_file():
         raise ConfigError(f"{folder} is not a run; capacity is added to a run: make loadtest")
     return folder.resolve()  # the newest now: another may begin meanwhile
 

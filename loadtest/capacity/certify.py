@@ -15,7 +15,6 @@ CHANCE = 0.01  # of a certificate that is wrong, as LoadGen has it
 MAX_ERRORS, ERRORS_CHANCE = 0.001, 0.05
 ERROR_FREE = 2995
 MIN_S = 1.5  # of a trial
-MIN_P99 = 662  # the fewest samples of which a p99 may be shown (report/percentiles.py)
 
 
 def at_most(successes: int, count: int, share: float) -> float:

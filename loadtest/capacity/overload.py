@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from loadtest.capacity.certify import TAIL
-from loadtest.capacity.step import LATE_NS, MAX_CPU, MAX_LATE_SHARE, Requests, requests_in
+from loadtest.capacity.step import Requests, requests_in
 from loadtest.open_loop import OVERLOADED
+from servepath.results.thresholds import LATE_NS, MAX_CPU, MAX_LATE_SHARE
 
 FACTORS = (1.5, 3.0)
 OVERLOAD_S = 2.0

@@ -19,13 +19,14 @@ from loadtest.capacity.attachment import Attachment
 from loadtest.capacity.search import FIRST_RPS, MAX_INVALID, Found, Limit, Outcome, Result, Search, conclude
 from loadtest.config import GATEWAY, Settings, read_settings
 from loadtest.measurement_spec import MeasurementSpec
-from loadtest.plan import NO_OP, OPEN_POISSON, Measurement, Turn
+from loadtest.plan import NO_OP, Measurement, Turn
 from loadtest.program import RAMP_UP_S, instrument, workers_of
 from loadtest.recorder import write_file
 from loadtest.run import RunError
 from loadtest.session import check_reachable, warm_up
 from loadtest.workers import InterruptedRun, Loaded, Workers
-from store.commit import git_commit
+from servepath.artifacts.commit import git_commit
+from servepath.results.names import OPEN_POISSON
 
 # Of a path's time: each of the two overloads, and what follows it. The rest of it warms up and searches.
 OVERLOAD_SHARE, AFTER_SHARE = overload.OVERLOAD_S / 90, overload.AFTER_S / 90

@@ -8,12 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from loadtest.capacity.certify import MIN_P99, TAIL, few_errors
+from loadtest.capacity.certify import TAIL, few_errors
 from loadtest.capacity.search import Outcome, Result, verdict
 from loadtest.recorder import MEASURE
-
-# As the report has them (report/validity.py): beyond these the generator measures itself.
-MAX_LATE_SHARE, LATE_NS, MAX_CPU = 0.01, 1_000_000, 0.9
+from servepath.results.thresholds import LATE_NS, MAX_CPU, MAX_LATE_SHARE, MIN_P99_SAMPLES
 
 
 class Requests(NamedTuple):
@@ -124,7 +122,7 @@ def unfit(step: Step) -> str:
 
 def p99_ms(response_us: npt.NDArray[np.float64]) -> float | None:
     """Return the p99 as report/percentiles.py has it, to a microsecond."""
-    if len(response_us) < MIN_P99:
+    if len(response_us) < MIN_P99_SAMPLES:
         return None
     value_us = float(np.sort(response_us)[math.ceil(99 * len(response_us) / 100) - 1])
     return round(value_us / 1e3, 3) if math.isfinite(value_us) else None

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from commandline.children import run_and_wait
+from servepath.cli.children import run_and_wait
 
 QUICK_S = 60.0
 

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from commandline.arguments import Parser, positive
 from loadtest import config, plan
 from loadtest.gate import trees
 from loadtest.gate.children import GateError, Shell
 from loadtest.gate.sides import Side, serving, side_of
-from services.wire.stacks import STACKS
+from servepath.cli.arguments import Parser, positive
+from servepath.protocols.stacks import STACKS
 
 # 17 measurements of 1.5 s in a round (four paths, both ways, two sides, the no-op server): 12 rounds load for five
 # minutes, and 11 are the least that the report judges.

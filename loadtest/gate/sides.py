@@ -9,10 +9,10 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from commandline.signals import STOP_SIGNALS
 from loadtest.gate.children import Shell
 from loadtest.gate.trees import Tree, shell_at
-from services.wire.token import FILE_VARIABLE
+from servepath.cli.signals import STOP_SIGNALS
+from servepath.protocols.token import FILE_VARIABLE
 
 # `up` gives up by itself before, and `down` kills after 30 s.
 UP_S, DOWN_S = 300.0, 120.0
@@ -45,7 +45,7 @@ def serving(side: Side, services: Sequence[str]) -> Iterator[None]:
     """Start services, wait until each of their paths answers correctly, and stop them at the end. Raises GateError."""
     shell = shell_at(side.tree.folder)
     shell = Shell(shell.folder, {**shell.environment, **side.variables})
-    words = (str(side.tree.python), "-m", "services.local")
+    words = (str(side.tree.python), "-m", "servepath.runner")
     places = ("--run-dir", str(side.run_dir), "--exports", str(side.tree.exports))
     try:
         shell.run(*words, "up", *services, *places, limit_s=UP_S)

@@ -15,7 +15,7 @@ from loadtest.gate.children import GateError, Shell
 ENVIRONMENT = ("constraints.txt", "pyproject.toml")
 MAKERS = ("training", "export", "models", "services/torch_svc/handler.py", "services/torch_svc/model-config.yaml")
 # What a ref must have, since its own code starts its services.
-STARTER = "services/local/__main__.py"
+STARTER = "servepath/runner/__main__.py"
 # Setting up downloads 4 GB; training and exporting take half a minute.
 MAKE_S = 3600.0
 DIGITS = 7

@@ -5,13 +5,13 @@ import sys
 
 import uvloop
 
+from servepath.artifacts.manifest import ArtifactError
+from services.dataplane.lifecycle import Server, log_to_stderr, serve
+from services.dataplane.listener import PortBusyError
+from services.dataplane.workers import BindAddresses, WorkerError, join, start_workers
 from services.gateway.config import Settings, SettingsError, read_settings
 from services.gateway.deployments import DeploymentsError
 from services.gateway.server import create_gateway
-from services.serving.lifecycle import Server, log_to_stderr, serve
-from services.serving.listener import PortBusyError
-from services.serving.workers import BindAddresses, WorkerError, join, start_workers
-from store.manifest import ArtifactError
 
 
 async def start(settings: Settings) -> Server:

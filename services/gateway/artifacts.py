@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
-from store.manifest import ArtifactError, Manifest, artifact_folder, current_version, read_manifest
+from servepath.artifacts.manifest import ArtifactError, Manifest, artifact_folder, current_version, read_manifest
 
 # A version that a server picks up while running is known here at most this much later.
 REFRESH_S = 1.0

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from services.serving.listeners import DEFAULT_LISTENER, LISTENERS
-from services.wire import addresses, version_file
-from services.wire.stacks import STACKS
+from servepath.protocols import addresses, version_file
+from servepath.protocols.stacks import STACKS
+from services.dataplane.listeners import DEFAULT_LISTENER, LISTENERS
 
 MAX_WORKERS = 64
 

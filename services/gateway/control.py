@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import grpc
 
+from servepath.artifacts.spec import TensorSpec
+from servepath.protocols import oip, servepath
+from servepath.protocols.errors import ModelNotFound
+from servepath.protocols.names import invalid_name_error
 from servepath_pb.servepath.oip import oip_pb2
 from servepath_pb.servepath.v1 import gateway_pb2
+from services.dataplane import control
 from services.gateway.artifacts import Artifacts
 from services.gateway.replica import Replica
-from services.serving import control
-from services.wire import oip, servepath
-from services.wire.errors import ModelNotFound
-from services.wire.names import invalid_name_error
-from store.spec import TensorSpec
 
 VERSION = "0.1.0"
 

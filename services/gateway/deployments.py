@@ -8,8 +8,8 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from services.wire.stacks import STACKS
-from store.names import ModelNameError, check_model_name
+from servepath.artifacts.names import ModelNameError, check_model_name
+from servepath.protocols.stacks import STACKS
 
 # gRPC's numbers are C ints.
 MAX_NUMBER = 2**31 - 1

@@ -6,12 +6,12 @@ from time import perf_counter_ns
 from grpc import StatusCode
 from prometheus_client import CollectorRegistry, Gauge
 
-from services.serving.backend import Call, Outcome
-from services.serving.batcher import Batcher
-from services.serving.counters import Counter, Histogram
-from services.wire.errors import ServeError
-from services.wire.status import code_of
-from services.wire.types import Answer, Provenance
+from servepath.protocols.errors import ServeError
+from servepath.protocols.status import code_of
+from servepath.protocols.types import Answer, Provenance
+from services.dataplane.backend import Call, Outcome
+from services.dataplane.batcher import Batcher
+from services.dataplane.counters import Counter, Histogram
 
 # The library's default buckets begin at 5 ms, above everything that a healthy path takes.
 BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)

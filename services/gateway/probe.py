@@ -7,19 +7,20 @@ from time import monotonic
 
 from grpc_health.v1 import health, health_pb2
 
+from servepath.protocols.errors import Internal, ServeError
+from servepath.protocols.signature import Signature
+from servepath.protocols.types import Request
+from services.dataplane.backend import Call, Outcome
 from services.gateway.replica import Replica
-from services.serving.backend import Call, Outcome
-from services.wire.errors import Internal, ServeError
-from services.wire.signature import Signature
-from services.wire.types import Request
 
 log = logging.getLogger(__name__)
 STATES = {True: health_pb2.HealthCheckResponse.SERVING, False: health_pb2.HealthCheckResponse.NOT_SERVING}
 # A first call may wait for a server's lazy start; a later one that takes this long is as good as none.
 TIMEOUT_S = 2.0
-# Two entries for anyone who runs this process, Kubernetes for one; no model may have such a name (store/names.py).
-# LIVENESS: the event loop turns, whatever the paths do: a gateway that is started again because a server is down helps
-# nobody. READINESS: some path has answered once; then callers are better served by our errors than by no gateway.
+# Two entries for anyone who runs this process, Kubernetes for one; no model may have such a name
+# (servepath/artifacts/names.py). LIVENESS: the event loop turns, whatever the paths do: a gateway that is started again
+# because a server is down helps nobody. READINESS: some path has answered once; then callers are better served by our
+# errors than by no gateway.
 LIVENESS, READINESS = "liveness", "readiness"
 
 

@@ -8,16 +8,16 @@ from typing import Protocol
 
 from grpc import StatusCode
 
+from servepath.http2.replies import Metadata, Reply
+from servepath.http2.write_coalescer import WriteCoalescer
+from servepath.protocols.codecs import StackCodec
+from servepath.protocols.errors import BackendBadReply, DeadlineStage, Draining, Internal, ServeError, TooLarge
+from servepath.protocols.signature import Signature
+from servepath.protocols.token import RENEWAL_PAUSES_S
+from servepath.protocols.types import Answer, Provenance
+from services.dataplane.backend import Call, Outcome
 from services.gateway.artifacts import Artifacts
 from services.gateway.unary import Cancel, UnaryClient
-from services.http2.replies import Metadata, Reply
-from services.http2.write_coalescer import WriteCoalescer
-from services.serving.backend import Call, Outcome
-from services.wire.codecs import StackCodec
-from services.wire.errors import BackendBadReply, DeadlineStage, Draining, Internal, ServeError, TooLarge
-from services.wire.signature import Signature
-from services.wire.token import RENEWAL_PAUSES_S
-from services.wire.types import Answer, Provenance
 
 log = logging.getLogger(__name__)
 

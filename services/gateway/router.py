@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
+from servepath.protocols.errors import ModelNotFound
+from servepath.protocols.names import invalid_name_error
+from services.dataplane.backend import Backend, Call
 from services.gateway.artifacts import Artifacts
-from services.serving.backend import Backend, Call
-from services.wire.errors import ModelNotFound
-from services.wire.names import invalid_name_error
 
 
 class ModelRouter:

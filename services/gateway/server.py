@@ -9,6 +9,24 @@ from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from servepath.artifacts.spec import Spec
+from servepath.http2.replies import Metadata
+from servepath.http2.write_coalescer import WriteCoalescer
+from servepath.protocols import oip, servepath, tfserving
+from servepath.protocols.codecs import STACK_CODECS
+from servepath.protocols.signature import Signature
+from servepath.protocols.stacks import STACKS
+from servepath.protocols.token import TokenFile
+from servepath.protocols.types import Provenance
+from servepath.protocols.version_file import VersionFile
+from services.dataplane.backend import Backend
+from services.dataplane.batch_scope import BatchScope
+from services.dataplane.batcher import Batcher, BatchLimits
+from services.dataplane.data_plane import DataPlane
+from services.dataplane.listener import Listener, ListenerLimits
+from services.dataplane.listeners import LISTENERS
+from services.dataplane.metrics_server import MetricsServer, process_registry, serve_metrics
+from services.dataplane.validate import Validate
 from services.gateway.artifacts import Artifacts
 from services.gateway.config import Settings
 from services.gateway.control import Controls, Path
@@ -17,24 +35,6 @@ from services.gateway.metrics import Metrics
 from services.gateway.probe import Prober
 from services.gateway.replica import NoCredentials, Replica
 from services.gateway.router import ModelRouter, VersionRouter
-from services.http2.replies import Metadata
-from services.http2.write_coalescer import WriteCoalescer
-from services.serving.backend import Backend
-from services.serving.batch_scope import BatchScope
-from services.serving.batcher import Batcher, BatchLimits
-from services.serving.data_plane import DataPlane
-from services.serving.listener import Listener, ListenerLimits
-from services.serving.listeners import LISTENERS
-from services.serving.metrics_server import MetricsServer, process_registry, serve_metrics
-from services.serving.validate import Validate
-from services.wire import oip, servepath, tfserving
-from services.wire.codecs import STACK_CODECS
-from services.wire.signature import Signature
-from services.wire.stacks import STACKS
-from services.wire.token import TokenFile
-from services.wire.types import Provenance
-from services.wire.version_file import VersionFile
-from store.spec import Spec
 
 # How long the connections get after the last call has been answered.
 CLOSE_GRACE_S = 1.0

@@ -8,11 +8,11 @@ from time import monotonic
 
 from grpc import StatusCode
 
-from services.http2.client import Connection, Done
-from services.http2.frames import literal
-from services.http2.replies import Metadata, Reply
-from services.http2.write_coalescer import WriteCoalescer
-from services.wire import addresses
+from servepath.http2.client import Connection, Done
+from servepath.http2.frames import literal
+from servepath.http2.replies import Metadata, Reply
+from servepath.http2.write_coalescer import WriteCoalescer
+from servepath.protocols import addresses
 
 log = logging.getLogger(__name__)
 

@@ -6,14 +6,14 @@ from functools import partial
 
 import uvloop
 
+from servepath.artifacts.manifest import ArtifactError
+from services.dataplane.engine import EngineError
+from services.dataplane.lifecycle import Server, log_to_stderr, serve
+from services.dataplane.listener import PortBusyError
+from services.dataplane.workers import BindAddresses, WorkerError, join, start_workers
 from services.onnx_svc.config import Settings, SettingsError, read_settings
 from services.onnx_svc.ort import OrtEngine
 from services.onnx_svc.server import create_server
-from services.serving.engine import EngineError
-from services.serving.lifecycle import Server, log_to_stderr, serve
-from services.serving.listener import PortBusyError
-from services.serving.workers import BindAddresses, WorkerError, join, start_workers
-from store.manifest import ArtifactError
 
 
 async def start(settings: Settings) -> Server:

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from services.serving.backend import Backend
-from services.serving.batch_scope import BatchScope
-from services.serving.batcher import Batcher, BatchLimits
-from services.serving.engine import Engine, EngineError, Load
-from services.serving.validate import Validate
-from services.wire.errors import BadInput
-from services.wire.signature import Signature
-from services.wire.stacks import STACKS
-from services.wire.types import Provenance
-from store.manifest import ArtifactError, Manifest, verify
-from store.spec import Spec, TensorSpec
+from servepath.artifacts.manifest import ArtifactError, Manifest, verify
+from servepath.artifacts.spec import Spec, TensorSpec
+from servepath.protocols.errors import BadInput
+from servepath.protocols.signature import Signature
+from servepath.protocols.stacks import STACKS
+from servepath.protocols.types import Provenance
+from services.dataplane.backend import Backend
+from services.dataplane.batch_scope import BatchScope
+from services.dataplane.batcher import Batcher, BatchLimits
+from services.dataplane.engine import Engine, EngineError, Load
+from services.dataplane.validate import Validate
 
 STACK = STACKS["onnx"]
 FORMAT = STACK.artifact_format

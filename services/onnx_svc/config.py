@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from services.serving.listeners import DEFAULT_LISTENER, LISTENERS
+from services.dataplane.listeners import DEFAULT_LISTENER, LISTENERS
 
 DEVICES = ("auto", "cpu", "cuda")
 MAX_WORKERS = 64

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 
 import grpc
 
+from servepath.artifacts.spec import TensorSpec
+from servepath.protocols import oip
 from servepath_pb.servepath.oip import oip_pb2 as pb
+from services.dataplane import control
 from services.onnx_svc.models import Models
-from services.serving import control
-from services.wire import oip
-from store.spec import TensorSpec
 
 NAME = "servepath onnx_svc"
 VERSION = "0.1.0"

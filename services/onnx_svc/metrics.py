@@ -6,11 +6,11 @@ from time import perf_counter_ns
 from grpc import StatusCode
 from prometheus_client import CollectorRegistry, Gauge
 
+from servepath.protocols.errors import ServeError
+from servepath.protocols.status import code_of
+from services.dataplane.backend import Call, Outcome
+from services.dataplane.counters import Counter, Histogram
 from services.onnx_svc.models import Model, Models
-from services.serving.backend import Call, Outcome
-from services.serving.counters import Counter, Histogram
-from services.wire.errors import ServeError
-from services.wire.status import code_of
 
 # The library's default buckets begin at 5 ms, above everything that a small model takes.
 BUCKETS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)

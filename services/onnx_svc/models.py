@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from servepath.artifacts.manifest import ArtifactError, artifact_folder, current_version
+from servepath.protocols.errors import ModelNotFound, ServeError
+from servepath.protocols.names import invalid_name_error
+from services.dataplane.backend import Call
+from services.dataplane.engine import EngineError, Load
 from services.onnx_svc.artifact import FORMAT, STACK, Artifact, Version, load
-from services.serving.backend import Call
-from services.serving.engine import EngineError, Load
-from services.wire.errors import ModelNotFound, ServeError
-from services.wire.names import invalid_name_error
-from store.manifest import ArtifactError, artifact_folder, current_version
 
 log = logging.getLogger(__name__)
 VersionFactory = Callable[[Artifact], Version]

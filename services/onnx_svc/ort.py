@@ -14,12 +14,12 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
-from services.serving.engine import EngineError
-from services.wire.arrays import DTYPES, NAMES, Array, to_array
-from services.wire.errors import BadInput
-from services.wire.tensors import pack
-from services.wire.types import Tensor
-from store.spec import BATCH, TensorSpec
+from servepath.artifacts.spec import BATCH, TensorSpec
+from servepath.protocols.arrays import DTYPES, NAMES, Array, to_array
+from servepath.protocols.errors import BadInput
+from servepath.protocols.tensors import pack
+from servepath.protocols.types import Tensor
+from services.dataplane.engine import EngineError
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # BF16 is missing: numpy has no such type.

@@ -6,6 +6,14 @@ from functools import partial
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from servepath.protocols import oip
+from services.dataplane.batch_scope import BatchScope
+from services.dataplane.batcher import BatchLimits
+from services.dataplane.data_plane import DataPlane
+from services.dataplane.engine import Load
+from services.dataplane.listener import ListenerLimits
+from services.dataplane.listeners import LISTENERS
+from services.dataplane.metrics_server import MetricsServer, process_registry, serve_metrics
 from services.onnx_svc.artifact import STACK, Version
 from services.onnx_svc.config import Settings
 from services.onnx_svc.control import Controls
@@ -13,14 +21,6 @@ from services.onnx_svc.metrics import Metrics
 from services.onnx_svc.models import Models, load_models
 from services.onnx_svc.threads import EngineThreads
 from services.onnx_svc.watch import Watcher
-from services.serving.batch_scope import BatchScope
-from services.serving.batcher import BatchLimits
-from services.serving.data_plane import DataPlane
-from services.serving.engine import Load
-from services.serving.listener import ListenerLimits
-from services.serving.listeners import LISTENERS
-from services.serving.metrics_server import MetricsServer, process_registry, serve_metrics
-from services.wire import oip
 
 # How long the connections get, after the last call has been answered, to carry that answer.
 CLOSE_GRACE_S = 1.0

@@ -11,10 +11,10 @@ from collections import OrderedDict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import perf_counter
 
-from services.serving.backend import Call, Outcome
-from services.serving.engine import Engine
-from services.wire.errors import DeadlineStage, Internal, ServeError
-from services.wire.types import Answer, Provenance, Tensor
+from servepath.protocols.errors import DeadlineStage, Internal, ServeError
+from servepath.protocols.types import Answer, Provenance, Tensor
+from services.dataplane.backend import Call, Outcome
+from services.dataplane.engine import Engine
 
 log = logging.getLogger(__name__)
 # What the loop may be held up by one run: as long as some ten requests take it anyway.

@@ -4,10 +4,10 @@ import asyncio
 import logging
 from pathlib import Path
 
+from servepath.artifacts.manifest import ArtifactError, artifact_folder, current_version
+from services.dataplane.engine import EngineError, Load
 from services.onnx_svc.artifact import FORMAT, Version, load
 from services.onnx_svc.models import Model, Models, VersionFactory, versions_on_disk
-from services.serving.engine import EngineError, Load
-from store.manifest import ArtifactError, artifact_folder, current_version
 
 log = logging.getLogger(__name__)
 

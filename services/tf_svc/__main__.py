@@ -10,7 +10,9 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 
-from services.serving.listener import PortBusyError
+from servepath.artifacts.atomic import write_file
+from servepath.artifacts.manifest import ArtifactError
+from services.dataplane.listener import PortBusyError
 from services.tf_svc import binary, models_config
 from services.tf_svc.address import refuse_taken
 from services.tf_svc.config import ConfigError, Settings, quiet_tensorflow, read_settings
@@ -18,8 +20,6 @@ from services.tf_svc.models_config import Entry
 from services.tf_svc.refusal import LoadError
 from services.tf_svc.server import ENGINE, create_server
 from services.tf_svc.staging import Staging
-from store.atomic import write_file
-from store.manifest import ArtifactError
 
 log = logging.getLogger("services.tf_svc")
 

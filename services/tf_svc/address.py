@@ -3,7 +3,7 @@
 import socket
 from pathlib import Path
 
-from services.serving.listener import PortBusyError
+from services.dataplane.listener import PortBusyError
 from services.tf_svc.config import Settings
 
 CONNECT_S = 1.0

@@ -17,11 +17,11 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from services.serving import die_with_parent
+from servepath.artifacts.atomic import write_file
+from servepath.protocols.version_file import NAME as VERSION_FILE
+from services.dataplane import die_with_parent
 from services.tf_svc.address import refuse_taken
 from services.tf_svc.config import ConfigError, Settings
-from services.wire.version_file import NAME as VERSION_FILE
-from store.atomic import write_file
 
 log = logging.getLogger(__name__)
 

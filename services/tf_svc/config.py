@@ -9,7 +9,7 @@ from typing import Literal
 
 from dotenv import dotenv_values
 
-from commandline.arguments import Parser
+from servepath.cli.arguments import Parser
 
 Engine = Literal["auto", "embedded", "tensorflow_model_server"]
 ENGINES: tuple[Engine, ...] = ("auto", "embedded", "tensorflow_model_server")

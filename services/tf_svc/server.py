@@ -12,8 +12,9 @@ from google.protobuf.message import DecodeError, Message
 from grpc import StatusCode
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from servepath.protocols import tfserving
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
-from services.serving.listener import PortBusyError
+from services.dataplane.listener import PortBusyError
 from services.tf_svc.address import grpc_address
 from services.tf_svc.answers import Answers
 from services.tf_svc.config import Settings
@@ -21,7 +22,6 @@ from services.tf_svc.models_config import Entry
 from services.tf_svc.refusal import LoadError, Refusal
 from services.tf_svc.servable import Load
 from services.tf_svc.versions import Versions
-from services.wire import tfserving
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from servepath.artifacts.manifest import ArtifactError, verify
 from services.tf_svc.models_config import FORMAT
-from store.manifest import ArtifactError, verify
 
 log = logging.getLogger(__name__)
 

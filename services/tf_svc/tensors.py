@@ -9,12 +9,12 @@ from types import MappingProxyType
 import ml_dtypes
 import numpy as np
 
+from servepath.protocols import arrays
+from servepath.protocols.signature import MAX_ELEMENTS, MAX_RANK
+from servepath.protocols.tfserving import DATA_TYPES, DTYPES, FIELDS
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
 from services.tf_svc.refusal import invalid
 from services.tf_svc.servable import Array, Declared
-from services.wire import arrays
-from services.wire.signature import MAX_ELEMENTS, MAX_RANK
-from services.wire.tfserving import DATA_TYPES, DTYPES, FIELDS
 
 BYTES = DATA_TYPES["BYTES"]
 NUMPY = MappingProxyType(

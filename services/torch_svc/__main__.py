@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from services.serving.lifecycle import log_to_stderr
+from servepath.artifacts.manifest import ArtifactError
+from services.dataplane.lifecycle import log_to_stderr
 from services.torch_svc import supervisor
 from services.torch_svc.config import (
     MAX_PORT,
@@ -22,7 +23,6 @@ from services.torch_svc.config import (
 from services.torch_svc.ports import PortBusyError
 from services.torch_svc.run_dir import RunDirError
 from services.torch_svc.server import ServerError
-from store.manifest import ArtifactError
 
 MAX_TOKEN_MINUTES = 7 * 24 * 60
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from services.wire.token import FILE_VARIABLE
+from servepath.protocols.token import FILE_VARIABLE
 
 MAX_PORT = 65535
 TOKEN_FILE_NAME = "token"  # noqa: S105 - a file's name

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from services.healthcheck import Unhealthy, call
 
-# services/wire/torchserve.py has the same, and imports protobuf; a test holds the two together.
+# servepath/protocols/torchserve.py has the same, and imports protobuf; a test holds the two together.
 METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
 
 
@@ -22,7 +22,7 @@ def check(address: str, requests: Path, token_file: Path) -> None:
     key = token_file.read_text(encoding="ascii").strip() if token_file.exists() else ""
     metadata = {"authorization": f"Bearer {key}"} if key else {}
     for request in sorted(requests.iterdir()):
-        # The handler says in its answer that it could not compute one; see services/wire/torchserve.py.
+        # The handler says in its answer that it could not compute one; see servepath/protocols/torchserve.py.
         if b'"error"' in call(address, METHOD, request.read_bytes(), metadata):
             raise Unhealthy(f"{request.name} returned an error")
 

@@ -9,8 +9,8 @@ import logging
 import time
 from pathlib import Path
 
+from servepath.artifacts.atomic import write_file
 from services.torch_svc.ports import LOOPBACK
-from store.atomic import write_file
 
 log = logging.getLogger(__name__)
 TIMEOUT_S = 2.0

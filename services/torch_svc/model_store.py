@@ -7,8 +7,8 @@ handler is code that TorchServe runs, so anyone who can write to the exports fol
 import shutil
 from pathlib import Path
 
-from services.wire.stacks import STACKS
-from store.manifest import ArtifactError, Manifest, artifact_folder, current_version, hash_file, verify
+from servepath.artifacts.manifest import ArtifactError, Manifest, artifact_folder, current_version, hash_file, verify
+from servepath.protocols.stacks import STACKS
 
 FORMAT = STACKS["torchserve"].artifact_format
 

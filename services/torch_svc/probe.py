@@ -9,13 +9,13 @@ from collections.abc import Mapping
 
 import grpc
 
+from servepath.artifacts.manifest import Manifest
+from servepath.protocols import torchserve
+from servepath.protocols.errors import BackendUnavailable, DeadlineExceeded, Overloaded, ServeError
+from servepath.protocols.signature import Signature
+from servepath.protocols.token import TokenFile
+from servepath.protocols.types import Answer, Request
 from services.torch_svc.server import ServerError
-from services.wire import torchserve
-from services.wire.errors import BackendUnavailable, DeadlineExceeded, Overloaded, ServeError
-from services.wire.signature import Signature
-from services.wire.token import TokenFile
-from services.wire.types import Answer, Request
-from store.manifest import Manifest
 
 log = logging.getLogger(__name__)
 TIMEOUT_S = 1.0

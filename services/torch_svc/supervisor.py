@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from servepath.artifacts.manifest import Manifest
+from servepath.protocols.token import TokenFile
 from services.healthcheck import MAX_BYTES
 from services.torch_svc import model_store, ports, run_dir, server
 from services.torch_svc.config import Settings
 from services.torch_svc.keys import Keys, NoTokens
 from services.torch_svc.probe import Probe, probe_request
-from services.wire.token import TokenFile
-from store.manifest import Manifest
 
 log = logging.getLogger(__name__)
 TICK_S = 0.2

@@ -19,11 +19,11 @@ from dotenv import dotenv_values
 from export.formats import FORMATS, Format
 from export.trained import READERS
 from models.registry import MODELS, Model
+from servepath.artifacts.reference import FORMAT as REFERENCE
+from servepath.protocols.codecs import STACK_CODECS
+from servepath.protocols.stacks import STACKS, Stack
+from servepath.runner.config import GATEWAY, PORT_VARIABLES
 from services.gateway.deployments import Deployment, read_deployments
-from services.local.config import GATEWAY, PORT_VARIABLES
-from services.wire.codecs import STACK_CODECS
-from services.wire.stacks import STACKS, Stack
-from store.reference import FORMAT as REFERENCE
 from tests.e2e import test_misrouting
 from training.stage import LOOPS
 
@@ -160,15 +160,15 @@ def every_service_has_ports_and_address(r: Registries) -> Iterator[str]:
 
 
 def the_runner_knows_every_service(r: Registries) -> Iterator[str]:
-    """services/local has the ports of every service, its own first, and .env their defaults."""
+    """servepath/runner has the ports of every service, its own first, and .env their defaults."""
     for service in sorted({*r.services, GATEWAY} ^ r.local.keys()):
-        yield f"{service}: in only one of STACKS and services/local's PORT_VARIABLES"
+        yield f"{service}: in only one of STACKS and servepath/runner's PORT_VARIABLES"
     for service, variables in r.local.items():
         if variables[0] != f"{service.upper()}_PORT":
             yield f"{service}: PORT_VARIABLES begins with {variables[0]}"
         for variable in variables:
             if not r.environment.get(variable, "").isdecimal():
-                yield f".env: {variable}, which services/local needs, is missing or no port"
+                yield f".env: {variable}, which servepath/runner needs, is missing or no port"
 
 
 def every_service_is_in_pyproject(r: Registries) -> Iterator[str]:

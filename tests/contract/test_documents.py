@@ -45,7 +45,7 @@ def test_a_document_names_what_is_there(document: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("see `services/wire/gone.py`", "there is no services/wire/gone.py"),
+        ("see `servepath/protocols/gone.py`", "there is no servepath/protocols/gone.py"),
         ("see [it](docs/gone.md)", "the link docs/gone.md leads nowhere"),
         ("run `make train gone`", "make has no target gone"),
         ("make gone\n", "make has no target gone"),

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
-from services.wire import error_mapping, errors, tfserving, torchserve
-from services.wire.codecs import STACK_CODECS
-from services.wire.status import CODES, code_of, text_of
+from servepath.protocols import error_mapping, errors, tfserving, torchserve
+from servepath.protocols.codecs import STACK_CODECS
+from servepath.protocols.status import CODES, code_of, text_of
 
 # A path, a host, another program's exception: none of it may reach a client.
 FOREIGN = ("/srv/models/private.mar", "worker-7.internal:9000", "java.lang.NullPointerException")

@@ -30,7 +30,7 @@ PROGRAMS = {
     "onnx_svc": ("services.onnx_svc",),
     "torch_svc": ("services.torch_svc",),
     "tf_svc-embedded": ("services.tf_svc",),
-    "loadtest": ("loadtest", "report", "client"),
+    "loadtest": ("loadtest", "report", "servepath.client"),
     "pipeline": ("training", "export"),
 }
 # What a COPY begins with that takes nothing out of the build context.

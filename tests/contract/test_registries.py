@@ -13,11 +13,12 @@ from loadtest import plan
 from loadtest.config import read_settings
 from loadtest.targets import target_of
 from models.registry import Model
+from servepath.protocols import oip, servepath
+from servepath.protocols.codecs import STACK_CODECS
+from servepath.protocols.stacks import STACKS, Stack
+from servepath.results.names import VIAS
+from servepath.runner.config import GATEWAY, SERVICES, RunPaths, read_services
 from services.gateway.deployments import Deployment, PathLimits
-from services.local.config import GATEWAY, SERVICES, RunPaths, read_services
-from services.wire import oip, servepath
-from services.wire.codecs import STACK_CODECS
-from services.wire.stacks import STACKS, Stack
 from tests.contract import registries
 from tests.contract.registries import ROOT, RULES, Registries, ours
 from tests.manifests import SPEC
@@ -202,7 +203,7 @@ def test_the_load_test_reaches_every_path_both_ways() -> None:
     settings = read_settings(ROOT / ".env", environment={})
     paths = plan.read_paths(ROOT / "deployments.toml")
     assert {str(path) for path in paths} == ours().paths
-    for measurement in plan.measurements_of(paths, plan.VIAS)[:-1]:  # the last is the no-op server's
+    for measurement in plan.measurements_of(paths, VIAS)[:-1]:  # the last is the no-op server's
         target = target_of(measurement, settings, Path("no-exports"))
         through_gateway = measurement.via == "gateway"
         assert target.method == (servepath if through_gateway else STACK_CODECS[measurement.path.stack]).METHOD

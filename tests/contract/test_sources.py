@@ -32,11 +32,11 @@ DOCUMENTED = {
         f"deploy/images/{name}.Dockerfile": "inside a container, whose ports nobody reaches until they are published"
         for name in ("gateway", "onnx_svc", "torch_svc", "tf_svc-embedded")
     },
-    "services/serving/workers.py": "compares what the user asked for, to know which address reaches a worker",
+    "services/dataplane/workers.py": "compares what the user asked for, to know which address reaches a worker",
     "services/tf_svc/binary.py": "says that tensorflow_model_server has no option for less",
     "services/torch_svc/supervisor.py": "compares what the user asked for, to know whom to probe",
     "tests/e2e/torch_svc/test_life.py": "asks for it, as a user may",
-    "tests/integration/local/test_ports.py": "a port held on every interface is busy",
+    "tests/integration/servepath/runner/test_ports.py": "a port held on every interface is busy",
     "tests/unit/services/torch_svc/test_server.py": "asks for it, as a user may",
     "tests/contract/test_sources.py": "looks for it",
     "SECURITY.md": "says what listens where",

@@ -25,4 +25,4 @@ def here(tmp_path: Path, ready_made: Path) -> Iterator[Workplace]:
     place = workplace.make(tmp_path)
     shutil.copytree(ready_made, tmp_path / "artifacts")
     yield place
-    place.run("services.local", "down")
+    place.run("servepath.runner", "down")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import onnxruntime
 
-from services.serving.backend import Call
-from services.wire.arrays import from_values, to_array
-from services.wire.types import Answer, Provenance
-from store.manifest import artifact_folder, current_version, read_manifest
+from servepath.artifacts.manifest import artifact_folder, current_version, read_manifest
+from servepath.protocols.arrays import from_values, to_array
+from servepath.protocols.types import Answer, Provenance
+from services.dataplane.backend import Call
 from tests.fake_stack import FakeBackend, FakeStack
 
 EVERY = int(os.environ.get("LIE_EVERY", "50"))

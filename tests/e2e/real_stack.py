@@ -12,10 +12,10 @@ import grpc
 import psutil
 from google.protobuf.message import DecodeError
 
+from servepath.protocols import servepath
+from servepath.protocols.stacks import STACKS
 from servepath_pb.servepath.v1 import gateway_pb2
 from services.gateway.deployments import read_deployments
-from services.wire import servepath
-from services.wire.stacks import STACKS
 
 PORTS = (
     "GATEWAY_PORT",

@@ -1,10 +1,13 @@
-"""`python -m demo` for real: red when one answer in fifty is wrong, and gone without what it did not start."""
+"""`python -m servepath.demo` for real.
+
+Red when one answer in fifty is wrong, and gone without what it did not start.
+"""
 
 import json
 import signal
 import sys
 
-from services.local.config import SERVICES
+from servepath.runner.config import SERVICES
 from tests.e2e.workplace import ROOT, Workplace
 
 
@@ -12,7 +15,7 @@ def test_a_backend_that_sometimes_answers_wrongly_turns_the_demo_red(here: Workp
     liar = here.folder / "liar"
     liar.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} {ROOT}/tests/e2e/lying_onnx_svc.py "$@"\n')
     liar.chmod(0o755)
-    code, text = here.run("demo", "--duration", "0.7", ONNX_SVC_PYTHON=str(liar))
+    code, text = here.run("servepath.demo", "--duration", "0.7", ONNX_SVC_PYTHON=str(liar))
 
     assert code == 1, text
     assert text.splitlines()[-1].startswith("demo failed: report ended with exit code 1")
@@ -23,10 +26,10 @@ def test_a_backend_that_sometimes_answers_wrongly_turns_the_demo_red(here: Workp
 
 
 def test_the_demo_leaves_a_service_alone_that_ran_before(here: Workplace) -> None:
-    code, text = here.run("services.local", "up")
+    code, text = here.run("servepath.runner", "up")
     assert code == 0, text
     before = {name: here.process(name) for name in SERVICES}
-    with here.start("demo") as process:
+    with here.start("servepath.demo") as process:
         assert process.stdout is not None
         next(line for line in process.stdout if line.startswith("predict: "))
         process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Ctrl-C in any stage of `python -m demo`: exit code 130, and nothing of it left."""
+"""Ctrl-C in any stage of `python -m servepath.demo`: exit code 130, and nothing of it left."""
 
 import signal
 
@@ -18,7 +18,7 @@ from tests.e2e.workplace import Workplace
     ],
 )
 def test_ctrl_c_in_any_stage_ends_it_with_130_and_leaves_nothing(here: Workplace, stage: str, sign: str) -> None:
-    with here.start("demo", "--duration", "0.7") as process:
+    with here.start("servepath.demo", "--duration", "0.7") as process:
         assert process.stdout is not None
         next(line for line in process.stdout if sign in line)
         process.send_signal(signal.SIGINT)
@@ -32,9 +32,9 @@ def test_ctrl_c_in_any_stage_ends_it_with_130_and_leaves_nothing(here: Workplace
 
 
 def test_ctrl_c_while_it_predicts_and_again_while_it_stops_leaves_nothing_either(here: Workplace) -> None:
-    with here.start("demo") as process:
+    with here.start("servepath.demo") as process:
         assert process.stdout is not None
-        for sign in ("predict  python -m client", "stop  python -m services.local down"):
+        for sign in ("predict  python -m client", "stop  python -m servepath.runner down"):
             next(line for line in process.stdout if sign in line)
             process.send_signal(signal.SIGINT)
         text = process.stdout.read()

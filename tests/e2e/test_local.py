@@ -1,4 +1,4 @@
-"""`python -m services.local` with the four real services."""
+"""`python -m servepath.runner` with the four real services."""
 
 import shutil
 import signal
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from services.local.config import SERVICES
+from servepath.runner.config import SERVICES
 from tests.e2e import workplace
 from tests.e2e.workplace import Workplace
 
-LOCAL = "services.local"
+LOCAL = "servepath.runner"
 PATHS = ("simple_nn@torchserve", "simple_nn@onnx", "keras_dense@tfserving", "keras_dense@onnx")
 
 
@@ -34,7 +34,10 @@ def test_up_status_predict_down(here: Workplace) -> None:
     for path in PATHS:
         code, text = here.run("client", "predict", path, "1 2")
         assert (code, f"served by {path}:" in text) == (0, True)
-    assert here.run("client.example", (here.folder / ".env").read_text().split("GATEWAY_ADDR=")[1].split()[0])[0] == 0
+    assert (
+        here.run("servepath.client.example", (here.folder / ".env").read_text().split("GATEWAY_ADDR=")[1].split()[0])[0]
+        == 0
+    )
     code, text = here.run(LOCAL, "status")
     assert (code, text.count("yes")) == (0, 4)
     before = {name: here.process(name) for name in SERVICES}

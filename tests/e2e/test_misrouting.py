@@ -16,8 +16,8 @@ import numpy as np
 import psutil
 import pytest
 
-from services.wire import oip, servepath, tfserving
-from services.wire.types import Answer, Request, Tensor
+from servepath.protocols import oip, servepath, tfserving
+from servepath.protocols.types import Answer, Request, Tensor
 from tests.e2e.real_stack import BACKENDS, RealStack
 
 PATHS = ("simple_nn@torchserve", "simple_nn@onnx", "keras_dense@tfserving", "keras_dense@onnx")

@@ -1,4 +1,4 @@
-"""`python -m scorecard` on the real onnx_svc and gateway."""
+"""`python -m loadtest.cost` on the real onnx_svc and gateway."""
 
 import json
 import signal
@@ -33,12 +33,12 @@ def here(tmp_path: Path, ready_made: Path) -> Iterator[Workplace]:
     (tmp_path / RUN).mkdir(parents=True)
     (tmp_path / RUN / "run.json").write_text("{}")
     yield place
-    place.run("services.local", "down")
+    place.run("servepath.runner", "down")
     assert place.left() == []
 
 
 def test_a_scorecard_is_added_to_the_run_and_nothing_goes_on_running(here: Workplace) -> None:
-    code, text = here.run("scorecard", *SHORT, "--price-per-hour=0.1", "--currency=EUR")
+    code, text = here.run("loadtest.cost", *SHORT, "--price-per-hour=0.1", "--currency=EUR")
     assert code == 0, text
     content = schema.read(here.folder / RUN / "scorecard.json", "scorecard", missing="")
     (card,) = content["scorecard"]
@@ -52,14 +52,14 @@ def test_a_scorecard_is_added_to_the_run_and_nothing_goes_on_running(here: Workp
 def test_ctrl_c_stops_what_was_started_and_leaves_the_run_as_it_was(here: Workplace) -> None:
     before = here.folder / RUN / "scorecard.json"
     before.write_text('{"scorecard": []}')
-    with here.start("scorecard", *SHORT) as process:
+    with here.start("loadtest.cost", *SHORT) as process:
         assert process.stdout is not None
         assert "onnx_svc: start 1 of 2" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=60)
     assert (process.returncode, said.splitlines()[-1]) == (
         130,
-        "python -m scorecard: interrupted; the services that it started are stopped, the run is unchanged",
+        "python -m loadtest.cost: interrupted; the services that it started are stopped, the run is unchanged",
     )
     assert before.read_text() == '{"scorecard": []}'
     assert here.left() == []

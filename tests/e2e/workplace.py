@@ -8,23 +8,20 @@ from pathlib import Path
 
 import psutil
 
-from services.local.config import SERVICES
-from services.local.processes import ServiceFiles, main_process
+from servepath.runner.config import SERVICES
+from servepath.runner.processes import ServiceFiles, main_process
 from tests.e2e.real_stack import free_ports
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
-    "client",
-    "commandline",
-    "demo",
+    "client.py",
     "export",
     "loadtest",
     "models",
     "report",
-    "scorecard",
-    "services",
+    "servepath",
     "servepath_pb",
-    "store",
+    "services",
     "training",
 )
 COMMAND_S = 200

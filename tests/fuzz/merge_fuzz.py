@@ -24,10 +24,10 @@ from typing import NamedTuple
 import uvloop
 from grpc import StatusCode, aio
 
-from services.serving.backend import Call
-from services.wire import oip, servepath
-from services.wire.errors import BadInput
-from services.wire.types import Answer, Request, Tensor
+from servepath.protocols import oip, servepath
+from servepath.protocols.errors import BadInput
+from servepath.protocols.types import Answer, Request, Tensor
+from services.dataplane.backend import Call
 from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
 

@@ -1,6 +1,6 @@
 import pytest
 
-from services.serving.listeners import LISTENERS
+from services.dataplane.listeners import LISTENERS
 from tests.fuzz.merge_fuzz import main
 
 

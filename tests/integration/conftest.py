@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.serving.listeners import LISTENERS
+from services.dataplane.listeners import LISTENERS
 
 
 @pytest.fixture(scope="session", params=tuple(LISTENERS))

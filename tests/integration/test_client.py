@@ -20,15 +20,15 @@ import numpy as np
 import pytest
 from google.protobuf import json_format
 
-from client import AsyncClient, Client, PredictError, Prediction
+from servepath.client import AsyncClient, Client, PredictError, Prediction
+from servepath.protocols import servepath
+from servepath.protocols.errors import BackendUnavailable, BadInput
+from servepath.protocols.types import Provenance
 from servepath_pb.servepath.v1 import gateway_pb2 as pb
-from services.serving import control
-from services.serving.data_plane import DataPlane
-from services.serving.grpcio_listener import GrpcioListener
-from services.serving.listener import ListenerLimits
-from services.wire import servepath
-from services.wire.errors import BackendUnavailable, BadInput
-from services.wire.types import Provenance
+from services.dataplane import control
+from services.dataplane.data_plane import DataPlane
+from services.dataplane.grpcio_listener import GrpcioListener
+from services.dataplane.listener import ListenerLimits
 from tests.fake_stack import FakeBackend
 
 ROOT = Path(__file__).parents[2]

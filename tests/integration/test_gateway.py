@@ -15,15 +15,15 @@ from google.rpc.status_pb2 import Status
 from grpc import StatusCode, aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from servepath.artifacts.manifest import Manifest
+from servepath.protocols import errors, oip, servepath
+from servepath.protocols.types import Answer, Request, Tensor
 from servepath_pb.servepath.oip import oip_pb2
 from servepath_pb.servepath.v1 import gateway_pb2
+from services.dataplane.backend import Call
 from services.gateway.config import Settings
 from services.gateway.probe import LIVENESS, READINESS
 from services.gateway.server import Gateway, create_gateway
-from services.serving.backend import Call
-from services.wire import errors, oip, servepath
-from services.wire.types import Answer, Request, Tensor
-from store.manifest import Manifest
 from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
 

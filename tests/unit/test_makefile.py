@@ -47,38 +47,38 @@ def test_make_alone_lists_every_target_of_the_contract_with_what_it_does() -> No
 @pytest.mark.parametrize(
     ("words", "command"),
     [
-        (["predict", "MODEL=simple_nn@onnx", "X=3 4"], "-m client predict 'simple_nn@onnx' '3 4'"),
-        (["predict"], "-m client predict 'simple_nn' '1 2'"),
+        (["predict", "MODEL=simple_nn@onnx", "X=3 4"], "-m servepath predict 'simple_nn@onnx' '3 4'"),
+        (["predict"], "-m servepath predict 'simple_nn' '1 2'"),
         (
             ["loadtest", "RATE=9", "DURATION=2", "PATHS=a@b", "VIA=direct"],
-            "-m loadtest --rate 9 --duration 2 --paths 'a@b' --via direct",
+            "-m servepath loadtest --rate 9 --duration 2 --paths 'a@b' --via direct",
         ),
         (
             ["loadtest", "ROUNDS=3", "SEED=7", "ALLOW=threads", "CLOSED_LOOP=1", "PROCESSES=2"],
-            "-m loadtest --rounds 3 --seed 7 --allow threads --closed-loop --processes 2",
+            "-m servepath loadtest --rounds 3 --seed 7 --allow threads --closed-loop --processes 2",
         ),
         (
             ["loadtest", "TARGETS=gateway=h:1,onnx=h:2", "ENVIRONMENT=compose here"],
-            "-m loadtest --targets 'gateway=h:1,onnx=h:2' --environment 'compose here'",
+            "-m servepath loadtest --targets 'gateway=h:1,onnx=h:2' --environment 'compose here'",
         ),
-        (["bench", "ROUNDS=9", "ROWS=onnx-*"], "-m bench --rounds 9 --only 'onnx-*'"),
+        (["bench", "ROUNDS=9", "ROWS=onnx-*"], "-m servepath bench --rounds 9 --only 'onnx-*'"),
         (
             ["scorecard", "PRICE_PER_HOUR=0.1", "CURRENCY=EUR", "PATHS=a@b"],
-            "-m scorecard --paths 'a@b' --price-per-hour 0.1 --currency 'EUR'",
+            "-m servepath cost --paths 'a@b' --price-per-hour 0.1 --currency 'EUR'",
         ),
         (
             ["validate-method", "RUNS=9", "ROUNDS=11", "PATHS=keras_dense@onnx"],
-            "-m validation --runs 9 --rounds 11 --path 'keras_dense@onnx'",
+            "-m servepath validate-method --runs 9 --rounds 11 --path 'keras_dense@onnx'",
         ),
         (
             ["gate", "REF=v1", "THRESHOLD=3", "ROUNDS=20", "PATHS=a@b", "VIA=direct", "SEED=7"],
-            "-m loadtest gate --ref 'v1' --threshold 3 --rounds 20 --paths 'a@b' --via direct --seed 7",
+            "-m servepath gate --ref 'v1' --threshold 3 --rounds 20 --paths 'a@b' --via direct --seed 7",
         ),
         (
             ["capacity", "SLO_P99_MS=5", "WANTED_RPS=900", "PATHS=a@b", "VIA=direct", "PROCESSES=2"],
-            "-m loadtest.capacity --slo-p99-ms 5 --wanted-rps 900 --processes 2 --paths 'a@b' --via direct",
+            "-m servepath capacity --slo-p99-ms 5 --wanted-rps 900 --processes 2 --paths 'a@b' --via direct",
         ),
-        (["demo", "RATE=9"], "-m demo --rate 9"),
+        (["demo", "RATE=9"], "-m servepath demo --rate 9"),
     ],
 )
 def test_the_contracts_variables_reach_the_commands(words: list[str], command: str) -> None:
@@ -90,14 +90,18 @@ def test_the_contracts_variables_reach_the_commands(words: list[str], command: s
 def test_loadtest_starts_what_is_not_running_first() -> None:
     commands = make("-n", "loadtest").stdout.splitlines()
 
-    assert [line.split("-m ")[1].strip() for line in commands[-3:]] == ["services.local up", "loadtest", "report"]
+    assert [line.split("-m ")[1].strip() for line in commands[-3:]] == [
+        "servepath up",
+        "servepath loadtest",
+        "servepath report",
+    ]
 
 
 def test_loadtest_of_servers_elsewhere_starts_none_here() -> None:
     commands = make("-n", "loadtest", "TARGETS=gateway=h:1").stdout.splitlines()
 
-    assert [line.split("-m ")[1].split()[0] for line in commands[-2:]] == ["loadtest", "report"]
-    assert not any("services.local" in line for line in commands)
+    assert [line.split("-m ")[1].split()[1] for line in commands[-2:]] == ["loadtest", "report"]
+    assert not any("servepath up" in line for line in commands)
 
 
 def test_no_python_3_11_is_said_with_the_fix() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 
 from export import onnx_file
-from store.manifest import artifact_folder, current_version, verify
+from servepath.artifacts.manifest import artifact_folder, current_version, verify
 from tests.planted import answer, plant
 
 X = np.array([[1, 2], [0.5, -4]], np.float32)

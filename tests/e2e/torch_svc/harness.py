@@ -14,10 +14,10 @@ from pathlib import Path
 import grpc
 import psutil
 
+from servepath.protocols import torchserve
+from servepath.protocols.token import Metadata, TokenFile
+from servepath.protocols.types import Answer, Request, Tensor
 from services.torch_svc.config import PORTS
-from services.wire import torchserve
-from services.wire.token import Metadata, TokenFile
-from services.wire.types import Answer, Request, Tensor
 
 ROOT = Path(__file__).parents[3]
 START_S = 90

@@ -13,10 +13,10 @@ import numpy as np
 import psutil
 import pytest
 
+from servepath.artifacts.manifest import digest
+from servepath.protocols import errors
+from servepath.protocols.types import Answer
 from services.torch_svc import healthcheck
-from services.wire import errors
-from services.wire.types import Answer
-from store.manifest import digest
 from tests.e2e.torch_svc.harness import Client, client_of, free_ports, remaining, started
 
 

@@ -9,10 +9,10 @@ import psutil
 import pytest
 import yaml
 
+from servepath.artifacts.manifest import artifact_folder, read_manifest
+from servepath.protocols import errors, torchserve
+from servepath.protocols.types import Answer, Request, Tensor
 from services.torch_svc import healthcheck
-from services.wire import errors, torchserve
-from services.wire.types import Answer, Request, Tensor
-from store.manifest import artifact_folder, read_manifest
 from tests.e2e.torch_svc.harness import ROOT, Client, TorchSvc
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}

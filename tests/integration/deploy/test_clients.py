@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from deploy.e2e.clients import Clients
-from services.local.probe import ProbeRequest
-from services.wire import servepath
-from services.wire.types import Answer, Provenance, Request, Tensor
-from store.spec import Tolerance
+from servepath.artifacts.spec import Tolerance
+from servepath.protocols import servepath
+from servepath.protocols.types import Answer, Provenance, Request, Tensor
+from servepath.runner.probe import ProbeRequest
 
 X = Tensor("x", "FP32", (1, 1), np.float32(2).tobytes())
 PROBE_REQUEST = ProbeRequest(Request("m", 0, (X,)), 1, {"y": np.array([[4.0]])}, Tolerance(0.0, 1e-6))

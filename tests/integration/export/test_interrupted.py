@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from export import stage, trained
-from store.manifest import current_version, verify
+from servepath.artifacts.manifest import current_version, verify
 from tests.planted import plant_weights
 
 # `python -m export` that dies by SIGKILL just before the rename whose target's path ends with argv[1].

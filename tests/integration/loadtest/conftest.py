@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from services.wire import oip, servepath
-from services.wire.types import Answer, Provenance, Request, Tensor
+from servepath.protocols import oip, servepath
+from servepath.protocols.types import Answer, Provenance, Request, Tensor
 from tests.manifests import write_manifest
 
 SLOPE, BIAS = np.array([[2.0], [-0.5]]), 0.25

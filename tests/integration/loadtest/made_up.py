@@ -1,4 +1,4 @@
-"""A small repository that has what the gate needs of ours, and a stand-in for `python -m services.local`."""
+"""A small repository that has what the gate needs of ours, and a stand-in for `python -m servepath.runner`."""
 
 import os
 import subprocess
@@ -9,9 +9,10 @@ from pathlib import Path
 from tests.integration.loadtest.conftest import write_reference
 
 ROOT = Path(__file__).parents[3]
-LINKS = ("commandline", "loadtest", "report", "store", "servepath_pb", "tests", "services/wire", "services/http2")
+PARTS = ("__init__.py", "artifacts", "cli", "http2", "protocols", "results")
+LINKS = ("loadtest", "report", "servepath_pb", "tests", *(f"servepath/{part}" for part in PARTS))
 IDENTITY = ("-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "core.hooksPath=/dev/null")
-# `up` starts one server, which answers as services/local/behaviour.json says; `down` stops it.
+# `up` starts one server, which answers as servepath/runner/behaviour.json says; `down` stops it.
 STAND_IN = """
 import contextlib, os, signal, socket, subprocess, sys, time
 from pathlib import Path
@@ -19,7 +20,7 @@ from pathlib import Path
 command, place = sys.argv[1], Path(sys.argv[sys.argv.index("--run-dir") + 1])
 if command == "up":
     place.mkdir(parents=True)
-    server = subprocess.Popen([sys.executable, "-m", "services.local.server"], start_new_session=True)
+    server = subprocess.Popen([sys.executable, "-m", "servepath.runner.server"], start_new_session=True)
     (place / "pid").write_text(str(server.pid))
     host, _, port = os.environ["ONNX_SVC_ADDR"].rpartition(":")
     while server.poll() is None:
@@ -38,15 +39,14 @@ import json, os
 from pathlib import Path
 from tests.integration.loadtest.conftest import Behaviour, serve
 
-behaviour = Behaviour(**json.loads(Path("services/local/behaviour.json").read_text()))
+behaviour = Behaviour(**json.loads(Path("servepath/runner/behaviour.json").read_text()))
 serve(behaviour, os.environ["ONNX_SVC_ADDR"])[0].wait_for_termination()
 """
 FILES = {
-    "services/__init__.py": "",
-    "services/local/__init__.py": "",
-    "services/local/__main__.py": STAND_IN,
-    "services/local/server.py": SERVER,
-    "services/local/behaviour.json": '{"engine_version": "committed"}',
+    "servepath/runner/__init__.py": "",
+    "servepath/runner/__main__.py": STAND_IN,
+    "servepath/runner/server.py": SERVER,
+    "servepath/runner/behaviour.json": '{"engine_version": "committed"}',
     "export/format.py": "",
     "deployments.toml": "[models.line.stacks.onnx]\n",
     "constraints.txt": "",

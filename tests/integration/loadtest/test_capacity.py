@@ -12,7 +12,7 @@ from typing import Any
 from pyarrow import parquet
 
 from report import schema
-from store.commit import git_commit
+from servepath.artifacts.commit import git_commit
 from tests.integration.loadtest.test_run import ROOT, environment
 
 COMMAND = [sys.executable, "-m", "loadtest.capacity", "--paths=line@onnx", "--seed=7"]

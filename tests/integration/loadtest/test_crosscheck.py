@@ -17,8 +17,9 @@ import pytest
 from pyarrow import parquet
 
 from loadtest import no_op
-from loadtest.crosscheck.instruments import INSTRUMENTS, Job
 from loadtest.plan import NO_OP, Measurement, ServingPath
+from servepath.results.names import INSTRUMENTS
+from studies.loadgen.instruments import Job
 from tests.integration.loadtest.conftest import BIAS, MODEL
 from tests.integration.loadtest.test_run import ROOT, environment
 
@@ -28,7 +29,7 @@ MEND = "crosscheck: h2load is not on PATH; install nghttp2's client, such as: ap
 
 
 def command(stand: Any, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "loadtest.crosscheck", *stand.arguments, *QUICK, *arguments]
+    return [sys.executable, "-m", "studies.loadgen", *stand.arguments, *QUICK, *arguments]
 
 
 def crosscheck(stand: Any, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -72,7 +73,7 @@ def loadgen(stand: Any, measurement: Measurement, address: str = "", count: int 
     folder = stand.folder / "scratch"
     folder.mkdir()
     job = Job(measurement, address, MODEL, 200.0, 0, count, 3, stand.folder / "exports", stand.folder / "env", folder)
-    words = [sys.executable, "-m", "loadtest.crosscheck.loadgen", job.to_json(), str(folder / "rows")]
+    words = [sys.executable, "-m", "studies.loadgen.loadgen", job.to_json(), str(folder / "rows")]
     subprocess.run(words, check=True, cwd=ROOT, env=environment(), timeout=60)
     return parquet.read_table(folder / "rows"), folder
 

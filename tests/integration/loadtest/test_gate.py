@@ -43,7 +43,7 @@ def assert_nothing_is_left(made: MadeUp) -> None:
 
 
 def test_both_trees_are_served_by_their_own_code_loaded_in_one_run_judged_and_stopped(made: MadeUp) -> None:
-    made.write("services/local/behaviour.json", '{"engine_version": "changed", "delay_s": 0.003}')
+    made.write("servepath/runner/behaviour.json", '{"engine_version": "changed", "delay_s": 0.003}')
     with made.start("loadtest", "gate", "--ref=HEAD", "--rounds=11", *QUICK) as gate:
         text, _ = gate.communicate(timeout=100)
 
@@ -78,12 +78,12 @@ def test_ctrl_c_stops_everything_and_leaves_nothing(made: MadeUp, sign: str) -> 
 
 
 def test_a_server_that_does_not_start_is_exit_code_1_and_leaves_nothing(made: MadeUp) -> None:
-    made.write("services/local/behaviour.json", '{"nothing": 1}')
+    made.write("servepath/runner/behaviour.json", '{"nothing": 1}')
     with made.start("loadtest", "gate", "--ref=HEAD", *QUICK) as gate:
         text, _ = gate.communicate(timeout=60)
 
     assert gate.returncode == 1
-    assert "services.local up onnx_svc gateway" in text.splitlines()[-1]
+    assert "servepath.runner up onnx_svc gateway" in text.splitlines()[-1]
     assert_nothing_is_left(made)
 
 
@@ -165,9 +165,9 @@ def test_where_what_shapes_a_model_differs_each_tree_makes_its_own(made: MadeUp,
 
 
 def test_a_ref_that_cannot_start_its_services_is_refused(made: MadeUp) -> None:
-    made.git("rm", "-q", "-r", "services/local")
+    made.git("rm", "-q", "-r", "servepath/runner")
     made.git("commit", "-q", "-m", "without")
-    with pytest.raises(GateError, match=r"has no services/local/__main__\.py"):
+    with pytest.raises(GateError, match=r"has no servepath/runner/__main__\.py"):
         prepared(made, made.folder)
     assert len(made.git("worktree", "list").splitlines()) == 1
 

@@ -9,7 +9,7 @@ import pytest
 from loadtest.calls import Caller, Clock, Target
 from loadtest.payloads import Payload
 from loadtest.plan import Measurement, ServingPath
-from services.wire.types import Answer, Provenance
+from servepath.protocols.types import Answer, Provenance
 
 METHOD = "/test.Keyed/Call"
 

@@ -13,9 +13,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from servepath.protocols import torchserve
 from services import healthcheck
 from services.torch_svc import healthcheck as torch_healthcheck
-from services.wire import torchserve
 
 STATES = health_pb2.HealthCheckResponse
 

@@ -19,7 +19,7 @@ from export.errors import ExportError, ParityError
 from export.formats import FORMATS
 from models import frameworks
 from models.registry import MODELS
-from store.manifest import artifact_folder, current_version, read_manifest, verify
+from servepath.artifacts.manifest import artifact_folder, current_version, read_manifest, verify
 from tests.planted import KERNEL, answer, plant_weights
 
 ALL = [(name, kind) for name, model in MODELS.items() for kind in model.formats]

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export import onnx_file
 from export.errors import ExportError
 from export.onnx_file import Names
-from store.spec import BATCH, Spec, TensorSpec, Tolerance
+from servepath.artifacts.spec import BATCH, Spec, TensorSpec, Tolerance
 
 X = np.array([[1.0, 2.0], [3.0, -5.0], [0.5, 0.0]], np.float32)
 TRUE, FALSE = np.array(True), np.array(False)  # noqa: FBT003 - a flag of the model

@@ -7,8 +7,8 @@ from export import parity
 from export.errors import ParityError
 from export.trained import Trained
 from models.reference import Arrays
-from store.manifest import Parity
-from store.spec import Spec, TensorSpec, Tolerance
+from servepath.artifacts.manifest import Parity
+from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 
 SPEC = Spec((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 1)),), True, Tolerance(1e-5, 1e-5))  # noqa: FBT003 - row_independent
 DEPENDENT = Spec(SPEC.inputs, SPEC.outputs, False, SPEC.tolerance)  # noqa: FBT003 - row_independent

@@ -10,7 +10,7 @@ import pytest
 from export import parity, saved_model, warmup
 from export.errors import ExportError, ParityError
 from models import frameworks
-from store.spec import Spec, TensorSpec, Tolerance
+from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 
 tensorflow = frameworks.tensorflow()
 keras = tensorflow.keras

@@ -7,9 +7,9 @@ import pytest
 from loadtest.fairness import DECLARABLE, PATH_KEYS, UnfairError, check, manifest, payloads_hash, weights
 from loadtest.payloads import prepare
 from loadtest.plan import Measurement, ServingPath
-from services.wire import oip, tfserving
-from store.reference import Reference
-from store.spec import Spec, TensorSpec, Tolerance
+from servepath.artifacts.reference import Reference
+from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
+from servepath.protocols import oip, tfserving
 
 ONE, TWO = (Measurement(ServingPath("m", stack), "direct") for stack in ("onnx", "torchserve"))
 SPEC = Spec((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 1)),), True, Tolerance(0.0, 0.01))  # noqa: FBT003 - row_independent

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from loadtest.payloads import Payload, agrees, prepare
-from services.wire import oip
-from services.wire.arrays import to_array
-from services.wire.types import Tensor
-from store.reference import Reference
-from store.spec import Spec, TensorSpec, Tolerance
+from servepath.artifacts.reference import Reference
+from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
+from servepath.protocols import oip
+from servepath.protocols.arrays import to_array
+from servepath.protocols.types import Tensor
 
 SPEC = Spec(
     inputs=(TensorSpec("x", "FP32", (-1, 2)),),

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from loadtest.plan import OPEN_CONSTANT, OPEN_POISSON
 from loadtest.schedule import arrivals, share
+from servepath.results.names import OPEN_CONSTANT, OPEN_POISSON
 
 
 def gaps(load_model: str, rate: float = 500.0, count: int = 20_000) -> np.ndarray:

@@ -5,9 +5,10 @@ import pytest
 
 from loadtest.measurement_spec import MeasurementSpec
 from loadtest.open_loop import OVERLOADED
-from loadtest.plan import OPEN_POISSON, Measurement, ServingPath, Turn
+from loadtest.plan import Measurement, ServingPath, Turn
 from loadtest.recorder import Sample
 from loadtest.watch import BACKLOG, HOPELESS, Watch, growing
+from servepath.results.names import OPEN_POISSON
 
 MS = 1_000_000
 

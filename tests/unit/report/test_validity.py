@@ -6,8 +6,8 @@ import pytest
 
 from report.__main__ import main
 from report.build import build
+from studies.injected_delay.injected import Delayed
 from tests.engines import GatedEngine
-from validation.injected import Delayed
 
 DIRECT, GATEWAY, NO_OP = "simple_nn@onnx.direct", "simple_nn@onnx.gateway", "null@null.direct"
 

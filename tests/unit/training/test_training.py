@@ -13,7 +13,7 @@ import pytest
 
 from export import trained
 from models.registry import MODELS
-from store.spec import read_spec
+from servepath.artifacts.spec import read_spec
 from training import curve, data, stage
 from training.__main__ import main
 from training.run import Run

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from grpc import StatusCode, aio
 
+from servepath.protocols import oip, servepath
+from servepath.protocols.errors import BadInput
+from servepath.protocols.types import Answer, Request, Tensor
+from services.dataplane.backend import Call
 from services.gateway.config import Settings
 from services.gateway.server import Gateway, create_gateway
-from services.serving.backend import Call
-from services.wire import oip, servepath
-from services.wire.errors import BadInput
-from services.wire.types import Answer, Request, Tensor
 from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
 from tests.manifests import SPEC

@@ -13,8 +13,8 @@ from urllib.request import urlopen
 import pytest
 from grpc import aio
 
-from services.wire import servepath
-from services.wire.types import Request, Tensor
+from servepath.protocols import servepath
+from servepath.protocols.types import Request, Tensor
 from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
 

@@ -9,11 +9,11 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode, aio
 
+from servepath.protocols import servepath, tfserving
+from servepath.protocols.types import Request, Tensor
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
 from services.gateway.config import Settings
 from services.gateway.server import create_gateway
-from services.wire import servepath, tfserving
-from services.wire.types import Request, Tensor
 from tests.exports import make_export
 from tests.tf_server import tensor
 

@@ -15,10 +15,10 @@ import pytest
 import uvloop
 from grpc import StatusCode, aio
 
+from servepath.http2.replies import Reply
 from services.gateway import unary
 from services.gateway.unary import UnaryClient
-from services.http2.replies import Reply
-from tests.unit.services.http2.scripted_peer import answer, goodbye, settings
+from tests.unit.servepath.http2.scripted_peer import answer, goodbye, settings
 
 METHOD = "/test.Echo/Do"
 LIMIT = 4 * 2**20

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from services.dataplane.engine import Load
 from services.onnx_svc.config import Settings
 from services.onnx_svc.ort import OrtEngine
 from services.onnx_svc.server import OnnxServer, create_server
-from services.serving.engine import Load
 from tests.loop_thread import LoopThread
 from tests.oip_client import Client
 from tests.tiny_onnx import linear, make_export

@@ -10,12 +10,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
+from servepath.protocols import oip
+from servepath.protocols.signature import MAX_ELEMENTS
+from servepath.protocols.tensors import pack
+from servepath.protocols.types import Request, Tensor
 from servepath_pb.servepath.oip.oip_pb2 import ModelInferRequest
-from services.wire import oip
-from services.wire.signature import MAX_ELEMENTS
-from services.wire.tensors import pack
-from services.wire.types import Request, Tensor
-from store.spec import Spec, TensorSpec, Tolerance
 from tests.oip_client import Client, ask, y_of
 from tests.tiny_onnx import linear, make_export, model_file
 

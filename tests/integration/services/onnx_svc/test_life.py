@@ -10,15 +10,15 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from servepath.artifacts.atomic import write_file
+from servepath.artifacts.manifest import ArtifactError, artifact_folder
+from servepath.protocols import oip
+from servepath.protocols.types import Request, Tensor
 from servepath_pb.servepath.oip import oip_pb2 as pb
 from services import healthcheck
+from services.dataplane.engine import EngineError
+from services.dataplane.listener import PortBusyError
 from services.onnx_svc.server import OnnxServer
-from services.serving.engine import EngineError
-from services.serving.listener import PortBusyError
-from services.wire import oip
-from services.wire.types import Request, Tensor
-from store.atomic import write_file
-from store.manifest import ArtifactError, artifact_folder
 from tests.engines import Gated
 from tests.loop_thread import LoopThread, wait_until
 from tests.oip_client import Client, ask, code_and_reason, y_of

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from servepath.protocols import oip
 from services.onnx_svc.server import OnnxServer
-from services.wire import oip
 from tests.engines import Gated
 from tests.loop_thread import wait_until
 from tests.oip_client import Client, ask, y_of

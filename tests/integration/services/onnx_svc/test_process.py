@@ -11,8 +11,8 @@ from pathlib import Path
 import grpc
 import pytest
 
+from servepath.protocols import oip
 from services.onnx_svc.server import OnnxServer
-from services.wire import oip
 from tests.oip_client import Client, ask, y_of
 
 ROOT = Path(__file__).parents[4]

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from servepath.protocols.types import Request, Tensor
 from services.onnx_svc.server import OnnxServer
-from services.wire.types import Request, Tensor
 from tests.oip_client import Client
 from tests.planted import KERNEL, plant
 

@@ -7,11 +7,11 @@ import onnxruntime
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from servepath.artifacts.manifest import artifact_folder, read_manifest
+from servepath.protocols import oip
+from servepath.protocols.types import Request, Tensor
 from servepath_pb.servepath.oip import oip_pb2 as pb
 from services.onnx_svc.server import OnnxServer
-from services.wire import oip
-from services.wire.types import Request, Tensor
-from store.manifest import artifact_folder, read_manifest
 from tests.oip_client import Client, ask, code_and_reason, y_of
 
 Start = Callable[..., OnnxServer]

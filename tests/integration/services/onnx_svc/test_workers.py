@@ -13,7 +13,7 @@ import grpc
 import psutil
 import pytest
 
-from services.wire import oip
+from servepath.protocols import oip
 from tests.loop_thread import wait_until
 from tests.oip_client import Client, ask, code_and_reason, y_of
 

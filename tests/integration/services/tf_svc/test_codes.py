@@ -10,10 +10,10 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from servepath.protocols import tfserving
+from servepath.protocols.tensors import pack
+from servepath.protocols.types import Request, Tensor
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
-from services.wire import tfserving
-from services.wire.tensors import pack
-from services.wire.types import Request, Tensor
 from tests.tf_server import TfServer, ask, tensor
 
 FLOAT, BOOL = 1, 10

@@ -14,8 +14,8 @@ import grpc
 import psutil
 import pytest
 
+from servepath.protocols import tfserving
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
-from services.wire import tfserving
 from tests.manifests import write_manifest
 from tests.tf_server import TfServer, ask, eventually, tensor
 

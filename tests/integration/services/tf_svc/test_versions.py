@@ -9,8 +9,8 @@ from pathlib import Path
 import grpc
 import pytest
 
+from servepath.artifacts.manifest import MANIFEST
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
-from store.manifest import MANIFEST
 from tests.manifests import write_manifest
 from tests.tf_server import TfServer, ask, eventually, tensor
 

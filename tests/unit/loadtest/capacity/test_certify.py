@@ -7,6 +7,7 @@ from scipy import stats
 from loadtest.capacity import certify
 from loadtest.capacity.step import p99_ms
 from report import percentiles
+from servepath.results.thresholds import MIN_P99_SAMPLES
 
 
 @pytest.mark.parametrize("count", [459, 662, 2995, 6000, 20_000])
@@ -18,7 +19,7 @@ def test_the_bounds_are_the_binomial_distributions(count: int) -> None:
 
 def test_the_fewest_samples_are_the_reports_floor() -> None:
     floor = percentiles.minimum_samples("99")
-    assert floor == certify.MIN_P99
+    assert floor == MIN_P99_SAMPLES
     assert (certify.most_over(floor - 1), certify.most_over(floor)) == (0, 1)
     assert (certify.most_over(458), certify.most_over(459)) == (-1, 0)
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from servepath.protocols.stacks import STACKS
 from services.gateway.config import SettingsError, read_settings
-from services.wire.stacks import STACKS
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from grpc_health.v1 import health_pb2
 
+from servepath.protocols.errors import Cancelled, DeadlineExceeded
+from servepath.protocols.signature import Signature
+from services.dataplane.backend import Call
 from services.gateway.probe import LIVENESS, READINESS, Prober
-from services.serving.backend import Call
-from services.wire.errors import Cancelled, DeadlineExceeded
-from services.wire.signature import Signature
 from tests.manifests import SPEC
 from tests.serving_fakes import ANSWER
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from servepath.artifacts.manifest import MANIFEST, ArtifactError, digest, hash_files
+from servepath.artifacts.spec import Spec, TensorSpec
+from servepath.protocols.errors import BadInput
+from servepath.protocols.types import Tensor
+from services.dataplane.engine import EngineError
 from services.onnx_svc.artifact import load
 from services.onnx_svc.ort import OrtEngine
-from services.serving.engine import EngineError
-from services.wire.errors import BadInput
-from services.wire.types import Tensor
-from store.manifest import MANIFEST, ArtifactError, digest, hash_files
-from store.spec import Spec, TensorSpec
 from tests.manifests import SPEC
 from tests.tiny_onnx import linear, make_export
 

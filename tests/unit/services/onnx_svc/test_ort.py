@@ -6,12 +6,12 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from servepath.artifacts.spec import TensorSpec
+from servepath.protocols.errors import BadInput
+from servepath.protocols.tensors import ITEM_BYTES, pack
+from servepath.protocols.types import Tensor
+from services.dataplane.engine import EngineError
 from services.onnx_svc.ort import OrtEngine
-from services.serving.engine import EngineError
-from services.wire.errors import BadInput
-from services.wire.tensors import ITEM_BYTES, pack
-from services.wire.types import Tensor
-from store.spec import TensorSpec
 from tests.manifests import SPEC
 from tests.tiny_onnx import linear, model_file
 

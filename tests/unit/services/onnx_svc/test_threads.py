@@ -7,11 +7,11 @@ from time import sleep
 
 import pytest
 
+from servepath.artifacts.spec import TensorSpec
+from servepath.protocols.errors import BadInput, Internal
+from servepath.protocols.types import Tensor
+from services.dataplane.backend import Call, Outcome
 from services.onnx_svc.threads import INLINE_S, RECENT, EngineThreads, InlinePolicy
-from services.serving.backend import Call, Outcome
-from services.wire.errors import BadInput, Internal
-from services.wire.types import Tensor
-from store.spec import TensorSpec
 from tests.serving_fakes import SERVED, call
 
 SHORT_S, LONG_S = INLINE_S / 10, INLINE_S * 10

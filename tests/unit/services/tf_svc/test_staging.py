@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from servepath.artifacts.manifest import MANIFEST, ArtifactError
 from services.tf_svc.staging import Staging
-from store.manifest import MANIFEST, ArtifactError
 from tests.manifests import write_manifest
 
 

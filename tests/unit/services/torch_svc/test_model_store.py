@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from servepath.artifacts.manifest import MANIFEST, ArtifactError, artifact_folder, digest, hash_files
 from services.torch_svc import model_store
-from store.manifest import MANIFEST, ArtifactError, artifact_folder, digest, hash_files
 from tests.manifests import write_manifest
 
 

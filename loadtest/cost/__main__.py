@@ -1,0 +1,133 @@
+"""What each path costs over its whole life: `python -m loadtest.cost [--price-per-hour 0.10 --currency EUR]`.
+
+Starts each service five times, looks at its memory, loads its paths directly and through the gateway, and adds
+scorecard.json to the newest run, or to the one named. No service may run before; none runs afterwards.
+Exit code 0 when the scorecard is written, 1 when a service or the load fails, 2 for a bad argument, 130 after Ctrl-C;
+the run is then as it was.
+"""
+
+import argparse
+import json
+import sys
+import time
+import tomllib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from loadtest.cost import gpu, price
+from loadtest.cost.card import card
+from loadtest.cost.load import LoadError, Plan
+from loadtest.cost.price import Price
+from loadtest.cost.program import Bench, backends_of, front, lives, refuse_running
+from loadtest.cost.startup import Name
+from servepath.artifacts import atomic
+from servepath.artifacts.commit import git_commit
+from servepath.artifacts.manifest import ArtifactError
+from servepath.cli.arguments import Parser, positive, seconds, whole
+from servepath.cli.signals import run_main
+from servepath.protocols.stacks import STACKS
+from servepath.results.names import COST_FILE, RUN_FILE
+from servepath.runner.config import SERVICES, ConfigError, RunPaths, read_services
+from servepath.runner.probe import WrongAnswer
+from servepath.runner.processes import RunError, lock
+
+ENV_FILE = Path(".env")
+EPILOG = (
+    "exit codes: 0 scorecard.json is written; 1 a service or the load failed; 2 a bad argument; 130 after Ctrl-C; "
+    "the run is as it was then"
+)
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; exit code 2 and one line when it is wrong."""
+    about = "The cost of each path over its life cycle."
+    parser = Parser(prog="python -m loadtest.cost", description=about, epilog=EPILOG)
+    add = parser.add_argument
+    add("run", nargs="?", type=Path, default=Path("results/latest"), help="the run to add to (default: results/latest)")
+    add("--paths", default="all", help="MODEL@STACK,... or all (default)")
+    add("--starts", type=whole(1), default=5, help="new processes of each service (default: 5)")
+    add("--rate", type=positive, default=500.0, help="requests a second of the load (default: 500)")
+    add("--duration", type=seconds, default=1.35, help="seconds of each of a path's three measurements (default: 1.35)")
+    add("--quiet", type=seconds, default=3.0, help="seconds without requests before idle memory is read (default: 3)")
+    add("--price-per-hour", type=positive, help="what an hour of this machine costs, with --currency")
+    add("--currency", help="currency, such as EUR")
+    add("--run-dir", type=Path, default=Path(".run"), help="folder of pid and log files (default: .run)")
+    add("--exports", type=Path, default=Path("artifacts/exports"), help="default: artifacts/exports")
+    add("--deployments", type=Path, default=Path("deployments.toml"), help="default: deployments.toml")
+    args = parser.parse_args(argv)
+    if (args.price_per_hour is None) != (not args.currency):
+        parser.error("--price-per-hour and --currency must be given together")
+    args.price = Price(args.price_per_hour, args.currency) if args.currency else None
+    args.places = RunPaths(args.run_dir.resolve(), args.exports, args.deployments)
+    try:
+        args.names = choose(args.deployments, args.paths)
+    except ValueError as error:
+        parser.error(str(error))
+    return args
+
+
+def choose(deployments: Path, wanted: str) -> list[Name]:
+    """Return the paths of deployments.toml, all or those of a comma-separated list. Raises ValueError."""
+    try:
+        models = tomllib.loads(deployments.read_text())["models"]
+        known = {f"{model}@{stack}": (model, stack) for model, entry in models.items() for stack in entry["stacks"]}
+    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{deployments} is not a list of paths ({error!r}); see docs/add-a-path.md") from error
+    names = list(known) if wanted == "all" else [name.strip() for name in wanted.split(",")]
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"--paths: {unknown[0]!r} is not a path; known: {', '.join(known)}, or all")
+    return [known[name] for name in dict.fromkeys(names)]
+
+
+def run_folder(run: Path) -> Path:
+    """Return the run's own folder: a link to the newest may point elsewhere later. Raises RunError."""
+    if not (run / RUN_FILE).is_file():
+        raise RunError(f"{run} holds no run; run: make loadtest")
+    return run.resolve()
+
+
+def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Measure, and return the content of scorecard.json. Raises what main() names."""
+    capacity = price.read_capacity(args.run)
+    services = read_services(args.places, ENV_FILE)
+    words = ("--deployments", str(args.deployments), "--exports", str(args.exports))
+    plan = Plan(args.rate, args.duration, words, services[SERVICES[0]].environment)
+    bench = Bench(services, args.places, plan, gpu.find(), args.starts, args.quiet, console)
+    backends = backends_of(args.names)
+    with lock(args.places.run_dir):
+        refuse_running(args.places)
+        alone, fronted = lives(bench, backends), front(bench, backends)
+    cards = []
+    for path in args.names:
+        service = STACKS[path[1]].service
+        figures = list(price.figures(capacity, path, args.price))
+        cards.append(card(path, services[service], alone[service], fronted, figures))
+    measured = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"measured": measured, "git_commit": git_commit(), "rate_rps": args.rate, "scorecard": cards}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure, add to the run, return the exit code."""
+    args = parse_args(argv)
+    begin, console = time.monotonic(), Console()
+    try:
+        file = run_folder(args.run) / COST_FILE
+        atomic.write_file(file, json.dumps(measure(args, console), indent=2) + "\n")
+    except (ConfigError, RunError, WrongAnswer, ArtifactError, LoadError, ValueError, OSError) as error:
+        print(f"python -m loadtest.cost: {error}", file=sys.stderr)
+        return 1
+    print(f"{file}: {len(args.names)} paths, in {time.monotonic() - begin:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(
+        run_main(
+            lambda: main(sys.argv[1:]),
+            "python -m loadtest.cost: interrupted; the services that it started are stopped, the run is unchanged",
+        )
+    )

@@ -1,0 +1,131 @@
+"""Load by `python -m loadtest` while the CPU of services is sampled: what each measurement's requests cost them."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pyarrow import parquet
+
+from loadtest.cost.gpu import Gpus, Reading
+from loadtest.cost.process_tree import Cpu
+from loadtest.cost.sampler import Sampler
+from servepath.results.names import NULL_NAME, RUN_FILE
+
+# Reading the clock of a few processes takes microseconds; NVML takes longer.
+CPU_EVERY_S, GPU_EVERY_S = 0.02, 0.2
+LOAD_S = 300
+STOP_S = 20
+TAIL_CHARACTERS = 2000
+# Enough measurements to see how far they differ.
+ROUNDS = 3
+# The longest warm-up, in measurements.
+WARMUP = 1.5
+
+
+class LoadError(Exception):
+    """The load test failed; the text has the end of what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to load. measurement_s: of each measurement. words: further ones of `python -m loadtest`.
+
+    environment: with the services' addresses.
+    """
+
+    rate: float
+    measurement_s: float
+    words: Sequence[str]
+    environment: Mapping[str, str]
+
+
+class Measurement(NamedTuple):
+    """One measurement. cpu_s: of each service meanwhile. bad: errors and wrong answers. gpu: what was read meanwhile.
+
+    engine: name and version of who answered.
+    """
+
+    path: tuple[str, str]
+    engine: tuple[str, str]
+    requests: int
+    bad: int
+    cpu_s: Mapping[str, float]
+    gpu: tuple[Reading, ...]
+
+
+def load(
+    plan: Plan, names: Sequence[str], via: str, services: Mapping[str, Sequence[int]], gpus: Gpus | None
+) -> list[Measurement]:
+    """Load paths one way and return their measurements. services: processes by service. Raises LoadError."""
+    with tempfile.TemporaryDirectory(prefix="scorecard-") as folder, ExitStack() as stack:
+        watched = {name: stack.enter_context(watch(pids)) for name, pids in services.items()}
+        gpu = stack.enter_context(Sampler(gpus.read, GPU_EVERY_S)) if gpus else None
+        _run(plan, ("--paths", ",".join(names), "--via", via, "--out", folder))
+        stack.close()
+        return list(_measurements(Path(folder) / "latest", watched, gpu.samples if gpu else ()))
+
+
+def watch(pids: Sequence[int]) -> Sampler[int]:
+    """Return a sampler of the nanoseconds of CPU of some processes."""
+    return Sampler(Cpu(pids).read_ns, CPU_EVERY_S)
+
+
+def between(samples: Sequence[tuple[int, int]], begin_ns: int, end_ns: int) -> float:
+    """Return the seconds of CPU between two moments; between samples it is taken to run evenly."""
+    moments, cpu_ns = zip(*samples, strict=True)
+    # Floats of 53 bits would round nanoseconds since 1970.
+    first, last = np.interp([begin_ns - moments[0], end_ns - moments[0]], np.subtract(moments, moments[0]), cpu_ns)
+    return float(last - first) / 1e9
+
+
+def _run(plan: Plan, more: Sequence[str]) -> None:
+    load = (f"--rate={plan.rate:g}", f"--duration={plan.measurement_s:g}", f"--warmup={plan.measurement_s * WARMUP:g}")
+    command = [sys.executable, "-m", "loadtest", f"--rounds={ROUNDS}", "--min-requests=1", *load, *plan.words, *more]
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, env=dict(plan.environment), text=True, **pipe) as process:  # type: ignore[call-overload]
+        try:
+            said, _ = process.communicate(timeout=LOAD_S)
+        except BaseException:
+            _end(process)
+            raise
+    if process.returncode != 0:
+        raise LoadError(f"the load test ended with exit code {process.returncode}:\n{said[-TAIL_CHARACTERS:]}")
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _measurements(
+    run: Path, watched: Mapping[str, Sampler[int]], gpu: Sequence[tuple[int, Reading]]
+) -> Iterator[Measurement]:
+    for measurement in json.loads((run / RUN_FILE).read_text())["measurements"]:
+        if measurement["model"] == NULL_NAME:
+            continue
+        rows = parquet.read_table(run / measurement["rows"], filters=[("phase", "=", "measure")])
+        begin_ns, end_ns = _stretch(rows)
+        yield Measurement(
+            (measurement["model"], measurement["stack"]),
+            (rows["engine"][0].as_py(), rows["engine_version"][0].as_py()),
+            rows.num_rows,
+            measurement["errors"] + measurement["wrong_answers"],
+            {name: between(one.samples, begin_ns, end_ns) for name, one in watched.items()},
+            tuple(reading for moment, reading in gpu if begin_ns <= moment <= end_ns),
+        )
+
+
+def _stretch(rows: Any) -> tuple[int, int]:
+    """Return when a measurement's first measured request was sent, and when its last reply was there."""
+    sent_ns, service_us = rows["sent_ns"].to_numpy(), rows["service_us"].to_numpy()
+    return int(sent_ns.min()), int((sent_ns + service_us * 1e3).max())

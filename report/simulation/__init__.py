@@ -1,1 +1,0 @@
-"""Simulated runs with a known truth, through the statistics that judge real ones: `python -m report.simulation`."""

@@ -1,0 +1,7 @@
+"""The Python client of the gateway, and `python -m client`. Imports no framework."""
+
+from servepath.client.clients import AsyncClient, Client
+from servepath.client.core import Prediction
+from servepath.client.errors import PredictError
+
+__all__ = ["AsyncClient", "Client", "PredictError", "Prediction"]

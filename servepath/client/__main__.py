@@ -1,0 +1,144 @@
+"""Ask the gateway: `python -m client predict simple_nn@onnx '1 2'`, `python -m client paths`.
+
+Exit code 0 for an answer, 1 for a call that was refused or failed, 2 for bad arguments.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from servepath.cli.arguments import Parser, seconds
+from servepath.client import Client, PredictError, Prediction
+from servepath.client.config import gateway_address
+from servepath.protocols.addresses import is_address
+from servepath.protocols.paths import PathInfo
+
+
+def values(text: str) -> Any:
+    """Read X: numbers by spaces or commas and rows by semicolons, or JSON (rows, or an object by input name)."""
+    try:
+        if text.lstrip().startswith(("[", "{")):
+            return json.loads(text)
+        rows = [[_number(word) for word in row.replace(",", " ").split()] for row in text.split(";")]
+    except (ValueError, RecursionError):
+        rows = []
+    if not rows or not all(rows):
+        raise argparse.ArgumentTypeError(f"{text!r} is not like '1 2', '1 2; 3 4' or [[1, 2], [3, 4]]")
+    return rows
+
+
+def address(text: str) -> str:
+    """Read --addr."""
+    if not is_address(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return text
+
+
+def _number(word: str) -> float:
+    try:
+        return int(word)
+    except ValueError:
+        return float(word)
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; exit code 2 and one line when it is wrong."""
+    common = Parser(add_help=False)
+    common.add_argument("--addr", type=address, help="the gateway's HOST:PORT (default: GATEWAY_ADDR, see .env)")
+    common.add_argument("--timeout", type=seconds, default=5.0, help="seconds to wait for an answer (default: 5)")
+    common.add_argument("--json", action="store_true", help="print one JSON object")
+    parser = Parser(prog="python -m client", description="Query the gateway.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="predict|paths")
+    predict = commands.add_parser("predict", parents=[common], help="one prediction")
+    predict.add_argument("model", help="MODEL (its default stack) or MODEL@STACK")
+    predict.add_argument("x", type=values, help="'1 2' is one row, '1 2; 3 4' two; or JSON")
+    commands.add_parser("paths", parents=[common], help="the deployment paths and which of them answer now")
+    args = parser.parse_args(argv)
+    try:
+        args.addr = args.addr or gateway_address(Path(".env"))
+    except ValueError as error:
+        parser.error(str(error))
+    return args
+
+
+def prediction_text(prediction: Prediction) -> str:
+    """Format an answer for people: the outputs, then who served them and in what time."""
+    served = prediction.served
+    outputs = "\n".join(f"{name} = {rows}" for name, rows in prediction.to_lists().items())
+    return (
+        f"{outputs}\nserved by {served.model}@{served.stack}: {served.engine} {served.engine_version}, "
+        f"version {served.version}, sha256 {served.sha256[:12]}, "
+        f"gateway {served.gateway_us} us, backend {served.backend_us} us"
+    )
+
+
+def paths_text(paths: Sequence[PathInfo]) -> str:
+    """Format the paths for people, one a line; a star marks a model's default."""
+    return "\n".join(
+        f"{path.name + ('*' if path.is_default else ''):28} {'ready' if path.ready else 'NOT READY':9}  "
+        f"{path.engine} {path.engine_version}".rstrip()
+        for path in paths
+    )
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, default=lambda data: data.decode(errors="backslashreplace"))
+
+
+def _prediction_json(prediction: Prediction) -> str:
+    return _as_json({"outputs": prediction.to_lists(), "served": prediction.served._asdict()})
+
+
+def _paths_json(paths: Sequence[PathInfo]) -> str:
+    return _as_json({"paths": [{"name": path.name} | _plain(path) for path in paths]})
+
+
+def _plain(path: PathInfo) -> dict[str, Any]:
+    tensors = {"inputs": path.inputs, "outputs": path.outputs}
+    return path._asdict() | {
+        key: [{"name": spec.name, "dtype": spec.dtype, "shape": spec.shape} for spec in specs]
+        for key, specs in tensors.items()
+    }
+
+
+def main(argv: Sequence[str]) -> int:
+    """Make the call, print its answer, return the exit code."""
+    args = parse_args(argv)
+    with Client(args.addr) as client:
+        try:
+            if args.command == "predict":
+                prediction = client.predict(args.model, args.x, timeout_s=args.timeout)
+                print(_prediction_json(prediction) if args.json else prediction_text(prediction))
+            else:
+                paths = client.list_paths(timeout_s=args.timeout)
+                print(_paths_json(paths) if args.json else paths_text(paths))
+        except PredictError as error:
+            print(f"python -m client: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run main, and exit cleanly when the output cannot be written: a closed pipe is not an error."""
+    try:
+        code = main(argv)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        # Whatever is still buffered goes nowhere, or the interpreter would try again at its end and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 128 + signal.SIGPIPE
+        print(f"python -m client: cannot write the answer: {error.strerror}", file=sys.stderr)
+        return 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

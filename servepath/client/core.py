@@ -1,0 +1,136 @@
+"""What a client does, without I/O: which calls to make, what to send, what the answers mean.
+
+An exchange is a generator that yields the calls to make, takes their replies, or the PredictErrors that they ended
+with, and returns the result. The transports in servepath.client.clients drive it, one blocking, one asyncio; they do
+nothing else, so the two clients cannot differ.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+from grpc import StatusCode
+
+from servepath.artifacts.spec import TensorSpec
+from servepath.client.errors import PredictError
+from servepath.protocols import arrays, paths, servepath
+from servepath.protocols.arrays import Array
+from servepath.protocols.errors import BackendBadReply, BadInput
+from servepath.protocols.paths import PathInfo
+from servepath.protocols.types import Answer, Provenance, Request, Tensor
+
+
+class Rpc(NamedTuple):
+    """One call to make. what: names it in errors."""
+
+    method: str
+    payload: bytes
+    what: str
+
+
+T = TypeVar("T")
+Exchange = Generator[Rpc, bytes, T]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """An answer: arrays by output name, and who computed them."""
+
+    outputs: Mapping[str, Array]
+    served: Provenance
+
+    @property
+    def output(self) -> Array:
+        """Return the only output. Raises ValueError when there are several."""
+        if len(self.outputs) != 1:
+            raise ValueError(f"the model has the outputs {', '.join(self.outputs)}: choose one from .outputs")
+        return next(iter(self.outputs.values()))
+
+    def to_lists(self) -> dict[str, Any]:
+        """Return the outputs as nested lists of Python numbers, or of bytes for BYTES, by name."""
+        return {name: array.tolist() for name, array in self.outputs.items()}
+
+
+@dataclass(slots=True)
+class Core:
+    """Knows the gateway's address and, once asked, what each model takes."""
+
+    address: str
+    _inputs: dict[str, tuple[TensorSpec, ...]] = field(default_factory=dict)
+
+    def list_paths(self) -> Exchange[tuple[PathInfo, ...]]:
+        """Request the list of paths."""
+        reply = yield Rpc(servepath.LIST_PATHS, paths.REQUEST, "ListPaths")
+        try:
+            found = paths.decode_answer(reply)
+        except BackendBadReply as error:
+            raise self._unusable("ListPaths", error) from error
+        self._inputs = {path.name: path.inputs for path in found}
+        self._inputs |= {path.model: path.inputs for path in found if path.is_default}
+        return found
+
+    def predict(
+        self, model: str, inputs: Any, *, version: int, outputs: Sequence[str], request_id: str
+    ) -> Exchange[Prediction]:
+        """Request one prediction; before the first one, request what inputs the models take.
+
+        When the inputs are refused, ask again, and once more with what the model takes now, if that is something else:
+        since it was asked, another version may have come.
+        """
+        known = self._inputs.get(model)
+        if known is not None:
+            try:
+                return (
+                    yield from self._predict(model, inputs, version=version, outputs=outputs, request_id=request_id)
+                )
+            except PredictError as error:
+                if not error.reason.startswith("BAD_INPUT."):
+                    raise
+                yield from self.list_paths()
+                if self._inputs.get(model) == known:
+                    raise
+        else:
+            yield from self.list_paths()
+        return (yield from self._predict(model, inputs, version=version, outputs=outputs, request_id=request_id))
+
+    def _predict(
+        self, model: str, inputs: Any, *, version: int, outputs: Sequence[str], request_id: str
+    ) -> Exchange[Prediction]:
+        try:
+            tensors = _tensors(inputs, self._takes(model))
+        except BadInput as error:
+            raise PredictError(f"{model}: {error.text}", StatusCode.INVALID_ARGUMENT, error.reason) from error
+        request = Request(model, version, tensors, tuple(outputs), request_id)
+        reply = yield Rpc(servepath.METHOD, servepath.encode_request(request, model, version), model)
+        try:
+            return _prediction(servepath.decode_answer(reply))
+        except (BackendBadReply, ValueError) as error:
+            raise self._unusable(model, error) from error
+
+    def _takes(self, model: str) -> tuple[TensorSpec, ...]:
+        try:
+            return self._inputs[model]
+        except KeyError:
+            known = ", ".join(sorted(self._inputs)) or "none"
+            text = f"{model}: {self.address} has no such model or path; known: {known}"
+            raise PredictError(text, StatusCode.NOT_FOUND, "MODEL_UNKNOWN") from None
+
+    def _unusable(self, what: str, error: Exception) -> PredictError:
+        return PredictError(f"{what} at {self.address}: {error}", StatusCode.INTERNAL, "BACKEND_BAD_REPLY")
+
+
+def _tensors(inputs: Any, specs: tuple[TensorSpec, ...]) -> tuple[Tensor, ...]:
+    """Convert inputs to tensors of the declared dtypes; names and shapes are checked by the gateway."""
+    by_name = {spec.name: spec for spec in specs}
+    if not isinstance(inputs, Mapping):
+        if len(specs) != 1:
+            raise BadInput(f"takes {', '.join(by_name)}: give a dict of them", "INPUTS")
+        inputs = {specs[0].name: inputs}
+    unknown = next((name for name in inputs if name not in by_name), None)
+    if unknown is not None:
+        raise BadInput(f"unexpected input {unknown!r}; the model takes {', '.join(by_name)}", "INPUTS")
+    return tuple(arrays.from_values(name, by_name[name].dtype, values) for name, values in inputs.items())
+
+
+def _prediction(answer: Answer) -> Prediction:
+    return Prediction({tensor.name: arrays.to_array(tensor) for tensor in answer.outputs}, answer.served)

@@ -1,0 +1,48 @@
+"""Stages as subprocesses: a headline, the stage's own output, its duration; Ctrl-C ends the stage, then the demo."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from servepath.cli.children import run_and_wait
+
+
+class StageFailed(Exception):
+    """A stage ended with an exit code that does not pass; the text names both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step. words: what follows `python -m`; passing: the exit codes that let the demo go on."""
+
+    title: str
+    words: Sequence[str]
+    passing: Sequence[int] = (0,)
+
+
+def run(stage: Stage, console: Console) -> None:
+    """Run a stage to its end and let its output pass. Raises StageFailed; KeyboardInterrupt once it has ended."""
+    console.rule(f"[bold]{stage.title}[/]  python -m {' '.join(stage.words)}", align="left")
+    begin = time.monotonic()
+    code, _ = _run_and_wait(stage)
+    took_s = time.monotonic() - begin
+    if code not in stage.passing:
+        raise StageFailed(f"{stage.title} ended with exit code {code} after {took_s:.1f} s")
+    console.print(f"{stage.title}: {took_s:.1f} s", style="dim", highlight=False)
+
+
+def output(stage: Stage) -> str:
+    """Return what a quick stage prints. Raises StageFailed."""
+    code, text = _run_and_wait(stage, stdout=subprocess.PIPE)
+    if code != 0:
+        raise StageFailed(f"{stage.title} ended with exit code {code}")
+    return text
+
+
+def _run_and_wait(stage: Stage, stdout: int | None = None) -> tuple[int, str]:
+    # Python's own start would print a traceback on Ctrl-C: `python -m servepath.cli` lets it through after that.
+    return run_and_wait([sys.executable, "-m", "servepath.cli", *stage.words], stdout=stdout, listening=False)

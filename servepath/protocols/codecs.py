@@ -1,0 +1,30 @@
+"""The client side of every stack's protocol, by stack: who speaks what."""
+
+from types import MappingProxyType
+from typing import Protocol
+
+from grpc import StatusCode
+
+from servepath.protocols import oip, tfserving, torchserve
+from servepath.protocols.errors import ServeError
+from servepath.protocols.types import Answer, Request
+
+
+class StackCodec(Protocol):
+    """Our types to a server's bytes and back; each module below is one."""
+
+    METHOD: str
+
+    def encode_request(self, request: Request, model: str, version: int) -> bytes:
+        """Return the bytes of a request; version 0 means the one that the server serves now."""
+
+    def decode_answer(self, payload: bytes, model: str, stack: str) -> Answer:
+        """Read a reply. Raises BackendBadReply, or BadInput for an item that the server refused alone."""
+
+    def translate(self, code: StatusCode, details: str) -> ServeError:
+        """Map the server's error to one of ours; covers every gRPC code."""
+
+
+STACK_CODECS: MappingProxyType[str, StackCodec] = MappingProxyType(
+    {"torchserve": torchserve, "tfserving": tfserving, "onnx": oip},
+)

@@ -1,0 +1,55 @@
+"""servepath.v1.Gateway/ListPaths as plain types, for those who ask; what the gateway answers is its own business."""
+
+from typing import NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from servepath.artifacts.spec import TensorSpec
+from servepath.protocols.errors import BackendBadReply
+from servepath_pb.servepath.v1 import gateway_pb2 as pb
+
+REQUEST = b""  # ListPathsRequest has no fields
+
+
+class PathInfo(NamedTuple):
+    """One deployment path. engine, engine_version, version and sha256 are empty or 0 until it answered once."""
+
+    model: str
+    stack: str
+    is_default: bool
+    ready: bool
+    engine: str
+    engine_version: str
+    version: int
+    sha256: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def name(self) -> str:
+        """Return MODEL@STACK."""
+        return f"{self.model}@{self.stack}"
+
+
+def decode_answer(payload: bytes) -> tuple[PathInfo, ...]:
+    """Read a ListPathsResponse. Raises BackendBadReply."""
+    try:
+        message = pb.ListPathsResponse.FromString(payload)
+    except DecodeError:
+        raise BackendBadReply("the reply is not a servepath.v1.ListPathsResponse") from None
+    return tuple(_path(path) for path in message.paths)
+
+
+def _path(path: pb.Path) -> PathInfo:
+    return PathInfo(
+        model=path.model,
+        stack=path.stack,
+        is_default=path.is_default,
+        ready=path.ready,
+        engine=path.engine,
+        engine_version=path.engine_version,
+        version=path.version,
+        sha256=path.sha256,
+        inputs=tuple(TensorSpec(t.name, t.dtype, tuple(t.shape)) for t in path.inputs),
+        outputs=tuple(TensorSpec(t.name, t.dtype, tuple(t.shape)) for t in path.outputs),
+    )

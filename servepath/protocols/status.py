@@ -1,0 +1,58 @@
+"""The one table from our errors to gRPC codes, and the trailing metadata that carries their reasons.
+
+ErrorInfo and RetryInfo travel in grpc-status-details-bin (google.rpc.Status), which both listeners can send.
+"""
+
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode
+
+from servepath.protocols import errors
+
+CODES: dict[type[errors.ServeError], StatusCode] = {
+    errors.BadInput: StatusCode.INVALID_ARGUMENT,
+    errors.ModelNotFound: StatusCode.NOT_FOUND,
+    errors.ModelLoading: StatusCode.UNAVAILABLE,
+    errors.Overloaded: StatusCode.RESOURCE_EXHAUSTED,
+    errors.TooLarge: StatusCode.RESOURCE_EXHAUSTED,
+    errors.BackendUnavailable: StatusCode.UNAVAILABLE,
+    errors.BatchSpoiled: StatusCode.UNAVAILABLE,
+    errors.DeadlineExceeded: StatusCode.DEADLINE_EXCEEDED,
+    errors.Cancelled: StatusCode.CANCELLED,
+    errors.BackendBadReply: StatusCode.INTERNAL,
+    errors.BackendMisconfigured: StatusCode.INTERNAL,
+    errors.Draining: StatusCode.UNAVAILABLE,
+    errors.Unsupported: StatusCode.UNIMPLEMENTED,
+    errors.Internal: StatusCode.INTERNAL,
+}
+DOMAIN = "servepath"
+DETAILS_KEY = "grpc-status-details-bin"
+# grpc-message and the details travel in one header block of at most 8 KiB by default.
+TEXT_LIMIT = 1024
+
+
+def code_of(error: errors.ServeError) -> StatusCode:
+    """Return the gRPC code of an error."""
+    return CODES[type(error)]
+
+
+def text_of(error: errors.ServeError) -> str:
+    """Return the text for the caller, with all but printable ASCII escaped and at most TEXT_LIMIT characters.
+
+    grpc-message spells each byte beyond ASCII with three: the text would no longer fit into the header block.
+    """
+    plain = error.text.isascii() and error.text.isprintable()
+    text = error.text if plain else error.text.encode("unicode_escape").decode()
+    return text if len(text) <= TEXT_LIMIT else f"{text[: TEXT_LIMIT - 3]}..."
+
+
+def details_of(error: errors.ServeError) -> tuple[tuple[str, bytes], ...]:
+    """Return the trailing metadata that carries the reason and the retry hint."""
+    status = Status(code=code_of(error).value[0], message=text_of(error))
+    status.details.add().Pack(ErrorInfo(reason=error.reason, domain=DOMAIN))
+    if error.retry_after_ms is not None:
+        delay = Duration()
+        delay.FromMilliseconds(error.retry_after_ms)
+        status.details.add().Pack(RetryInfo(retry_delay=delay))
+    return ((DETAILS_KEY, status.SerializeToString()),)

@@ -1,0 +1,32 @@
+"""What the files of a run, its measurements, and their paths are called, on disk and in JSON."""
+
+import re
+
+RUN_FILE = "run.json"
+SUMMARY_FILE = "summary.json"
+CAPACITY_FILE = "capacity.json"
+COST_FILE = "scorecard.json"
+CROSSCHECK_FILE = "crosscheck.json"
+
+# How a path is reached.
+VIAS = ("direct", "gateway")
+OPEN_POISSON, OPEN_CONSTANT, CLOSED = LOAD_MODELS = ("open loop, poisson", "open loop, constant", "closed loop")
+# The endpoint that answers at once (loadtest/null.py): its model and its stack. It is no path.
+NULL_NAME = "null"
+NULL_PATH = f"{NULL_NAME}@{NULL_NAME}"
+# Who loads the same path in turn, where instruments are compared. Ours is compared with LoadGen under the arrivals that
+# LoadGen makes, with h2load under those that h2load makes.
+POISSON, LOADGEN, EVEN, H2LOAD = INSTRUMENTS = ("poisson", "loadgen", "even", "h2load")
+
+# The name of a file of rows, without its ending: see rows_file().
+ROWS_FILE = re.compile(r"r(?P<round>\d+)-(?P<model>.+)@(?P<stack>[^@]+)\.(?P<via>direct|gateway)(~(?P<side>.+))?")
+
+
+def key_of(path: str, via: str, side: str = "") -> str:
+    """Return MODEL@STACK.VIA or MODEL@STACK.VIA~SIDE, as files, verdicts and the fairness manifest have it."""
+    return f"{path}.{via}" + (f"~{side}" if side else "")
+
+
+def rows_file(number: int, key: str) -> str:
+    """Return the name of the file with a key's rows, numbered from 0, without its ending; ROWS_FILE reads it."""
+    return f"r{number:02d}-{key}"

@@ -1,0 +1,126 @@
+"""Run the services on this machine: `python -m servepath.runner up|down|status|logs [SERVICE ...]`.
+
+Exit code 0 when all is well, 1 when a service fails or is not ready, 2 for bad arguments, 130 after Ctrl-C.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from servepath.cli.arguments import Parser, seconds, whole
+from servepath.runner import logs, status
+from servepath.runner.config import SERVICES, ConfigError, RunPaths, Service, read_services
+from servepath.runner.processes import RunError, ServiceFiles, lock
+from servepath.runner.progress import progress_display
+from servepath.runner.up import Runner, stop_all
+
+
+def service(text: str) -> str:
+    """Read SERVICE."""
+    if text not in SERVICES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a service; known: {', '.join(SERVICES)}")
+    return text
+
+
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; exit code 2 and one line when it is wrong."""
+    common = Parser(add_help=False)
+    add = common.add_argument
+    add("services", nargs="*", type=service, metavar="SERVICE", help=f"{', '.join(SERVICES)} (default: all)")
+    add("--run-dir", type=Path, default=Path(".run"), help="folder of pid and log files (default: .run)")
+    add("--exports", type=Path, default=Path("artifacts/exports"), help="default: artifacts/exports")
+    add("--deployments", type=Path, default=Path("deployments.toml"), help="default: deployments.toml")
+    parser = Parser(prog="python -m servepath.runner", description="Run the services on this machine.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="up|down|status|logs")
+    up = commands.add_parser("up", parents=[common], help="start what is not running, wait until every path answers")
+    up.add_argument("--timeout", type=seconds, default=120.0, help="seconds to wait for that (default: 120)")
+    commands.add_parser("down", parents=[common], help="stop: SIGTERM, 30 s to finish calls, SIGKILL")
+    commands.add_parser("status", parents=[common], help="which services run and answer; exit code 1 if not all do")
+    tail = commands.add_parser("logs", parents=[common], help="the last lines of the logs")
+    tail.add_argument("-f", "--follow", action="store_true", help="follow the logs until Ctrl-C")
+    tail.add_argument("-n", "--lines", type=whole(0), default=20, help="lines of each log (default: 20)")
+    args = parser.parse_args(argv)
+    args.services = [name for name in SERVICES if name in args.services or not args.services]
+    args.places = RunPaths(args.run_dir.resolve(), args.exports, args.deployments)
+    return args
+
+
+def up(args: argparse.Namespace) -> int:
+    """Start and wait."""
+    services = _services(args)
+    with lock(args.places.run_dir), progress_display() as shown:
+        Runner(services, args.places, args.timeout, shown).start(args.services)
+    return 0
+
+
+def down(args: argparse.Namespace) -> int:
+    """Stop."""
+    with lock(args.places.run_dir):
+        done = stop_all(args.places, args.services)
+    for name in reversed(args.services):
+        print(f"{name:10} {done.get(name, 'not running')}")
+    return 0
+
+
+def show_status(args: argparse.Namespace) -> int:
+    """Print the table."""
+    services = _services(args)
+    found = status.states({name: services[name] for name in services}, args.places)
+    return 0 if status.show([state for state in found if state.service in args.services]) else 1
+
+
+def show_logs(args: argparse.Namespace) -> int:
+    """Print the last lines of the logs."""
+    places = [ServiceFiles(args.places.run_dir, name) for name in args.services]
+    begin = logs.ends(places)
+    logs.show(places, args.lines, lambda line: print(line, flush=True))
+    if args.follow:
+        logs.follow(places, begin, lambda line: print(line, flush=True))
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "up": up,
+    "down": down,
+    "status": show_status,
+    "logs": show_logs,
+}
+
+
+def _services(args: argparse.Namespace) -> dict[str, Service]:
+    return read_services(args.places, Path(".env"))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; return the exit code."""
+    args = parse_args(argv)
+    # Anyone who starts this in the background may have had SIGINT ignored, and SIGTERM would skip the cleaning up.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        code = COMMANDS[args.command](args)
+        sys.stdout.flush()
+    except ConfigError as error:
+        print(f"python -m servepath.runner: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"python -m servepath.runner: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("python -m servepath.runner: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Anyone who read this has gone, as in `make logs | head`; what is still buffered goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as error:  # a folder that is full, or not ours to write to
+        print(f"python -m servepath.runner: {error}", file=sys.stderr)
+        return 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

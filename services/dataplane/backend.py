@@ -1,0 +1,87 @@
+"""The seam of the data plane: a Call goes in, and ends exactly once with an answer or an error.
+
+A policy is a Backend that wraps a Backend. Calls are ended by callback and not by coroutine: one asyncio task per
+request costs more than all the policies together. Everything here runs on the event loop's thread.
+"""
+
+import logging
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Protocol
+
+from servepath.protocols.errors import Cancelled, DeadlineExceeded, DeadlineStage, ServeError
+from servepath.protocols.types import Answer, Request
+
+log = logging.getLogger(__name__)
+
+Outcome = Answer | ServeError
+
+
+class Owner(Protocol):
+    """Something that a call waits in."""
+
+    def on_done(self, call: "Call") -> None:
+        """Remove a call that has ended. Raises nothing."""
+
+
+class Call:
+    """One request on its way.
+
+    deadline: time.monotonic() seconds by which the caller must have its outcome. arrived_ns: time.perf_counter_ns() of
+    its arrival. queued_ns: how long it waited for a place among the calls at a server, below 0 while it waits. rows:
+    set by validation. stage: where its deadline would strike now. owner: who is told first when the call ends; cheaper
+    than a callback for what happens to nearly every call, and set again as the call goes on.
+    """
+
+    __slots__ = ("_callbacks", "arrived_ns", "deadline", "outcome", "owner", "queued_ns", "request", "rows", "stage")
+
+    def __init__(self, request: Request, deadline: float) -> None:
+        self.request = request
+        self.deadline = deadline
+        self.arrived_ns = perf_counter_ns()
+        self.queued_ns = 0
+        self.rows = 0
+        self.stage = DeadlineStage.IN_QUEUE
+        self.outcome: Outcome | None = None
+        self.owner: Owner | None = None
+        self._callbacks: list[Callable[[Outcome], None]] = []
+
+    def add_done_callback(self, callback: Callable[[Outcome], None]) -> None:
+        """Call `callback` with the outcome; the last one added is called first, as policies unwind."""
+        self._callbacks.append(callback)
+
+    def end(self, outcome: Outcome) -> None:
+        """End the call. Only the first outcome counts: a reply that comes after the deadline finds the call ended.
+
+        A callback that raises is logged and keeps no other from being called.
+        """
+        if self.outcome is None:
+            self.outcome = outcome
+            if self.owner is not None:
+                self.owner.on_done(self)
+            while self._callbacks:
+                try:
+                    self._callbacks.pop()(outcome)
+                except Exception:
+                    log.exception("a done callback of a call raised")
+
+    def cancel(self) -> None:
+        """End the call because its caller went away."""
+        self.end(Cancelled())
+
+    def expire(self) -> None:
+        """End the call because its deadline passed."""
+        self.end(DeadlineExceeded(self.stage))
+
+
+class Backend(Protocol):
+    """Something that ends calls."""
+
+    def submit(self, call: Call) -> None:
+        """Accept a call; `call.end` follows exactly once, now or later. Raises nothing."""
+
+    def ready(self) -> bool:
+        """Return whether a call submitted now would probably be answered."""
+
+    async def close(self) -> None:
+        """Release connections and threads; no call may be submitted after that."""

@@ -1,0 +1,209 @@
+"""A caller's connection to the native listener: streams taken in as calls, replies and refusals written."""
+
+import asyncio
+import math
+import socket
+from time import monotonic
+from typing import Protocol
+
+from grpc import StatusCode
+
+from servepath.http2.frames import END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, NO_ERROR
+from servepath.http2.server import ServerConversation, Stream
+from servepath.http2.write_coalescer import WriteCoalescer
+from servepath.protocols.errors import Draining, ServeError
+from servepath.protocols.status import code_of, details_of, text_of
+from services.dataplane.listener import ListenerLimits
+from services.dataplane.native_replies import (
+    ENCODINGS,
+    OK,
+    OK_FRAME,
+    RESPONSE,
+    RESPONSE_FRAME,
+    Trailing,
+    compression_text,
+    end_of,
+    head_of,
+    http_end_of,
+)
+from services.dataplane.request_headers import RequestHeaders, request_headers
+
+ENDED = END_HEADERS | END_STREAM
+# A caller that vanished without a word is asked after so long, so often, and given up (Linux).
+KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+
+
+class CallStream(Stream, Protocol):
+    """The stream of a call."""
+
+    def overdue(self, now: float) -> bool:
+        """Return whether its deadline has passed (time.monotonic() seconds) while its message was still coming."""
+
+
+class ConnectionListener(Protocol):
+    """Who takes the calls in, and bounds what all connections hold."""
+
+    limits: ListenerLimits
+    stopping: bool
+
+    def opened(self, connection: "NativeConnection") -> None:
+        """Note a new connection, or refuse it."""
+
+    def closed(self, connection: "NativeConnection") -> None:
+        """Note a connection's end."""
+
+    def begin(self, connection: "NativeConnection", number: int, headers: RequestHeaders) -> CallStream:
+        """Return the stream of a call whose headers are in order."""
+
+    def read(self) -> None:
+        """Note that a connection's frames have been read."""
+
+    def hold_frames(self, size: int) -> None:
+        """Count bytes of frames that are not whole yet, or no longer; where they are too many, have one closed."""
+
+    def idle(self) -> None:
+        """Note that a connection has no stream any more."""
+
+
+class NativeConnection(ServerConversation[RequestHeaders, CallStream]):
+    """One connection. All methods run on the event loop's thread."""
+
+    def __init__(self, front: ConnectionListener, coalescer: WriteCoalescer) -> None:
+        super().__init__(request_headers, front.limits.max_streams, coalescer)
+        self._front = front
+        self.held = 0  # bytes of frames and header blocks that are not whole
+        self._held_since = math.inf
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the greeting."""
+        super().connection_made(transport)
+        _keep_alive(transport.get_extra_info("socket"))
+        self._front.opened(self)
+
+    def pause_writing(self) -> None:
+        """Read nothing more of a caller that does not read: each frame of its may ask for one of ours."""
+        super().pause_writing()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Resume writing."""
+        super().resume_writing()
+        if self._transport is not None and not self._transport.is_closing() and not self._out.paused:
+            self._transport.resume_reading()
+        self._front.idle()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End every stream."""
+        super().connection_lost(exc)
+        self._front.closed(self)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._front.hold_frames(-self.held)
+        self.held = 0
+        self._held_since = math.inf
+
+    def _read_frames(self, data: bytes) -> int:
+        taken = super()._read_frames(data)
+        self._front.read()
+        block = len(self._partial[2])
+        held = len(self._buffer) + block
+        # Even where it is as much as before: of a busy caller each read may end as far inside another frame.
+        if not held:
+            self._held_since = math.inf
+        elif self._held_since == math.inf or (taken and not block):
+            self._held_since = monotonic()
+        if held != self.held:
+            more, self.held = held - self.held, held
+            self._front.hold_frames(more)
+        return taken
+
+    def reply(self, number: int, message: bytes) -> None:
+        """Answer a call that has not ended."""
+        if self.streams.pop(number, None) is not None:
+            self._out.send(
+                number,
+                RESPONSE_FRAME.pack(0, len(RESPONSE), HEADERS, END_HEADERS, number, RESPONSE),
+                message,
+                OK_FRAME.pack(0, len(OK), HEADERS, ENDED, number, OK),
+            )
+            if not self.streams:
+                self._front.idle()
+
+    def begin_messages(self, number: int) -> None:
+        """Start a reply of several messages."""
+        self._out.open(number, head_of(number))
+
+    def send_message(self, number: int, message: bytes) -> int:
+        """Send one of several messages; return how many bytes the caller has not taken yet."""
+        return self._out.more(number, message)
+
+    def end(self, number: int, code: StatusCode, text: str, trailing: Trailing = (), *, begun: bool = False) -> None:
+        """End an open call with a status; `begun` says that its reply was started."""
+        if number in self.streams:
+            tail = end_of(number, code, text, trailing, begun=begun)
+            self._end(number)
+            if begun:
+                self._out.end(number, tail)
+            else:
+                self._out.drop(number)
+                self._out.write_head(tail)
+            if not self.streams:
+                self._front.idle()
+
+    def fail(self, number: int, error: ServeError) -> None:
+        """End an open call with an error."""
+        self.end(number, code_of(error), text_of(error), details_of(error))
+
+    def leave(self) -> None:
+        """Announce that no further call will be processed."""
+        self._out.write(self._goaway_frame(NO_ERROR))
+
+    def close(self) -> None:
+        """End what is still open, write what can be written, and close."""
+        self._shut(NO_ERROR, "")
+
+    def refuse(self) -> None:
+        """Close a connection that holds too much, or for too long."""
+        self._shut(ENHANCE_YOUR_CALM, "")
+        self._forget()
+
+    def stalled(self, now: float) -> bool:
+        """Return whether a frame or header block has been incomplete for longer than any call may take.
+
+        now: time.monotonic() seconds.
+        """
+        return now - self._held_since > self._front.limits.max_deadline_s
+
+    def must_be_settled(self) -> None:
+        """Close a connection whose caller has not said that it speaks HTTP/2."""
+        if not self.settled:
+            self.abort()
+
+    # What a server's side of a connection asks for.
+
+    def _open(self, number: int, request: RequestHeaders) -> CallStream | bytes:
+        limit = self._front.limits.max_metadata_bytes
+        if request.http:
+            return http_end_of(number, request.http)
+        if self._front.stopping:
+            error = Draining()
+            return end_of(number, code_of(error), text_of(error), details_of(error))
+        if request.encoding:
+            return end_of(number, StatusCode.UNIMPLEMENTED, compression_text(request.encoding), ENCODINGS)
+        if request.size > limit:
+            text = f"received metadata size exceeds limit ({request.size} vs. {limit})"
+            return end_of(number, StatusCode.RESOURCE_EXHAUSTED, text)
+        return self._front.begin(self, number, request)
+
+    def _emptied(self) -> None:
+        self._front.idle()
+
+
+def _keep_alive(connected: socket.socket) -> None:
+    """Make the kernel detect callers that vanish."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE:
+        if hasattr(socket, name):
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -1,0 +1,69 @@
+"""Requests joined along the batch axis, and the answer cut again: one copy of each member's bytes either way."""
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+from servepath.protocols.tensors import row_offsets
+from servepath.protocols.types import Answer, Request, Tensor
+from services.dataplane.backend import Call
+
+Key = tuple[object, ...]
+
+
+def key_of(request: Request) -> Key:
+    """Return the key that two requests must share to be batched; the order of the inputs does not matter.
+
+    The name that the caller wrote is not part of it: MODEL and MODEL@STACK of one path go together.
+    """
+    if len(request.inputs) == 1:
+        (tensor,) = request.inputs
+        return (request.version, request.outputs, tensor.name, tensor.dtype, tensor.shape[1:])
+    tensors = frozenset((tensor.name, tensor.dtype, tensor.shape[1:]) for tensor in request.inputs)
+    return (request.version, request.outputs, tensors)
+
+
+def size_of(request: Request) -> int:
+    """Return the bytes of a request's inputs."""
+    if len(request.inputs) == 1:
+        return len(request.inputs[0].data)
+    return sum(len(tensor.data) for tensor in request.inputs)
+
+
+def concat(requests: Sequence[Request]) -> Request:
+    """Concatenate requests into one of all rows, in order. They have equal keys and have been validated."""
+    first = requests[0]
+    return first._replace(inputs=tuple(_joined(tensor, requests) for tensor in first.inputs), request_id="")
+
+
+def _joined(like: Tensor, requests: Sequence[Request]) -> Tensor:
+    parts = [tensor for request in requests for tensor in request.inputs if tensor.name == like.name]
+    rows = sum(part.shape[0] for part in parts)
+    return like._replace(shape=(rows, *like.shape[1:]), data=b"".join([part.data for part in parts]))
+
+
+def split(answer: Answer, members: Sequence[Call]) -> list[Answer]:
+    """Split an answer into each member's rows. Raises ValueError when an output lacks rows."""
+    if not answer.outputs:
+        raise ValueError("no outputs")
+    starts = list(accumulate((member.rows for member in members), initial=0))
+    columns = [_column(output, starts) for output in answer.outputs]
+    return [Answer(outputs, answer.served) for outputs in zip(*columns, strict=True)]
+
+
+def _column(output: Tensor, starts: Sequence[int]) -> list[Tensor]:
+    """Return every member's part of one output."""
+    name, dtype, shape, data = output
+    offsets, inner = _offsets(output, starts[-1]), shape[1:]
+    return [
+        Tensor(name, dtype, (end - begin, *inner), data[offsets[begin] : offsets[end]])
+        for begin, end in pairwise(starts)
+    ]
+
+
+def _offsets(output: Tensor, rows: int) -> Sequence[int]:
+    if output.shape[:1] != (rows,):
+        raise ValueError(f"output {output.name!r} has shape {output.shape}, expected {rows} rows")
+    try:
+        return row_offsets(output)
+    except KeyError:
+        raise ValueError(f"output {output.name!r} has no known dtype") from None

@@ -1,0 +1,118 @@
+"""Prove the method on real servers.
+
+`python -m studies.injected_delay --runs 20`, as `make validate-method RUNS=20` does.
+
+In each run three onnx_svc of the same artifact are loaded side by side: a and b are the same, injected is slower by 5 %
+of the median response time. a against b must not get a winner, a against injected must, on p50. Runs are kept in
+results/validation: given again, the command goes on where it ended. What it finds is printed and written to
+validation.json and validation.md there.
+
+Ends with 0 when the counts contradict no claim, 3 when they do, 1 when a server or a command failed or too many runs
+were INVALID, 2 for a bad value, 130 after Ctrl-C, with the servers stopped and the runs that ended kept.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from report.rows import write_json
+from report.schema import ReportError
+from report.verdicts import MIN_ROUNDS
+from servepath.artifacts import atomic
+from servepath.cli.arguments import Parser, positive, whole
+from servepath.cli.signals import run_main
+from servepath.results.names import RUN_FILE
+from studies.injected_delay import runs, text
+from studies.injected_delay.counts import Counts, counts_of
+from studies.injected_delay.runs import INJECTED, A, Calibration, Plan
+from studies.injected_delay.servers import CommandFailed
+from studies.injected_delay.trials import Trial, judged
+
+CONTRADICTED = 3
+STACK = "@onnx"
+EPILOG = (
+    "exit codes: 0 the counts contradict no claim; 3 they do; 1 a server or a command failed, or too many runs were "
+    "INVALID; 2 a bad value; 130 after Ctrl-C. make turns 1 and 3 into 2"
+)
+# Ends one that hangs.
+MAX_SIMULATION_S = 1800.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is missing, and return the exit code."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if not options.path.endswith(STACK):
+        parser.error(f"--path: {options.path!r} is not MODEL{STACK}; a delay can be injected in this stack alone")
+    plan = Plan(options.path, options.rounds, options.rate, options.exports)
+    try:
+        calibration = runs.calibrated(plan, options.out)
+        print(f"p50 {calibration.p50_us:.0f} us; injected: {calibration.delay_us:g} us", flush=True)
+        counts = counts_of(_trials(plan, calibration, options))
+        print(_tell(counts, calibration, options))
+    except (CommandFailed, ReportError, OSError) as error:
+        print(f"validation: {error}", file=sys.stderr)
+        return 1
+    return CONTRADICTED if counts.contradicted else 0
+
+
+def _parser() -> Parser:
+    about = "False alarms and detections of the method, on real servers."
+    parser = Parser("python -m studies.injected_delay", description=about, epilog=EPILOG)
+    add = parser.add_argument
+    add("--runs", type=whole(1), default=20, help="valid runs in total, earlier ones included (default: 20)")
+    add("--path", default="simple_nn@onnx", help="MODEL@onnx, reached direct (default: %(default)s)")
+    add("--rounds", type=whole(MIN_ROUNDS), default=20, help="rounds of each run (default: 20)")
+    add("--rate", type=positive, default=500.0, help="requests a second (default: 500)")
+    add("--simulations", type=whole(0), default=2000, help="simulated runs of each kind, 0 for none (default: 2000)")
+    add("--out", type=Path, default=Path("results/validation"), help="folder of the runs (default: %(default)s)")
+    add("--exports", type=Path, default=Path("artifacts/exports"), help="exported artifacts (default: %(default)s)")
+    return parser
+
+
+def _trials(plan: Plan, calibration: Calibration, options: argparse.Namespace) -> list[Trial]:
+    """Yield all trials, doing the runs that are missing; at most as many INVALID ones as valid ones are wanted."""
+    folder, wanted, begin_s, done = options.out / "runs", options.runs, time.monotonic(), 0
+    trials = [judged(run) for run in runs.ended(folder)]
+    delays_us = {A: 0.0, runs.ALIKE: 0.0, INJECTED: calibration.delay_us}
+    while (valid := sum(not trial.reasons for trial in trials)) < wanted:
+        if len(trials) - valid > wanted:
+            raise CommandFailed(f"{len(trials) - valid} runs were INVALID, more than requested; use a quiet machine")
+        run = runs.load(plan, delays_us, options.out, runs=folder, seed=len(trials) + 1)
+        trials.append(judged(run))
+        done, valid = done + 1, valid + (not trials[-1].reasons)
+        left_min = (time.monotonic() - begin_s) / done * (wanted - valid) / 60
+        print(f"{valid} of {wanted}: {text.line(trials[-1])}; {left_min:.0f} min left", flush=True)
+    return trials
+
+
+def _tell(counts: Counts, calibration: Calibration, options: argparse.Namespace) -> str:
+    """Write validation.json and validation.md, and return the latter."""
+    out: Path = options.out
+    simulation = _simulation(options.simulations, out) if options.simulations else ""
+    facts = json.loads((out / "runs" / counts.trials[0].run / RUN_FILE).read_text())
+    told = text.render(counts, calibration, facts["host"], simulation)
+    found = {"calibration": asdict(calibration), "host": facts["host"], **counts.to_dict(), "simulation": simulation}
+    atomic.write_file(out / "validation.json", write_json(found))
+    atomic.write_file(out / "validation.md", told)
+    return f"\n{told}\n{out / 'validation.md'}"
+
+
+def _simulation(count: int, out: Path) -> str:
+    """Return the table of studies.simulation with a kind fitted to these runs; it ends with 1 where a claim misses."""
+    print(f"simulating {count:,} runs of each kind", flush=True)
+    log = out / "logs/simulation.log"
+    words = ["studies.simulation", "--runs", str(count), "--stored", str(out / "runs")]
+    runs.command(words, log, MAX_SIMULATION_S, fine=(0, 1))
+    said = log.read_text()
+    if "| --- |" not in said:
+        raise CommandFailed(f"studies.simulation failed: {said.strip()}")
+    return said
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main, "validation: interrupted; the servers are stopped, the runs that ended are kept"))

@@ -1,0 +1,121 @@
+"""The models that are asked: those that were exported, and two of the bench's own with large inputs."""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import yaml
+from onnx import TensorProto, helper
+from safetensors.numpy import save_file
+
+from servepath.artifacts import atomic, manifest, reference
+from servepath.artifacts.commit import git_commit
+from servepath.artifacts.manifest import Manifest, Parity
+from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
+from studies.peers.rows import LARGE, MIDDLE, SMALL, Tuning
+
+# Elements of a row: 4 KiB and 600 KB of FP32.
+SIZES: Mapping[str, int] = {MIDDLE: 1024, LARGE: 150_000}
+ROWS = 8
+SEED = 20_240
+VERSION = 1
+MAR = "mar"
+Floats = npt.NDArray[np.float32]
+
+
+def prepare(exports: Path, own: Path) -> None:
+    """Fill the folder `own` with links to what was exported of simple_nn and with the bench's models.
+
+    Raises ArtifactError when simple_nn has not been exported.
+    """
+    manifest.current_version(exports, SMALL)
+    own.mkdir(parents=True)
+    (own / SMALL).symlink_to((exports / SMALL).resolve())
+    for name, size in SIZES.items():
+        _write_mean(own, name, size)
+
+
+def tuned(exports: Path, own: Path, tuning: Tuning) -> None:
+    """Fill the folder `own` with simple_nn as exported, but for TorchServe's settings inside the .mar."""
+    version = manifest.current_version(exports, SMALL)
+    source = manifest.artifact_folder(exports, SMALL, MAR, version)
+    made = manifest.verify(source)
+    with atomic.new_folder(manifest.artifact_folder(own, SMALL, MAR, version)) as folder:
+        changed = _rewrite(source / f"{SMALL}.mar", folder / f"{SMALL}.mar", tuning)
+        contents = {**made.contents, "model-config.yaml": changed}
+        _write_manifest(folder, made, contents)
+    (own / SMALL / reference.FORMAT).symlink_to((exports / SMALL / reference.FORMAT).resolve())
+    atomic.write_file(own / SMALL / "current", str(version))
+
+
+def _rewrite(source: Path, target: Path, tuning: Tuning) -> str:
+    """Copy an archive with other settings, and return the sha256 of these."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new, TemporaryDirectory() as folder:
+        config = yaml.safe_load(old.read("model-config.yaml"))
+        config |= {"batchSize": tuning.batch_size, "maxBatchDelay": tuning.max_batch_delay}
+        config |= {"minWorkers": tuning.workers, "maxWorkers": tuning.workers}
+        file = Path(folder, "model-config.yaml")
+        file.write_text(yaml.safe_dump(config))
+        for name in old.namelist():
+            new.writestr(name, file.read_bytes() if name == file.name else old.read(name))
+        return manifest.hash_file(file)
+
+
+def _write_mean(own: Path, name: str, size: int) -> None:
+    """Write y = the mean of x's row, x FP32 [-1, size], y FP32 [-1, 1], as ONNX and with its reference."""
+    spec = Spec(
+        inputs=(TensorSpec("x", "FP32", (-1, size)),),
+        outputs=(TensorSpec("y", "FP32", (-1, 1)),),
+        row_independent=True,
+        tolerance=Tolerance(1e-5, 1e-5),
+    )
+    x = np.random.default_rng(SEED).uniform(-10, 10, (ROWS, size)).astype(np.float32)
+    y = x.astype(np.float64).mean(axis=1, keepdims=True)
+    content = _mean(size)
+    parity = _parity(content, x, y)
+    for form in ("onnx", reference.FORMAT):
+        with atomic.new_folder(manifest.artifact_folder(own, name, form, VERSION)) as folder:
+            if form == "onnx":
+                (folder / "model.onnx").write_bytes(content)
+            else:
+                save_file({"x": x, "y": y}, folder / reference.FILE)
+            files = manifest.hash_files(folder)
+            made = Manifest(name, form, VERSION, spec, files, files, "", "bench", {}, git_commit(), parity)
+            _write_manifest(folder, made, files)
+    atomic.write_file(own / name / "current", str(VERSION))
+
+
+def _mean(size: int) -> bytes:
+    graph = helper.make_graph(
+        [helper.make_node("ReduceMean", ["x", "axes"], ["y"])],
+        "mean",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", size])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 1])],
+        [helper.make_tensor("axes", TensorProto.INT64, [1], [1])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def _parity(content: bytes, x: Floats, y: npt.NDArray[np.float64]) -> Parity:
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    batch = session.run(["y"], {"x": x})[0]
+    singles = np.concatenate([session.run(["y"], {"x": row[None]})[0] for row in x])
+    return Parity(ROWS, (1, ROWS), float(np.abs(batch - y).max()), bool(np.allclose(batch, singles, 1e-5, 1e-5)))
+
+
+def _write_manifest(folder: Path, made: Manifest, contents: Mapping[str, str]) -> None:
+    raw = made.to_dict() | {
+        "files": manifest.hash_files(folder),
+        "contents": dict(contents),
+        "sha256": manifest.digest(contents),
+    }
+    (folder / manifest.MANIFEST).write_text(json.dumps(raw, indent=2) + "\n")

@@ -1,0 +1,206 @@
+"""A whole run: peers, models, then one setup of servers after another, each measured in interleaved rounds."""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+
+from servepath.artifacts.commit import git_commit
+from servepath.artifacts.manifest import artifact_folder, current_version, read_manifest
+from servepath.artifacts.reference import read_reference
+from studies.peers import models, peers, results, show, sweep
+from studies.peers.figures import Measured
+from studies.peers.h2load import LoadFailed
+from studies.peers.measure import Bench, measure, pilot
+from studies.peers.processes import ServerFailed, Servers
+from studies.peers.results import Result, Round
+from studies.peers.rows import MANY, SMALL, SOME, Load, RequiredMeasurement, Row, Tuning
+from studies.peers.setups import SETUPS, Cores, Setup, Workspace
+from studies.peers.ways import WrongAnswer
+
+TORCHSERVE, WORKERS = "torchserve", "workers"
+SWEEP_FILE = "torchserve-sweep.json"
+Say = Callable[[str], None]
+
+
+def run(rows: Sequence[Row], options: argparse.Namespace, cores: Sequence[int], console: Console) -> int:
+    """Run the rows, show and save them; 1 when one is void or the load generator is missing, else 0."""
+    say = partial(console.print, style="dim", highlight=False, markup=False, soft_wrap=True)
+    began, commit, host = datetime.now(UTC), git_commit(), results.host()
+    programs = _programs(rows)
+    for peer in programs.values():
+        say(peer.why or f"{peer.path}: {peer.version}")
+    if not programs["h2load"].path:
+        return 1
+    shared = Cores.of(cores)
+    show.layout(console, host, layout(shared))
+    with TemporaryDirectory(prefix="bench-") as folder:
+        place = _place(options.exports, Path(folder), shared, programs)
+        found, measured = _setups(rows, place, options, say)
+    facts = {
+        "utc": began.isoformat(timespec="seconds"),
+        "host": host,
+        "layout": layout(shared),
+        "versions": results.versions() | {name: peer.version for name, peer in programs.items()},
+        "commit": commit,
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+    }
+    file = options.out / f"{began:%Y%m%dT%H%M%SZ}.json"
+    results.save(file, facts, found, measured)
+    show.table(console, found, options.rounds)
+    say(str(file))
+    return 1 if any(result.void for result in found) else 0
+
+
+def _programs(rows: Sequence[Row]) -> dict[str, peers.Peer]:
+    """Find or fetch h2load, and of the other peers those that a row asks."""
+    ways = {need.way for row in rows for need in row.needs}
+    found = {"h2load": peers.debian("h2load")}
+    if "nghttpd" in ways:
+        found["nghttpd"] = peers.debian("nghttpd")
+    if "envoy" in ways:
+        found["envoy"] = peers.envoy()
+    return found
+
+
+def layout(cores: Cores) -> list[str]:
+    """Return a line per setup that says which cores it uses."""
+    alone = "" if cores.front != cores.back else "; there is one core only: nothing here is alone"
+    return [
+        f"proxy: gateway or Envoy on core {cores.front}, onnx_svc and load on core {cores.back}{alone}",
+        f"onnx: onnx_svc or nghttpd on core {cores.front}, load on core {cores.back}{alone}",
+        f"torchserve, workers: all on cores {cores.all}",
+    ]
+
+
+def _place(exports: Path, folder: Path, cores: Cores, programs: Mapping[str, peers.Peer]) -> Workspace:
+    own = folder / "exports"
+    models.prepare(exports, own)
+    references = {name: read_reference(own, name) for name in (SMALL, *models.SIZES)}
+    return Workspace(own, folder, cores, programs, references, {})
+
+
+def _setups(
+    rows: Sequence[Row], place: Workspace, options: argparse.Namespace, say: Say
+) -> tuple[list[Result], dict[str, Sequence[Round]]]:
+    """Run setup by setup; return the results in the order of the rows, and all measurements."""
+    found: dict[str, Result] = {}
+    measured: dict[str, Sequence[Round]] = {}
+    many = len(place.cores.all.split(","))
+    for name in SETUPS:
+        chosen = [row for row in rows if row.setup == name and row.cores <= many]
+        if not chosen:
+            continue
+        say(f"{name}: {', '.join(row.name for row in chosen)}")
+        if name == TORCHSERVE:
+            place = _tuned(place, options, say)
+        rounds, missing = _rounds(name, chosen, place, options, say)
+        measured[name] = rounds
+        found |= {row.name: _result(row, rounds, missing) for row in chosen}
+    few = {row.name: Result(row, why=f"missing: needs {row.cores} cores, here are {many}") for row in rows}
+    return [found.get(row.name, few[row.name]) for row in rows], measured
+
+
+def _result(row: Row, rounds: Sequence[Round], missing: Mapping[str, str]) -> Result:
+    why = next((missing[need.way] for need in row.needs if need.way in missing), "")
+    return Result(row, why=f"missing: {why}") if why else results.result_of(row, rounds)
+
+
+def _rounds(
+    name: str, rows: Sequence[Row], place: Workspace, options: argparse.Namespace, say: Say
+) -> tuple[list[Round], dict[str, str]]:
+    """Start a setup and measure what its rows need, round by round; return also why some ways are missing."""
+    needs = list(dict.fromkeys(need for row in rows for need in row.needs))
+    with Servers(place.folder) as servers:
+        setup = Setup(place, servers, {need.way for need in needs})
+        try:
+            SETUPS[name](setup)
+        except ServerFailed as failure:
+            return [], {need.way: str(failure) for need in needs}
+        there = [need for need in needs if need.way in setup.ways]
+        bench = _bench(place, name, options.seconds, servers)
+        sizes = {need: _pilot(bench, setup, need) for need in there}
+        rounds = [_round(bench, setup, sizes, number, say) for number in range(options.rounds)]
+    return rounds, setup.missing
+
+
+def _bench(place: Workspace, setup: str, seconds: float, servers: Servers) -> Bench:
+    cores = place.cores.all if setup in (TORCHSERVE, WORKERS) else place.cores.back
+    return Bench(place.folder, cores, seconds, dict(place.references), servers)
+
+
+def _pilot(bench: Bench, setup: Setup, need: RequiredMeasurement) -> int | str:
+    """Return the number of requests to send, or why none can be."""
+    try:
+        return pilot(bench, setup.ways[need.way], need)
+    except (WrongAnswer, LoadFailed) as error:
+        return str(error)
+
+
+def _round(bench: Bench, setup: Setup, sizes: Mapping[RequiredMeasurement, int | str], number: int, say: Say) -> Round:
+    """Measure everything once, every other round backwards, so that a drift favours nobody."""
+    order = list(sizes) if number % 2 == 0 else list(sizes)[::-1]
+    round_: dict[RequiredMeasurement, Measured] = {}
+    for need in order:
+        size = sizes[need]
+        void = isinstance(size, str)
+        round_[need] = Measured(void=str(size)) if void else measure(bench, setup.ways[need.way], need, int(size))
+        measured = round_[need]
+        say(f"  {number + 1}  {need.way:18} {need.model:10} {need.load!s:5} {measured.void or _line(measured)}")
+    return round_
+
+
+def _line(measured: Measured) -> str:
+    p50 = "" if measured.p50_us is None else f", p50 {measured.p50_us:.0f} us"
+    cpu = f"CPU {measured.cpu_us:.1f} us, others {measured.others:.2f} cores"
+    return f"{measured.rate:10,.0f} req/s, mean {measured.mean_us:.0f} us{p50}, {cpu}"
+
+
+def _tuned(place: Workspace, options: argparse.Namespace, say: Say) -> Workspace:
+    """Find TorchServe's best tuning for each load of its rows, and put archives tuned so into the place."""
+    numbers = count()
+
+    def plant(tuning: Tuning) -> Path:
+        own = place.folder / f"tuned-{next(numbers)}"
+        models.tuned(options.exports, own, tuning)
+        return own
+
+    def attempt(tuning: Tuning) -> dict[Load, float]:
+        rates = _attempt(place, plant(tuning), options.seconds)
+        say(f"  sweep {tuning}: {', '.join(f'{load} {rate:,.0f} req/s' for load, rate in rates.items())}")
+        return rates
+
+    best = sweep.best(options.out / SWEEP_FILE, _sweep_key(options), (SOME, MANY), attempt)
+    say(f"  TorchServe at its best: {', '.join(f'{load}: {tuning}' for load, tuning in best.items())}")
+    return replace(place, tuned={f"torchserve {load}": plant(tuning) for load, tuning in best.items()})
+
+
+def _sweep_key(options: argparse.Namespace) -> dict[str, Any]:
+    version = current_version(options.exports, SMALL)
+    made = read_manifest(artifact_folder(options.exports, SMALL, models.MAR, version))
+    facts = {"host": results.host(), "versions": results.versions(), "seconds": options.seconds}
+    return facts | {"sha256": made.sha256}
+
+
+def _attempt(place: Workspace, exports: Path, seconds: float) -> dict[Load, float]:
+    with Servers(place.folder) as servers:
+        setup = Setup(place, servers, ())
+        try:
+            way = setup.torch_svc(place.cores.all, exports)
+        except ServerFailed:
+            return {}
+        bench = _bench(place, TORCHSERVE, seconds, servers)
+        rates: dict[Load, float] = {}
+        for load in (SOME, MANY):
+            need = RequiredMeasurement(TORCHSERVE, SMALL, load)
+            measured = measure(bench, way, need, pilot(bench, way, need))
+            rates |= {} if measured.void else {load: measured.rate}
+        return rates

@@ -1,0 +1,26 @@
+"""What `python -m loadtest.cost` does not begin with."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from loadtest.cost.program import refuse_running
+from servepath.runner import processes
+from servepath.runner.config import RunPaths, Service
+from servepath.runner.processes import RunError, ServiceFiles
+
+
+def test_services_that_run_already_are_refused_and_left_alone(tmp_path: Path) -> None:
+    place = ServiceFiles(tmp_path, "onnx_svc")
+    command = (sys.executable, "-c", "import time; time.sleep(60)")
+    process = processes.start(Service("onnx_svc", command, "127.0.0.1:1", (1,), dict(os.environ)), place)
+    try:
+        with pytest.raises(RunError, match="already running: onnx_svc; it would share memory and cores"):
+            refuse_running(RunPaths(tmp_path, tmp_path, tmp_path))
+        assert process.poll() is None
+    finally:
+        processes.stop([place], 10)
+        process.wait(10)
+    refuse_running(RunPaths(tmp_path, tmp_path, tmp_path))

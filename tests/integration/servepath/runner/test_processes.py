@@ -1,0 +1,159 @@
+"""Small real processes under the runner's hand."""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from servepath.runner import processes
+from servepath.runner.config import Service
+from servepath.runner.processes import RunError, ServiceFiles, lock, main_process, members, stop
+
+WAIT_S = 30
+SLEEP = "import time; time.sleep(60)"
+IGNORE_SIGTERM = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); {SLEEP}"
+# A worker in another session, as a daemon would be, that outlives its parent.
+WITH_WORKER = (
+    "import subprocess, sys; "
+    f"subprocess.Popen([sys.executable, '-c', {SLEEP!r}], start_new_session=True); print('on', flush=True); {SLEEP}"
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[ServiceFiles]:
+    place = ServiceFiles(tmp_path / "run", "onnx_svc")
+    yield place
+    stop([place], 0)
+    assert members(place) == []
+
+
+def start(place: ServiceFiles, code: str) -> psutil.Process:
+    command = (sys.executable, "-c", code)
+    service = Service(place.name, command, "127.0.0.1:1", (1,), {**os.environ})
+    process = processes.start(service, place)
+    process.returncode = 0  # nobody waits for it here; its mark is what finds it
+    return psutil.Process(process.pid)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_started_service_has_a_pid_file_a_log_and_a_session_of_its_own(place: ServiceFiles) -> None:
+    process = start(place, "print('hello', flush=True); " + SLEEP)
+    wait_for(lambda: place.tail(5) == ["hello"])
+
+    assert place.pid_file.read_text() == f"{process.pid}\n"
+    assert main_process(place) == process
+    assert os.getsid(process.pid) == process.pid != os.getsid(0)
+
+
+def test_the_log_begins_again_and_the_last_one_is_kept(place: ServiceFiles) -> None:
+    for text in ("first", "second"):
+        start(place, f"print({text!r})")
+        wait_for(lambda text=text: place.tail(5) == [text])
+
+    assert place.log_file.with_suffix(".log.1").read_text() == "first\n"
+
+
+def test_stop_ends_a_service_and_says_so(place: ServiceFiles) -> None:
+    start(place, SLEEP)
+    done = stop([place], WAIT_S)
+
+    assert done["onnx_svc"].startswith("stopped after")
+    assert (main_process(place), place.pid_file.exists()) == (None, False)
+
+
+def test_stopping_what_does_not_run_does_nothing(place: ServiceFiles) -> None:
+    assert stop([place], WAIT_S) == {}
+
+
+def test_a_service_that_does_not_listen_to_sigterm_is_killed(place: ServiceFiles) -> None:
+    start(place, IGNORE_SIGTERM)
+    wait_for(lambda: place.tail(1) == ["on"])
+
+    assert stop([place], 0.2)["onnx_svc"].startswith("did not stop within 0.2 s, killed")
+    assert members(place) == []
+
+
+def test_a_worker_in_another_session_is_found_and_ended_too(place: ServiceFiles) -> None:
+    start(place, WITH_WORKER)
+    wait_for(lambda: place.tail(1) == ["on"])
+    wait_for(lambda: len(members(place)) == 2)  # a process that has just begun shows no environment for a moment
+
+    stop([place], 0.2)
+    assert members(place) == []
+
+
+def test_a_worker_that_outlived_its_killed_parent_is_found_by_its_mark(place: ServiceFiles) -> None:
+    parent = start(place, WITH_WORKER)
+    wait_for(lambda: place.tail(1) == ["on"])
+    parent.kill()
+    wait_for(lambda: main_process(place) is None)
+    assert len(members(place)) == 1
+
+    assert stop([place], WAIT_S)["onnx_svc"].startswith("stopped")
+    assert members(place) == []
+
+
+def test_a_stranger_who_has_the_pid_of_a_stale_file_is_left_alone(place: ServiceFiles) -> None:
+    stranger = start(ServiceFiles(place.run_dir, "gateway"), SLEEP)
+    place.pid_file.write_text(f"{stranger.pid}\n")
+    try:
+        assert main_process(place) is None
+        assert stop([place], 1) == {}
+        assert stranger.is_running()
+        assert stranger.status() != psutil.STATUS_ZOMBIE
+    finally:
+        stop([ServiceFiles(place.run_dir, "gateway")], 0)
+
+
+def test_the_same_service_of_another_run_dir_is_left_alone(place: ServiceFiles, tmp_path: Path) -> None:
+    other = ServiceFiles(tmp_path / "other", "onnx_svc")
+    process = start(other, SLEEP)
+    place.run_dir.mkdir()
+    place.pid_file.write_text(f"{process.pid}\n")
+    try:
+        assert stop([place], 1) == {}
+        assert main_process(other) == process
+    finally:
+        stop([other], 0)
+
+
+@pytest.mark.parametrize("text", ["", "no number", "999999999"])
+def test_a_pid_file_of_nobody_is_nobody(place: ServiceFiles, text: str) -> None:
+    place.run_dir.mkdir()
+    place.pid_file.write_text(text)
+
+    assert main_process(place) is None
+
+
+def test_a_program_that_is_not_there_is_named(place: ServiceFiles) -> None:
+    service = Service("onnx_svc", ("/no/such/python",), "127.0.0.1:1", (1,), {})
+
+    with pytest.raises(RunError, match="onnx_svc: cannot run /no/such/python: No such file or directory"):
+        processes.start(service, place)
+
+
+def test_two_runners_do_not_work_in_one_run_dir(tmp_path: Path) -> None:
+    with lock(tmp_path), pytest.raises(RunError, match="another up or down is running"), lock(tmp_path):
+        pytest.fail("both hold the lock")
+    with contextlib.ExitStack() as again:
+        again.enter_context(lock(tmp_path))
+
+
+def test_killing_by_signal_leaves_no_zombie_that_counts(place: ServiceFiles) -> None:
+    process = start(place, SLEEP)
+    os.kill(process.pid, signal.SIGKILL)
+
+    wait_for(lambda: main_process(place) is None)
+    assert members(place) == []

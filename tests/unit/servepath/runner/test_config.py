@@ -1,0 +1,71 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from servepath.runner.config import PORT_VARIABLES, ConfigError, RunPaths, Service, read_services
+
+ROOT = Path(__file__).parents[4]
+PLACES = RunPaths(Path("/run-dir"), Path("exports"), Path("deployments.toml"))
+
+
+def read(**environment: str) -> dict[str, Service]:
+    return read_services(PLACES, ROOT / ".env", environment)
+
+
+def test_the_env_file_gives_every_service_its_ports_and_command() -> None:
+    services = read()
+
+    assert list(services) == ["torch_svc", "tf_svc", "onnx_svc", "gateway"]
+    assert services["torch_svc"].ports == (7070, 7071, 8080, 8081, 8082)
+    assert services["gateway"].command == (
+        *(sys.executable, "-m", "services.gateway", "--deployments", "deployments.toml", "--exports", "exports"),
+        *("--port", "50051", "--metrics-port", "9464"),
+    )
+    assert services["onnx_svc"].address == "127.0.0.1:8001"
+
+
+def test_the_environment_overrules_the_env_file() -> None:
+    service = read(TF_SVC_PORT="18500", TF_SVC_ADDR="127.0.0.1:18500")["tf_svc"]
+
+    assert (service.address, service.ports) == ("127.0.0.1:18500", (18500,))
+    assert service.command[-4:] == ("--port", "18500", "--run-dir", "/run-dir/tf_svc")
+
+
+def test_a_service_may_have_an_interpreter_of_its_own() -> None:
+    services = read(TORCH_SVC_PYTHON="/other/python")
+
+    assert services["torch_svc"].command[0] == "/other/python"
+    assert services["onnx_svc"].command[0] == sys.executable
+
+
+def test_torch_svc_and_the_gateway_agree_on_the_key_file_of_the_run_dir() -> None:
+    variable = "TORCH_SVC_TOKEN_FILE"
+
+    assert {service.environment[variable] for service in read().values()} == {"/run-dir/torch_svc/token"}
+    assert read(**{variable: "/key"})["gateway"].environment[variable] == "/key"
+
+
+@pytest.mark.parametrize("variable", [name for names in PORT_VARIABLES.values() for name in names])
+@pytest.mark.parametrize("value", ["0", "65536", "x", "-1"])
+def test_a_port_that_is_none_is_refused_by_its_variables_name(variable: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{variable} must be a port from 1 to 65535, got '{value}'"):
+        read(**{variable: value})
+
+
+def test_an_address_elsewhere_than_the_port_is_refused_by_name() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^ONNX_SVC_ADDR is '127\.0\.0\.1:8001' and ONNX_SVC_PORT is 18001: set both"
+    ):
+        read(ONNX_SVC_PORT="18001")
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8001", "8001", ":8001", ""])
+def test_what_is_no_address_is_refused_by_name(address: str) -> None:
+    with pytest.raises(ConfigError, match=f"^ONNX_SVC_ADDR must be HOST:PORT, got '{address}'"):
+        read(ONNX_SVC_ADDR=address)
+
+
+def test_a_port_given_twice_is_refused_by_both_names() -> None:
+    with pytest.raises(ConfigError, match=r"^ONNX_SVC_METRICS_PORT and TORCH_SVC_HTTP_PORT are both 8080"):
+        read(ONNX_SVC_METRICS_PORT="8080")

@@ -1,0 +1,57 @@
+from services.dataplane.batching_controller import FIRST_INTERVAL, MAX_INTERVAL, WINDOW_CALLS, BatchingController
+
+
+def run(controller: BatchingController, calls: int, fixed_s: float, row_s: float, rows: int = 8) -> float:
+    """Return the part of `calls` calls that were merged ones, of a server with these costs per call and per row."""
+    merged = 0
+    for _ in range(calls):
+        sent = rows if controller.merging else 1
+        merged += controller.merging
+        controller.record(sent, fixed_s + row_s * sent, waited=True)
+    return merged / calls
+
+
+def test_merging_goes_on_where_a_call_costs_more_than_its_rows() -> None:
+    assert run(BatchingController(2), 50 * WINDOW_CALLS, fixed_s=1e-3, row_s=1e-5) > 0.8
+
+
+def test_merging_stops_where_it_saves_nothing() -> None:
+    assert run(BatchingController(2), 50 * WINDOW_CALLS, fixed_s=0, row_s=1e-3) < 0.25
+
+
+def test_the_other_way_is_tried_ever_more_rarely() -> None:
+    controller = BatchingController(2)
+    run(controller, 20_000 * WINDOW_CALLS, fixed_s=1e-3, row_s=1e-5)
+    assert run(controller, 2 * MAX_INTERVAL * WINDOW_CALLS, fixed_s=1e-3, row_s=1e-5) > 0.99
+
+
+def test_a_server_that_changes_is_noticed_both_ways() -> None:
+    controller = BatchingController(2)
+    run(controller, 100 * WINDOW_CALLS, fixed_s=1e-3, row_s=1e-5)
+    run(controller, 4 * MAX_INTERVAL * WINDOW_CALLS, fixed_s=0, row_s=1e-3)
+    assert run(controller, FIRST_INTERVAL * WINDOW_CALLS, fixed_s=0, row_s=1e-3) < 0.5
+    run(controller, 4 * MAX_INTERVAL * WINDOW_CALLS, fixed_s=1e-3, row_s=1e-5)
+    assert run(controller, FIRST_INTERVAL * WINDOW_CALLS, fixed_s=1e-3, row_s=1e-5) > 0.5
+
+
+def test_refusals_of_merged_calls_count_against_merging() -> None:
+    controller = BatchingController(2)
+    for number in range(50 * WINDOW_CALLS):
+        # Every other merged call is refused, and its rows come back one by one.
+        merged = controller.merging and number % 9 == 0
+        controller.record(0 if merged else 1, 1e-3, waited=True)
+    assert not controller.merging
+
+
+def test_calls_that_did_not_wait_decide_nothing() -> None:
+    controller = BatchingController(2)
+    for _ in range(50 * WINDOW_CALLS):
+        controller.record(1, 1e-3, waited=False)
+        assert controller.merging
+
+
+def test_laps_without_an_answer_decide_nothing() -> None:
+    controller = BatchingController(2)
+    for _ in range(50 * WINDOW_CALLS):
+        controller.record(0, 1e-3, waited=True)
+        assert controller.merging

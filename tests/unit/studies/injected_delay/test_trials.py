@@ -1,0 +1,48 @@
+"""One run's pairs are judged, each by itself."""
+
+import math
+
+import pytest
+
+from report.schema import ReportError
+from studies.injected_delay.text import line
+from studies.injected_delay.trials import judged, on
+from tests.unit.studies.injected_delay.conftest import WriteSides
+
+
+def test_a_run_in_which_only_the_planted_server_is_slower_is_judged_correctly(write_sides: WriteSides) -> None:
+    trial = judged(write_sides("1", {"a": 1.0, "b": 1.0, "injected": 1.05}))
+    assert (trial.reasons, trial.false_alarm, trial.found, trial.wrong_way) == ((), False, True, False)
+    assert trial.found_at_once
+    assert [len(trial.alike), len(trial.injected)] == [2, 2]
+    assert 1 / on("p50", trial.injected).ratio == pytest.approx(1.05, abs=0.01)
+    assert set(trial.spread) == {"p50", "p99"}
+    # A measurement's p50 of 670 lognormal(0, 0.15) scatters by 1.25 x 0.15 / sqrt(670), a ratio by sqrt(2) times that.
+    assert trial.spread["p50"] == pytest.approx(1.25 * 0.15 / math.sqrt(670) * math.sqrt(2), rel=0.5)
+    assert "too close to call" in line(trial)
+    assert line(trial).endswith(": found")
+
+
+def test_a_difference_between_servers_that_should_be_alike_is_a_false_alarm(write_sides: WriteSides) -> None:
+    trial = judged(write_sides("1", {"a": 1.0, "b": 1.05, "injected": 1.0}))
+    assert (trial.false_alarm, trial.found) == (True, False)
+    assert "FALSE ALARM" in line(trial)
+    assert line(trial).endswith(": not found")
+
+
+def test_a_delayed_server_that_is_called_faster_is_no_find(write_sides: WriteSides) -> None:
+    trial = judged(write_sides("1", {"a": 1.05, "b": 1.05, "injected": 1.0}))
+    assert (trial.found, trial.wrong_way, trial.found_at_once) == (False, True, False)
+    assert line(trial).endswith(": WRONG WAY")
+
+
+def test_an_invalid_run_gives_its_reason_and_no_verdict(write_sides: WriteSides) -> None:
+    trial = judged(write_sides("1", {"a": 1.0, "b": 1.0, "injected": 1.05}, late_us=50_000))
+    assert "the wall clock left the measuring clock" in trial.reasons[0]
+    assert (trial.alike, trial.injected) == ((), ())
+    assert line(trial).startswith("INVALID, it does not count: the wall clock")
+
+
+def test_a_run_of_other_sides_is_refused(write_sides: WriteSides) -> None:
+    with pytest.raises(ReportError, match="has the sides new, old; a, b, injected are judged"):
+        judged(write_sides("1", {"old": 1.0, "new": 1.0}))
