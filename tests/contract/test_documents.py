@@ -62,12 +62,18 @@ def test_a_recipe_has_at_most_five_steps(name: str) -> None:
     assert 0 < max(found) <= MAX_STEPS
 
 
+@pytest.mark.parametrize("decision", sorted(ROOT.glob("docs/adr/0*.md")), ids=lambda path: path.stem)
+def test_a_decision_has_a_status_with_a_date_and_is_in_the_index(decision: Path) -> None:
+    assert re.match(r"# \d+\. .+\n\n\*\*Status\.\*\* (Accepted|Replaced by \d+), \d{4}-\d\d-\d\d", decision.read_text())
+    assert f"({decision.name})" in (decision.parent / "README.md").read_text()
+
+
 def test_a_sixth_step_is_counted() -> None:
     assert steps("# A\n1. a\n## B\n" + "1. b\n   more\n" * 6) == [1, 6]
 
 
-def test_the_readme_lists_every_port() -> None:
-    table = (ROOT / "README.md").read_text().partition("## Ports")[2].partition("\n## ")[0]
+def test_operations_lists_every_port() -> None:
+    table = (ROOT / "docs/operations.md").read_text().partition("## Ports")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (\w+) \| ([\d, ]+) \|", table, re.MULTILINE)
     listed = {(service, port) for service, ports in rows for port in ports.split(", ")}
     assert listed == {(name, ours().environment[port]) for name, ports in ours().local.items() for port in ports}
