@@ -40,7 +40,7 @@ def free_name(name: str, taken: Iterable[str]) -> str:
 
 
 def own_outputs(graph: onnx.GraphProto) -> None:
-    """Let each output of the graph be a tensor of its own: neither an input, nor a constant, nor another output.
+    """Make each output of the graph a tensor of its own: neither an input, nor a constant, nor another output.
 
     Such a tensor has one name and would need two. An Identity makes a second one of it.
     """

@@ -35,7 +35,7 @@ def write(trained: Trained, folder: Path) -> None:
 
 
 def check(trained: Trained, folder: Path, predict: Predict) -> None:
-    """Ask what the record asks and compare the reply with the reference. Raises ParityError."""
+    """Run the record's request and compare the reply with the reference. Raises ParityError."""
     (record,) = tensorflow.data.TFRecordDataset(str(folder / FILE)).as_numpy_iterator()
     request = pb.PredictionLog.FromString(record).predict_log.request
     asked = {name: _array(tensor) for name, tensor in request.inputs.items()}

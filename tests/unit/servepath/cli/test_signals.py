@@ -59,7 +59,7 @@ def test_a_command_that_was_not_interrupted_ends_with_its_own_code_or_error() ->
 
 def test_a_signal_that_is_held_back_comes_when_the_block_ends() -> None:
     body = """
-    with held_back():
+    with block_signals():
         os.kill(os.getpid(), signal.SIGINT)
         print("the whole block")
     print("and no more")
@@ -80,7 +80,7 @@ def test_a_signal_is_held_back_although_another_thread_takes_it() -> None:
     import threading
     other = threading.Event()
     threading.Thread(target=other.wait, daemon=True).start()
-    with held_back(signal.SIGINT):
+    with block_signals(signal.SIGINT):
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(os.getpid(), number)
         sum(range(100_000))

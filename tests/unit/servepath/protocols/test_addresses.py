@@ -4,9 +4,9 @@ from servepath.protocols.addresses import is_address
 
 
 @pytest.mark.parametrize(
-    "text", ["127.0.0.1:50051", "host:1", "a-b.c_d:65535", "[::1]:4", "[fe80::1%eth0]:4", "münchen:1"]
+    "text", ["127.0.0.1:50051", "host:1", "a-b.c_d:65535", "[::1]:4", "[fe80::1%eth0]:4", "münchen:1", "unix:/run/socket"]
 )
-def test_host_and_port_are_an_address(text: str) -> None:
+def test_host_and_port_or_a_socket_are_an_address(text: str) -> None:
     assert is_address(text)
 
 
@@ -26,7 +26,7 @@ def test_host_and_port_are_an_address(text: str) -> None:
             " host:1",
             "host:1\n",
         ),
-        *("http://host:1", "host:1/path", "user@host:1", "::1:4", "[::1]", "[]:4", "unix:/run/socket", "dns:///host:1"),
+        *("http://host:1", "host:1/path", "user@host:1", "::1:4", "[::1]", "[]:4", "unix:", "dns:///host:1"),
     ],
 )
 def test_all_else_is_none(text: str) -> None:

@@ -62,7 +62,7 @@ def test_an_address_elsewhere_than_the_port_is_refused_by_name() -> None:
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:8001", "8001", ":8001", ""])
 def test_what_is_no_address_is_refused_by_name(address: str) -> None:
-    with pytest.raises(ConfigError, match=f"^ONNX_SVC_ADDR must be HOST:PORT, got '{address}'"):
+    with pytest.raises(ConfigError, match=f"^ONNX_SVC_ADDR must be HOST:PORT or unix:PATH, got '{address}'"):
         read(ONNX_SVC_ADDR=address)
 
 

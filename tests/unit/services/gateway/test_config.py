@@ -35,7 +35,7 @@ def test_metrics_listen_where_the_gateway_does_unless_told_otherwise() -> None:
 @pytest.mark.parametrize("address", ["http://h:1", "h", "h:", ":1", "h:0", "h:65536", "::1:1"])
 def test_an_address_that_is_none_is_named_with_its_variable(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONNX_SVC_ADDR", address)
-    with pytest.raises(SettingsError, match=f"ONNX_SVC_ADDR must be HOST:PORT, got '{address}'"):
+    with pytest.raises(SettingsError, match=f"ONNX_SVC_ADDR must be HOST:PORT or unix:PATH, got '{address}'"):
         read_settings(["--port", "0", "--metrics-port", "0"])
 
 
