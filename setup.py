@@ -21,8 +21,8 @@ class BuildWithMessages(build_py):
 def _generate(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     protos = [path.relative_to("proto").as_posix() for path in sorted(Path("proto").rglob("*.proto"))]
-    words = ["-m", "grpc_tools.protoc", "-I", "proto", f"--python_out={folder}", f"--pyi_out={folder}", *protos]
-    if subprocess.run([sys.executable, *words], check=False).returncode:
+    command = ["-m", "grpc_tools.protoc", "-I", "proto", f"--python_out={folder}", f"--pyi_out={folder}", *protos]
+    if subprocess.run([sys.executable, *command], check=False).returncode:
         raise SystemExit("setup.py: protoc cannot generate servepath_pb from proto/; what it says is above")
 
 

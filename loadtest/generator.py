@@ -180,7 +180,7 @@ class GeneratorUser(User):  # type: ignore[misc]
 
 def user_class(generator: Generator) -> type[GeneratorUser]:
     """Return the user of a generator."""
-    return type("LoadGenerator", (GeneratorUser,), {"generator": generator, "orders": gevent.queue.Queue()})
+    return type("LoadGenerator", (GeneratorUser,), {"generator": generator, "specs": gevent.queue.Queue()})
 
 
 def listen(environment: Any, user: type[GeneratorUser]) -> None:

@@ -121,8 +121,8 @@ def coordinated_omission_warnings(summary: Summary) -> Iterator[str]:
         waiting, response_ms = row.waiting_caller, row.response_p99_ms
         if waiting and response_ms and response_ms > APART * waiting.high_ms:
             yield (
-                f"{row.name}: p99 is {milliseconds(response_ms)} ms by the schedule; one caller that waits for each "
-                f"reply would have recorded {milliseconds(waiting.p99_ms)} ms (coordinated omission)"
+                f"{row.name}: p99 is {milliseconds(response_ms)} ms by the schedule; a closed-loop caller "
+                f"would have reported {milliseconds(waiting.p99_ms)} ms (coordinated omission)"
             )
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from report import intervals
 from report.intervals import ALPHA, POWER, Array
 from report.percentiles import minimum_samples, per_round
-from servepath.results.names import NULL_PATH
+from servepath.results.names import NO_OP_PATH
 
 METRICS = {"p50": "50", "p99": "99"}
 DIRECT, GATEWAY = "direct", "gateway"
@@ -117,7 +117,7 @@ def primary_family(measurements: Iterable[str]) -> tuple[Hypothesis, ...]:
             )
         if side:
             sides.setdefault(name, []).append(measurement)
-        elif path != NULL_PATH:
+        elif path != NO_OP_PATH:
             ways[via].append(path)
     if sides:
         found = [(a, b, "side") for measurements in sides.values() for a, b in combinations(measurements, 2)]
@@ -135,7 +135,7 @@ def _check(latencies: Latencies, labels: Mapping[str, str]) -> None:
             f"the measurements are not aligned by round: {counts} rounds; give an empty array for a missing one"
         )
     for measurement, rounds in latencies.items():
-        if measurement not in labels and measurement.rpartition(".")[0] != NULL_PATH:
+        if measurement not in labels and measurement.rpartition(".")[0] != NO_OP_PATH:
             raise ValueError(f"{measurement} has no label; one that names engine and version is needed")
         if not all((np.isfinite(each) & (np.asarray(each) > 0)).all() for each in rounds):
             raise ValueError(f"{measurement} has an invalid latency: each must be a positive number of microseconds")

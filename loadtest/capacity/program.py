@@ -172,7 +172,7 @@ class CapacitySearch:
         self, rate: float, requests: int, *, measurement: Measurement | None = None, **more: Any
     ) -> MeasurementSpec:
         turn = Turn(self._number, measurement or self._measurement)
-        ramp_up = more.pop("settle", math.ceil(rate * RAMP_UP_S))
+        ramp_up = more.pop("ramp_up", math.ceil(rate * RAMP_UP_S))
         seed = f"{self._testbed.args.seed}/{self._number}"
         fixed: dict[str, Any] = {
             "connections": self._testbed.load.connections,

@@ -11,9 +11,9 @@ CROSSCHECK_FILE = "crosscheck.json"
 # How a path is reached.
 VIAS = ("direct", "gateway")
 OPEN_POISSON, OPEN_CONSTANT, CLOSED = LOAD_MODELS = ("open loop, poisson", "open loop, constant", "closed loop")
-# The endpoint that answers at once (loadtest/null.py): its model and its stack. It is no path.
+# The endpoint that answers at once (loadtest/null.py): its model and its stack. It is not a path.
 NULL_NAME = "null"
-NULL_PATH = f"{NULL_NAME}@{NULL_NAME}"
+NO_OP_PATH = f"{NULL_NAME}@{NULL_NAME}"
 # Who loads the same path in turn, where instruments are compared. Ours is compared with LoadGen under the arrivals that
 # LoadGen makes, with h2load under those that h2load makes.
 POISSON, LOADGEN, EVEN, H2LOAD = INSTRUMENTS = ("poisson", "loadgen", "even", "h2load")

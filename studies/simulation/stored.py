@@ -11,7 +11,7 @@ from report.build import build
 from report.intervals import Array
 from report.percentiles import per_round
 from report.verdicts import METRICS, Latencies
-from servepath.results.names import NULL_PATH
+from servepath.results.names import NO_OP_PATH
 
 
 def read_latencies(folder: Path) -> Latencies:
@@ -24,7 +24,7 @@ def read_latencies(folder: Path) -> Latencies:
     by_round: dict[int, dict[str, Array]] = defaultdict(dict)
     for path in sorted((folder / "rows").glob("r*-*@*.*.parquet")):
         number, _, measurement = path.stem.partition("-")
-        if measurement.rpartition(".")[0] != NULL_PATH:
+        if measurement.rpartition(".")[0] != NO_OP_PATH:
             by_round[int(number.removeprefix("r"))][measurement] = _right_answers(parquet.read_table(path))
     if not by_round:
         raise ValueError(f"{folder} has no rows by round (rows/rNN-MODEL@STACK.VIA.parquet); run: make loadtest")

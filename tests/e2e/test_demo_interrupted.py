@@ -13,7 +13,7 @@ from tests.e2e.workplace import Workplace
         ("train", "Epoch 1,"),
         ("export", "export  python -m export"),
         ("start", "listening"),
-        ("load test", " blocks, open loop"),
+        ("load test", " measurements, open loop"),
         ("report", "report  python -m report"),
     ],
 )

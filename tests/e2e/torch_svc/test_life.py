@@ -98,7 +98,7 @@ def test_a_renewed_key_works_and_the_old_one_is_refused(exports: Path, tmp_path:
             assert client.predict(bytes(8), metadata=new).served.version == 1
 
 
-def test_without_tokens_whoever_reaches_the_port_is_answered(exports: Path, tmp_path: Path) -> None:
+def test_without_tokens_anyone_who_reaches_the_port_is_answered(exports: Path, tmp_path: Path) -> None:
     with started(exports, tmp_path / "run", "--without-tokens") as service:
         service.wait_for("ready on")
         assert "token authorization is disabled" in service.log()

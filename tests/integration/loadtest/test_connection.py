@@ -99,7 +99,7 @@ def test_a_server_that_takes_too_long_is_given_up_and_the_connection_goes_on(
         assert client.call(b"quick", (), 20).reply.payload == b"quick"
 
 
-def test_nobody_there_is_unavailable_and_whoever_comes_later_is_found(client_of: Callable[[str], Client]) -> None:
+def test_nobody_there_is_unavailable_and_anyone_who_comes_later_is_found(client_of: Callable[[str], Client]) -> None:
     with serving(echo) as address:
         client = client_of(address)
         assert client.call(b"1", (), 20).reply.payload == b"1"

@@ -64,7 +64,7 @@ def test_both_trees_are_served_by_their_own_code_loaded_in_one_run_judged_and_st
     assert_nothing_is_left(made)
 
 
-@pytest.mark.parametrize("sign", ["gate: models:", " blocks, open loop"])
+@pytest.mark.parametrize("sign", ["gate: models:", " measurements, open loop"])
 def test_ctrl_c_stops_everything_and_leaves_nothing(made: MadeUp, sign: str) -> None:
     with made.start("loadtest", "gate", "--ref=HEAD", *QUICK) as gate:
         assert gate.stdout is not None

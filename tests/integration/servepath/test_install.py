@@ -15,7 +15,7 @@ SOURCES = ("servepath", "proto", "pyproject.toml", "setup.py", "MANIFEST.in", "R
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with what a wheel of a fresh clone installs. What builds it is this environment's: no network."""
+    """Return a folder with what a wheel of a fresh clone installs. What builds it is this environment's: no network."""
     clone, wheels, target = (tmp_path_factory.mktemp(name) for name in ("clone", "wheels", "target"))
     for name in SOURCES:
         source = ROOT / name
@@ -23,18 +23,18 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(source, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, clone / name)
-    words = ["pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(clone)]
-    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, timeout=200, check=False)
+    command = ["pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(clone)]
+    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     (wheel,) = wheels.glob("servepath-*.whl")
     zipfile.ZipFile(wheel).extractall(target)
     return target
 
 
-def run(installed: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+def run(installed: Path, *command: str) -> "subprocess.CompletedProcess[str]":
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GATEWAY_"))}
     return subprocess.run(
-        [sys.executable, "-P", *words],
+        [sys.executable, "-P", *command],
         cwd=installed.parent,
         env=environment | {"PYTHONPATH": str(installed)},
         capture_output=True,

@@ -4,7 +4,8 @@ from servepath.protocols.addresses import is_address
 
 
 @pytest.mark.parametrize(
-    "text", ["127.0.0.1:50051", "host:1", "a-b.c_d:65535", "[::1]:4", "[fe80::1%eth0]:4", "münchen:1", "unix:/run/socket"]
+    "text",
+    ["127.0.0.1:50051", "host:1", "a-b.c_d:65535", "[::1]:4", "[fe80::1%eth0]:4", "münchen:1", "unix:/run/socket"],
 )
 def test_host_and_port_or_a_socket_are_an_address(text: str) -> None:
     assert is_address(text)

@@ -111,15 +111,15 @@ class Ours:
     """Our server's side of a connection."""
 
     def __init__(self) -> None:
-        self._turn = WriteCoalescer()
+        self._coalescer = WriteCoalescer()
         self._transport = Transport()
-        self._connection = NativeConnection(FakeFront(), self._turn)
-        with self._turn:
+        self._connection = NativeConnection(FakeFront(), self._coalescer)
+        with self._coalescer:
             self._connection.connection_made(self._transport)  # type: ignore[arg-type] # as much of one as is used
 
     def take(self, step: Step) -> list[Frame]:
         """Return what it writes."""
-        with self._turn:
+        with self._coalescer:
             if step.answers:
                 self._connection.end(step.answers, StatusCode.DEADLINE_EXCEEDED, "late")
             else:

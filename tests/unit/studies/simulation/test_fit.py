@@ -51,7 +51,9 @@ def test_a_few_disturbed_blocks_stay_few_and_much_disturbed() -> None:
 
 
 def test_too_few_rounds_are_refused() -> None:
-    with pytest.raises(ValueError, match="10 rounds of 2 measurements, each with enough correct responses, are too few"):
+    with pytest.raises(
+        ValueError, match="10 rounds of 2 measurements, each with enough correct responses, are too few"
+    ):
         fit(drawn(KNOWN, Plan(1, 2, 10, 700)))
     with pytest.raises(ValueError, match="0 rounds of 2 measurements"):
         fit(drawn(KNOWN, Plan(1, 2, 20, 600)))
