@@ -14,7 +14,7 @@ READY_S, STOP_S, POLL_S = 60.0, 30.0, 0.05
 TAIL_CHARACTERS = 400
 # Above, the server would run on threads the calls that it runs on its loop now (services/onnx_svc/threads.py).
 MAX_DELAY_US = 150.0
-LISTENING = re.compile(r"validation\.injected: listening on (\S+:\d+)$", re.MULTILINE)
+LISTENING = re.compile(r"studies\.injected_delay\.injected: listening on (\S+:\d+)$", re.MULTILINE)
 # What .env calls the address of the stack; the load test reads it from a side's file.
 ADDRESS_VARIABLE = "ONNX_SVC_ADDR"
 
