@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import json
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from export import parity, provenance
@@ -25,6 +25,9 @@ from servepath.artifacts.manifest import (
     verify,
 )
 
+# In a model's folder, a line `VERSION FORMAT` for each artifact that was ever written there.
+WRITTEN = ".written"
+
 
 def export_model(trained: Trained, exports: Path, *, new_version: bool = False) -> Sequence[Manifest]:
     """Export what is missing and return the manifests of what was written; none when all is there and whole.
@@ -35,14 +38,14 @@ def export_model(trained: Trained, exports: Path, *, new_version: bool = False) 
     """
     folder = exports / trained.name
     with _alone(folder):
-        source, formats = provenance.fingerprint(trained), trained.model.formats
-        version = choose_version(folder, source, formats, new_version=new_version)
+        version = choose_version(folder, provenance.fingerprint(trained), new_version=new_version)
         written = []
-        for artifact_format in formats:
+        for artifact_format in trained.model.formats:
             if (artifact := artifact_folder(exports, trained.name, artifact_format, version)).exists():
                 verify(artifact)
             else:
                 written.append(export_format(trained, artifact_format, exports, version))
+                note_written(folder, version, artifact_format)
         make_current(exports, trained.name, version)
         return written
 
@@ -96,22 +99,38 @@ def make_current(exports: Path, model: str, version: int) -> None:
         write_file(path, text)
 
 
-def choose_version(folder: Path, source: str, formats: Collection[str], *, new_version: bool = False) -> int:
+def choose_version(folder: Path, source: str, *, new_version: bool = False) -> int:
     """Return the newest version when it can be kept or completed, else the next number.
 
-    It is kept when all its formats are there, and completed when it has never been current; both only when all that is
-    there of it was made from `source`. A number that was current once is not written again: a server that refused or
-    loaded it does not look at it a second time.
+    It can when all that is there of it was made from `source`, and all that was ever written of it is still there. No
+    artifact is written a second time under its number: a server that loaded or refused it does not look at it again.
     """
-    found = [path for path in folder.glob("*/*") if path.is_dir() and path.name.isdecimal()]
-    current = _current(folder)
-    newest = max((int(path.name) for path in found), default=0)
-    there = {path.parent.name: path for path in found if int(path.name) == newest}
-    same = all(read_manifest(path).source == source for path in there.values())
-    complete = there.keys() >= set(formats)
-    if there and same and not new_version and (newest > current or (newest == current and complete)):
-        return newest
-    return max(newest, current) + 1
+    found = {(int(path.name), path.parent.name): path for path in folder.glob("*/*") if _is_version(path)}
+    written = read_written(folder)
+    newest = max([_current(folder), *(version for version, _ in found.keys() | written)])
+    there = [path for (version, _), path in found.items() if version == newest]
+    whole = all(one in found for one in written if one[0] == newest)
+    same = all(read_manifest(path).source == source for path in there)
+    return newest if there and whole and same and not new_version else newest + 1
+
+
+def _is_version(path: Path) -> bool:
+    return path.is_dir() and path.name.isdecimal()
+
+
+def read_written(folder: Path) -> set[tuple[int, str]]:
+    """Return (version, format) of every artifact that was ever written for a model."""
+    try:
+        lines = (folder / WRITTEN).read_text().splitlines()
+    except FileNotFoundError:
+        return set()
+    return {(int(version), name) for version, name in (line.split() for line in lines)}
+
+
+def note_written(folder: Path, version: int, artifact_format: str) -> None:
+    """Note that an artifact has been written."""
+    noted = sorted(read_written(folder) | {(version, artifact_format)})
+    write_file(folder / WRITTEN, "".join(f"{number} {name}\n" for number, name in noted))
 
 
 def _current(folder: Path) -> int:

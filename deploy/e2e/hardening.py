@@ -63,7 +63,7 @@ def _open_ports(project: Project) -> Iterator[str]:
     gateway, onnx_svc = (services[name]["environment"] for name in ("gateway", "onnx_svc"))
     expected: dict[str, set[str]] = {
         "torch_svc": {_port(gateway["TORCH_SVC_ADDR"])},
-        "tf_svc": set(),  # a socket, which the gateway alone has
+        "tf_svc": set(),  # a socket, in a volume that only the gateway and the load test mount
         "onnx_svc": {_port(gateway["ONNX_SVC_ADDR"]), onnx_svc["ONNX_SVC_METRICS_PORT"]},
     }
     for service, ports in expected.items():

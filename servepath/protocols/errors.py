@@ -6,9 +6,9 @@ ServeError
  +- ModelLoading          known, but its server has not loaded it yet
  +- Overloaded            too much in flight or queued here or behind; try again later
  +- TooLarge              the message is above a limit
- +- BackendUnavailable           the path's server cannot be reached
+ +- BackendUnavailable    the path's server cannot be reached
  +- BatchSpoiled          the path's server failed the call for another one that it had put into its batch
- +- Expired               the deadline passed: on arrival, in a queue, or at the path's server
+ +- DeadlineExceeded      the deadline passed: on arrival, in a queue, or at the path's server
  +- Cancelled             the caller went away
  +- BackendBadReply       the path's server answered something unusable
  +- BackendMisconfigured  the path's server refuses our credentials or does not know what it should

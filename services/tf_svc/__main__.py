@@ -1,6 +1,7 @@
 """Serve SavedModels over TensorFlow Serving's gRPC protocol: python -m services.tf_svc --models DIR --port N."""
 
 import contextlib
+import fcntl
 import logging
 import os
 import shutil
@@ -9,9 +10,11 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from servepath.artifacts.atomic import write_file
 from servepath.artifacts.manifest import ArtifactError
+from servepath.protocols.version_file import NAME as VERSION_FILE
 from services.dataplane.listener import PortBusyError
 from services.tf_svc import binary, models_config
 from services.tf_svc.address import refuse_taken
@@ -41,6 +44,24 @@ def main() -> int:
 
 def _run(settings: Settings, stopped: threading.Event) -> int:
     program = binary.find(settings)
+    with _alone(settings.run_folder):
+        (settings.run_folder / VERSION_FILE).unlink(missing_ok=True)  # one that a killed predecessor left
+        return _serve(program, settings, stopped)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep every other tf_svc out of the run folder, where this one links versions. Raises ConfigError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"another tf_svc uses {folder}: stop it, or give --run-dir another folder") from None
+        yield
+
+
+def _serve(program: str | None, settings: Settings, stopped: threading.Event) -> int:
     if program:
         binary.check_address(settings)
     else:
@@ -56,9 +77,6 @@ def _run(settings: Settings, stopped: threading.Event) -> int:
     if not program:
         # A file of the user's own may say more than our subset of its messages; the real server judges it unread.
         return _serve_embedded(settings, models_config.read(config), stopped, each_poll)
-    settings.run_folder.mkdir(parents=True, exist_ok=True)
-    where = settings.socket or f"port {settings.port}"
-    log.info("%s %s, %s", binary.NAME, binary.version_of(program), where)
     return binary.run(binary.command(program, settings, config), settings, stopped, each_poll)
 
 

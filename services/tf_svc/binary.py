@@ -19,6 +19,7 @@ from pathlib import Path
 
 from servepath.artifacts.atomic import write_file
 from servepath.protocols.version_file import NAME as VERSION_FILE
+from servepath.protocols.version_file import UNKNOWN
 from services.dataplane import die_with_parent
 from services.tf_svc.address import refuse_taken
 from services.tf_svc.config import ConfigError, Settings
@@ -77,9 +78,9 @@ def version_of(program: str) -> str:
             [program, "--version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
-        return "version not reported"
+        return UNKNOWN
     first = done.stdout.strip().partition("\n")[0]
-    return first.rpartition(" ")[2] or "version not reported"
+    return first.rpartition(" ")[2] or UNKNOWN
 
 
 def check_address(settings: Settings) -> None:
@@ -97,12 +98,14 @@ def run(argv: Sequence[str], settings: Settings, stopped: threading.Event, each_
 
     The child is killed when this process dies. each_poll: called once a poll while it runs.
     """
-    write_file(settings.run_folder / VERSION_FILE, f"{version_of(argv[0])}\n")
+    version = version_of(argv[0])
+    log.info("%s %s, %s", NAME, version, settings.socket or f"port {settings.port}")
     child = subprocess.Popen(
         [sys.executable, "-IS", die_with_parent.__file__, *argv],
         env={**os.environ, die_with_parent.PARENT: str(os.getpid())},
     )
     try:
+        write_file(settings.run_folder / VERSION_FILE, f"{version}\n")
         while not stopped.wait(settings.poll_s):
             if (code := child.poll()) is not None:
                 log.error("%s ended by itself, exit code %d", NAME, code)

@@ -83,7 +83,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         binary=environment.get("TENSORFLOW_MODEL_SERVER", ""),
         host=given.host or environment.get("TF_SVC_HOST", "127.0.0.1"),
         port=variables.number("TF_SVC_PORT", 8500, 0, MAX_PORT) if given.port is None else given.port,
-        socket=given.socket or variables.socket("TF_SVC_SOCKET"),
+        socket=given.socket or (variables.socket("TF_SVC_SOCKET") if given.port is None else None),
         threads=variables.number("TF_SVC_THREADS", 8, 1, 1024),
         max_calls=variables.number("TF_SVC_MAX_CALLS", 300, 1, MAX_CALLS),
         max_message_bytes=variables.number("TF_SVC_MAX_MESSAGE_BYTES", 64 * 2**20, 1024, 2**31 - 1),

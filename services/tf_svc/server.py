@@ -26,6 +26,7 @@ from services.tf_svc.versions import Versions
 log = logging.getLogger(__name__)
 
 ENGINE = "embedded"
+JOIN_S = 1.0
 # With --enable_grpc_healthcheck_service: set once, when the port opens, and never changed (model_servers/server.cc).
 HEALTH_ENTRIES = ("", "ModelService", "PredictionService")
 
@@ -55,7 +56,7 @@ class EmbeddedServer:
         """Refuse new calls, give those in flight `grace_s` seconds, and stop."""
         self._stopping.set()
         self._server.stop(grace_s).wait()
-        self._poller.join()
+        self._poller.join(JOIN_S)  # one that loads a version now is a daemon, and ends with the process
 
     def _follow(self) -> None:
         while not self._stopping.wait(self._poll_s):

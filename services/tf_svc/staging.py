@@ -15,7 +15,7 @@ from services.tf_svc.models_config import FORMAT
 
 log = logging.getLogger(__name__)
 
-# What a folder holds, as far as it can be told without reading its files: name, size, inode and time of each.
+# What a folder holds, as far as it can be told without reading its files: name, size, inode and time of change of each.
 Snapshot = frozenset[tuple[str, int, int, int]]
 
 
@@ -42,13 +42,16 @@ class Staging:
                 raise ArtifactError(model.wrong or f"{model.source} has no version folder; run: make export")
 
     def step(self) -> None:
-        """Look at the versions once and follow them."""
-        for model in self._models.values():
-            model.step()
+        """Look at the versions once and follow them; what goes wrong is logged and tried again with the next look."""
+        for name, model in self._models.items():
+            try:
+                model.step()
+            except Exception:
+                log.exception("%s: following its versions failed; trying again", name)
 
 
 class _Model:
-    """One model's link. wrong: what was said of the newest version that was refused."""
+    """One model's link. wrong: why the newest version was refused by the last look."""
 
     def __init__(self, name: str, source: Path, base: Path) -> None:
         self.source = source
@@ -56,7 +59,10 @@ class _Model:
         self.linked: int | None = None
         self.wrong = ""
         self._name = name
+        # Versions that do not fit, as they were then: not read again until they change.
         self._refused: dict[int, Snapshot] = {}
+        # Versions of which the log has a line: a folder that is being copied changes with every look.
+        self._logged: set[int] = set()
         self._unreadable = False
 
     def step(self) -> None:
@@ -65,17 +71,24 @@ class _Model:
         except OSError as error:
             self._warn_once(error)
             return
-        self._unreadable = False
+        self._unreadable, self.wrong = False, ""
         self._refused = {version: seen for version, seen in self._refused.items() if version in folders}
+        self._logged &= folders.keys()
         version = next((version for version in sorted(folders, reverse=True) if self._fits(version, folders)), None)
         if version == self.linked or (version is None and folders):
             return
-        # The new one first: the server must never find the folder empty while there is a version.
-        if version is not None:
-            (self.base / str(version)).symlink_to(folders[version].resolve())
-        if self.linked is not None:
-            (self.base / str(self.linked)).unlink()
+        self._show(version, folders)
         self.linked = version
+
+    def _show(self, version: int | None, folders: Mapping[int, Path]) -> None:
+        """Link a version, then remove all others: the server must never find the folder empty while there is one."""
+        self.base.mkdir(parents=True, exist_ok=True)
+        link = self.base / str(version)
+        if version is not None and not link.is_symlink():
+            link.symlink_to(folders[version].resolve())
+        for other in self.base.iterdir():
+            if other.name != str(version):
+                other.unlink()
 
     def _fits(self, version: int, folders: Mapping[int, Path]) -> bool:
         """Return whether a version may be served; one that is linked was compared, and does not change."""
@@ -83,25 +96,28 @@ class _Model:
             return True
         folder = folders[version]
         try:
+            # Before its files are read: what comes meanwhile must be another state than the one that was judged.
             seen = _snapshot(folder)
             if self._refused.get(version) == seen:
                 return False
             check(self._name, version, folder)
-        except (ArtifactError, OSError) as error:
-            self._refuse(version, folder, error)
-            return False
-        return True
+        except OSError as error:
+            self._refuse(version, error)
+        except ArtifactError as error:
+            if not isinstance(error.__cause__, OSError):  # what cannot be read now may be read later, unchanged
+                self._refused[version] = seen
+            self._refuse(version, error)
+        else:
+            self._logged.discard(version)
+            return True
+        return False
 
-    def _refuse(self, version: int, folder: Path, error: Exception) -> None:
-        first = version not in self._refused
-        try:
-            self._refused[version] = _snapshot(folder)
-        except OSError:
-            self._refused[version] = frozenset()
-        if first:  # a folder that is being copied changes with every look; one line says it
-            self.wrong = str(error)
+    def _refuse(self, version: int, error: Exception) -> None:
+        self.wrong = self.wrong or str(error)
+        if version not in self._logged:
             still = "nothing is served" if self.linked is None else f"version {self.linked} serves on"
             log.error("%s: version %d refused, %s: %s", self._name, version, still, error)
+        self._logged.add(version)
 
     def _warn_once(self, error: OSError) -> None:
         if not self._unreadable:
@@ -128,4 +144,4 @@ def version_folders(source: Path) -> dict[int, Path]:
 def _snapshot(folder: Path) -> Snapshot:
     """Raise OSError where a file goes away meanwhile."""
     files = [(path, path.stat()) for path in folder.rglob("*") if path.is_file()]
-    return frozenset((str(path), stat.st_size, stat.st_ino, stat.st_mtime_ns) for path, stat in files)
+    return frozenset((str(path), stat.st_size, stat.st_ino, stat.st_ctime_ns) for path, stat in files)

@@ -125,7 +125,9 @@ class Versions:
         self._forget()
 
     def _ended(self, version: int) -> None:
-        self._statuses[version] = Status(State.END)
+        # The number may serve again meanwhile, from another load.
+        if self._statuses.get(version) == Status(State.UNLOADING):
+            self._statuses[version] = Status(State.END)
         log.info("%s: version %d unloaded", self._name, version)
 
     def _forget(self) -> None:

@@ -263,6 +263,19 @@ def test_a_new_version_can_be_asked_for_though_nothing_has_changed(root: Path) -
     assert export(root) == []
 
 
+def test_a_number_of_a_half_made_version_is_not_written_again_after_its_artifact_was_removed(root: Path) -> None:
+    plant_weights(root / "models", "simple_nn", bias=1.5)
+    in_the_way = root / "exports" / "simple_nn" / "onnx"
+    shutil.move(in_the_way, root / "aside")
+    in_the_way.write_text("a file where a folder should be")
+    assert run(root, "simple_nn") == 1  # the .mar of version 2 is there, and a server may have loaded it
+    in_the_way.unlink()
+    shutil.move(root / "aside", in_the_way)
+    shutil.rmtree(root / "exports" / "simple_nn" / "mar" / "2")
+    assert export(root) == ["mar", "onnx", "reference"]
+    assert current_version(root / "exports", "simple_nn") == 3
+
+
 def test_a_number_that_was_current_is_never_written_again(root: Path) -> None:
     for kind in MODELS["simple_nn"].formats:
         shutil.rmtree(root / "exports" / "simple_nn" / kind / "1")

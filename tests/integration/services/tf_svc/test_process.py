@@ -351,3 +351,23 @@ def test_the_real_server_dies_with_tf_svc(tmp_path: Path, watched: TfServer) -> 
     watched.send(signal.SIGKILL)
     watched.wait_exit()
     eventually(lambda: not psutil.pid_exists(child))
+
+
+def test_a_second_tf_svc_is_kept_out_of_the_run_folder(exports: Path, tmp_path: Path, watched: TfServer) -> None:
+    done, record = run_with_stand_in(tmp_path, "--models", exports, "--port", str(free_port()))
+    assert (done.returncode, record.exists()) == (1, False)
+    assert f"another tf_svc uses {tmp_path}/run" in done.stderr
+    assert watched.process.poll() is None
+
+
+def test_a_fault_in_staging_does_not_end_the_real_server(
+    exports: Path, built: Path, tmp_path: Path, watched: TfServer
+) -> None:
+    served = tmp_path / "run" / "served" / "linear"
+    shutil.rmtree(served)
+    served.write_text("in the way")
+    shutil.copytree(built / "linear" / "saved_model" / "2", exports / "linear" / "saved_model" / "2")
+    eventually(lambda: "following its versions failed" in watched.log)
+    served.unlink()
+    eventually((served / "2").exists)
+    assert watched.process.poll() is None

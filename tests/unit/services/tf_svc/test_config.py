@@ -13,6 +13,11 @@ def test_an_option_wins_over_its_variable_and_that_over_the_default() -> None:
     assert parse(["--port", "0"], {"TF_SVC_PORT": "9000"}).port == 0
 
 
+def test_a_port_that_is_given_wins_over_the_sockets_variable() -> None:
+    assert parse([], {"TF_SVC_SOCKET": "/run/x"}).socket == Path("/run/x")
+    assert parse(["--port", "9000"], {"TF_SVC_SOCKET": "/run/x"}).socket is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "names"),
     [

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from servepath.artifacts.manifest import MANIFEST, ArtifactError
+from services.tf_svc import staging as staging_module
 from services.tf_svc.staging import Staging
 from tests.manifests import write_manifest
 
@@ -150,3 +151,81 @@ def test_links_of_a_run_before_are_removed_at_the_start(source: Path) -> None:
     again = begun(source)
     assert again.bases == staging.bases
     assert set(served(again)) == {"2"}
+
+
+def test_a_version_whose_last_file_comes_while_it_is_compared_is_served_with_the_next_look(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(source, 1)
+    staging = begun(source)
+    whole = make(source, 2) / "saved_model.pb"
+    text = whole.read_text()
+    whole.unlink()
+    real = staging_module.verify
+
+    def verify_while_it_comes(folder: Path) -> object:
+        try:
+            return real(folder)
+        finally:
+            whole.write_text(text)
+
+    monkeypatch.setattr(staging_module, "verify", verify_while_it_comes)
+    staging.step()
+    assert set(served(staging)) == {"1"}
+    monkeypatch.undo()
+    staging.step()
+    assert set(served(staging)) == {"2"}
+
+
+def test_a_version_that_could_not_be_read_is_looked_at_again_though_nothing_changed(
+    source: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(source, 1)
+    staging = begun(source)
+    make(source, 2)
+
+    def fail(folder: Path) -> object:
+        raise OSError(5, "Input/output error", str(folder))
+
+    monkeypatch.setattr(staging_module, "verify", fail)
+    staging.step()
+    staging.step()
+    assert set(served(staging)) == {"1"}
+    assert len(refusals(caplog)) == 1
+    monkeypatch.undo()
+    staging.step()
+    assert set(served(staging)) == {"2"}
+
+
+def test_a_folder_that_somebody_removed_is_made_again_with_the_next_version(source: Path) -> None:
+    make(source, 1)
+    staging = begun(source)
+    shutil.rmtree(staging.bases["m"])
+    make(source, 2)
+    staging.step()
+    assert served(staging) == {"2": source / "2"}
+
+
+def test_a_fault_in_following_one_model_is_logged_and_the_others_are_followed(
+    source: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = source.parent.parent / "other" / "saved_model"
+    other.mkdir(parents=True)
+    make(source, 1)
+    make(other, 1, "other")
+    staging = Staging({"m": source, "other": other}, source.parent.parent.parent / "served")
+    staging.begin()
+    shutil.rmtree(staging.bases["m"])
+    staging.bases["m"].write_text("in the way")
+    make(source, 2)
+    make(other, 2, "other")
+    staging.step()
+    assert [path.name for path in staging.bases["other"].iterdir()] == ["2"]
+    assert "m: following its versions failed" in caplog.text
+
+
+def test_the_newest_of_several_versions_that_do_not_fit_is_named_at_the_start(source: Path) -> None:
+    for version in (1, 2):
+        (make(source, version) / "saved_model.pb").unlink()
+    with pytest.raises(ArtifactError, match=r"/2/saved_model\.pb is missing"):
+        begun(source)

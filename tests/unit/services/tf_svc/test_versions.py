@@ -84,6 +84,21 @@ def test_a_version_is_unloading_while_a_call_still_holds_it(tmp_path: Path) -> N
     assert states(versions) == {1: State.END, 2: State.AVAILABLE}
 
 
+def test_a_number_that_serves_again_stays_available_when_its_first_load_ends(tmp_path: Path) -> None:
+    make(tmp_path, "2")
+    versions = Versions("m", tmp_path, Loader())
+    versions.poll()
+    held = versions.servable
+    make(tmp_path, "1")
+    (tmp_path / "2").rename(tmp_path / ".aside")
+    versions.poll()
+    (tmp_path / ".aside").rename(tmp_path / "2")
+    versions.poll()
+    assert held
+    del held
+    assert states(versions)[2] == State.AVAILABLE
+
+
 def test_a_version_that_does_not_load_is_refused_once_and_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
