@@ -155,14 +155,25 @@ class Workers:
         except OSError as error:
             raise WorkerError(f"a worker cannot be started: {error.strerror}") from error
         with theirs:
-            try:
-                process = await asyncio.create_subprocess_exec(
+            creating = asyncio.ensure_future(
+                asyncio.create_subprocess_exec(
                     *self._command,
                     *command,
                     str(theirs.fileno()),
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,  # Ctrl-C is for the parent, who passes it on once
                 )
+            )
+            try:
+                # Shielded: cancelled between fork and its end, asyncio (3.11.7) waits for the process for ever.
+                process = await asyncio.shield(creating)
+            except asyncio.CancelledError:
+                ours.close()
+                with suppress(OSError):
+                    process = await creating
+                    process.kill()
+                    await process.wait()
+                raise
             except BaseException as error:
                 ours.close()
                 if isinstance(error, OSError):

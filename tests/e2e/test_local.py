@@ -62,7 +62,7 @@ def test_a_killed_service_is_noticed_by_name_and_started_again_alone(here: Workp
 
     code, text = here.run(LOCAL, "status")
     assert code == 1
-    assert f"dead: pid {killed.pid} is gone" in " ".join(text.replace("│", " ").split())
+    assert f"dead: pid {killed.pid} has exited" in " ".join(text.replace("│", " ").split())
     code, text = here.run(LOCAL, "up")
     assert (code, text.count("already running")) == (0, 3)
     assert {name: here.process(name) for name in others} == others

@@ -155,7 +155,7 @@ def test_an_archive_that_is_not_what_its_manifest_describes_is_found_out_by_aski
     path.write_text(json.dumps(manifest | {"contents": contents, "sha256": digest(contents)}))
     with started(other, tmp_path / "run") as service:
         assert service.process.wait(60) == 1
-        assert f"sha256 {manifest['sha256']}, its manifest has version 1 sha256 {digest(contents)}" in service.log()
+        assert f"sha256 {manifest['sha256']}, its manifest says version 1 sha256 {digest(contents)}" in service.log()
 
 
 def test_an_archive_cut_in_half_is_refused_in_one_line_that_names_it(exports: Path, tmp_path: Path) -> None:
