@@ -63,10 +63,12 @@ def give_foreign_manifest(folder: Path) -> None:
     write_manifest(folder, "linear", "saved_model", int(folder.name.strip(".tmp")))
 
 
-def copy_slowly(whole: Path, folder: Path, seconds: float) -> None:
+def copy_slowly(whole: Path, folder: Path, seconds: float, before_last: Callable[[], None]) -> None:
     """Copy file by file, the manifest first: every state in between is one that a server must not take."""
     files = [whole / MANIFEST, *sorted(path for path in whole.rglob("*") if path.is_file() and path.name != MANIFEST)]
     for file in files:
+        if file is files[-1]:
+            before_last()
         to = folder / file.relative_to(whole)
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, to)
@@ -135,8 +137,14 @@ def test_a_version_that_does_not_fit_its_manifest_is_refused_and_once_fixed_serv
 
 def test_a_version_that_is_copied_in_file_by_file_is_served_when_it_is_whole(built: Path, server: TfServer) -> None:
     caller = Caller(server)
+
+    def asked_enough() -> None:
+        eventually(lambda: len(caller.answers) > 5_000, timeout_s=120)
+        assert {version for version, _ in caller.answers} == {5}
+
     with caller.calling():
-        copy_slowly(built / "moving" / "saved_model" / "6", server.exports / "moving" / "saved_model" / "6", seconds=5)
+        base = server.exports / "moving" / "saved_model"
+        copy_slowly(built / "moving" / "saved_model" / "6", base / "6", 5, asked_enough)
         eventually(lambda: caller.answers[-1][0] == 6)
     assert caller.failures == []
     assert {version for version, _ in caller.answers} == {5, 6}
