@@ -171,7 +171,9 @@ def test_a_refusal_is_recorded_with_its_code(stand: Any) -> None:
 def test_a_server_that_is_not_there_ends_the_run_before_it_starts(stand: Any) -> None:
     done = loadtest(stand, "--via=gateway", f"--env-file={stand.folder / 'nothing'}")
     assert done.returncode == 1
-    assert done.stderr == "loadtest: GATEWAY_ADDR must be HOST:PORT or unix:PATH and is ''; set it in .env or in the environment\n"
+    assert done.stderr == (
+        "loadtest: GATEWAY_ADDR must be HOST:PORT or unix:PATH and is ''; set it in .env or in the environment\n"
+    )
     (stand.folder / "env").write_text("".join(f"{name}=127.0.0.1:1\n" for name in ADDRESSES))
     done = loadtest(stand, "--via=gateway")
     assert done.returncode == 1
