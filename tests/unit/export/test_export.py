@@ -79,7 +79,7 @@ def test_all_formats_of_a_model_have_one_version_and_one_source(whole: Path) -> 
 def test_the_archive_holds_what_the_handler_needs_and_nothing_that_runs_on_loading(whole: Path) -> None:
     folder = artifact_folder(whole / "exports", "simple_nn", "mar", 1)
     members = zipfile.ZipFile(folder / "simple_nn.mar").namelist()
-    served = {"handler.py", "model-config.yaml", "simple_nn.py", "spec.json", "weights.safetensors"}
+    served = {"handler.py", "model-config.yaml", "model.py", "spec.json", "weights.safetensors"}
     assert set(members) == served | {"MAR-INF/MANIFEST.json"}
     assert read_manifest(folder).contents.keys() == served
     described = json.loads(zipfile.ZipFile(folder / "simple_nn.mar").read("MAR-INF/MANIFEST.json"))["model"]

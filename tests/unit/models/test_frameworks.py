@@ -68,7 +68,7 @@ def test_training_and_export_take_none_of_the_users_keras_settings(
     assert json.loads((tmp_path / "keras.json").read_text()) == file
 
 
-@pytest.mark.parametrize("module", ["models.keras_dense", "training.with_keras", "export.keras_model"])
+@pytest.mark.parametrize("module", ["models.keras_dense.model", "training.with_keras", "export.keras_model"])
 def test_every_module_that_imports_keras_does_so_with_our_settings(module: str) -> None:
     said = f"import {module}, os, keras; print(keras.config.backend(), os.environ['KERAS_BACKEND'])"
     environment = {**os.environ, "KERAS_BACKEND": "torch"}

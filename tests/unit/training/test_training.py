@@ -13,8 +13,9 @@ import pytest
 
 from export import trained
 from models.registry import MODELS
+from models.simple_nn import training as data
 from servepath.artifacts.spec import read_spec
-from training import curve, data, stage
+from training import curve, stage
 from training.__main__ import main
 from training.run import Run
 
@@ -65,7 +66,7 @@ def test_both_frameworks_reach_the_same_losses_and_weights(run: tuple[Path, obje
 
 def test_the_losses_and_weights_are_those_of_gradient_descent_done_by_hand(run: tuple[Path, object]) -> None:
     out, _ = run
-    kernel, bias = (values.astype(np.float64) for values in data.start(7))
+    kernel, bias = (values.T.astype(np.float64) for values in data.initial_weights(7).values())
     losses = []
     for _ in range(EPOCHS):
         off = data.INPUTS @ kernel + bias - data.TARGETS
@@ -182,7 +183,7 @@ def test_a_model_whose_training_is_killed_fails_the_command(tmp_path: Path) -> N
 
 
 def test_a_registered_model_with_a_reserved_name_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
-    # As if models/registry.py listed it.
+    # As if there were a folder of that name.
     program = (
         "import models.registry as registry, runpy, sys\n"
         "registry.MODELS = {'all': registry.MODELS['simple_nn']}\n"
@@ -191,5 +192,5 @@ def test_a_registered_model_with_a_reserved_name_is_refused_before_anything_is_t
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
     assert ended.returncode == 1
-    assert "models/registry.py: no model may be called 'all', which means every model" in ended.stderr
+    assert "models/: no model may be called 'all', which means every model" in ended.stderr
     assert list(tmp_path.iterdir()) == []
