@@ -25,6 +25,7 @@ from servepath.protocols.stacks import STACKS, Stack
 from servepath.runner.config import GATEWAY, PORT_VARIABLES
 from services.gateway.deployments import Deployment, read_deployments
 from tests.e2e import test_misrouting
+from tests.limits import LONG_S
 from training.stage import LOOPS
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +95,7 @@ def ours() -> Registries:
 
 def _help(service: str) -> str:
     command = [sys.executable, "-m", f"services.{service}", "--help"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONG_S, check=True).stdout
 
 
 def stacks_fit_together(r: Registries) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.real_stack import RealStack
+from tests.limits import LONG_S
 
 PATHS = ("simple_nn@torchserve", "simple_nn@onnx", "keras_dense@tfserving", "keras_dense@onnx")
 NAMES = (*PATHS, "simple_nn", "keras_dense")
@@ -25,12 +26,12 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     code = (
         f"from pathlib import Path; from tests.planted import plant; plant(Path({str(folder / 'exports')!r}), {twins})"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=LONG_S)
     stack = RealStack(folder / "exports", folder)
     try:
         stack.start_all()
         command = [PYTHON, "tests/interop/triton.py", stack.gateway, *NAMES]
-        output = subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+        output = subprocess.run(command, check=True, capture_output=True, timeout=LONG_S).stdout
         yield json.loads(output)
     finally:
         stack.stop_all()

@@ -15,6 +15,7 @@ from export import trained
 from models.registry import MODELS
 from models.simple_nn import training as data
 from servepath.artifacts.spec import read_spec
+from tests.limits import LONG_S
 from training import curve, stage
 from training.__main__ import main
 from training.run import Run
@@ -24,7 +25,7 @@ EPOCHS = 10
 
 def training(*words: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "training", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=LONG_S, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +164,7 @@ def test_ctrl_c_ends_the_training_of_all_models_and_leaves_no_process(tmp_path: 
         while not process.stdout.readline().startswith(b"Epoch 2,"):
             assert process.poll() is None
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=30) == 130
+        assert process.wait(timeout=LONG_S) == 130
         assert process.stderr.read() == b""
     with pytest.raises(ProcessLookupError):  # nobody is left in its process group
         os.killpg(process.pid, 0)
@@ -178,7 +179,7 @@ def test_a_model_whose_training_is_killed_fails_the_command(tmp_path: Path) -> N
             children = psutil.Process(process.pid).children()
             found = [child for child in children if "keras_dense" in child.cmdline()]
         found[0].kill()
-        assert process.wait(100) == 128 + signal.SIGKILL
+        assert process.wait(LONG_S) == 128 + signal.SIGKILL
     assert not (tmp_path / "keras_dense" / "history.json").exists()
 
 
@@ -190,7 +191,7 @@ def test_a_registered_model_with_a_reserved_name_is_refused_before_anything_is_t
         f"sys.argv[1:] = ['--out', {str(tmp_path)!r}]\n"
         "runpy.run_module('training', run_name='__main__')\n"
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LONG_S, check=False)
     assert ended.returncode == 1
     assert "models/: no model may be called 'all', which means every model" in ended.stderr
     assert list(tmp_path.iterdir()) == []
