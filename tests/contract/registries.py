@@ -205,7 +205,7 @@ def every_model_can_be_trained(r: Registries) -> Iterator[str]:
             yield f"{name}: {model.builder} is not there"
         if model.framework not in r.loops:
             yield f"{name}: training has no loop for {model.framework}"
-        if Path(model.weights).suffix not in r.readers:
+        elif Path(model.weights).suffix not in r.readers:
             yield f"{name}: export cannot read {model.weights}"
 
 

@@ -155,8 +155,8 @@ BROKEN: list[tuple[Rule, dict[str, Any], str]] = [
     (registries.every_stack_has_a_format, {"stacks": STACKS_AND_NEW}, "litert: FORMATS has no 'tflite'"),
     (
         registries.every_model_can_be_trained,
-        with_model(builder="models.gone.model:Gone"),
-        "models.gone.model:Gone is not there",
+        with_model(builder="models.simple_nn.gone:Gone"),
+        "models.simple_nn.gone:Gone is not there",
     ),
     (registries.every_model_can_be_trained, with_model(framework="jax"), "training has no loop for jax"),
     (registries.every_model_can_be_trained, {"readers": {}}, "export cannot read weights.safetensors"),
