@@ -1,10 +1,8 @@
 """One HTTP/2 connection, as far as both of its sides do the same: frames read, settings, pings, windows (RFC 9113)."""
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import cast
 
 from servepath.http2.frames import (
     ACK,
@@ -44,21 +42,20 @@ from servepath.http2.frames import (
     unpadded,
 )
 from servepath.http2.header_decoder import MAX_HEADER_LIST
-from servepath.http2.send_queue import SendQueue
+from servepath.http2.send_queue import Output, SendQueue
 from servepath.http2.write_coalescer import WriteCoalescer
 
 log = logging.getLogger(__name__)
 
 # The connection's credit is given back to the peer once this much has been read.
 CREDIT_STEP = 2**28
-# Unsent bytes above which nothing more is written, and below which it goes on.
-WRITE_HIGH, WRITE_LOW = 2**20, 2**18
 
 
-class ConnectionBase(asyncio.Protocol):
+class ConnectionBase:
     """Reads frames and keeps the connection's own state; a side of it says what streams are.
 
-    All methods run on the event loop's thread. greeting: what is written first. coalescer: see SendQueue.
+    Its driver calls `start` once, `receive` with whatever comes, `pause` and `resume` as the socket fills and empties,
+    and `lost` once at the end; of all methods one at a time. greeting: what is written first. coalescer: see SendQueue.
     """
 
     def __init__(self, greeting: bytes, coalescer: WriteCoalescer | None) -> None:
@@ -116,17 +113,16 @@ class ConnectionBase(asyncio.Protocol):
         """End every stream: the connection is lost, and `text` says why."""
         raise NotImplementedError
 
-    # What asyncio calls.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the greeting."""
-        self._out.transport = cast("asyncio.Transport", transport)  # uvloop's are not a subclass of asyncio's
-        self._out.transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
+    def _greet(self, output: Output) -> None:
+        """Send what is written first."""
+        self._out.output = output
         self._out.write(self._greeting)
 
-    def data_received(self, data: bytes) -> None:
+    # What a driver calls.
+
+    def receive(self, data: bytes) -> None:
         """Read whole frames; what is left waits for the rest."""
-        if self._out.transport is None:
+        if self._out.output is None:
             return  # closed here
         try:
             with self._coalescer:
@@ -157,19 +153,23 @@ class ConnectionBase(asyncio.Protocol):
         self._buffer = bytearray()
         self._partial = (0, 0, bytearray())
 
-    def pause_writing(self) -> None:
-        """Write nothing more: the peer does not keep up."""
+    @property
+    def paused(self) -> bool:
+        """Return whether messages wait because the peer does not keep up."""
+        return self._out.paused
+
+    def pause(self) -> None:
+        """Send no more messages: the peer does not keep up."""
         self._out.paused = True
 
-    def resume_writing(self) -> None:
-        """Resume writing."""
+    def resume(self) -> None:
+        """Resume sending."""
         self._out.resume()
         self._on_capacity()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End every stream."""
-        del exc
-        self._out.transport = None
+    def lost(self) -> None:
+        """End every stream: there is no socket any more."""
+        self._out.output = None
         self._forget()
         self._on_lost("the connection was lost")
 

@@ -1,6 +1,6 @@
 """What a connection sends: messages as far as the peer's windows reach, and nothing faster than it is read."""
 
-import asyncio
+from typing import Protocol
 
 from servepath.http2.frames import (
     DATA,
@@ -26,6 +26,16 @@ MAX_OWED = 1000
 LARGE = 2**13
 
 
+class Output(Protocol):
+    """Where a connection's bytes go: what a driver has for a socket."""
+
+    def write(self, data: bytes, /) -> None:
+        """Send the bytes after those before them, now or when the socket takes them."""
+
+    def close(self) -> None:
+        """Close the socket once everything has left."""
+
+
 class _Stream:
     """A stream that has not been sent to its end. rest: what is left; credit: its window, less the peer's setting.
 
@@ -48,7 +58,7 @@ class SendQueue:
     """
 
     def __init__(self, coalescer: WriteCoalescer | None = None) -> None:
-        self.transport: asyncio.Transport | None = None
+        self.output: Output | None = None  # None before the start and after the end
         self.paused = False
         # Written together: a write of its own costs a frame more than making it.
         self._coalescer = coalescer
@@ -76,8 +86,8 @@ class SendQueue:
         """Send a frame that no window holds back."""
         if len(data) > LARGE:
             self.flush()
-            if self.transport is not None:
-                self.transport.write(data)
+            if self.output is not None:
+                self.output.write(data)
             return
         self._frames.append(data)
         if self._coalescer is None:
@@ -86,17 +96,17 @@ class SendQueue:
             self._coalescer.defer(self.flush)
 
     def flush(self) -> None:
-        """Pass everything to the transport."""
+        """Pass everything to the output."""
         frames, self._frames = self._frames, []
-        if frames and self.transport is not None:
-            self.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+        if frames and self.output is not None:
+            self.output.write(frames[0] if len(frames) == 1 else b"".join(frames))
 
     def close(self) -> None:
         """Close the connection when everything has been written."""
         self.flush()
-        if self.transport is not None:
-            self.transport.close()
-            self.transport = None
+        if self.output is not None:
+            self.output.close()
+            self.output = None
 
     def confirm(self, data: bytes) -> None:
         """Send an acknowledgement. Raises ProtocolError where the peer asks for more of them than it reads."""

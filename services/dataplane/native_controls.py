@@ -10,10 +10,10 @@ from grpc import StatusCode, aio
 
 from servepath.http2.early import after_end
 from servepath.http2.frames import MESSAGE_HEAD
+from servepath.http2.grpc_server import GrpcServerConnection
+from servepath.http2.request_headers import RequestHeaders
+from servepath.http2.unary_call import Taker
 from servepath.protocols.errors import Internal
-from services.dataplane.native_calls import Taker
-from services.dataplane.native_connection import NativeConnection
-from services.dataplane.request_headers import RequestHeaders
 
 log = logging.getLogger(__name__)
 # Messages that a caller has sent, and bytes of its replies, that may wait.
@@ -37,7 +37,7 @@ class ControlCall:
         self,
         taker: Taker,
         channel: aio.Channel,
-        connection: NativeConnection,
+        connection: GrpcServerConnection,
         number: int,
         headers: RequestHeaders,
     ) -> None:
