@@ -25,10 +25,11 @@ from servepath.http2.frames import (
     MAX_FRAME_SIZE,
     MAX_HEADER_LIST_SIZE,
     MAX_WINDOW,
-    MESSAGE_HEAD,
+    MESSAGE_HEAD_BYTES,
     NO_ERROR,
     OUR_FRAME,
     OUR_WINDOW,
+    PADDED,
     PREFACE,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
@@ -37,6 +38,7 @@ from servepath.http2.frames import (
     frame,
     literal,
     settings_of,
+    unpadded,
 )
 from servepath.http2.header_decoder import MAX_HEADER_LIST, HeaderDecoder
 from servepath.http2.replies import NO_HEADERS, RESET_CODES, Headers, Reply, headers_of, reply_of
@@ -98,7 +100,7 @@ class Connection(ConnectionBase):
         super().__init__(GREETING, coalescer)
         self.usable = False
         self.room: Callable[[], None] | None = None  # called once when `full` has ended
-        self._max_body = max_message_bytes + MESSAGE_HEAD.size
+        self._max_body = max_message_bytes + MESSAGE_HEAD_BYTES
         self._opened: Callable[[], object] | None = opened  # None once it has been called
         self._closed = closed
         self._streams: dict[int, _Stream] = {}
@@ -151,7 +153,8 @@ class Connection(ConnectionBase):
         return self._find(number) is not None
 
     def _data(self, flags: int, number: int, payload: bytes) -> None:
-        payload = self._content(flags, payload)
+        if flags & PADDED:
+            payload = unpadded(flags, payload)
         stream = self._find(number)
         if stream is None:
             return  # cancelled here while it was on its way

@@ -14,6 +14,7 @@ from servepath.http2.frames import (
     END_HEADERS,
     ENHANCE_YOUR_CALM,
     FRAME_HEAD,
+    FRAME_HEAD_BYTES,
     FRAME_SIZE_ERROR,
     GOAWAY,
     GOAWAY_HEAD,
@@ -26,7 +27,7 @@ from servepath.http2.frames import (
     MAX_FRAME_SIZE,
     MAX_WINDOW,
     OUR_FRAME,
-    PADDED,
+    PADDED_OR_PRIORITISED,
     PING,
     PRIORITISED,
     PRIORITY,
@@ -66,7 +67,7 @@ class ConnectionBase:
         self._buffer = bytearray()
         self._awaited: int | None = SETTINGS  # the only kind of frame that may come now
         self._partial = (0, 0, bytearray())  # stream, flags and block of unfinished HEADERS
-        self._read = 0
+        self._read = 0  # bytes of DATA that the peer has not been given back
         self._max_streams = MAX_WINDOW
         self._table = DEFAULT_TABLE  # what the peer allows; we use none
         self._handlers: Mapping[int, Callable[[int, int, bytes], None]] = {
@@ -85,7 +86,7 @@ class ConnectionBase:
     # What a side of the connection adds.
 
     def _data(self, flags: int, number: int, payload: bytes) -> None:
-        """Handle DATA, still padded where the flags say so; it has not been counted against the window."""
+        """Handle DATA, still padded where the flags say so."""
         raise NotImplementedError
 
     def _block(self, flags: int, number: int, block: bytes) -> None:
@@ -145,6 +146,9 @@ class ConnectionBase:
         else:
             taken = self._parse(data)
             buffer += data[taken:]
+        if self._read > CREDIT_STEP:
+            self._out.write(frame(WINDOW_UPDATE, 0, 0, LONG.pack(self._read)))
+            self._read = 0
         self._out.push_due()
         return taken
 
@@ -178,32 +182,27 @@ class ConnectionBase:
     def _parse(self, data: bytes | memoryview) -> int:
         """Handle the complete frames in `data`; return the number of bytes consumed."""
         position, end = 0, len(data)
-        while end - position >= FRAME_HEAD.size:
+        handlers = self._handlers
+        while end - position >= FRAME_HEAD_BYTES:
             high, low, kind, flags, number = FRAME_HEAD.unpack_from(data, position)
-            begin = position + FRAME_HEAD.size
-            after = begin + (high << 8 | low)
-            if after - begin > OUR_FRAME:
-                raise ProtocolError(f"a frame of {after - begin} bytes", FRAME_SIZE_ERROR)
+            begin = position + FRAME_HEAD_BYTES
+            size = high << 8 | low
+            if size > OUR_FRAME:
+                raise ProtocolError(f"a frame of {size} bytes", FRAME_SIZE_ERROR)
+            after = begin + size
             if after > end:
                 break
             position = after
             if self._awaited is not None and kind != self._awaited:
                 raise ProtocolError(f"a frame of type {kind} where only type {self._awaited} is allowed")
-            handler = self._handlers.get(kind)
-            if handler is not None:  # others are to be ignored (RFC 9113, 4.1)
-                handler(flags, number & MAX_WINDOW, bytes(data[begin:after]))
+            if kind == DATA:
+                self._read += size
+            if kind in handlers:  # others are to be ignored (RFC 9113, 4.1)
+                handlers[kind](flags, number & MAX_WINDOW, bytes(data[begin:after]))
         return position
 
-    def _content(self, flags: int, payload: bytes) -> bytes:
-        """Count DATA against the connection's window and return it without its padding."""
-        self._read += len(payload)
-        if self._read > CREDIT_STEP:
-            self._out.write(frame(WINDOW_UPDATE, 0, 0, LONG.pack(self._read)))
-            self._read = 0
-        return unpadded(flags, payload) if flags & PADDED else payload
-
     def _headers(self, flags: int, number: int, payload: bytes) -> None:
-        block = unpadded(flags, payload, PRIORITISED) if flags & (PADDED | PRIORITISED) else payload
+        block = unpadded(flags, payload, PRIORITISED) if flags & PADDED_OR_PRIORITISED else payload
         if flags & END_HEADERS:
             self._block(flags, number, block)
         else:

@@ -1,7 +1,7 @@
 """What a request's header block means for a call (gRPC over HTTP/2)."""
 
 from base64 import b64decode
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from servepath.http2.fields import content_length, request_fault, trailers_fault
 from servepath.http2.header_decoder import Pairs
@@ -17,7 +17,8 @@ TRANSPORT = ("te", "content-type", "content-length", "host")
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
-class RequestHeaders(NamedTuple):
+@dataclass(frozen=True, slots=True)  # a field of a NamedTuple takes three times as long to read
+class RequestHeaders:
     """One call's headers.
 
     http: the status that refuses what is no gRPC, or "". remaining_s: None without a deadline, at most MAX_TIMEOUT_S.

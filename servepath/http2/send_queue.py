@@ -10,10 +10,12 @@ from servepath.http2.frames import (
     ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
     FRAME_HEAD,
+    FRAME_HEAD_BYTES,
     HEADERS,
     MAX_WINDOW,
     MESSAGE_FRAME,
     MESSAGE_HEAD,
+    MESSAGE_HEAD_BYTES,
     NO_TABLE,
     ProtocolError,
     frame,
@@ -125,7 +127,7 @@ class SendQueue:
 
         Without such a frame, the message ends it.
         """
-        size = MESSAGE_HEAD.size + len(message)
+        size = MESSAGE_HEAD_BYTES + len(message)
         if self._announces:
             head = self._announcing(head)
         if size <= self.frame_size and size <= self._window and size <= self._stream_window:
@@ -244,7 +246,7 @@ class SendQueue:
     def _announcing(self, head: bytes) -> bytes:
         self._announces = False
         _, _, _, flags, number = FRAME_HEAD.unpack_from(head)
-        return frame(HEADERS, flags, number, NO_TABLE + head[FRAME_HEAD.size :])
+        return frame(HEADERS, flags, number, NO_TABLE + head[FRAME_HEAD_BYTES:])
 
 
 def _checked(window: int) -> int:

@@ -23,6 +23,7 @@ from servepath.http2.frames import (
     MAX_WINDOW,
     OUR_FRAME,
     OUR_WINDOW,
+    PADDED,
     PREFACE,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
@@ -30,6 +31,7 @@ from servepath.http2.frames import (
     ProtocolError,
     frame,
     settings_of,
+    unpadded,
 )
 from servepath.http2.header_decoder import MAX_HEADER_LIST, HeaderDecoder
 from servepath.http2.request_headers import RequestHeaders, request_headers
@@ -140,8 +142,9 @@ class ServerConnection(ConnectionBase):
     # Frames.
 
     def _data(self, flags: int, number: int, payload: bytes) -> None:
-        payload = self._content(flags, payload)
-        ended = bool(flags & END_STREAM)
+        if flags & PADDED:
+            payload = unpadded(flags, payload)
+        ended = (flags & END_STREAM) != 0
         stream = self.streams.get(number)
         if stream is None:
             self._check(number)
@@ -150,7 +153,7 @@ class ServerConnection(ConnectionBase):
             stream.take(payload, ended=ended)
 
     def _block(self, flags: int, number: int, block: bytes) -> None:
-        ended = bool(flags & END_STREAM)
+        ended = (flags & END_STREAM) != 0
         if number > self._last and number & 1:
             self._last = number
             self._begun += 1

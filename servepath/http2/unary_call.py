@@ -7,7 +7,7 @@ from typing import Protocol
 from grpc import StatusCode
 
 from servepath.http2.early import after_end
-from servepath.http2.frames import MESSAGE_HEAD
+from servepath.http2.frames import MESSAGE_HEAD, MESSAGE_HEAD_BYTES
 from servepath.http2.grpc_server import GrpcServerConnection, Limits
 from servepath.http2.request_headers import RequestHeaders
 from servepath.protocols.errors import Internal, ServeError
@@ -96,11 +96,11 @@ class UnaryCall:
         if self.ended:
             raise after_end()
         self.ended = ended
-        if ended and not self._parts and len(payload) > MESSAGE_HEAD.size:
+        if ended and not self._parts and len(payload) > MESSAGE_HEAD_BYTES:
             # Nearly every message comes in one piece: the short way to what follows.
             compressed, size = MESSAGE_HEAD.unpack_from(payload)
-            if not compressed and size == len(payload) - MESSAGE_HEAD.size <= self._taker.limits.max_message_bytes:
-                self.payload = payload[MESSAGE_HEAD.size :]
+            if not compressed and size == len(payload) - MESSAGE_HEAD_BYTES <= self._taker.limits.max_message_bytes:
+                self.payload = payload[MESSAGE_HEAD_BYTES:]
                 self._taker.arrived(self)
                 return
         if not payload and not ended:
@@ -134,12 +134,12 @@ class UnaryCall:
     def _read_head(self, *, ended: bool) -> bool:
         """Read the message's head once there is one; say whether to go on."""
         start = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        if len(start) < MESSAGE_HEAD.size:
+        if len(start) < MESSAGE_HEAD_BYTES:
             if ended:
                 self._refuse(StatusCode.INTERNAL, "the call ended without a message")
             return False
         compressed, self._declared = MESSAGE_HEAD.unpack_from(start)
-        self._parts = [start[MESSAGE_HEAD.size :]]
+        self._parts = [start[MESSAGE_HEAD_BYTES:]]
         limit = self._taker.limits.max_message_bytes
         if self._declared > limit:
             text = f"SERVER: Received message larger than max ({self._declared} vs. {limit})"
