@@ -13,9 +13,9 @@ import gevent.event
 import gevent.lock
 from grpc import StatusCode
 
-from servepath.http2.client import NoHttp2Error, request_head
+from servepath.http2.client import NoHttp2Error
 from servepath.http2.drivers.gevent_driver import GeventLink, connect
-from servepath.http2.frames import literal
+from servepath.http2.frames import literal, request_head
 from servepath.http2.replies import Metadata, Reply
 from servepath.protocols.addresses import authority
 

@@ -36,7 +36,6 @@ from servepath.http2.frames import (
     RST_STREAM,
     ProtocolError,
     frame,
-    literal,
     settings_of,
     unpadded,
 )
@@ -63,13 +62,6 @@ Done = Callable[[Reply], None]
 
 class NoHttp2Error(ConnectionError):
     """Something took the connection, and did not greet as a gRPC server does."""
-
-
-def request_head(path: str, authority: str) -> bytes:
-    """Return the beginning of a header block for `Connection.begin`; the call's own fields follow (see `literal`)."""
-    # Entries 3 and 6 of HPACK's static table are ":method: POST" and ":scheme: http".
-    head = b"\x83\x86" + literal(":path", path) + literal(":authority", authority)
-    return head + literal("te", "trailers") + literal("content-type", "application/grpc")
 
 
 class _Stream:

@@ -87,6 +87,13 @@ def literal(name: str, value: str) -> bytes:
     return b"\0" + _length(len(raw_name)) + raw_name + _length(len(raw_value)) + raw_value
 
 
+def request_head(path: str, authority: str) -> bytes:
+    """Return the beginning of a header block for `Connection.begin`; the call's own fields follow (see `literal`)."""
+    # Entries 3 and 6 of HPACK's static table are ":method: POST" and ":scheme: http".
+    head = b"\x83\x86" + literal(":path", path) + literal(":authority", authority)
+    return head + literal("te", "trailers") + literal("content-type", "application/grpc")
+
+
 def _length(value: int) -> bytes:
     """Encode an HPACK integer with a prefix of seven bits (RFC 7541, 5.1)."""
     if value < 0x7F:  # noqa: PLR2004 - the seven bits of the first byte

@@ -8,9 +8,9 @@ from time import monotonic
 
 from grpc import StatusCode
 
-from servepath.http2.client import Connection, Done, request_head
+from servepath.http2.client import Connection, Done
 from servepath.http2.drivers.asyncio_driver import Driver, new_coalescer
-from servepath.http2.frames import literal
+from servepath.http2.frames import literal, request_head
 from servepath.http2.replies import Metadata, Reply
 from servepath.http2.write_coalescer import WriteCoalescer
 from servepath.protocols import addresses

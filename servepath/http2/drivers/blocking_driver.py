@@ -27,6 +27,7 @@ class BlockingLink:
         self._connection.start(self)
         threading.Thread(target=self._read, daemon=True).start()
         if not (opened.wait(timeout_s) and self._connection.usable):
+            self.close()
             raise NoHttp2Error(f"{address} closed the connection, or does not speak HTTP/2")
 
     def send(self, block: bytes, message: bytes, done: Done) -> None:
@@ -47,18 +48,17 @@ class BlockingLink:
             self.close()
 
     def close(self) -> None:
-        """Close the connection."""
+        """End both directions; the reading thread then closes the socket."""
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
             return  # it has ended already
 
     def _read(self) -> None:
-        data = self._received()
-        while data:
-            with self._lock:
-                self._connection.receive(data)
-            data = self._received()
+        with self._socket:
+            while data := self._received():
+                with self._lock:
+                    self._connection.receive(data)
         with self._lock:
             self._connection.lost()
 
