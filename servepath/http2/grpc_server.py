@@ -29,19 +29,23 @@ ENDED = END_HEADERS | END_STREAM
 
 
 class Limits(Protocol):
-    """What a server accepts. max_metadata_bytes: of one call, counted as HTTP/2 counts header lists."""
+    """What a server accepts."""
 
     @property
-    def max_message_bytes(self) -> int: ...  # noqa: D102 - the name says it
+    def max_message_bytes(self) -> int:
+        """Return the size of the largest message."""
 
     @property
-    def max_metadata_bytes(self) -> int: ...  # noqa: D102 - above
+    def max_metadata_bytes(self) -> int:
+        """Return the size of one call's largest metadata, counted as HTTP/2 counts header lists."""
 
     @property
-    def max_streams(self) -> int: ...  # noqa: D102 - calls at once on a connection
+    def max_streams(self) -> int:
+        """Return how many calls a connection may have at once."""
 
     @property
-    def max_deadline_s(self) -> float: ...  # noqa: D102 - the name says it
+    def max_deadline_s(self) -> float:
+        """Return how long a call may take."""
 
     def deadline(self, remaining_s: float | None) -> float:
         """Return the time.monotonic() deadline of a call with `remaining_s` left, None where it brings none."""
@@ -53,7 +57,8 @@ class ConnectionListener(Protocol):
     stopping: bool
 
     @property
-    def limits(self) -> Limits: ...  # noqa: D102 - see Limits
+    def limits(self) -> Limits:
+        """Return what is accepted."""
 
     def opened(self, connection: "GrpcServerConnection") -> None:
         """Note a new connection, or refuse it."""
@@ -77,36 +82,36 @@ class ConnectionListener(Protocol):
 class GrpcServerConnection(ServerConnection):
     """One caller's connection."""
 
-    def __init__(self, front: ConnectionListener, coalescer: WriteCoalescer) -> None:
-        super().__init__(front.limits.max_streams, coalescer)
-        self._front = front
+    def __init__(self, listener: ConnectionListener, coalescer: WriteCoalescer) -> None:
+        super().__init__(listener.limits.max_streams, coalescer)
+        self._listener = listener
         self.held = 0  # bytes of frames and header blocks that are not whole
         self._held_since = math.inf
 
     def start(self, output: ServerOutput) -> None:
         """Send the greeting."""
         super().start(output)
-        self._front.opened(self)
+        self._listener.opened(self)
 
     def resume(self) -> None:
         """Resume sending."""
         super().resume()
-        self._front.idle()
+        self._listener.idle()
 
     def lost(self) -> None:
         """End every stream: there is no socket any more."""
         super().lost()
-        self._front.closed(self)
+        self._listener.closed(self)
 
     def _forget(self) -> None:
         super()._forget()
-        self._front.hold_frames(-self.held)
+        self._listener.hold_frames(-self.held)
         self.held = 0
         self._held_since = math.inf
 
     def _read_frames(self, data: bytes) -> int:
         taken = super()._read_frames(data)
-        self._front.read()
+        self._listener.read()
         block = len(self._partial[2])
         held = len(self._buffer) + block
         # Even where it is as much as before: of a busy caller each read may end as far inside another frame.
@@ -116,7 +121,7 @@ class GrpcServerConnection(ServerConnection):
             self._held_since = monotonic()
         if held != self.held:
             more, self.held = held - self.held, held
-            self._front.hold_frames(more)
+            self._listener.hold_frames(more)
         return taken
 
     def reply(self, number: int, message: bytes) -> None:
@@ -129,7 +134,7 @@ class GrpcServerConnection(ServerConnection):
                 OK_FRAME.pack(0, len(OK), HEADERS, ENDED, number, OK),
             )
             if not self.streams:
-                self._front.idle()
+                self._listener.idle()
 
     def begin_messages(self, number: int) -> None:
         """Start a reply of several messages."""
@@ -150,7 +155,7 @@ class GrpcServerConnection(ServerConnection):
                 self._out.drop(number)
                 self._out.write_head(tail)
             if not self.streams:
-                self._front.idle()
+                self._listener.idle()
 
     def fail(self, number: int, error: ServeError) -> None:
         """End an open call with an error."""
@@ -174,7 +179,7 @@ class GrpcServerConnection(ServerConnection):
 
         now: time.monotonic() seconds.
         """
-        return now - self._held_since > self._front.limits.max_deadline_s
+        return now - self._held_since > self._listener.limits.max_deadline_s
 
     def must_be_settled(self) -> None:
         """Close a connection whose caller has not said that it speaks HTTP/2."""
@@ -184,10 +189,10 @@ class GrpcServerConnection(ServerConnection):
     # What a server's side of a connection asks for.
 
     def _open(self, number: int, request: RequestHeaders) -> Stream | bytes:
-        limit = self._front.limits.max_metadata_bytes
+        limit = self._listener.limits.max_metadata_bytes
         if request.http:
             return http_end_of(number, request.http)
-        if self._front.stopping:
+        if self._listener.stopping:
             error = Draining()
             return end_of(number, code_of(error), text_of(error), details_of(error))
         if request.encoding:
@@ -195,7 +200,7 @@ class GrpcServerConnection(ServerConnection):
         if request.size > limit:
             text = f"received metadata size exceeds limit ({request.size} vs. {limit})"
             return end_of(number, StatusCode.RESOURCE_EXHAUSTED, text)
-        return self._front.begin(self, number, request)
+        return self._listener.begin(self, number, request)
 
     def _emptied(self) -> None:
-        self._front.idle()
+        self._listener.idle()

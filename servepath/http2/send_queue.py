@@ -66,7 +66,7 @@ class SendQueue:
         self._coalescer = coalescer
         self._frames: list[bytes] = []
         self.frame_size = DEFAULT_FRAME
-        self._streams: dict[int, _Stream] = {}
+        self.streams: dict[int, _Stream] = {}  # those that have not been sent to their end
         # Credit for streams on which nothing is being sent yet.
         self._credits: dict[int, int] = {}
         self._window = DEFAULT_WINDOW
@@ -139,40 +139,31 @@ class SendQueue:
             self.write(b"".join((head, data, message, tail)))
         else:
             self.open(number, head)
-            self._streams[number].tail = tail
+            self.streams[number].tail = tail
             self.more(number, message)
 
     def open(self, number: int, head: bytes) -> None:
         """Send a frame that begins a stream of messages."""
         self.write_head(head)
-        self._streams[number] = _Stream(memoryview(b""), self._credits.pop(number, 0), None)
+        self.streams[number] = _Stream(memoryview(b""), self._credits.pop(number, 0), None)
 
     def more(self, number: int, message: bytes) -> int:
         """Send a message of an open stream; return how many bytes of the stream wait."""
-        stream = self._streams[number]
+        stream = self.streams[number]
         stream.rest = memoryview(b"".join((stream.rest, MESSAGE_HEAD.pack(0, len(message)), message)))
         self._push(number)
         return len(stream.rest)
 
     def end(self, number: int, tail: bytes) -> None:
         """End an open stream."""
-        self._streams[number].tail = tail
+        self.streams[number].tail = tail
         self._push(number)
-
-    @property
-    def held(self) -> int:
-        """Return the number of streams that have not been sent to their end."""
-        return len(self._streams)
-
-    def holds(self, number: int) -> bool:
-        """Return whether a stream has not been sent to its end."""
-        return number in self._streams
 
     def drop(self, number: int) -> bool:
         """Send no more of a stream; say whether something of it was still held."""
         if self._credits:
             self._credits.pop(number, None)
-        return self._streams.pop(number, None) is not None
+        return self.streams.pop(number, None) is not None
 
     def resume(self) -> None:
         """Resume after a pause: the peer reads again."""
@@ -188,7 +179,7 @@ class SendQueue:
 
     def add_stream_window(self, number: int, more: int) -> None:
         """Widen the window of a stream that has not ended. Raises ProtocolError."""
-        stream = self._streams.get(number)
+        stream = self.streams.get(number)
         if stream is None:
             add_window = self._credits[number] = self._credits.get(number, 0) + more
             _checked(self._stream_window + add_window)
@@ -215,7 +206,7 @@ class SendQueue:
             self._wider = False
             self._window += self._more
             self._more = 0
-            for stream in self._streams.values():
+            for stream in self.streams.values():
                 _checked(self._stream_window + stream.add_window)
             for add_window in self._credits.values():
                 _checked(self._stream_window + add_window)
@@ -223,13 +214,13 @@ class SendQueue:
 
     def _push_all(self) -> None:
         """Send as much of what is held as the windows allow, the oldest first."""
-        for number in list(self._streams):
+        for number in list(self.streams):
             if self._window <= 0:
                 break
             self._push(number)
 
     def _push(self, number: int) -> None:
-        stream = self._streams[number]
+        stream = self.streams[number]
         while stream.rest and not self.paused:
             size = min(len(stream.rest), self._window, self._stream_window + stream.add_window, self.frame_size)
             if size <= 0:
@@ -239,7 +230,7 @@ class SendQueue:
             part, stream.rest = stream.rest[:size], stream.rest[size:]
             self.write(frame(DATA, END_STREAM if stream.tail == b"" and not stream.rest else 0, number, part))
         if not stream.rest and stream.tail is not None:
-            del self._streams[number]
+            del self.streams[number]
             if stream.tail:
                 self.write_head(stream.tail)
 

@@ -104,7 +104,7 @@ class ServerConnection(ConnectionBase):
     @property
     def open_streams(self) -> int:
         """Return the number of streams that have not ended, and of replies that have not been sent to their end."""
-        return len(self.streams) + self._out.held
+        return len(self.streams) + len(self._out.streams)
 
     def _end(self, number: int) -> None:
         """Take an open stream out that the service ends."""
@@ -182,7 +182,7 @@ class ServerConnection(ConnectionBase):
             stream.take(b"", ended=True)
 
     def _begin(self, number: int, request: RequestHeaders, *, ended: bool) -> None:
-        if len(self.streams) + self._out.held >= self._most_streams:
+        if len(self.streams) + len(self._out.streams) >= self._most_streams:
             self._reset_stream(number, REFUSED_STREAM, ended=ended)
             return
         if request.fault or (ended and request.length):
@@ -247,7 +247,7 @@ class ServerConnection(ConnectionBase):
             return True
         self._check(number)
         # Of a reply that has not been sent to its end, the stream is no call any more.
-        return self._out.holds(number)
+        return number in self._out.streams
 
     def _ended(self, number: int, code: int) -> None:
         del code

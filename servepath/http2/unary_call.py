@@ -21,7 +21,8 @@ class Taker(Protocol):
     """Who takes whole calls, and says how much of unfinished messages may be held."""
 
     @property
-    def limits(self) -> Limits: ...  # noqa: D102 - see Limits
+    def limits(self) -> Limits:
+        """Return what is accepted."""
 
     def arrived(self, call: "UnaryCall") -> None:
         """Accept a call whose message is complete."""

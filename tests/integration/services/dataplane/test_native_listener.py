@@ -382,11 +382,13 @@ async def test_windows_that_all_streams_share_cost_one_walk_a_read(
 ) -> None:
     walks: list[int] = []
     walk = SendQueue._push_all
-    monkeypatch.setattr(SendQueue, "_push_all", lambda send_queue: (walks.append(send_queue.held), walk(send_queue)))
+    monkeypatch.setattr(
+        SendQueue, "_push_all", lambda send_queue: (walks.append(len(send_queue.streams)), walk(send_queue))
+    )
     caller.say(settings(window=0))
     numbers = range(1, 401, 2)
     caller.say(*(request(number) + frame(DATA, END_STREAM, number, message(b"x")) for number in numbers))
-    await until(lambda: sum(connection._out.held for connection in front._connections) == len(numbers))
+    await until(lambda: sum(len(connection._out.streams) for connection in front._connections) == len(numbers))
     walks.clear()
     caller.say(*(credit(0, 1) + settings(window=n % 2) for n in range(1000)), settings(window=100))
     for _ in numbers:

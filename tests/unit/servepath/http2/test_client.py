@@ -452,7 +452,7 @@ def test_a_held_call_that_is_cancelled_or_reset_sends_no_more() -> None:
     peer.heard()
     peer.say(frame(RST, 0, reset, bytes(4)), credit(0, 100), credit(cancelled, 100), credit(reset, 100))
     assert peer.heard() == []
-    assert peer.connection._out._streams == {}
+    assert peer.connection._out.streams == {}
 
 
 def test_no_more_streams_than_the_peer_allows_and_room_is_told_once() -> None:
