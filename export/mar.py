@@ -18,7 +18,7 @@ from model_archiver.model_packaging_utils import ModelExportUtils
 from export.errors import ExportError
 from export.parity import Predict
 from export.trained import Trained
-from models.reference import Arrays
+from models.registry import Arrays
 
 TORCH_SVC = Path(__file__).parent.parent / "services" / "torch_svc"
 

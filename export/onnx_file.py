@@ -12,7 +12,7 @@ from export.by_name import match
 from export.errors import ExportError
 from export.onnx_names import graphs, own_outputs, rename
 from export.parity import Predict
-from models.reference import Arrays
+from models.registry import Arrays
 from servepath.artifacts.spec import BATCH, Spec, TensorSpec
 
 FILE = "model.onnx"

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from export.errors import ParityError
 from export.trained import Trained
-from models.reference import Arrays
-from models.registry import INPUT_RANGE
+from models.registry import INPUT_RANGE, Arrays
 from servepath.artifacts.manifest import Parity
 from servepath.artifacts.spec import Spec, Tolerance
 

@@ -13,7 +13,7 @@ from export.formats import FORMATS
 from export.trained import Trained
 
 ROOT = Path(__file__).parent.parent
-# Everything here that shapes an artifact.
+# Everything here that shapes an artifact, beside the model's own folder.
 SOURCES = ("export/*.py", "models/*.py", "services/torch_svc/handler.py", "services/torch_svc/model-config.yaml")
 
 
@@ -21,7 +21,9 @@ def fingerprint(trained: Trained) -> str:
     """Return a sha256 that changes when the weights' values, the spec, the exporter's source or its tools change."""
     made = [FORMATS[trained.model.framework, name] for name in trained.model.formats]
     tools = versions(sorted({tool for each in made for tool in each.tools}))
-    hashed = hashlib.sha256(json.dumps([trained.spec.to_dict(), tools, source_hashes()], sort_keys=True).encode())
+    hashed = hashlib.sha256(
+        json.dumps([trained.spec.to_dict(), tools, source_hashes(trained.name)], sort_keys=True).encode()
+    )
     for name in sorted(trained.weights):
         values = np.ascontiguousarray(trained.weights[name])
         hashed.update(f"{name} {values.dtype.str} {values.shape} ".encode() + values.tobytes())
@@ -33,7 +35,8 @@ def versions(tools: Iterable[str]) -> dict[str, str]:
     return {"python": platform.python_version()} | {tool: metadata.version(tool) for tool in tools}
 
 
-def source_hashes() -> dict[str, str]:
-    """Return the sha256 of every source file that shapes an artifact, by its relative name."""
-    files = [path for pattern in SOURCES for path in sorted(ROOT.glob(pattern))]
+def source_hashes(model: str) -> dict[str, str]:
+    """Return the sha256 of every source file that shapes a model's artifacts, by its relative name."""
+    patterns = (*SOURCES, f"models/{model}/*.py")
+    files = [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
     return {path.relative_to(ROOT).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

@@ -8,7 +8,7 @@ import safetensors.numpy
 
 from export.parity import ROWS, Predict, seeded_inputs
 from export.trained import Trained
-from models.reference import Arrays
+from models.registry import Arrays
 from servepath.artifacts.manifest import hash_files as contents
 from servepath.artifacts.reference import FILE
 

@@ -14,7 +14,7 @@ from export import warmup
 from export.keras_model import KERAS_DTYPES, read_by_name, tensorflow
 from export.parity import Predict
 from export.trained import Trained
-from models.reference import Arrays
+from models.registry import Arrays
 from servepath.artifacts.manifest import hash_files as contents
 
 __all__ = ["contents", "load", "load_in_python", "write"]

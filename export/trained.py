@@ -14,8 +14,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from export.errors import ExportError
-from models.reference import Arrays
-from models.registry import MODELS, Model
+from models.registry import MODELS, Arrays, Model
 from servepath.artifacts.spec import Spec, read_spec
 
 

@@ -15,7 +15,7 @@ from export.errors import ParityError
 from export.keras_model import tensorflow
 from export.parity import Predict, seeded_inputs
 from export.trained import Trained
-from models.reference import Arrays
+from models.registry import Arrays
 from servepath.artifacts.spec import Tolerance
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
 

@@ -1,1 +1,1 @@
-"""The models: architecture, contract and float64 reference of each. No files are read or written here."""
+"""The models, a folder each: spec, architecture, training data and start, float64 reference."""

@@ -1,15 +1,22 @@
-"""The models: what each is built of, what it promises, and the formats it is exported to."""
+"""The models: a folder each, MODEL/{spec.toml, model.py, training.py, reference.py}. Nothing else knows their names."""
 
 import pkgutil
-from collections.abc import Callable, Mapping
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from models import reference
-from models.reference import Arrays
-from servepath.artifacts.spec import BATCH, Spec, TensorSpec, Tolerance
+from numpy.typing import NDArray
 
+from servepath.artifacts.spec import Spec
+
+Arrays = Mapping[str, NDArray[Any]]
+
+FOLDER = Path(__file__).parent
+# The file that training writes, by framework.
+WEIGHTS = MappingProxyType({"torch": "weights.safetensors", "keras": "model.keras"})
 # Inputs uniform in [-10, 10] are what the tolerance holds for.
 INPUT_RANGE = (-10.0, 10.0)
 
@@ -18,46 +25,56 @@ INPUT_RANGE = (-10.0, 10.0)
 class Model:
     """One model.
 
-    framework: key of the tables of training and export. builder: "module:callable", named and not imported, since
-    importing it imports the framework. weights: the file that training writes. reference: the float64 answer.
+    framework: key of the tables of training and export. builder: "models.NAME.model:callable", named and not imported,
+    since importing it imports the framework.
     """
 
     framework: str
     builder: str
-    weights: str
     formats: tuple[str, ...]
     spec: Spec
-    reference: Callable[[Arrays, Arrays], Arrays]
+
+    @property
+    def weights(self) -> str:
+        """Return the name of the file that training writes."""
+        return WEIGHTS[self.framework]
 
     def build(self) -> Any:
         """Return the framework's model with fresh weights."""
         return pkgutil.resolve_name(self.builder)()
 
+    def training(self) -> Any:
+        """Return the module that has INPUTS and TARGETS [rows, ...] and initial_weights(seed)."""
+        return pkgutil.resolve_name(f"{self._package}.training")
 
-TWO_TO_ONE = Spec(
-    inputs=(TensorSpec("x", "FP32", (BATCH, 2)),),
-    outputs=(TensorSpec("y", "FP32", (BATCH, 1)),),
-    row_independent=True,
-    tolerance=Tolerance(rtol=1e-5, atol=1e-5),
-)
+    def reference(self, weights: Arrays, inputs: Arrays) -> Arrays:
+        """Return the float64 answers, of weights by their names in the weights file and inputs by name."""
+        answers: Arrays = pkgutil.resolve_name(f"{self._package}.reference:answer")(weights, inputs)
+        return answers
+
+    @property
+    def _package(self) -> str:
+        return self.builder.partition(":")[0].rpartition(".")[0]
+
+
+def read_model(folder: Path) -> Model:
+    """Read FOLDER/spec.toml. Raises ValueError that names the file and what is wrong."""
+    path = folder / "spec.toml"
+    try:
+        raw = tomllib.loads(path.read_text())
+        known = Model(
+            framework=raw["framework"],
+            builder=f"{__package__}.{folder.name}.model:{raw['builder']}",
+            formats=tuple(raw["formats"]),
+            spec=Spec.from_dict(raw),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a model's spec ({error!r}); see docs/add-a-model.md") from error
+    if known.framework not in WEIGHTS:
+        raise ValueError(f"{path}: framework {known.framework!r} is not one of {', '.join(WEIGHTS)}")
+    return known
+
 
 MODELS: Mapping[str, Model] = MappingProxyType(
-    {
-        "simple_nn": Model(
-            framework="torch",
-            builder="models.simple_nn:SimpleNN",
-            weights="weights.safetensors",
-            formats=("mar", "onnx", "reference"),
-            spec=TWO_TO_ONE,
-            reference=reference.simple_nn,
-        ),
-        "keras_dense": Model(
-            framework="keras",
-            builder="models.keras_dense:build",
-            weights="model.keras",
-            formats=("saved_model", "onnx", "reference"),
-            spec=TWO_TO_ONE,
-            reference=reference.keras_dense,
-        ),
-    }
+    {path.parent.name: read_model(path.parent) for path in sorted(FOLDER.glob("*/spec.toml"))}
 )

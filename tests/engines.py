@@ -8,6 +8,7 @@ import numpy as np
 
 from servepath.artifacts.spec import TensorSpec
 from servepath.protocols.types import Tensor
+from tests.limits import LONG_S
 from tests.manifests import SPEC
 from tests.tiny_onnx import WEIGHTS
 
@@ -33,7 +34,7 @@ class GatedEngine:
         if x.any():  # the row of zeros at the start passes
             self.rows.append(float(x[0, 0]))
             self.entered.release()
-            assert self.gate.wait(30)
+            assert self.gate.wait(LONG_S)
             if self.fault is not None:
                 raise self.fault()
         y = (x @ np.array(WEIGHTS, "<f4")).reshape(-1, 1)

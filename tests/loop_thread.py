@@ -7,8 +7,10 @@ from concurrent.futures import Future
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
+from tests.limits import LONG_S
+
 T = TypeVar("T")
-TIMEOUT_S = 30
+TIMEOUT_S = LONG_S
 
 
 class LoopThread:

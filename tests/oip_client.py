@@ -11,6 +11,7 @@ from google.rpc.status_pb2 import Status
 from servepath.protocols import oip
 from servepath.protocols.status import DETAILS_KEY
 from servepath.protocols.types import Answer, Request, Tensor
+from tests.limits import LONG_S
 
 
 class Client:
@@ -48,7 +49,7 @@ class Client:
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=response.FromString,
         )
-        return call(request, timeout=10)
+        return call(request, timeout=LONG_S)
 
 
 def code_and_reason(error: Any) -> tuple[grpc.StatusCode, str]:

@@ -14,8 +14,9 @@ import grpc
 
 from servepath.protocols import tfserving
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
+from tests.limits import LONG_S
 
-START_S = 60
+START_S = LONG_S
 
 
 def eventually(condition: Callable[[], Any], timeout_s: float = 20) -> None:

@@ -33,11 +33,7 @@ class MadeUp(Trained):
 
     @property
     def model(self) -> Model:
-        return Model("torch", self.builder, self.path.name, ("onnx",), self.spec, _no_reference)
-
-
-def _no_reference(_weights: Mapping[str, Any], _inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-    raise NotImplementedError
+        return Model("torch", self.builder, ("onnx",), self.spec)
 
 
 class Results(NamedTuple):

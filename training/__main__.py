@@ -1,4 +1,4 @@
-"""Train the models: `python -m training [simple_nn|keras_dense|all] --epochs 10 --lr 0.01 --seed 0`.
+"""Train the models: `python -m training [MODEL|all] --epochs 10 --lr 0.01 --seed 0`.
 
 All models are trained side by side, each framework in a process of its own.
 """
@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> int:
         for name in MODELS:
             check_model_name(name)
     except ModelNameError as error:
-        print(f"python -m training: models/registry.py: {error}", file=sys.stderr)
+        print(f"python -m training: models/: {error}", file=sys.stderr)
         return 1
     code = train_all(args) if args.model == "all" else train_one(args)
     if code == 0 and args.curve:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from models import frameworks
 from models.registry import MODELS
-from training.data import INPUTS, TARGETS, start
 from training.run import Run, Trained, Watch
 
 tensorflow = frameworks.tensorflow()
@@ -27,13 +26,20 @@ def device() -> tuple[str, str]:
 
 def train(run: Run, device: str, watch: Watch) -> Trained:
     """Train from the seeded start; `watch` sees each epoch's loss."""
+    own = MODELS[run.model].training()
     with tensorflow.device(device):
         model = MODELS[run.model].build()
-        model.set_weights(list(start(run.seed)))
+        model.set_weights(list(own.initial_weights(run.seed).values()))
         model.compile(optimizer=keras.optimizers.SGD(run.lr), loss="mse", jit_compile=False)
         shown = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: watch(epoch + 1, logs["loss"]))
         history = model.fit(
-            INPUTS, TARGETS, epochs=run.epochs, batch_size=len(INPUTS), shuffle=False, verbose=0, callbacks=[shown]
+            own.INPUTS,
+            own.TARGETS,
+            epochs=run.epochs,
+            batch_size=len(own.INPUTS),
+            shuffle=False,
+            verbose=0,
+            callbacks=[shown],
         )
     losses = [float(loss) for loss in history.history["loss"]]
     framework = f"tensorflow {tensorflow.__version__}, keras {keras.__version__}"

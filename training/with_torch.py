@@ -4,7 +4,6 @@ import safetensors.torch
 import torch
 
 from models.registry import MODELS
-from training.data import INPUTS, TARGETS, start
 from training.run import Run, Trained, Watch
 
 
@@ -17,10 +16,10 @@ def device() -> tuple[str, str]:
 
 def train(run: Run, device: str, watch: Watch) -> Trained:
     """Train from the seeded start; `watch` sees each epoch's loss."""
-    kernel, bias = (torch.from_numpy(values) for values in start(run.seed))
+    own = MODELS[run.model].training()
     model = MODELS[run.model].build().to(device)
-    model.load_state_dict({"linear.weight": kernel.T, "linear.bias": bias})
-    inputs, targets = (torch.from_numpy(values).to(device) for values in (INPUTS, TARGETS))
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in own.initial_weights(run.seed).items()})
+    inputs, targets = (torch.from_numpy(values).to(device) for values in (own.INPUTS, own.TARGETS))
     optimizer = torch.optim.SGD(model.parameters(), lr=run.lr)
     losses = []
     for epoch in range(1, run.epochs + 1):

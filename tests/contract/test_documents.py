@@ -73,7 +73,7 @@ def test_a_sixth_step_is_counted() -> None:
 
 
 def test_operations_lists_every_port() -> None:
-    table = (ROOT / "docs/operations.md").read_text().partition("## Ports")[2].partition("\n## ")[0]
+    table = (ROOT / "docs/operate.md").read_text().partition("## Ports")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (\w+) \| ([\d, ]+) \|", table, re.MULTILINE)
     listed = {(service, port) for service, ports in rows for port in ports.split(", ")}
     assert listed == {(name, ours().environment[port]) for name, ports in ours().local.items() for port in ports}

@@ -22,6 +22,7 @@ from services.gateway.deployments import read_deployments
 from services.tf_svc import binary, models_config
 from services.tf_svc.config import parse
 from tests.contract.registries import ROOT
+from tests.limits import LONG_S
 
 FILES = sorted((ROOT / "deploy/images").glob("*.Dockerfile"))
 # What runs in each image of ours.
@@ -144,7 +145,7 @@ def test_the_shortest_good_dockerfile_has_no_fault() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_what_a_dockerfile_copies_is_tracked_and_not_kept_from_the_build(file: Path) -> None:
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, timeout=LONG_S, check=True)
     names = tracked.stdout.splitlines()
     allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     for source in sources(file.read_text()):
@@ -170,7 +171,7 @@ def test_every_image_of_ours_has_its_program_here() -> None:
 
 def test_hadolint_has_nothing_to_say() -> None:
     command = [f"{Path(sys.executable).parent}/hadolint", *map(str, FILES)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONG_S, check=False)
     assert done.stdout == ""
 
 

@@ -25,7 +25,7 @@ from tests.manifests import SPEC
 
 Rule = Callable[[Registries], Iterator[str]]
 NEW = Stack("litert", "litert_svc", "tflite", "LITERT_SVC_ADDR")
-THIRD = Model("torch", "models.simple_nn:SimpleNN", "weights.safetensors", ("onnx", "reference"), SPEC, lambda w, _: w)
+THIRD = Model("torch", "models.simple_nn.model:SimpleNN", ("onnx", "reference"), SPEC)
 
 
 def deployed(model: str, *stacks: str) -> Deployment:
@@ -63,7 +63,6 @@ WHOLE = Registries(
     extras=frozenset({"onnx-svc"}),
     layers=frozenset({"services.onnx_svc"}),
     routed=frozenset({"third@onnx"}),
-    architectures=frozenset({"simple_nn"}),
 )
 STACKS_AND_NEW = {**WHOLE.stacks, "litert": NEW}
 
@@ -154,14 +153,13 @@ BROKEN: list[tuple[Rule, dict[str, Any], str]] = [
         "export.gone, which is no module",
     ),
     (registries.every_stack_has_a_format, {"stacks": STACKS_AND_NEW}, "litert: FORMATS has no 'tflite'"),
-    (registries.every_model_can_be_trained, with_model(builder="models.gone:Gone"), "models.gone:Gone is not there"),
-    (registries.every_model_can_be_trained, with_model(framework="jax"), "training has no loop for jax"),
-    (registries.every_model_can_be_trained, with_model(weights="weights.bin"), "export cannot read weights.bin"),
     (
-        registries.every_architecture_is_registered,
-        {"architectures": frozenset({"gone"})},
-        "models/gone.py: no entry of MODELS builds it",
+        registries.every_model_can_be_trained,
+        with_model(builder="models.gone.model:Gone"),
+        "models.gone.model:Gone is not there",
     ),
+    (registries.every_model_can_be_trained, with_model(framework="jax"), "training has no loop for jax"),
+    (registries.every_model_can_be_trained, {"readers": {}}, "export cannot read weights.safetensors"),
     (registries.every_path_has_an_artifact, {"models": {}}, "third is not in MODELS"),
     (
         registries.every_path_has_an_artifact,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.limits import LONG_S
+
 ROOT = Path(__file__).parents[2]
 # Modules whose loaders run what the data says.
 UNSAFE_MODULES = frozenset({"pickle", "cPickle", "_pickle", "cloudpickle", "joblib", "dill", "shelve", "marshal"})
@@ -45,7 +47,7 @@ DOCUMENTED = {
 
 def tracked(*patterns: str) -> list[str]:
     done = subprocess.run(
-        ["git", "ls-files", "--", *patterns], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        ["git", "ls-files", "--", *patterns], cwd=ROOT, capture_output=True, text=True, timeout=LONG_S, check=True
     )
     return [name for name in done.stdout.splitlines() if (ROOT / name).is_file()]
 

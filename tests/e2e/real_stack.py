@@ -16,6 +16,7 @@ from servepath.protocols import servepath
 from servepath.protocols.stacks import STACKS
 from servepath_pb.servepath.v1 import gateway_pb2
 from services.gateway.deployments import read_deployments
+from tests.limits import LONG_S
 
 PORTS = (
     "GATEWAY_PORT",
@@ -30,7 +31,7 @@ PORTS = (
     "ONNX_SVC_METRICS_PORT",
 )
 BACKENDS = ("torch_svc", "tf_svc", "onnx_svc")
-READY_S = 60
+READY_S = LONG_S
 STOP_S = 30
 
 

@@ -5,6 +5,7 @@ import signal
 import pytest
 
 from tests.e2e.workplace import Workplace
+from tests.limits import LONG_S
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,7 @@ def test_ctrl_c_in_any_stage_ends_it_with_130_and_leaves_nothing(here: Workplace
         next(line for line in process.stdout if sign in line)
         process.send_signal(signal.SIGINT)
         text = process.stdout.read()
-        code = process.wait(60)
+        code = process.wait(LONG_S)
 
     assert (stage, code) == (stage, 130), text
     assert text.splitlines()[-1] == "demo interrupted; the services that it started are stopped"
@@ -38,7 +39,7 @@ def test_ctrl_c_while_it_predicts_and_again_while_it_stops_leaves_nothing_either
             next(line for line in process.stdout if sign in line)
             process.send_signal(signal.SIGINT)
         text = process.stdout.read()
-        code = process.wait(60)
+        code = process.wait(LONG_S)
 
     assert code == 130, text
     assert text.splitlines()[-1] == "demo interrupted; the services that it started are stopped"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.real_stack import RealStack
+from tests.limits import LONG_S
 
 PATHS = ("simple_nn@torchserve", "simple_nn@onnx", "keras_dense@tfserving", "keras_dense@onnx")
 NAMES = (*PATHS, "simple_nn", "keras_dense")
@@ -29,7 +30,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
     code = (
         f"from pathlib import Path; from tests.planted import plant; plant(Path({str(folder / 'exports')!r}), {twins})"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=LONG_S)
     stack = RealStack(folder / "exports", folder)
     try:
         stack.start_all()
@@ -55,7 +56,7 @@ def grpc_js() -> Path:
         with tempfile.TemporaryDirectory() as folder:
             made = shutil.copytree(GRPC_JS, Path(folder) / "grpc_js")
             command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            subprocess.run(command, cwd=made, check=True, capture_output=True, timeout=300)
+            subprocess.run(command, cwd=made, check=True, capture_output=True, timeout=LONG_S)
             made.rename(kept)
     shutil.copy(GRPC_JS / "calls.js", kept)
     return kept
@@ -68,7 +69,7 @@ def seen_by_js(grpc_js: Path, stack: RealStack) -> dict[str, Any]:
 
 
 def json_of(command: list[str | Path]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
+    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=LONG_S).stdout)
     return found
 
 

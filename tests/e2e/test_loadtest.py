@@ -15,6 +15,7 @@ import pytest
 from pyarrow import parquet
 
 from tests.e2e.real_stack import RealStack
+from tests.limits import LONG_S
 
 ROOT = Path(__file__).parents[2]
 # The path's block comes before the no-op server's with this seed.
@@ -30,7 +31,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, ready_made: Path) -> Iterato
     stack.start("onnx_svc")
     try:
         with grpc.insecure_channel(stack.environment["ONNX_SVC_ADDR"]) as channel:
-            grpc.channel_ready_future(channel).result(timeout=60)
+            grpc.channel_ready_future(channel).result(timeout=LONG_S)
         yield stack
     finally:
         stack.stop_all()
@@ -67,7 +68,7 @@ def load_and_stop(stack: RealStack, exports: Path, out: Path, *words: str) -> di
         server.send_signal(signal.SIGSTOP)
         time.sleep(STOP_S)
         server.send_signal(signal.SIGCONT)
-        end = time.monotonic() + 60
+        end = time.monotonic() + LONG_S
         while not list(out.glob("latest/rows/*simple_nn*")) and time.monotonic() < end:
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)  # the no-op server's block is not needed
@@ -98,7 +99,7 @@ def test_a_generator_on_a_busy_core_says_by_its_rows_that_it_lagged(
     try:
         command = ("--no-real-time", "--duration=2", "--warmup=1")
         with start(stack, ready_made / "exports", tmp_path, *command, core=CORE) as process:
-            process.communicate(timeout=100)
+            process.communicate(timeout=LONG_S)
     finally:
         for spinner in spinning:
             spinner.kill()
@@ -122,9 +123,9 @@ def test_one_wrong_answer_in_a_thousand_is_named_and_such_a_path_has_no_latency(
     ) as liar:
         try:
             with grpc.insecure_channel(stack.environment["ONNX_SVC_ADDR"]) as channel:
-                grpc.channel_ready_future(channel).result(timeout=60)
+                grpc.channel_ready_future(channel).result(timeout=LONG_S)
             with start(stack, exports, tmp_path, "--rate=600", "--min-requests=6000") as process:
-                process.communicate(timeout=100)
+                process.communicate(timeout=LONG_S)
         finally:
             liar.kill()
     assert process.returncode == 0

@@ -13,6 +13,7 @@ import pytest
 from servepath.runner.config import SERVICES
 from tests.e2e import workplace
 from tests.e2e.workplace import Workplace
+from tests.limits import LONG_S
 
 LOCAL = "servepath.runner"
 PATHS = ("simple_nn@torchserve", "simple_nn@onnx", "keras_dense@tfserving", "keras_dense@onnx")
@@ -114,7 +115,7 @@ def test_ctrl_c_of_up_leaves_nothing(here: Workplace, moment: str) -> None:
         next(line for line in process.stdout if moment in line)
         process.send_signal(signal.SIGINT)
         text = process.stdout.read()
-        code = process.wait(60)
+        code = process.wait(LONG_S)
 
     assert (code, "Traceback" in text) == (130, False)
     assert here.left() == []
@@ -128,7 +129,7 @@ def test_a_real_server_that_answers_wrongly_is_caught_by_name(here: Workplace, r
         "from pathlib import Path; from tests.planted import plant; "
         f"plant(Path({str(exports)!r}), {{'simple_nn@onnx': 2.0}})"
     )
-    subprocess.run([sys.executable, "-c", plant], check=True, timeout=120, cwd=workplace.ROOT)
+    subprocess.run([sys.executable, "-c", plant], check=True, timeout=LONG_S, cwd=workplace.ROOT)
     code, text = here.run(LOCAL, "up", "--exports", str(exports))
 
     assert code == 1
@@ -184,7 +185,7 @@ def test_a_bad_port_gets_one_line_and_code_2(tmp_path: Path) -> None:
 
 
 def wait_until_gone(here: Workplace, service: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + LONG_S
     while here.process(service):
         assert time.monotonic() < deadline
         time.sleep(0.02)

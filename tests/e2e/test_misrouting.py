@@ -19,6 +19,7 @@ import pytest
 from servepath.protocols import oip, servepath, tfserving
 from servepath.protocols.types import Answer, Request, Tensor
 from tests.e2e.real_stack import BACKENDS, RealStack
+from tests.limits import LONG_S
 
 PATHS = ("simple_nn@torchserve", "simple_nn@onnx", "keras_dense@tfserving", "keras_dense@onnx")
 DEFAULTS = {"simple_nn": "simple_nn@torchserve", "keras_dense": "keras_dense@tfserving"}
@@ -34,7 +35,7 @@ def plant(exports: Path, biases: dict[str, float], version: int) -> None:
     code = (
         f"from pathlib import Path; from tests.planted import plant; plant(Path({str(exports)!r}), {biases}, {version})"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=LONG_S)
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +60,13 @@ def channel(stack: RealStack) -> Iterator[grpc.Channel]:
 def predict(channel: grpc.Channel, name: str, x: np.ndarray, version: int = 0) -> Answer:
     request = Request(name, version, (Tensor("x", "FP32", x.shape, x.astype("<f4").tobytes()),))
     call = channel.unary_unary(servepath.METHOD)
-    return servepath.decode_answer(call(servepath.encode_request(request, name, version), timeout=5))
+    return servepath.decode_answer(call(servepath.encode_request(request, name, version), timeout=LONG_S))
 
 
 def infer(channel: grpc.Channel, name: str, x: np.ndarray, version: int = 0) -> Answer:
     request = Request(name, version, (Tensor("x", "FP32", x.shape, x.astype("<f4").tobytes()),))
     call = channel.unary_unary(oip.METHOD)
-    return oip.decode_answer(call(oip.encode_request(request, name, version), timeout=5), name, "")
+    return oip.decode_answer(call(oip.encode_request(request, name, version), timeout=LONG_S), name, "")
 
 
 def bias_of(answer: Answer, x: np.ndarray) -> float:
@@ -104,7 +105,7 @@ def test_a_caller_of_bad_shapes_fails_nobody_else_on_tensorflow_servings_path(
     def misbehave(name: str, call: "grpc.UnaryUnaryMultiCallable[bytes, bytes]", payload: bytes) -> None:
         while not stop.is_set():
             with pytest.raises(grpc.RpcError) as caught:
-                call(payload, timeout=5)
+                call(payload, timeout=LONG_S)
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
             refused[name] += 1
 
@@ -146,7 +147,7 @@ def test_a_killed_backend_takes_its_own_paths_down_and_comes_back(stack: RealSta
 def wait_accepting(address: str) -> float:
     """Wait until a server accepts connections; return the time.monotonic() of that."""
     with grpc.insecure_channel(address) as channel:
-        grpc.channel_ready_future(channel).result(timeout=60)
+        grpc.channel_ready_future(channel).result(timeout=LONG_S)
         return time.monotonic()
 
 
@@ -167,7 +168,7 @@ def test_a_new_version_is_served_by_those_who_look_and_each_reply_names_it(
     # Last in this file: it changes what the paths serve.
     looking = [path for path in PATHS if not path.endswith("@torchserve")]
     plant(stack.folder / "exports", {path: SECOND[path] for path in PATHS}, 2)
-    end = time.monotonic() + 30
+    end = time.monotonic() + LONG_S
     waiting = set(looking)
     while waiting and time.monotonic() < end:
         for path in list(waiting):

@@ -10,6 +10,7 @@ import pytest
 from report import schema
 from tests.e2e import workplace
 from tests.e2e.workplace import Workplace
+from tests.limits import LONG_S
 
 RUN = "results/some-run"
 SHORT = (RUN, "--paths=simple_nn@onnx", "--duration=0.2", "--quiet=0.2", "--starts=2")
@@ -56,7 +57,7 @@ def test_ctrl_c_stops_what_was_started_and_leaves_the_run_as_it_was(here: Workpl
         assert process.stdout is not None
         assert "onnx_svc: start 1 of 2" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=LONG_S)
     assert (process.returncode, said.splitlines()[-1]) == (
         130,
         "python -m loadtest.cost: interrupted; the services that it started are stopped, the run is unchanged",

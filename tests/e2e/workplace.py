@@ -11,6 +11,7 @@ import psutil
 from servepath.runner.config import SERVICES
 from servepath.runner.processes import ServiceFiles, main_process
 from tests.e2e.real_stack import free_ports
+from tests.limits import LONG_S
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
@@ -24,7 +25,7 @@ PACKAGES = (
     "services",
     "training",
 )
-COMMAND_S = 200
+COMMAND_S = LONG_S
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from services.gateway.probe import LIVENESS, READINESS
 from services.gateway.server import Gateway, create_gateway
 from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
+from tests.limits import LONG_S
 
 DEPLOYMENTS = """
 [gateway]
@@ -87,7 +88,7 @@ class Bench:
         return caught.value.code(), reason_of(caught.value), caught.value.details() or ""
 
     def metrics(self) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.gateway.metrics_port}/metrics", timeout=5) as reply:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.gateway.metrics_port}/metrics", timeout=LONG_S) as reply:
             return reply.read().decode()
 
 
@@ -101,7 +102,7 @@ def reason_of(error: aio.AioRpcError) -> str:
 
 
 async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LONG_S):
         while True:
             found = condition()
             if (await found) if isinstance(found, Awaitable) else found:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.limits import LONG_S
+
 ROOT = Path(__file__).parents[2]
 # The names that other people's scripts rely on.
 CONTRACT = (
@@ -34,7 +36,7 @@ def make(*command: str) -> subprocess.CompletedProcess[str]:
     # A make above this one hands its flags down, and they change what is printed.
     environment = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL"}}
     return subprocess.run(
-        ["make", *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False
+        ["make", *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LONG_S, check=False
     )
 
 

@@ -18,9 +18,10 @@ from servepath.protocols import torchserve
 from servepath.protocols.token import Metadata, TokenFile
 from servepath.protocols.types import Answer, Request, Tensor
 from services.torch_svc.config import PORTS
+from tests.limits import LONG_S
 
 ROOT = Path(__file__).parents[3]
-START_S = 90
+START_S = LONG_S
 END_S = 30
 
 
@@ -83,7 +84,7 @@ class Client:
         request = Request(model, 0, (Tensor("x", "FP32", (len(data) // 8, 2), data),))
         payload = torchserve.encode_request(request, model, 0)
         sent = self._token.metadata() if metadata is None else metadata
-        return self._call.future(payload, timeout=20, metadata=sent)
+        return self._call.future(payload, timeout=LONG_S, metadata=sent)
 
     def predict(self, data: bytes, *, model: str = "simple_nn", metadata: Metadata | None = None) -> Answer:
         """Send rows of x as bytes and return the answer. Raises ServeError as the gateway would."""
@@ -128,4 +129,4 @@ def started(exports: Path, run_dir: Path, *options: str, ports: dict[str, int] |
 
 def remaining(tree: list[psutil.Process]) -> list[psutil.Process]:
     """Return the processes of a recorded tree that are still there after a while."""
-    return list(psutil.wait_procs(tree, timeout=10)[1])
+    return list(psutil.wait_procs(tree, timeout=LONG_S)[1])

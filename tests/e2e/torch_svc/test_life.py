@@ -18,6 +18,7 @@ from servepath.protocols import errors
 from servepath.protocols.types import Answer
 from services.torch_svc import healthcheck
 from tests.e2e.torch_svc.harness import Client, client_of, free_ports, remaining, started
+from tests.limits import LONG_S
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -48,7 +49,7 @@ def test_killing_the_entry_point_or_the_jvm_kills_all(exports: Path, tmp_path: P
         tree = service.tree()
         assert len(tree) == 3
         tree[victim].kill()
-        assert service.process.wait(30) == (-signal.SIGKILL, 1)[victim]
+        assert service.process.wait(LONG_S) == (-signal.SIGKILL, 1)[victim]
         assert remaining(tree) == []
         assert victim == 0 or "TorchServe exited unexpectedly (SIGKILL)" in service.log()
 
@@ -88,7 +89,7 @@ def test_a_renewed_key_works_and_the_old_one_is_refused(exports: Path, tmp_path:
         old = service.token.metadata()
         assert (service.run_dir / "token").stat().st_mode & 0o777 == 0o600
         # Not by the log's line: a slow start may have seen a renewal before the first look.
-        end = time.monotonic() + 30
+        end = time.monotonic() + LONG_S
         while (new := service.token.reload()) == old and time.monotonic() < end:
             time.sleep(0.05)
         assert new != old
@@ -139,7 +140,7 @@ def test_a_busy_port_is_refused_by_name(exports: Path, tmp_path: Path, field: st
         taken.listen()
         ports = free_ports() | {field: taken.getsockname()[1]}
         with started(exports, tmp_path / "run", ports=ports) as service:
-            assert service.process.wait(30) == 1
+            assert service.process.wait(LONG_S) == 1
             assert f"port {ports[field]}" in service.log()
             assert len(service.log().splitlines()) == 1
 
@@ -154,7 +155,7 @@ def test_an_archive_that_is_not_what_its_manifest_describes_is_found_out_by_aski
     contents = manifest["contents"] | {"handler.py": "0" * 64}
     path.write_text(json.dumps(manifest | {"contents": contents, "sha256": digest(contents)}))
     with started(other, tmp_path / "run") as service:
-        assert service.process.wait(60) == 1
+        assert service.process.wait(LONG_S) == 1
         assert f"sha256 {manifest['sha256']}, its manifest says version 1 sha256 {digest(contents)}" in service.log()
 
 
@@ -164,7 +165,7 @@ def test_an_archive_cut_in_half_is_refused_in_one_line_that_names_it(exports: Pa
     archive = broken / "simple_nn" / "mar" / "1" / "simple_nn.mar"
     os.truncate(archive, archive.stat().st_size // 2)
     with started(broken, tmp_path / "run") as service:
-        assert service.process.wait(30) == 1
+        assert service.process.wait(LONG_S) == 1
         assert service.log() == (
             f"torch_svc: {archive} does not match its manifest; remove {archive.parent} and run: make export\n"
         )

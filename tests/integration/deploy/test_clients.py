@@ -14,6 +14,7 @@ from servepath.artifacts.spec import Tolerance
 from servepath.protocols import servepath
 from servepath.protocols.types import Answer, Provenance, Request, Tensor
 from servepath.runner.probe import ProbeRequest
+from tests.limits import LONG_S
 
 X = Tensor("x", "FP32", (1, 1), np.float32(2).tobytes())
 PROBE_REQUEST = ProbeRequest(Request("m", 0, (X,)), 1, {"y": np.array([[4.0]])}, Tolerance(0.0, 1e-6))
@@ -54,7 +55,7 @@ def outcomes(gateways: tuple[Gateway, Gateway], calls: int = 200) -> set[str]:
     """Run callers until they have had so many answers of any kind, and return the kinds."""
     clients = Clients([gateway.address for gateway in gateways], {"m@onnx": PROBE_REQUEST})
     clients.start()
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + LONG_S
     while clients.outcomes.total() < calls and time.monotonic() < give_up:
         time.sleep(0.01)
     clients.stop()

@@ -17,6 +17,7 @@ import yaml
 from dotenv import dotenv_values
 
 from tests import exports, tiny_onnx
+from tests.limits import LONG_S
 
 ROOT = Path(__file__).parents[3]
 DEPLOYMENTS = '[models.alpha]\ndefault = "onnx"\n[models.alpha.stacks.onnx]\n'
@@ -33,7 +34,7 @@ def metrics_of(*words: str) -> Iterator[set[str]]:
             assert process.stderr is not None
             lines = (re.search(r"metrics on (?:\S+:)?(\d+)", line) for line in process.stderr)
             port = next(found[1] for found in lines if found)
-            with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as reply:
+            with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=LONG_S) as reply:
                 yield set(re.findall(r"^(\w+)[ {]", reply.read().decode(), re.MULTILINE))
         finally:
             process.kill()

@@ -12,6 +12,7 @@ import pytest
 
 from export import stage, trained
 from servepath.artifacts.manifest import current_version, verify
+from tests.limits import LONG_S
 from tests.planted import plant_weights
 
 # `python -m export` that dies by SIGKILL just before the rename whose target's path ends with argv[1].
@@ -31,7 +32,7 @@ def command(root: Path, *words: str) -> list[str]:
 
 
 def run(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(root, *words), capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command(root, *words), capture_output=True, text=True, timeout=LONG_S, check=False)
 
 
 def export(root: Path, name: str) -> None:
@@ -73,7 +74,7 @@ def test_ctrl_c_ends_an_export_without_a_trace(tmp_path: Path) -> None:
         while not names(tmp_path):  # the first format is there, the second takes seconds
             assert process.poll() is None
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=30) == 130
+        assert process.wait(timeout=LONG_S) == 130
         assert process.stderr is not None
         assert process.stderr.read() == b""
     assert names(tmp_path) == ["mar/1"]
@@ -86,11 +87,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    mounted = subprocess.run(mount, capture_output=True, text=True, timeout=30, check=False)
+    mounted = subprocess.run(mount, capture_output=True, text=True, timeout=LONG_S, check=False)
     if mounted.returncode:
         pytest.skip(f"mounting a small disk is not permitted here: {mounted.stderr.strip()}")
     yield disk
-    subprocess.run(["umount", str(disk)], timeout=30, check=True)
+    subprocess.run(["umount", str(disk)], timeout=LONG_S, check=True)
 
 
 def fill(disk: Path) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.integration.loadtest.conftest import write_reference
+from tests.limits import LONG_S
 
 ROOT = Path(__file__).parents[3]
 PARTS = ("__init__.py", "artifacts", "cli", "http2", "protocols", "results")
@@ -65,7 +66,7 @@ class MadeUp:
 
     def git(self, *command: str) -> str:
         done = subprocess.run(
-            ["git", "-C", self.folder, *IDENTITY, *command], capture_output=True, text=True, check=True, timeout=30
+            ["git", "-C", self.folder, *IDENTITY, *command], capture_output=True, text=True, check=True, timeout=LONG_S
         )
         return done.stdout.strip()
 

@@ -14,6 +14,7 @@ from pyarrow import parquet
 from report import schema
 from servepath.artifacts.commit import git_commit
 from tests.integration.loadtest.test_run import ROOT, environment
+from tests.limits import LONG_S
 
 COMMAND = [sys.executable, "-m", "loadtest.capacity", "--paths=line@onnx", "--seed=7"]
 
@@ -34,7 +35,13 @@ def add_run(stand: Any) -> Path:
 
 def capacity(stand: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(stand, *arguments), check=False, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=90
+        command(stand, *arguments),
+        check=False,
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=LONG_S,
     )
 
 
@@ -85,7 +92,7 @@ def test_ctrl_c_keeps_the_steps_that_ended_and_marks_them_incomplete(stand: Any)
         while len(list(folder.glob("capacity/*.parquet"))) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         run.send_signal(signal.SIGINT)
-        output, errors = run.communicate(timeout=15)
+        output, errors = run.communicate(timeout=LONG_S)
     assert (run.returncode, errors) == (130, b"")
     assert b"marked incomplete" in output
     found = written(folder)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from loadtest import host, server
+from tests.limits import LONG_S
 
 UNKNOWN = {"cpu_model": "unknown", "cpu_quota": "unknown", "threads": "unknown"}
 
@@ -38,6 +39,6 @@ def test_of_a_server_elsewhere_and_of_a_port_that_nobody_holds_nothing_is_known(
 
 def test_the_generator_says_truly_how_it_is_scheduled() -> None:
     code = "import os; from loadtest.priority import keep_on_time; print(keep_on_time(), os.sched_getscheduler(0))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=LONG_S)
     said, _, policy = done.stdout.strip().rpartition(" ")
     assert (said == "real-time scheduling") == (int(policy) == os.SCHED_RR)

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from loadtest.connection import Client
+from tests.limits import LONG_S
 
 METHOD = "/test.Echo/Call"
 Handle = Callable[[bytes, grpc.ServicerContext], bytes]
@@ -117,5 +118,5 @@ def test_calls_in_flight_when_the_server_goes_are_unavailable(client_of: Callabl
         client = client_of(address)
         calls = [gevent.spawn(client.call, b"", (), 20) for _ in range(5)]
         gevent.sleep(0.3)
-    gevent.joinall(calls, timeout=20, raise_error=True)
+    gevent.joinall(calls, timeout=LONG_S, raise_error=True)
     assert {call.value.reply.code for call in calls} <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}

@@ -22,6 +22,7 @@ from servepath.results.names import INSTRUMENTS
 from studies.loadgen.instruments import Job
 from tests.integration.loadtest.conftest import BIAS, MODEL
 from tests.integration.loadtest.test_run import ROOT, environment
+from tests.limits import LONG_S
 
 QUICK = ["--rounds=1", "--seconds=0.1", "--min-requests=20", "--warmup=0.2", "--seed=7", "--via=direct"]
 MEASUREMENTS = ("line@onnx.direct", "null@null.direct")
@@ -35,7 +36,7 @@ def command(stand: Any, *arguments: str) -> list[str]:
 def crosscheck(stand: Any, **variables: str) -> subprocess.CompletedProcess[str]:
     settings = environment() | variables
     return subprocess.run(
-        command(stand), check=False, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=60
+        command(stand), check=False, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=LONG_S
     )
 
 
@@ -74,7 +75,7 @@ def loadgen(stand: Any, measurement: Measurement, address: str = "", count: int 
     folder.mkdir()
     job = Job(measurement, address, MODEL, 200.0, 0, count, 3, stand.folder / "exports", stand.folder / "env", folder)
     words = [sys.executable, "-m", "studies.loadgen.loadgen", job.to_json(), str(folder / "rows")]
-    subprocess.run(words, check=True, cwd=ROOT, env=environment(), timeout=60)
+    subprocess.run(words, check=True, cwd=ROOT, env=environment(), timeout=LONG_S)
     return parquet.read_table(folder / "rows"), folder
 
 
@@ -114,11 +115,11 @@ def test_ctrl_c_keeps_what_has_ended_and_marks_it_incomplete(stand: Any) -> None
     with subprocess.Popen(
         words, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
-        until_s = time.monotonic() + 60
+        until_s = time.monotonic() + LONG_S
         while not list((stand.folder).glob("results/*/rows/*.parquet")) and time.monotonic() < until_s:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        printed, errors = process.communicate(timeout=30)
+        printed, errors = process.communicate(timeout=LONG_S)
     assert (process.returncode, errors) == (130, b"")
     assert b"interrupted; " in printed
     (folder,) = (stand.folder / "results").iterdir()

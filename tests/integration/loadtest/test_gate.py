@@ -14,6 +14,7 @@ from pyarrow import parquet
 from loadtest.gate import trees
 from loadtest.gate.children import GateError
 from tests.integration.loadtest.made_up import MadeUp, make
+from tests.limits import LONG_S
 
 # A p50 takes 11 requests.
 QUICK = ("--paths=line@onnx", "--via=direct", "--rate=500", "--duration=0.05", "--min-requests=25", "--warmup=0.2")
@@ -36,7 +37,7 @@ def left(made: MadeUp) -> Iterator[psutil.Process]:
 
 
 def assert_nothing_is_left(made: MadeUp) -> None:
-    _, alive = psutil.wait_procs(list(left(made)), timeout=10)
+    _, alive = psutil.wait_procs(list(left(made)), timeout=LONG_S)
     assert alive == []
     assert list(made.temporary.iterdir()) == []
     assert len(made.git("worktree", "list").splitlines()) == 1
@@ -45,7 +46,7 @@ def assert_nothing_is_left(made: MadeUp) -> None:
 def test_both_trees_are_served_by_their_own_code_loaded_in_one_run_judged_and_stopped(made: MadeUp) -> None:
     made.write("servepath/runner/behaviour.json", '{"engine_version": "changed", "delay_s": 0.003}')
     with made.start("loadtest", "gate", "--ref=HEAD", "--rounds=11", *QUICK) as gate:
-        text, _ = gate.communicate(timeout=100)
+        text, _ = gate.communicate(timeout=LONG_S)
 
     run = (made.folder / "results/gate/latest").resolve()
     commit = made.git("rev-parse", "HEAD")[:7]
@@ -71,7 +72,7 @@ def test_ctrl_c_stops_everything_and_leaves_nothing(made: MadeUp, sign: str) -> 
         next(line for line in gate.stdout if sign in line)
         gate.send_signal(signal.SIGINT)
         text = gate.stdout.read()
-        assert gate.wait(60) == 130, text
+        assert gate.wait(LONG_S) == 130, text
 
     assert "Traceback" not in text, text
     assert_nothing_is_left(made)
@@ -80,7 +81,7 @@ def test_ctrl_c_stops_everything_and_leaves_nothing(made: MadeUp, sign: str) -> 
 def test_a_server_that_does_not_start_is_exit_code_1_and_leaves_nothing(made: MadeUp) -> None:
     made.write("servepath/runner/behaviour.json", '{"nothing": 1}')
     with made.start("loadtest", "gate", "--ref=HEAD", *QUICK) as gate:
-        text, _ = gate.communicate(timeout=60)
+        text, _ = gate.communicate(timeout=LONG_S)
 
     assert gate.returncode == 1
     assert "servepath.runner up onnx_svc gateway" in text.splitlines()[-1]
@@ -99,7 +100,7 @@ def test_a_server_that_does_not_start_is_exit_code_1_and_leaves_nothing(made: Ma
 )
 def test_what_cannot_be_done_is_said_in_one_line(made: MadeUp, words: tuple[str, ...], code: int, said: str) -> None:
     with made.start("loadtest", "gate", *words) as gate:
-        text, _ = gate.communicate(timeout=60)
+        text, _ = gate.communicate(timeout=LONG_S)
     assert gate.returncode == code, text
     assert said in text.splitlines()[-1]
     assert_nothing_is_left(made)
@@ -108,7 +109,7 @@ def test_what_cannot_be_done_is_said_in_one_line(made: MadeUp, words: tuple[str,
 def test_a_path_that_the_ref_does_not_have_is_refused_by_name_and_left_out_of_all(made: MadeUp) -> None:
     made.write("deployments.toml", "[models.line.stacks.onnx]\n[models.line.stacks.torchserve]\n")
     with made.start("loadtest", "gate", "--ref=HEAD", "--paths=line@torchserve") as gate:
-        text, _ = gate.communicate(timeout=60)
+        text, _ = gate.communicate(timeout=LONG_S)
     assert (gate.returncode, text.splitlines()[-1]) == (
         1,
         "loadtest gate: --paths: the ref does not have line@torchserve",

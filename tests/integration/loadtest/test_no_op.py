@@ -6,12 +6,13 @@ import sys
 import grpc
 
 from loadtest import no_op
+from tests.limits import LONG_S
 
 
 def test_it_answers_every_request_with_the_constant() -> None:
     with no_op.endpoint() as address, grpc.insecure_channel(address) as channel:
         call = channel.unary_unary(no_op.METHOD)
-        assert {call(request, timeout=10) for request in (b"", b"anything", b"x" * 10_000)} == {no_op.REPLY}
+        assert {call(request, timeout=LONG_S) for request in (b"", b"anything", b"x" * 10_000)} == {no_op.REPLY}
 
 
 def test_it_ends_when_its_input_ends() -> None:
@@ -21,4 +22,4 @@ def test_it_ends_when_its_input_ends() -> None:
         assert process.stdout is not None
         assert int(process.stdout.readline()) > 0
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(LONG_S) == 0

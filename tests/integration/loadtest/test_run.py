@@ -17,6 +17,7 @@ import pytest
 from pyarrow import parquet
 
 from tests.integration.loadtest.conftest import write_reference
+from tests.limits import LONG_S
 
 ROOT = Path(__file__).parents[3]
 ADDRESSES = ("GATEWAY_ADDR", "TORCH_SVC_ADDR", "TF_SVC_ADDR", "ONNX_SVC_ADDR")
@@ -30,7 +31,9 @@ def environment() -> dict[str, str]:
 
 def loadtest(stand: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "loadtest", *stand.arguments, *QUICK, *arguments]
-    return subprocess.run(command, check=False, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, check=False, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=LONG_S
+    )
 
 
 def rows(stand: Any, measurement: str) -> list[dict[str, Any]]:
@@ -197,11 +200,11 @@ def test_a_server_that_speaks_no_grpc_ends_the_run_before_it_starts(stand: Any) 
 def test_ctrl_c_keeps_the_blocks_that_ended_and_marks_the_run_incomplete(stand: Any, processes: int) -> None:
     command = [*endless(stand), f"--processes={processes}"]
     with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + LONG_S
         while len(list(stand.folder.glob("results/latest/rows/r01-*"))) < 1 and time.monotonic() < deadline:
             time.sleep(0.05)
         run.send_signal(signal.SIGINT)
-        output, errors = run.communicate(timeout=15)
+        output, errors = run.communicate(timeout=LONG_S)
     assert (run.returncode, errors) == (130, b"")
     facts = run_json(stand)
     assert not facts["complete"]
@@ -228,11 +231,11 @@ def left(stand: Any) -> list[psutil.Process]:
 def test_a_worker_that_is_gone_ends_the_run_with_one_line(stand: Any) -> None:
     command = [*endless(stand), "--processes=2"]
     with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + LONG_S
         while not list(stand.folder.glob("results/latest/rows/r01-*")) and time.monotonic() < deadline:
             time.sleep(0.05)
         next(process for process in left(stand) if "--worker" in process.cmdline()).kill()
-        _, errors = run.communicate(timeout=60)
+        _, errors = run.communicate(timeout=LONG_S)
     assert run.returncode == 1
     assert errors.decode().splitlines()[-1] == "loadtest: a worker is lost, or sends no rows"
     assert not run_json(stand)["complete"]
@@ -245,7 +248,7 @@ def test_locust_drives_the_same_users_by_hand(stand: Any, words: list[str]) -> N
     (stand.folder / "artifacts").mkdir()
     (stand.folder / "exports").rename(stand.folder / "artifacts/exports")
     locust = Path(sys.executable).parent / "locust"
-    command = [str(locust), "-f", str(ROOT / "loadtest/locustfile.py"), "--headless", "-u2", "-r2", "-t4s", "--json"]
+    command = [str(locust), "-f", str(ROOT / "loadtest/locustfile.py"), "--headless", "-u2", "-r2", "-t15s", "--json"]
     done = subprocess.run(
         [*command, *words, "line@onnx.direct", "line@onnx.gateway"],
         check=False,
@@ -253,7 +256,7 @@ def test_locust_drives_the_same_users_by_hand(stand: Any, words: list[str]) -> N
         env=environment() | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LONG_S,
     )
     assert done.returncode == 0, done.stderr
     entries = {

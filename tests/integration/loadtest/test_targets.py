@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from report.__main__ import main
+from tests.limits import LONG_S
 
 ROOT = Path(__file__).parents[3]
 QUICK = ["--duration=0.1", "--warmup=0.2", "--rate=400", "--min-requests=1000", "--seed=7", "--rounds=1"]
@@ -19,7 +20,9 @@ PLACE = ["cpu_model", "cpu_quota", "threads"]
 def loadtest(stand: Any, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "loadtest", *stand.arguments, *QUICK, *words]
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_ADDR")}
-    return subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LONG_S
+    )
 
 
 def elsewhere(stand: Any, *words: str) -> Path:

@@ -13,6 +13,7 @@ from report import schema
 from report.build import build
 from report.rows import read_run
 from tests.integration.loadtest.test_run import ROOT, environment
+from tests.limits import LONG_S
 
 LOAD = ["--duration=0.1", "--warmup=0.2", "--rate=500", "--min-requests=340", "--seed=7", "--rounds=3"]
 # The reasons against a run that a busy machine may give.
@@ -21,7 +22,9 @@ BUSY = ("more than 1 ms late", "of a core", "left the measuring clock")
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", *words]
-    return subprocess.run(command, check=False, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, check=False, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=LONG_S
+    )
 
 
 def loaded(stand: Any, *arguments: str) -> Path:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.limits import LONG_S
+
 ROOT = Path(__file__).parents[3]
 SOURCES = ("servepath", "proto", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
 
@@ -24,7 +26,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             shutil.copy(source, clone / name)
     command = ["pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(clone)]
-    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=LONG_S, check=False)
     assert done.returncode == 0, done.stderr
     (wheel,) = wheels.glob("servepath-*.whl")
     zipfile.ZipFile(wheel).extractall(target)
@@ -39,7 +41,7 @@ def run(installed: Path, *command: str) -> "subprocess.CompletedProcess[str]":
         env=environment | {"PYTHONPATH": str(installed)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LONG_S,
         check=False,
     )
 

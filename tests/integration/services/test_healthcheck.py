@@ -16,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from servepath.protocols import torchserve
 from services import healthcheck
 from services.torch_svc import healthcheck as torch_healthcheck
+from tests.limits import LONG_S
 
 STATES = health_pb2.HealthCheckResponse
 
@@ -54,7 +55,7 @@ def stand() -> Iterator[Stand]:
 
 def run(module: str, *command: str) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", module, *command], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-m", module, *command], capture_output=True, text=True, timeout=LONG_S, check=False
     )
     return done.returncode, done.stderr
 

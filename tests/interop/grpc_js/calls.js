@@ -6,6 +6,7 @@ const grpc = require("@grpc/grpc-js");
 const loader = require("@grpc/proto-loader");
 
 const [address, path, protos] = process.argv.slice(2);
+const LONG_MS = 500_000; // only a hang reaches it
 const LARGE_ROWS = 75_000; // of two FP32: 600 KB
 const definition = loader.loadSync("servepath/v1/gateway.proto", { includeDirs: [protos], longs: Number, enums: String });
 const { Gateway } = grpc.loadPackageDefinition(definition).servepath.v1;
@@ -17,7 +18,7 @@ const request = (rows) => ({
 });
 
 // How a call ended: code, text, reply, and what came as initial and trailing metadata.
-function call(message, { metadata = {}, deadlineMs = 20_000, cancel = false } = {}) {
+function call(message, { metadata = {}, deadlineMs = LONG_MS, cancel = false } = {}) {
   return new Promise((resolve) => {
     const sent = new grpc.Metadata();
     Object.entries(metadata).forEach(([key, value]) => sent.set(key, value));

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from deploy.builder.images import IMAGES, read_variables
+from tests.limits import LONG_S
 
 ROOT = Path(__file__).parents[3]
 COMPOSE = Path(sys.executable).with_name("docker-compose")
@@ -26,7 +27,7 @@ Model = dict[str, Any]
 def read(*overrides: str) -> Model:
     files = [word for name in ("docker-compose.yml", *overrides) for word in ("--file", name)]
     command = [str(COMPOSE), *files, "--profile", "*", "config", "--format", "json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONG_S, check=True)
     assert done.stderr == ""  # a warning is a mistake
     found: Model = json.loads(done.stdout)
     return found

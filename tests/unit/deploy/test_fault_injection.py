@@ -10,6 +10,7 @@ import pytest
 from deploy.compose import Project
 from deploy.e2e.fault_injection import _kill
 from deploy.engine import Engine, EngineError
+from tests.limits import LONG_S
 
 # A docker program of an engine that has one container, whose first process is `{program}`.
 DOCKER = """\
@@ -43,7 +44,7 @@ def process() -> Iterator["subprocess.Popen[bytes]"]:
 
 def test_a_container_of_this_machine_is_killed(tmp_path: Path, process: "subprocess.Popen[bytes]") -> None:
     _kill(project(tmp_path, "cat"), "gateway", process.pid)
-    assert process.wait(10) == -signal.SIGKILL
+    assert process.wait(LONG_S) == -signal.SIGKILL
 
 
 def test_a_process_that_has_another_containers_number_lives(tmp_path: Path, process: "subprocess.Popen[bytes]") -> None:

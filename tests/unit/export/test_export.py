@@ -20,6 +20,7 @@ from export.formats import FORMATS
 from models import frameworks
 from models.registry import MODELS
 from servepath.artifacts.manifest import artifact_folder, current_version, read_manifest, verify
+from tests.limits import LONG_S
 from tests.planted import KERNEL, answer, plant_weights
 
 ALL = [(name, kind) for name, model in MODELS.items() for kind in model.formats]
@@ -79,7 +80,7 @@ def test_all_formats_of_a_model_have_one_version_and_one_source(whole: Path) -> 
 def test_the_archive_holds_what_the_handler_needs_and_nothing_that_runs_on_loading(whole: Path) -> None:
     folder = artifact_folder(whole / "exports", "simple_nn", "mar", 1)
     members = zipfile.ZipFile(folder / "simple_nn.mar").namelist()
-    served = {"handler.py", "model-config.yaml", "simple_nn.py", "spec.json", "weights.safetensors"}
+    served = {"handler.py", "model-config.yaml", "model.py", "spec.json", "weights.safetensors"}
     assert set(members) == served | {"MAR-INF/MANIFEST.json"}
     assert read_manifest(folder).contents.keys() == served
     described = json.loads(zipfile.ZipFile(folder / "simple_nn.mar").read("MAR-INF/MANIFEST.json"))["model"]
@@ -147,7 +148,7 @@ def test_an_export_with_nothing_new_writes_nothing_and_says_so(root: Path, capsy
 def test_an_export_with_nothing_new_imports_no_framework(whole: Path) -> None:
     words = ["-m", "export", "--models", str(whole / "models"), "--out", str(whole / "exports")]
     command = [sys.executable, "-X", "importtime", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONG_S, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "numpy" in imported
     assert imported.isdisjoint({"torch", "tensorflow", "keras", "onnx", "onnxruntime"})

@@ -6,7 +6,7 @@ import pytest
 from export import parity
 from export.errors import ParityError
 from export.trained import Trained
-from models.reference import Arrays
+from models.registry import Arrays
 from servepath.artifacts.manifest import Parity
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 

@@ -8,6 +8,7 @@ from loadtest.calls import Clock
 from loadtest.open_loop import MAX_OUTSTANDING, OVERLOADED, OpenLoop
 from loadtest.recorder import Sample
 from loadtest.timer import MillisecondTimer
+from tests.limits import LONG_S
 
 CLOCK = Clock()
 OK = Sample(0, 1000.0, ok=True, code="OK", wrong=False, rows=1)
@@ -30,7 +31,7 @@ def test_requests_leave_while_earlier_ones_wait_for_their_replies() -> None:
         sent.append(CLOCK.now_ns())
         if len(sent) == 10:
             replies.set()
-        assert replies.wait(10)  # nobody is answered before all have left
+        assert replies.wait(LONG_S)  # nobody is answered before all have left
         return OK._replace(sent_ns=sent[0])
 
     due_ns = soon(10)
@@ -54,7 +55,7 @@ def test_beyond_the_bound_requests_are_recorded_as_errors_and_not_sent() -> None
 
     def ask() -> Sample:
         asked.append(1)
-        replies.wait(10)
+        replies.wait(LONG_S)
         return OK
 
     def reply_after_the_refusals() -> None:

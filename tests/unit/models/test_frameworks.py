@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.limits import LONG_S
+
 FAILING_IMPORT = """
 import os
 from models import frameworks
@@ -17,13 +19,13 @@ with frameworks._stderr_only_on_failure():
 
 def test_importing_tensorflow_prints_nothing() -> None:
     command = [sys.executable, "-c", "from models import frameworks; frameworks.tensorflow(); import keras"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONG_S, check=True)
     assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_what_an_import_said_is_shown_when_it_fails() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FAILING_IMPORT], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-c", FAILING_IMPORT], capture_output=True, text=True, timeout=LONG_S, check=False
     )
     assert done.returncode == 1
     assert done.stderr.startswith("libcuda is broken\n")
@@ -59,7 +61,7 @@ def test_training_and_export_take_none_of_the_users_keras_settings(
     (tmp_path / "keras.json").write_text(json.dumps(file))
     environment = {**os.environ, "KERAS_HOME": str(tmp_path), **variables}
     command = [sys.executable, "-c", TRAIN_AND_EXPORT, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONG_S, check=False, env=environment)
     assert done.stderr == ""
     assert json.loads(done.stdout.splitlines()[-1]) == [0, "tensorflow", "float32", "channels_last", 1e-7, None]
     history = json.loads((tmp_path / "models/keras_dense/history.json").read_text())
@@ -68,19 +70,19 @@ def test_training_and_export_take_none_of_the_users_keras_settings(
     assert json.loads((tmp_path / "keras.json").read_text()) == file
 
 
-@pytest.mark.parametrize("module", ["models.keras_dense", "training.with_keras", "export.keras_model"])
+@pytest.mark.parametrize("module", ["models.keras_dense.model", "training.with_keras", "export.keras_model"])
 def test_every_module_that_imports_keras_does_so_with_our_settings(module: str) -> None:
     said = f"import {module}, os, keras; print(keras.config.backend(), os.environ['KERAS_BACKEND'])"
     environment = {**os.environ, "KERAS_BACKEND": "torch"}
     command = [sys.executable, "-c", said]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONG_S, check=True, env=environment)
     assert done.stdout.split() == ["tensorflow", "torch"]
 
 
 def test_keras_that_was_imported_before_with_other_settings_is_refused() -> None:
     said = "import keras; keras.config.set_floatx('float64'); from models import frameworks; frameworks.tensorflow()"
     command = [sys.executable, "-c", said]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONG_S, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         "RuntimeError: Keras is imported with {'backend': 'tensorflow', 'floatx': 'float64'}; "

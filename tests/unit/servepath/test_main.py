@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from servepath.__main__ import COMMANDS, INSTALLED, ROOT, main
+from tests.limits import LONG_S
 
 CHECKOUT = Path(__file__).parents[3]
 
 
 def run(*words: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "servepath", *words]
-    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=LONG_S, check=False)
 
 
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)

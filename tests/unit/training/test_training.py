@@ -13,8 +13,10 @@ import pytest
 
 from export import trained
 from models.registry import MODELS
+from models.simple_nn import training as data
 from servepath.artifacts.spec import read_spec
-from training import curve, data, stage
+from tests.limits import LONG_S
+from training import curve, stage
 from training.__main__ import main
 from training.run import Run
 
@@ -23,7 +25,7 @@ EPOCHS = 10
 
 def training(*words: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "training", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=LONG_S, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def test_both_frameworks_reach_the_same_losses_and_weights(run: tuple[Path, obje
 
 def test_the_losses_and_weights_are_those_of_gradient_descent_done_by_hand(run: tuple[Path, object]) -> None:
     out, _ = run
-    kernel, bias = (values.astype(np.float64) for values in data.start(7))
+    kernel, bias = (values.T.astype(np.float64) for values in data.initial_weights(7).values())
     losses = []
     for _ in range(EPOCHS):
         off = data.INPUTS @ kernel + bias - data.TARGETS
@@ -162,7 +164,7 @@ def test_ctrl_c_ends_the_training_of_all_models_and_leaves_no_process(tmp_path: 
         while not process.stdout.readline().startswith(b"Epoch 2,"):
             assert process.poll() is None
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=30) == 130
+        assert process.wait(timeout=LONG_S) == 130
         assert process.stderr.read() == b""
     with pytest.raises(ProcessLookupError):  # nobody is left in its process group
         os.killpg(process.pid, 0)
@@ -177,19 +179,19 @@ def test_a_model_whose_training_is_killed_fails_the_command(tmp_path: Path) -> N
             children = psutil.Process(process.pid).children()
             found = [child for child in children if "keras_dense" in child.cmdline()]
         found[0].kill()
-        assert process.wait(100) == 128 + signal.SIGKILL
+        assert process.wait(LONG_S) == 128 + signal.SIGKILL
     assert not (tmp_path / "keras_dense" / "history.json").exists()
 
 
 def test_a_registered_model_with_a_reserved_name_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
-    # As if models/registry.py listed it.
+    # As if there were a folder of that name.
     program = (
         "import models.registry as registry, runpy, sys\n"
         "registry.MODELS = {'all': registry.MODELS['simple_nn']}\n"
         f"sys.argv[1:] = ['--out', {str(tmp_path)!r}]\n"
         "runpy.run_module('training', run_name='__main__')\n"
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LONG_S, check=False)
     assert ended.returncode == 1
-    assert "models/registry.py: no model may be called 'all', which means every model" in ended.stderr
+    assert "models/: no model may be called 'all', which means every model" in ended.stderr
     assert list(tmp_path.iterdir()) == []

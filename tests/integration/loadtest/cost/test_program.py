@@ -10,6 +10,7 @@ from loadtest.cost.program import refuse_running
 from servepath.runner import processes
 from servepath.runner.config import RunPaths, Service
 from servepath.runner.processes import RunError, ServiceFiles
+from tests.limits import LONG_S
 
 
 def test_services_that_run_already_are_refused_and_left_alone(tmp_path: Path) -> None:
@@ -22,5 +23,5 @@ def test_services_that_run_already_are_refused_and_left_alone(tmp_path: Path) ->
         assert process.poll() is None
     finally:
         processes.stop([place], 10)
-        process.wait(10)
+        process.wait(LONG_S)
     refuse_running(RunPaths(tmp_path, tmp_path, tmp_path))

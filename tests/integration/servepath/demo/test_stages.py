@@ -16,8 +16,9 @@ import pytest
 from rich.console import Console
 
 from servepath.demo.stages import Stage, StageFailed, output, run
+from tests.limits import LONG_S
 
-WAIT_S = 30
+WAIT_S = LONG_S
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from grpc import StatusCode, aio
 from servepath.http2.drivers import asyncio_channel
 from servepath.http2.drivers.asyncio_channel import UnaryChannel
 from servepath.http2.replies import Reply
+from tests.limits import LONG_S
 from tests.unit.servepath.http2.scripted_peer import answer, goodbye, settings
 
 METHOD = "/test.Echo/Do"
@@ -83,7 +84,7 @@ async def ask(client: UnaryChannel, message: bytes = b"hello", timeout_s: float 
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LONG_S):
         while not condition():  # noqa: ASYNC110 - what is waited for knows no events
             await asyncio.sleep(0.01)
 
@@ -467,7 +468,7 @@ async def test_an_ended_call_is_held_by_nobody(server: Echo) -> None:
             self.ended.set()
 
     caller = Caller()
-    await asyncio.wait_for(caller.ended.wait(), 20)
+    await asyncio.wait_for(caller.ended.wait(), LONG_S)
     left = weakref.ref(caller)
     gc.disable()
     try:

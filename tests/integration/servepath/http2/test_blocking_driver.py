@@ -15,10 +15,10 @@ from servepath.http2.client import NoHttp2Error
 from servepath.http2.drivers.blocking_driver import BlockingLink
 from servepath.http2.frames import request_head
 from servepath.http2.replies import Reply
+from tests.limits import LONG_S
 
 BLOCK = request_head("/test.Echo/Call", "test")
 LIMIT = 2**23
-TIMEOUT_S = 20.0
 
 
 @contextmanager
@@ -45,9 +45,9 @@ def test_calls_of_several_threads_are_answered_each_with_its_own(kind: str, tmp_
     address = "127.0.0.1:0" if kind == "tcp" else f"unix:{tmp_path}/socket"
     messages = [bytes([number]) * size for number in range(50) for size in (1, 70_000)]
     with serving(address, lambda message, _: message) as at, ThreadPoolExecutor(4) as senders:
-        link = BlockingLink(at, LIMIT, TIMEOUT_S)
+        link = BlockingLink(at, LIMIT, LONG_S)
         replies = list(senders.map(lambda message: ask(link, message), messages))
-        assert [reply.result(TIMEOUT_S).payload for reply in replies] == messages
+        assert [reply.result(LONG_S).payload for reply in replies] == messages
         link.close()
 
 
@@ -56,16 +56,16 @@ def test_calls_are_unavailable_once_the_connection_is_lost() -> None:
 
     def hang(message: bytes, _: grpc.ServicerContext) -> bytes:
         asked.set()
-        leave.wait(TIMEOUT_S)
+        leave.wait(LONG_S)
         return message
 
     with serving("127.0.0.1:0", hang) as at:
-        link = BlockingLink(at, LIMIT, TIMEOUT_S)
+        link = BlockingLink(at, LIMIT, LONG_S)
         reply = ask(link, b"x")
-        assert asked.wait(TIMEOUT_S)
+        assert asked.wait(LONG_S)
         link.close()
-        assert reply.result(TIMEOUT_S).code is StatusCode.UNAVAILABLE
-        assert ask(link, b"x").result(TIMEOUT_S).code is StatusCode.UNAVAILABLE
+        assert reply.result(LONG_S).code is StatusCode.UNAVAILABLE
+        assert ask(link, b"x").result(LONG_S).code is StatusCode.UNAVAILABLE
         leave.set()
 
 
@@ -80,4 +80,4 @@ def test_a_server_that_is_no_grpc_server_is_said(said: bytes) -> None:
 
         threading.Thread(target=answer, daemon=True).start()
         with pytest.raises(NoHttp2Error, match="does not speak HTTP/2"):
-            BlockingLink(f"127.0.0.1:{listening.getsockname()[1]}", LIMIT, TIMEOUT_S)
+            BlockingLink(f"127.0.0.1:{listening.getsockname()[1]}", LIMIT, LONG_S)

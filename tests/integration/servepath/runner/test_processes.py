@@ -14,8 +14,9 @@ import pytest
 from servepath.runner import processes
 from servepath.runner.config import Service
 from servepath.runner.processes import RunError, ServiceFiles, lock, main_process, members, stop
+from tests.limits import LONG_S
 
-WAIT_S = 30
+WAIT_S = LONG_S
 SLEEP = "import time; time.sleep(60)"
 IGNORE_SIGTERM = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); {SLEEP}"
 # A worker in another session, as a daemon would be, that outlives its parent.

@@ -3,6 +3,7 @@
 import asyncio
 import struct
 
+from tests.limits import LONG_S
 from tests.unit.servepath.http2.scripted_peer import END_HEADERS, END_STREAM, HEADERS, Frame, block, frame
 
 HOT = "/test.Service/Hot"
@@ -32,7 +33,7 @@ class Caller:
     async def hear(self, kind: int) -> Frame:
         """Return the next frame of a kind."""
         while True:
-            head = await asyncio.wait_for(self._reader.readexactly(9), 10)
+            head = await asyncio.wait_for(self._reader.readexactly(9), LONG_S)
             length = int.from_bytes(head[:3], "big")
             heard = Frame(*struct.unpack(">BBL", head[3:]), await self._reader.readexactly(length))
             if heard.kind == kind:
@@ -46,7 +47,7 @@ class Caller:
 
     async def closed(self) -> bool:
         """Wait for the end; say yes."""
-        while await asyncio.wait_for(self._reader.read(2**16), 10):
+        while await asyncio.wait_for(self._reader.read(2**16), LONG_S):
             pass
         return True
 

@@ -9,6 +9,7 @@ import textwrap
 import psutil
 
 from services.dataplane import die_with_parent
+from tests.limits import LONG_S
 
 SHIM = [sys.executable, "-IS", die_with_parent.__file__]
 # Starts a child through the shim, prints its pid and waits; given a level, the child does the same.
@@ -33,11 +34,11 @@ def test_killing_the_first_process_kills_the_whole_line() -> None:
         processes = [psutil.Process(int(first.stdout.readline())) for _ in range(3)]
         assert [process.ppid() for process in processes[1:]] == [process.pid for process in processes[:-1]]
         first.send_signal(signal.SIGKILL)
-        gone, alive = psutil.wait_procs(processes, timeout=10)
+        gone, alive = psutil.wait_procs(processes, timeout=LONG_S)
         assert (len(gone), alive) == (3, [])
 
 
 def test_a_program_whose_parent_is_already_gone_never_starts() -> None:
     stranger = {**os.environ, die_with_parent.PARENT: "1"}
-    result = subprocess.run([*SHIM, "echo", "started"], env=stranger, capture_output=True, check=False, timeout=10)
+    result = subprocess.run([*SHIM, "echo", "started"], env=stranger, capture_output=True, check=False, timeout=LONG_S)
     assert (result.returncode, result.stdout) == (1, b"")

@@ -20,6 +20,7 @@ from servepath_pb.servepath.oip.oip_pb2 import ServerLiveRequest, ServerLiveResp
 from services.dataplane import control
 from services.dataplane.listener import ListenerLimits, PortBusyError, RawCall
 from services.dataplane.listeners import LISTENERS
+from tests.limits import LONG_S
 from tests.oip_client import code_and_reason
 
 HOT = "/test.Service/Hot"
@@ -183,7 +184,7 @@ async def test_a_caller_that_goes_away_is_noticed_and_the_server_answers_on(fron
         await held.arrived.wait()
         if how == "cancels":
             call.cancel()
-        await asyncio.wait_for(held.gone.wait(), 10)
+        await asyncio.wait_for(held.gone.wait(), LONG_S)
         assert await running.call() == b"ba"
 
 
@@ -216,8 +217,8 @@ async def test_health_can_be_checked_and_watched(front: str) -> None:
         stub = health_pb2_grpc.HealthStub(running.channel)
         await running.health.set("m", statuses.SERVING)
         request = health_pb2.HealthCheckRequest(service="m")
-        assert (await stub.Check(request, timeout=5)).status == statuses.SERVING
-        watch = stub.Watch(request, timeout=10)
+        assert (await stub.Check(request, timeout=LONG_S)).status == statuses.SERVING
+        watch = stub.Watch(request, timeout=LONG_S)
         assert (await watch.read()).status == statuses.SERVING
         await running.health.set("m", statuses.NOT_SERVING)
         assert (await watch.read()).status == statuses.NOT_SERVING
@@ -308,7 +309,7 @@ async def test_a_stop_gives_calls_in_flight_their_grace_and_refuses_new_ones(fro
     codes = {"native": {StatusCode.UNAVAILABLE}, "grpcio": {StatusCode.UNAVAILABLE, StatusCode.CANCELLED}}
     held = Held()
     async with Running(front, held) as running:
-        calls = [running.call(timeout=20) for _ in range(200)]
+        calls = [running.call(timeout=LONG_S) for _ in range(200)]
         while len(held.raws) < len(calls):
             held.arrived.clear()
             await held.arrived.wait()
@@ -325,10 +326,10 @@ async def test_a_stop_gives_calls_in_flight_their_grace_and_refuses_new_ones(fro
 async def test_a_call_that_outlasts_the_grace_is_cancelled(front: str) -> None:
     held = Held()
     async with Running(front, held) as running:
-        call = running.call(timeout=20)
+        call = running.call(timeout=LONG_S)
         await held.arrived.wait()
         await running.front.stop(0.1)
-        await asyncio.wait_for(held.gone.wait(), 10)
+        await asyncio.wait_for(held.gone.wait(), LONG_S)
         with pytest.raises(aio.AioRpcError) as caught:
             await call
         assert caught.value.code() in {StatusCode.UNAVAILABLE, StatusCode.CANCELLED}
@@ -342,7 +343,7 @@ async def test_control_calls_need_no_temporary_folder(
         (tmp_path / folder).mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / folder))
     async with Running(front) as running:
-        reply = await running.channel.unary_unary(CONTROL)(b"", timeout=10)
+        reply = await running.channel.unary_unary(CONTROL)(b"", timeout=LONG_S)
     assert ServerLiveResponse.FromString(reply).live
 
 
@@ -351,7 +352,7 @@ async def test_control_calls_ask_no_proxy(front: str, monkeypatch: pytest.Monkey
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with Running(front) as running:
         channel = aio.insecure_channel(f"127.0.0.1:{running.port}", (("grpc.enable_http_proxy", 0),))
-        reply = await channel.unary_unary(CONTROL)(b"", timeout=10)
+        reply = await channel.unary_unary(CONTROL)(b"", timeout=LONG_S)
         await channel.close()
     assert ServerLiveResponse.FromString(reply).live
 
@@ -379,6 +380,6 @@ async def test_who_connects_and_says_nothing_disturbs_nobody_and_is_let_go_in_ti
     async with Running(front, limits=replace(LIMITS, handshake_s=0.2)) as running:
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
         writer.write(b"PRI * HTTP/2.0")  # half of what HTTP/2 begins with
-        assert await running.channel.unary_unary(HOT)(b"abc", timeout=5) == b"cba"
-        await asyncio.wait_for(until_closed(reader), 10)
+        assert await running.channel.unary_unary(HOT)(b"abc", timeout=LONG_S) == b"cba"
+        await asyncio.wait_for(until_closed(reader), LONG_S)
         writer.close()

@@ -20,6 +20,7 @@ from services.dataplane import native_controls, native_listener
 from services.dataplane.listener import Dispatch, ListenerLimits, RawCall
 from services.dataplane.native_listener import NativeListener
 from tests.integration.services.dataplane.raw_caller import ACK, HOT, REQUEST, Caller, caller_of, request
+from tests.limits import LONG_S
 from tests.unit.servepath.http2.scripted_peer import (
     CONTINUATION,
     CREDIT,
@@ -55,7 +56,7 @@ class Counting:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LONG_S):
         while True:
             if condition():
                 return
@@ -97,7 +98,7 @@ async def test_calls_that_came_while_the_loop_was_busy_are_delivered_in_one_list
     port = await front.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         await asyncio.to_thread(grpc.channel_ready_future(channel).result, 10)
-        calls = [channel.unary_unary(HOT).future(b"%d" % n, timeout=10) for n in range(50)]
+        calls = [channel.unary_unary(HOT).future(b"%d" % n, timeout=LONG_S) for n in range(50)]
         time.sleep(0.3)  # noqa: ASYNC251 - the loop is kept from fetching
         replies = [await asyncio.to_thread(call.result) for call in calls]
     assert replies == [b"%d" % n for n in range(50)]
@@ -111,9 +112,9 @@ async def test_a_call_cancelled_before_the_loop_saw_it_is_never_delivered() -> N
     port = await front.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         await asyncio.to_thread(grpc.channel_ready_future(channel).result, 10)
-        first = channel.unary_unary(HOT).future(b"first", timeout=10)
+        first = channel.unary_unary(HOT).future(b"first", timeout=LONG_S)
         time.sleep(0.2)  # noqa: ASYNC251 - the loop is kept from fetching
-        channel.unary_unary(HOT).future(b"gone", timeout=10).cancel()
+        channel.unary_unary(HOT).future(b"gone", timeout=LONG_S).cancel()
         late = channel.unary_unary(HOT).future(b"late", timeout=0.1)
         time.sleep(0.3)  # noqa: ASYNC251 - as above
         assert await asyncio.to_thread(first.result) == b"first"
@@ -158,9 +159,9 @@ async def test_a_deliver_that_raises_does_not_stop_the_front(caplog: pytest.LogC
     with caplog.at_level(logging.ERROR):
         async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             with pytest.raises(aio.AioRpcError) as caught:
-                await channel.unary_unary(HOT)(b"bad", timeout=5)
+                await channel.unary_unary(HOT)(b"bad", timeout=LONG_S)
             assert caught.value.code() is grpc.StatusCode.INTERNAL
-            assert await channel.unary_unary(HOT)(b"good", timeout=5) == b"good"
+            assert await channel.unary_unary(HOT)(b"good", timeout=LONG_S) == b"good"
     assert "a fault of the data plane" in caplog.text
     await front.stop(0)
 
@@ -356,12 +357,14 @@ async def test_what_a_caller_gives_for_all_streams_goes_to_the_oldest(caller: Ca
 
 
 async def test_who_is_one_too_many_is_sent_away_and_may_come_when_another_has_gone() -> None:
-    front = NativeListener("127.0.0.1:0", (HOT,), Counting(), (), ListenerLimits(max_connections=2))
+    front = NativeListener(
+        "127.0.0.1:0", (HOT,), Counting(), (), ListenerLimits(max_connections=2, handshake_s=2 * LONG_S)
+    )
     port = await front.start()
     first, second = [await caller_of(port, PREFACE, settings()) for _ in range(2)]
     await until(lambda: len(front._connections) == 2)
     late = await caller_of(port)
-    assert await asyncio.wait_for(late.closed(), 5)  # long before it must have spoken HTTP/2
+    assert await asyncio.wait_for(late.closed(), LONG_S)
     first.close()
     await until(lambda: len(front._connections) == 1)
     for caller in (second, await caller_of(port, PREFACE, settings())):
@@ -553,7 +556,7 @@ async def test_control_calls_that_cannot_be_carried_say_nothing_of_what_is_behin
     async with aio.insecure_channel(f"127.0.0.1:{await front.start()}") as channel:
         await front._controls.stop(0)
         with pytest.raises(aio.AioRpcError) as caught:
-            await channel.unary_unary("/test.Service/Control")(b"", timeout=10)
+            await channel.unary_unary("/test.Service/Control")(b"", timeout=LONG_S)
     await front.stop(0)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert caught.value.details() == "the server does not answer control calls now"

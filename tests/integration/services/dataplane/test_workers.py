@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from services.dataplane.workers import BindAddresses, WorkerError, Workers
+from tests.limits import LONG_S
 
 # Says where its metrics are and what its process is, and lives as long as its parent.
 GOOD = """
@@ -53,13 +54,13 @@ async def started(program: Program, start_timeout_s: float = 100) -> AsyncIterat
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(150):  # the machine may be busy
+    async with asyncio.timeout(LONG_S):  # the machine may be busy
         while not condition():  # noqa: ASYNC110 - of another process
             await asyncio.sleep(0.01)
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), 250))
+    asyncio.run(asyncio.wait_for(scenario(), LONG_S))
 
 
 def test_a_worker_that_cannot_be_started_is_logged_and_tried_again(
@@ -85,10 +86,10 @@ def test_a_worker_that_does_not_listen_in_time_is_logged_and_another_is_tried(
     program = Program(tmp_path)
 
     async def scenario() -> None:
-        async with started(program, start_timeout_s=5):
+        async with started(program, start_timeout_s=15):
             program.write(SILENT)
             program.kill()
-            await until(lambda: "a worker did not listen within 5 s; trying again" in caplog.text)
+            await until(lambda: "a worker did not listen within 15 s; trying again" in caplog.text)
             program.write(GOOD)
             await until(program.pid_file.exists)
 

@@ -18,6 +18,7 @@ from services.gateway.config import Settings
 from services.gateway.server import Gateway, create_gateway
 from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
+from tests.limits import LONG_S
 from tests.manifests import SPEC
 
 DEPLOYMENTS = """
@@ -55,7 +56,7 @@ class Held(FakeBackend):
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LONG_S):
         while not condition():  # noqa: ASYNC110 - counts have no event
             await asyncio.sleep(0.005)
 
@@ -72,7 +73,7 @@ class Bench:
         payload = codec.encode_request(Request(model, 0, (tensor,)), model, 0)
 
         async def answer() -> Answer:
-            reply = await self.channel.unary_unary(codec.METHOD)(payload, timeout=10)
+            reply = await self.channel.unary_unary(codec.METHOD)(payload, timeout=LONG_S)
             return oip.decode_answer(reply, "", "") if codec is oip else servepath.decode_answer(reply)
 
         return asyncio.create_task(answer())
@@ -151,6 +152,6 @@ async def test_a_request_that_the_server_refuses_fails_alone(bench: Bench) -> No
 
 
 def scrape(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=LONG_S) as reply:
         text: str = reply.read().decode()
         return text

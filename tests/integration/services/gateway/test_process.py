@@ -17,6 +17,7 @@ from servepath.protocols import servepath
 from servepath.protocols.types import Request, Tensor
 from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
+from tests.limits import LONG_S
 
 ROOT = Path(__file__).parents[4]
 DEPLOYMENTS = '[models.alpha]\ndefault = "onnx"\n[models.alpha.stacks.onnx]\nmax_in_flight = 2\n'
@@ -66,18 +67,18 @@ async def test_it_answers_counts_and_ends_with_exit_code_0(
         port, metrics_port = await ports(process, pattern)
         for _ in range(20):
             async with aio.insecure_channel(f"127.0.0.1:{port}", (("grpc.use_local_subchannel_pool", 1),)) as channel:
-                reply = await channel.unary_unary(servepath.METHOD)(PAYLOAD, timeout=10)
+                reply = await channel.unary_unary(servepath.METHOD)(PAYLOAD, timeout=LONG_S)
                 assert servepath.decode_answer(reply).served.engine == "fake"
         text = await asyncio.to_thread(scrape, metrics_port)
         assert 'servepath_requests_total{code="OK",model="alpha",stack="onnx"} 20.0' in text
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LONG_S):
             assert await process.wait() == 0
     await stack.stop()
 
 
 def scrape(port: int, host: str = "127.0.0.1") -> str:
-    with urlopen(f"http://{host}:{port}/metrics", timeout=10) as reply:
+    with urlopen(f"http://{host}:{port}/metrics", timeout=LONG_S) as reply:
         text: str = reply.read().decode()
     return text
 

@@ -15,6 +15,7 @@ from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
 from services.gateway.config import Settings
 from services.gateway.server import create_gateway
 from tests.exports import make_export
+from tests.limits import LONG_S
 from tests.tf_server import tensor
 
 DEPLOYMENTS = """
@@ -86,7 +87,7 @@ async def channel(tmp_path: Path, front: str, server: StandIn) -> AsyncIterator[
 
 async def predict(channel: aio.Channel) -> bytes:
     call = channel.unary_unary(servepath.METHOD)
-    return await call(servepath.encode_request(ROW, "alpha", 0), timeout=5, wait_for_ready=True)
+    return await call(servepath.encode_request(ROW, "alpha", 0), timeout=LONG_S, wait_for_ready=True)
 
 
 async def test_a_server_on_a_unix_socket_is_named_with_the_version_in_the_file(channel: aio.Channel) -> None:

@@ -11,6 +11,7 @@ from services.dataplane.engine import Load
 from services.onnx_svc.config import Settings
 from services.onnx_svc.ort import OrtEngine
 from services.onnx_svc.server import OnnxServer, create_server
+from tests.limits import LONG_S
 from tests.loop_thread import LoopThread
 from tests.oip_client import Client
 from tests.tiny_onnx import linear, make_export
@@ -51,7 +52,7 @@ def starter(loop: LoopThread, front: str) -> Iterator[Start]:
 
     yield start
     for closing in [loop.start(server.close()) for server in started]:
-        closing.result(30)
+        closing.result(LONG_S)
 
 
 @pytest.fixture

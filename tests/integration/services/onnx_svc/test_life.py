@@ -20,6 +20,7 @@ from services.dataplane.engine import EngineError
 from services.dataplane.listener import PortBusyError
 from services.onnx_svc.server import OnnxServer
 from tests.engines import Gated
+from tests.limits import LONG_S
 from tests.loop_thread import LoopThread, wait_until
 from tests.oip_client import Client, ask, code_and_reason, y_of
 from tests.tiny_onnx import linear, make_export
@@ -35,7 +36,9 @@ def cut_in_half(folder: Path) -> None:
 
 
 def health_of(client: Client, name: str = "") -> str:
-    reply = health_pb2_grpc.HealthStub(client.channel).Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+    reply = health_pb2_grpc.HealthStub(client.channel).Check(
+        health_pb2.HealthCheckRequest(service=name), timeout=LONG_S
+    )
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
 
 
@@ -165,7 +168,7 @@ def test_draining_answers_calls_in_flight_and_refuses_new_ones(
     server = start_server(exports, gated)
     client = connect(server)
     in_flight = client.start(ask())
-    assert gated.engine.entered.acquire(timeout=10)
+    assert gated.engine.entered.acquire(timeout=LONG_S)
     assert health_of(client, "simple_nn@onnx") == "SERVING"
     draining = loop.start(server.drain())
     wait_until(lambda: health_of(client) == "NOT_SERVING", "health says NOT_SERVING")
@@ -174,8 +177,8 @@ def test_draining_answers_calls_in_flight_and_refuses_new_ones(
     assert not client.control("ServerReady", pb.ServerReadyRequest(), pb.ServerReadyResponse).ready
     assert not draining.done()
     gated.gate.set()
-    assert y_of(oip.decode_answer(in_flight.result(10), "simple_nn", "")) == 5
-    draining.result(10)
+    assert y_of(oip.decode_answer(in_flight.result(LONG_S), "simple_nn", "")) == 5
+    draining.result(LONG_S)
 
 
 def client_is_refused(client: Client) -> bool:
@@ -193,12 +196,12 @@ def test_health_and_control_rpcs_do_not_wait_behind_the_engine(
     gated = Gated()
     client = connect(start_server(exports, gated, threads=1, max_queue=8))
     calls = [client.start(ask()) for _ in range(4)]
-    assert gated.engine.entered.acquire(timeout=10)
+    assert gated.engine.entered.acquire(timeout=LONG_S)
     assert health_of(client) == "SERVING"
     assert client.control("ServerLive", pb.ServerLiveRequest(), pb.ServerLiveResponse).live
     assert not any(call.done() for call in calls)
     gated.gate.set()
-    assert all(call.result(10) for call in calls)
+    assert all(call.result(LONG_S) for call in calls)
 
 
 @pytest.mark.parametrize("how", ["expires", "is cancelled"])
@@ -209,11 +212,11 @@ def test_a_call_that_ends_in_the_queue_never_reaches_the_engine(
     server = start_server(exports, gated, threads=1)
     client = connect(server)
     first = client.start(ask(1))
-    assert gated.engine.entered.acquire(timeout=10)
+    assert gated.engine.entered.acquire(timeout=LONG_S)
     gone = client.start(ask(2), timeout=0.3 if how == "expires" else 10)
     if how == "expires":
         with pytest.raises(grpc.RpcError) as caught:
-            gone.result(10)
+            gone.result(LONG_S)
         assert caught.value.code() is StatusCode.DEADLINE_EXCEEDED
     else:
         wait_until(lambda: server.in_flight == 2, "the call waits")
@@ -221,8 +224,8 @@ def test_a_call_that_ends_in_the_queue_never_reaches_the_engine(
     wait_until(lambda: server.in_flight == 1, "the server knows that it ended")
     last = client.start(ask(3))
     gated.gate.set()
-    assert first.result(10)
-    assert last.result(10)
+    assert first.result(LONG_S)
+    assert last.result(LONG_S)
     assert gated.engine.rows == [1, 3]
 
 
@@ -233,11 +236,11 @@ def test_a_call_whose_deadline_passes_in_the_engine_keeps_its_thread_until_the_e
     server = start_server(exports, gated, threads=1)
     client = connect(server)
     first = client.start(ask(1), timeout=1)
-    assert gated.engine.entered.acquire(timeout=10)
+    assert gated.engine.entered.acquire(timeout=LONG_S)
     assert first.code() is StatusCode.DEADLINE_EXCEEDED
     wait_until(lambda: server.in_flight == 0, "the server knows that it ended")
     with pytest.raises(grpc.RpcError):
-        client.start(ask(2), timeout=0.3).result(10)
+        client.start(ask(2), timeout=0.3).result(LONG_S)
     wait_until(lambda: server.in_flight == 0, "the server knows that it ended")
     gated.gate.set()
     assert y_of(client.infer(ask(3))) == 7
@@ -254,7 +257,7 @@ def test_a_call_beyond_threads_and_queue_is_refused_at_once(
     wait_until(lambda: server.in_flight == 2, "one computes and one waits")
     assert client.refused(ask()) == (StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
     gated.gate.set()
-    assert all(call.result(10) for call in calls)
+    assert all(call.result(LONG_S) for call in calls)
 
 
 def test_an_engine_that_fails_costs_its_call_and_tells_the_caller_nothing(

@@ -8,6 +8,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from servepath.protocols import oip
 from services.onnx_svc.server import OnnxServer
 from tests.engines import Gated
+from tests.limits import LONG_S
 from tests.loop_thread import wait_until
 from tests.oip_client import Client, ask, y_of
 
@@ -20,11 +21,11 @@ def test_waiting_calls_are_computed_in_one_run(start_server: Start, connect: Con
     server = start_server(exports, gated, threads=1)
     client = connect(server)
     calls = [client.start(ask(1))]
-    assert gated.engine.entered.acquire(timeout=10)
+    assert gated.engine.entered.acquire(timeout=LONG_S)
     calls += [client.start(ask(n, model="simple_nn@onnx" if n % 2 else "simple_nn")) for n in range(2, 8)]
     wait_until(lambda: server.in_flight == 7, "six calls wait")
     gated.gate.set()
-    assert [y_of(oip.decode_answer(call.result(10), "", "")) for call in calls] == [n + 4 for n in range(1, 8)]
+    assert [y_of(oip.decode_answer(call.result(LONG_S), "", "")) for call in calls] == [n + 4 for n in range(1, 8)]
     assert len(gated.engine.rows) == 2
 
 
@@ -36,7 +37,7 @@ def test_many_calls_at_once_get_their_own_answers_and_health_answers_between_the
     health = health_pb2_grpc.HealthStub(other.channel)
     for begin in range(0, 1000, 100):
         calls = [client.start(ask(n)) for n in range(begin, begin + 100)]
-        reply = health.Check(health_pb2.HealthCheckRequest(service="simple_nn"), timeout=5)
+        reply = health.Check(health_pb2.HealthCheckRequest(service="simple_nn"), timeout=LONG_S)
         assert reply.status == health_pb2.HealthCheckResponse.SERVING
-        answers = [y_of(oip.decode_answer(call.result(10), "", "")) for call in calls]
+        answers = [y_of(oip.decode_answer(call.result(LONG_S), "", "")) for call in calls]
         assert answers == [n + 4 + 2 for n in range(begin, begin + 100)]

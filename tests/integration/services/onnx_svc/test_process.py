@@ -13,6 +13,7 @@ import pytest
 
 from servepath.protocols import oip
 from services.onnx_svc.server import OnnxServer
+from tests.limits import LONG_S
 from tests.oip_client import Client, ask, y_of
 
 ROOT = Path(__file__).parents[4]
@@ -54,10 +55,10 @@ def test_a_signal_ends_it_with_exit_code_0_after_every_call_was_answered(spawn: 
     os.kill(process.pid, number)
     for call in calls:
         try:
-            assert y_of(oip.decode_answer(call.result(10), "simple_nn", "")) == 7
+            assert y_of(oip.decode_answer(call.result(LONG_S), "simple_nn", "")) == 7
         except grpc.RpcError as error:
             assert error.code() is grpc.StatusCode.UNAVAILABLE  # noqa: PT017 - came after the signal
-    assert process.wait(20) == 0
+    assert process.wait(LONG_S) == 0
     client.channel.close()
 
 
@@ -73,7 +74,7 @@ def test_what_keeps_it_from_starting_is_one_line_and_exit_code_1(
     spawn: Spawn, shared_server: OnnxServer, arguments: tuple[str, ...], line: str
 ) -> None:
     process = spawn(*(argument.format(busy=shared_server.port) for argument in arguments))
-    _, log = process.communicate(timeout=30)
+    _, log = process.communicate(timeout=LONG_S)
     assert re.match(line, log.splitlines()[-1])
     assert "Traceback" not in log
     assert process.returncode == 1
@@ -83,7 +84,7 @@ def test_a_corrupt_current_version_is_one_line_and_exit_code_1(spawn: Spawn, exp
     file = exports / "simple_nn" / "onnx" / "2" / "model.onnx"
     file.write_bytes(file.read_bytes()[:-1])
     process = spawn()
-    _, log = process.communicate(timeout=30)
+    _, log = process.communicate(timeout=LONG_S)
     assert log.splitlines()[-1].startswith(f"onnx_svc: {file} does not match its manifest; remove ")
     assert "Traceback" not in log
     assert process.returncode == 1
@@ -96,7 +97,7 @@ def has_nvidia_driver() -> bool:
 @pytest.mark.skipif(has_nvidia_driver(), reason="this machine has an NVIDIA driver; the refusal is for those without")
 def test_cuda_asked_for_where_there_is_none_is_refused_with_its_mend(spawn: Spawn) -> None:
     process = spawn("--device", "cuda")
-    _, log = process.communicate(timeout=30)
+    _, log = process.communicate(timeout=LONG_S)
     last = log.splitlines()[-1]
     assert last.startswith("onnx_svc: --device cuda: ONNX Runtime cannot use CUDA here")
     assert last.endswith("or take --device auto")
@@ -118,6 +119,6 @@ def test_cuda_asked_for_where_there_is_none_is_refused_with_its_mend(spawn: Spaw
 )
 def test_a_bad_value_is_exit_code_2(spawn: Spawn, arguments: tuple[str, ...]) -> None:
     process = spawn(*arguments)
-    _, log = process.communicate(timeout=30)
+    _, log = process.communicate(timeout=LONG_S)
     assert "error: " in log.splitlines()[-1]
     assert process.returncode == 2

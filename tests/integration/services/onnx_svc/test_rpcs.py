@@ -12,6 +12,7 @@ from servepath.protocols import oip
 from servepath.protocols.types import Request, Tensor
 from servepath_pb.servepath.oip import oip_pb2 as pb
 from services.onnx_svc.server import OnnxServer
+from tests.limits import LONG_S
 from tests.oip_client import Client, ask, code_and_reason, y_of
 
 Start = Callable[..., OnnxServer]
@@ -119,12 +120,14 @@ def test_control_rpcs_refuse_unknown_names_as_infer_does(
 @pytest.mark.parametrize("name", ["", "simple_nn", "simple_nn@onnx", "keras_dense", "keras_dense@onnx"])
 def test_health_is_serving_for_the_server_and_each_model(client: Client, name: str) -> None:
     health = health_pb2_grpc.HealthStub(client.channel)
-    assert health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5).status == SERVING
+    assert health.Check(health_pb2.HealthCheckRequest(service=name), timeout=LONG_S).status == SERVING
 
 
 def test_health_of_an_unknown_service_is_not_found(client: Client) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        health_pb2_grpc.HealthStub(client.channel).Check(health_pb2.HealthCheckRequest(service="nobody"), timeout=5)
+        health_pb2_grpc.HealthStub(client.channel).Check(
+            health_pb2.HealthCheckRequest(service="nobody"), timeout=LONG_S
+        )
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
@@ -134,13 +137,13 @@ def test_health_of_an_unknown_service_is_not_found(client: Client) -> None:
 )
 def test_a_method_that_is_not_offered_is_unimplemented(client: Client, method: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        client.channel.unary_unary(method)(b"", timeout=5)
+        client.channel.unary_unary(method)(b"", timeout=LONG_S)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert y_of(client.infer(ask())) == 7
 
 
 def scrape(server: OnnxServer) -> dict[str, float]:
-    with urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=5) as reply:
+    with urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=LONG_S) as reply:
         lines = reply.read().decode().splitlines()
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from servepath.protocols import oip
+from tests.limits import LONG_S
 from tests.loop_thread import wait_until
 from tests.oip_client import Client, ask, code_and_reason, y_of
 
@@ -62,7 +63,7 @@ class Running:
             client.channel.close()
 
     def metrics(self) -> dict[str, float]:
-        with urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as reply:
+        with urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=LONG_S) as reply:
             lines = reply.read().decode().splitlines()
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
 
@@ -114,10 +115,10 @@ def test_a_signal_drains_every_worker_and_ends_with_exit_code_0(
     os.kill(process.pid, number)
     for call in calls:
         try:
-            assert y_of(oip.decode_answer(call.result(10), "simple_nn", "")) == 7
+            assert y_of(oip.decode_answer(call.result(LONG_S), "simple_nn", "")) == 7
         except grpc.RpcError as error:
             assert code_and_reason(error)[0] is grpc.StatusCode.UNAVAILABLE  # noqa: PT017 - came after the signal
-    assert process.wait(20) == 0
+    assert process.wait(LONG_S) == 0
     assert not [worker for worker in workers if worker.is_running()]
     for client in clients:
         client.channel.close()
@@ -128,17 +129,17 @@ def test_workers_end_when_their_parent_is_killed(spawn: Spawn, tmp_path: Path) -
     workers = Running(process, tmp_path / "log").workers()
     process.kill()
     wait_until(lambda: not any(worker.is_running() for worker in workers), "the workers ended")
-    assert process.wait(20) == -signal.SIGKILL
+    assert process.wait(LONG_S) == -signal.SIGKILL
 
 
 def test_a_busy_port_and_a_worker_that_cannot_start_are_one_line_and_exit_code_1(spawn: Spawn, tmp_path: Path) -> None:
     running = Running(spawn(), tmp_path / "log")
     second = spawn("--port", str(running.port))
-    assert second.wait(30) == 1
+    assert second.wait(LONG_S) == 1
     line = rf"onnx_svc: cannot listen on 127\.0\.0\.1:{running.port}: the port is in use or not ours"
     assert re.fullmatch(line, (tmp_path / "log").read_text().splitlines()[-1])
     third = spawn("--models", "/nowhere")
-    assert third.wait(30) == 1
+    assert third.wait(LONG_S) == 1
     log = (tmp_path / "log").read_text()
     assert "onnx_svc: /nowhere holds no ONNX artifact; run: make export" in log
     assert log.splitlines()[-1] == "onnx_svc: a worker ended with exit code 1 before it listened"

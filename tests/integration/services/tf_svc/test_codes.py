@@ -14,6 +14,7 @@ from servepath.protocols import tfserving
 from servepath.protocols.tensors import pack
 from servepath.protocols.types import Request, Tensor
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
+from tests.limits import LONG_S
 from tests.tf_server import TfServer, ask, tensor
 
 FLOAT, BOOL = 1, 10
@@ -155,7 +156,7 @@ def test_refusing_claims_of_2_24_rows_takes_no_memory(server: TfServer) -> None:
 
 def test_bytes_that_are_no_request_end_as_in_the_real_server_and_leave_the_server_well(server: TfServer) -> None:
     call = server.channel.unary_unary(tfserving.METHOD)
-    assert refusal(lambda: call(b"\xff\xff", timeout=5))[0] == "INTERNAL"
+    assert refusal(lambda: call(b"\xff\xff", timeout=LONG_S))[0] == "INTERNAL"
     assert list(server.predict(ask("linear", x=X)).outputs["y"].float_val) == [6.0]
 
 
@@ -201,7 +202,7 @@ def test_every_dtype_comes_back_as_it_went(server: TfServer) -> None:
         for dtype in tfserving.DATA_TYPES
     )
     payload = tfserving.encode_request(Request("kinds", 0, inputs), "kinds", 1)
-    reply, call = server.channel.unary_unary(tfserving.METHOD).with_call(payload, timeout=10)
+    reply, call = server.channel.unary_unary(tfserving.METHOD).with_call(payload, timeout=LONG_S)
     answer = tfserving.decode_answer(reply, "kinds", "tfserving")
     assert {t.name: t[1:] for t in answer.outputs} == {f"{t.name}_out": t[1:] for t in inputs}
     assert tfserving.engine_of(call.trailing_metadata()) == ("embedded", "tensorflow 2.21.0")
@@ -266,13 +267,15 @@ def test_status_refuses_what_it_has_never_seen(server: TfServer) -> None:
 
 @pytest.mark.parametrize("name", ["", "ModelService", "PredictionService"])
 def test_the_standard_health_service_says_serving_as_the_real_one(server: TfServer, name: str) -> None:
-    reply = health_pb2_grpc.HealthStub(server.channel).Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+    reply = health_pb2_grpc.HealthStub(server.channel).Check(
+        health_pb2.HealthCheckRequest(service=name), timeout=LONG_S
+    )
     assert reply.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_reloading_the_config_is_not_offered(server: TfServer) -> None:
     call = server.channel.unary_unary("/tensorflow.serving.ModelService/HandleReloadConfigRequest")
-    assert refusal(lambda: call(b"", timeout=5))[0] == "UNIMPLEMENTED"
+    assert refusal(lambda: call(b"", timeout=LONG_S))[0] == "UNIMPLEMENTED"
 
 
 def test_upstreams_own_messages_read_what_we_write_and_write_what_we_read() -> None:

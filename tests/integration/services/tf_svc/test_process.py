@@ -16,6 +16,7 @@ import pytest
 
 from servepath.protocols import tfserving
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
+from tests.limits import LONG_S
 from tests.manifests import write_manifest
 from tests.tf_server import TfServer, ask, eventually, tensor
 
@@ -70,10 +71,10 @@ def test_calls_beyond_its_bounds_are_refused_and_none_is_lost(exports: Path, tmp
     with TfServer(exports, tmp_path / "run", **bounds) as server:
         server.wait_ready()
         call = server.channel.unary_unary(tfserving.METHOD)
-        codes = [future.code() for future in [call.future(payload, timeout=30) for _ in range(40)]]
+        codes = [future.code() for future in [call.future(payload, timeout=LONG_S) for _ in range(40)]]
         assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
         with pytest.raises(grpc.RpcError) as caught:
-            call(bytes(200_001), timeout=10)
+            call(bytes(200_001), timeout=LONG_S)
         assert tfserving.translate(caught.value.code(), caught.value.details()).reason == "TOO_LARGE"
 
 

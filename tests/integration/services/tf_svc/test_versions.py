@@ -11,6 +11,7 @@ import pytest
 
 from servepath.artifacts.manifest import MANIFEST
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
+from tests.limits import LONG_S
 from tests.manifests import write_manifest
 from tests.tf_server import TfServer, ask, eventually, tensor
 
@@ -122,7 +123,7 @@ def test_a_version_that_does_not_fit_its_manifest_is_refused_and_once_fixed_serv
     with caller.calling():
         hidden.rename(base / str(new))
         eventually(lambda: len(refused_lines(server)) > said)
-        eventually(lambda: len(caller.answers) > 5_000, timeout_s=120)
+        eventually(lambda: len(caller.answers) > 5_000, timeout_s=LONG_S)
         assert {version for version, _ in caller.answers} == {before}
         shutil.rmtree(base / str(new))
         place(built, server, new)
@@ -139,7 +140,7 @@ def test_a_version_that_is_copied_in_file_by_file_is_served_when_it_is_whole(bui
     caller = Caller(server)
 
     def asked_enough() -> None:
-        eventually(lambda: len(caller.answers) > 5_000, timeout_s=120)
+        eventually(lambda: len(caller.answers) > 5_000, timeout_s=LONG_S)
         assert {version for version, _ in caller.answers} == {5}
 
     with caller.calling():

@@ -7,8 +7,9 @@ import pytest
 
 from loadtest.cost.load import between
 from loadtest.cost.sampler import Sampler
+from tests.limits import LONG_S
 
-WAIT_S = 30
+WAIT_S = LONG_S
 EPOCH_NS = 1_790_000_000_000_000_000
 
 

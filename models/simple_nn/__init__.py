@@ -1,0 +1,1 @@
+"""simple_nn: one linear layer in PyTorch, y = W x + b."""
