@@ -39,10 +39,10 @@ class Output(Protocol):
 
 
 class _Stream:
-    """A stream that has not been sent to its end. rest: what is left; credit: its window, less the peer's setting.
+    """A stream that has not been sent to its end. rest: what is left.
 
-    tail: the frame that ends the stream after the rest; b"" has the last piece of the rest end it, None says that more
-    may follow.
+    add_window: its window, less the peer's setting. tail: the frame that ends the stream after the rest; b"" has the
+    last piece of the rest end it, None says that more may follow.
     """
 
     __slots__ = ("add_window", "rest", "tail")

@@ -16,7 +16,10 @@ READ_BYTES = 2**16
 
 
 class BlockingLink:
-    """One connection to HOST:PORT or unix:PATH that the server has greeted. Raises OSError, of that NoHttp2Error."""
+    """One connection to HOST:PORT or unix:PATH that the server has greeted. Raises OSError, of that NoHttp2Error.
+
+    While a sender waits for the server to read, nothing is read here: messages must fit the sockets' buffers.
+    """
 
     def __init__(self, address: str, max_message_bytes: int, timeout_s: float) -> None:
         self._socket = _dial(address, timeout_s)
@@ -31,7 +34,10 @@ class BlockingLink:
             raise NoHttp2Error(f"{address} closed the connection, or does not speak HTTP/2")
 
     def send(self, block: bytes, message: bytes, done: Done) -> None:
-        """Start a call; `done` is called once, by the reading thread, or now if the call cannot be sent."""
+        """Start a call; `done` is called once, by the reading thread, or now if the call cannot be sent.
+
+        `done` must not send.
+        """
         with self._lock:
             if self._connection.usable and not self._connection.full:
                 self._connection.begin(block, message, done)

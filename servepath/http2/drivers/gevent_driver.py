@@ -3,6 +3,7 @@
 import os
 import socket
 
+import gevent
 import gevent.event
 import gevent.socket
 from gevent.hub import get_hub
@@ -19,7 +20,11 @@ WRITE_HIGH = 2**20
 def connect(address: str, max_message_bytes: int) -> "GeventLink":
     """Open a connection that the server has greeted. Raises OSError, of that NoHttp2Error."""
     link = GeventLink(_dial(address), max_message_bytes)
-    link.opened.wait()
+    try:
+        link.opened.wait()
+    except gevent.Timeout:
+        link.connection.close()
+        raise
     if not link.connection.usable:
         raise NoHttp2Error(f"{address} closed the connection, or does not speak HTTP/2")
     return link
