@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import gevent
 from grpc import StatusCode
 
-from loadtest.connection import Answered, Client, Metadata
+from loadtest.connection import Answered, Client
 from loadtest.payloads import Payload, agrees
 from loadtest.plan import Measurement
 from loadtest.recorder import Sample
+from servepath.http2.replies import Metadata
 from servepath.protocols.errors import ServeError
 from servepath.protocols.token import RENEWAL_PAUSES_S
 from servepath.protocols.types import Answer, Request

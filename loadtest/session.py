@@ -11,7 +11,7 @@ import pyarrow as pa
 from loadtest import workers
 from loadtest.calls import Caller, Clock, Target
 from loadtest.config import ConfigError
-from loadtest.connection import NoHttp2Error, greet
+from loadtest.connection import greet
 from loadtest.generator import Loaded
 from loadtest.measurement_spec import MeasurementSpec
 from loadtest.payloads import Payload
@@ -19,6 +19,7 @@ from loadtest.plan import Measurement, Turn
 from loadtest.recorder import MEASURE, merge, write
 from loadtest.run import Run
 from loadtest.warmup import STABLE, WINDOW_S, stable
+from servepath.http2.client import NoHttp2Error
 
 UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 # How long a server may take to say that it speaks gRPC.

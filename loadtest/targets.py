@@ -10,9 +10,9 @@ from pathlib import Path
 from loadtest import no_op, plan
 from loadtest.calls import Target
 from loadtest.config import GATEWAY, Settings
-from loadtest.connection import Metadata
 from loadtest.plan import Measurement, ServingPath
 from servepath.artifacts.manifest import ArtifactError, artifact_folder, read_manifest
+from servepath.http2.replies import Metadata
 from servepath.protocols import oip, servepath, tfserving
 from servepath.protocols.codecs import STACK_CODECS
 from servepath.protocols.stacks import STACKS

@@ -2,8 +2,9 @@
 
 Exit code 0: it is; 1: it is not, or does not answer, with the reason in one line; 2: a bad argument.
 
-The standard library alone speaks the little HTTP/2 that one call needs: importing grpc takes three times the CPU of
-this whole check (docs/adr/0020-containers-by-compose.md), on cores that somebody may be measuring.
+It writes its one call with servepath.http2.frames, which needs the standard library alone. A connection of
+servepath.http2 would do more, and needs grpc and hpack: importing grpc takes three times the CPU of this whole check
+(docs/adr/0020-containers-by-compose.md), on cores that somebody may be measuring.
 """
 
 import re
@@ -12,17 +13,29 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
+from servepath.http2.frames import (
+    DATA,
+    DEFAULT_FRAME,
+    END_HEADERS,
+    END_STREAM,
+    FRAME_HEAD,
+    FRAME_HEAD_BYTES,
+    GOAWAY,
+    HEADERS,
+    MESSAGE_HEAD,
+    MESSAGE_HEAD_BYTES,
+    PREFACE,
+    RST_STREAM,
+    frame,
+    literal,
+    request_head,
+    settings_of,
+)
+
 METHOD = "/grpc.health.v1.Health/Check"
 SERVING = b"\x08\x01"  # HealthCheckResponse{status: SERVING}, field 1 as varint 1
 TIMEOUT_S = 3.0
-# RFC 9113: the client's first bytes, sections 3.4, 4.1 and 6.
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0, 1, 3, 4, 7
-END_STREAM, END_HEADERS = 1, 4
-FRAME_HEADER_BYTES = 9
-MESSAGE_PREFIX_BYTES = 5
-MAX_LETTERS = 126  # RFC 7541, 5.1: what a length of one byte can say
-MAX_BYTES = 2**14 - MESSAGE_PREFIX_BYTES  # one frame: more needs the server's leave (RFC 9113, 4.2)
+MAX_BYTES = DEFAULT_FRAME - MESSAGE_HEAD_BYTES  # one frame: more needs the server's leave (RFC 9113, 4.2)
 
 
 class Unhealthy(Exception):
@@ -34,22 +47,13 @@ def call(address: str, method: str, message: bytes, metadata: Mapping[str, str] 
     host, _, port = address.rpartition(":")
     give_up = time.monotonic() + TIMEOUT_S
     with socket.create_connection((host.strip("[]"), int(port)), TIMEOUT_S) as connection:
-        headers = {
-            ":method": "POST",
-            ":scheme": "http",
-            ":path": method,
-            ":authority": address,
-            "content-type": "application/grpc",
-            "te": "trailers",
-            "grpc-timeout": f"{TIMEOUT_S:.0f}S",
-            **(metadata or {}),
-        }
-        block = b"".join(b"\0" + _text(name) + _text(value) for name, value in headers.items())
+        own = {"grpc-timeout": f"{TIMEOUT_S:.0f}S", **(metadata or {})}
+        block = request_head(method, address) + b"".join(literal(name, value) for name, value in own.items())
         connection.sendall(
             PREFACE
-            + _frame(SETTINGS, 0, 0, b"")
-            + _frame(HEADERS, END_HEADERS, 1, block)
-            + _frame(DATA, END_STREAM, 1, b"\0" + len(message).to_bytes(4) + message)
+            + settings_of()
+            + frame(HEADERS, END_HEADERS, 1, block)
+            + frame(DATA, END_STREAM, 1, MESSAGE_HEAD.pack(0, len(message)) + message)
         )
         return _reply(connection, give_up)
 
@@ -58,17 +62,16 @@ def _reply(connection: socket.socket, give_up: float) -> bytes:
     """Return the message. A refused call has none: its status comes in headers alone."""
     body = b""
     while True:
-        header = _read(connection, FRAME_HEADER_BYTES, give_up)
-        length, kind, flags, stream = int.from_bytes(header[:3]), header[3], header[4], int.from_bytes(header[5:])
-        payload = _read(connection, length, give_up)
+        high, low, kind, flags, stream = FRAME_HEAD.unpack(_read(connection, FRAME_HEAD_BYTES, give_up))
+        payload = _read(connection, high << 8 | low, give_up)
         if kind == GOAWAY or (kind == RST_STREAM and stream == 1):
             raise Unhealthy("the connection ended without a reply")
         if kind == DATA:
             body += payload
         if stream == 1 and flags & END_STREAM:
-            if len(body) < MESSAGE_PREFIX_BYTES:
+            if len(body) < MESSAGE_HEAD_BYTES:
                 raise Unhealthy("it refused the call")
-            return body[MESSAGE_PREFIX_BYTES:]
+            return body[MESSAGE_HEAD_BYTES:]
 
 
 def _read(connection: socket.socket, count: int, give_up: float) -> bytes:
@@ -84,18 +87,6 @@ def _read(connection: socket.socket, count: int, give_up: float) -> bytes:
             raise Unhealthy("the connection was closed without a reply")
         found += piece
     return found
-
-
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return len(payload).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + payload
-
-
-def _text(text: str) -> bytes:
-    """Encode an HPACK string: its length, no Huffman code (RFC 7541, 5.2)."""
-    raw = text.encode("ascii")
-    if len(raw) > MAX_LETTERS:
-        raise Unhealthy(f"{len(raw)} characters of metadata exceed this check's limit")
-    return bytes((len(raw),)) + raw
 
 
 def check(address: str) -> None:

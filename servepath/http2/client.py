@@ -1,4 +1,4 @@
-"""The one HTTP/2 conversation that a gateway has with a server: unary gRPC calls, many at once, on one connection.
+"""A client's side of a connection: unary gRPC calls, many at once.
 
 grpcio's asyncio client needs about 200 us for a call on loopback, most of it its own machinery; this needs a fraction
 (docs/performance.md). It is small because it does one thing: no streaming, no TLS, no compression, no push. What it
@@ -7,7 +7,6 @@ promises a caller is grpcio's: one outcome per call, a gRPC code for everything 
 RFC 9113 (HTTP/2), RFC 7541 (HPACK), gRPC over HTTP/2.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable
 
@@ -26,10 +25,11 @@ from servepath.http2.frames import (
     MAX_FRAME_SIZE,
     MAX_HEADER_LIST_SIZE,
     MAX_WINDOW,
-    MESSAGE_HEAD,
+    MESSAGE_HEAD_BYTES,
     NO_ERROR,
     OUR_FRAME,
     OUR_WINDOW,
+    PADDED,
     PREFACE,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
@@ -37,9 +37,11 @@ from servepath.http2.frames import (
     ProtocolError,
     frame,
     settings_of,
+    unpadded,
 )
 from servepath.http2.header_decoder import MAX_HEADER_LIST, HeaderDecoder
 from servepath.http2.replies import NO_HEADERS, RESET_CODES, Headers, Reply, headers_of, reply_of
+from servepath.http2.send_queue import Output
 from servepath.http2.write_coalescer import WriteCoalescer
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,10 @@ LAST_STREAM = 2**30
 Done = Callable[[Reply], None]
 
 
+class NoHttp2Error(ConnectionError):
+    """Something took the connection, and did not greet as a gRPC server does."""
+
+
 class _Stream:
     """One call on a connection, and what has come of its reply."""
 
@@ -70,25 +76,34 @@ class _Stream:
 
 
 class Connection(ConnectionBase):
-    """One HTTP/2 connection to a server. All methods run on the event loop's thread.
+    """One HTTP/2 connection to a server.
 
-    closed: called once when a connection that was usable is not so any more; calls in flight may still be answered.
+    opened: called once, when the server has sent its settings or never will: see `usable`. closed: called once when a
+    connection that was usable is not so any more; calls in flight may still be answered.
     """
 
     def __init__(
-        self, max_message_bytes: int, closed: Callable[["Connection"], None], coalescer: WriteCoalescer | None = None
+        self,
+        max_message_bytes: int,
+        opened: Callable[[], object],
+        closed: Callable[["Connection"], object],
+        coalescer: WriteCoalescer | None = None,
     ) -> None:
         super().__init__(GREETING, coalescer)
-        self.opened = asyncio.Event()  # the server has sent its settings, or never will: see `usable`
         self.usable = False
         self.room: Callable[[], None] | None = None  # called once when `full` has ended
-        self._max_body = max_message_bytes + MESSAGE_HEAD.size
+        self._max_body = max_message_bytes + MESSAGE_HEAD_BYTES
+        self._opened: Callable[[], object] | None = opened  # None once it has been called
         self._closed = closed
         self._streams: dict[int, _Stream] = {}
         self._next = 1
         self._out.announce_no_table()
         # It sees our settings before our first call, so no block of its comes before them.
         self._reader = HeaderDecoder(headers_of, settled=True)
+
+    def start(self, output: Output) -> None:
+        """Send the greeting."""
+        self._greet(output)
 
     @property
     def full(self) -> bool:
@@ -130,7 +145,8 @@ class Connection(ConnectionBase):
         return self._find(number) is not None
 
     def _data(self, flags: int, number: int, payload: bytes) -> None:
-        payload = self._content(flags, payload)
+        if flags & PADDED:
+            payload = unpadded(flags, payload)
         stream = self._find(number)
         if stream is None:
             return  # cancelled here while it was on its way
@@ -191,9 +207,9 @@ class Connection(ConnectionBase):
 
     def _on_capacity(self) -> None:
         """Use capacity that may have become free: for another call or, after a GOAWAY, to close."""
-        if self.settled and not self.opened.is_set():
+        if self.settled and self._opened is not None:
             self.usable = True
-            self.opened.set()
+            self._report_opened()
         if not self.usable:
             if not self._streams:
                 self._out.close()
@@ -203,11 +219,16 @@ class Connection(ConnectionBase):
 
     def _retire(self) -> None:
         """Accept no further calls."""
-        self.opened.set()
+        self._report_opened()
         if self.usable:
             self.usable = False
             self._closed(self)
         self._on_capacity()
+
+    def _report_opened(self) -> None:
+        if self._opened is not None:
+            opened, self._opened = self._opened, None
+            opened()
 
     def _on_lost(self, text: str) -> None:
         self._retire()

@@ -5,6 +5,7 @@ import struct
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM, ACK, END_HEADERS, PADDED, PRIORITISED = 0x1, 0x1, 0x4, 0x8, 0x20
+PADDED_OR_PRIORITISED = PADDED | PRIORITISED
 HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = (
     *range(1, 7),
 )
@@ -12,9 +13,11 @@ NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR =
 STREAM_CLOSED, REFUSED_STREAM, CANCEL, COMPRESSION_ERROR, ENHANCE_YOUR_CALM = 5, 7, 8, 9, 11
 
 FRAME_HEAD = struct.Struct(">HBBBL")  # length as 2 + 1 bytes, type, flags, stream
+FRAME_HEAD_BYTES = FRAME_HEAD.size
 SETTING = struct.Struct(">HL")
 LONG = struct.Struct(">L")
 MESSAGE_HEAD = struct.Struct(">BL")  # gRPC's: compressed flag, length
+MESSAGE_HEAD_BYTES = MESSAGE_HEAD.size
 GOAWAY_HEAD = struct.Struct(">LL")  # last stream, error
 MESSAGE_FRAME = struct.Struct(">HBBBLBL")  # a frame's head and that of the message which fills it
 
@@ -82,6 +85,13 @@ def literal(name: str, value: str) -> bytes:
     """Encode one header as an HPACK literal without indexing. Raises ValueError for non-ASCII text."""
     raw_name, raw_value = name.encode("ascii"), value.encode("ascii")
     return b"\0" + _length(len(raw_name)) + raw_name + _length(len(raw_value)) + raw_value
+
+
+def request_head(path: str, authority: str) -> bytes:
+    """Return the beginning of a header block for `Connection.begin`; the call's own fields follow (see `literal`)."""
+    # Entries 3 and 6 of HPACK's static table are ":method: POST" and ":scheme: http".
+    head = b"\x83\x86" + literal(":path", path) + literal(":authority", authority)
+    return head + literal("te", "trailers") + literal("content-type", "application/grpc")
 
 
 def _length(value: int) -> bytes:

@@ -1,13 +1,14 @@
 """What a server's reply means: header blocks read, HTTP's and gRPC's statuses put into one code (gRPC over HTTP/2)."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from grpc import StatusCode
 
-from servepath.http2.frames import CANCEL, ENHANCE_YOUR_CALM, MESSAGE_HEAD, REFUSED_STREAM
+from servepath.http2.frames import CANCEL, ENHANCE_YOUR_CALM, MESSAGE_HEAD, MESSAGE_HEAD_BYTES, REFUSED_STREAM
 from servepath.http2.header_decoder import Pairs
 
 # gRPC's own table of what an HTTP/2 error on a stream means; everything else is INTERNAL.
@@ -50,18 +51,18 @@ class Reply(NamedTuple):
     not_processed: bool = False
 
 
-class Headers(NamedTuple):
-    """What one header block says. http: ":status". code: None where there is no grpc-status."""
+@dataclass(frozen=True, slots=True)  # read for each call: see RequestHeaders
+class Headers:
+    """What one header block says.
+
+    http: ":status". code: None where there is no grpc-status. informational: the final headers are still to come (1xx).
+    """
 
     http: str = ""
     code: StatusCode | None = None
     details: str = ""
     trailing: Metadata = ()
-
-    @property
-    def informational(self) -> bool:
-        """Return whether the final headers are still to come (1xx)."""
-        return self.http.startswith("1")
+    informational: bool = False
 
 
 NO_HEADERS = Headers()
@@ -73,7 +74,8 @@ def headers_of(pairs: Pairs) -> Headers:
     status = found.get("grpc-status")
     code = None if status is None else CODES.get(status, StatusCode.UNKNOWN)
     trailing = tuple((name, value) for name, value in pairs if not name.startswith((":", "grpc-")))
-    return Headers(found.get(":status", ""), code, unquote(found.get("grpc-message", "")), trailing)
+    http = found.get(":status", "")
+    return Headers(http, code, unquote(found.get("grpc-message", "")), trailing, http.startswith("1"))
 
 
 def reply_of(head: Headers, trailers: Headers, body: bytes | bytearray) -> Reply:
@@ -84,7 +86,7 @@ def reply_of(head: Headers, trailers: Headers, body: bytes | bytearray) -> Reply
         return Reply(HTTP_CODES.get(head.http, StatusCode.UNKNOWN), text, trailing=trailers.trailing)
     if code is not StatusCode.OK:
         return Reply(code, trailers.details, trailing=trailers.trailing)
-    size = MESSAGE_HEAD.size
+    size = MESSAGE_HEAD_BYTES
     if len(body) < size or MESSAGE_HEAD.unpack_from(body) != (0, len(body) - size):
         return Reply(StatusCode.INTERNAL, "the reply is not one uncompressed message")
     return Reply(code, trailers.details, bytes(body[size:]), trailers.trailing)

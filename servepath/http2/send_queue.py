@@ -1,6 +1,6 @@
 """What a connection sends: messages as far as the peer's windows reach, and nothing faster than it is read."""
 
-import asyncio
+from typing import Protocol
 
 from servepath.http2.frames import (
     DATA,
@@ -10,10 +10,12 @@ from servepath.http2.frames import (
     ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
     FRAME_HEAD,
+    FRAME_HEAD_BYTES,
     HEADERS,
     MAX_WINDOW,
     MESSAGE_FRAME,
     MESSAGE_HEAD,
+    MESSAGE_HEAD_BYTES,
     NO_TABLE,
     ProtocolError,
     frame,
@@ -26,11 +28,21 @@ MAX_OWED = 1000
 LARGE = 2**13
 
 
-class _Stream:
-    """A stream that has not been sent to its end. rest: what is left; credit: its window, less the peer's setting.
+class Output(Protocol):
+    """Where a connection's bytes go: what a driver has for a socket."""
 
-    tail: the frame that ends the stream after the rest; b"" has the last piece of the rest end it, None says that more
-    may follow.
+    def write(self, data: bytes, /) -> None:
+        """Send the bytes after those before them, now or when the socket takes them."""
+
+    def close(self) -> None:
+        """Close the socket once everything has left."""
+
+
+class _Stream:
+    """A stream that has not been sent to its end. rest: what is left.
+
+    add_window: its window, less the peer's setting. tail: the frame that ends the stream after the rest; b"" has the
+    last piece of the rest end it, None says that more may follow.
     """
 
     __slots__ = ("add_window", "rest", "tail")
@@ -48,13 +60,13 @@ class SendQueue:
     """
 
     def __init__(self, coalescer: WriteCoalescer | None = None) -> None:
-        self.transport: asyncio.Transport | None = None
+        self.output: Output | None = None  # None before the start and after the end
         self.paused = False
         # Written together: a write of its own costs a frame more than making it.
         self._coalescer = coalescer
         self._frames: list[bytes] = []
         self.frame_size = DEFAULT_FRAME
-        self._streams: dict[int, _Stream] = {}
+        self.streams: dict[int, _Stream] = {}  # those that have not been sent to their end
         # Credit for streams on which nothing is being sent yet.
         self._credits: dict[int, int] = {}
         self._window = DEFAULT_WINDOW
@@ -76,8 +88,8 @@ class SendQueue:
         """Send a frame that no window holds back."""
         if len(data) > LARGE:
             self.flush()
-            if self.transport is not None:
-                self.transport.write(data)
+            if self.output is not None:
+                self.output.write(data)
             return
         self._frames.append(data)
         if self._coalescer is None:
@@ -86,17 +98,17 @@ class SendQueue:
             self._coalescer.defer(self.flush)
 
     def flush(self) -> None:
-        """Pass everything to the transport."""
+        """Pass everything to the output."""
         frames, self._frames = self._frames, []
-        if frames and self.transport is not None:
-            self.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+        if frames and self.output is not None:
+            self.output.write(frames[0] if len(frames) == 1 else b"".join(frames))
 
     def close(self) -> None:
         """Close the connection when everything has been written."""
         self.flush()
-        if self.transport is not None:
-            self.transport.close()
-            self.transport = None
+        if self.output is not None:
+            self.output.close()
+            self.output = None
 
     def confirm(self, data: bytes) -> None:
         """Send an acknowledgement. Raises ProtocolError where the peer asks for more of them than it reads."""
@@ -115,7 +127,7 @@ class SendQueue:
 
         Without such a frame, the message ends it.
         """
-        size = MESSAGE_HEAD.size + len(message)
+        size = MESSAGE_HEAD_BYTES + len(message)
         if self._announces:
             head = self._announcing(head)
         if size <= self.frame_size and size <= self._window and size <= self._stream_window:
@@ -127,40 +139,31 @@ class SendQueue:
             self.write(b"".join((head, data, message, tail)))
         else:
             self.open(number, head)
-            self._streams[number].tail = tail
+            self.streams[number].tail = tail
             self.more(number, message)
 
     def open(self, number: int, head: bytes) -> None:
         """Send a frame that begins a stream of messages."""
         self.write_head(head)
-        self._streams[number] = _Stream(memoryview(b""), self._credits.pop(number, 0), None)
+        self.streams[number] = _Stream(memoryview(b""), self._credits.pop(number, 0), None)
 
     def more(self, number: int, message: bytes) -> int:
         """Send a message of an open stream; return how many bytes of the stream wait."""
-        stream = self._streams[number]
+        stream = self.streams[number]
         stream.rest = memoryview(b"".join((stream.rest, MESSAGE_HEAD.pack(0, len(message)), message)))
         self._push(number)
         return len(stream.rest)
 
     def end(self, number: int, tail: bytes) -> None:
         """End an open stream."""
-        self._streams[number].tail = tail
+        self.streams[number].tail = tail
         self._push(number)
-
-    @property
-    def held(self) -> int:
-        """Return the number of streams that have not been sent to their end."""
-        return len(self._streams)
-
-    def holds(self, number: int) -> bool:
-        """Return whether a stream has not been sent to its end."""
-        return number in self._streams
 
     def drop(self, number: int) -> bool:
         """Send no more of a stream; say whether something of it was still held."""
         if self._credits:
             self._credits.pop(number, None)
-        return self._streams.pop(number, None) is not None
+        return self.streams.pop(number, None) is not None
 
     def resume(self) -> None:
         """Resume after a pause: the peer reads again."""
@@ -176,7 +179,7 @@ class SendQueue:
 
     def add_stream_window(self, number: int, more: int) -> None:
         """Widen the window of a stream that has not ended. Raises ProtocolError."""
-        stream = self._streams.get(number)
+        stream = self.streams.get(number)
         if stream is None:
             add_window = self._credits[number] = self._credits.get(number, 0) + more
             _checked(self._stream_window + add_window)
@@ -203,7 +206,7 @@ class SendQueue:
             self._wider = False
             self._window += self._more
             self._more = 0
-            for stream in self._streams.values():
+            for stream in self.streams.values():
                 _checked(self._stream_window + stream.add_window)
             for add_window in self._credits.values():
                 _checked(self._stream_window + add_window)
@@ -211,13 +214,13 @@ class SendQueue:
 
     def _push_all(self) -> None:
         """Send as much of what is held as the windows allow, the oldest first."""
-        for number in list(self._streams):
+        for number in list(self.streams):
             if self._window <= 0:
                 break
             self._push(number)
 
     def _push(self, number: int) -> None:
-        stream = self._streams[number]
+        stream = self.streams[number]
         while stream.rest and not self.paused:
             size = min(len(stream.rest), self._window, self._stream_window + stream.add_window, self.frame_size)
             if size <= 0:
@@ -227,14 +230,14 @@ class SendQueue:
             part, stream.rest = stream.rest[:size], stream.rest[size:]
             self.write(frame(DATA, END_STREAM if stream.tail == b"" and not stream.rest else 0, number, part))
         if not stream.rest and stream.tail is not None:
-            del self._streams[number]
+            del self.streams[number]
             if stream.tail:
                 self.write_head(stream.tail)
 
     def _announcing(self, head: bytes) -> bytes:
         self._announces = False
         _, _, _, flags, number = FRAME_HEAD.unpack_from(head)
-        return frame(HEADERS, flags, number, NO_TABLE + head[FRAME_HEAD.size :])
+        return frame(HEADERS, flags, number, NO_TABLE + head[FRAME_HEAD_BYTES:])
 
 
 def _checked(window: int) -> int:

@@ -4,10 +4,8 @@ A malformed request ends its stream and the others go on: behind a proxy they ma
 breaks a rule ends the connection, as RFC 9113, 5.4.1 allows: no proxy passes it on.
 """
 
-import asyncio
 import logging
-from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from servepath.http2.connection_base import ConnectionBase
 from servepath.http2.early import EarlyEnds, after_end
@@ -25,6 +23,7 @@ from servepath.http2.frames import (
     MAX_WINDOW,
     OUR_FRAME,
     OUR_WINDOW,
+    PADDED,
     PREFACE,
     PROTOCOL_ERROR,
     REFUSED_STREAM,
@@ -32,8 +31,11 @@ from servepath.http2.frames import (
     ProtocolError,
     frame,
     settings_of,
+    unpadded,
 )
-from servepath.http2.header_decoder import MAX_HEADER_LIST, HeaderDecoder, Pairs
+from servepath.http2.header_decoder import MAX_HEADER_LIST, HeaderDecoder
+from servepath.http2.request_headers import RequestHeaders, request_headers
+from servepath.http2.send_queue import Output
 from servepath.http2.write_coalescer import WriteCoalescer
 
 log = logging.getLogger(__name__)
@@ -42,21 +44,11 @@ FREE_RESETS = 1000
 ENDLESS = "trailers that do not end their stream"
 
 
-class Request(Protocol):
-    """What a header block means.
+class ServerOutput(Output, Protocol):
+    """Where a server's bytes go."""
 
-    fault: what makes a request malformed, or ""; trailers_fault: what makes trailers so. length: of the content, None
-    where it is not declared.
-    """
-
-    @property
-    def fault(self) -> str: ...  # noqa: D102 - above
-
-    @property
-    def trailers_fault(self) -> str: ...  # noqa: D102 - above
-
-    @property
-    def length(self) -> int | None: ...  # noqa: D102 - above
+    def abort(self) -> None:
+        """Close the socket now; what has not left is dropped."""
 
 
 class Stream(Protocol):
@@ -70,18 +62,14 @@ class Stream(Protocol):
     def cancelled(self) -> None:
         """Note that the peer went away, or is not listened to. The stream has left its connection."""
 
+    def overdue(self, now: float) -> bool:
+        """Return whether its deadline has passed (time.monotonic() seconds) while its message was still coming."""
 
-RequestT = TypeVar("RequestT", bound=Request)
-StreamT = TypeVar("StreamT", bound=Stream)
 
+class ServerConnection(ConnectionBase):
+    """Takes streams in. max_streams: at once, those included whose replies wait to be sent."""
 
-class ServerConversation(ConnectionBase, Generic[RequestT, StreamT]):
-    """Takes streams in. All methods run on the event loop's thread.
-
-    request_of: what a block's fields mean. max_streams: at once, those included whose replies wait to be sent.
-    """
-
-    def __init__(self, request_of: Callable[[Pairs], RequestT], max_streams: int, coalescer: WriteCoalescer) -> None:
+    def __init__(self, max_streams: int, coalescer: WriteCoalescer) -> None:
         super().__init__(
             settings_of(
                 (HEADER_TABLE_SIZE, 0),
@@ -93,20 +81,20 @@ class ServerConversation(ConnectionBase, Generic[RequestT, StreamT]):
             + OUR_WINDOW,
             coalescer,
         )
-        self.streams: dict[int, StreamT] = {}
+        self.streams: dict[int, Stream] = {}
         self._most_streams = max_streams
-        self._transport: asyncio.Transport | None = None
+        self._output: ServerOutput | None = None
         self._prefaced = False
         self._last = 0
         self._begun = 0
         self._resets = 0
         self._early = EarlyEnds(max_streams)
         self._lengths: dict[int, int] = {}  # of streams with a content-length what is to come
-        self._reader = HeaderDecoder(request_of, settled=False)
+        self._reader = HeaderDecoder(request_headers, settled=False)
 
     # What the service adds.
 
-    def _open(self, number: int, request: RequestT) -> StreamT | bytes:
+    def _open(self, number: int, request: RequestHeaders) -> Stream | bytes:
         """Return the stream of a request, or the frame that refuses it."""
         raise NotImplementedError
 
@@ -116,7 +104,7 @@ class ServerConversation(ConnectionBase, Generic[RequestT, StreamT]):
     @property
     def open_streams(self) -> int:
         """Return the number of streams that have not ended, and of replies that have not been sent to their end."""
-        return len(self.streams) + self._out.held
+        return len(self.streams) + len(self._out.streams)
 
     def _end(self, number: int) -> None:
         """Take an open stream out that the service ends."""
@@ -124,14 +112,14 @@ class ServerConversation(ConnectionBase, Generic[RequestT, StreamT]):
             self._lengths.pop(number, None)
             self._early.add(number, self._last)
 
-    # What asyncio calls.
+    # What a driver calls.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def start(self, output: ServerOutput) -> None:
         """Send the greeting."""
-        super().connection_made(transport)
-        self._transport = self._out.transport
+        self._output = output
+        self._greet(output)
 
-    def data_received(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         """Read frames, once the peer has said that it speaks HTTP/2."""
         if not self._prefaced:
             self._buffer += data
@@ -143,19 +131,20 @@ class ServerConversation(ConnectionBase, Generic[RequestT, StreamT]):
             self._prefaced = True
             data = bytes(self._buffer[len(PREFACE) :])
             self._buffer.clear()
-        super().data_received(data)
+        super().receive(data)
 
     def abort(self) -> None:
         """Close without a word."""
-        self._out.transport = None
-        if self._transport is not None:
-            self._transport.abort()
+        self._out.output = None
+        if self._output is not None:
+            self._output.abort()
 
     # Frames.
 
     def _data(self, flags: int, number: int, payload: bytes) -> None:
-        payload = self._content(flags, payload)
-        ended = bool(flags & END_STREAM)
+        if flags & PADDED:
+            payload = unpadded(flags, payload)
+        ended = (flags & END_STREAM) != 0
         stream = self.streams.get(number)
         if stream is None:
             self._check(number)
@@ -164,7 +153,7 @@ class ServerConversation(ConnectionBase, Generic[RequestT, StreamT]):
             stream.take(payload, ended=ended)
 
     def _block(self, flags: int, number: int, block: bytes) -> None:
-        ended = bool(flags & END_STREAM)
+        ended = (flags & END_STREAM) != 0
         if number > self._last and number & 1:
             self._last = number
             self._begun += 1
@@ -181,7 +170,7 @@ class ServerConversation(ConnectionBase, Generic[RequestT, StreamT]):
         else:
             raise ProtocolError("headers of a stream that is already open")
 
-    def _trailers(self, number: int, stream: StreamT, block: bytes, *, ended: bool) -> None:
+    def _trailers(self, number: int, stream: Stream, block: bytes, *, ended: bool) -> None:
         if stream.ended:
             raise after_end()
         if not ended:
@@ -192,8 +181,8 @@ class ServerConversation(ConnectionBase, Generic[RequestT, StreamT]):
         elif not self._lengths or self._measured(number, 0, ended=True):
             stream.take(b"", ended=True)
 
-    def _begin(self, number: int, request: RequestT, *, ended: bool) -> None:
-        if len(self.streams) + self._out.held >= self._most_streams:
+    def _begin(self, number: int, request: RequestHeaders, *, ended: bool) -> None:
+        if len(self.streams) + len(self._out.streams) >= self._most_streams:
             self._reset_stream(number, REFUSED_STREAM, ended=ended)
             return
         if request.fault or (ended and request.length):
@@ -258,7 +247,7 @@ class ServerConversation(ConnectionBase, Generic[RequestT, StreamT]):
             return True
         self._check(number)
         # Of a reply that has not been sent to its end, the stream is no call any more.
-        return self._out.holds(number)
+        return number in self._out.streams
 
     def _ended(self, number: int, code: int) -> None:
         del code

@@ -1,6 +1,5 @@
 """What is written while frames are being read leaves when they have been: in one go, and no turn of the loop later."""
 
-import asyncio
 from collections.abc import Callable
 from types import TracebackType
 
@@ -8,9 +7,13 @@ Flush = Callable[[], None]
 
 
 class WriteCoalescer:
-    """Open while frames are read and what they bring is worked on; shared by the connections of a process."""
+    """Open while frames are read and what they bring is worked on; shared by the connections of a process.
 
-    def __init__(self) -> None:
+    call_soon: calls back in the event loop's next turn.
+    """
+
+    def __init__(self, call_soon: Callable[[Flush], object]) -> None:
+        self._call_soon = call_soon
         self._depth = 0
         self._flushes: list[Flush] = []
 
@@ -19,7 +22,7 @@ class WriteCoalescer:
         if self._depth:
             self._flushes.append(flush)
         else:
-            asyncio.get_running_loop().call_soon(flush)
+            self._call_soon(flush)
 
     def __enter__(self) -> None:
         self._depth += 1

@@ -9,11 +9,11 @@ from typing import cast
 from grpc import StatusCode, aio
 
 from servepath.http2.early import after_end
-from servepath.http2.frames import MESSAGE_HEAD
+from servepath.http2.frames import MESSAGE_HEAD, MESSAGE_HEAD_BYTES
+from servepath.http2.grpc_server import GrpcServerConnection
+from servepath.http2.request_headers import RequestHeaders
+from servepath.http2.unary_call import Taker
 from servepath.protocols.errors import Internal
-from services.dataplane.native_calls import Taker
-from services.dataplane.native_connection import NativeConnection
-from services.dataplane.request_headers import RequestHeaders
 
 log = logging.getLogger(__name__)
 # Messages that a caller has sent, and bytes of its replies, that may wait.
@@ -37,7 +37,7 @@ class ControlCall:
         self,
         taker: Taker,
         channel: aio.Channel,
-        connection: NativeConnection,
+        connection: GrpcServerConnection,
         number: int,
         headers: RequestHeaders,
     ) -> None:
@@ -66,7 +66,7 @@ class ControlCall:
             return
         buffer = self._buffer
         buffer += payload
-        while len(buffer) >= MESSAGE_HEAD.size:
+        while len(buffer) >= MESSAGE_HEAD_BYTES:
             compressed, size = MESSAGE_HEAD.unpack_from(buffer)
             if size > self._limits.max_message_bytes:
                 text = f"SERVER: Received message larger than max ({size} vs. {self._limits.max_message_bytes})"
@@ -75,9 +75,9 @@ class ControlCall:
                 self._refuse(StatusCode.INTERNAL, "a compressed message without grpc-encoding")
             elif self._inbox.qsize() >= MAX_INBOX:
                 self._refuse(StatusCode.RESOURCE_EXHAUSTED, "too many messages wait")
-            elif len(buffer) >= MESSAGE_HEAD.size + size:
-                self._inbox.put_nowait(bytes(buffer[MESSAGE_HEAD.size : MESSAGE_HEAD.size + size]))
-                del buffer[: MESSAGE_HEAD.size + size]
+            elif len(buffer) >= MESSAGE_HEAD_BYTES + size:
+                self._inbox.put_nowait(bytes(buffer[MESSAGE_HEAD_BYTES : MESSAGE_HEAD_BYTES + size]))
+                del buffer[: MESSAGE_HEAD_BYTES + size]
                 continue
             break
         if self._refused:
@@ -111,7 +111,7 @@ class ControlCall:
 
     async def _messages(self) -> AsyncIterator[bytes]:
         while (message := await self._inbox.get()) is not None:
-            self._release(min(self._size, MESSAGE_HEAD.size + len(message)))
+            self._release(min(self._size, MESSAGE_HEAD_BYTES + len(message)))
             yield message
 
     def _call(self, *, ended: bool) -> "aio.UnaryStreamCall[bytes, bytes] | aio.StreamStreamCall[bytes, bytes]":

@@ -18,14 +18,16 @@ from typing import cast
 
 from grpc import aio
 
+from servepath.http2.drivers.asyncio_driver import ServerDriver, new_coalescer
+from servepath.http2.grpc_server import GrpcServerConnection
+from servepath.http2.request_headers import RequestHeaders
+from servepath.http2.server import Stream
+from servepath.http2.unary_call import UnaryCall
 from servepath.http2.write_coalescer import WriteCoalescer
 from servepath.protocols.errors import DeadlineExceeded, DeadlineStage, Internal
 from services.dataplane.grpcio_listener import server_options
 from services.dataplane.listener import Dispatch, ListenerLimits, PortBusyError, RawCall
-from services.dataplane.native_calls import HotCall
-from services.dataplane.native_connection import CallStream, NativeConnection
 from services.dataplane.native_controls import ControlCall
-from services.dataplane.request_headers import RequestHeaders
 
 log = logging.getLogger(__name__)
 # Of messages that have not come to their end, over all connections, and of frames and header blocks.
@@ -71,8 +73,8 @@ class NativeListener:
         self._controls = aio.server(options=server_options(limits))
         for add in controls:
             add(self._controls)
-        self._coalescer = coalescer or WriteCoalescer()
-        self._arrived: list[HotCall] = []
+        self._coalescer = coalescer or new_coalescer()
+        self._arrived: list[UnaryCall] = []
         # Of this turn of the loop: whether its end is waited for, how many reads brought calls, and of the last one
         # whether there was more than one.
         self._in_turn = False
@@ -82,7 +84,7 @@ class NativeListener:
         self._frame_bytes = 0
         self._most = _most_connections(limits)
         self._refused = 0
-        self._connections: set[NativeConnection] = set()
+        self._connections: set[GrpcServerConnection] = set()
         self._idle = asyncio.Event()
         self._gone = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -97,7 +99,7 @@ class NativeListener:
         try:
             await self._start_controls()
             self._server = await self._loop.create_server(
-                lambda: NativeConnection(self, self._coalescer),
+                lambda: ServerDriver(GrpcServerConnection(self, self._coalescer)),
                 host.strip("[]"),
                 int(port),
                 reuse_port=self.limits.share_port,
@@ -133,7 +135,7 @@ class NativeListener:
 
     # What connections and calls use.
 
-    def opened(self, connection: NativeConnection) -> None:
+    def opened(self, connection: GrpcServerConnection) -> None:
         """Note a new connection, or close it where there are too many."""
         if len(self._connections) >= self._most:
             self._refused += 1
@@ -143,7 +145,7 @@ class NativeListener:
         self._connections.add(connection)
         self._loop.call_later(self.limits.handshake_s, connection.must_be_settled)
 
-    def closed(self, connection: NativeConnection) -> None:
+    def closed(self, connection: GrpcServerConnection) -> None:
         """Note a connection's end."""
         self._connections.discard(connection)
         self.idle()
@@ -155,13 +157,13 @@ class NativeListener:
         if self.stopping and not any(connection.open_streams for connection in self._connections):
             self._idle.set()
 
-    def begin(self, connection: NativeConnection, number: int, headers: RequestHeaders) -> CallStream:
+    def begin(self, connection: GrpcServerConnection, number: int, headers: RequestHeaders) -> Stream:
         """Return the stream of a call whose headers are in order."""
         if headers.path in self._hot:
-            return HotCall(self, connection, number, headers)
+            return UnaryCall(self, connection, number, headers)
         return ControlCall(self, cast("aio.Channel", self._channel), connection, number, headers)
 
-    def arrived(self, call: HotCall) -> None:
+    def arrived(self, call: UnaryCall) -> None:
         """Accept a call; `read` dispatches it."""
         self._arrived.append(call)
 
@@ -178,7 +180,7 @@ class NativeListener:
             if not self._gathers:
                 self._hand_over()
 
-    def withdraw(self, call: HotCall) -> None:
+    def withdraw(self, call: UnaryCall) -> None:
         """Drop a call that has not been dispatched."""
         with suppress(ValueError):
             self._arrived.remove(call)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from grpc import StatusCode
 
+from servepath.http2.drivers.asyncio_channel import Cancel, UnaryChannel
 from servepath.http2.replies import Metadata, Reply
 from servepath.http2.write_coalescer import WriteCoalescer
 from servepath.protocols.codecs import StackCodec
@@ -17,7 +18,6 @@ from servepath.protocols.token import RENEWAL_PAUSES_S
 from servepath.protocols.types import Answer, Provenance
 from services.dataplane.backend import Call, Outcome
 from services.gateway.artifacts import Artifacts
-from services.gateway.unary import Cancel, UnaryClient
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Replica:
         self._max_message_bytes = max_message_bytes
         self.credentials = credentials
         self._engine_of = engine_of
-        self.client = UnaryClient(address, codec.METHOD, max_message_bytes, coalescer)
+        self.channel = UnaryChannel(address, codec.METHOD, max_message_bytes, coalescer)
         self.ready_now = False
         self._closed = False
         # The last answer's origin; until there is one, what the manifest promises.
@@ -100,7 +100,7 @@ class Replica:
     async def close(self) -> None:
         """Close the connection; calls in flight end as refused by a gateway that shuts down."""
         self._closed = True
-        await self.client.close()
+        await self.channel.close()
 
     def outcome(self, call: Call, reply: Reply, sent_ns: int) -> Outcome:
         """Return the outcome of a server's reply."""
@@ -156,7 +156,7 @@ class _Attempt:
         """Send the request."""
         metadata = self._replica.credentials.metadata()
         self._sent_ns = perf_counter_ns()
-        self._cancel = self._replica.client.call(self._payload, self._call.deadline, metadata, self._replied)
+        self._cancel = self._replica.channel.call(self._payload, self._call.deadline, metadata, self._replied)
 
     def _replied(self, reply: Reply) -> None:
         if reply.code is StatusCode.PERMISSION_DENIED and (pause_s := next(self._pauses_s, None)) is not None:

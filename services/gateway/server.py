@@ -10,8 +10,8 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from servepath.artifacts.spec import Spec
+from servepath.http2.drivers.asyncio_driver import new_coalescer
 from servepath.http2.replies import Metadata
-from servepath.http2.write_coalescer import WriteCoalescer
 from servepath.protocols import oip, servepath, tfserving
 from servepath.protocols.codecs import STACK_CODECS
 from servepath.protocols.signature import Signature
@@ -117,7 +117,7 @@ class _Paths:
         self._version = VersionFile(settings.version_file)
         self.names: dict[str, Path] = {}
         self.batch_scope = BatchScope()
-        self.coalescer = WriteCoalescer()
+        self.coalescer = new_coalescer()
         self.merges: dict[tuple[str, str], Batcher] = {}
         self.signatures: dict[str, Signature] = {}
         self.chains: dict[str, Backend] = {}

@@ -21,14 +21,14 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from loadtest.calls import DEADLINE_S, Target
-from loadtest.connection import Metadata, header_block
+from loadtest.connection import MAX_REPLY_BYTES, header_block
 from loadtest.payloads import Payload
 from loadtest.priority import keep_on_time
-from servepath.http2.replies import Reply
+from servepath.http2.drivers.blocking_driver import BlockingLink
+from servepath.http2.replies import Metadata, Reply
 from studies.loadgen.aim import aim, look_at
 from studies.loadgen.instruments import Job
 from studies.loadgen.rows import Seen, table
-from studies.loadgen.wire import Wire
 
 NS_PER_US = 1000
 
@@ -39,7 +39,9 @@ class Sut:
     def __init__(self, target: Target, payloads: Sequence[Payload], connections: int, count: int) -> None:
         self._target = target
         self._payloads = payloads
-        self._wires = itertools.cycle([Wire(target.address, DEADLINE_S) for _ in range(connections)])
+        self._links = itertools.cycle(
+            [BlockingLink(target.address, MAX_REPLY_BYTES, DEADLINE_S) for _ in range(connections)]
+        )
         self._blocks: dict[Metadata, bytes] = {}
         self._numbers = itertools.count()
         self._replies: list[tuple[int, Reply | None]] = [(0, None)] * count
@@ -49,7 +51,7 @@ class Sut:
         for sample in query:
             number = next(self._numbers)
             done = partial(self._done, number, sample.index, sample.id)
-            next(self._wires).send(self._block(), self._payloads[sample.index].request, done)
+            next(self._links).send(self._block(), self._payloads[sample.index].request, done)
 
     def answers(self) -> list[tuple[bool, bool]]:
         """Return (ok, wrong) of each query in order, once the test is over."""

@@ -1,8 +1,11 @@
-"""tritonclient finds every path, gets equal answers from equivalent models, and clear errors."""
+"""Clients nobody here wrote, tritonclient and @grpc/grpc-js: they get answers from real servers, and clear errors."""
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +19,12 @@ PATHS = ("simple_nn@torchserve", "simple_nn@onnx", "keras_dense@tfserving", "ker
 NAMES = (*PATHS, "simple_nn", "keras_dense")
 DEFAULTS = {"simple_nn": "simple_nn@torchserve", "keras_dense": "keras_dense@tfserving"}
 PYTHON = Path(".venv-interop/bin/python")
+GRPC_JS = Path("tests/interop/grpc_js").absolute()
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """Yield what tritonclient saw on real servers that serve equivalent models."""
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
+    """Yield real servers that serve equivalent models."""
     folder = tmp_path_factory.mktemp("twins")
     twins = dict.fromkeys(PATHS, 0.5)
     code = (
@@ -30,11 +34,43 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     stack = RealStack(folder / "exports", folder)
     try:
         stack.start_all()
-        command = [PYTHON, "tests/interop/triton.py", stack.gateway, *NAMES]
-        output = subprocess.run(command, check=True, capture_output=True, timeout=LONG_S).stdout
-        yield json.loads(output)
+        yield stack
     finally:
         stack.stop_all()
+
+
+@pytest.fixture(scope="module")
+def seen(stack: RealStack) -> dict[str, Any]:
+    """Return what tritonclient saw."""
+    return json_of([PYTHON, "tests/interop/triton.py", stack.gateway, *NAMES])
+
+
+@pytest.fixture(scope="module")
+def grpc_js() -> Path:
+    """Return a folder with calls.js and the packages of package-lock.json, which stays for the next time."""
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        pytest.skip("@grpc/grpc-js needs node and npm on PATH")
+    lock = hashlib.sha256((GRPC_JS / "package-lock.json").read_bytes()).hexdigest()
+    kept = Path(tempfile.gettempdir()) / f"servepath-grpc-js-{lock[:16]}"
+    if not kept.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            made = shutil.copytree(GRPC_JS, Path(folder) / "grpc_js")
+            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            subprocess.run(command, cwd=made, check=True, capture_output=True, timeout=LONG_S)
+            made.rename(kept)
+    shutil.copy(GRPC_JS / "calls.js", kept)
+    return kept
+
+
+@pytest.fixture(scope="module")
+def seen_by_js(grpc_js: Path, stack: RealStack) -> dict[str, Any]:
+    """Return what @grpc/grpc-js saw."""
+    return json_of(["node", grpc_js / "calls.js", stack.gateway, "simple_nn@onnx", Path("proto").absolute()])
+
+
+def json_of(command: list[str | Path]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=LONG_S).stdout)
+    return found
 
 
 def test_it_finds_the_server_live_and_every_path_ready(seen: dict[str, Any]) -> None:
@@ -81,3 +117,42 @@ def test_every_path_gives_it_the_same_answer_and_says_who_gave_it(seen: dict[str
 )
 def test_it_is_refused_with_the_right_status(seen: dict[str, Any], case: str, status: str) -> None:
     assert seen["refusals"][case] == status
+
+
+def test_grpc_js_gets_a_prediction(seen_by_js: dict[str, Any]) -> None:
+    predicted = seen_by_js["predict"]
+    assert (predicted["code"], predicted["reply"]["requestId"]) == (0, "interop")
+    assert predicted["reply"]["outputs"][0]["shape"] == [2, 1]
+    assert predicted["reply"]["served"]["stack"] == "onnx"
+    assert predicted["initial"] == ["content-type"]
+
+
+def test_grpc_js_s_metadata_are_taken(seen_by_js: dict[str, Any]) -> None:
+    assert (seen_by_js["metadata"]["code"], seen_by_js["metadata"]["details"]) == (0, "")
+
+
+def test_grpc_js_sends_600_kb_and_gets_a_row_for_each(seen_by_js: dict[str, Any]) -> None:
+    assert seen_by_js["large"] == {"code": 0, "details": "", "shape": [75_000, 1]}
+
+
+@pytest.mark.parametrize(
+    ("case", "code", "text"),
+    [
+        ("unknown", 5, "no model or path 'nobody'"),
+        ("wrong", 3, "input"),
+        ("expired", 4, "deadline"),
+    ],
+)
+def test_grpc_js_reads_an_error_that_comes_in_trailers_alone(
+    seen_by_js: dict[str, Any], case: str, code: int, text: str
+) -> None:
+    seen = seen_by_js[case]
+    assert (seen["code"], seen["statusCode"], seen["initial"]) == (code, code, None)
+    assert text in seen["details"]
+    assert seen["binary"] == [True]  # google.rpc.Status, as bytes
+
+
+@pytest.mark.parametrize(("case", "code"), [("overdue", 4), ("cancelled", 1)])
+def test_grpc_js_gives_calls_up_and_goes_on(seen_by_js: dict[str, Any], case: str, code: int) -> None:
+    assert seen_by_js[case]["code"] == code
+    assert seen_by_js["many"] == [0] * 200

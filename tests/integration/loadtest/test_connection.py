@@ -1,5 +1,6 @@
 """The load test's client against grpcio's server: what comes back, and what becomes of calls without an answer."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,8 @@ import gevent
 import grpc
 import pytest
 
-from loadtest.connection import Client
+from loadtest.connection import Client, greet
+from servepath.http2.client import NoHttp2Error
 from tests.limits import LONG_S
 
 METHOD = "/test.Echo/Call"
@@ -107,6 +109,20 @@ def test_nobody_there_is_unavailable_and_anyone_who_comes_later_is_found(client_
     assert client.call(b"2", (), 20).reply.code is grpc.StatusCode.UNAVAILABLE
     with serving(echo, port=int(address.rpartition(":")[2])):
         assert client.call(b"3", (), 20).reply.payload == b"3"
+
+
+def test_who_does_not_greet_in_time_is_no_grpc_server_and_is_left() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as thread:
+        read = thread.submit(read_to_the_end, listening)
+        with pytest.raises(NoHttp2Error, match=r"no greeting within 0\.2 s"):
+            greet(f"127.0.0.1:{listening.getsockname()[1]}", 0.2)
+        assert read.result(LONG_S).startswith(b"PRI * HTTP/2.0")
+
+
+def read_to_the_end(listening: socket.socket) -> bytes:
+    connection, _ = listening.accept()
+    with connection:
+        return b"".join(iter(lambda: connection.recv(2**16), b""))
 
 
 def test_calls_in_flight_when_the_server_goes_are_unavailable(client_of: Callable[[str], Client]) -> None:

@@ -97,6 +97,14 @@ def test_a_server_that_talks_without_an_answer_is_given_up() -> None:
     assert (code, "timed out" in said) == (1, True)
 
 
+@pytest.mark.parametrize("module", ["services.healthcheck", "services.torch_svc.healthcheck"])
+def test_it_imports_nothing_that_is_slow_to_import(module: str) -> None:
+    code = (
+        f"import {module}, sys; print(sorted({{'asyncio', 'google', 'grpc', 'hpack', 'numpy'}} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=30).stdout == b"[]\n"
+
+
 def test_a_bad_address_is_said() -> None:
     assert run("services.healthcheck", "nowhere")[0] == 2
 

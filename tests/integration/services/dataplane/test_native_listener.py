@@ -6,6 +6,7 @@ import resource
 import struct
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import cast
 
 import grpc
 import hpack
@@ -384,11 +385,13 @@ async def test_windows_that_all_streams_share_cost_one_walk_a_read(
 ) -> None:
     walks: list[int] = []
     walk = SendQueue._push_all
-    monkeypatch.setattr(SendQueue, "_push_all", lambda send_queue: (walks.append(send_queue.held), walk(send_queue)))
+    monkeypatch.setattr(
+        SendQueue, "_push_all", lambda send_queue: (walks.append(len(send_queue.streams)), walk(send_queue))
+    )
     caller.say(settings(window=0))
     numbers = range(1, 401, 2)
     caller.say(*(request(number) + frame(DATA, END_STREAM, number, message(b"x")) for number in numbers))
-    await until(lambda: sum(connection._out.held for connection in front._connections) == len(numbers))
+    await until(lambda: sum(len(connection._out.streams) for connection in front._connections) == len(numbers))
     walks.clear()
     caller.say(*(credit(0, 1) + settings(window=n % 2) for n in range(1000)), settings(window=100))
     for _ in numbers:
@@ -477,12 +480,12 @@ def test_who_does_not_read_is_not_read_either(run: Callable[[Coroutine[None, Non
             caller.say(request(number), frame(DATA, END_STREAM, number, message(bytes(2**15))))
         await until(lambda: any(connection._out.paused for connection in front._connections))
         (connection,) = front._connections
-        assert connection._transport is not None
-        assert not connection._transport.is_reading()
+        transport = cast("asyncio.Transport", connection._output)  # white box, as above
+        assert not transport.is_reading()
         caller._reader._transport.resume_reading()  # type: ignore[attr-defined] # as above
         for _ in numbers:
             assert b"grpc-status\x010" in await caller.status()
-        assert connection._transport.is_reading()
+        assert transport.is_reading()
         caller.close()
         await front.stop(0)
 

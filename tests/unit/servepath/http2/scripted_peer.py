@@ -71,15 +71,12 @@ def frames_of(written: bytes) -> list[Frame]:
     return frames
 
 
-class FakeTransport:
-    """Takes what is written, until it is closed."""
+class Written:
+    """An output: takes what is written, until it is closed."""
 
     def __init__(self) -> None:
         self.written = b""
         self.closed = False
-
-    def set_write_buffer_limits(self, high: int, low: int) -> None:
-        assert high > low
 
     def write(self, data: bytes) -> None:
         assert not self.closed
@@ -95,20 +92,23 @@ class Peer:
     """A connection, what it says, and how its calls ended: stream number -> replies."""
 
     def __init__(self, max_message_bytes: int = 2**20, *, greet: bool = True, **values: int) -> None:
-        self.lost = 0
-        self.connection = Connection(max_message_bytes, self._closed)
-        self.transport = FakeTransport()
-        self.connection.connection_made(self.transport)  # type: ignore[arg-type]
+        self.opened = self.lost = 0
+        self.connection = Connection(max_message_bytes, self._opened, self._closed)
+        self.output = Written()
+        self.connection.start(self.output)
         self.ends: dict[int, list[Reply]] = {}
         if greet:
             self.say(settings(**values))
+
+    def _opened(self) -> None:
+        self.opened += 1
 
     def _closed(self, connection: Connection) -> None:
         assert not connection.usable
         self.lost += 1
 
     def say(self, *parts: bytes) -> None:
-        self.connection.data_received(b"".join(parts))
+        self.connection.receive(b"".join(parts))
 
     def begin(self, data: bytes = b"question") -> int:
         ends: list[Reply] = []
@@ -123,7 +123,7 @@ class Peer:
 
     def heard(self) -> list[Frame]:
         """Return the frames written since the last time, without the preface."""
-        written, self.transport.written = self.transport.written.removeprefix(PREFACE), b""
+        written, self.output.written = self.output.written.removeprefix(PREFACE), b""
         return frames_of(written)
 
     def sent(self, kind: int) -> list[Frame]:
@@ -133,5 +133,5 @@ class Peer:
     def error(self) -> int:
         """Return the error that the connection said GOAWAY with."""
         (goodbye,) = self.sent(GOAWAY)
-        assert self.transport.closed
+        assert self.output.closed
         return int(struct.unpack(">LL", goodbye.payload)[1])

@@ -54,7 +54,7 @@ def head(stream: int, status: str = "200") -> bytes:
 
 def test_it_greets_with_no_table_no_push_and_full_windows() -> None:
     peer = Peer(greet=False)
-    assert peer.transport.written.startswith(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    assert peer.output.written.startswith(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
     said, more = peer.heard()
     assert dict(struct.iter_unpack(">HL", said.payload)) == {1: 0, 2: 0, 4: 2**31 - 1, 5: 2**20, 6: 2**17}
     assert (more.stream, more.payload) == (0, struct.pack(">L", 2**31 - 1 - 65535))
@@ -75,8 +75,8 @@ def test_it_is_usable_once_the_peer_has_said_its_settings_and_confirms_them() ->
 def test_a_peer_that_does_not_begin_with_its_settings_is_left(first: bytes) -> None:
     peer = Peer(greet=False)
     peer.say(first)
-    assert peer.transport.closed
-    assert peer.connection.opened.is_set()
+    assert peer.output.closed
+    assert peer.opened == 1
     assert not peer.connection.usable
 
 
@@ -129,7 +129,7 @@ def played(parts: list[bytes]) -> tuple[dict[int, list[Reply]], bytes]:
         peer.begin()
     for part in parts:
         peer.say(part)
-    return peer.ends, peer.transport.written
+    return peer.ends, peer.output.written
 
 
 def test_a_conversation_is_understood_whole() -> None:
@@ -183,7 +183,7 @@ def test_whatever_the_peer_sends_every_call_has_one_end_at_most_and_after_the_lo
     for part in parts:
         peer.say(part)
         assert all(len(ends) <= 1 for ends in peer.ends.values())
-    peer.connection.connection_lost(None)
+    peer.connection.lost()
     assert [len(ends) for ends in peer.ends.values()] == [1] * len(peer.ends)
     assert greet <= peer.lost <= 1
     assert not peer.connection.usable
@@ -452,7 +452,7 @@ def test_a_held_call_that_is_cancelled_or_reset_sends_no_more() -> None:
     peer.heard()
     peer.say(frame(RST, 0, reset, bytes(4)), credit(0, 100), credit(cancelled, 100), credit(reset, 100))
     assert peer.heard() == []
-    assert peer.connection._out._streams == {}
+    assert peer.connection._out.streams == {}
 
 
 def test_no_more_streams_than_the_peer_allows_and_room_is_told_once() -> None:
@@ -473,12 +473,12 @@ def test_no_more_streams_than_the_peer_allows_and_room_is_told_once() -> None:
 def test_a_peer_that_does_not_read_is_full_until_it_does() -> None:
     peer = Peer(window=2**20)
     told: list[int] = []
-    peer.connection.pause_writing()
+    peer.connection.pause()
     assert peer.connection.full
     peer.connection.room = lambda: told.append(1)
     number = peer.begin(bytes(30_000))
     assert body(peer, number) == (b"", False)
-    peer.connection.resume_writing()
+    peer.connection.resume()
     assert told == [1]
     assert body(peer, number) == (message(bytes(30_000)), True)
 
@@ -488,7 +488,7 @@ def test_pings_are_answered_but_not_without_end_for_one_who_does_not_read() -> N
     peer.heard()
     peer.say(frame(PING, 0, 0, b"01234567"), frame(PING, ACK, 0, b"76543210"))
     assert [(f.kind, f.flags, f.payload) for f in peer.heard()] == [(PING, ACK, b"01234567")]
-    peer.connection.pause_writing()
+    peer.connection.pause()
     peer.say(frame(PING, 0, 0, bytes(8)) * 1000)
     assert peer.connection.usable
     peer.say(frame(PING, 0, 0, bytes(8)))
@@ -502,16 +502,16 @@ def test_a_goodbye_lets_seen_calls_finish_and_then_closes() -> None:
     assert (peer.connection.usable, peer.lost, peer.ends[not_processed]) == (False, 1, [])
     peer.say(frame(PING, 0, 0, bytes(8)), goodbye(seen))
     assert peer.reply(not_processed).not_processed
-    assert not peer.transport.closed
+    assert not peer.output.closed
     peer.say(answer(seen, b"late"))
     assert peer.reply(seen).payload == b"late"
-    assert (peer.transport.closed, peer.lost) == (True, 1)
+    assert (peer.output.closed, peer.lost) == (True, 1)
 
 
 def test_a_goodbye_to_nobody_closes_at_once() -> None:
     peer = Peer()
     peer.say(goodbye(0))
-    assert (peer.transport.closed, peer.lost) == (True, 1)
+    assert (peer.output.closed, peer.lost) == (True, 1)
 
 
 def test_the_last_stream_number_retires_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -520,7 +520,7 @@ def test_the_last_stream_number_retires_the_connection(monkeypatch: pytest.Monke
     first, last = peer.begin(), peer.begin()
     assert (peer.connection.usable, peer.lost) == (False, 1)
     peer.say(answer(first), answer(last))
-    assert (peer.reply(last).code, peer.transport.closed) == (StatusCode.OK, True)
+    assert (peer.reply(last).code, peer.output.closed) == (StatusCode.OK, True)
 
 
 def test_closing_says_goodbye_and_ends_every_call() -> None:
@@ -530,7 +530,7 @@ def test_closing_says_goodbye_and_ends_every_call() -> None:
     peer.connection.close()
     assert peer.error == NO_ERROR
     assert peer.reply(number).code is StatusCode.UNAVAILABLE
-    peer.connection.connection_lost(None)
+    peer.connection.lost()
     assert (len(peer.ends[number]), peer.lost) == (1, 1)
 
 
@@ -546,7 +546,7 @@ def test_a_lost_connection_ends_its_calls_even_if_one_cancels_another() -> None:
     numbers.append(peer.connection.begin(b"\x83", b"", first))
     numbers.append(peer.connection.begin(b"\x83", b"", lambda _: ends.append(2)))
     numbers.append(peer.connection.begin(b"\x83", b"", lambda _: ends.append(3)))
-    peer.connection.connection_lost(ConnectionResetError())
+    peer.connection.lost()
     assert ends == [1, 3]
 
 

@@ -1,4 +1,4 @@
-"""The header blocks of a reply on the native listener, every field as a literal: they touch no table."""
+"""The header blocks that a server replies with, every field as a literal: they touch no table (gRPC over HTTP/2)."""
 
 import struct
 from base64 import b64encode

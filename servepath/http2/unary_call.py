@@ -1,4 +1,4 @@
-"""A call of a hot method on the native listener: a message that comes in, then a raw call until it is answered."""
+"""A unary call at a server: a message that comes in, then a call to answer."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -7,11 +7,10 @@ from typing import Protocol
 from grpc import StatusCode
 
 from servepath.http2.early import after_end
-from servepath.http2.frames import MESSAGE_HEAD
+from servepath.http2.frames import MESSAGE_HEAD, MESSAGE_HEAD_BYTES
+from servepath.http2.grpc_server import GrpcServerConnection, Limits
+from servepath.http2.request_headers import RequestHeaders
 from servepath.protocols.errors import Internal, ServeError
-from services.dataplane.listener import ListenerLimits
-from services.dataplane.native_connection import NativeConnection
-from services.dataplane.request_headers import RequestHeaders
 
 log = logging.getLogger(__name__)
 # What a piece of a message takes beside its content.
@@ -21,20 +20,22 @@ PIECE_BYTES = 48
 class Taker(Protocol):
     """Who takes whole calls, and says how much of unfinished messages may be held."""
 
-    limits: ListenerLimits
+    @property
+    def limits(self) -> Limits:
+        """Return what is accepted."""
 
-    def arrived(self, call: "HotCall") -> None:
+    def arrived(self, call: "UnaryCall") -> None:
         """Accept a call whose message is complete."""
 
-    def withdraw(self, call: "HotCall") -> None:
+    def withdraw(self, call: "UnaryCall") -> None:
         """Drop a call that has not been dispatched."""
 
     def hold(self, size: int) -> bool:
         """Count bytes of messages that are not whole yet, or no longer; say whether there is room for them."""
 
 
-class HotCall:
-    """A call of a hot method: a message that comes in, then a raw call until it is answered."""
+class UnaryCall:
+    """One call: a stream until its message is whole, then what a data plane calls a raw call."""
 
     __slots__ = (
         "_connection",
@@ -51,7 +52,7 @@ class HotCall:
         "payload",
     )
 
-    def __init__(self, taker: Taker, connection: NativeConnection, number: int, headers: RequestHeaders) -> None:
+    def __init__(self, taker: Taker, connection: GrpcServerConnection, number: int, headers: RequestHeaders) -> None:
         self.method = headers.path
         self.payload = b""
         self.deadline = taker.limits.deadline(headers.remaining_s)
@@ -96,11 +97,11 @@ class HotCall:
         if self.ended:
             raise after_end()
         self.ended = ended
-        if ended and not self._parts and len(payload) > MESSAGE_HEAD.size:
+        if ended and not self._parts and len(payload) > MESSAGE_HEAD_BYTES:
             # Nearly every message comes in one piece: the short way to what follows.
             compressed, size = MESSAGE_HEAD.unpack_from(payload)
-            if not compressed and size == len(payload) - MESSAGE_HEAD.size <= self._taker.limits.max_message_bytes:
-                self.payload = payload[MESSAGE_HEAD.size :]
+            if not compressed and size == len(payload) - MESSAGE_HEAD_BYTES <= self._taker.limits.max_message_bytes:
+                self.payload = payload[MESSAGE_HEAD_BYTES:]
                 self._taker.arrived(self)
                 return
         if not payload and not ended:
@@ -134,12 +135,12 @@ class HotCall:
     def _read_head(self, *, ended: bool) -> bool:
         """Read the message's head once there is one; say whether to go on."""
         start = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        if len(start) < MESSAGE_HEAD.size:
+        if len(start) < MESSAGE_HEAD_BYTES:
             if ended:
                 self._refuse(StatusCode.INTERNAL, "the call ended without a message")
             return False
         compressed, self._declared = MESSAGE_HEAD.unpack_from(start)
-        self._parts = [start[MESSAGE_HEAD.size :]]
+        self._parts = [start[MESSAGE_HEAD_BYTES:]]
         limit = self._taker.limits.max_message_bytes
         if self._declared > limit:
             text = f"SERVER: Received message larger than max ({self._declared} vs. {limit})"

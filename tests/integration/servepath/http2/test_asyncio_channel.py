@@ -15,9 +15,9 @@ import pytest
 import uvloop
 from grpc import StatusCode, aio
 
+from servepath.http2.drivers import asyncio_channel
+from servepath.http2.drivers.asyncio_channel import UnaryChannel
 from servepath.http2.replies import Reply
-from services.gateway import unary
-from services.gateway.unary import UnaryClient
 from tests.limits import LONG_S
 from tests.unit.servepath.http2.scripted_peer import answer, goodbye, settings
 
@@ -74,7 +74,7 @@ class Echo:
             raise
 
 
-async def ask(client: UnaryClient, message: bytes = b"hello", timeout_s: float = 20, **metadata: str) -> Reply:
+async def ask(client: UnaryChannel, message: bytes = b"hello", timeout_s: float = 20, **metadata: str) -> Reply:
     """Return the one end of a call."""
     ends: asyncio.Queue[Reply] = asyncio.Queue()
     client.call(message, monotonic() + timeout_s, tuple(metadata.items()), ends.put_nowait)
@@ -89,8 +89,8 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def client_of(address: str) -> UnaryClient:
-    return UnaryClient(address, METHOD, LIMIT)
+def client_of(address: str) -> UnaryChannel:
+    return UnaryChannel(address, METHOD, LIMIT)
 
 
 @pytest.fixture(params=SERVERS)
@@ -101,13 +101,13 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[Echo]:
 
 
 @pytest.fixture
-async def client(server: Echo) -> AsyncIterator[UnaryClient]:
+async def client(server: Echo) -> AsyncIterator[UnaryChannel]:
     client = client_of(server.address)
     yield client
     await client.close()
 
 
-async def echoes(client: UnaryClient, count: int, size: int) -> int:
+async def echoes(client: UnaryChannel, count: int, size: int) -> int:
     """Send `count` requests of `size` bytes at once; return the number of correct echoes."""
     messages = [number.to_bytes(4, "big") * (size // 4) for number in range(count)]
     replies = await asyncio.gather(*(ask(client, message) for message in messages))
@@ -115,12 +115,12 @@ async def echoes(client: UnaryClient, count: int, size: int) -> int:
     return sum(reply.payload == message for reply, message in zip(replies, messages, strict=True))
 
 
-async def test_two_thousand_calls_at_once_are_answered_each_with_its_own(client: UnaryClient, server: Echo) -> None:
+async def test_two_thousand_calls_at_once_are_answered_each_with_its_own(client: UnaryChannel, server: Echo) -> None:
     assert await echoes(client, 2000, 8) == 2000
     assert (server.seen, len(server.peers)) == (2000, 1)
 
 
-async def test_a_megabyte_goes_both_ways(client: UnaryClient) -> None:
+async def test_a_megabyte_goes_both_ways(client: UnaryChannel) -> None:
     assert await echoes(client, 20, 2**20) == 20
 
 
@@ -138,13 +138,13 @@ def test_the_same_on_the_loop_that_the_gateway_runs_on(kind: str) -> None:
     assert uvloop.run(both()) == (2000, 20)
 
 
-async def test_the_deadline_is_told_to_the_server(client: UnaryClient) -> None:
+async def test_the_deadline_is_told_to_the_server(client: UnaryChannel) -> None:
     assert 6 < float((await ask(client, b"left", 7)).payload) <= 7
 
 
 @pytest.mark.parametrize("timeout_s", [0.0, -5.0])
 async def test_a_deadline_that_has_passed_is_told_as_the_shortest_there_is(
-    client: UnaryClient, timeout_s: float
+    client: UnaryChannel, timeout_s: float
 ) -> None:
     ends: list[Reply] = []
     client.call(b"hang", monotonic() + timeout_s, (), ends.append)
@@ -152,46 +152,46 @@ async def test_a_deadline_that_has_passed_is_told_as_the_shortest_there_is(
     assert ends[0].code in (StatusCode.DEADLINE_EXCEEDED, StatusCode.CANCELLED)
 
 
-async def test_a_deadline_in_years_is_no_error(client: UnaryClient) -> None:
+async def test_a_deadline_in_years_is_no_error(client: UnaryChannel) -> None:
     ends: list[Reply] = []
     client.call(b"hello", monotonic() + 1e12, (), ends.append)
     await until(lambda: bool(ends))
     assert ends[0].payload == b"hello"
 
 
-async def test_metadata_go_to_the_server_and_the_known_ones_are_bounded(client: UnaryClient) -> None:
+async def test_metadata_go_to_the_server_and_the_known_ones_are_bounded(client: UnaryChannel) -> None:
     for number in range(100):
         reply = await ask(client, b"metadata", **{"x-key": "Bearer " + f"{number:d}" * 100})
         assert reply.payload == b"Bearer " + f"{number:d}".encode() * 100
-    assert len(client._blocks) <= unary.MAX_KNOWN_METADATA
+    assert len(client._blocks) <= asyncio_channel.MAX_KNOWN_METADATA
 
 
-async def test_metadata_that_are_not_ascii_are_refused_at_once(client: UnaryClient) -> None:
+async def test_metadata_that_are_not_ascii_are_refused_at_once(client: UnaryChannel) -> None:
     with pytest.raises(ValueError, match="ascii"):
         client.call(b"", monotonic() + 1, (("x-key", "\xfc"),), lambda _: None)
 
 
-async def test_a_refusal_brings_its_code_its_text_and_its_metadata(client: UnaryClient) -> None:
+async def test_a_refusal_brings_its_code_its_text_and_its_metadata(client: UnaryChannel) -> None:
     reply = await ask(client, b"refuse")
     assert (reply.code, reply.details, reply.payload) == (StatusCode.PERMISSION_DENIED, "100 % \xfcber\n", b"")
     assert [pair for pair in reply.trailing if pair[0] == "x-engine"] == [("x-engine", "echo")]
 
 
 async def test_an_unknown_method_is_unimplemented(server: Echo) -> None:
-    client = UnaryClient(server.address, "/test.Echo/Other", LIMIT)
+    client = UnaryChannel(server.address, "/test.Echo/Other", LIMIT)
     assert (await ask(client)).code is StatusCode.UNIMPLEMENTED
     await client.close()
 
 
 async def test_a_reply_above_the_limit_is_refused_and_the_next_is_answered(server: Echo) -> None:
-    client = UnaryClient(server.address, METHOD, 1000)
+    client = UnaryChannel(server.address, METHOD, 1000)
     assert (await ask(client, bytes(1001))).code is StatusCode.RESOURCE_EXHAUSTED
     assert (await ask(client, bytes(1000))).payload == bytes(1000)
     await client.close()
 
 
 async def test_a_cancelled_call_is_cancelled_at_the_server_and_never_ends_here(
-    client: UnaryClient, server: Echo
+    client: UnaryChannel, server: Echo
 ) -> None:
     ends: list[Reply] = []
     cancels = [client.call(b"hang", monotonic() + 60, (), ends.append) for _ in range(10)]
@@ -205,7 +205,7 @@ async def test_a_cancelled_call_is_cancelled_at_the_server_and_never_ends_here(
 
 
 async def test_a_call_cancelled_before_there_is_a_connection_never_reaches_the_server(
-    client: UnaryClient, server: Echo
+    client: UnaryChannel, server: Echo
 ) -> None:
     ends: list[Reply] = []
     client.call(b"first", monotonic() + 5, (), ends.append)()
@@ -213,7 +213,7 @@ async def test_a_call_cancelled_before_there_is_a_connection_never_reaches_the_s
     assert (server.seen, ends) == (1, [])
 
 
-async def test_a_cancel_after_the_end_does_nothing(client: UnaryClient, server: Echo) -> None:
+async def test_a_cancel_after_the_end_does_nothing(client: UnaryChannel, server: Echo) -> None:
     ends: list[Reply] = []
     cancel = client.call(b"once", monotonic() + 5, (), ends.append)
     await until(lambda: bool(ends))
@@ -237,7 +237,7 @@ async def test_no_more_calls_at_once_than_the_server_allows() -> None:
     await server.stop()
 
 
-async def keep_asking(client: UnaryClient, end: float) -> list[Reply]:
+async def keep_asking(client: UnaryChannel, end: float) -> list[Reply]:
     replies = []
     while monotonic() < end:
         replies.append(await ask(client))
@@ -368,7 +368,7 @@ async def asks(reader: asyncio.StreamReader, count: int) -> None:
 
 @pytest.mark.parametrize("serve", [says_nothing, hangs_up, speaks_http1, hangs_up_in_the_middle, says_goodbye_at_once])
 async def test_a_server_that_is_none_is_unavailable(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unary, "CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(asyncio_channel, "CONNECT_TIMEOUT_S", 0.2)
     async with Scripted(serve) as server:
         client = client_of(server.address)
         for _ in range(3):
@@ -422,7 +422,7 @@ async def test_a_server_that_opens_and_leaves_is_not_stormed() -> None:
         ends: list[Reply] = []
         cancel = client.call(b"question", monotonic() + 1, (), ends.append)
         await asyncio.sleep(0.5)
-        assert 2 <= server.connections <= 0.5 / unary.MIN_LIFE_S + 2
+        assert 2 <= server.connections <= 0.5 / asyncio_channel.MIN_LIFE_S + 2
         cancel()
         await client.close()
         assert ends == []
@@ -447,13 +447,13 @@ async def test_closing_ends_calls_that_the_server_works_on(server: Echo) -> None
     await until(lambda: server.cancelled == 1)
 
 
-async def test_a_host_that_vanishes_is_given_up(client: UnaryClient) -> None:
+async def test_a_host_that_vanishes_is_given_up(client: UnaryChannel) -> None:
     await ask(client)
     connection = client._connection
     assert connection is not None
-    assert connection._out.transport is not None
-    own = connection._out.transport.get_extra_info("socket")
-    assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == unary.UNCONFIRMED_MS
+    assert connection._out.output is not None
+    own = connection._out.output.get_extra_info("socket")
+    assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == asyncio_channel.UNCONFIRMED_MS
 
 
 async def test_an_ended_call_is_held_by_nobody(server: Echo) -> None:

@@ -1,4 +1,4 @@
-"""The native listener against h2, another HTTP/2: whatever frames a caller sends, both judge them alike."""
+"""A server's side against h2, another HTTP/2: whatever frames a caller sends, both judge them alike."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from servepath.http2.grpc_server import GrpcServerConnection
+from servepath.http2.request_headers import RequestHeaders
+from servepath.http2.unary_call import UnaryCall
 from servepath.http2.write_coalescer import WriteCoalescer
 from services.dataplane.listener import ListenerLimits
-from services.dataplane.native_calls import HotCall
-from services.dataplane.native_connection import NativeConnection
-from services.dataplane.request_headers import RequestHeaders
 from tests.unit.servepath.http2.scripted_peer import (
     ACK,
     CONTINUATION,
@@ -34,8 +34,8 @@ from tests.unit.servepath.http2.scripted_peer import (
     PUSH,
     RST,
     SETTINGS,
-    FakeTransport,
     Frame,
+    Written,
     block,
     credit,
     frame,
@@ -65,16 +65,6 @@ class Step(NamedTuple):
     answers: int = 0
 
 
-class FakeSocket:
-    def setsockopt(self, *_: int) -> None:
-        """Keepalive is the kernel's."""
-
-
-class Transport(FakeTransport):
-    def get_extra_info(self, _: str) -> FakeSocket:
-        return FakeSocket()
-
-
 class FakeFront:
     """Takes calls and leaves them unanswered until a step says so."""
 
@@ -82,13 +72,13 @@ class FakeFront:
         self.limits = ListenerLimits(max_streams=100)
         self.stopping = False
 
-    def opened(self, connection: NativeConnection) -> None:
+    def opened(self, connection: GrpcServerConnection) -> None:
         """Nothing is bounded here."""
 
     closed = opened
 
-    def begin(self, connection: NativeConnection, number: int, headers: RequestHeaders) -> HotCall:
-        return HotCall(self, connection, number, headers)
+    def begin(self, connection: GrpcServerConnection, number: int, headers: RequestHeaders) -> UnaryCall:
+        return UnaryCall(self, connection, number, headers)
 
     def read(self) -> None:
         """Nothing is handed over."""
@@ -101,7 +91,7 @@ class FakeFront:
     def hold(self, size: int) -> bool:
         return size < 2**20
 
-    def arrived(self, call: HotCall) -> None:
+    def arrived(self, call: UnaryCall) -> None:
         """It waits."""
 
     withdraw = arrived
@@ -111,11 +101,10 @@ class Ours:
     """Our server's side of a connection."""
 
     def __init__(self) -> None:
-        self._coalescer = WriteCoalescer()
-        self._transport = Transport()
-        self._connection = NativeConnection(FakeFront(), self._coalescer)
-        with self._coalescer:
-            self._connection.connection_made(self._transport)  # type: ignore[arg-type] # as much of one as is used
+        self._coalescer = WriteCoalescer(lambda flush: flush())
+        self._output = Written()
+        self._connection = GrpcServerConnection(FakeFront(), self._coalescer)
+        self._connection.start(self._output)
 
     def take(self, step: Step) -> list[Frame]:
         """Return what it writes."""
@@ -123,8 +112,8 @@ class Ours:
             if step.answers:
                 self._connection.end(step.answers, StatusCode.DEADLINE_EXCEEDED, "late")
             else:
-                self._connection.data_received(step.data)
-        written, self._transport.written = self._transport.written, b""
+                self._connection.receive(step.data)
+        written, self._output.written = self._output.written, b""
         return frames_of(written)
 
 

@@ -1,20 +1,14 @@
-"""A caller's connection to the native listener: streams taken in as calls, replies and refusals written."""
+"""A server's side of gRPC: streams taken in as calls, replies and refusals written (gRPC over HTTP/2)."""
 
-import asyncio
 import math
-import socket
 from time import monotonic
 from typing import Protocol
 
 from grpc import StatusCode
 
 from servepath.http2.frames import END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, NO_ERROR
-from servepath.http2.server import ServerConversation, Stream
-from servepath.http2.write_coalescer import WriteCoalescer
-from servepath.protocols.errors import Draining, ServeError
-from servepath.protocols.status import code_of, details_of, text_of
-from services.dataplane.listener import ListenerLimits
-from services.dataplane.native_replies import (
+from servepath.http2.request_headers import RequestHeaders
+from servepath.http2.response_headers import (
     ENCODINGS,
     OK,
     OK_FRAME,
@@ -26,33 +20,53 @@ from services.dataplane.native_replies import (
     head_of,
     http_end_of,
 )
-from services.dataplane.request_headers import RequestHeaders, request_headers
+from servepath.http2.server import ServerConnection, ServerOutput, Stream
+from servepath.http2.write_coalescer import WriteCoalescer
+from servepath.protocols.errors import Draining, ServeError
+from servepath.protocols.status import code_of, details_of, text_of
 
 ENDED = END_HEADERS | END_STREAM
-# A caller that vanished without a word is asked after so long, so often, and given up (Linux).
-KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
 
-class CallStream(Stream, Protocol):
-    """The stream of a call."""
+class Limits(Protocol):
+    """What a server accepts."""
 
-    def overdue(self, now: float) -> bool:
-        """Return whether its deadline has passed (time.monotonic() seconds) while its message was still coming."""
+    @property
+    def max_message_bytes(self) -> int:
+        """Return the size of the largest message."""
+
+    @property
+    def max_metadata_bytes(self) -> int:
+        """Return the size of one call's largest metadata, counted as HTTP/2 counts header lists."""
+
+    @property
+    def max_streams(self) -> int:
+        """Return how many calls a connection may have at once."""
+
+    @property
+    def max_deadline_s(self) -> float:
+        """Return how long a call may take."""
+
+    def deadline(self, remaining_s: float | None) -> float:
+        """Return the time.monotonic() deadline of a call with `remaining_s` left, None where it brings none."""
 
 
 class ConnectionListener(Protocol):
     """Who takes the calls in, and bounds what all connections hold."""
 
-    limits: ListenerLimits
     stopping: bool
 
-    def opened(self, connection: "NativeConnection") -> None:
+    @property
+    def limits(self) -> Limits:
+        """Return what is accepted."""
+
+    def opened(self, connection: "GrpcServerConnection") -> None:
         """Note a new connection, or refuse it."""
 
-    def closed(self, connection: "NativeConnection") -> None:
+    def closed(self, connection: "GrpcServerConnection") -> None:
         """Note a connection's end."""
 
-    def begin(self, connection: "NativeConnection", number: int, headers: RequestHeaders) -> CallStream:
+    def begin(self, connection: "GrpcServerConnection", number: int, headers: RequestHeaders) -> Stream:
         """Return the stream of a call whose headers are in order."""
 
     def read(self) -> None:
@@ -65,48 +79,39 @@ class ConnectionListener(Protocol):
         """Note that a connection has no stream any more."""
 
 
-class NativeConnection(ServerConversation[RequestHeaders, CallStream]):
-    """One connection. All methods run on the event loop's thread."""
+class GrpcServerConnection(ServerConnection):
+    """One caller's connection."""
 
-    def __init__(self, front: ConnectionListener, coalescer: WriteCoalescer) -> None:
-        super().__init__(request_headers, front.limits.max_streams, coalescer)
-        self._front = front
+    def __init__(self, listener: ConnectionListener, coalescer: WriteCoalescer) -> None:
+        super().__init__(listener.limits.max_streams, coalescer)
+        self._listener = listener
         self.held = 0  # bytes of frames and header blocks that are not whole
         self._held_since = math.inf
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def start(self, output: ServerOutput) -> None:
         """Send the greeting."""
-        super().connection_made(transport)
-        _keep_alive(transport.get_extra_info("socket"))
-        self._front.opened(self)
+        super().start(output)
+        self._listener.opened(self)
 
-    def pause_writing(self) -> None:
-        """Read nothing more of a caller that does not read: each frame of its may ask for one of ours."""
-        super().pause_writing()
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
+    def resume(self) -> None:
+        """Resume sending."""
+        super().resume()
+        self._listener.idle()
 
-    def resume_writing(self) -> None:
-        """Resume writing."""
-        super().resume_writing()
-        if self._transport is not None and not self._transport.is_closing() and not self._out.paused:
-            self._transport.resume_reading()
-        self._front.idle()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End every stream."""
-        super().connection_lost(exc)
-        self._front.closed(self)
+    def lost(self) -> None:
+        """End every stream: there is no socket any more."""
+        super().lost()
+        self._listener.closed(self)
 
     def _forget(self) -> None:
         super()._forget()
-        self._front.hold_frames(-self.held)
+        self._listener.hold_frames(-self.held)
         self.held = 0
         self._held_since = math.inf
 
     def _read_frames(self, data: bytes) -> int:
         taken = super()._read_frames(data)
-        self._front.read()
+        self._listener.read()
         block = len(self._partial[2])
         held = len(self._buffer) + block
         # Even where it is as much as before: of a busy caller each read may end as far inside another frame.
@@ -116,7 +121,7 @@ class NativeConnection(ServerConversation[RequestHeaders, CallStream]):
             self._held_since = monotonic()
         if held != self.held:
             more, self.held = held - self.held, held
-            self._front.hold_frames(more)
+            self._listener.hold_frames(more)
         return taken
 
     def reply(self, number: int, message: bytes) -> None:
@@ -129,7 +134,7 @@ class NativeConnection(ServerConversation[RequestHeaders, CallStream]):
                 OK_FRAME.pack(0, len(OK), HEADERS, ENDED, number, OK),
             )
             if not self.streams:
-                self._front.idle()
+                self._listener.idle()
 
     def begin_messages(self, number: int) -> None:
         """Start a reply of several messages."""
@@ -150,7 +155,7 @@ class NativeConnection(ServerConversation[RequestHeaders, CallStream]):
                 self._out.drop(number)
                 self._out.write_head(tail)
             if not self.streams:
-                self._front.idle()
+                self._listener.idle()
 
     def fail(self, number: int, error: ServeError) -> None:
         """End an open call with an error."""
@@ -174,7 +179,7 @@ class NativeConnection(ServerConversation[RequestHeaders, CallStream]):
 
         now: time.monotonic() seconds.
         """
-        return now - self._held_since > self._front.limits.max_deadline_s
+        return now - self._held_since > self._listener.limits.max_deadline_s
 
     def must_be_settled(self) -> None:
         """Close a connection whose caller has not said that it speaks HTTP/2."""
@@ -183,11 +188,11 @@ class NativeConnection(ServerConversation[RequestHeaders, CallStream]):
 
     # What a server's side of a connection asks for.
 
-    def _open(self, number: int, request: RequestHeaders) -> CallStream | bytes:
-        limit = self._front.limits.max_metadata_bytes
+    def _open(self, number: int, request: RequestHeaders) -> Stream | bytes:
+        limit = self._listener.limits.max_metadata_bytes
         if request.http:
             return http_end_of(number, request.http)
-        if self._front.stopping:
+        if self._listener.stopping:
             error = Draining()
             return end_of(number, code_of(error), text_of(error), details_of(error))
         if request.encoding:
@@ -195,15 +200,7 @@ class NativeConnection(ServerConversation[RequestHeaders, CallStream]):
         if request.size > limit:
             text = f"received metadata size exceeds limit ({request.size} vs. {limit})"
             return end_of(number, StatusCode.RESOURCE_EXHAUSTED, text)
-        return self._front.begin(self, number, request)
+        return self._listener.begin(self, number, request)
 
     def _emptied(self) -> None:
-        self._front.idle()
-
-
-def _keep_alive(connected: socket.socket) -> None:
-    """Make the kernel detect callers that vanish."""
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in KEEPALIVE:
-        if hasattr(socket, name):
-            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        self._listener.idle()

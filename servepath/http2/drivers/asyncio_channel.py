@@ -9,7 +9,8 @@ from time import monotonic
 from grpc import StatusCode
 
 from servepath.http2.client import Connection, Done
-from servepath.http2.frames import literal
+from servepath.http2.drivers.asyncio_driver import Driver, new_coalescer
+from servepath.http2.frames import literal, request_head
 from servepath.http2.replies import Metadata, Reply
 from servepath.http2.write_coalescer import WriteCoalescer
 from servepath.protocols import addresses
@@ -31,7 +32,7 @@ MAX_KNOWN_METADATA = 16  # keys change hourly, nothing else does
 Cancel = Callable[[], None]
 
 
-class UnaryClient:
+class UnaryChannel:
     """Unary gRPC calls of one method to one address, over one connection at a time.
 
     address: HOST:PORT, [IPV6]:PORT or unix:/PATH. Calls wait while there is no room on the connection; how many there
@@ -43,10 +44,8 @@ class UnaryClient:
     ) -> None:
         self._address = address
         self._max_message_bytes = max_message_bytes
-        self._coalescer = coalescer or WriteCoalescer()
-        # Entries 3 and 6 of HPACK's static table are ":method: POST" and ":scheme: http".
-        self._head = b"\x83\x86" + literal(":path", path) + literal(":authority", addresses.authority(address))
-        self._head += literal("te", "trailers") + literal("content-type", "application/grpc")
+        self._coalescer = coalescer or new_coalescer()
+        self._head = request_head(path, addresses.authority(address))
         self._blocks: dict[Metadata, bytes] = {}
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -107,12 +106,13 @@ class UnaryClient:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
 
     async def _connect(self) -> None:
-        connection = Connection(self._max_message_bytes, self._lost, self._coalescer)
+        opened = asyncio.Event()
+        connection = Connection(self._max_message_bytes, opened.set, self._lost, self._coalescer)
         try:
             await asyncio.sleep(self._opened_at + MIN_LIFE_S - monotonic())
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await self._open(connection)
-                await connection.opened.wait()
+                await opened.wait()
         except (OSError, ValueError, OverflowError) as error:
             log.info("no connection to %s: %s", self._address, error)
         finally:
@@ -129,9 +129,10 @@ class UnaryClient:
     async def _open(self, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
         if path := addresses.socket_path(self._address):
-            await loop.create_unix_connection(lambda: connection, str(path))
+            await loop.create_unix_connection(lambda: Driver(connection), str(path))
             return
-        transport, _protocol = await loop.create_connection(lambda: connection, *addresses.host_port(self._address))
+        host, port = addresses.host_port(self._address)
+        transport, _ = await loop.create_connection(lambda: Driver(connection), host, port)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             own = transport.get_extra_info("socket")
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNCONFIRMED_MS)
@@ -168,10 +169,10 @@ class UnaryClient:
 class _Pending:
     """A call: waits, is on a connection, or has ended."""
 
-    __slots__ = ("_again", "_block", "_client", "_connection", "_deadline", "_done", "_ended", "_message", "_number")
+    __slots__ = ("_again", "_block", "_channel", "_connection", "_deadline", "_done", "_ended", "_message", "_number")
 
-    def __init__(self, client: UnaryClient, block: bytes, message: bytes, deadline: float, done: Done) -> None:
-        self._client = client
+    def __init__(self, channel: UnaryChannel, block: bytes, message: bytes, deadline: float, done: Done) -> None:
+        self._channel = channel
         self._block = block
         self._message = message
         self._deadline = deadline
@@ -193,7 +194,7 @@ class _Pending:
         if not self._ended:
             self._leave()
             if self._connection is None:
-                self._client.forget(self)
+                self._channel.forget(self)
             else:
                 self._connection.cancel(self._number)
 
@@ -215,7 +216,7 @@ class _Pending:
         if reply.not_processed and not self._again:
             self._again = True
             self._connection = None
-            self._client.send(self)
+            self._channel.send(self)
         else:
             self.end(reply)
 

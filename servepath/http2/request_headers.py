@@ -1,14 +1,15 @@
 """What a request's header block means for a call (gRPC over HTTP/2)."""
 
 from base64 import b64decode
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from servepath.http2.fields import content_length, request_fault, trailers_fault
 from servepath.http2.header_decoder import Pairs
-from services.dataplane.listener import NO_DEADLINE_S
 
 # HTTP/2 counts so much for each entry of a header list (RFC 9113, 6.5.2).
 ENTRY_BYTES = 32
+# Longer timeouts are for ever: no library counts so far.
+MAX_TIMEOUT_S = 1e9
 UNITS_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 MAX_DIGITS = 8
 # What says how the call is carried, and nothing about the call.
@@ -16,10 +17,11 @@ TRANSPORT = ("te", "content-type", "content-length", "host")
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
-class RequestHeaders(NamedTuple):
+@dataclass(frozen=True, slots=True)  # a field of a NamedTuple takes three times as long to read
+class RequestHeaders:
     """One call's headers.
 
-    http: the status that refuses what is no gRPC, or "". remaining_s: None without a deadline, at most NO_DEADLINE_S.
+    http: the status that refuses what is no gRPC, or "". remaining_s: None without a deadline, at most MAX_TIMEOUT_S.
     encoding: the compression, "" for none. length: what content-length says, None where nothing does. size: in bytes,
     as HTTP/2 counts header lists. metadata: the caller's own, those of -bin keys as bytes. fault: what makes the block
     malformed as a request's first, or ""; trailers_fault: as its last.
@@ -69,7 +71,7 @@ def _seconds(timeout: str) -> float | None:
     digits, unit = timeout[:-1], timeout[-1:]
     if unit not in UNITS_S or not (digits.isascii() and digits.isdecimal() and len(digits) <= MAX_DIGITS):
         return None
-    return min(int(digits) * UNITS_S[unit], NO_DEADLINE_S)  # more is for ever, and no library counts so far
+    return min(int(digits) * UNITS_S[unit], MAX_TIMEOUT_S)
 
 
 def _is_callers(name: str) -> bool:
