@@ -10,8 +10,8 @@ import pytest
 from pyarrow import parquet
 
 from report import schema
-from report.build import build
 from report.rows import read_run
+from report.summary import build
 from tests.integration.loadtest.test_run import ROOT, environment
 
 LOAD = ["--duration=0.1", "--warmup=0.2", "--rate=500", "--min-requests=340", "--seed=7", "--rounds=3"]
