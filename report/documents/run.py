@@ -1,6 +1,5 @@
 """A run's Summary as a document: verdicts, results, instrument, pictures, capacity, scorecard, fairness, command."""
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -11,16 +10,10 @@ from report.document import (
     Block,
     Bullets,
     Cell,
-    Chart,
-    Code,
     Column,
-    Controls,
-    Definition,
-    Definitions,
     Detail,
     Document,
     Fold,
-    Line,
     Section,
     Swatch,
     Table,
@@ -28,20 +21,14 @@ from report.document import (
     Tone,
 )
 from report.documents import attachments
-from report.documents.phrases import cells, commit_label, milliseconds, number, path_of
+from report.documents.again import again, environment
+from report.documents.phrases import cells, milliseconds, number, path_of
+from report.documents.pictures import open_loop, pictures
 from report.rows import NO_OP, name_of
 from report.stats import EMBEDDED, Row
 from report.summary import Summary, gateway_overhead
 from report.verdicts import METRICS, TOO_CLOSE, Verdict
 
-# Where the two are further apart than this, and not by chance, a closed loop would have hidden something.
-APART = 1.2
-# What decides the load; where files and servers are is another machine's own.
-ARGUMENTS: tuple[str, ...]
-ARGUMENTS = ("paths", "via", "rounds", "rows", "rate", "duration", "min_requests", "warmup", "arrivals", "connections")
-ARGUMENTS += ("closed_loop", "users", "processes", "targets", "environment", "allow", "seed")
-# The run's value of this key where the servers are the machine's own (loadtest/__main__.py), and of runs before it.
-LOCAL = "local"
 WAYS = {"direct": "reached directly", "gateway": "through the gateway"}
 # What verdicts are about, by their family; of two paths, how both are reached.
 ABOUT = {
@@ -50,44 +37,6 @@ ABOUT = {
     "gateway": "What the gateway costs",
     "side": "Between servers of the same path",
 }
-PICTURES = {
-    "distribution": (
-        "Latency by percentile",
-        (
-            "Read upwards from a percentile: p99 is what one request in a hundred exceeds. The last points of a "
-            "line rest on single requests."
-        ),
-    ),
-    "time": (
-        "Over time",
-        (
-            "Each point is the median of a quarter of a second, the line above it reaches to its slowest request. "
-            "The paths take turns; Shift and the wheel zoom, dragging moves."
-        ),
-    ),
-    "parts": (
-        "Where the time goes",
-        (
-            "Means of service times, since means add up. The queue is the wait in the gateway for a place in a "
-            "call, and the gateway's part is without it; the backend's is from the gateway's sending to the "
-            "server's reply, its queue and both ways included; what remains is the client and the network. "
-            "Directly, nobody tells them apart."
-        ),
-    ),
-}
-OPEN_LOOP = (
-    "Requests leave by a schedule drawn in advance, whether or not earlier ones have been answered, as they do "
-    "when many independent callers share a service. Response time counts from the scheduled moment. A load test "
-    "whose callers wait for each reply (a closed loop) asks less while the service stands still, and so leaves "
-    "out just the requests that would have waited: coordinated omission. What a closed-loop caller would have "
-    "reported is worked out from the same rows."
-)
-CLOSED_LOOP = (
-    "This run was a closed loop: each caller waited for its reply before it asked again. While a service stands "
-    "still, such callers ask nothing, so the wait of everybody else is missing from these numbers (coordinated "
-    "omission). They are service times and say nothing about overload; an open-loop run measures from the "
-    "schedule."
-)
 
 
 def document(summary: Summary) -> Document:
@@ -99,21 +48,16 @@ def document(summary: Summary) -> Document:
         Section("verdicts", "Verdicts", tuple(_verdicts(summary))),
         Section("results", "Results", (_results(summary, colours), Text(f"{legend(summary)}.", Tone.SOFT))),
         Section("instrument", "What the instrument is worth", tuple(_instrument(summary))),
-        Section("pictures", "Pictures", tuple(_pictures(summary, drawn, lines, colours))),
-        Section("open loop", "What open loop means", tuple(_open_loop(summary))),
+        Section("pictures", "Pictures", tuple(pictures(summary, drawn, lines, colours))),
+        Section("open loop", "What open loop means", tuple(open_loop(summary))),
         Section("capacity", "Capacity", tuple(attachments.capacity(summary, engines, drawn.get("capacity")))),
         Section("scorecard", "Scorecard", tuple(attachments.scorecard(summary))),
         Section("fairness", "Fairness", tuple(_fairness(summary.facts))),
-        Section("again", "Do it again", tuple(_again(summary))),
+        Section("again", "Do it again", tuple(again(summary))),
     )
     badge = Text("valid", Tone.GOOD) if summary.valid else Text("not valid", Tone.BAD)
     title = f"Deployment paths compared, {summary.facts['run']}"
     return Document(title, _lead(summary), sections, badge, tuple(_alerts(summary)), _closing(summary))
-
-
-def environment(summary: Summary) -> str:
-    """Return what the servers ran on, as the run names it."""
-    return str(summary.facts["fairness"]["run"].get("environment", {"value": LOCAL})["value"])
 
 
 def _lead(summary: Summary) -> tuple[str, ...]:
@@ -352,40 +296,6 @@ def warm_up(summary: Summary) -> Iterator[str]:
             yield f"{name_of(found)}: {found['seconds']:.1f} s, {found['requests']:,} requests, {state}"
 
 
-def _pictures(
-    summary: Summary, drawn: Mapping[str, charts.Spec], lines: Sequence[series.Series], colours: Mapping[str, str]
-) -> Iterator[Block]:
-    if not drawn:
-        yield Text("There is nothing to draw: no path has right answers alone.", detail=Detail.FULL)
-        return
-    shown = (
-        Line(each.key, each.name, each.engine, Swatch(colours[each.path], dashed=each.via == "gateway"))
-        for each in lines
-    )
-    yield Controls(summary.open_loop, tuple(shown), summary.rounds)
-    for name, (title, caption) in PICTURES.items():
-        yield Chart(name, title, caption, drawn[name])
-
-
-def _open_loop(summary: Summary) -> Iterator[Block]:
-    yield Text(OPEN_LOOP if summary.open_loop else CLOSED_LOOP, detail=Detail.FULL)
-    if summary.open_loop:
-        found = tuple(Text(line) for line in coordinated_omission_warnings(summary))
-        same = Text("Here it would have recorded the same p99 within 20 % on every path.", detail=Detail.FULL)
-        yield Bullets(found or (same,))
-
-
-def coordinated_omission_warnings(summary: Summary) -> Iterator[str]:
-    """Yield where a closed loop would have reported another p99 than the open loop."""
-    for row in summary.rows:
-        waiting, response_ms = row.waiting_caller, row.response_p99_ms
-        if waiting and response_ms and response_ms > APART * waiting.high_ms:
-            yield (
-                f"{row.name}: p99 is {milliseconds(response_ms)} ms by the schedule; a closed-loop caller "
-                f"would have reported {milliseconds(waiting.p99_ms)} ms (coordinated omission)"
-            )
-
-
 def _fairness(facts: Mapping[str, Any]) -> Iterator[Block]:
     allowed = f" Declared to differ: {', '.join(facts['allowed'])}." if facts["allowed"] else ""
     said = "What must be equal between paths, what is the subject of the comparison, and what is only noted."
@@ -405,37 +315,3 @@ def _manifest(found: Mapping[str, Any]) -> Iterator[tuple[Cell, ...]]:
         same = len(set(values.values())) == 1 and len(values) == len(paths)
         said = [next(iter(values.values()))] if same else [f"{value} ({name})" for name, value in values.items()]
         yield cells(key, next(iter(having.values()))["class"], "\n".join(said))
-
-
-def _again(summary: Summary) -> Iterator[Block]:
-    facts, host = summary.facts, summary.facts["host"]
-    yield Code(f"git checkout {str(facts['git_commit']).partition('-dirty')[0]} && {command(summary)}")
-    said = {
-        "run": facts["run"],
-        "commit": commit_label(facts["git_commit"]),
-        "seed": str(facts["seed"]),
-        "servers": environment(summary),
-        "processor": f"{host['cpu']}, {host['cores']} cores",
-        "memory": f"{host['memory_bytes'] / 2**30:.1f} GiB",
-        "system": f"{host['os']}, Linux {host['kernel']}, Python {host['python']}",
-    }
-    yield Definitions(tuple(Definition(term, meaning) for term, meaning in said.items()))
-
-
-def command(summary: Summary) -> str:
-    """Return the command line of the load test, from the arguments that it recorded; FILE has a side's addresses."""
-    words = ["python", "-m", "loadtest"]
-    arguments = summary.facts["arguments"] | {"seed": summary.facts["seed"]}
-    for name in [name for name in ARGUMENTS if name in arguments]:
-        value = arguments[name]
-        flag = f"--{name.replace('_', '-')}"
-        if name == "environment":
-            words += [] if value == LOCAL else [flag, shlex.quote(value)]
-        elif value is True:
-            words.append(flag)
-        elif isinstance(value, list):
-            words += [word for item in value for word in (flag, str(item))]
-        elif value is not None and value is not False:
-            words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
-    words += [f"--side {side}=FILE" for side in dict.fromkeys(row.side for row in summary.rows if row.side)]
-    return " ".join(words)

@@ -2,12 +2,14 @@
 
 import re
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from loadtest.__main__ import argument_parser
+from loadtest.options import LoadOptions, argument_parser
 from report.document import Detail, Document
 from report.documents import run
+from report.documents.again import command
 from report.summary import build
 from tests.synthetic_run import write_run
 from tests.unit.report.plain import plain
@@ -71,17 +73,17 @@ def test_a_synthetic_run_says_that_nobody_was_measured(stored: Any) -> None:
 
 def test_the_command_to_do_it_again_is_one_that_the_load_test_understands_as_before(stored: Any) -> None:
     words = "--paths simple_nn@onnx --via direct --rounds 3 --rate 250.5 --arrivals constant --closed-loop --seed 9"
-    args = vars(argument_parser().parse_args([*words.split(), "--allow", "threads", "--allow", "plan"]))
-    facts = {name: str(value) if hasattr(value, "parts") else value for name, value in args.items()}
+    options = argument_parser().read(LoadOptions, [*words.split(), "--allow", "threads", "--allow", "plan"])
+    facts = {name: str(value) if hasattr(value, "parts") else value for name, value in asdict(options).items()}
     stored.change_facts(arguments=facts, seed=9)
-    command = shlex.split(run.command(build(stored.folder)))
-    assert command[:3] == ["python", "-m", "loadtest"]
-    assert vars(argument_parser().parse_args(command[3:])) == args
+    again = shlex.split(command(build(stored.folder)))
+    assert again[:3] == ["python", "-m", "loadtest"]
+    assert argument_parser().read(LoadOptions, again[3:]) == options
 
 
 def test_the_commit_and_a_drawn_seed_are_repeated(stored: Any) -> None:
-    command = f"git checkout {'0' * 40} && python -m loadtest --rounds 12 --rows 1 --rate 500 --seed 7"
-    assert command in said(stored).splitlines()
+    again = f"git checkout {'0' * 40} && python -m loadtest --rounds 12 --rows 1 --rate 500 --seed 7"
+    assert again in said(stored).splitlines()
 
 
 def test_a_path_that_was_not_stable_after_its_warm_up_is_said(stored: Any) -> None:
