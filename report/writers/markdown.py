@@ -48,7 +48,7 @@ def _blocks(blocks: tuple[Block, ...]) -> Iterator[str]:
 
 
 def _table(table: Table) -> Iterator[str]:
-    titles = (", ".join(filter(None, (column.title, column.group))) for column in table.columns)
+    titles = (" ".join(filter(None, (column.title, column.group))) for column in table.columns)
     yield _row(titles)
     yield f"|{'---|' * len(table.columns)}"
     for row in table.rows:
