@@ -35,7 +35,7 @@ def show(document: Document, console: Console) -> None:
     if shown.title:
         console.print(Styled(shown.title, "bold"))
     for line in shown.lead:
-        console.print(Styled(line))
+        console.print(Styled(line), soft_wrap=True)
     for section in shown.sections:
         if section.title:
             console.print()

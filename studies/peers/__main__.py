@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from report.writers import terminal
 from servepath.artifacts.manifest import ArtifactError
 from servepath.cli.arguments import Parser, seconds, whole
 from servepath.cli.signals import run_main
@@ -29,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     options = parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     if options.list:
-        show.rows(console)
+        terminal.show(show.rows(), console)
         return 0
     try:
         return run(options, sorted(os.sched_getaffinity(0)), console)

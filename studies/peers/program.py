@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from report.writers import terminal
 from servepath.artifacts.commit import git_commit
 from servepath.artifacts.manifest import artifact_folder, current_version, read_manifest
 from servepath.artifacts.reference import read_reference
@@ -52,7 +53,7 @@ def run(options: PeersOptions, cores: Sequence[int], console: Console) -> int:
     if not programs["h2load"].path:
         return 1
     shared = Cores.of(cores)
-    show.layout(console, host, layout(shared))
+    terminal.show(show.layout(host, layout(shared)), console)
     with TemporaryDirectory(prefix="bench-") as folder:
         place = _place(options.exports, Path(folder), shared, programs)
         found, measured = _setups(rows, place, options, say)
@@ -67,7 +68,7 @@ def run(options: PeersOptions, cores: Sequence[int], console: Console) -> int:
     }
     file = options.out / f"{began:%Y%m%dT%H%M%SZ}.json"
     results.save(file, facts, found, measured)
-    show.table(console, found, options.rounds)
+    terminal.show(show.table(found, options.rounds), console)
     say(str(file))
     return 1 if any(result.void for result in found) else 0
 
