@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from export import stage, trained
@@ -20,7 +21,17 @@ def model(text: str) -> str:
     return text
 
 
-def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """The command line of `python -m export`."""
+
+    model: Sequence[str]
+    models: Path
+    out: Path
+    new_version: bool
+
+
+def parse_args(argv: Sequence[str]) -> ExportOptions:
     """Read the command line; exit code 2 and one line when it is wrong."""
     parser = Parser(
         prog="python -m export", description="Export every trained model to each of its formats, and verify them."
@@ -34,7 +45,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         help="write the next version although nothing has changed: for a server that refused this one, since "
         "TensorFlow Serving never tries a number twice",
     )
-    return parser.parse_args(argv)
+    return parser.read(ExportOptions, argv)
 
 
 def export(name: str, models: Path, exports: Path, *, new_version: bool) -> None:
@@ -50,10 +61,10 @@ def export(name: str, models: Path, exports: Path, *, new_version: bool) -> None
 
 def main(argv: Sequence[str]) -> int:
     """Export what was asked for; return the exit code."""
-    args = parse_args(argv)
+    options = parse_args(argv)
     try:
-        for name in args.model or MODELS:
-            export(name, args.models, args.out, new_version=args.new_version)
+        for name in options.model or MODELS:
+            export(name, options.models, options.out, new_version=options.new_version)
     except (ExportError, ArtifactError, OSError) as error:
         print(f"python -m export: {error}", file=sys.stderr)
         return 1

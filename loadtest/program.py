@@ -1,10 +1,10 @@
 """A whole run: prepare, see that every target answers and that paths may be compared, warm up, then the rounds."""
 
-import argparse
 import gc
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from loadtest import fairness, host, no_op, plan, run, server
 from loadtest.calls import Clock
 from loadtest.config import ConfigError, read_settings
 from loadtest.generator import Generator, Loaded
+from loadtest.options import Address, LoadOptions
 from loadtest.payloads import load_reference, prepare
 from loadtest.plan import NO_OP, Measurement
 from loadtest.priority import keep_on_time
@@ -24,7 +25,6 @@ from loadtest.targets import batching_of, no_op_target, target_of
 from loadtest.timer import best_timer
 from loadtest.workers import InterruptedRun, Interruption, Workers, elsewhere, here, work
 from servepath.artifacts.commit import git_commit
-from servepath.results.names import CLOSED, OPEN_CONSTANT, OPEN_POISSON, VIAS
 
 # Unmeasured at the beginning of every measurement: what the path before it left behind has ended by then.
 RAMP_UP_S = 0.15
@@ -41,7 +41,7 @@ class Instrument(NamedTuple):
     about: str
 
 
-def run_all(paths: Sequence[plan.ServingPath], options: argparse.Namespace, words: Sequence[str]) -> int:
+def run_all(paths: Sequence[plan.ServingPath], options: LoadOptions, words: Sequence[str]) -> int:
     """Load all measurements in all rounds; return 0, or the number of the signal that ended them early.
 
     words: the command line, for workers. Raises ConfigError, ArtifactError, UnfairError or OSError before any load,
@@ -59,22 +59,21 @@ def run_all(paths: Sequence[plan.ServingPath], options: argparse.Namespace, word
     return 0
 
 
-def work_for(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> int:
+def work_for(paths: Sequence[plan.ServingPath], options: LoadOptions, master: Address) -> int:
     """Work for another process until it ends the run."""
     with instrument(paths, options) as ours:
-        work(ours.generator, options.worker, ours.interruption)
+        work(ours.generator, master, ours.interruption)
     return ours.interruption.signal or 0
 
 
-def measurements_of(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> list[Measurement]:
+def measurements_of(paths: Sequence[plan.ServingPath], options: LoadOptions) -> list[Measurement]:
     """Return the measurements of every round; with --targets, those that it gives an address for."""
-    vias = VIAS if options.via == "both" else (options.via,)
-    measurements = plan.measurements_of(paths, vias, [name for name, _ in options.side] or [""])
+    measurements = plan.measurements_of(paths, options.vias, [name for name, _ in options.side] or [""])
     return plan.within_reach(measurements, options.targets) if options.targets else measurements
 
 
 @contextmanager
-def instrument(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> Iterator[Instrument]:
+def instrument(paths: Sequence[plan.ServingPath], options: LoadOptions) -> Iterator[Instrument]:
     """Yield the load generator, closed at the end. Raises ConfigError, ArtifactError or OSError."""
     measurements = measurements_of(paths, options)
     with ExitStack() as stack:
@@ -83,29 +82,29 @@ def instrument(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -
         interruption, clock, timer = Interruption(), Clock(), best_timer()
         stack.callback(timer.close)
         prepared = Prepared(measurements, options, address)
-        generator = Generator(prepared.loaded, _connections(options), clock, timer)
+        generator = Generator(prepared.loaded, options.connections_kept, clock, timer)
         stack.callback(generator.close)
         gc.collect()
         gc.freeze()  # what was prepared is not looked at again in every collection while measuring
         yield Instrument(measurements, prepared, clock, generator, interruption, f"timer: {timer.name}, {scheduling}")
 
 
-def _conditions(ours: Instrument, options: argparse.Namespace) -> dict[Measurement, dict[str, Any]]:
+def _conditions(ours: Instrument, options: LoadOptions) -> dict[Measurement, dict[str, Any]]:
     """Return what the manifest says of each path. Raises ConfigError for one that does not answer."""
     answers = check_reachable(ours.prepared.loaded, ours.clock)
     paths = [measurement for measurement in ours.measurements if measurement != NO_OP]
     return {measurement: ours.prepared.conditions(measurement, answers[measurement], options) for measurement in paths}
 
 
-def load_of(options: argparse.Namespace) -> Load:
+def load_of(options: LoadOptions) -> Load:
     """Return the load of each measurement."""
     return Load(
-        load_model=_load_model(options),
+        load_model=options.load_model,
         rate=options.rate,
         requests=max(options.min_requests, math.ceil(options.rate * options.duration)),
         ramp_up=math.ceil(options.rate * RAMP_UP_S),
         warmup_s=options.warmup,
-        connections=_connections(options),
+        connections=options.connections_kept,
         seed=options.seed,
     )
 
@@ -113,8 +112,8 @@ def load_of(options: argparse.Namespace) -> Load:
 class Prepared:
     """Targets and payloads of all measurements, and what is known of their conditions."""
 
-    def __init__(self, measurements: Sequence[Measurement], options: argparse.Namespace, null_address: str) -> None:
-        sides = options.side or [("", None)]
+    def __init__(self, measurements: Sequence[Measurement], options: LoadOptions, null_address: str) -> None:
+        sides: Sequence[tuple[str, Path | None]] = options.side or [("", None)]
         self._settings = {
             side: read_settings(options.env_file, targets=options.targets, side_file=file) for side, file in sides
         }
@@ -127,9 +126,7 @@ class Prepared:
         self.loaded = [self._load(measurement, options, null_address) for measurement in measurements]
         self._payloads = {target.measurement: payloads for target, payloads in self.loaded}
 
-    def conditions(
-        self, measurement: Measurement, identity: dict[str, str], options: argparse.Namespace
-    ) -> dict[str, Any]:
+    def conditions(self, measurement: Measurement, identity: dict[str, str], options: LoadOptions) -> dict[str, Any]:
         """Return a path's values for the fairness manifest. identity: who answers there."""
         load = load_of(options)
         return {
@@ -150,7 +147,7 @@ class Prepared:
         settings = self._settings[measurement.side]
         return server.describe(settings.addresses[measurement.path.stack]) if settings.local else server.NOTHING_KNOWN
 
-    def _load(self, measurement: Measurement, options: argparse.Namespace, null_address: str) -> Loaded:
+    def _load(self, measurement: Measurement, options: LoadOptions, null_address: str) -> Loaded:
         if measurement == NO_OP:
             target = no_op_target(null_address)
         else:
@@ -163,9 +160,7 @@ class Prepared:
         return target, payloads
 
 
-def _load(
-    this_run: run.Run, measurements: Sequence[Measurement], session: Session, options: argparse.Namespace
-) -> None:
+def _load(this_run: run.Run, measurements: Sequence[Measurement], session: Session, options: LoadOptions) -> None:
     """Warm up, and load all rounds. Raises InterruptedRun."""
     load, turns = load_of(options), plan.draw(measurements, options.rounds, options.seed)
     with Report(Console(highlight=False), len(measurements), options.rounds) as report:
@@ -190,53 +185,35 @@ def _load(
 
 
 def workers_of(
-    generator: Generator, options: argparse.Namespace, words: Sequence[str], interruption: Interruption
+    generator: Generator, options: LoadOptions, words: Sequence[str], interruption: Interruption
 ) -> AbstractContextManager[Workers]:
     """Return this process as the only worker, or lead others. argv: the load test's command line, for them."""
-    if not _leads(options):
+    if not options.leads:
         return here(generator, interruption)
-    count, words = options.workers or options.processes, [*words, "--seed", str(options.seed)]
+    count, words = options.worker_count, [*words, "--seed", str(options.seed)]
     return elsewhere(words, options.processes, count, options.listen or ("127.0.0.1", 0), interruption)
 
 
-def _leads(options: argparse.Namespace) -> bool:
-    """Return whether other processes load, and this one only leads them."""
-    return not options.worker and ((options.workers or options.processes) != 1 or options.listen is not None)
-
-
-def _load_model(options: argparse.Namespace) -> str:
-    if options.closed_loop:
-        return CLOSED
-    return OPEN_CONSTANT if options.arrivals == "constant" else OPEN_POISSON
-
-
-def _connections(options: argparse.Namespace) -> int:
-    count: int = options.users if options.closed_loop else options.connections
-    return count
-
-
-def _schedule(options: argparse.Namespace) -> str:
-    if _leads(options):
+def _schedule(options: LoadOptions) -> str:
+    if options.leads:
         return "scheduling: set by each worker"
     return "ordinary scheduling" if options.no_real_time else keep_on_time()
 
 
-def _facts(
-    options: argparse.Namespace, conditions: dict[Measurement, dict[str, Any]], generator: str
-) -> dict[str, Any]:
+def _facts(options: LoadOptions, conditions: dict[Measurement, dict[str, Any]], generator: str) -> dict[str, Any]:
     commit = git_commit()
     of_run = {
         "environment": options.environment,
         "commit": commit,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "temperatures": host.temperatures(),
-        "generator": f"{options.workers or options.processes} workers, {generator}",
+        "generator": f"{options.worker_count} workers, {generator}",
     }
     return {
         "seed": options.seed,
-        "load_model": _load_model(options),
+        "load_model": options.load_model,
         "rounds": options.rounds,
-        "arguments": {name: _plain(value) for name, value in vars(options).items()},
+        "arguments": {each.name: _plain(getattr(options, each.name)) for each in fields(options)},
         "host": host.describe(),
         "git_commit": commit,
         "clock": host.clock(),

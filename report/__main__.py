@@ -14,11 +14,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from report import compare, crosscheck, crosscheck_table, gate, gate_terminal, markdown, page, terminal
-from report.build import build
+from report import compare, crosscheck, gate
+from report.documents import comparison, run
+from report.documents import crosscheck as crosscheck_document
+from report.documents import gate as gate_document
 from report.rows import write_json
 from report.schema import ReportError
-from report.summary import to_dict
+from report.summary import build, to_dict
+from report.writers import html, markdown, terminal
 from servepath.artifacts import atomic
 from servepath.cli.arguments import Parser, positive
 from servepath.cli.signals import run_main
@@ -53,9 +56,10 @@ def _report(argv: Sequence[str], console: Console) -> int:
     folder = parser.parse_args(argv).run
     summary = build(folder)
     atomic.write_file(folder / SUMMARY_FILE, write_json(to_dict(summary)))
-    atomic.write_file(folder / "summary.md", markdown.render(summary))
-    atomic.write_file(folder / "report.html", page.render(summary))
-    terminal.show(summary, console)
+    document = run.document(summary)
+    atomic.write_file(folder / "summary.md", markdown.render(document))
+    atomic.write_file(folder / "report.html", html.render(document))
+    terminal.show(document, console)
     console.print(f"{folder / 'report.html'}", soft_wrap=True)
     return 0 if summary.valid else UNTRUSTED if summary.answered else 1
 
@@ -68,7 +72,8 @@ def _compare(argv: Sequence[str], console: Console) -> int:
     options = parser.parse_args(argv)
     first, second = (build(folder) for folder in options.runs)
     names = (f"A {first.facts['run']}", f"B {second.facts['run']}")
-    terminal.show_comparison(compare.compare(first, second, allowed=options.allow), names, console)
+    found = compare.compare(first, second, allowed=options.allow)
+    terminal.show(comparison.document(found, names), console)
     return 0
 
 
@@ -78,7 +83,7 @@ def _crosscheck(argv: Sequence[str], console: Console) -> int:
     folder = parser.parse_args(argv).folder
     found = crosscheck.check(folder)
     atomic.write_file(folder / SUMMARY_FILE, write_json(crosscheck.to_dict(found)))
-    crosscheck_table.show(found, console)
+    terminal.show(crosscheck_document.document(found), console)
     console.print(f"{folder / 'summary.json'}", soft_wrap=True)
     return 0 if found.agrees else UNTRUSTED
 
@@ -100,14 +105,14 @@ def _gate(argv: Sequence[str], console: Console) -> int:
     args = parser.parse_args(argv)
     new = build(args.run)
     if not new.valid:
-        gate_terminal.show_invalid(new, console)
+        terminal.show(gate_document.invalid(new), console)
         return gate.UNDECIDED
     stored_runs = [build(folder) for folder in args.stored]
     estimates = gate.from_stored(new, stored_runs, args.allow) if stored_runs else gate.from_sides(new)
     decisions = gate.decide(estimates, args.threshold / 100)
     code = gate.outcome(decisions, tail=args.tail)
-    rules = gate_terminal.Rules(args.threshold, args.tail, bool(stored_runs))
-    gate_terminal.show(decisions, code, rules, console)
+    rules = gate_document.Rules(args.threshold, args.tail, bool(stored_runs))
+    terminal.show(gate_document.document(decisions, code, rules), console)
     return code
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from report.fairness import MUST_EQUAL, Difference, Manifest, differences
 from report.schema import ReportError
-from report.summary import Row, Summary
+from report.stats import Row
+from report.summary import Summary
 
 METRICS = ("p50_ms", "p99_ms")
 

@@ -20,7 +20,8 @@ from report.compare import compare
 from report.intervals import ALPHA
 from report.rows import MeasurementName
 from report.schema import ReportError
-from report.summary import Summary, latencies
+from report.stats import latencies
+from report.summary import Summary
 from report.verdicts import METRICS, MIN_ROUNDS, Hypothesis, Latencies, autocorrelation, log_ratios
 
 SLOWER, NOT_SLOWER, UNKNOWN = "slower", "not slower", "cannot tell"

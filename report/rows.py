@@ -34,12 +34,17 @@ class MeasurementName(NamedTuple):
     side: str = ""
 
     def __str__(self) -> str:
-        return f"{self.model}@{self.stack} {self.via}" + (f" {self.side}" if self.side else "")
+        return f"{self.path} {self.via}" + (f" {self.side}" if self.side else "")
+
+    @property
+    def path(self) -> str:
+        """Return MODEL@STACK."""
+        return f"{self.model}@{self.stack}"
 
     @property
     def key(self) -> str:
         """Return MODEL@STACK.via or MODEL@STACK.via~side, as files, verdicts and the fairness manifest have it."""
-        return key_of(f"{self.model}@{self.stack}", self.via, self.side)
+        return key_of(self.path, self.via, self.side)
 
 
 def name_of(found: Mapping[str, Any]) -> MeasurementName:

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from report.answers import Array
 from report.percentiles import nearest_rank
-from report.summary import Row, Summary
+from report.stats import Array, Row
+from report.summary import Summary
 
 POINTS = 120
 # The pictures over time show windows of this length: short enough to show a pause of a fifth of a second.
@@ -50,7 +50,7 @@ def curves(rows: Sequence[Row]) -> list[dict[str, Any]]:
     found = []
     for key, row in enumerate(rows):
         for metric, column in METRICS.items():
-            ordered = np.sort(row.answers.latencies_us(column))
+            ordered = np.sort(row.samples.times(column))
             found += [{"k": key, "m": metric, "n": nines, "v": value} for nines, value in _curve(ordered)]
     return found
 
@@ -65,7 +65,7 @@ def _curve(ordered_us: Array) -> Iterator[tuple[float, float]]:
 
 def over_time(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return each window's median v and slowest x in milliseconds; t is seconds since the run began, r the round."""
-    begin_ns = min((int(row.answers.column("sent_ns").min()) for row in rows), default=0)
+    begin_ns = min((int(row.samples.sent_ns.min()) for row in rows), default=0)
     found = []
     for key, row in enumerate(rows):
         for metric, column in METRICS.items():
@@ -74,11 +74,11 @@ def over_time(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _windows(row: Row, column: str, begin_ns: int) -> Iterator[dict[str, Any]]:
-    answers = row.answers
-    values_ms = answers.column(column).astype(float) / 1e3
-    good = answers.good & np.isfinite(values_ms)
-    values_ms, rounds = values_ms[good], answers.column("round")[good]
-    window = ((answers.column("sent_ns")[good] - begin_ns) // int(WINDOW_S * 1e9)).astype(int)
+    samples = row.samples
+    values_ms = samples.times_us[column] / 1e3
+    shown = samples.timed & np.isfinite(values_ms)
+    values_ms, rounds = values_ms[shown], samples.round[shown]
+    window = ((samples.sent_ns[shown] - begin_ns) // int(WINDOW_S * 1e9)).astype(int)
     for number in np.unique(window):
         these = window == number
         yield {

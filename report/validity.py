@@ -4,9 +4,8 @@ from collections.abc import Callable, Iterator
 from itertools import combinations
 
 from report import fairness
-from report.answers import Identity
 from report.rows import NO_OP, Rows
-from report.summary import Row
+from report.stats import Identity, Row
 from servepath.results.thresholds import MAX_CPU, MAX_LATE_SHARE, MIN_REQUESTS
 
 # The wall clock against the measuring one, over a run: more means that one was set or that the machine stood still.

@@ -67,6 +67,16 @@ class Verdict:
     verdict: str | None = None
     sentence: str
 
+    @property
+    def decided(self) -> bool:
+        """Return whether one of the two is faster."""
+        return self.verdict in {"a", "b"}
+
+    @property
+    def too_close(self) -> bool:
+        """Return whether enough was seen, and no difference found."""
+        return self.verdict == TOO_CLOSE
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, numbers to six digits."""
         found = {name: _six_digits(value) for name, value in asdict(self).items()}

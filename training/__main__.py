@@ -3,11 +3,11 @@
 All models are trained side by side, each framework in a process of its own.
 """
 
-import argparse
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from models.registry import MODELS
@@ -20,7 +20,19 @@ from training.run import Diverged, Run
 MAX_EPOCHS = 1_000_000
 
 
-def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingOptions:
+    """The command line of `python -m training`."""
+
+    model: str
+    epochs: int
+    lr: float
+    seed: int
+    out: Path
+    curve: bool
+
+
+def parse_args(argv: Sequence[str]) -> TrainingOptions:
     """Read the command line; exit code 2 and one line when it is wrong."""
     parser = Parser(prog="python -m training", description="Train the models and write the inputs of export.")
     parser.add_argument("model", nargs="?", default="all", choices=[*MODELS, "all"], help="which model (default: all)")
@@ -31,16 +43,17 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, default=Path("artifacts/models"), help="default: artifacts/models")
     parser.add_argument("--no-curve", dest="curve", action="store_false", help="do not write OUT/loss_curve.png")
-    return parser.parse_args(argv)
+    return parser.read(TrainingOptions, argv)
 
 
-def train_all(args: argparse.Namespace) -> int:
+def train_all(options: TrainingOptions) -> int:
     """Train every model at the same time, show their lines one model after the other, return the worst exit code."""
-    options = ["--epochs", str(args.epochs), "--lr", repr(args.lr), "--seed", str(args.seed), "--out", args.out]
+    words = ["--epochs", str(options.epochs), "--lr", repr(options.lr), "--seed", str(options.seed)]
+    words += ["--out", str(options.out)]
     children: list[subprocess.Popen[str]] = []
     try:
         for name in MODELS:
-            command = [sys.executable, "-m", "training", name, "--no-curve", *options]
+            command = [sys.executable, "-m", "training", name, "--no-curve", *words]
             # Ctrl-C is for us alone, who then end them: in the middle of an import it would print a traceback.
             with block_signals(signal.SIGINT):
                 # The first one's lines appear as they come; the others' wait in their pipes for their turn.
@@ -62,12 +75,12 @@ def exit_code(child: "subprocess.Popen[str]") -> int:
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
-def train_one(args: argparse.Namespace) -> int:
+def train_one(options: TrainingOptions) -> int:
     """Train one model; return the exit code."""
     try:
-        stage.train(Run(args.model, args.epochs, args.lr, args.seed), args.out, say)
+        stage.train(Run(options.model, options.epochs, options.lr, options.seed), options.out, say)
     except (Diverged, OSError) as error:
-        print(f"python -m training: {args.model}: {error}", file=sys.stderr)
+        print(f"python -m training: {options.model}: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -79,16 +92,16 @@ def say(line: str) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Train what was asked for and draw the losses; return the exit code."""
-    args = parse_args(argv)
+    options = parse_args(argv)
     try:
         for name in MODELS:
             check_model_name(name)
     except ModelNameError as error:
         print(f"python -m training: models/: {error}", file=sys.stderr)
         return 1
-    code = train_all(args) if args.model == "all" else train_one(args)
-    if code == 0 and args.curve:
-        say(f"wrote {curve.draw(args.out)}")
+    code = train_all(options) if options.model == "all" else train_one(options)
+    if code == 0 and options.curve:
+        say(f"wrote {curve.draw(options.out)}")
     return code
 
 

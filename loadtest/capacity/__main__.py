@@ -6,16 +6,17 @@ the path gets 1.5 and 3 times that. All of it is added to the newest run (RUN/ca
 gone; 2 for a bad value; 130 after Ctrl-C, with what was found written and marked incomplete.
 """
 
-import argparse
 import random
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from loadtest import plan
-from loadtest.__main__ import argument_parser
 from loadtest.capacity.attachment import run_folder
+from loadtest.capacity.options import CapacityOptions
 from loadtest.config import ConfigError
+from loadtest.options import LoadOptions, argument_parser
 from loadtest.run import RunError
 from servepath.artifacts.manifest import ArtifactError
 from servepath.cli.arguments import Parser, positive, seconds, whole
@@ -33,29 +34,29 @@ EPILOG = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Find the capacities and return the exit code."""
     parser = _parser()
-    args = parser.parse_args(arguments)
-    argv = [f"--{name.replace('_', '-')}={getattr(args, name)}" for name in HANDED_ON]
-    argv += ["--no-real-time"] if args.no_real_time else []
-    load = argument_parser().parse_args(argv)
+    options = parser.read(CapacityOptions, arguments)
+    argv = [f"--{name.replace('_', '-')}={getattr(options, name)}" for name in HANDED_ON]
+    argv += ["--no-real-time"] if options.no_real_time else []
+    load = argument_parser().read(LoadOptions, argv)
     try:
         try:
-            paths = plan.choose(plan.read_paths(args.deployments), args.paths)
+            paths = plan.choose(plan.read_paths(options.deployments), options.paths)
         except ValueError as error:
             parser.error(f"--paths: {error}")
-        args.run = run_folder(args.run)
+        options = replace(options, run=run_folder(options.run))
         # Locust patches the process for gevent when imported: before the rest, and not for --help or a bad value.
         import locust  # noqa: F401, PLC0415
 
         from loadtest.capacity.program import run_all  # noqa: PLC0415
 
-        number = run_all(paths, args, load, argv)
+        number = run_all(paths, options, load, argv)
     except (ConfigError, ArtifactError, RunError, OSError) as error:
         print(f"capacity: {error}", file=sys.stderr)
         return 1
     return 128 + number if number else 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     about = "The highest rate of each path that meets an objective, and its behaviour above it."
     parser = Parser("python -m loadtest.capacity", description=about, epilog=EPILOG)
     add = parser.add_argument

@@ -8,11 +8,11 @@ widens the interval, which is Fieller's for the ratio of the two estimates, with
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from loadtest.capacity.certify import TAIL
 
@@ -67,7 +67,7 @@ def _fit(x: Array, over: Array, count: Array) -> tuple[Array, Array]:
     dispersion = 1.0
     for _ in range(PASSES):
         beta = _newton(x, over / dispersion, count / dispersion)
-        share = _share(x, beta)
+        share = special.expit(x @ beta)
         weight = count * share * (1 - share)
         # No less than a request each: far down a steep curve next to none is expected, and one would seem a miracle.
         misfit = float(((over - count * share) ** 2 / np.maximum(weight, 1.0)).sum())
@@ -79,7 +79,7 @@ def _fit(x: Array, over: Array, count: Array) -> tuple[Array, Array]:
 def _newton(x: Array, over: Array, count: Array) -> Array:
     beta = EXPECTED
     for _ in range(MAX_TURNS):
-        share = _share(x, beta)
+        share = special.expit(x @ beta)
         weight = count * share * (1 - share)
         step = np.linalg.solve((x.T * weight) @ x + PRIOR, x.T @ (over - count * share) - PRIOR @ (beta - EXPECTED))
         # Halved until it leads down: far from the solution the curve is flat, and a whole step leads away.
@@ -96,29 +96,12 @@ def _loss(x: Array, over: Array, count: Array, beta: Array) -> float:
     return float((count * np.logaddexp(0, logits) - over * logits).sum() + apart @ PRIOR @ apart / 2)
 
 
-def _share(x: Array, beta: Array) -> Array:
-    share: Array = 1 / (1 + np.exp(-x @ beta))
-    return share
-
-
 def _fieller(above: float, slope: float, spread: Array, freedom: int) -> tuple[float, float, float]:
     """Return the interval of `above / slope`, the second with its estimate; unbounded where the slope may be 0."""
-    t = student(freedom)
+    t = float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
     square = slope**2 - t**2 * spread[1, 1]
     linear = above * slope + t**2 * spread[0, 1]
     under = linear**2 - square * (above**2 - t**2 * spread[0, 0])
     if slope <= 0 or square <= 0 or under < 0:
         return -math.inf, above / slope if slope else 0.0, math.inf
     return (linear - math.sqrt(under)) / square, above / slope, (linear + math.sqrt(under)) / square
-
-
-def student(freedom: int) -> float:
-    """Return Student's two-sided t of CONFIDENCE, expanded about the normal one (Abramowitz, Stegun 26.7.5)."""
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + math.fsum(term / freedom**power for power, term in enumerate(terms, start=1))

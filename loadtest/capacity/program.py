@@ -1,12 +1,10 @@
 """The capacity of each path in turn: warm up, search, overload, and what the generator itself could do at that rate."""
 
-import argparse
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,9 +14,11 @@ from loadtest import plan, server
 from loadtest.calls import Clock
 from loadtest.capacity import certify, overload, step
 from loadtest.capacity.attachment import Attachment
+from loadtest.capacity.options import CapacityOptions
 from loadtest.capacity.search import FIRST_RPS, MAX_INVALID, Found, Limit, Outcome, Result, Search, conclude
 from loadtest.config import GATEWAY, Settings, read_settings
 from loadtest.measurement_spec import MeasurementSpec
+from loadtest.options import LoadOptions
 from loadtest.plan import NO_OP, Measurement, Turn
 from loadtest.program import RAMP_UP_S, instrument, workers_of
 from loadtest.recorder import write_file
@@ -36,11 +36,11 @@ HOPELESS = 0.1
 
 
 def run_all(
-    paths: Sequence[plan.ServingPath], args: argparse.Namespace, load: argparse.Namespace, words: Sequence[str]
+    paths: Sequence[plan.ServingPath], options: CapacityOptions, load: LoadOptions, words: Sequence[str]
 ) -> int:
     """Find all capacities; return 0, or the number of the signal that ended it early.
 
-    args: what `python -m loadtest.capacity` was told; load, words: the same generator as the load test's, and its
+    options: what `python -m loadtest.capacity` was told; load, words: the same generator as the load test's, and its
     command line for workers. Raises ConfigError, ArtifactError, RunError or OSError.
     """
     console = Console(highlight=False)
@@ -48,12 +48,14 @@ def run_all(
         check_reachable(ours.prepared.loaded, ours.clock)
         settings = read_settings(load.env_file)
         measurements = [measurement for measurement in ours.measurements if measurement != NO_OP]
-        attachment = Attachment(args.run, _facts(args, load, ours.about))
+        attachment = Attachment(options.run, _facts(options, load, ours.about))
         attachment.begin(measurements)
         try:
             with workers_of(ours.generator, load, words, ours.interruption) as workers:
                 for number, measurement in enumerate(measurements, start=1):
-                    testbed = Testbed(workers, ours.clock, args, load, lambda text: console.print(text, soft_wrap=True))
+                    testbed = Testbed(
+                        workers, ours.clock, options, load, lambda text: console.print(text, soft_wrap=True)
+                    )
                     _find(testbed, measurement, _cores(measurement, settings), attachment)
                     attachment.save(complete=number == len(measurements))
         except (InterruptedRun, RunError) as error:
@@ -76,7 +78,7 @@ def _find(testbed: "Testbed", measurement: Measurement, cores: float | None, att
         on.warm_up()
         search.run()
         found = conclude(search.trials)
-        testbed.say(f"{measurement.path} {measurement.via}: {_sentence(found, testbed.args.slo_p99_ms)}")
+        testbed.say(f"{measurement.path} {measurement.via}: {_sentence(found, testbed.options.slo_p99_ms)}")
         if found.rate is not None and found.limit is Limit.SERVER:
             more["overload"] = [on.overload(found.rate, factor) for factor in overload.FACTORS]
         more["null"] = on.null(found)
@@ -103,8 +105,8 @@ class Testbed:
 
     workers: Workers
     clock: Clock
-    args: argparse.Namespace
-    load: argparse.Namespace
+    options: CapacityOptions
+    load: LoadOptions
     say: Callable[[str], None]
 
 
@@ -114,14 +116,14 @@ class CapacitySearch:
     def __init__(self, testbed: Testbed, measurement: Measurement) -> None:
         self._testbed = testbed
         self._measurement = measurement
-        self._slo_us = testbed.args.slo_p99_ms * 1e3
+        self._slo_us = testbed.options.slo_p99_ms * 1e3
         self._began_s = time.monotonic()
         self._number = 0
         self.steps: list[dict[str, Any]] = []
 
     def left_s(self) -> float:
         """Return how much of the search's time is left."""
-        return float(self._testbed.args.seconds) * SEARCH_SHARE - (time.monotonic() - self._began_s)
+        return self._testbed.options.seconds * SEARCH_SHARE - (time.monotonic() - self._began_s)
 
     def warm_up(self) -> None:
         """Load until the path is stable; its rows are not kept. Raises InterruptedRun."""
@@ -140,7 +142,7 @@ class CapacitySearch:
     def overload(self, capacity: float, factor: float) -> dict[str, Any]:
         """Load with more than the capacity for a moment, and then with half of it. Raises InterruptedRun."""
         rate, after = capacity * factor, capacity * overload.AFTER_SHARE
-        seconds = self._testbed.args.seconds
+        seconds = self._testbed.options.seconds
         count = math.ceil(rate * seconds * OVERLOAD_SHARE)
         spec = self._spec(
             rate, count, ramp_up=0, then_rate=after, then_requests=math.ceil(after * seconds * AFTER_SHARE)
@@ -173,7 +175,7 @@ class CapacitySearch:
     ) -> MeasurementSpec:
         turn = Turn(self._number, measurement or self._measurement)
         ramp_up = more.pop("ramp_up", math.ceil(rate * RAMP_UP_S))
-        seed = f"{self._testbed.args.seed}/{self._number}"
+        seed = f"{self._testbed.options.seed}/{self._number}"
         fixed: dict[str, Any] = {
             "connections": self._testbed.load.connections,
             "seed": seed,
@@ -184,7 +186,7 @@ class CapacitySearch:
 
     def _load(self, spec: MeasurementSpec) -> Loaded:
         loaded = self._send(spec)
-        folder: Path = self._testbed.args.run
+        folder = self._testbed.options.run
         run = pa.array([folder.name] * loaded.table.num_rows, pa.string())
         name = f"{self._measurement}-{self._number:03d}.parquet"
         write_file(loaded.table.set_column(0, "run", run), folder / "capacity" / name)
@@ -223,15 +225,15 @@ def _cores(measurement: Measurement, settings: Settings) -> float | None:
     return server.cores([settings.addresses[name] for name in servers])
 
 
-def _facts(args: argparse.Namespace, load: argparse.Namespace, about: str) -> dict[str, Any]:
+def _facts(options: CapacityOptions, load: LoadOptions, about: str) -> dict[str, Any]:
     return {
-        "slo_p99_ms": args.slo_p99_ms,
-        "wanted_rps": args.wanted_rps,
-        "seconds": args.seconds,
-        "seed": args.seed,
+        "slo_p99_ms": options.slo_p99_ms,
+        "wanted_rps": options.wanted_rps,
+        "seconds": options.seconds,
+        "seed": options.seed,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": git_commit(),
-        "generator": f"{load.workers or load.processes} workers, {about}",
+        "generator": f"{load.worker_count} workers, {about}",
     }
 
 

@@ -6,12 +6,12 @@ Exit code 0 when the scorecard is written, 1 when a service or the load fails, 2
 the run is then as it was.
 """
 
-import argparse
 import json
 import sys
 import time
 import tomllib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,21 @@ EPILOG = (
 )
 
 
-def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostOptions:
+    """The command line of `python -m loadtest.cost`, its paths read from deployments."""
+
+    run: Path
+    names: Sequence[Name]
+    starts: int
+    rate: float
+    duration: float
+    quiet: float
+    price: Price | None
+    places: RunPaths
+
+
+def parse_args(argv: Sequence[str]) -> CostOptions:
     """Read the command line; exit code 2 and one line when it is wrong."""
     about = "The cost of each path over its life cycle."
     parser = Parser(prog="python -m loadtest.cost", description=about, epilog=EPILOG)
@@ -61,13 +75,20 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if (args.price_per_hour is None) != (not args.currency):
         parser.error("--price-per-hour and --currency must be given together")
-    args.price = Price(args.price_per_hour, args.currency) if args.currency else None
-    args.places = RunPaths(args.run_dir.resolve(), args.exports, args.deployments)
     try:
-        args.names = choose(args.deployments, args.paths)
+        names = choose(args.deployments, args.paths)
     except ValueError as error:
         parser.error(str(error))
-    return args
+    return CostOptions(
+        run=args.run,
+        names=names,
+        starts=args.starts,
+        rate=args.rate,
+        duration=args.duration,
+        quiet=args.quiet,
+        price=Price(args.price_per_hour, args.currency) if args.currency else None,
+        places=RunPaths(args.run_dir.resolve(), args.exports, args.deployments),
+    )
 
 
 def choose(deployments: Path, wanted: str) -> list[Name]:
@@ -90,37 +111,37 @@ def run_folder(run: Path) -> Path:
     return run.resolve()
 
 
-def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+def measure(options: CostOptions, console: Console) -> dict[str, Any]:
     """Measure, and return the content of scorecard.json. Raises what main() names."""
-    capacity = price.read_capacity(args.run)
-    services = read_services(args.places, ENV_FILE)
-    words = ("--deployments", str(args.deployments), "--exports", str(args.exports))
-    plan = Plan(args.rate, args.duration, words, services[SERVICES[0]].environment)
-    bench = Bench(services, args.places, plan, gpu.find(), args.starts, args.quiet, console)
-    backends = backends_of(args.names)
-    with lock(args.places.run_dir):
-        refuse_running(args.places)
+    capacity = price.read_capacity(options.run)
+    services = read_services(options.places, ENV_FILE)
+    words = ("--deployments", str(options.places.deployments), "--exports", str(options.places.exports))
+    plan = Plan(options.rate, options.duration, words, services[SERVICES[0]].environment)
+    bench = Bench(services, options.places, plan, gpu.find(), options.starts, options.quiet, console)
+    backends = backends_of(options.names)
+    with lock(options.places.run_dir):
+        refuse_running(options.places)
         alone, fronted = lives(bench, backends), front(bench, backends)
     cards = []
-    for path in args.names:
+    for path in options.names:
         service = STACKS[path[1]].service
-        figures = list(price.figures(capacity, path, args.price))
+        figures = list(price.figures(capacity, path, options.price))
         cards.append(card(path, services[service], alone[service], fronted, figures))
     measured = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"measured": measured, "git_commit": git_commit(), "rate_rps": args.rate, "scorecard": cards}
+    return {"measured": measured, "git_commit": git_commit(), "rate_rps": options.rate, "scorecard": cards}
 
 
 def main(argv: Sequence[str]) -> int:
     """Measure, add to the run, return the exit code."""
-    args = parse_args(argv)
+    options = parse_args(argv)
     begin, console = time.monotonic(), Console()
     try:
-        file = run_folder(args.run) / COST_FILE
-        atomic.write_file(file, json.dumps(measure(args, console), indent=2) + "\n")
+        file = run_folder(options.run) / COST_FILE
+        atomic.write_file(file, json.dumps(measure(options, console), indent=2) + "\n")
     except (ConfigError, RunError, WrongAnswer, ArtifactError, LoadError, ValueError, OSError) as error:
         print(f"python -m loadtest.cost: {error}", file=sys.stderr)
         return 1
-    print(f"{file}: {len(args.names)} paths, in {time.monotonic() - begin:.0f} s")
+    print(f"{file}: {len(options.names)} paths, in {time.monotonic() - begin:.0f} s")
     return 0
 
 

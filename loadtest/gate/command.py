@@ -9,12 +9,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from loadtest import config, plan
 from loadtest.gate import trees
 from loadtest.gate.children import GateError, Shell
 from loadtest.gate.sides import Side, serving, side_of
+from loadtest.options import LoadOptions, argument_parser
 from servepath.cli.arguments import Parser, positive
 from servepath.protocols.stacks import STACKS
 
@@ -34,15 +36,25 @@ command where the difference matters.
 """
 
 
-def main(argv: Sequence[str], load: argparse.ArgumentParser) -> int:
-    """Judge the working tree; return the exit code. load: the load test's parser, for all other options."""
-    args, rest = _parser().parse_known_args(argv)
+@dataclass(frozen=True, slots=True)
+class GateOptions:
+    """What the gate itself was told: a commit, percent by which a path may be slower, whether the p99 must pass."""
+
+    ref: str
+    threshold: float
+    tail: bool
+
+
+def main(argv: Sequence[str]) -> int:
+    """Judge the working tree; return the exit code."""
+    parsed, rest = _parser().parse_known_args(argv)
+    gate, load = GateOptions(**vars(parsed)), argument_parser()
     rest = [f"--rounds={ROUNDS}", f"--out={OUT}", *rest]
-    options = load.parse_args(rest)
+    options = load.read(LoadOptions, rest)
     if options.side or options.worker or options.listen or options.workers:
         load.error("gate: --side, --worker, --workers and --listen cannot be given: the gate starts both sides itself")
     try:
-        return _gate(args, options, rest)
+        return _gate(gate, options, rest)
     except (GateError, config.ConfigError, OSError) as error:
         sys.stderr.write(f"loadtest gate: {error}\n")
         return 1
@@ -62,9 +74,9 @@ def _parser() -> Parser:
     return parser
 
 
-def _gate(args: argparse.Namespace, options: argparse.Namespace, words: Sequence[str]) -> int:
+def _gate(gate: GateOptions, options: LoadOptions, words: Sequence[str]) -> int:
     here = trees.repository(Path.cwd())
-    commit = trees.commit_of(here, args.ref)
+    commit = trees.commit_of(here, gate.ref)
     with ExitStack() as stack:
         place = stack.enter_context(trees.checkout(here, commit))
         paths = _paths(options, place)
@@ -78,10 +90,10 @@ def _gate(args: argparse.Namespace, options: argparse.Namespace, words: Sequence
             )
             stack.enter_context(serving(side, _services(paths)))
         _load(here, sides, run_dirs, [*words, f"--paths={','.join(map(str, paths))}"])
-    return _judge(here, (options.out / "latest").resolve(), args)
+    return _judge(here, (options.out / "latest").resolve(), gate)
 
 
-def _paths(options: argparse.Namespace, place: Path) -> list[plan.ServingPath]:
+def _paths(options: LoadOptions, place: Path) -> list[plan.ServingPath]:
     """Return the chosen paths that both trees have. Raises GateError for one that was named and the ref lacks."""
     theirs = plan.read_paths(place / "deployments.toml")
     try:
@@ -107,8 +119,8 @@ def _load(here: Shell, sides: Sequence[Side], folder: Path, words: Sequence[str]
     here.run(sys.executable, "-m", "loadtest", *words, *named)
 
 
-def _judge(here: Shell, run: Path, args: argparse.Namespace) -> int:
-    words = [str(run), f"--threshold={args.threshold:g}", *(["--tail"] if args.tail else [])]
+def _judge(here: Shell, run: Path, gate: GateOptions) -> int:
+    words = [str(run), f"--threshold={gate.threshold:g}", *(["--tail"] if gate.tail else [])]
     return here.run(sys.executable, "-m", "report", "gate", *words, passing=(0, 3, 4))
 
 

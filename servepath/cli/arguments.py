@@ -2,8 +2,10 @@
 
 import argparse
 import math
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeVar
+
+Options = TypeVar("Options")
 
 
 class Parser(argparse.ArgumentParser):
@@ -12,6 +14,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and exit with code 2."""
         self.exit(2, f"{self.prog}: {message}\n")
+
+    def read(self, options: Callable[..., Options], argv: Sequence[str] | None = None) -> Options:
+        """Return a command line as a dataclass, whose fields are this parser's arguments."""
+        return options(**vars(self.parse_args(argv)))
 
 
 def positive(text: str) -> float:

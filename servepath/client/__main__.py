@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,19 @@ def _number(word: str) -> float:
         return float(word)
 
 
-def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """The command line of `python -m client`; model and x of predict."""
+
+    command: str
+    addr: str
+    timeout: float
+    json: bool
+    model: str = ""
+    x: Any = None
+
+
+def parse_args(argv: Sequence[str]) -> ClientOptions:
     """Read the command line; exit code 2 and one line when it is wrong."""
     common = Parser(add_help=False)
     common.add_argument("--addr", type=address, help="the gateway's HOST:PORT (default: GATEWAY_ADDR, see .env)")
@@ -63,7 +76,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         args.addr = args.addr or gateway_address(Path(".env"))
     except ValueError as error:
         parser.error(str(error))
-    return args
+    return ClientOptions(**vars(args))
 
 
 def prediction_text(prediction: Prediction) -> str:
@@ -108,15 +121,15 @@ def _plain(path: PathInfo) -> dict[str, Any]:
 
 def main(argv: Sequence[str]) -> int:
     """Make the call, print its answer, return the exit code."""
-    args = parse_args(argv)
-    with Client(args.addr) as client:
+    options = parse_args(argv)
+    with Client(options.addr) as client:
         try:
-            if args.command == "predict":
-                prediction = client.predict(args.model, args.x, timeout_s=args.timeout)
-                print(_prediction_json(prediction) if args.json else prediction_text(prediction))
+            if options.command == "predict":
+                prediction = client.predict(options.model, options.x, timeout_s=options.timeout)
+                print(_prediction_json(prediction) if options.json else prediction_text(prediction))
             else:
-                paths = client.list_paths(timeout_s=args.timeout)
-                print(_paths_json(paths) if args.json else paths_text(paths))
+                paths = client.list_paths(timeout_s=options.timeout)
+                print(_paths_json(paths) if options.json else paths_text(paths))
         except PredictError as error:
             print(f"python -m client: {error}", file=sys.stderr)
             return 1

@@ -5,7 +5,6 @@ Exit code 0 only if every path returned correct responses; 1 if a stage failed, 
 machine too busy to measure on pass too: the last lines then say that the times prove nothing, and why.
 """
 
-import argparse
 import json
 import math
 import signal
@@ -13,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -30,14 +30,23 @@ SUMMARY = Path("results/latest/summary.json")
 WARMUP_S = 2.0
 
 
-def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOptions:
+    """The command line of `python -m servepath.demo`."""
+
+    rate: float
+    duration: float
+    rounds: int
+
+
+def parse_args(argv: Sequence[str]) -> DemoOptions:
     """Read the command line; exit code 2 and one line when it is wrong."""
     parser = Parser(prog="python -m servepath.demo", description="Train, export, serve, predict, load, compare.")
     add = parser.add_argument
     add("--rate", type=positive, default=500.0, help="requests a second on each path (default: 500)")
     add("--duration", type=positive, default=0.8, help="seconds in each measurement (default: 0.8)")
     add("--rounds", type=whole(1), default=3, help="rounds, with one measurement of each path (default: 3)")
-    return parser.parse_args(argv)
+    return parser.read(DemoOptions, argv)
 
 
 @contextmanager
@@ -66,24 +75,24 @@ def stop(names: Sequence[str], console: Console) -> None:
         raise
 
 
-def stages(args: argparse.Namespace, console: Console) -> None:
+def stages(options: DemoOptions, console: Console) -> None:
     """Run all stages. Raises StageFailed."""
     run(Stage("train", ["training"]), console)
     run(Stage("export", ["export"]), console)
     with services(console):
         for path in json.loads(output(Stage("list paths", ["client", "paths", "--json"])))["paths"]:
             run(Stage("predict", ["client", "predict", path["name"], "1 2"]), console)
-        run(Stage("load test", ["loadtest", *load_arguments(args)]), console)
+        run(Stage("load test", ["loadtest", *load_arguments(options)]), console)
         run(Stage("report", ["report"], (0, UNTRUSTED)), console)
 
 
-def load_arguments(args: argparse.Namespace) -> list[str]:
+def load_arguments(options: DemoOptions) -> list[str]:
     """Return the load test's arguments: short, and yet MIN_REQUESTS on each path."""
     words = {
-        "rounds": f"{args.rounds}",
-        "rate": f"{args.rate:g}",
-        "duration": f"{args.duration:g}",
-        "min-requests": f"{math.ceil(MIN_REQUESTS / args.rounds)}",
+        "rounds": f"{options.rounds}",
+        "rate": f"{options.rate:g}",
+        "duration": f"{options.duration:g}",
+        "min-requests": f"{math.ceil(MIN_REQUESTS / options.rounds)}",
         "warmup": f"{WARMUP_S:g}",
     }
     return [f"--{name}={value}" for name, value in words.items()]
@@ -102,11 +111,11 @@ def conclude(console: Console, took_s: float) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Run the demo, print the verdict, return the exit code."""
-    args = parse_args(argv)
+    options = parse_args(argv)
     console = Console()
     begin = time.monotonic()
     try:
-        stages(args, console)
+        stages(options, console)
         conclude(console, time.monotonic() - begin)
     except StageFailed as failure:
         console.print(f"demo failed: {failure}", style="bold red", highlight=False)

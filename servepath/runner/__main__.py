@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from servepath.cli.arguments import Parser, seconds, whole
@@ -25,7 +26,19 @@ def service(text: str) -> str:
     return text
 
 
-def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerOptions:
+    """The command line of `python -m servepath.runner`; the last three where the command takes them."""
+
+    command: str
+    services: Sequence[str]
+    places: RunPaths
+    timeout: float
+    follow: bool
+    lines: int
+
+
+def parse_args(argv: Sequence[str]) -> RunnerOptions:
     """Read the command line; exit code 2 and one line when it is wrong."""
     common = Parser(add_help=False)
     add = common.add_argument
@@ -43,46 +56,51 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     tail.add_argument("-f", "--follow", action="store_true", help="follow the logs until Ctrl-C")
     tail.add_argument("-n", "--lines", type=whole(0), default=20, help="lines of each log (default: 20)")
     args = parser.parse_args(argv)
-    args.services = [name for name in SERVICES if name in args.services or not args.services]
-    args.places = RunPaths(args.run_dir.resolve(), args.exports, args.deployments)
-    return args
+    return RunnerOptions(
+        command=args.command,
+        services=[name for name in SERVICES if name in args.services or not args.services],
+        places=RunPaths(args.run_dir.resolve(), args.exports, args.deployments),
+        timeout=getattr(args, "timeout", 0.0),
+        follow=getattr(args, "follow", False),
+        lines=getattr(args, "lines", 0),
+    )
 
 
-def up(args: argparse.Namespace) -> int:
+def up(options: RunnerOptions) -> int:
     """Start and wait."""
-    services = _services(args)
-    with lock(args.places.run_dir), progress_display() as shown:
-        Runner(services, args.places, args.timeout, shown).start(args.services)
+    services = _services(options)
+    with lock(options.places.run_dir), progress_display() as shown:
+        Runner(services, options.places, options.timeout, shown).start(options.services)
     return 0
 
 
-def down(args: argparse.Namespace) -> int:
+def down(options: RunnerOptions) -> int:
     """Stop."""
-    with lock(args.places.run_dir):
-        done = stop_all(args.places, args.services)
-    for name in reversed(args.services):
+    with lock(options.places.run_dir):
+        done = stop_all(options.places, options.services)
+    for name in reversed(options.services):
         print(f"{name:10} {done.get(name, 'not running')}")
     return 0
 
 
-def show_status(args: argparse.Namespace) -> int:
+def show_status(options: RunnerOptions) -> int:
     """Print the table."""
-    services = _services(args)
-    found = status.states({name: services[name] for name in services}, args.places)
-    return 0 if status.show([state for state in found if state.service in args.services]) else 1
+    services = _services(options)
+    found = status.states({name: services[name] for name in services}, options.places)
+    return 0 if status.show([state for state in found if state.service in options.services]) else 1
 
 
-def show_logs(args: argparse.Namespace) -> int:
+def show_logs(options: RunnerOptions) -> int:
     """Print the last lines of the logs."""
-    places = [ServiceFiles(args.places.run_dir, name) for name in args.services]
+    places = [ServiceFiles(options.places.run_dir, name) for name in options.services]
     begin = logs.ends(places)
-    logs.show(places, args.lines, lambda line: print(line, flush=True))
-    if args.follow:
+    logs.show(places, options.lines, lambda line: print(line, flush=True))
+    if options.follow:
         logs.follow(places, begin, lambda line: print(line, flush=True))
     return 0
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+COMMANDS: dict[str, Callable[[RunnerOptions], int]] = {
     "up": up,
     "down": down,
     "status": show_status,
@@ -90,18 +108,18 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 }
 
 
-def _services(args: argparse.Namespace) -> dict[str, Service]:
-    return read_services(args.places, Path(".env"))
+def _services(options: RunnerOptions) -> dict[str, Service]:
+    return read_services(options.places, Path(".env"))
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; return the exit code."""
-    args = parse_args(argv)
+    options = parse_args(argv)
     # Anyone who starts this in the background may have had SIGINT ignored, and SIGTERM would skip the cleaning up.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        code = COMMANDS[args.command](args)
+        code = COMMANDS[options.command](options)
         sys.stdout.flush()
     except ConfigError as error:
         print(f"python -m servepath.runner: {error}", file=sys.stderr)

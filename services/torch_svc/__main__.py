@@ -7,6 +7,7 @@ itself; 2: bad values.
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from servepath.artifacts.manifest import ArtifactError
@@ -31,7 +32,7 @@ def main() -> int:
     """Read the options, run, and return the exit code."""
     parser = _parser()
     try:
-        settings = _settings(parser.parse_args())
+        settings = _settings(Options(**vars(parser.parse_args())))
     except ConfigError as error:
         parser.error(str(error))
     log_to_stderr()
@@ -81,7 +82,21 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def _settings(options: argparse.Namespace) -> Settings:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The command line of `python -m services.torch_svc`."""
+
+    models: Path
+    port: int | None
+    host: str
+    run_dir: Path
+    token_file: Path | None
+    token_minutes: int
+    token_renew_s: int | None
+    without_tokens: bool
+
+
+def _settings(options: Options) -> Settings:
     life_s = options.token_minutes * 60
     renew_s = options.token_renew_s or life_s / 2
     if renew_s >= life_s:

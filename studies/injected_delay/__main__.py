@@ -11,12 +11,11 @@ Ends with 0 when the counts contradict no claim, 3 when they do, 1 when a server
 were INVALID, 2 for a bad value, 130 after Ctrl-C, with the servers stopped and the runs that ended kept.
 """
 
-import argparse
 import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from report.rows import write_json
@@ -42,10 +41,23 @@ EPILOG = (
 MAX_SIMULATION_S = 1800.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationOptions:
+    """The command line of `python -m studies.injected_delay`."""
+
+    runs: int
+    path: str
+    rounds: int
+    rate: float
+    simulations: int
+    out: Path
+    exports: Path
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing, and return the exit code."""
     parser = _parser()
-    options = parser.parse_args(argv)
+    options = parser.read(ValidationOptions, argv)
     if not options.path.endswith(STACK):
         parser.error(f"--path: {options.path!r} is not MODEL{STACK}; a delay can be injected in this stack alone")
     plan = Plan(options.path, options.rounds, options.rate, options.exports)
@@ -74,7 +86,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _trials(plan: Plan, calibration: Calibration, options: argparse.Namespace) -> list[Trial]:
+def _trials(plan: Plan, calibration: Calibration, options: ValidationOptions) -> list[Trial]:
     """Yield all trials, doing the runs that are missing; at most as many INVALID ones as valid ones are wanted."""
     folder, wanted, begin_s, done = options.out / "runs", options.runs, time.monotonic(), 0
     trials = [judged(run) for run in runs.ended(folder)]
@@ -90,9 +102,9 @@ def _trials(plan: Plan, calibration: Calibration, options: argparse.Namespace) -
     return trials
 
 
-def _tell(counts: Counts, calibration: Calibration, options: argparse.Namespace) -> str:
+def _tell(counts: Counts, calibration: Calibration, options: ValidationOptions) -> str:
     """Write validation.json and validation.md, and return the latter."""
-    out: Path = options.out
+    out = options.out
     simulation = _simulation(options.simulations, out) if options.simulations else ""
     facts = json.loads((out / "runs" / counts.trials[0].run / RUN_FILE).read_text())
     told = text.render(counts, calibration, facts["host"], simulation)

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from report.build import build
 from report.schema import ReportError
+from report.summary import build
 from servepath.artifacts import atomic
 from studies.injected_delay.servers import MAX_DELAY_US, CommandFailed, process, running, tail
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from report.build import build
 from report.intervals import ALPHA
 from report.percentiles import per_round
 from report.schema import ReportError
-from report.summary import latencies
+from report.stats import latencies
+from report.summary import build
 from report.verdicts import METRICS, TOO_CLOSE, Latencies, Verdict, judge, primary_family
 from studies.injected_delay.runs import ALIKE, INJECTED, A
 from studies.simulation.trial import MEASUREMENTS

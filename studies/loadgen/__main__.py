@@ -6,7 +6,6 @@ agrees with both on every path, 3 when it does not or that is inconclusive, 1 wh
 missing, 2 for a bad value, 130 after Ctrl-C, with the measurements that ended written.
 """
 
-import argparse
 import random
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from servepath.cli.signals import run_main
 from servepath.results.names import VIAS
 from servepath.results.thresholds import MIN_P99_SAMPLES
 from studies.loadgen.instruments import MAX_RPS
+from studies.loadgen.options import StudyOptions
 
 EPILOG = (
     "exit codes: 0 it agrees with both on every path; 3 it does not, or the result is inconclusive; 1 an "
@@ -33,7 +33,7 @@ EPILOG = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the cross-check and return the exit code."""
     parser = _parser()
-    options = parser.parse_args(argv)
+    options = parser.read(StudyOptions, argv)
     try:
         try:
             paths = plan.choose(plan.read_paths(options.deployments), options.paths)
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return subprocess.run([sys.executable, "-m", "report", "crosscheck", str(folder)], check=False).returncode
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     about = "Our load test against MLPerf LoadGen and h2load."
     parser = Parser("python -m studies.loadgen", description=about, epilog=EPILOG)
     add = parser.add_argument

@@ -3,7 +3,6 @@
 Every path and way by every instrument in each round, in an order drawn for each round, one measurement at a time.
 """
 
-import argparse
 import importlib.util
 import json
 import math
@@ -43,6 +42,7 @@ from servepath.results.names import CROSSCHECK_FILE, EVEN, H2LOAD, INSTRUMENTS, 
 from studies.loadgen import h2load
 from studies.loadgen.aim import aim
 from studies.loadgen.instruments import ABOUT, Job, order
+from studies.loadgen.options import StudyOptions
 from studies.loadgen.ours import Ours
 from studies.loadgen.rows import write
 
@@ -76,7 +76,7 @@ class Record:
         atomic.write_file(self.folder / CROSSCHECK_FILE, json.dumps(content, indent=2) + "\n")
 
 
-def run_all(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> Path:
+def run_all(paths: Sequence[plan.ServingPath], options: StudyOptions) -> Path:
     """Load every measurement and return the folder of their rows.
 
     Raises ConfigError, ArtifactError, RunError, OSError.
@@ -101,7 +101,7 @@ def run_all(paths: Sequence[plan.ServingPath], options: argparse.Namespace) -> P
     return folder
 
 
-def _job(measurement: Measurement, address: str, model: str, scratch: Path, options: argparse.Namespace) -> Job:
+def _job(measurement: Measurement, address: str, model: str, scratch: Path, options: StudyOptions) -> Job:
     return Job(
         measurement=measurement,
         null=address,
@@ -146,7 +146,7 @@ def _loadgen(job: Job) -> pa.Table:
 
 
 def _load(
-    record: Record, jobs: Mapping[Measurement, Job], instruments: Mapping[str, Instrument], options: argparse.Namespace
+    record: Record, jobs: Mapping[Measurement, Job], instruments: Mapping[str, Instrument], options: StudyOptions
 ) -> None:
     with Report(Console(highlight=False), len(jobs) * len(INSTRUMENTS), options.rounds) as report:
         each_s = next(iter(jobs.values())).count / options.rate
@@ -209,7 +209,7 @@ def _warm_up(job: Job, instrument: Instrument, most_s: float, report: Report) ->
 
 
 def _facts(
-    measurements: Sequence[Measurement], known: Mapping[str, str], now: datetime, options: argparse.Namespace
+    measurements: Sequence[Measurement], known: Mapping[str, str], now: datetime, options: StudyOptions
 ) -> dict[str, Any]:
     return {
         "schema": SCHEMA,

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from report.writers import terminal
 from servepath.artifacts.manifest import ArtifactError
 from servepath.cli.arguments import Parser, seconds, whole
 from servepath.cli.signals import run_main
 from studies.peers import show
-from studies.peers.program import run
+from studies.peers.program import PeersOptions, run
 from studies.peers.rows import ROWS, Row
 
 # Of what is not a terminal, a file for example.
@@ -29,16 +30,16 @@ def main(argv: Sequence[str]) -> int:
     options = parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     if options.list:
-        show.rows(console)
+        terminal.show(show.rows(), console)
         return 0
     try:
-        return run(options.only, options, sorted(os.sched_getaffinity(0)), console)
+        return run(options, sorted(os.sched_getaffinity(0)), console)
     except (ArtifactError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
 
 
-def parse_args(argv: Sequence[str]) -> argparse.Namespace:
+def parse_args(argv: Sequence[str]) -> PeersOptions:
     """Read the command line; exit code 2 and one line when it is wrong."""
     parser = Parser(prog="python -m studies.peers", description="Compare gateway and onnx_svc with their peers.")
     add = parser.add_argument
@@ -50,7 +51,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         "--out", type=Path, default=Path("results/bench"), metavar="DIR", help="where results go (default: %(default)s)"
     )
     add("--list", action="store_true", help="list the rows and end")
-    return parser.parse_args(argv)
+    return parser.read(PeersOptions, argv)
 
 
 def _rows(text: str) -> tuple[Row, ...]:

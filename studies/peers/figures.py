@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import comb
 from statistics import median
 from types import MappingProxyType
 from typing import NamedTuple
+
+from scipy import special
 
 from studies.peers.h2load import Counted
 from studies.peers.rows import RequiredMeasurement, Row
@@ -116,8 +117,7 @@ def spread(ratios: Sequence[float]) -> MedianInterval:
 
 def confidence(count: int, skip: int) -> float:
     """Return the probability that the true median is inside when `skip` of `count` values are left out at each end."""
-    outside: int = sum(comb(count, k) for k in range(skip + 1))
-    return 1 - 2 * outside / 2.0**count
+    return 1 - 2 * float(special.bdtr(skip, count, 0.5))
 
 
 def verdict(row: Row, middle: float) -> str:

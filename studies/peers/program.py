@@ -1,8 +1,7 @@
 """A whole run: peers, models, then one setup of servers after another, each measured in interleaved rounds."""
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
@@ -12,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from report.writers import terminal
 from servepath.artifacts.commit import git_commit
 from servepath.artifacts.manifest import artifact_folder, current_version, read_manifest
 from servepath.artifacts.reference import read_reference
@@ -30,8 +30,21 @@ SWEEP_FILE = "torchserve-sweep.json"
 Say = Callable[[str], None]
 
 
-def run(rows: Sequence[Row], options: argparse.Namespace, cores: Sequence[int], console: Console) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeersOptions:
+    """The command line of `python -m studies.peers`. only: the rows that are run; list: list all rows instead."""
+
+    rounds: int
+    seconds: float
+    only: Sequence[Row]
+    exports: Path
+    out: Path
+    list: bool
+
+
+def run(options: PeersOptions, cores: Sequence[int], console: Console) -> int:
     """Run the rows, show and save them; 1 when one is void or the load generator is missing, else 0."""
+    rows = options.only
     say = partial(console.print, style="dim", highlight=False, markup=False, soft_wrap=True)
     began, commit, host = datetime.now(UTC), git_commit(), results.host()
     programs = _programs(rows)
@@ -40,7 +53,7 @@ def run(rows: Sequence[Row], options: argparse.Namespace, cores: Sequence[int], 
     if not programs["h2load"].path:
         return 1
     shared = Cores.of(cores)
-    show.layout(console, host, layout(shared))
+    terminal.show(show.layout(host, layout(shared)), console)
     with TemporaryDirectory(prefix="bench-") as folder:
         place = _place(options.exports, Path(folder), shared, programs)
         found, measured = _setups(rows, place, options, say)
@@ -55,7 +68,7 @@ def run(rows: Sequence[Row], options: argparse.Namespace, cores: Sequence[int], 
     }
     file = options.out / f"{began:%Y%m%dT%H%M%SZ}.json"
     results.save(file, facts, found, measured)
-    show.table(console, found, options.rounds)
+    terminal.show(show.table(found, options.rounds), console)
     say(str(file))
     return 1 if any(result.void for result in found) else 0
 
@@ -89,7 +102,7 @@ def _place(exports: Path, folder: Path, cores: Cores, programs: Mapping[str, pee
 
 
 def _setups(
-    rows: Sequence[Row], place: Workspace, options: argparse.Namespace, say: Say
+    rows: Sequence[Row], place: Workspace, options: PeersOptions, say: Say
 ) -> tuple[list[Result], dict[str, Sequence[Round]]]:
     """Run setup by setup; return the results in the order of the rows, and all measurements."""
     found: dict[str, Result] = {}
@@ -115,7 +128,7 @@ def _result(row: Row, rounds: Sequence[Round], missing: Mapping[str, str]) -> Re
 
 
 def _rounds(
-    name: str, rows: Sequence[Row], place: Workspace, options: argparse.Namespace, say: Say
+    name: str, rows: Sequence[Row], place: Workspace, options: PeersOptions, say: Say
 ) -> tuple[list[Round], dict[str, str]]:
     """Start a setup and measure what its rows need, round by round; return also why some ways are missing."""
     needs = list(dict.fromkeys(need for row in rows for need in row.needs))
@@ -164,7 +177,7 @@ def _line(measured: Measured) -> str:
     return f"{measured.rate:10,.0f} req/s, mean {measured.mean_us:.0f} us{p50}, {cpu}"
 
 
-def _tuned(place: Workspace, options: argparse.Namespace, say: Say) -> Workspace:
+def _tuned(place: Workspace, options: PeersOptions, say: Say) -> Workspace:
     """Find TorchServe's best tuning for each load of its rows, and put archives tuned so into the place."""
     numbers = count()
 
@@ -183,7 +196,7 @@ def _tuned(place: Workspace, options: argparse.Namespace, say: Say) -> Workspace
     return replace(place, tuned={f"torchserve {load}": plant(tuning) for load, tuning in best.items()})
 
 
-def _sweep_key(options: argparse.Namespace) -> dict[str, Any]:
+def _sweep_key(options: PeersOptions) -> dict[str, Any]:
     version = current_version(options.exports, SMALL)
     made = read_manifest(artifact_folder(options.exports, SMALL, models.MAR, version))
     facts = {"host": results.host(), "versions": results.versions(), "seconds": options.seconds}

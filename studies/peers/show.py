@@ -1,59 +1,49 @@
-"""What was measured, on the terminal."""
+"""What was measured, as documents for the terminal."""
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
+from report.document import Cell, Column, Document, Section, Table, Text, Tone
 from studies.peers.figures import FIGURES, MedianInterval
 from studies.peers.results import Result
 from studies.peers.rows import ROWS, Row
 
-HEADINGS = ("row", "ours", "peer", "ratio", "spread", "threshold", "target", "")
+COLUMNS = (
+    Column("row", numeric=False),
+    *map(Column, ("ours", "peer", "ratio", "spread", "threshold", "target")),
+    Column("", numeric=False),
+)
 
 
-def layout(console: Console, host: Mapping[str, object], lines: Sequence[str]) -> None:
-    """Print the machine and who runs where."""
+def layout(host: Mapping[str, object], lines: Sequence[str]) -> Document:
+    """Return the machine and who runs where."""
     memory = int(str(host["memory_bytes"])) / 2**30
-    console.print(f"[bold]{escape(str(host['cpu']))}[/], {host['cores']} cores, {memory:.0f} GiB")
-    for line in lines:
-        console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+    return Document(f"{host['cpu']}, {host['cores']} cores, {memory:.0f} GiB", tuple(lines), ())
 
 
-def table(console: Console, results: Sequence[Result], rounds: int) -> None:
-    """Print a line a row, and below what is void or missing, and why."""
-    shown = Table(header_style="bold", title=f"medians of {rounds} interleaved rounds")
-    for heading in HEADINGS:
-        shown.add_column(heading, justify="left" if heading in {"row", ""} else "right", no_wrap=True)
-    for result in results:
-        if result.spread is not None:
-            shown.add_row(*_cells(result, result.spread))
-    console.print(shown)
-    for result in results:
-        if result.why:
-            console.print(f"[red]{escape(result.row.name)}: {escape(result.why)}[/]", highlight=False, soft_wrap=True)
+def table(results: Sequence[Result], rounds: int) -> Document:
+    """Return a line a row, and below what is void or missing, and why."""
+    measured = tuple(_cells(result, result.spread) for result in results if result.spread is not None)
+    whys = (Text(f"{result.row.name}: {result.why}", Tone.BAD) for result in results if result.why)
+    title = f"medians of {rounds} interleaved rounds"
+    return Document("", (), (Section("rows", title, (Table(title, COLUMNS, measured), *whys)),))
 
 
-def rows(console: Console) -> None:
-    """Print the rows there are."""
-    for row in ROWS:
-        console.print(
-            f"{row.name:22} {_what(row)}, {row.model}, {row.load}", highlight=False, markup=False, soft_wrap=True
-        )
+def rows() -> Document:
+    """Return the rows there are."""
+    return Document("", tuple(f"{row.name:22} {_what(row)}, {row.model}, {row.load}" for row in ROWS), ())
 
 
-def _cells(result: Result, spread: MedianInterval) -> tuple[str, ...]:
+def _cells(result: Result, spread: MedianInterval) -> tuple[Cell, ...]:
     row = result.row
     return (
-        row.name,
-        _value(row, result.ours),
-        _value(row, result.peer),
-        f"[bold]{spread.middle:.2f}[/]",
-        f"{spread.low:.2f}..{spread.high:.2f}",
-        _aim(row, row.threshold),
-        _aim(row, row.target),
-        result.verdict,
+        Cell(row.name),
+        Cell(_value(row, result.ours)),
+        Cell(_value(row, result.peer)),
+        Cell(f"{spread.middle:.2f}", Tone.STRONG),
+        Cell(f"{spread.low:.2f}..{spread.high:.2f}"),
+        Cell(_aim(row, row.threshold)),
+        Cell(_aim(row, row.target)),
+        Cell(result.verdict),
     )
 
 

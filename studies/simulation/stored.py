@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute, parquet
 
-from report.build import build
 from report.intervals import Array
 from report.percentiles import per_round
+from report.summary import build
 from report.verdicts import METRICS, Latencies
 from servepath.results.names import NO_OP_PATH
 

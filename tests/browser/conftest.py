@@ -16,8 +16,9 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from report import page
-from report.build import build
+from report.documents import run
+from report.summary import build
+from report.writers import html
 from tests.synthetic_run import MEDIANS_US, add_the_rest, write_run
 
 PROGRAMS = {"chromium": "chromium", "chromedriver": "chromium-driver"}
@@ -97,7 +98,7 @@ def report_html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(folder, rounds=20, requests=670, medians_us=PATHS)
     add_the_rest(folder, PATHS)
     path = folder / "report.html"
-    path.write_text(page.render(build(folder)))
+    path.write_text(html.render(run.document(build(folder))))
     return path
 
 

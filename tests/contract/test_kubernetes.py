@@ -203,7 +203,7 @@ def understand(image: str, argv: list[str]) -> None:
         case "onnx_svc", _:
             onnx_config.read_settings(argv)
         case "torch_svc", _:
-            torch_main._settings(torch_main._parser().parse_args(argv))
+            torch_main._settings(torch_main.Options(**vars(torch_main._parser().parse_args(argv))))
         case "pipeline", ["training", *rest]:
             training_main.parse_args(rest)
         case "pipeline", ["export", *rest]:

@@ -10,8 +10,8 @@ import pytest
 from pyarrow import parquet
 
 from report import schema
-from report.build import build
 from report.rows import read_run
+from report.summary import build
 from tests.integration.loadtest.test_run import ROOT, environment
 from tests.limits import LONG_S
 

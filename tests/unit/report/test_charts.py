@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 
 from report import charts, series
-from report.build import build
 from report.percentiles import nearest_rank
+from report.summary import build
 
 
 def test_each_path_has_its_colour_its_ways_share_it_and_the_instrument_is_grey(stored: Any) -> None:
@@ -19,7 +19,7 @@ def test_each_path_has_its_colour_its_ways_share_it_and_the_instrument_is_grey(s
 def test_a_curve_goes_through_the_percentiles_and_ends_where_one_sample_is_slower(stored: Any) -> None:
     rows = series.rows_of(build(stored.folder))
     points = [(each["n"], each["v"]) for each in series.curves(rows[:1]) if each["m"] == "response"]
-    ordered_us = sorted(rows[0].answers.latencies_us("response_us").tolist())
+    ordered_us = sorted(rows[0].samples.times("response_us").tolist())
     assert len(points) == series.POINTS
     assert points[0] == (0, pytest.approx(ordered_us[0] / 1e3, rel=1e-3))
     assert points[-1] == (pytest.approx(3.1206, abs=1e-3), pytest.approx(ordered_us[-2] / 1e3, rel=1e-3))
@@ -46,7 +46,7 @@ def test_time_by_part_adds_up_to_the_mean_service_time(stored: Any) -> None:
         parts.setdefault(each["name"], []).append((each["part"], each["ms"]))
     for row in summary.rows:
         found = parts[str(row.name)]
-        mean_ms = row.answers.latencies_us("service_us").mean() / 1e3
+        mean_ms = row.samples.times("service_us").mean() / 1e3
         assert sum(value_ms for _, value_ms in found) == pytest.approx(mean_ms, rel=1e-3)
         names = [series.UNDIVIDED] if row.via == "direct" else [series.CLIENT, "gateway", "backend"]
         assert [name for name, _ in found] == names

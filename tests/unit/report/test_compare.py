@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from report.__main__ import main
-from report.build import build
 from report.compare import compare
 from report.schema import ReportError
+from report.summary import build
 
 DIRECT = "simple_nn@onnx.direct"
 

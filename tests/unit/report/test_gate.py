@@ -12,11 +12,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from report import gate, gate_terminal, intervals
+from report import gate, intervals
 from report.__main__ import main
-from report.build import build
+from report.documents import gate as gate_document
 from report.gate import ALARM, NOT_SLOWER, PASSED, SLOWER, UNDECIDED, UNKNOWN, Decision
 from report.rows import MeasurementName
+from report.summary import build
 from tests.synthetic_run import write_run
 
 PATHS = [("simple_nn", "torchserve"), ("simple_nn", "onnx"), ("keras_dense", "tfserving"), ("keras_dense", "onnx")]
@@ -156,7 +157,7 @@ def test_the_alarm_is_stricter_the_more_is_asked() -> None:
 )
 def test_the_last_line_says_the_outcome_and_the_fix(decision: Decision, said: str) -> None:
     code = gate.outcome((decision,), tail=False)
-    line = gate_terminal.conclude((decision,), code, gate_terminal.Rules(5.0, tail=False, stored=False))
+    line = gate_document.conclude((decision,), code, gate_document.Rules(5.0, tail=False, stored=False))
     assert line.split("; ")[-1] == said
     assert line.startswith("inconclusive: p50 of simple_nn@torchserve direct") == (code == UNDECIDED)
 

@@ -61,25 +61,6 @@ def test_verdicts_are_on_response_times(stored: Any) -> None:
     assert {each["verdict"] for each in summary["verdicts"][:4]} == {"too close to call"}
 
 
-def test_the_terminal_shows_engine_version_and_missing_percentiles(
-    stored: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    main([str(stored.folder)])
-    lines = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
-    line = next(line for line in lines if line[:1] == ["keras_dense@tfserving"])
-    assert line[1:5] == ["embedded", "(tensorflow", "2.21.0)", "direct"]
-    assert line[-4] == line[-1] == "-"
-
-
-def test_the_terminal_says_who_is_best_before_the_numbers(stored: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    main([str(stored.folder)])
-    said = capsys.readouterr().out
-    best = (
-        "p50 of response times, reached directly: simple_nn@onnx direct [onnxruntime 1.31.1 (CPUExecutionProvider)] is"
-    )
-    assert 0 < said.index(best) < said.index("│")
-
-
 def test_a_closed_loop_has_service_times_alone(stored: Any, capsys: pytest.CaptureFixture[str]) -> None:
     stored.close_loop()
     assert main([str(stored.folder)]) == 0

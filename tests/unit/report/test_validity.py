@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from report.__main__ import main
-from report.build import build
+from report.summary import build
 from studies.injected_delay.injected import Delayed
 from tests.engines import GatedEngine
 

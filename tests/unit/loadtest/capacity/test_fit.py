@@ -4,14 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
-from loadtest.capacity.fit import Point, crossing, student
-
-
-@pytest.mark.parametrize("freedom", [4, 5, 10, 30])
-def test_students_t_is_the_librarys(freedom: int) -> None:
-    assert student(freedom) == pytest.approx(stats.t.ppf(0.995, freedom), rel=0.003)
+from loadtest.capacity.fit import Point, crossing
 
 
 def points(random: np.random.Generator, *, lean: int, trials: int = 20) -> list[Point]:

@@ -1,4 +1,5 @@
 import argparse
+from dataclasses import dataclass
 
 import pytest
 
@@ -12,6 +13,22 @@ def test_a_wrong_word_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[
         parser.parse_args(["--rate", "0"])
     assert ended.value.code == 2
     assert capsys.readouterr() == ("", "it: argument --rate: '0' is not a number above 0\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    rate: float
+    rounds: int
+
+
+def test_a_command_line_is_read_into_its_dataclass_which_must_have_every_argument() -> None:
+    parser = Parser(prog="it")
+    parser.add_argument("--rate", type=positive)
+    parser.add_argument("--rounds", type=whole(1), default=3)
+    assert parser.read(Speed, ["--rate", "2.5"]) == Speed(rate=2.5, rounds=3)
+    parser.add_argument("--new")
+    with pytest.raises(TypeError, match="new"):
+        parser.read(Speed, ["--rate", "2.5"])
 
 
 @pytest.mark.parametrize("text", ["", "x", "0", "-1", "nan", "inf", "1e999"])

@@ -1,20 +1,18 @@
-"""The gate's decisions as a table and sentences in the terminal."""
+"""The gate's decisions as a document: a table, what it rests on, and the outcome as the last line."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
+from report.document import Alert, Block, Cell, Column, Document, Section, Table, Text, Tone
+from report.documents.phrases import cells, number
 from report.gate import ALARM, CERTAIN, MIN_STORED, NOT_SLOWER, PASSED, SLOWER, UNKNOWN, Decision
 from report.summary import Summary
 from report.verdicts import MIN_ROUNDS
 
 # More rounds than this take an hour and more: then it is the machine that has to change.
 MAX_ROUNDS = 150
-COLOURS = {SLOWER: "bold red", NOT_SLOWER: "green", UNKNOWN: "yellow"}
-OUTCOMES = {PASSED: "bold green", ALARM: "bold red"}
+TONES = {SLOWER: Tone.BAD, NOT_SLOWER: Tone.GOOD, UNKNOWN: Tone.DOUBT}
+OUTCOMES = {PASSED: Tone.GOOD, ALARM: Tone.BAD}
 
 
 class Rules(NamedTuple):
@@ -25,20 +23,18 @@ class Rules(NamedTuple):
     stored: bool
 
 
-def show(decisions: Sequence[Decision], code: int, rules: Rules, console: Console) -> None:
-    """Print every ratio with its bounds and decision, what they rest on, and the outcome as the last line."""
-    console.print(_table(decisions, rules))
-    for line in explain(decisions, rules):
-        console.print(f"[dim]{escape(line)}[/]")
-    style = OUTCOMES.get(code, "bold yellow")
-    console.print(f"[{style}]{escape(conclude(decisions, code, rules))}[/]", soft_wrap=True)
+def document(decisions: Sequence[Decision], code: int, rules: Rules) -> Document:
+    """Return every ratio with its bounds and decision, what they rest on, and the outcome."""
+    rests_on = (Text(line, Tone.SOFT) for line in explain(decisions, rules))
+    blocks: tuple[Block, ...] = (_table(decisions, rules), *rests_on)
+    closing = Text(conclude(decisions, code, rules), OUTCOMES.get(code, Tone.DOUBT))
+    return Document("", (), (Section("gate", "", blocks),), closing=closing)
 
 
-def show_invalid(summary: Summary, console: Console) -> None:
-    """Print why a run decides nothing."""
-    for reason in summary.reasons:
-        console.print(f"[red]not valid: {escape(reason)}[/]", soft_wrap=True)
-    console.print("[bold yellow]inconclusive: the run is not valid; fix that, or run it on a quiet machine[/]")
+def invalid(summary: Summary) -> Document:
+    """Return why a run decides nothing."""
+    said = "inconclusive: the run is not valid; fix that, or run it on a quiet machine"
+    return Document("", (), (), alerts=(Alert("not valid", "", summary.reasons),), closing=Text(said, Tone.DOUBT))
 
 
 def explain(decisions: Sequence[Decision], rules: Rules) -> Iterator[str]:
@@ -63,7 +59,7 @@ def conclude(decisions: Sequence[Decision], code: int, rules: Rules) -> str:
     named = (
         ", ".join(f"{each.metric} of {each.measurement}{_size(each)}" for each in open_ones) or "the run has no path"
     )
-    return f"inconclusive: {named}; {_mend(open_ones, rules)}"
+    return f"inconclusive: {named}; {_fix(open_ones, rules)}"
 
 
 def _slower(decisions: Sequence[Decision]) -> Iterator[str]:
@@ -79,7 +75,7 @@ def _size(each: Decision) -> str:
     return f" ({each.ratio:.3f}, {each.low:.3f}..{each.high:.3f})"
 
 
-def _mend(open_ones: Sequence[Decision], rules: Rules) -> str:
+def _fix(open_ones: Sequence[Decision], rules: Rules) -> str:
     if any(each.ratio is None for each in open_ones):
         least = f"{MIN_STORED} stored runs with it" if rules.stored else f"{MIN_ROUNDS} rounds with enough requests"
         return f"each needs at least {least}"
@@ -94,13 +90,14 @@ def _mend(open_ones: Sequence[Decision], rules: Rules) -> str:
 
 
 def _table(decisions: Sequence[Decision], rules: Rules) -> Table:
-    table = Table("path", "via", "percentile", header_style="bold")
-    for heading in ("stored runs" if rules.stored else "rounds", "ratio", "at least", "at most"):
-        table.add_column(heading, justify="right")
-    table.add_column("decision")
-    for each in sorted(decisions, key=lambda each: (each.measurement, each.metric)):
-        numbers = ("-" if value is None else f"{value:.3f}" for value in (each.ratio, each.low, each.high))
-        path = f"{each.measurement.model}@{each.measurement.stack}"
-        found = f"[{COLOURS[each.found]}]{each.found}[/]"
-        table.add_row(escape(path), each.measurement.via, each.metric, str(each.samples), *numbers, found)
-    return table
+    words = tuple(Column(title, numeric=False) for title in ("path", "via", "percentile"))
+    numbers = map(Column, ("stored runs" if rules.stored else "rounds", "ratio", "at least", "at most"))
+    rows = (
+        (
+            *cells(each.measurement.path, each.measurement.via, each.metric, str(each.samples)),
+            *cells(*(number(value, ".3f") for value in (each.ratio, each.low, each.high))),
+            Cell(each.found, TONES[each.found]),
+        )
+        for each in sorted(decisions, key=lambda each: (each.measurement, each.metric))
+    )
+    return Table("Decisions", (*words, *numbers, Column("decision", numeric=False)), tuple(rows))

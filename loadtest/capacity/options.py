@@ -1,0 +1,23 @@
+"""What the search for a capacity was told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityOptions:
+    """The command line of `python -m loadtest.capacity`. run: the folder of the run that gets the capacity."""
+
+    slo_p99_ms: float
+    paths: str
+    via: str
+    wanted_rps: float
+    seconds: float
+    seed: int
+    connections: int
+    processes: int
+    no_real_time: bool
+    run: Path
+    exports: Path
+    deployments: Path
+    env_file: Path

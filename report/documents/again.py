@@ -1,0 +1,55 @@
+"""How to do a run again: the command, and what it ran on."""
+
+import shlex
+from collections.abc import Iterator
+
+from report.document import Block, Code, Definition, Definitions
+from report.documents.phrases import commit_label
+from report.summary import Summary
+
+# What decides the load; where files and servers are is another machine's own.
+ARGUMENTS: tuple[str, ...]
+ARGUMENTS = ("paths", "via", "rounds", "rows", "rate", "duration", "min_requests", "warmup", "arrivals", "connections")
+ARGUMENTS += ("closed_loop", "users", "processes", "targets", "environment", "allow", "seed")
+# The run's value of this key where the servers are the machine's own (loadtest/__main__.py), and of runs before it.
+LOCAL = "local"
+
+
+def environment(summary: Summary) -> str:
+    """Return what the servers ran on, as the run names it."""
+    return str(summary.facts["fairness"]["run"].get("environment", {"value": LOCAL})["value"])
+
+
+def again(summary: Summary) -> Iterator[Block]:
+    """Yield the command, and the facts of commit, seed and machine."""
+    facts, host = summary.facts, summary.facts["host"]
+    yield Code(f"git checkout {str(facts['git_commit']).partition('-dirty')[0]} && {command(summary)}")
+    said = {
+        "run": facts["run"],
+        "commit": commit_label(facts["git_commit"]),
+        "seed": str(facts["seed"]),
+        "servers": environment(summary),
+        "processor": f"{host['cpu']}, {host['cores']} cores",
+        "memory": f"{host['memory_bytes'] / 2**30:.1f} GiB",
+        "system": f"{host['os']}, Linux {host['kernel']}, Python {host['python']}",
+    }
+    yield Definitions(tuple(Definition(term, meaning) for term, meaning in said.items()))
+
+
+def command(summary: Summary) -> str:
+    """Return the command line of the load test, from the arguments that it recorded; FILE has a side's addresses."""
+    words = ["python", "-m", "loadtest"]
+    arguments = summary.facts["arguments"] | {"seed": summary.facts["seed"]}
+    for name in [name for name in ARGUMENTS if name in arguments]:
+        value = arguments[name]
+        flag = f"--{name.replace('_', '-')}"
+        if name == "environment":
+            words += [] if value == LOCAL else [flag, shlex.quote(value)]
+        elif value is True:
+            words.append(flag)
+        elif isinstance(value, list):
+            words += [word for item in value for word in (flag, str(item))]
+        elif value is not None and value is not False:
+            words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
+    words += [f"--side {side}=FILE" for side in dict.fromkeys(row.side for row in summary.rows if row.side)]
+    return " ".join(words)

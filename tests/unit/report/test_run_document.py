@@ -1,0 +1,133 @@
+"""What a run's document says, whoever writes it."""
+
+import re
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from loadtest.options import LoadOptions, argument_parser
+from report.document import Detail, Document
+from report.documents import run
+from report.documents.again import command
+from report.summary import build
+from tests.synthetic_run import write_run
+from tests.unit.report.plain import plain
+
+DIRECT = "simple_nn@onnx.direct"
+
+
+def document_of(stored: Any) -> Document:
+    return run.document(build(stored.folder))
+
+
+def said(stored: Any, detail: Detail = Detail.FULL) -> str:
+    return plain(document_of(stored), detail)
+
+
+def test_every_sentence_of_a_verdict_is_there_below_the_best_paths_and_above_the_results(stored: Any) -> None:
+    verdicts, text = build(stored.folder).verdicts, said(stored)
+    assert len(verdicts) == 8
+    assert [verdict.sentence for verdict in verdicts if verdict.sentence not in text] == []
+    best = "p50 of response times, reached directly: simple_nn@onnx direct [onnxruntime 1.31.1 (CPUExecutionProvider)]"
+    assert text.index(best) < text.index(verdicts[0].sentence) < text.index("\nResults\n")
+
+
+def test_in_brief_only_what_is_decided_is_said_and_the_rest_is_counted(stored: Any) -> None:
+    text = said(stored, Detail.BRIEF)
+    sentences = {verdict.sentence: verdict.decided for verdict in build(stored.folder).verdicts}
+    assert {sentence: sentence in text for sentence in sentences} == sentences
+    assert "comparisons: 4 decided, 0 too close to call, 4 with too few rounds" in text.splitlines()
+    assert len(text.splitlines()) < 40
+
+
+def test_engine_version_and_missing_percentiles_stand_in_the_results(stored: Any) -> None:
+    (line, _) = [line for line in said(stored).splitlines() if line.startswith("keras_dense@tfserving embedded")]
+    assert line.startswith("keras_dense@tfserving embedded (tensorflow 2.21.0) direct 501.0 of 500 1,320 0 0 1.161 ")
+    assert line.split()[-4] == line.split()[-1] == "-"
+
+
+def test_what_the_gateway_adds_stands_beside_its_share(stored: Any) -> None:
+    (_, line) = [line for line in said(stored).splitlines() if line.startswith("simple_nn@onnx onnxruntime")]
+    assert re.search(r" \d\d% \+0\.3\d\d ms$", line)
+
+
+def test_a_run_of_sides_tells_them_apart_and_says_how_they_compare(tmp_path: Path) -> None:
+    summary = build(write_run(tmp_path / "run", rounds=11, requests=662, sides={"old": 1.0, "new": 1.2}))
+    text = plain(run.document(summary))
+    assert "Between servers of the same path\np50: keras_dense@tfserving direct old" in text
+    assert " --side new=FILE --side old=FILE" in text
+
+
+def test_a_run_that_is_not_valid_says_why_and_has_no_verdict(stored: Any) -> None:
+    stored.change_rows(DIRECT, lambda rows: [*rows[:-1], rows[-1] | {"wrong": True}], only_round=0)
+    text = said(stored)
+    assert "not valid: simple_nn@onnx direct: 1 of 1,320 responses are incorrect" in text.splitlines()
+    assert "None: a run that is not valid gives no verdict." in text
+    assert "is faster than" not in text
+
+
+def test_a_synthetic_run_says_that_nobody_was_measured(stored: Any) -> None:
+    assert "not a measurement: made by tests/synthetic_run.py" in said(stored)
+
+
+def test_the_command_to_do_it_again_is_one_that_the_load_test_understands_as_before(stored: Any) -> None:
+    words = "--paths simple_nn@onnx --via direct --rounds 3 --rate 250.5 --arrivals constant --closed-loop --seed 9"
+    options = argument_parser().read(LoadOptions, [*words.split(), "--allow", "threads", "--allow", "plan"])
+    facts = {name: str(value) if hasattr(value, "parts") else value for name, value in asdict(options).items()}
+    stored.change_facts(arguments=facts, seed=9)
+    again = shlex.split(command(build(stored.folder)))
+    assert again[:3] == ["python", "-m", "loadtest"]
+    assert argument_parser().read(LoadOptions, again[3:]) == options
+
+
+def test_the_commit_and_a_drawn_seed_are_repeated(stored: Any) -> None:
+    again = f"git checkout {'0' * 40} && python -m loadtest --rounds 12 --rows 1 --rate 500 --seed 7"
+    assert again in said(stored).splitlines()
+
+
+def test_a_path_that_was_not_stable_after_its_warm_up_is_said(stored: Any) -> None:
+    warmup = stored.facts()["warmup"]
+    warmup[0]["stable"] = False
+    stored.change_facts(warmup=warmup)
+    found = list(run.warm_up(build(stored.folder)))
+    assert len(found) == 4
+    first = "keras_dense@tfserving direct: 1.5 s, 750 requests"
+    assert [line for line in found if "not stable" in line] == [f"{first}, and its median was not stable yet"]
+
+
+def test_several_undefeated_paths_are_all_named(stored: Any) -> None:
+    for measurement in (DIRECT, "keras_dense@tfserving.direct"):
+        stored.change_rows(
+            measurement, lambda rows: [row | {"response_us": 500.0 + row["sent_ns"] % 7} for row in rows]
+        )
+    (first, *_) = run.headlines(build(stored.folder))
+    assert first.startswith(
+        "p50 of response times, reached directly: no path is faster than keras_dense@tfserving direct"
+    )
+    assert "or simple_nn@onnx direct" in first
+    assert first.endswith("which of them is fastest is too close to call")
+
+
+def test_the_closed_loop_is_explained(stored: Any) -> None:
+    stored.close_loop()
+    assert "This run was a closed loop: each caller waited for its reply" in said(stored)
+    assert "each user waits for its reply" in said(stored)
+
+
+def test_where_a_closed_loop_would_have_hidden_something_is_named(stored: Any) -> None:
+    def stand_still(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Make the last thirty requests of a round wait for the same moment."""
+        end_ns = max(row["sent_ns"] for row in rows) + 10**9
+        for row in rows[-30:]:
+            row["service_us"] = (end_ns - row["sent_ns"]) / 1e3
+            row["response_us"] = (end_ns - row["scheduled_ns"]) / 1e3
+        return rows
+
+    assert "would have recorded the same p99 within 20 % on every path" in said(stored)
+    stored.change_rows(DIRECT, stand_still, only_round=2)
+    assert re.search(
+        r"simple_nn@onnx direct: p99 is 1,0\d\d\.\d{3} ms by the schedule; a closed-loop caller would "
+        r"have reported \d\.\d{3} ms",
+        said(stored),
+    )
