@@ -8,10 +8,8 @@ from types import MappingProxyType
 
 from dotenv import dotenv_values
 
-from servepath.protocols import version_file
 from servepath.protocols.addresses import EXPECTED, is_address
-from servepath.protocols.stacks import STACKS
-from servepath.protocols.token import DEFAULT_FILE, FILE_VARIABLE
+from servepath.protocols.stacks import STACKS, service_files
 
 GATEWAY = "gateway"
 GATEWAY_VARIABLE = "GATEWAY_ADDR"
@@ -27,16 +25,15 @@ class ConfigError(Exception):
 class Settings:
     """addresses: HOST:PORT or unix:PATH of the gateway and of each stack, by name.
 
-    torch_token: the file with TorchServe's key. tf_version: the file with the version of tensorflow_model_server.
+    files: where services keep what their callers need, by variable.
     local: the addresses are this machine's own, so that what listens there is the server and no forwarder to it.
     exports: the folder of artifacts that a side serves, where that is not the load test's own (EXPORTS in its file).
     """
 
     addresses: Mapping[str, str]
-    torch_token: Path
+    files: Mapping[str, Path]
     local: bool = True
     exports: Path | None = None
-    tf_version: Path = version_file.DEFAULT_FILE
 
 
 def read_settings(
@@ -57,13 +54,12 @@ def read_settings(
     values = {**dotenv_values(env_file), **environment, **side}
     variables = {GATEWAY: GATEWAY_VARIABLE} | {name: stack.address_variable for name, stack in STACKS.items()}
     addresses = targets or {name: _address(values, variable) for name, variable in variables.items()}
-    token, exports = Path(values.get(FILE_VARIABLE) or DEFAULT_FILE), side.get("EXPORTS")
+    exports = side.get("EXPORTS")
     return Settings(
         MappingProxyType(dict(addresses)),
-        token,
+        service_files(values),
         not targets,
         Path(exports) if exports else None,
-        version_file.path_from(values),
     )
 
 

@@ -3,52 +3,36 @@
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from dotenv import dotenv_values
 
 from deploy.engine import Engine, ensure_base
 from servepath.artifacts.commit import ROOT, git_commit
+from servepath.protocols.stacks import STACKS, Image
 
 DOCKERFILES = Path("deploy/images")
 BUILD_S = 3600.0
 MB = 1_000_000
-PYTHON = "PYTHON_IMAGE"
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
-    """One image. dockerfile: its name in deploy/images. lock: its Python packages, of deploy/images/locks, if any.
-
-    base: the variable that names what it is built on. arguments: build arguments and their values; passed: those that
-    .env gives. limit_mb: what it may add to its base.
-    """
-
-    dockerfile: str
-    lock: str | None
-    base: str = PYTHON
-    arguments: Mapping[str, str] = field(default_factory=dict)
-    passed: tuple[str, ...] = ()
-    limit_mb: int | None = None
-
-
-GPU = {"DEVICE": "gpu"}
+OURS = (
+    Image(name="gateway", dockerfile="gateway", lock="gateway", extras=("gateway",), limit_mb=70),
+    Image(name="loadtest", dockerfile="loadtest", lock="loadtest", extras=("loadtest", "report", "client")),
+    Image(
+        name="pipeline",
+        dockerfile="pipeline",
+        lock="pipeline",
+        extras=("training", "export"),
+        passed=("TORCH_INDEX",),
+    ),
+)
 IMAGES: Mapping[str, Image] = {
-    "gateway": Image("gateway", "gateway", limit_mb=70),
-    "onnx_svc": Image("onnx_svc", "onnx_svc-cpu", limit_mb=200),
-    "onnx_svc-gpu": Image("onnx_svc", "onnx_svc-gpu", arguments=GPU),
-    "torch_svc": Image("torch_svc", "torch_svc-cpu", passed=("TORCH_INDEX",)),
-    "torch_svc-gpu": Image("torch_svc", "torch_svc-gpu", arguments=GPU),
-    "tf_svc": Image("tf_svc", None, "TF_SERVING_IMAGE"),
-    "tf_svc-gpu": Image("tf_svc", None, "TF_SERVING_GPU_IMAGE"),
-    "tf_svc-embedded": Image("tf_svc-embedded", "tf_svc-embedded"),
-    "loadtest": Image("loadtest", "loadtest"),
-    "pipeline": Image("pipeline", "pipeline", passed=("TORCH_INDEX",)),
+    image.name: image for image in (*OURS, *(image for stack in STACKS.values() for image in stack.images))
 }
-CPU = ("gateway", "onnx_svc", "torch_svc", "tf_svc", "loadtest", "pipeline")
-# What is built where the base of the first cannot be had.
-IN_PLACE_OF: Mapping[str, str] = {"tf_svc": "tf_svc-embedded"}
+# What is built unless something else is asked for: all of ours, and each stack's first.
+DEFAULT = (*(image.name for image in OURS), *(stack.images[0].name for stack in STACKS.values()))
 
 
 @dataclass(frozen=True, slots=True)

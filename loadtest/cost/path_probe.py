@@ -8,7 +8,8 @@ import grpc
 
 from servepath.protocols.codecs import STACK_CODECS
 from servepath.protocols.errors import ServeError
-from servepath.protocols.token import FILE_VARIABLE, TokenFile
+from servepath.protocols.stacks import STACKS, service_files
+from servepath.protocols.token import credentials_of
 from servepath.runner import ports, probe
 from servepath.runner.config import Service
 
@@ -20,7 +21,7 @@ class PathProbe:
 
     def __init__(self, service: Service, exports: Path, names: Sequence[tuple[str, str]]) -> None:
         self._address = service.address
-        self._token = TokenFile(Path(service.environment[FILE_VARIABLE]))
+        self._files = service_files(service.environment)
         self._probe_requests = {name: probe.read_probe_request(exports, name[0]) for name in names}
         self._channel: grpc.Channel | None = None
 
@@ -43,7 +44,7 @@ class PathProbe:
         codec, probe_request = STACK_CODECS[stack], self._probe_requests[model, stack]
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(codec.METHOD)
         payload = codec.encode_request(probe_request.request, model, 0)
-        metadata = self._token.metadata() if stack == "torchserve" else ()
+        metadata = credentials_of(STACKS[stack], self._files).metadata()
         try:
             answer = codec.decode_answer(call(payload, timeout=CALL_S, metadata=metadata), model, stack)
         except (grpc.RpcError, ServeError):

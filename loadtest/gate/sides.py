@@ -12,7 +12,7 @@ from dotenv import dotenv_values
 from loadtest.gate.children import Shell
 from loadtest.gate.trees import Tree, shell_at
 from servepath.cli.signals import STOP_SIGNALS
-from servepath.protocols.token import FILE_VARIABLE
+from servepath.protocols.stacks import service_files
 
 # `up` gives up by itself before, and `down` kills after 30 s.
 UP_S, DOWN_S = 300.0, 120.0
@@ -20,7 +20,7 @@ UP_S, DOWN_S = 300.0, 120.0
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A tree and where it serves. run_dir: pid and log files. variables: its ports, addresses and TorchServe's key."""
+    """A tree and where it serves. run_dir: pid and log files. variables: its ports, addresses and services' files."""
 
     tree: Tree
     run_dir: Path
@@ -37,7 +37,8 @@ def side_of(tree: Tree, run_dir: Path) -> Side:
     ports = _free_ports([name for name in names if name.endswith("_PORT")])
     own = {name: ports.get(f"{name.removesuffix('_ADDR')}_PORT") for name in names if name.endswith("_ADDR")}
     addresses = {name: f"127.0.0.1:{port}" for name, port in own.items() if port}
-    return Side(tree, run_dir, ports | addresses | {FILE_VARIABLE: str(run_dir / "torch_svc" / "token")})
+    files = {variable: str(path) for variable, path in service_files({}, run_dir).items()}
+    return Side(tree, run_dir, ports | addresses | files)
 
 
 @contextmanager

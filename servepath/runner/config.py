@@ -8,9 +8,8 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from servepath.protocols import version_file
 from servepath.protocols.addresses import EXPECTED, is_address, socket_path
-from servepath.protocols.stacks import STACKS
+from servepath.protocols.stacks import METRICS, STACKS, Port, service_files
 
 BACKENDS = tuple(stack.service for stack in STACKS.values())
 GATEWAY = "gateway"
@@ -18,18 +17,15 @@ GATEWAY = "gateway"
 SERVICES = (*BACKENDS, GATEWAY)
 MAX_PORT = 65535
 # Each service's own port comes first.
-PORT_VARIABLES: Mapping[str, tuple[str, ...]] = {
-    "torch_svc": (
-        "TORCH_SVC_PORT",
-        "TORCH_SVC_GRPC_MANAGEMENT_PORT",
-        "TORCH_SVC_HTTP_PORT",
-        "TORCH_SVC_MANAGEMENT_PORT",
-        "TORCH_SVC_METRICS_PORT",
-    ),
-    "tf_svc": ("TF_SVC_PORT",),
-    "onnx_svc": ("ONNX_SVC_PORT", "ONNX_SVC_METRICS_PORT"),
-    "gateway": ("GATEWAY_PORT", "GATEWAY_METRICS_PORT"),
+PORTS: Mapping[str, tuple[Port, ...]] = {stack.service: stack.ports for stack in STACKS.values()} | {
+    GATEWAY: (Port("GATEWAY_PORT", "gRPC"), Port("GATEWAY_METRICS_PORT", METRICS))
 }
+BACKEND_OPTIONS = ("--models", "{exports}")
+# {run_dir} is a service's own folder in the run folder.
+OPTIONS: Mapping[str, tuple[str, ...]] = {
+    stack.service: (*BACKEND_OPTIONS, *stack.options) for stack in STACKS.values()
+} | {GATEWAY: ("--deployments", "{deployments}", "--exports", "{exports}", "--metrics-port", "{metrics_port}")}
+SOCKETS = frozenset(stack.service for stack in STACKS.values() if stack.socket)
 
 
 class ConfigError(Exception):
@@ -51,7 +47,7 @@ class Service:
 
     def port_variables(self) -> Iterable[tuple[str, int]]:
         """Return each port with the variable that sets it."""
-        return zip(PORT_VARIABLES[self.name], self.ports, strict=bool(self.ports))
+        return zip((port.variable for port in PORTS[self.name]), self.ports, strict=bool(self.ports))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +64,7 @@ def read_services(
 ) -> dict[str, Service]:
     """Return the services by name in the order of starting. Raises ConfigError naming the variable that is wrong."""
     values = {name: value for name, value in dotenv_values(env_file).items() if value} | dict(environment)
-    # Where torch_svc publishes TorchServe's key, tf_svc its server's version, and the gateway reads both.
-    token = values.get("TORCH_SVC_TOKEN_FILE") or str(run_paths.run_dir / "torch_svc" / "token")
-    version = values.get(version_file.FILE_VARIABLE) or str(run_paths.run_dir / "tf_svc" / version_file.NAME)
-    shared = {"TORCH_SVC_TOKEN_FILE": token, version_file.FILE_VARIABLE: version}
+    shared = {variable: str(file) for variable, file in service_files(values, run_paths.run_dir).items()}
     inherited = {**environment, **shared, "PYTHONUNBUFFERED": "1"}
     services = {}
     for name in SERVICES:
@@ -85,21 +78,21 @@ def read_services(
 
 
 def _ports(name: str, values: Mapping[str, str]) -> tuple[int, ...]:
-    if name == "tf_svc" and socket_path(values.get("TF_SVC_ADDR", "")):
+    if name in SOCKETS and socket_path(values.get(f"{name.upper()}_ADDR", "")):
         return ()
-    return tuple(_port(variable, values) for variable in PORT_VARIABLES[name])
+    return tuple(_port(port.variable, values) for port in PORTS[name])
 
 
 def _options(name: str, run_paths: RunPaths, ports: tuple[int, ...], address: str) -> tuple[str, ...]:
     port = ("--port", str(ports[0])) if ports else ("--socket", str(socket_path(address)))
-    exports = str(run_paths.exports)
-    metrics = ("--metrics-port", *map(str, ports[-1:]))
-    return {
-        "torch_svc": ("--models", exports, *port, "--run-dir", str(run_paths.run_dir / "torch_svc")),
-        "tf_svc": ("--models", exports, *port, "--run-dir", str(run_paths.run_dir / "tf_svc")),
-        "onnx_svc": ("--models", exports, *port, *metrics),
-        "gateway": ("--deployments", str(run_paths.deployments), "--exports", exports, *port, *metrics),
-    }[name]
+    metrics = {each.purpose: number for each, number in zip(PORTS[name], ports, strict=bool(ports))}.get(METRICS)
+    filled = {
+        "exports": run_paths.exports,
+        "deployments": run_paths.deployments,
+        "run_dir": run_paths.run_dir / name,
+        "metrics_port": metrics,
+    }
+    return (*port, *(word.format_map(filled) for word in OPTIONS[name]))
 
 
 def _port(variable: str, values: Mapping[str, str]) -> int:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from servepath.protocols import addresses, version_file
-from servepath.protocols.stacks import STACKS
+from servepath.protocols import addresses
+from servepath.protocols.stacks import STACKS, service_files
 from services.dataplane.listeners import DEFAULT_LISTENER, LISTENERS
 
 MAX_WORKERS = 64
@@ -23,9 +23,9 @@ class SettingsError(Exception):
 class Settings:
     """Everything that the gateway is told from outside.
 
-    addresses: stack -> HOST:PORT or unix:PATH. token_file: where torch_svc keeps TorchServe's current key.
-    version_file: where tf_svc keeps the version of tensorflow_model_server. front: a key of FRONTS. workers: processes
-    on one port. worker_of: of one of them, its socket to the first.
+    addresses: stack -> HOST:PORT or unix:PATH. files: where services keep what their callers need, by
+    variable. front: a key of FRONTS. workers: processes on one port. worker_of: of one of them, its socket to the
+    first.
     """
 
     deployments: Path
@@ -35,8 +35,7 @@ class Settings:
     metrics_port: int
     reflection: bool
     addresses: Mapping[str, str]
-    token_file: Path
-    version_file: Path = version_file.DEFAULT_FILE
+    files: Mapping[str, Path]
     front: str = DEFAULT_LISTENER
     workers: int = 1
     worker_of: int | None = None
@@ -55,8 +54,7 @@ def read_settings(argv: Sequence[str] | None = None) -> Settings:
         metrics_port=_port(options.metrics_port, "GATEWAY_METRICS_PORT", environment),
         reflection=options.reflection,
         addresses={stack.name: _address(stack.address_variable, environment) for stack in STACKS.values()},
-        token_file=Path(environment.get("TORCH_SVC_TOKEN_FILE", ".run/torch_svc/token")),
-        version_file=version_file.path_from(environment),
+        files=service_files(environment),
         front=_front(options.front or environment.get("FRONT") or DEFAULT_LISTENER),
         workers=options.workers,
         worker_of=options.worker_of,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from servepath.artifacts.atomic import write_file
 from servepath.artifacts.manifest import ArtifactError
-from servepath.protocols.version_file import NAME as VERSION_FILE
+from servepath.protocols.stacks import TF_VERSION
 from services.dataplane.listener import PortBusyError
 from services.tf_svc import binary, models_config
 from services.tf_svc.address import refuse_taken
@@ -45,7 +45,7 @@ def main() -> int:
 def _run(settings: Settings, stopped: threading.Event) -> int:
     program = binary.find(settings)
     with _alone(settings.run_folder):
-        (settings.run_folder / VERSION_FILE).unlink(missing_ok=True)  # one that a killed predecessor left
+        (settings.run_folder / TF_VERSION.name).unlink(missing_ok=True)  # one that a killed predecessor left
         return _serve(program, settings, stopped)
 
 

@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from servepath.artifacts.atomic import write_file
-from servepath.protocols.version_file import NAME as VERSION_FILE
-from servepath.protocols.version_file import UNKNOWN
+from servepath.protocols.identity import UNKNOWN
+from servepath.protocols.stacks import TF_VERSION
 from services.dataplane import die_with_parent
 from services.tf_svc.address import refuse_taken
 from services.tf_svc.config import ConfigError, Settings
@@ -105,7 +105,7 @@ def run(argv: Sequence[str], settings: Settings, stopped: threading.Event, each_
         env={**os.environ, die_with_parent.PARENT: str(os.getpid())},
     )
     try:
-        write_file(settings.run_folder / VERSION_FILE, f"{version}\n")
+        write_file(settings.run_folder / TF_VERSION.name, f"{version}\n")
         while not stopped.wait(settings.poll_s):
             if (code := child.poll()) is not None:
                 log.error("%s ended by itself, exit code %d", NAME, code)
@@ -113,7 +113,7 @@ def run(argv: Sequence[str], settings: Settings, stopped: threading.Event, each_
             each_poll()
     finally:
         _end(child, settings.grace_s)
-        (settings.run_folder / VERSION_FILE).unlink(missing_ok=True)
+        (settings.run_folder / TF_VERSION.name).unlink(missing_ok=True)
     return 0
 
 

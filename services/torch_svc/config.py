@@ -5,15 +5,14 @@ The only place of this service that reads the environment.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dotenv import dotenv_values
 
-from servepath.protocols.token import FILE_VARIABLE
+from servepath.protocols.stacks import STACKS, TORCH_TOKEN, Port
 
 MAX_PORT = 65535
-TOKEN_FILE_NAME = "token"  # noqa: S105 - a file's name
 # Set for us by nobody, but read by TorchServe in place of our settings.
 FOREIGN_PREFIXES = ("TS_", "LOG_LOCATION", "METRICS_LOCATION")
 
@@ -33,13 +32,9 @@ class Ports:
     metrics: int
 
 
-# Field of Ports -> the variable that sets it, and what listens there.
-PORTS: Mapping[str, tuple[str, str]] = {
-    "inference": ("TORCH_SVC_PORT", "gRPC inference"),
-    "grpc_management": ("TORCH_SVC_GRPC_MANAGEMENT_PORT", "gRPC management"),
-    "http": ("TORCH_SVC_HTTP_PORT", "HTTP inference"),
-    "management": ("TORCH_SVC_MANAGEMENT_PORT", "HTTP management"),
-    "metrics": ("TORCH_SVC_METRICS_PORT", "metrics"),
+# By field of Ports.
+PORTS: Mapping[str, Port] = {
+    field.name: port for field, port in zip(fields(Ports), STACKS["torchserve"].ports, strict=True)
 }
 
 
@@ -71,13 +66,13 @@ def read_environment(folder: Path) -> dict[str, str]:
 
 def read_ports(environment: Mapping[str, str], inference: int | None = None) -> Ports:
     """Return the five ports; `inference` wins over its variable. Raises ConfigError naming the variable."""
-    chosen = {field: _port(environment, variable) for field, (variable, _) in PORTS.items() if field != "inference"}
-    return Ports(inference=inference or _port(environment, PORTS["inference"][0]), **chosen)
+    chosen = {field: _port(environment, port.variable) for field, port in PORTS.items() if field != "inference"}
+    return Ports(inference=inference or _port(environment, PORTS["inference"].variable), **chosen)
 
 
 def read_token_file(environment: Mapping[str, str], run_dir: Path) -> Path:
     """Return where the key is published: the variable's value, else `run_dir`/token."""
-    return Path(environment.get(FILE_VARIABLE) or run_dir / TOKEN_FILE_NAME).absolute()
+    return Path(environment.get(TORCH_TOKEN.variable) or run_dir / TORCH_TOKEN.name).absolute()
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -88,8 +83,8 @@ def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def explain_port(ports: Ports, number: int) -> str:
     """Return what uses a port and the variable that sets it, such as "8081 (HTTP management; TORCH_SVC_...)"."""
     field = next(field for field in PORTS if getattr(ports, field) == number)
-    variable, purpose = PORTS[field]
-    return f"{number} ({purpose}; set {variable} to change it)"
+    port = PORTS[field]
+    return f"{number} ({port.purpose}; set {port.variable} to change it)"
 
 
 def numbers(ports: Ports) -> Sequence[int]:

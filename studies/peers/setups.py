@@ -12,6 +12,7 @@ from typing import Any
 
 from servepath.artifacts.reference import Reference
 from servepath.protocols.codecs import STACK_CODECS
+from servepath.protocols.stacks import STACKS, TORCH_TOKEN
 from servepath.protocols.token import TokenFile
 from studies.peers import peers
 from studies.peers.processes import Process, ServerFailed, Servers
@@ -22,7 +23,6 @@ from studies.peers.ways import GATEWAY_VARYING_BYTES, Way, WrongAnswer
 DEPLOYMENTS = Path("deployments.toml")
 UNMERGED: Mapping[str, int] = MappingProxyType({"max_merge_rows": 1})
 NO_LIMITS: Mapping[str, int] = MappingProxyType({})
-TORCH_PORTS = ("GRPC_MANAGEMENT", "HTTP", "MANAGEMENT", "METRICS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +96,7 @@ class Setup:
         models = self.place.references if stack == "onnx" else (SMALL,)
         file.write_text(deployments(tomllib.loads(DEPLOYMENTS.read_text()), models, stack, limits))
         words = ("--deployments", str(file), "--exports", str(self.place.exports), "--port", str(port))
-        variable = "ONNX_SVC_ADDR" if stack == "onnx" else "TORCH_SVC_ADDR"
-        token = str(self._token_file(address))
-        more = {variable: address, "TORCH_SVC_TOKEN_FILE": token}
+        more = {STACKS[stack].address_variable: address, TORCH_TOKEN.variable: str(self._token_file(address))}
         process = self.ours("gateway", (*words, "--metrics-port", str(metrics), *options), cores, **more)
         codec = STACK_CODECS["onnx"]
         way = Way(loopback(port), process, codec, f"{{}}@{stack}", metrics, varying=GATEWAY_VARYING_BYTES)
@@ -138,15 +136,15 @@ class Setup:
         port = free_port()
         address = loopback(port)
         run_dir = self._token_file(address).parent
-        ports = {f"TORCH_SVC_{name}_PORT": str(free_port()) for name in TORCH_PORTS}
+        ports = {port.variable: str(free_port()) for port in STACKS["torchserve"].ports if port.loopback}
         options = ("--models", str(exports), "--port", str(port), "--run-dir", str(run_dir))
-        more = ports | {"TORCH_SVC_TOKEN_FILE": str(run_dir / "token")}
+        more = ports | {TORCH_TOKEN.variable: str(run_dir / TORCH_TOKEN.name)}
         process = self.ours("torch_svc", options, cores, **more)
-        metadata = TokenFile(run_dir / "token").metadata
+        metadata = TokenFile(run_dir / TORCH_TOKEN.name).metadata
         return self._ready("torch_svc", Way(address, process, STACK_CODECS["torchserve"], "{}", metadata=metadata))
 
     def _token_file(self, address: str) -> Path:
-        return self.place.folder / f"torch-{address.rpartition(':')[2]}" / "token"
+        return self.place.folder / f"torch-{address.rpartition(':')[2]}" / TORCH_TOKEN.name
 
     def _peer(self, name: str) -> str:
         peer = self.place.peers[name]

@@ -15,7 +15,7 @@ from dotenv import dotenv_values
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from deploy.builder.images import CPU, IMAGES, IN_PLACE_OF
+from deploy.builder.images import DEFAULT, IMAGES
 from deploy.locks import FOLDER, LEFT_OUT, LOCKS, read
 from deploy.supply import pins
 from services.gateway.deployments import read_deployments
@@ -182,7 +182,8 @@ def test_every_image_names_a_base_and_arguments_that_exist() -> None:
     variables = dotenv_values(ROOT / ".env")
     assert {image.base for image in IMAGES.values()} <= pins.named(variables).keys()
     assert {name for image in IMAGES.values() for name in image.passed} <= variables.keys()
-    assert {*CPU, *IN_PLACE_OF, *IN_PLACE_OF.values()} <= IMAGES.keys()
+    stand_ins = {image.stand_in for image in IMAGES.values() if image.stand_in}
+    assert {*DEFAULT, *stand_ins} <= IMAGES.keys()
 
 
 def test_every_image_installs_a_lock_that_is_there_and_no_lock_is_left_over() -> None:

@@ -16,7 +16,7 @@ from services.torch_svc.config import (
     read_token_file,
 )
 
-GOOD = {variable: str(7000 + index) for index, (variable, _) in enumerate(PORTS.values())}
+GOOD = {port.variable: str(7000 + index) for index, port in enumerate(PORTS.values())}
 
 
 def test_five_ports_come_from_five_variables() -> None:
