@@ -18,11 +18,11 @@ MB = 1_000_000
 
 
 OURS = (
-    Image(name="gateway", dockerfile="gateway", lock="gateway", extras=("gateway",), limit_mb=70),
-    Image(name="loadtest", dockerfile="loadtest", lock="loadtest", extras=("loadtest", "report", "client")),
+    Image(name="gateway", repository="gateway", lock="gateway", extras=("gateway",), limit_mb=70),
+    Image(name="loadtest", repository="loadtest", lock="loadtest", extras=("loadtest", "report", "client")),
     Image(
         name="pipeline",
-        dockerfile="pipeline",
+        repository="pipeline",
         lock="pipeline",
         extras=("training", "export"),
         passed=("TORCH_INDEX",),
@@ -66,8 +66,9 @@ def read_variables(root: Path = ROOT, environment: Mapping[str, str] = os.enviro
 
 
 def tag(name: str, variables: Mapping[str, str]) -> str:
-    """Return an image's full name, such as servepath/gateway:0.1.0."""
-    return f"servepath/{name}:{variables['SERVEPATH_TAG']}"
+    """Return an image's full name, such as servepath/gateway:0.1.0; one with CUDA ends in -gpu."""
+    image = IMAGES[name]
+    return f"servepath/{image.repository}:{variables['SERVEPATH_TAG']}{'-gpu' if image.cuda else ''}"
 
 
 def build(docker: Engine, name: str, variables: Mapping[str, str], root: Path = ROOT) -> Built:
@@ -88,9 +89,9 @@ def _words(name: str, base: str, variables: Mapping[str, str]) -> list[str]:
     given = {argument: variables.get(argument, "") for argument in (*image.passed, "PIP_NO_INDEX")}
     arguments = {"BASE": base, "COMMIT": git_commit(), **image.arguments, **given}
     # An argument that a Dockerfile does not know is an error to some builders.
-    known = declared((DOCKERFILES / f"{image.dockerfile}.Dockerfile").read_text())
+    known = declared((DOCKERFILES / f"{image.repository}.Dockerfile").read_text())
     pairs = [f"--build-arg={key}={value}" for key, value in arguments.items() if key in known and value]
-    return ["--quiet", "--tag", tag(name, variables), "--file", f"{DOCKERFILES}/{image.dockerfile}.Dockerfile", *pairs]
+    return ["--quiet", "--tag", tag(name, variables), "--file", f"{DOCKERFILES}/{image.repository}.Dockerfile", *pairs]
 
 
 def declared(dockerfile: str) -> set[str]:

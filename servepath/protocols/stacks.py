@@ -44,16 +44,16 @@ class Trailers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """A container image, servepath/NAME, built from deploy/images/DOCKERFILE.Dockerfile.
+    """A container image, servepath/REPOSITORY, built from deploy/images/REPOSITORY.Dockerfile.
 
-    extras: of pyproject.toml, installed as deploy/images/locks/LOCK.txt says; none where the base brings all. base: the
-    variable that names what it is built on. cuda: whether it computes on GPUs. arguments: build arguments and their
-    values; passed: those that .env gives. limit_mb: what it may add to its base. stand_in: the name of the image that
-    is built where the base cannot be had.
+    name: that it is asked for by. extras: of pyproject.toml, installed as deploy/images/locks/LOCK.txt says; none where
+    the base brings all. base: the variable that names what it is built on. cuda: whether it computes on GPUs.
+    arguments: build arguments and their values; passed: those that .env gives. limit_mb: what it may add to its base.
+    stand_in: the name of the image that is built where the base cannot be had.
     """
 
     name: str
-    dockerfile: str
+    repository: str
     lock: str = ""
     extras: tuple[str, ...] = ()
     base: str = "PYTHON_IMAGE"
@@ -140,14 +140,14 @@ STACKS = MappingProxyType(
                 images=(
                     Image(
                         name="torch_svc",
-                        dockerfile="torch_svc",
+                        repository="torch_svc",
                         lock="torch_svc-cpu",
                         extras=("torch-svc",),
                         passed=("TORCH_INDEX",),
                     ),
                     Image(
                         name="torch_svc-gpu",
-                        dockerfile="torch_svc",
+                        repository="torch_svc",
                         lock="torch_svc-gpu",
                         extras=("torch-svc",),
                         arguments=CUDA,
@@ -165,10 +165,10 @@ STACKS = MappingProxyType(
                 options=("--run-dir", "{run_dir}"),
                 identity=Trailers("tensorflow_model_server", TF_VERSION),
                 images=(
-                    Image(name="tf_svc", dockerfile="tf_svc", base="TF_SERVING_IMAGE", stand_in="tf_svc-embedded"),
-                    Image(name="tf_svc-gpu", dockerfile="tf_svc", base="TF_SERVING_GPU_IMAGE", cuda=True),
+                    Image(name="tf_svc", repository="tf_svc", base="TF_SERVING_IMAGE", stand_in="tf_svc-embedded"),
+                    Image(name="tf_svc-gpu", repository="tf_svc", base="TF_SERVING_GPU_IMAGE", cuda=True),
                     Image(
-                        name="tf_svc-embedded", dockerfile="tf_svc-embedded", lock="tf_svc-embedded", extras=("tf-svc",)
+                        name="tf_svc-embedded", repository="tf_svc-embedded", lock="tf_svc-embedded", extras=("tf-svc",)
                     ),
                 ),
             ),
@@ -183,14 +183,14 @@ STACKS = MappingProxyType(
                 images=(
                     Image(
                         name="onnx_svc",
-                        dockerfile="onnx_svc",
+                        repository="onnx_svc",
                         lock="onnx_svc-cpu",
                         extras=("onnx-svc-cpu",),
                         limit_mb=200,
                     ),
                     Image(
                         name="onnx_svc-gpu",
-                        dockerfile="onnx_svc",
+                        repository="onnx_svc",
                         lock="onnx_svc-gpu",
                         extras=("onnx-svc-cuda",),
                         arguments=CUDA,

@@ -175,7 +175,7 @@ def test_hadolint_has_nothing_to_say() -> None:
 
 
 def test_every_image_has_its_dockerfile_and_every_dockerfile_is_an_image() -> None:
-    assert {image.dockerfile for image in IMAGES.values()} == {file.name.removesuffix(".Dockerfile") for file in FILES}
+    assert {image.repository for image in IMAGES.values()} == {file.name.removesuffix(".Dockerfile") for file in FILES}
 
 
 def test_every_image_names_a_base_and_arguments_that_exist() -> None:
