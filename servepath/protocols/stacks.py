@@ -58,7 +58,7 @@ class Image:
     extras: tuple[str, ...] = ()
     base: str = "PYTHON_IMAGE"
     cuda: bool = False
-    arguments: Mapping[str, str] = field(default_factory=dict)
+    arguments: Mapping[str, str] = field(default_factory=dict, hash=False)
     passed: tuple[str, ...] = ()
     limit_mb: int | None = None
     stand_in: str = ""
