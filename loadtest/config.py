@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from dotenv import dotenv_values
-
 from servepath.protocols.addresses import EXPECTED, is_address
 from servepath.protocols.stacks import STACKS, service_files
+from servepath.settings import SettingsError, address, read_variable, variables
 
 GATEWAY = "gateway"
 GATEWAY_VARIABLE = "GATEWAY_ADDR"
@@ -17,8 +16,8 @@ GATEWAY_VARIABLE = "GATEWAY_ADDR"
 TARGETS = (GATEWAY, *STACKS)
 
 
-class ConfigError(Exception):
-    """A setting or a file that the load test needs is missing or unusable; the text names it and the fix."""
+# What the load test cannot use, a setting or a file, ends it in the same way.
+ConfigError = SettingsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +49,10 @@ def read_settings(
     """
     if side_file is not None and not side_file.is_file():
         raise ConfigError(f"{side_file} is missing; it must hold the addresses of a side, as .env does")
-    side = dotenv_values(side_file) if side_file else {}
-    values = {**dotenv_values(env_file), **environment, **side}
-    variables = {GATEWAY: GATEWAY_VARIABLE} | {name: stack.address_variable for name, stack in STACKS.items()}
-    addresses = targets or {name: _address(values, variable) for name, variable in variables.items()}
+    side = variables(side_file, {}) if side_file else {}
+    values = variables(env_file, environment) | side
+    names = {GATEWAY: GATEWAY_VARIABLE} | {name: stack.address_variable for name, stack in STACKS.items()}
+    addresses = targets or {name: read_variable(values, variable, address) for name, variable in names.items()}
     exports = side.get("EXPORTS")
     return Settings(
         MappingProxyType(dict(addresses)),
@@ -81,10 +80,3 @@ def parse_targets(text: str) -> dict[str, str]:
 def inherited(environment: Mapping[str, str] = os.environ, *, without: tuple[str, ...]) -> dict[str, str]:
     """Return the environment for a child, without the variables whose names begin with one of `without`."""
     return {name: value for name, value in environment.items() if not name.startswith(without)}
-
-
-def _address(values: Mapping[str, str | None], variable: str) -> str:
-    value = values.get(variable) or ""
-    if not is_address(value):
-        raise ConfigError(f"{variable} must be {EXPECTED} and is {value!r}; set it in .env or in the environment")
-    return value

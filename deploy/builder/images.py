@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dotenv import dotenv_values
-
 from deploy.engine import Engine, ensure_base
 from servepath.artifacts.commit import ROOT, git_commit
 from servepath.protocols.stacks import STACKS, Image
+from servepath.settings import variables
 
 DOCKERFILES = Path("deploy/images")
 BUILD_S = 3600.0
@@ -61,8 +60,7 @@ class Built:
 
 def read_variables(root: Path = ROOT, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the variables of .env, images.lock and the environment; later ones win."""
-    files = {**dotenv_values(root / ".env"), **dotenv_values(root / "images.lock")}
-    return {name: value for name, value in files.items() if value} | dict(environment)
+    return variables(root / ".env", {}) | variables(root / "images.lock", {}) | dict(environment)
 
 
 def tag(name: str, variables: Mapping[str, str]) -> str:

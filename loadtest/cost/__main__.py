@@ -31,9 +31,10 @@ from servepath.cli.arguments import Parser, positive, seconds, whole
 from servepath.cli.signals import run_main
 from servepath.protocols.stacks import STACKS
 from servepath.results.names import COST_FILE, RUN_FILE
-from servepath.runner.config import SERVICES, ConfigError, RunPaths, read_services
+from servepath.runner.config import SERVICES, RunPaths, read_services
 from servepath.runner.probe import WrongAnswer
 from servepath.runner.processes import RunError, lock
+from servepath.settings import SettingsError
 
 ENV_FILE = Path(".env")
 EPILOG = (
@@ -117,7 +118,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         file = run_folder(args.run) / COST_FILE
         atomic.write_file(file, json.dumps(measure(args, console), indent=2) + "\n")
-    except (ConfigError, RunError, WrongAnswer, ArtifactError, LoadError, ValueError, OSError) as error:
+    except (SettingsError, RunError, WrongAnswer, ArtifactError, LoadError, ValueError, OSError) as error:
         print(f"python -m loadtest.cost: {error}", file=sys.stderr)
         return 1
     print(f"{file}: {len(args.names)} paths, in {time.monotonic() - begin:.0f} s")

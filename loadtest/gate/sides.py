@@ -7,12 +7,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dotenv import dotenv_values
-
 from loadtest.gate.children import Shell
 from loadtest.gate.trees import Tree, shell_at
 from servepath.cli.signals import STOP_SIGNALS
 from servepath.protocols.stacks import service_files
+from servepath.settings import variables
 
 # `up` gives up by itself before, and `down` kills after 30 s.
 UP_S, DOWN_S = 300.0, 120.0
@@ -33,7 +32,7 @@ class Side:
 
 def side_of(tree: Tree, run_dir: Path) -> Side:
     """Return a side on free ports, for every variable of the tree's own .env that names a port."""
-    names = list(dotenv_values(tree.folder / ".env"))
+    names = list(variables(tree.folder / ".env", {}))
     ports = _free_ports([name for name in names if name.endswith("_PORT")])
     own = {name: ports.get(f"{name.removesuffix('_ADDR')}_PORT") for name in names if name.endswith("_ADDR")}
     addresses = {name: f"127.0.0.1:{port}" for name, port in own.items() if port}

@@ -1,6 +1,6 @@
 """Ask the gateway: `python -m client predict simple_nn@onnx '1 2'`, `python -m client paths`.
 
-Exit code 0 for an answer, 1 for a call that was refused or failed, 2 for bad arguments.
+Exit code 0 for an answer, 1 for a bad setting or a call that was refused or failed, 2 for bad arguments.
 """
 
 import argparse
@@ -9,14 +9,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from servepath.cli.arguments import Parser, seconds
 from servepath.client import Client, PredictError, Prediction
-from servepath.client.config import gateway_address
-from servepath.protocols.addresses import is_address
 from servepath.protocols.paths import PathInfo
+from servepath.settings import SettingsError, address, read_variable, variables
 
 
 def values(text: str) -> Any:
@@ -30,13 +28,6 @@ def values(text: str) -> Any:
     if not rows or not all(rows):
         raise argparse.ArgumentTypeError(f"{text!r} is not like '1 2', '1 2; 3 4' or [[1, 2], [3, 4]]")
     return rows
-
-
-def address(text: str) -> str:
-    """Read --addr."""
-    if not is_address(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return text
 
 
 def _number(word: str) -> float:
@@ -58,12 +49,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     predict.add_argument("model", help="MODEL (its default stack) or MODEL@STACK")
     predict.add_argument("x", type=values, help="'1 2' is one row, '1 2; 3 4' two; or JSON")
     commands.add_parser("paths", parents=[common], help="the deployment paths and which of them answer now")
-    args = parser.parse_args(argv)
-    try:
-        args.addr = args.addr or gateway_address(Path(".env"))
-    except ValueError as error:
-        parser.error(str(error))
-    return args
+    return parser.parse_args(argv)
 
 
 def prediction_text(prediction: Prediction) -> str:
@@ -109,7 +95,12 @@ def _plain(path: PathInfo) -> dict[str, Any]:
 def main(argv: Sequence[str]) -> int:
     """Make the call, print its answer, return the exit code."""
     args = parse_args(argv)
-    with Client(args.addr) as client:
+    try:
+        addr = args.addr or read_variable(variables(), "GATEWAY_ADDR", address)
+    except SettingsError as error:
+        print(f"python -m client: {error}, or give --addr", file=sys.stderr)
+        return 1
+    with Client(addr) as client:
         try:
             if args.command == "predict":
                 prediction = client.predict(args.model, args.x, timeout_s=args.timeout)

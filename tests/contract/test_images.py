@@ -20,7 +20,7 @@ from deploy.locks import FOLDER, LEFT_OUT, LOCKS, read
 from deploy.supply import pins
 from services.gateway.deployments import read_deployments
 from services.tf_svc import binary, models_config
-from services.tf_svc.config import parse
+from services.tf_svc.config import read_settings
 from tests.contract.registries import ROOT
 
 FILES = sorted((ROOT / "deploy/images").glob("*.Dockerfile"))
@@ -245,7 +245,7 @@ def test_the_official_image_starts_with_the_words_of_tf_svc(tmp_path: Path, word
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"} | ({"TF_SVC_SOCKET": str(socket)} if words else {})
     script = script.replace("/etc/tf_svc", str(ROOT / "deploy/images/tf_svc"))
     subprocess.run([shell, script, *json.loads(last["CMD"])], env=environment, check=True)
-    settings = parse([*words, str(socket)] if words else [], {})
+    settings = read_settings([*words, str(socket)] if words else [])
     _, *expected = binary.command(binary.NAME, settings, Path("/etc/tf_svc/models.config"))
     assert record.read_text().splitlines() == expected
     assert [path.read_text() for path in tmp_path.glob("version")] == ["0.0.0-stand-in\n"] * len(words)

@@ -15,9 +15,10 @@ from loadtest import __main__ as loadtest_main
 from loadtest.config import parse_targets
 from servepath.protocols.stacks import STACKS
 from servepath.runner.config import PORTS
+from servepath.settings import SettingsError
 from services.gateway import config as gateway_config
 from services.onnx_svc import config as onnx_config
-from services.torch_svc import __main__ as torch_main
+from services.torch_svc import config as torch_config
 from training import __main__ as training_main
 
 ROOT = Path(__file__).parents[2]
@@ -215,7 +216,7 @@ def understand(image: str, argv: list[str]) -> None:
         case "onnx_svc", _:
             onnx_config.read_settings(argv)
         case "torch_svc", _:
-            torch_main._settings(torch_main._parser().parse_args(argv))
+            torch_config.read_settings(argv)
         case "pipeline", ["training", *rest]:
             training_main.parse_args(rest)
         case "pipeline", ["export", *rest]:
@@ -271,5 +272,5 @@ def test_words_that_a_program_does_not_know_are_found(image: str, words: list[st
 @pytest.mark.usefixtures("as_in_a_pod")
 def test_without_the_manifests_settings_a_service_would_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONNX_SVC_PORT", "tcp://10.0.0.7:8001")  # what service links would make of it
-    with pytest.raises(onnx_config.SettingsError, match="ONNX_SVC_PORT"):
+    with pytest.raises(SettingsError, match="ONNX_SVC_PORT"):
         onnx_config.read_settings([])
