@@ -172,7 +172,8 @@ def test_a_server_that_is_not_there_ends_the_run_before_it_starts(stand: Any) ->
     done = loadtest(stand, "--via=gateway", f"--env-file={stand.folder / 'nothing'}")
     assert done.returncode == 1
     assert done.stderr == (
-        "loadtest: GATEWAY_ADDR must be HOST:PORT or unix:PATH and is ''; set it in .env or in the environment\n"
+        "loadtest: GATEWAY_ADDR is not set; set it in .env or in the environment "
+        "(the defaults are in the repository's .env)\n"
     )
     (stand.folder / "env").write_text("".join(f"{name}=127.0.0.1:1\n" for name in ADDRESSES))
     done = loadtest(stand, "--via=gateway")
