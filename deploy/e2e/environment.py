@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from deploy.compose import ROOT, Project
 from deploy.engine import EngineError
 from servepath.protocols.paths import PathInfo
-from servepath.runner.probe import NotReady, Probe, WrongAnswer
+from servepath.protocols.questions import NotReady, WrongAnswer
+from servepath.runner.probe import Probe
 
 EXPORTS = ROOT / "artifacts" / "exports"
 GATEWAYS = ("gateway", "gateway_2")

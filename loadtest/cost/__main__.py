@@ -29,10 +29,10 @@ from servepath.artifacts.commit import git_commit
 from servepath.artifacts.manifest import ArtifactError
 from servepath.cli.arguments import Parser, positive, seconds, whole
 from servepath.cli.signals import run_main
+from servepath.protocols.questions import WrongAnswer
 from servepath.protocols.stacks import STACKS
 from servepath.results.names import COST_FILE, RUN_FILE
 from servepath.runner.config import SERVICES, RunPaths, read_services
-from servepath.runner.probe import WrongAnswer
 from servepath.runner.processes import RunError, lock
 from servepath.settings import SettingsError
 

@@ -12,13 +12,14 @@ from typing import Any
 
 from servepath.artifacts.reference import Reference
 from servepath.protocols.codecs import STACK_CODECS
+from servepath.protocols.questions import WrongAnswer
 from servepath.protocols.stacks import STACKS, TORCH_TOKEN
 from servepath.protocols.token import TokenFile
 from studies.peers import peers
 from studies.peers.processes import Process, ServerFailed, Servers
 from studies.peers.rows import SMALL
 from studies.peers.static import Static
-from studies.peers.ways import GATEWAY_VARYING_BYTES, Way, WrongAnswer
+from studies.peers.ways import GATEWAY_VARYING_BYTES, Way
 
 DEPLOYMENTS = Path("deployments.toml")
 UNMERGED: Mapping[str, int] = MappingProxyType({"max_merge_rows": 1})

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from deploy.e2e.clients import Clients
-from servepath.artifacts.spec import Tolerance
 from servepath.protocols import servepath
+from servepath.protocols.questions import Expected, Question
 from servepath.protocols.types import Answer, Provenance, Request, Tensor
-from servepath.runner.probe import ProbeRequest
 
 X = Tensor("x", "FP32", (1, 1), np.float32(2).tobytes())
-PROBE_REQUEST = ProbeRequest(Request("m", 0, (X,)), 1, {"y": np.array([[4.0]])}, Tolerance(0.0, 1e-6))
+Y = Expected("y", "FP32", (1, 1), np.array([[4.0]]), np.array([[1e-6]]))
+QUESTION = Question(Request("m", 0, (X,)), 1, (Y,))
 
 
 class Gateway:
@@ -52,7 +52,7 @@ def gateways() -> Iterator[tuple[Gateway, Gateway]]:
 
 def outcomes(gateways: tuple[Gateway, Gateway], calls: int = 200) -> set[str]:
     """Run callers until they have had so many answers of any kind, and return the kinds."""
-    clients = Clients([gateway.address for gateway in gateways], {"m@onnx": PROBE_REQUEST})
+    clients = Clients([gateway.address for gateway in gateways], {"m@onnx": QUESTION})
     clients.start()
     give_up = time.monotonic() + 30
     while clients.outcomes.total() < calls and time.monotonic() < give_up:
