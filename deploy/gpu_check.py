@@ -17,7 +17,7 @@ from deploy.builder.images import read_variables, tag
 from deploy.compose import ROOT, Project
 from deploy.engine import EngineError, engine
 from servepath.cli.signals import run_main
-from servepath.protocols.questions import NotReady, WrongAnswer
+from servepath.protocols.probes import NotReady, WrongAnswer
 from servepath.protocols.stacks import STACKS
 from servepath.runner.config import BACKENDS
 from servepath.runner.probe import Probe

@@ -12,7 +12,7 @@ from loadtest.payloads import Payload
 from loadtest.plan import Measurement
 from loadtest.recorder import Sample
 from servepath.protocols.errors import ServeError
-from servepath.protocols.questions import fault
+from servepath.protocols.probes import fault
 from servepath.protocols.token import RENEWAL_PAUSES_S
 from servepath.protocols.types import Answer, Request
 

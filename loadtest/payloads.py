@@ -12,7 +12,7 @@ import numpy as np
 from servepath.artifacts.manifest import ArtifactError
 from servepath.artifacts.reference import Reference, read_reference
 from servepath.protocols.arrays import DTYPES, Array
-from servepath.protocols.questions import Expected, question
+from servepath.protocols.probes import Expected, probe_request
 from servepath.protocols.types import Request
 
 
@@ -47,5 +47,5 @@ def prepare(
 
 
 def _payload(reference: Reference, pick: Array, encode: Callable[[Request], bytes]) -> Payload:
-    asked = question(reference, pick)
+    asked = probe_request(reference, pick)
     return Payload(encode(asked.request), len(pick), asked.expected)

@@ -1,8 +1,8 @@
 """Which protocol a measurement speaks: the gateway's, or its stack's own."""
 
 import hashlib
-import tomllib
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +15,7 @@ from loadtest.plan import Measurement, ServingPath
 from servepath.artifacts.manifest import ArtifactError, artifact_folder, read_manifest
 from servepath.protocols import oip, servepath
 from servepath.protocols.codecs import STACK_CODECS
+from servepath.protocols.deployments import read_deployments
 from servepath.protocols.identity import EngineOf, engine_of
 from servepath.protocols.stacks import STACKS
 from servepath.protocols.token import credentials_of
@@ -52,7 +53,7 @@ def batching_of(measurement: Measurement, deployments: Path) -> str:
     """Return how requests are batched on a path, as far as it is known here."""
     if measurement.via == "direct":
         return "the server's own"
-    limits = tomllib.loads(deployments.read_text())["models"][measurement.path.model]["stacks"][measurement.path.stack]
+    limits = asdict(read_deployments(deployments).paths[measurement.path])
     return ", ".join(["merged by the gateway", *(f"{name} {value}" for name, value in limits.items())])
 
 

@@ -17,7 +17,7 @@ import grpc
 
 from servepath.protocols import servepath
 from servepath.protocols.errors import BackendBadReply
-from servepath.protocols.questions import Question, WrongAnswer, check, read_question
+from servepath.protocols.probes import ProbeRequest, WrongAnswer, check, read_probe_request
 
 CLIENTS = 4
 CALL_S = 10.0
@@ -37,9 +37,9 @@ WRONG = "wrong answer"
 
 
 class Clients:
-    """Some threads on one channel. addresses: of gateways, HOST:PORT by IPv4. questions: by MODEL@STACK."""
+    """Some threads on one channel. addresses: of gateways, HOST:PORT by IPv4. probe_requests: by MODEL@STACK."""
 
-    def __init__(self, addresses: Sequence[str], questions: Mapping[str, Question]) -> None:
+    def __init__(self, addresses: Sequence[str], probe_requests: Mapping[str, ProbeRequest]) -> None:
         options = (
             ("grpc.service_config", json.dumps(SERVICE)),
             ("grpc.enable_http_proxy", 0),
@@ -47,7 +47,7 @@ class Clients:
         )
         self._channel = grpc.insecure_channel(f"ipv4:{','.join(addresses)}", options)
         self._call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(servepath.METHOD)
-        self._questions = questions
+        self._probe_requests = probe_requests
         self._ended = threading.Event()
         self._threads = [threading.Thread(target=self._ask_on) for _ in range(CLIENTS)]
         self._lock = threading.Lock()
@@ -67,16 +67,16 @@ class Clients:
 
     def _ask_on(self) -> None:
         while not self._ended.is_set():
-            for path, question in self._questions.items():
-                outcome = self._ask(path, question)
+            for path, probe_request in self._probe_requests.items():
+                outcome = self._ask(path, probe_request)
                 with self._lock:
                     self.outcomes[outcome] += 1
             time.sleep(PAUSE_S)
 
-    def _ask(self, path: str, question: Question) -> str:
+    def _ask(self, path: str, probe_request: ProbeRequest) -> str:
         try:
-            reply = self._call(servepath.encode_request(question.request, path, 0), timeout=CALL_S)
-            check(path, servepath.decode_answer(reply), question)
+            reply = self._call(servepath.encode_request(probe_request.request, path, 0), timeout=CALL_S)
+            check(path, servepath.decode_answer(reply), probe_request)
         except grpc.RpcError as error:
             return f"{path} {error.code().name}"
         except (WrongAnswer, BackendBadReply):
@@ -87,7 +87,7 @@ class Clients:
 @contextmanager
 def calling(addresses: Sequence[str], exports: Path, paths: Sequence[str]) -> Iterator[Clients]:
     """Call all `paths` while the `with` statement runs; `outcomes` counts the results afterwards."""
-    clients = Clients(addresses, {path: read_question(exports, path.partition("@")[0]) for path in paths})
+    clients = Clients(addresses, {path: read_probe_request(exports, path.partition("@")[0]) for path in paths})
     clients.start()
     try:
         yield clients

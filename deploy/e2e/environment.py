@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from deploy.compose import ROOT, Project
 from deploy.engine import EngineError
 from servepath.protocols.paths import PathInfo
-from servepath.protocols.questions import NotReady, WrongAnswer
+from servepath.protocols.probes import NotReady, WrongAnswer
 from servepath.runner.probe import Probe
 
 EXPORTS = ROOT / "artifacts" / "exports"

@@ -10,7 +10,6 @@ import argparse
 import json
 import sys
 import time
-import tomllib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,13 +22,13 @@ from loadtest.cost.card import card
 from loadtest.cost.load import LoadError, Plan
 from loadtest.cost.price import Price
 from loadtest.cost.program import Bench, backends_of, front, lives, refuse_running
-from loadtest.cost.startup import Name
+from loadtest.plan import choose, read_paths
 from servepath.artifacts import atomic
 from servepath.artifacts.commit import git_commit
 from servepath.artifacts.manifest import ArtifactError
 from servepath.cli.arguments import Parser, positive, seconds, whole
 from servepath.cli.signals import run_main
-from servepath.protocols.questions import WrongAnswer
+from servepath.protocols.probes import WrongAnswer
 from servepath.protocols.stacks import STACKS
 from servepath.results.names import COST_FILE, RUN_FILE
 from servepath.runner.config import SERVICES, RunPaths, read_services
@@ -65,23 +64,12 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     args.price = Price(args.price_per_hour, args.currency) if args.currency else None
     args.places = RunPaths(args.run_dir.resolve(), args.exports, args.deployments)
     try:
-        args.names = choose(args.deployments, args.paths)
+        args.names = choose(read_paths(args.deployments), args.paths)
     except ValueError as error:
+        parser.error(f"--paths: {error}")
+    except SettingsError as error:
         parser.error(str(error))
     return args
-
-
-def choose(deployments: Path, wanted: str) -> list[Name]:
-    """Return the paths of deployments.toml, all or those of a comma-separated list. Raises ValueError."""
-    try:
-        models = tomllib.loads(deployments.read_text())["models"]
-        known = {f"{model}@{stack}": (model, stack) for model, entry in models.items() for stack in entry["stacks"]}
-    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{deployments} is not a list of paths ({error!r}); see docs/add-a-path.md") from error
-    names = list(known) if wanted == "all" else [name.strip() for name in wanted.split(",")]
-    if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"--paths: {unknown[0]!r} is not a path; known: {', '.join(known)}, or all")
-    return [known[name] for name in dict.fromkeys(names)]
 
 
 def run_folder(run: Path) -> Path:

@@ -8,38 +8,39 @@ from typing import Self
 from servepath.protocols import paths, servepath
 from servepath.protocols.errors import BackendBadReply
 from servepath.protocols.paths import PathInfo
-from servepath.protocols.questions import Asker, NotReady, WrongAnswer, check, read_question
+from servepath.protocols.probes import NotReady, ProbeClient, WrongAnswer, check, read_probe_request
 from servepath.protocols.types import Answer
 
 
 class Probe:
-    """Asks the gateway at HOST:PORT; the questions come from the exports folder."""
+    """Asks the gateway at HOST:PORT; its requests come from the exports folder."""
 
     def __init__(self, address: str, exports: Path) -> None:
-        self._asker = Asker(address)
-        self._question = cache(lambda model: read_question(exports, model))
+        self._client = ProbeClient(address)
+        self._probe_request = cache(lambda model: read_probe_request(exports, model))
 
     def paths(self) -> Sequence[PathInfo]:
         """Return the deployment paths. Raises NotReady."""
-        return paths.decode_answer(self._asker.call(servepath.LIST_PATHS, paths.REQUEST))
+        return paths.decode_answer(self._client.call(servepath.LIST_PATHS, paths.REQUEST))
 
     def ask(self, path: PathInfo) -> Answer:
         """Return a path's checked answer. Raises NotReady, WrongAnswer or ArtifactError."""
-        question = self._question(path.model)
-        payload = servepath.encode_request(question.request, path.name, 0)
+        probe_request = self._probe_request(path.model)
+        payload = servepath.encode_request(probe_request.request, path.name, 0)
         try:
-            answer = servepath.decode_answer(self._asker.call(servepath.METHOD, payload))
+            answer = servepath.decode_answer(self._client.call(servepath.METHOD, payload))
         except BackendBadReply as error:
             raise WrongAnswer(f"{path.name}: {error.text}") from error
-        if answer.served.version != question.version:
+        if answer.served.version != probe_request.version:
             raise NotReady(
-                f"{path.name} serves version {answer.served.version}, {question.version} is current; run: make down up"
+                f"{path.name} serves version {answer.served.version}, {probe_request.version} is current; run: "
+                "make down up"
             )
-        check(path.name, answer, question)
+        check(path.name, answer, probe_request)
         return answer
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._asker.__exit__(*error)
+        self._client.__exit__(*error)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from servepath.artifacts.manifest import ArtifactError
-from servepath.protocols.questions import WrongAnswer
+from servepath.protocols.probes import WrongAnswer
 from servepath.runner import processes
 from servepath.runner.config import GATEWAY, RunPaths, Service
 from servepath.runner.probe import Probe

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from servepath.artifacts.manifest import ArtifactError
-from servepath.protocols.questions import NotReady, WrongAnswer
+from servepath.protocols.probes import NotReady, WrongAnswer
 from servepath.protocols.stacks import STACKS
 from servepath.runner import ports, processes
 from servepath.runner.config import BACKENDS, GATEWAY, RunPaths, Service

@@ -13,6 +13,7 @@ from servepath.artifacts.spec import Spec
 from servepath.http2.write_coalescer import WriteCoalescer
 from servepath.protocols import oip, servepath
 from servepath.protocols.codecs import STACK_CODECS
+from servepath.protocols.deployments import Deployment, Deployments, PathLimits, read_deployments
 from servepath.protocols.identity import engine_of
 from servepath.protocols.signature import Signature
 from servepath.protocols.stacks import STACKS
@@ -29,7 +30,6 @@ from services.dataplane.validate import Validate
 from services.gateway.artifacts import Artifacts
 from services.gateway.config import Settings
 from services.gateway.control import Controls, Path
-from services.gateway.deployments import Deployment, Deployments, PathLimits, read_deployments
 from services.gateway.metrics import Metrics
 from services.gateway.probe import Prober
 from services.gateway.replica import Replica

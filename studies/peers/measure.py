@@ -7,7 +7,7 @@ from typing import NamedTuple
 import psutil
 
 from servepath.artifacts.reference import Reference
-from servepath.protocols.questions import WrongAnswer
+from servepath.protocols.probes import WrongAnswer
 from studies.peers import h2load
 from studies.peers.figures import Measured, why_void
 from studies.peers.processes import Servers, cpu_ns, machine_cpu_s, pinned

@@ -15,7 +15,7 @@ from rich.console import Console
 from servepath.artifacts.commit import git_commit
 from servepath.artifacts.manifest import artifact_folder, current_version, read_manifest
 from servepath.artifacts.reference import read_reference
-from servepath.protocols.questions import WrongAnswer
+from servepath.protocols.probes import WrongAnswer
 from studies.peers import models, peers, results, show, sweep
 from studies.peers.figures import Measured
 from studies.peers.h2load import LoadFailed

@@ -12,7 +12,7 @@ from typing import Any
 
 from servepath.artifacts.reference import Reference
 from servepath.protocols.codecs import STACK_CODECS
-from servepath.protocols.questions import WrongAnswer
+from servepath.protocols.probes import WrongAnswer
 from servepath.protocols.stacks import STACKS, TORCH_TOKEN
 from servepath.protocols.token import TokenFile
 from studies.peers import peers

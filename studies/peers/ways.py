@@ -9,7 +9,7 @@ from pathlib import Path
 from servepath.artifacts.reference import Reference
 from servepath.protocols.codecs import StackCodec
 from servepath.protocols.errors import ServeError
-from servepath.protocols.questions import Asker, NotReady, Question, WrongAnswer, check, question
+from servepath.protocols.probes import NotReady, ProbeClient, ProbeRequest, WrongAnswer, check, probe_request
 from servepath.protocols.token import Metadata
 from studies.peers.figures import Codes
 from studies.peers.h2load import Aim
@@ -47,15 +47,15 @@ class Way:
 
     def aim(self, model: Reference, folder: Path) -> Aim:
         """Write the request for h2load to a file in `folder`, and return where it goes."""
-        payload = self._encode(model.model, question(model, slice(1)))
+        payload = self._encode(model.model, probe_request(model, slice(1)))
         body = folder / f"{self.address.rpartition(':')[2]}-{model.model}.request"
         body.write_bytes(b"\0" + len(payload).to_bytes(4, "big") + payload)
         return Aim(f"http://{self.address}{self.codec.METHOD}", (*GRPC_HEADERS, *self.metadata()), body)
 
     def sample(self, model: Reference) -> tuple[int, int]:
         """Check sample rows; return the smallest and largest size of a correct reply in bytes. Raises WrongAnswer."""
-        with Asker(self.address, self.metadata) as asker:
-            sizes = [len(self._answer(asker, model, row)) + PREFIX_BYTES for row in range(SAMPLES)]
+        with ProbeClient(self.address, self.metadata) as client:
+            sizes = [len(self._answer(client, model, row)) + PREFIX_BYTES for row in range(SAMPLES)]
         return min(sizes) - self.varying, max(sizes) + self.varying
 
     def codes(self) -> Codes | None:
@@ -69,14 +69,14 @@ class Way:
         finally:
             connection.close()
 
-    def _encode(self, model: str, asked: Question) -> bytes:
+    def _encode(self, model: str, asked: ProbeRequest) -> bytes:
         return self.codec.encode_request(asked.request, self.asked.format(model), 0)
 
-    def _answer(self, asker: Asker, model: Reference, row: int) -> bytes:
+    def _answer(self, client: ProbeClient, model: Reference, row: int) -> bytes:
         """Return the reply to one row, once it is known to be right."""
-        asked = question(model, slice(row, row + 1))
+        asked = probe_request(model, slice(row, row + 1))
         try:
-            reply = asker.call(self.codec.METHOD, self._encode(model.model, asked))
+            reply = client.call(self.codec.METHOD, self._encode(model.model, asked))
             check(f"row {row} of {model.model}", self.codec.decode_answer(reply, model.model, ""), asked)
         except NotReady as error:
             raise WrongAnswer(str(error)) from error

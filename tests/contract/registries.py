@@ -21,9 +21,9 @@ from export.trained import READERS
 from models.registry import MODELS, Model
 from servepath.artifacts.reference import FORMAT as REFERENCE
 from servepath.protocols.codecs import STACK_CODECS
+from servepath.protocols.deployments import Deployment, read_deployments
 from servepath.protocols.stacks import STACKS, Stack
 from servepath.runner.config import GATEWAY, PORTS
-from services.gateway.deployments import Deployment, read_deployments
 from tests.e2e import test_misrouting
 from training.stage import LOOPS
 

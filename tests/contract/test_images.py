@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from deploy.builder.images import DEFAULT, IMAGES
 from deploy.locks import FOLDER, LEFT_OUT, LOCKS, read
 from deploy.supply import pins
-from services.gateway.deployments import read_deployments
+from servepath.protocols.deployments import read_deployments
 from services.tf_svc import binary, models_config
 from services.tf_svc.config import read_settings
 from tests.contract.registries import ROOT

@@ -15,10 +15,10 @@ from loadtest.targets import target_of
 from models.registry import Model
 from servepath.protocols import oip, servepath
 from servepath.protocols.codecs import STACK_CODECS
+from servepath.protocols.deployments import Deployment, PathLimits
 from servepath.protocols.stacks import STACKS, Stack
 from servepath.results.names import VIAS
 from servepath.runner.config import GATEWAY, SERVICES, RunPaths, read_services
-from services.gateway.deployments import Deployment, PathLimits
 from tests.contract import registries
 from tests.contract.registries import ROOT, RULES, Registries, ours
 from tests.manifests import SPEC

@@ -11,12 +11,12 @@ import pytest
 
 from deploy.e2e.clients import Clients
 from servepath.protocols import servepath
-from servepath.protocols.questions import Expected, Question
+from servepath.protocols.probes import Expected, ProbeRequest
 from servepath.protocols.types import Answer, Provenance, Request, Tensor
 
 X = Tensor("x", "FP32", (1, 1), np.float32(2).tobytes())
 Y = Expected("y", "FP32", (1, 1), np.array([[4.0]]), np.array([[1e-6]]))
-QUESTION = Question(Request("m", 0, (X,)), 1, (Y,))
+PROBE_REQUEST = ProbeRequest(Request("m", 0, (X,)), 1, (Y,))
 
 
 class Gateway:
@@ -52,7 +52,7 @@ def gateways() -> Iterator[tuple[Gateway, Gateway]]:
 
 def outcomes(gateways: tuple[Gateway, Gateway], calls: int = 200) -> set[str]:
     """Run callers until they have had so many answers of any kind, and return the kinds."""
-    clients = Clients([gateway.address for gateway in gateways], {"m@onnx": QUESTION})
+    clients = Clients([gateway.address for gateway in gateways], {"m@onnx": PROBE_REQUEST})
     clients.start()
     give_up = time.monotonic() + 30
     while clients.outcomes.total() < calls and time.monotonic() < give_up:

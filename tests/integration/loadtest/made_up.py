@@ -48,7 +48,7 @@ FILES = {
     "servepath/runner/server.py": SERVER,
     "servepath/runner/behaviour.json": '{"engine_version": "committed"}',
     "export/format.py": "",
-    "deployments.toml": "[models.line.stacks.onnx]\n",
+    "deployments.toml": "[models.line]\ndefault = 'onnx'\n[models.line.stacks.onnx]\n",
     "constraints.txt": "",
     "pyproject.toml": "",
     ".gitignore": "artifacts/\nresults/\n__pycache__/\n.venv\nmade\n",

@@ -106,7 +106,10 @@ def test_what_cannot_be_done_is_said_in_one_line(made: MadeUp, words: tuple[str,
 
 
 def test_a_path_that_the_ref_does_not_have_is_refused_by_name_and_left_out_of_all(made: MadeUp) -> None:
-    made.write("deployments.toml", "[models.line.stacks.onnx]\n[models.line.stacks.torchserve]\n")
+    made.write(
+        "deployments.toml",
+        "[models.line]\ndefault = 'onnx'\n[models.line.stacks.onnx]\n[models.line.stacks.torchserve]\n",
+    )
     with made.start("loadtest", "gate", "--ref=HEAD", "--paths=line@torchserve") as gate:
         text, _ = gate.communicate(timeout=60)
     assert (gate.returncode, text.splitlines()[-1]) == (

@@ -136,7 +136,8 @@ def test_the_manifest_names_the_paths_conditions_and_a_difference_refuses_before
     assert direct["cpu_model"]["value"] == facts["host"]["cpu"]
     asked = len(stand.behaviour.models)
 
-    (stand.folder / "deployments.toml").write_text("[models.line.stacks.onnx]\n[models.curve.stacks.onnx]\n")
+    models = [f"[models.{name}]\ndefault = 'onnx'\n[models.{name}.stacks.onnx]\n" for name in ("line", "curve")]
+    (stand.folder / "deployments.toml").write_text("".join(models))
     write_reference(stand.folder / "exports", "curve", slope=3.0)
     done = loadtest(stand, "--via=direct")
     assert done.returncode == 1

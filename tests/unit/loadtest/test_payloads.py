@@ -8,7 +8,7 @@ from servepath.artifacts.reference import Reference
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 from servepath.protocols import oip
 from servepath.protocols.arrays import to_array
-from servepath.protocols.questions import fault
+from servepath.protocols.probes import fault
 from servepath.protocols.types import Tensor
 
 SPEC = Spec(

@@ -1,4 +1,4 @@
-"""Questions whose answers are known: rows of a model's reference, asked of a server, and its answers checked.
+"""Probe requests, whose answers are known: rows of a model's reference, asked of a server, and its answers checked.
 
 Whoever wants to know whether a path answers correctly uses this: the runner, the load test, the cost of paths, studies.
 """
@@ -43,7 +43,7 @@ class Expected(NamedTuple):
     limits: Array
 
 
-class Question(NamedTuple):
+class ProbeRequest(NamedTuple):
     """A request, the version that must answer it, and the outputs that must come."""
 
     request: Request
@@ -51,8 +51,8 @@ class Question(NamedTuple):
     expected: tuple[Expected, ...]
 
 
-def question(reference: Reference, pick: Any) -> Question:
-    """Return the question of some rows of a reference. pick: a slice or their numbers."""
+def probe_request(reference: Reference, pick: Any) -> ProbeRequest:
+    """Return the probe request of some rows of a reference. pick: a slice or their numbers."""
     spec, arrays = reference.spec, reference.arrays
     inputs = tuple(from_values(tensor.name, tensor.dtype, arrays[tensor.name][pick]) for tensor in spec.inputs)
     outputs = [(tensor, arrays[tensor.name][pick].astype(np.float64)) for tensor in spec.outputs]
@@ -60,12 +60,12 @@ def question(reference: Reference, pick: Any) -> Question:
         Expected(tensor.name, tensor.dtype, values.shape, values, spec.tolerance.limits(values))
         for tensor, values in outputs
     )
-    return Question(Request(reference.model, 0, inputs), reference.version, expected)
+    return ProbeRequest(Request(reference.model, 0, inputs), reference.version, expected)
 
 
-def read_question(exports: Path, model: str) -> Question:
-    """Return the question of the first rows of a model's current reference. Raises ArtifactError."""
-    return question(read_reference(exports, model), slice(ROWS))
+def read_probe_request(exports: Path, model: str) -> ProbeRequest:
+    """Return the probe request of the first rows of a model's current reference. Raises ArtifactError."""
+    return probe_request(read_reference(exports, model), slice(ROWS))
 
 
 def fault(outputs: Sequence[Tensor], expected: Sequence[Expected]) -> str:
@@ -77,13 +77,13 @@ def fault(outputs: Sequence[Tensor], expected: Sequence[Expected]) -> str:
     return next(filter(None, (_difference(by_name[want.name], want) for want in expected)), "")
 
 
-def check(path: str, answer: Answer, asked: Question) -> None:
+def check(path: str, answer: Answer, asked: ProbeRequest) -> None:
     """Raise WrongAnswer unless an answer is the expected one."""
     if what := fault(answer.outputs, asked.expected):
         raise WrongAnswer(f"{path} {what}")
 
 
-class Asker:
+class ProbeClient:
     """Calls one server; use it in a `with` statement. metadata: gives what to send along."""
 
     def __init__(self, address: str, metadata: Callable[[], Sequence[tuple[str, str]]] = tuple) -> None:
