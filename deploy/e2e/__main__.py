@@ -8,7 +8,6 @@ is gone in the end, images and results/ stay.
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from deploy.e2e.stages import STAGES
 from deploy.engine import Engine, EngineError, engine, ensure_base
 from servepath.artifacts.commit import git_commit
 from servepath.cli.arguments import Parser
+from servepath.cli.free_ports import free_ports
 from servepath.cli.signals import run_main
 from servepath.protocols.stacks import STACKS
 
@@ -71,7 +71,7 @@ def _run(wanted: Sequence[str], begin: float) -> bool:
 def _stand(docker: Engine) -> Iterator[Environment]:
     """Yield the project on free ports, and remove all of it at the end. Raises EngineError when something stays."""
     embedded = not _official(docker)
-    gateway, gateway_2, prometheus, grafana = map(str, _free_ports(4))
+    gateway, gateway_2, prometheus, grafana = map(str, free_ports(4))
     settings = {
         "SERVEPATH_TAG": "e2e",
         "COMMIT": git_commit(),
@@ -108,12 +108,6 @@ def _official(docker: Engine) -> bool:
         print(f"{image.stand_in} instead of {image.name}, since {error}")
         return False
     return True
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
-        return [listening.getsockname()[1] for listening in sockets]
 
 
 def _links() -> set[str]:

@@ -1,6 +1,6 @@
 """Probe requests, whose answers are known: rows of a model's reference, asked of a server, and its answers checked.
 
-Whoever wants to know whether a path answers correctly uses this: the runner, the load test, the cost of paths, studies.
+The runner, the load test, the cost of paths and the studies know by it whether a path answers correctly.
 """
 
 from collections.abc import Callable, Sequence

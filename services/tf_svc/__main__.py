@@ -1,7 +1,6 @@
 """Serve SavedModels over TensorFlow Serving's gRPC protocol: python -m services.tf_svc --models DIR --port N."""
 
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from servepath.artifacts.atomic import write_file
 from servepath.artifacts.manifest import ArtifactError
+from servepath.cli.locked import Held, locked
 from servepath.protocols.stacks import TF_VERSION
 from servepath.settings import SettingsError
 from services.dataplane.listener import PortBusyError
@@ -52,13 +52,11 @@ def _run(settings: Settings, stopped: threading.Event) -> int:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keep every other tf_svc out of the run folder, where this one links versions. Raises SettingsError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SettingsError(f"another tf_svc uses {folder}: stop it, or give --run-dir another folder") from None
-        yield
+    try:
+        with locked(folder / "lock"):
+            yield
+    except Held:
+        raise SettingsError(f"another tf_svc uses {folder}: stop it, or give --run-dir another folder") from None
 
 
 def _serve(program: str | None, settings: Settings, stopped: threading.Event) -> int:

@@ -18,10 +18,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from servepath.artifacts.atomic import write_file
+from servepath.cli import children, die_with_parent
 from servepath.protocols.identity import UNKNOWN
 from servepath.protocols.stacks import TF_VERSION
 from servepath.settings import SettingsError
-from services.dataplane import die_with_parent
 from services.tf_svc.address import refuse_taken
 from services.tf_svc.config import Settings
 
@@ -113,15 +113,6 @@ def run(argv: Sequence[str], settings: Settings, stopped: threading.Event, each_
                 return code if code > 0 else 1
             each_poll()
     finally:
-        _end(child, settings.grace_s)
+        children.end(child, settings.grace_s)
         (settings.run_dir / TF_VERSION.name).unlink(missing_ok=True)
     return 0
-
-
-def _end(child: "subprocess.Popen[bytes]", grace_s: float) -> None:
-    child.terminate()
-    try:
-        child.wait(grace_s)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()

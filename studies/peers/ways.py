@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from servepath.artifacts.reference import Reference
+from servepath.cli.children import Process
 from servepath.protocols.codecs import StackCodec
 from servepath.protocols.errors import ServeError
 from servepath.protocols.probes import NotReady, ProbeClient, ProbeRequest, WrongAnswer, check, probe_request
 from servepath.protocols.token import Metadata
 from studies.peers.figures import Codes
 from studies.peers.h2load import Aim
-from studies.peers.processes import Process
 
 ASK_S = 5.0
 SAMPLES = 3

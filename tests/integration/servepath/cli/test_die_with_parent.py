@@ -8,7 +8,7 @@ import textwrap
 
 import psutil
 
-from services.dataplane import die_with_parent
+from servepath.cli import die_with_parent
 
 SHIM = [sys.executable, "-IS", die_with_parent.__file__]
 # Starts a child through the shim, prints its pid and waits; given a level, the child does the same.
