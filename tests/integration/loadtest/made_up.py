@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.integration.loadtest.conftest import write_reference
 
 ROOT = Path(__file__).parents[3]
-PARTS = ("__init__.py", "artifacts", "cli", "http2", "protocols", "results")
+PARTS = ("__init__.py", "settings.py", "artifacts", "cli", "http2", "protocols", "results")
 LINKS = ("loadtest", "report", "servepath_pb", "tests", *(f"servepath/{part}" for part in PARTS))
 IDENTITY = ("-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "core.hooksPath=/dev/null")
 # `up` starts one server, which answers as servepath/runner/behaviour.json says; `down` stops it.
