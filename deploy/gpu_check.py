@@ -1,8 +1,8 @@
 """Prove that every service of the GPU compose file computes on the GPU: `python -m deploy.gpu_check` (make gpu-check).
 
 Starts the containers as `docker compose -f docker-compose.yml -f docker-compose.gpu.yml` does and predicts on every
-path. Then each service must have a process that holds GPU memory by NVIDIA's own count (nvidia-smi), and onnx_svc must
-answer with CUDA's execution provider. Exit code 0: all do; 1: one does not, or there is not a GPU, with the reason; 130
+path. Then each service must have a process that holds GPU memory by NVIDIA's own count (nvidia-smi), and an engine that
+tells its device must tell a GPU. Exit code 0: all do; 1: one does not, or there is not a GPU, with the reason; 130
 after Ctrl-C.
 """
 
@@ -17,13 +17,14 @@ from deploy.builder.images import read_variables, tag
 from deploy.compose import ROOT, Project
 from deploy.engine import EngineError, engine
 from servepath.cli.signals import run_main
-from servepath.runner.probe import NotReady, Probe, WrongAnswer
+from servepath.protocols.probes import NotReady, WrongAnswer
+from servepath.protocols.stacks import STACKS
+from servepath.runner.config import BACKENDS
+from servepath.runner.probe import Probe
 
 NAME = "servepath-gpu-check"
 FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
-SERVICES = ("torch_svc", "tf_svc", "onnx_svc")
-IMAGES = ("gateway", *(f"{service}-gpu" for service in SERVICES))
-PROVIDER = "CUDAExecutionProvider"
+IMAGES = ("gateway", *(image.name for stack in STACKS.values() for image in stack.images if image.cuda))
 QUERY = ("--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
 SMI_S = 30.0
 
@@ -72,20 +73,21 @@ def _check(project: Project, program: str) -> list[str]:
         project.up()
         _predict(project)
         memory = memory_by_process(smi(program, *QUERY))
-        processes = {service: _processes(project, service) for service in SERVICES}
+        processes = {service: _processes(project, service) for service in BACKENDS}
         return [f"{service}: {mib} MiB of GPU memory" for service, mib in held(processes, memory).items()]
     finally:
         project.down()
 
 
 def _predict(project: Project) -> None:
-    """Predict on every path, so that each has used its device; onnx_svc says which one it has."""
+    """Predict on every path, so that each has used its device; some engines say which one it was."""
     port = project.model()["services"]["gateway"]["environment"]["GATEWAY_PORT"]
     with Probe(f"127.0.0.1:{port}", ROOT / "artifacts" / "exports") as probe:
         for path in probe.paths():
             served = probe.ask(path).served
-            if path.stack == "onnx" and PROVIDER not in served.engine_version:
-                raise EngineError(f"{path.name} computes with {served.engine_version}, not {PROVIDER}")
+            mark = STACKS[path.stack].cuda_mark
+            if mark not in served.engine_version:
+                raise EngineError(f"{path.name} computes with {served.engine_version}, not {mark}")
 
 
 def _processes(project: Project, service: str) -> set[int]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from deploy.builder.images import IMAGES
 from servepath.artifacts.atomic import write_file
 from servepath.cli.arguments import Parser
 
@@ -28,16 +29,9 @@ class Lock(NamedTuple):
     torch_cpu: bool = True
 
 
-LOCKS: Mapping[str, Lock] = {
-    "proto": Lock(("proto",)),
-    "gateway": Lock(("gateway",)),
-    "onnx_svc-cpu": Lock(("onnx-svc-cpu",)),
-    "onnx_svc-gpu": Lock(("onnx-svc-cuda",)),
-    "torch_svc-cpu": Lock(("torch-svc",)),
-    "torch_svc-gpu": Lock(("torch-svc",), torch_cpu=False),
-    "tf_svc-embedded": Lock(("tf-svc",)),
-    "loadtest": Lock(("loadtest", "report", "client")),
-    "pipeline": Lock(("training", "export")),
+# What the other images are built with, and what each installs.
+LOCKS: Mapping[str, Lock] = {"proto": Lock(("proto",))} | {
+    image.lock: Lock(image.extras, torch_cpu=not image.cuda) for image in IMAGES.values() if image.lock
 }
 
 

@@ -12,7 +12,7 @@ from export.errors import ParityError
 from export.trained import Trained
 from models.registry import INPUT_RANGE, Arrays
 from servepath.artifacts.manifest import Parity
-from servepath.artifacts.spec import Spec, Tolerance
+from servepath.artifacts.spec import Spec
 
 ROWS = 4096
 SEED = 20240229
@@ -49,13 +49,13 @@ def check(trained: Trained, artifact_format: str, predict: Predict) -> Parity:
     expected = _joined(what, trained.spec, trained.reference(inputs))
     answers = {size: _joined(what, trained.spec, in_batches(predict, inputs, size)) for size in BATCH_SIZES}
     largest = float(np.max([np.abs(answer - expected) for answer in answers.values()]))
-    if not all(_close(answer, expected, tolerance) for answer in answers.values()):
+    if not all(tolerance.holds(answer, expected) for answer in answers.values()):
         raise ParityError(
             f"{what}: the largest difference from the float64 reference is {largest:.3g}, "
             f"the tolerance is rtol {tolerance.rtol:g}, atol {tolerance.atol:g}; nothing was kept"
         )
     most = max(BATCH_SIZES)
-    same = _close(answers[most], answers[1], tolerance)
+    same = tolerance.holds(answers[most], answers[1])
     if trained.spec.row_independent and not same:
         raise ParityError(f"{what}: a batch of {most} is not {most} singles, its spec promises it; nothing was kept")
     return Parity(ROWS, BATCH_SIZES, largest, same)
@@ -78,7 +78,3 @@ def _joined(what: str, spec: Spec, answer: Arrays) -> NDArray[np.float64]:
     if shapes != promised:
         raise ParityError(f"{what}: the outputs are {shapes}, the spec declares {promised}; nothing was kept")
     return np.concatenate([answer[name].reshape(ROWS, -1).astype(np.float64) for name in promised], axis=1)
-
-
-def _close(answer: NDArray[Any], expected: NDArray[Any], tolerance: Tolerance) -> bool:
-    return bool(np.all(np.abs(answer - expected) <= tolerance.limits(expected)))

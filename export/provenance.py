@@ -11,10 +11,11 @@ import numpy as np
 
 from export.formats import FORMATS
 from export.trained import Trained
+from servepath.protocols.stacks import STACKS
 
 ROOT = Path(__file__).parent.parent
 # Everything here that shapes an artifact, beside the model's own folder.
-SOURCES = ("export/*.py", "models/*.py", "services/torch_svc/handler.py", "services/torch_svc/model-config.yaml")
+SOURCES = ("export/*.py", "models/*.py", *(file for stack in STACKS.values() for file in stack.packed))
 
 
 def fingerprint(trained: Trained) -> str:

@@ -1,7 +1,6 @@
 """Export one model in all its formats under one version, and make that version the current one."""
 
 import contextlib
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from servepath.artifacts.manifest import (
     read_manifest,
     verify,
 )
+from servepath.cli.locked import Held, locked
 
 # In a model's folder, a line `VERSION FORMAT` for each artifact that was ever written there.
 WRITTEN = ".written"
@@ -144,12 +144,10 @@ def _current(folder: Path) -> int:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Lock out other exports of the model, and remove what a killed one left half-written."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ExportError(f"{folder}: another export of {folder.name} is running; wait for its end") from None
-        for leftover in folder.glob("*/.[0-9]*.*"):
-            shutil.rmtree(leftover)
-        yield
+    try:
+        with locked(folder / ".lock"):
+            for leftover in folder.glob("*/.[0-9]*.*"):
+                shutil.rmtree(leftover)
+            yield
+    except Held:
+        raise ExportError(f"{folder}: another export of {folder.name} is running; wait for its end") from None

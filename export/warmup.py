@@ -48,8 +48,7 @@ def check(trained: Trained, folder: Path, predict: Predict) -> None:
 def _agrees(answer: NDArray[Any], expected: NDArray[Any], tolerance: Tolerance) -> bool:
     if answer.dtype.hasobject or answer.shape != expected.shape:
         return np.array_equal(answer, expected)
-    got, want = answer.astype(np.float64), expected.astype(np.float64)
-    return bool(np.all(np.abs(got - want) <= tolerance.limits(want)))
+    return tolerance.holds(answer.astype(np.float64), expected.astype(np.float64))
 
 
 def _first_row(trained: Trained) -> Arrays:

@@ -8,11 +8,12 @@ import gevent
 from grpc import StatusCode
 
 from loadtest.connection import Answered, Client
-from loadtest.payloads import Payload, agrees
+from loadtest.payloads import Payload
 from loadtest.plan import Measurement
 from loadtest.recorder import Sample
 from servepath.http2.replies import Metadata
 from servepath.protocols.errors import ServeError
+from servepath.protocols.probes import fault
 from servepath.protocols.token import RENEWAL_PAUSES_S
 from servepath.protocols.types import Answer, Request
 
@@ -124,4 +125,4 @@ class Caller:
 def is_right(target: Target, answer: Answer, payload: Payload) -> bool:
     """Return whether an answer is the expected one, and from the path that was called."""
     served = answer.served
-    return (served.model, served.stack) == target.measurement.path and agrees(answer.outputs, payload.expected)
+    return (served.model, served.stack) == target.measurement.path and not fault(answer.outputs, payload.expected)

@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from dotenv import dotenv_values
-
-from servepath.protocols import version_file
 from servepath.protocols.addresses import EXPECTED, is_address
-from servepath.protocols.stacks import STACKS
-from servepath.protocols.token import DEFAULT_FILE, FILE_VARIABLE
+from servepath.protocols.stacks import STACKS, service_files
+from servepath.settings import SettingsError, address, read_variable, variables
 
 GATEWAY = "gateway"
 GATEWAY_VARIABLE = "GATEWAY_ADDR"
@@ -19,24 +16,23 @@ GATEWAY_VARIABLE = "GATEWAY_ADDR"
 TARGETS = (GATEWAY, *STACKS)
 
 
-class ConfigError(Exception):
-    """A setting or a file that the load test needs is missing or unusable; the text names it and the fix."""
+# What the load test cannot use, a setting or a file, ends it in the same way.
+ConfigError = SettingsError
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """addresses: HOST:PORT or unix:PATH of the gateway and of each stack, by name.
 
-    torch_token: the file with TorchServe's key. tf_version: the file with the version of tensorflow_model_server.
+    files: where services keep what their callers need, by variable.
     local: the addresses are this machine's own, so that what listens there is the server and no forwarder to it.
     exports: the folder of artifacts that a side serves, where that is not the load test's own (EXPORTS in its file).
     """
 
     addresses: Mapping[str, str]
-    torch_token: Path
+    files: Mapping[str, Path]
     local: bool = True
     exports: Path | None = None
-    tf_version: Path = version_file.DEFAULT_FILE
 
 
 def read_settings(
@@ -53,17 +49,16 @@ def read_settings(
     """
     if side_file is not None and not side_file.is_file():
         raise ConfigError(f"{side_file} is missing; it must hold the addresses of a side, as .env does")
-    side = dotenv_values(side_file) if side_file else {}
-    values = {**dotenv_values(env_file), **environment, **side}
-    variables = {GATEWAY: GATEWAY_VARIABLE} | {name: stack.address_variable for name, stack in STACKS.items()}
-    addresses = targets or {name: _address(values, variable) for name, variable in variables.items()}
-    token, exports = Path(values.get(FILE_VARIABLE) or DEFAULT_FILE), side.get("EXPORTS")
+    side = variables(side_file, {}) if side_file else {}
+    values = variables(env_file, environment) | side
+    names = {GATEWAY: GATEWAY_VARIABLE} | {name: stack.address_variable for name, stack in STACKS.items()}
+    addresses = targets or {name: read_variable(values, variable, address) for name, variable in names.items()}
+    exports = side.get("EXPORTS")
     return Settings(
         MappingProxyType(dict(addresses)),
-        token,
+        service_files(values),
         not targets,
         Path(exports) if exports else None,
-        version_file.path_from(values),
     )
 
 
@@ -85,10 +80,3 @@ def parse_targets(text: str) -> dict[str, str]:
 def inherited(environment: Mapping[str, str] = os.environ, *, without: tuple[str, ...]) -> dict[str, str]:
     """Return the environment for a child, without the variables whose names begin with one of `without`."""
     return {name: value for name, value in environment.items() if not name.startswith(without)}
-
-
-def _address(values: Mapping[str, str | None], variable: str) -> str:
-    value = values.get(variable) or ""
-    if not is_address(value):
-        raise ConfigError(f"{variable} must be {EXPECTED} and is {value!r}; set it in .env or in the environment")
-    return value

@@ -90,7 +90,7 @@ def _same(one: Reference, other: Reference) -> bool:
         return False
     inputs = all(np.array_equal(one.arrays[tensor.name], other.arrays[tensor.name]) for tensor in one.spec.inputs)
     return inputs and all(
-        bool((np.abs(one.arrays[tensor.name] - values) <= one.spec.tolerance.limits(values)).all())
+        one.spec.tolerance.holds(one.arrays[tensor.name], values)
         for tensor in one.spec.outputs
         for values in (other.arrays[tensor.name].astype(np.float64),)
     )

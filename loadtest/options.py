@@ -128,7 +128,7 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
     add("--exports", type=Path, default=Path("artifacts/exports"), help="folder with the reference artifacts")
     add("--deployments", type=Path, default=Path("deployments.toml"), help="the list of paths")
     add("--env-file", type=Path, default=Path(".env"), help="addresses, overruled by the environment")
-    targets = "remote servers: gateway, torchserve, tfserving, onnx; paths without one are left out"
+    targets = f"remote servers: {', '.join(config.TARGETS)}; paths without one are left out"
     add("--targets", type=_targets, metavar="NAME=HOST:PORT,...", help=targets)
     add("--environment", default=LOCAL, metavar="TEXT", help="what the servers run on, for the report")
 

@@ -3,7 +3,7 @@
 Inputs and float64 answers come from the model's reference artifact, so that no framework is needed here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,19 +11,9 @@ import numpy as np
 
 from servepath.artifacts.manifest import ArtifactError
 from servepath.artifacts.reference import Reference, read_reference
-from servepath.artifacts.spec import TensorSpec, Tolerance
-from servepath.protocols.arrays import DTYPES, Array, from_values, to_array
-from servepath.protocols.types import Request, Tensor
-
-
-class Expected(NamedTuple):
-    """One output that must come: values is float64 of `shape`, and limits says how far each may be off."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    values: Array
-    limits: Array
+from servepath.protocols.arrays import DTYPES, Array
+from servepath.protocols.probes import Expected, probe_request
+from servepath.protocols.types import Request
 
 
 class Payload(NamedTuple):
@@ -57,30 +47,5 @@ def prepare(
 
 
 def _payload(reference: Reference, pick: Array, encode: Callable[[Request], bytes]) -> Payload:
-    spec, arrays = reference.spec, reference.arrays
-    inputs = tuple(from_values(tensor.name, tensor.dtype, arrays[tensor.name][pick]) for tensor in spec.inputs)
-    expected = tuple(_expected(tensor, arrays[tensor.name][pick], spec.tolerance) for tensor in spec.outputs)
-    return Payload(encode(Request(reference.model, 0, inputs)), len(pick), expected)
-
-
-def _expected(spec: TensorSpec, values: Array, tolerance: Tolerance) -> Expected:
-    values = values.astype(np.float64)
-    return Expected(spec.name, spec.dtype, values.shape, values, tolerance.limits(values))
-
-
-def agrees(outputs: Sequence[Tensor], expected: Sequence[Expected]) -> bool:
-    """Return whether an answer has exactly the expected outputs, each within its limits; a NaN never is."""
-    by_name = {tensor.name: tensor for tensor in outputs}
-    return len(outputs) == len(expected) and all(
-        want.name in by_name and _close(by_name[want.name], want) for want in expected
-    )
-
-
-def _close(tensor: Tensor, want: Expected) -> bool:
-    if (tensor.dtype, tensor.shape) != (want.dtype, want.shape):
-        return False
-    try:
-        values = to_array(tensor)
-    except ValueError:  # the bytes are not what dtype and shape say
-        return False
-    return bool((np.abs(values - want.values) <= want.limits).all())
+    asked = probe_request(reference, pick)
+    return Payload(encode(asked.request), len(pick), asked.expected)

@@ -1,14 +1,12 @@
 """What a run measures: which deployment paths, reached how, in which order."""
 
 import random
-import tomllib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from loadtest.config import ConfigError
-from servepath.artifacts.names import ModelNameError, check_model_name
-from servepath.protocols.stacks import STACKS
+from servepath.protocols.deployments import DeploymentsError, read_deployments
 from servepath.results.names import NULL_NAME, key_of, rows_file
 
 
@@ -56,22 +54,11 @@ NO_OP = Measurement(ServingPath(NULL_NAME, NULL_NAME), "direct")
 
 
 def read_paths(deployments: Path) -> list[ServingPath]:
-    """Return the paths of deployments.toml, in its order. Raises ConfigError naming the file and the entry."""
+    """Return the paths of deployments.toml, in its order. Raises ConfigError naming file, line and key."""
     try:
-        models = tomllib.loads(deployments.read_text())["models"]
-        paths = [ServingPath(model, stack) for model, entry in models.items() for stack in entry["stacks"]]
-    except FileNotFoundError as error:
-        raise ConfigError(f"{deployments} is missing; run from the project's root or give --deployments") from error
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{deployments} is not a list of paths ({error!r}); see docs/add-a-path.md") from error
-    for path in paths:
-        try:
-            check_model_name(path.model)
-        except ModelNameError as error:
-            raise ConfigError(f"{deployments}: {error}") from error
-        if path.stack not in STACKS:
-            raise ConfigError(f"{deployments}: {path} names an unknown stack; known: {', '.join(STACKS)}")
-    return paths
+        return [ServingPath(*path) for path in read_deployments(deployments).paths]
+    except DeploymentsError as error:
+        raise ConfigError(str(error)) from error
 
 
 def choose(known: Sequence[ServingPath], wanted: str) -> list[ServingPath]:

@@ -1,8 +1,8 @@
 """Which protocol a measurement speaks: the gateway's, or its stack's own."""
 
 import hashlib
-import tomllib
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -13,12 +13,13 @@ from loadtest.config import GATEWAY, Settings
 from loadtest.plan import Measurement, ServingPath
 from servepath.artifacts.manifest import ArtifactError, artifact_folder, read_manifest
 from servepath.http2.replies import Metadata
-from servepath.protocols import oip, servepath, tfserving
+from servepath.protocols import oip, servepath
 from servepath.protocols.codecs import STACK_CODECS
+from servepath.protocols.deployments import read_deployments
+from servepath.protocols.identity import EngineOf, engine_of
 from servepath.protocols.stacks import STACKS
-from servepath.protocols.token import TokenFile
+from servepath.protocols.token import credentials_of
 from servepath.protocols.types import Answer, Provenance, Tensor
-from servepath.protocols.version_file import VersionFile
 
 NO_OP_SHA256 = hashlib.sha256(no_op.REPLY).hexdigest()
 
@@ -52,7 +53,7 @@ def batching_of(measurement: Measurement, deployments: Path) -> str:
     """Return how requests are batched on a path, as far as it is known here."""
     if measurement.via == "direct":
         return "the server's own"
-    limits = tomllib.loads(deployments.read_text())["models"][measurement.path.model]["stacks"][measurement.path.stack]
+    limits = asdict(read_deployments(deployments).paths[measurement.path])
     return ", ".join(["merged by the gateway", *(f"{name} {value}" for name, value in limits.items())])
 
 
@@ -71,19 +72,17 @@ def _gateway(measurement: Measurement, settings: Settings) -> Target:
 
 def _direct(measurement: Measurement, settings: Settings, exports: Path) -> Target:
     path = measurement.path
-    codec = STACK_CODECS[path.stack]
-    token = TokenFile(settings.torch_token) if path.stack == "torchserve" else None
+    stack, codec = STACKS[path.stack], STACK_CODECS[path.stack]
+    credentials = credentials_of(stack, settings.files)
     return Target(
         measurement=measurement,
         address=settings.addresses[path.stack],
         method=codec.METHOD,
         model=path.model,
         encode=codec.encode_request,
-        decode=_tfserving_decoder(path, exports, VersionFile(settings.tf_version))
-        if path.stack == "tfserving"
-        else _decoder(path),
-        metadata=token.metadata if token else _nothing_to_send,
-        refused=token.reload if token else _nothing_to_do,
+        decode=_completing(path, exports, engine_of(stack, settings.files)) if stack.identity else _decoder(path),
+        metadata=credentials.metadata,
+        refused=credentials.reload,
     )
 
 
@@ -92,13 +91,14 @@ def _decoder(path: ServingPath) -> Callable[[bytes, Metadata], Answer]:
     return lambda reply, _: decode(reply, path.model, path.stack)
 
 
-def _tfserving_decoder(path: ServingPath, exports: Path, version: VersionFile) -> Callable[[bytes, Metadata], Answer]:
-    """Return a decoder that adds the engine from trailing metadata and the hash from the manifest."""
+def _completing(path: ServingPath, exports: Path, engine_from: EngineOf) -> Callable[[bytes, Metadata], Answer]:
+    """Return a decoder that adds the engine, which the reply does not name, and the hash from the manifest."""
+    decode_answer = STACK_CODECS[path.stack].decode_answer
     sha256_of = cache(lambda version: _sha256(path, exports, version))
 
     def decode(reply: bytes, trailing: Metadata) -> Answer:
-        answer = tfserving.decode_answer(reply, path.model, path.stack)
-        engine, engine_version = tfserving.engine_of(trailing, version.version())
+        answer = decode_answer(reply, path.model, path.stack)
+        engine, engine_version = engine_from(trailing)
         sha256 = sha256_of(answer.served.version)
         return answer._replace(
             served=answer.served._replace(engine=engine, engine_version=engine_version, sha256=sha256)

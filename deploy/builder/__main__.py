@@ -1,14 +1,14 @@
 """`python -m deploy.builder [IMAGE...]`: build images on a Docker engine, and say what each adds to its base.
 
-Bases and tag come from .env, digests from images.lock, both overruled by the environment. Where the official image of
-TensorFlow Serving cannot be had, tf_svc-embedded is built in its place, and said so. Exit code 1 when an image cannot
-be built or is larger than its limit, 2 for wrong words, 130 after Ctrl-C.
+Bases and tag come from .env, digests from images.lock, both overruled by the environment. An image whose base
+cannot be had is replaced by its stand-in, if it has one, and that is said. Exit code 1 when an image cannot be built or
+is larger than its limit, 2 for wrong words, 130 after Ctrl-C.
 """
 
 import sys
 from collections.abc import Mapping, Sequence
 
-from deploy.builder.images import CPU, IMAGES, IN_PLACE_OF, Built, build, read_variables
+from deploy.builder.images import DEFAULT, IMAGES, Built, build, read_variables
 from deploy.engine import Engine, EngineError, engine, ensure_base
 from servepath.cli.arguments import Parser
 from servepath.cli.signals import run_main
@@ -17,8 +17,8 @@ from servepath.cli.signals import run_main
 def main(argv: Sequence[str]) -> int:
     """Build what was asked for; return the exit code."""
     parser = Parser(prog="python -m deploy.builder", description="Build the images.")
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help=f"of {', '.join(IMAGES)} ({', '.join(CPU)})")
-    names = parser.parse_args(argv).images or CPU
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help=f"of {', '.join(IMAGES)} ({', '.join(DEFAULT)})")
+    names = parser.parse_args(argv).images or DEFAULT
     for name in names:
         if name not in IMAGES:
             parser.error(f"unknown image {name!r}; known: {', '.join(IMAGES)}")
@@ -44,10 +44,10 @@ def _to_be_had(docker: Engine, name: str, variables: Mapping[str, str]) -> str:
     try:
         ensure_base(docker, variables[IMAGES[name].base])
     except EngineError as error:
-        if name not in IN_PLACE_OF:
+        if not (stand_in := IMAGES[name].stand_in):
             raise
-        print(f"{name}: NOT BUILT ({error}); {IN_PLACE_OF[name]} in its place", flush=True)
-        return IN_PLACE_OF[name]
+        print(f"{name}: NOT BUILT ({error}); {stand_in} in its place", flush=True)
+        return stand_in
     return name
 
 

@@ -3,52 +3,35 @@
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-
-from dotenv import dotenv_values
 
 from deploy.engine import Engine, ensure_base
 from servepath.artifacts.commit import ROOT, git_commit
+from servepath.protocols.stacks import STACKS, Image
+from servepath.settings import variables
 
 DOCKERFILES = Path("deploy/images")
 BUILD_S = 3600.0
 MB = 1_000_000
-PYTHON = "PYTHON_IMAGE"
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
-    """One image. dockerfile: its name in deploy/images. lock: its Python packages, of deploy/images/locks, if any.
-
-    base: the variable that names what it is built on. arguments: build arguments and their values; passed: those that
-    .env gives. limit_mb: what it may add to its base.
-    """
-
-    dockerfile: str
-    lock: str | None
-    base: str = PYTHON
-    arguments: Mapping[str, str] = field(default_factory=dict)
-    passed: tuple[str, ...] = ()
-    limit_mb: int | None = None
-
-
-GPU = {"DEVICE": "gpu"}
+OURS = (
+    Image(name="gateway", repository="gateway", lock="gateway", extras=("gateway",), limit_mb=70),
+    Image(name="loadtest", repository="loadtest", lock="loadtest", extras=("loadtest", "report", "client")),
+    Image(
+        name="pipeline",
+        repository="pipeline",
+        lock="pipeline",
+        extras=("training", "export"),
+        passed=("TORCH_INDEX",),
+    ),
+)
 IMAGES: Mapping[str, Image] = {
-    "gateway": Image("gateway", "gateway", limit_mb=70),
-    "onnx_svc": Image("onnx_svc", "onnx_svc-cpu", limit_mb=200),
-    "onnx_svc-gpu": Image("onnx_svc", "onnx_svc-gpu", arguments=GPU),
-    "torch_svc": Image("torch_svc", "torch_svc-cpu", passed=("TORCH_INDEX",)),
-    "torch_svc-gpu": Image("torch_svc", "torch_svc-gpu", arguments=GPU),
-    "tf_svc": Image("tf_svc", None, "TF_SERVING_IMAGE"),
-    "tf_svc-gpu": Image("tf_svc", None, "TF_SERVING_GPU_IMAGE"),
-    "tf_svc-embedded": Image("tf_svc-embedded", "tf_svc-embedded"),
-    "loadtest": Image("loadtest", "loadtest"),
-    "pipeline": Image("pipeline", "pipeline", passed=("TORCH_INDEX",)),
+    image.name: image for image in (*OURS, *(image for stack in STACKS.values() for image in stack.images))
 }
-CPU = ("gateway", "onnx_svc", "torch_svc", "tf_svc", "loadtest", "pipeline")
-# What is built where the base of the first cannot be had.
-IN_PLACE_OF: Mapping[str, str] = {"tf_svc": "tf_svc-embedded"}
+# What is built unless something else is asked for: all of ours, and each stack's first.
+DEFAULT = (*(image.name for image in OURS), *(stack.images[0].name for stack in STACKS.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +60,13 @@ class Built:
 
 def read_variables(root: Path = ROOT, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the variables of .env, images.lock and the environment; later ones win."""
-    files = {**dotenv_values(root / ".env"), **dotenv_values(root / "images.lock")}
-    return {name: value for name, value in files.items() if value} | dict(environment)
+    return variables(root / ".env", {}) | variables(root / "images.lock", {}) | dict(environment)
 
 
 def tag(name: str, variables: Mapping[str, str]) -> str:
-    """Return an image's full name, such as servepath/gateway:0.1.0."""
-    return f"servepath/{name}:{variables['SERVEPATH_TAG']}"
+    """Return an image's full name, such as servepath/gateway:0.1.0; one with CUDA ends in -gpu."""
+    image = IMAGES[name]
+    return f"servepath/{image.repository}:{variables['SERVEPATH_TAG']}{'-gpu' if image.cuda else ''}"
 
 
 def build(docker: Engine, name: str, variables: Mapping[str, str], root: Path = ROOT) -> Built:
@@ -104,9 +87,9 @@ def _words(name: str, base: str, variables: Mapping[str, str]) -> list[str]:
     given = {argument: variables.get(argument, "") for argument in (*image.passed, "PIP_NO_INDEX")}
     arguments = {"BASE": base, "COMMIT": git_commit(), **image.arguments, **given}
     # An argument that a Dockerfile does not know is an error to some builders.
-    known = declared((DOCKERFILES / f"{image.dockerfile}.Dockerfile").read_text())
+    known = declared((DOCKERFILES / f"{image.repository}.Dockerfile").read_text())
     pairs = [f"--build-arg={key}={value}" for key, value in arguments.items() if key in known and value]
-    return ["--quiet", "--tag", tag(name, variables), "--file", f"{DOCKERFILES}/{image.dockerfile}.Dockerfile", *pairs]
+    return ["--quiet", "--tag", tag(name, variables), "--file", f"{DOCKERFILES}/{image.repository}.Dockerfile", *pairs]
 
 
 def declared(dockerfile: str) -> set[str]:

@@ -8,26 +8,26 @@ is gone in the end, images and results/ stay.
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dotenv import dotenv_values
-
-from deploy.compose import ROOT, Project
+from deploy.builder.images import read_variables
+from deploy.compose import Project
 from deploy.e2e.environment import EXPORTS, Environment
 from deploy.e2e.stages import STAGES
 from deploy.engine import Engine, EngineError, engine, ensure_base
 from servepath.artifacts.commit import git_commit
 from servepath.cli.arguments import Parser
+from servepath.cli.free_ports import free_ports
 from servepath.cli.signals import run_main
+from servepath.protocols.stacks import STACKS
 
 NAME = "servepath-e2e"
 EMBEDDED = "docker-compose.embedded.yml"
-NOT_TESTED = "tfserving image: NOT TESTED (embedded)"
+STOOD_IN = {stack: stack.images[0] for stack in STACKS.values() if stack.images[0].stand_in}
 HOST = "127.0.0.1"
 
 
@@ -46,12 +46,12 @@ def main(argv: Sequence[str]) -> int:
         return 1
     print(f"e2e-compose passed in {time.monotonic() - begin:.0f} s; nothing is left behind")
     if embedded:
-        print(NOT_TESTED)
+        print(*(f"{stack.name} image: NOT TESTED (embedded)" for stack in STOOD_IN), sep="\n")
     return 0
 
 
 def _run(wanted: Sequence[str], begin: float) -> bool:
-    """Run the stages; say whether tf_svc was a stand-in. Raises EngineError."""
+    """Run the stages; say whether stand-ins were tested. Raises EngineError."""
     if not EXPORTS.is_dir():
         raise EngineError(f"{EXPORTS} is missing: make train export")
     links = _links()
@@ -71,7 +71,7 @@ def _run(wanted: Sequence[str], begin: float) -> bool:
 def _stand(docker: Engine) -> Iterator[Environment]:
     """Yield the project on free ports, and remove all of it at the end. Raises EngineError when something stays."""
     embedded = not _official(docker)
-    gateway, gateway_2, prometheus, grafana = map(str, _free_ports(4))
+    gateway, gateway_2, prometheus, grafana = map(str, free_ports(4))
     settings = {
         "SERVEPATH_TAG": "e2e",
         "COMMIT": git_commit(),
@@ -99,20 +99,15 @@ def _stand(docker: Engine) -> Iterator[Environment]:
 
 
 def _official(docker: Engine) -> bool:
-    """Return whether TensorFlow Serving's official image is available."""
-    image = os.environ.get("TF_SERVING_IMAGE") or dotenv_values(ROOT / ".env").get("TF_SERVING_IMAGE") or ""
+    """Return whether the products' own images are available."""
+    variables = read_variables()
     try:
-        ensure_base(docker, image)
+        for image in STOOD_IN.values():
+            ensure_base(docker, variables[image.base])
     except EngineError as error:
-        print(f"tf_svc: the embedded server instead of TensorFlow Serving, since {error}")
+        print(f"{image.stand_in} instead of {image.name}, since {error}")
         return False
     return True
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
-        return [listening.getsockname()[1] for listening in sockets]
 
 
 def _links() -> set[str]:

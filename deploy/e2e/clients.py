@@ -17,7 +17,7 @@ import grpc
 
 from servepath.protocols import servepath
 from servepath.protocols.errors import BackendBadReply
-from servepath.runner.probe import ProbeRequest, WrongAnswer, check, read_probe_request
+from servepath.protocols.probes import ProbeRequest, WrongAnswer, check, read_probe_request
 
 CLIENTS = 4
 CALL_S = 10.0

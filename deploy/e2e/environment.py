@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from deploy.compose import ROOT, Project
 from deploy.engine import EngineError
 from servepath.protocols.paths import PathInfo
-from servepath.runner.probe import NotReady, Probe, WrongAnswer
+from servepath.protocols.probes import NotReady, WrongAnswer
+from servepath.runner.probe import Probe
 
 EXPORTS = ROOT / "artifacts" / "exports"
-SERVICES = ("torch_svc", "tf_svc", "onnx_svc", "gateway")
 GATEWAYS = ("gateway", "gateway_2")
 RECOVER_S = 120.0
 POLL_S = 0.5
@@ -18,7 +18,11 @@ POLL_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The project and where it is. addresses: of the gateways, on this machine. embedded: tf_svc is our stand-in."""
+    """The project and where it is.
+
+    addresses: of the gateways, on this machine. embedded: the images whose bases cannot be had are
+    their stand-ins.
+    """
 
     project: Project
     addresses: Mapping[str, str]

@@ -10,17 +10,20 @@ from pathlib import Path
 
 from deploy.compose import Project
 from deploy.e2e.clients import calling
-from deploy.e2e.environment import EXPORTS, GATEWAYS, SERVICES, Environment, ask_all, until
+from deploy.e2e.environment import EXPORTS, GATEWAYS, Environment, ask_all, until
 from deploy.engine import EngineError
+from servepath.protocols.stacks import STACKS
+from servepath.runner.config import SERVICES
 
-# Ends TorchServe's JVM from inside, as the service's own user may.
-KILL_JAVA = """
-import contextlib, os, pathlib
+# Ends every process of a name from inside, as the service's own user may.
+KILL_BY_NAME = """
+import contextlib, os, pathlib, sys
 for folder in pathlib.Path("/proc").glob("[0-9]*"):
     with contextlib.suppress(OSError):
-        if (folder / "comm").read_text().strip() == "java":
+        if (folder / "comm").read_text().strip() == sys.argv[1]:
             os.kill(int(folder.name), 9)
 """
+ENGINES = {stack.service: stack.engine_process for stack in STACKS.values()}
 
 
 def killed(environment: Environment) -> Iterator[str]:
@@ -35,9 +38,9 @@ def killed(environment: Environment) -> Iterator[str]:
 
 
 def _kill(project: Project, service: str, pid: int) -> None:
-    """Kill TorchServe's JVM from inside; elsewhere the first process, which inside nobody can kill, from outside."""
-    if service == "torch_svc":
-        project.execute(service, "python", "-c", KILL_JAVA)
+    """Kill the engine from inside where it is a child; elsewhere the first process, which inside nobody can kill."""
+    if engine := ENGINES.get(service):
+        project.execute(service, "python", "-c", KILL_BY_NAME, engine)
     elif _is_here(project, service, pid):
         os.kill(pid, signal.SIGKILL)
     else:

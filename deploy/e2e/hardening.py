@@ -5,8 +5,11 @@ from collections.abc import Iterator
 
 from deploy.compose import Project
 from deploy.e2e import security
-from deploy.e2e.environment import GATEWAYS, SERVICES, Environment
+from deploy.e2e.environment import GATEWAYS, Environment
 from deploy.engine import EngineError
+from servepath.protocols.addresses import socket_path
+from servepath.protocols.stacks import STACKS
+from servepath.runner.config import SERVICES
 
 CONNECT_S = 2
 # Tries to connect to every port of a host and prints those that somebody listens on.
@@ -60,26 +63,26 @@ def _look(project: Project, service: str, outside: tuple[str, str]) -> security.
 def _open_ports(project: Project) -> Iterator[str]:
     """Check S04: of each backend only the ports that the gateway and Prometheus need are open."""
     services = project.model()["services"]
-    gateway, onnx_svc = (services[name]["environment"] for name in ("gateway", "onnx_svc"))
-    expected: dict[str, set[str]] = {
-        "torch_svc": {_port(gateway["TORCH_SVC_ADDR"])},
-        "tf_svc": set(),  # a socket, in a volume that only the gateway and the load test mount
-        "onnx_svc": {_port(gateway["ONNX_SVC_ADDR"]), onnx_svc["ONNX_SVC_METRICS_PORT"]},
-    }
-    for service, ports in expected.items():
+    for stack in STACKS.values():
+        service, address = stack.service, services["gateway"]["environment"][stack.address_variable]
+        # A socket lies in a volume that only the gateway and the load test mount.
+        own = [] if socket_path(address) else [port.variable for port in stack.open_ports]
+        ports = {services[service]["environment"][variable] for variable in own}
         found = set(project.execute("gateway", "python", "-c", SCAN, service, timeout_s=120).split())
         if found != ports:
             said, wanted = (", ".join(sorted(some)) or "nothing" for some in (found, ports))
             yield f"{service}: S04: listens on {said}, not {wanted}"
 
 
-def _port(address: str) -> str:
-    return address.rpartition(":")[2]
-
-
 def _leaked_keys(project: Project) -> Iterator[str]:
-    """Check S03: TorchServe's key is in the shared file alone."""
-    key = project.execute("torch_svc", "cat", "/run/tokens/token")
+    """Check S03: the keys that servers demand are in their shared files alone."""
+    for stack in STACKS.values():
+        if stack.credentials:
+            place = project.model()["services"][stack.service]["environment"][stack.credentials.variable]
+            yield from _places_of(project, project.execute(stack.service, "cat", place))
+
+
+def _places_of(project: Project, key: str) -> Iterator[str]:
     for service in SERVICES:
         log = project.ask("logs", "--no-color", service)
         settings = project.docker("inspect", project.container(service))

@@ -11,8 +11,12 @@ from deploy.builder.images import read_variables
 from deploy.compose import ROOT
 from deploy.e2e.environment import Environment, until
 from deploy.engine import EngineError, ensure_base
+from servepath.protocols.stacks import METRICS
+from servepath.runner.config import PORTS
 
 ASK_S = 5.0
+# Those whose metrics others may read.
+MEASURED = {name for name, ports in PORTS.items() if any(p.purpose == METRICS and not p.loopback for p in ports)}
 
 
 def observed(environment: Environment) -> Iterator[str]:
@@ -42,7 +46,7 @@ def _targets_up(port: str) -> bool:
     with urlopen(f"http://127.0.0.1:{port}/api/v1/targets", timeout=ASK_S) as reply:
         targets = json.load(reply)["data"]["activeTargets"]
     jobs = {target["labels"]["job"] for target in targets}
-    return jobs == {"gateway", "onnx_svc"} and all(target["health"] == "up" for target in targets)
+    return jobs == MEASURED and all(target["health"] == "up" for target in targets)
 
 
 def _dashboard_there(port: str) -> bool:
@@ -51,4 +55,4 @@ def _dashboard_there(port: str) -> bool:
 
 
 SCREENS: Mapping[str, Callable[[str], bool]] = {"prometheus": _targets_up, "grafana": _dashboard_there}
-SCREENS_SAY = {"prometheus": "reaches gateways and onnx_svc", "grafana": "has the dashboard"}
+SCREENS_SAY = {"prometheus": f"reaches {', '.join(sorted(MEASURED))}", "grafana": "has the dashboard"}

@@ -13,18 +13,15 @@ from deploy.e2e.hardening import secure
 from deploy.e2e.load import load, load_inside
 from deploy.e2e.observability import observed
 from deploy.engine import EngineError
+from servepath.protocols.stacks import STACKS
 
 
 def build(environment: Environment) -> Iterator[str]:
     """Build every image that the compose file names, and hold those that have a limit against it."""
     variables = read_variables(ROOT, {**os.environ, **environment.project.settings})
-    for name in (
-        "gateway",
-        "onnx_svc",
-        "torch_svc",
-        "tf_svc-embedded" if environment.embedded else "tf_svc",
-        "loadtest",
-    ):
+    images = [builder.IMAGES[name] for name in ("gateway", "loadtest")] + [one.images[0] for one in STACKS.values()]
+    for image in images:
+        name = image.stand_in if image.stand_in and environment.embedded else image.name
         built = builder.build(environment.project.engine, name, variables)
         if built.too_large():
             raise EngineError(f"an image is too large: {built}")

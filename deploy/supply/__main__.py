@@ -60,7 +60,7 @@ def _look_into(docker: Engine, name: str, variables: Mapping[str, str], waivers:
     write_file(OUT / name / "debian.txt", debian)
     print(f"{name}: {debian.count(chr(10))} Debian packages, listed and not scanned")
     lock = IMAGES[name].lock
-    if lock is None:
+    if not lock:
         print(f"{name}: no Python packages of ours")
         return True
     return all([_check_contents(docker, name, image, lock), _audit(name, lock, waivers)])

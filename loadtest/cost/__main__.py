@@ -9,7 +9,6 @@ the run is then as it was.
 import json
 import sys
 import time
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,17 +22,18 @@ from loadtest.cost.card import card
 from loadtest.cost.load import LoadError, Plan
 from loadtest.cost.price import Price
 from loadtest.cost.program import Bench, backends_of, front, lives, refuse_running
-from loadtest.cost.startup import Name
+from loadtest.plan import ServingPath, choose, read_paths
 from servepath.artifacts import atomic
 from servepath.artifacts.commit import git_commit
 from servepath.artifacts.manifest import ArtifactError
 from servepath.cli.arguments import Parser, positive, seconds, whole
 from servepath.cli.signals import run_main
+from servepath.protocols.probes import WrongAnswer
 from servepath.protocols.stacks import STACKS
 from servepath.results.names import COST_FILE, RUN_FILE
-from servepath.runner.config import SERVICES, ConfigError, RunPaths, read_services
-from servepath.runner.probe import WrongAnswer
+from servepath.runner.config import SERVICES, RunPaths, read_services
 from servepath.runner.processes import RunError, lock
+from servepath.settings import SettingsError
 
 ENV_FILE = Path(".env")
 EPILOG = (
@@ -47,7 +47,7 @@ class CostOptions:
     """The command line of `python -m loadtest.cost`, its paths read from deployments."""
 
     run: Path
-    names: Sequence[Name]
+    names: Sequence[ServingPath]
     starts: int
     rate: float
     duration: float
@@ -76,8 +76,10 @@ def parse_args(argv: Sequence[str]) -> CostOptions:
     if (args.price_per_hour is None) != (not args.currency):
         parser.error("--price-per-hour and --currency must be given together")
     try:
-        names = choose(args.deployments, args.paths)
+        names = choose(read_paths(args.deployments), args.paths)
     except ValueError as error:
+        parser.error(f"--paths: {error}")
+    except SettingsError as error:
         parser.error(str(error))
     return CostOptions(
         run=args.run,
@@ -89,19 +91,6 @@ def parse_args(argv: Sequence[str]) -> CostOptions:
         price=Price(args.price_per_hour, args.currency) if args.currency else None,
         places=RunPaths(args.run_dir.resolve(), args.exports, args.deployments),
     )
-
-
-def choose(deployments: Path, wanted: str) -> list[Name]:
-    """Return the paths of deployments.toml, all or those of a comma-separated list. Raises ValueError."""
-    try:
-        models = tomllib.loads(deployments.read_text())["models"]
-        known = {f"{model}@{stack}": (model, stack) for model, entry in models.items() for stack in entry["stacks"]}
-    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{deployments} is not a list of paths ({error!r}); see docs/add-a-path.md") from error
-    names = list(known) if wanted == "all" else [name.strip() for name in wanted.split(",")]
-    if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"--paths: {unknown[0]!r} is not a path; known: {', '.join(known)}, or all")
-    return [known[name] for name in dict.fromkeys(names)]
 
 
 def run_folder(run: Path) -> Path:
@@ -138,7 +127,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         file = run_folder(options.run) / COST_FILE
         atomic.write_file(file, json.dumps(measure(options, console), indent=2) + "\n")
-    except (ConfigError, RunError, WrongAnswer, ArtifactError, LoadError, ValueError, OSError) as error:
+    except (SettingsError, RunError, WrongAnswer, ArtifactError, LoadError, ValueError, OSError) as error:
         print(f"python -m loadtest.cost: {error}", file=sys.stderr)
         return 1
     print(f"{file}: {len(options.names)} paths, in {time.monotonic() - begin:.0f} s")

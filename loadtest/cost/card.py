@@ -9,20 +9,19 @@ from loadtest.cost.figures import MIB, Figure, missing, spread
 from loadtest.cost.load import Measurement
 from loadtest.cost.program import GatewayCost, Life
 from loadtest.cost.startup import Name
+from servepath.protocols.stacks import STACKS, Stack
 from servepath.runner.config import GATEWAY, Service
 
 START = ("start to first correct response", "s")
 CPU_UNIT = "s per 1,000 requests"
 PSS = "PSS of all its processes"
-# A product's own server that no extra of ours installs.
-REAL_TF = "tensorflow_model_server"
 
 
 def card(path: Name, service: Service, life: Life, front: GatewayCost, worth: Sequence[Figure]) -> dict[str, Any]:
     """Return the JSON form of a path's card. worth: its figures from the capacity."""
     engine, version = _of(life.measurements, path)[0].engine
     figures = [
-        _install(service, engine),
+        _install(STACKS[path[1]], service, engine),
         images.image_size(service.name),
         _start(path, life),
         *_memory(path, service.name, life, front),
@@ -36,14 +35,14 @@ def card(path: Name, service: Service, life: Life, front: GatewayCost, worth: Se
     return {**who, "figures": [figure._asdict() for figure in figures]}
 
 
-def _install(service: Service, engine: str) -> Figure:
-    if engine == REAL_TF:
-        return missing(install_size.NAME, install_size.UNIT, f"{REAL_TF} is not installed by an extra")
+def _install(stack: Stack, service: Service, engine: str) -> Figure:
+    if stack.identity and engine == stack.identity.engine:  # the product's own server, not what our extra installs
+        return missing(install_size.NAME, install_size.UNIT, f"{engine} is not installed by an extra")
     if service.command[0] != sys.executable:
         return missing(
             install_size.NAME, install_size.UNIT, f"{service.name} uses another Python, {service.command[0]}"
         )
-    return install_size.install_size(service.name.replace("_", "-"))
+    return install_size.install_size(stack.extra)
 
 
 def _start(path: Name, life: Life) -> Figure:

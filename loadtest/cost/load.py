@@ -16,12 +16,12 @@ from pyarrow import parquet
 from loadtest.cost.gpu import Gpus, Reading
 from loadtest.cost.process_tree import Cpu
 from loadtest.cost.sampler import Sampler
+from servepath.cli.children import run_and_wait
 from servepath.results.names import NULL_NAME, RUN_FILE
 
 # Reading the clock of a few processes takes microseconds; NVML takes longer.
 CPU_EVERY_S, GPU_EVERY_S = 0.02, 0.2
 LOAD_S = 300
-STOP_S = 20
 TAIL_CHARACTERS = 2000
 # Enough measurements to see how far they differ.
 ROUNDS = 3
@@ -87,24 +87,30 @@ def between(samples: Sequence[tuple[int, int]], begin_ns: int, end_ns: int) -> f
 
 def _run(plan: Plan, more: Sequence[str]) -> None:
     load = (f"--rate={plan.rate:g}", f"--duration={plan.measurement_s:g}", f"--warmup={plan.measurement_s * WARMUP:g}")
-    command = [sys.executable, "-m", "loadtest", f"--rounds={ROUNDS}", "--min-requests=1", *load, *plan.words, *more]
-    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(command, env=dict(plan.environment), text=True, **pipe) as process:  # type: ignore[call-overload]
-        try:
-            said, _ = process.communicate(timeout=LOAD_S)
-        except BaseException:
-            _end(process)
-            raise
-    if process.returncode != 0:
-        raise LoadError(f"the load test ended with exit code {process.returncode}:\n{said[-TAIL_CHARACTERS:]}")
-
-
-def _end(process: "subprocess.Popen[str]") -> None:
-    process.terminate()
+    command = [
+        sys.executable,
+        "-m",
+        "servepath.cli",
+        "loadtest",
+        f"--rounds={ROUNDS}",
+        "--min-requests=1",
+        *load,
+        *plan.words,
+        *more,
+    ]
     try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
+        code, said = run_and_wait(
+            command,
+            environment=plan.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            limit_s=LOAD_S,
+            listening=False,  # the samplers are threads
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LoadError(f"the load test did not end within {LOAD_S} s") from error
+    if code:
+        raise LoadError(f"the load test ended with exit code {code}:\n{said[-TAIL_CHARACTERS:]}")
 
 
 def _measurements(

@@ -1,18 +1,17 @@
 """One tree's services, started by its own code on ports of their own, and stopped whatever happens."""
 
 import signal
-import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dotenv import dotenv_values
-
 from loadtest.gate.children import Shell
 from loadtest.gate.trees import Tree, shell_at
+from servepath.cli.free_ports import free_ports
 from servepath.cli.signals import STOP_SIGNALS
-from servepath.protocols.token import FILE_VARIABLE
+from servepath.protocols.stacks import service_files
+from servepath.settings import variables
 
 # `up` gives up by itself before, and `down` kills after 30 s.
 UP_S, DOWN_S = 300.0, 120.0
@@ -20,7 +19,7 @@ UP_S, DOWN_S = 300.0, 120.0
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A tree and where it serves. run_dir: pid and log files. variables: its ports, addresses and TorchServe's key."""
+    """A tree and where it serves. run_dir: pid and log files. variables: its ports, addresses and services' files."""
 
     tree: Tree
     run_dir: Path
@@ -33,11 +32,13 @@ class Side:
 
 def side_of(tree: Tree, run_dir: Path) -> Side:
     """Return a side on free ports, for every variable of the tree's own .env that names a port."""
-    names = list(dotenv_values(tree.folder / ".env"))
-    ports = _free_ports([name for name in names if name.endswith("_PORT")])
+    names = list(variables(tree.folder / ".env", {}))
+    of_ports = [name for name in names if name.endswith("_PORT")]
+    ports = dict(zip(of_ports, map(str, free_ports(len(of_ports))), strict=True))
     own = {name: ports.get(f"{name.removesuffix('_ADDR')}_PORT") for name in names if name.endswith("_ADDR")}
     addresses = {name: f"127.0.0.1:{port}" for name, port in own.items() if port}
-    return Side(tree, run_dir, ports | addresses | {FILE_VARIABLE: str(run_dir / "torch_svc" / "token")})
+    files = {variable: str(path) for variable, path in service_files({}, run_dir).items()}
+    return Side(tree, run_dir, ports | addresses | files)
 
 
 @contextmanager
@@ -63,9 +64,3 @@ def _stop(shell: Shell, command: Sequence[str]) -> None:
             signal.signal(number, signal.SIG_IGN)
         shell.run(*command, limit_s=DOWN_S)
         raise
-
-
-def _free_ports(names: Sequence[str]) -> dict[str, str]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
-        return {name: str(server.getsockname()[1]) for name, server in zip(names, sockets, strict=True)}

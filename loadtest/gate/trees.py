@@ -10,10 +10,11 @@ from pathlib import Path
 
 from loadtest.config import inherited
 from loadtest.gate.children import GateError, Shell
+from servepath.protocols.stacks import STACKS
 
-# What an environment is made from, and what models and artifacts are made from (export/provenance.py has the same).
+# What an environment is made from, and what models and artifacts are made from.
 ENVIRONMENT = ("constraints.txt", "pyproject.toml")
-MAKERS = ("training", "export", "models", "services/torch_svc/handler.py", "services/torch_svc/model-config.yaml")
+MAKERS = ("training", "export", "models", *(file for stack in STACKS.values() for file in stack.packed))
 # What a ref must have, since its own code starts its services.
 STARTER = "servepath/runner/__main__.py"
 # Setting up downloads 4 GB; training and exporting take half a minute.

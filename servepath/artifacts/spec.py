@@ -34,6 +34,15 @@ class Tolerance:
         """Return how far answers may be from the reference, a number or an array of them."""
         return self.atol + self.rtol * abs(reference)
 
+    def holds(self, answer: Any, reference: Any) -> bool:
+        """Return whether an array of answers is within the limits of its reference."""
+        return within(answer, reference, self.limits(reference))
+
+
+def within(answer: Any, reference: Any, limits: Any) -> bool:
+    """Return whether two arrays have one shape and no element differs by more than its limit; a NaN always does."""
+    return answer.shape == reference.shape and bool((abs(answer - reference) <= limits).all())
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:

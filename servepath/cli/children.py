@@ -1,16 +1,25 @@
-"""Programs as children: Ctrl-C ends the child and all in its group, as in a terminal, and only then us."""
+"""Programs as children: Ctrl-C reaches us alone, and we end what we started, in order; what we cannot ends with us.
+
+`run_and_wait` is for a program that ends by itself, `start` and `end` for a server.
+"""
 
 import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from servepath.cli import die_with_parent
 from servepath.cli.signals import STOP_SIGNALS, block_signals
 
 # How long a child may take to clean up after Ctrl-C: a load of services drains for up to 30 s.
 CLEANUP_S = 60.0
+TAIL_CHARACTERS = 400
+
+Process = subprocess.Popen[bytes]
 
 
 def run_and_wait(
@@ -19,6 +28,7 @@ def run_and_wait(
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
     stdout: int | None = None,
+    stderr: int | None = None,
     limit_s: float | None = None,
     listening: bool = True,
 ) -> tuple[int, str]:
@@ -35,6 +45,7 @@ def run_and_wait(
             cwd=folder,
             env=environment,
             stdout=stdout,
+            stderr=stderr,
             text=True,
             process_group=0,  # the terminal's Ctrl-C reaches us alone, and the child gets it from us, once
             preexec_fn=_listen if listening else None,  # noqa: PLW1509 - who starts programs so has no threads
@@ -50,6 +61,58 @@ def run_and_wait(
                 process.stdout.close()
             _signal(process, signal.SIGKILL)  # one that was killed may leave its own children
     return process.returncode, text or ""
+
+
+def start(
+    command: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None, outlives_us: bool = False
+) -> Process:
+    """Start a server in a process group of its own; what it says is in `log`, which is new. Raises OSError.
+
+    The kernel kills it when we die, unless it `outlives_us`, in a session of its own.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    variables = dict(os.environ if environment is None else environment)
+    words = list(command)
+    if not outlives_us:
+        words = [sys.executable, "-IS", die_with_parent.__file__, *words]
+        variables[die_with_parent.PARENT] = str(os.getpid())
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            words,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=outlives_us,
+            process_group=None if outlives_us else 0,
+        )
+
+
+def end(process: "subprocess.Popen[Any]", grace_s: float) -> None:
+    """Terminate a program, and kill it when it has not ended after `grace_s` seconds, or at another Ctrl-C."""
+    process.terminate()
+    try:
+        process.wait(grace_s)
+    except BaseException as error:
+        process.kill()
+        process.wait()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str], log: Path, *, grace_s: float) -> Iterator[Process]:
+    """Start a server as `start` does, and end it when the `with` statement is left."""
+    process = start(command, log)
+    try:
+        yield process
+    finally:
+        end(process, grace_s)
+
+
+def tail(log: Path) -> str:
+    """Return the end of a log on one line."""
+    return " ".join(log.read_text(errors="replace")[-TAIL_CHARACTERS:].split()) or "(empty)"
 
 
 def _listen() -> None:

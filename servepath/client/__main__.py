@@ -1,6 +1,6 @@
 """Ask the gateway: `python -m client predict simple_nn@onnx '1 2'`, `python -m client paths`.
 
-Exit code 0 for an answer, 1 for a call that was refused or failed, 2 for bad arguments.
+Exit code 0 for an answer, 1 for a bad setting or a call that was refused or failed, 2 for bad arguments.
 """
 
 import argparse
@@ -10,14 +10,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from servepath.cli.arguments import Parser, seconds
 from servepath.client import Client, PredictError, Prediction
-from servepath.client.config import gateway_address
-from servepath.protocols.addresses import is_address
 from servepath.protocols.paths import PathInfo
+from servepath.settings import SettingsError, address, read_variable, variables
 
 
 def values(text: str) -> Any:
@@ -33,13 +31,6 @@ def values(text: str) -> Any:
     return rows
 
 
-def address(text: str) -> str:
-    """Read --addr."""
-    if not is_address(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return text
-
-
 def _number(word: str) -> float:
     try:
         return int(word)
@@ -52,7 +43,7 @@ class ClientOptions:
     """The command line of `python -m client`; model and x of predict."""
 
     command: str
-    addr: str
+    addr: str | None
     timeout: float
     json: bool
     model: str = ""
@@ -71,12 +62,7 @@ def parse_args(argv: Sequence[str]) -> ClientOptions:
     predict.add_argument("model", help="MODEL (its default stack) or MODEL@STACK")
     predict.add_argument("x", type=values, help="'1 2' is one row, '1 2; 3 4' two; or JSON")
     commands.add_parser("paths", parents=[common], help="the deployment paths and which of them answer now")
-    args = parser.parse_args(argv)
-    try:
-        args.addr = args.addr or gateway_address(Path(".env"))
-    except ValueError as error:
-        parser.error(str(error))
-    return ClientOptions(**vars(args))
+    return ClientOptions(**vars(parser.parse_args(argv)))
 
 
 def prediction_text(prediction: Prediction) -> str:
@@ -122,7 +108,12 @@ def _plain(path: PathInfo) -> dict[str, Any]:
 def main(argv: Sequence[str]) -> int:
     """Make the call, print its answer, return the exit code."""
     options = parse_args(argv)
-    with Client(options.addr) as client:
+    try:
+        addr = options.addr or read_variable(variables(), "GATEWAY_ADDR", address)
+    except SettingsError as error:
+        print(f"python -m client: {error}, or give --addr", file=sys.stderr)
+        return 1
+    with Client(addr) as client:
         try:
             if options.command == "predict":
                 prediction = client.predict(options.model, options.x, timeout_s=options.timeout)

@@ -1,17 +1,18 @@
 """The client side of every stack's protocol, by stack: who speaks what."""
 
+from importlib import import_module
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, cast
 
 from grpc import StatusCode
 
-from servepath.protocols import oip, tfserving, torchserve
 from servepath.protocols.errors import ServeError
+from servepath.protocols.stacks import STACKS
 from servepath.protocols.types import Answer, Request
 
 
 class StackCodec(Protocol):
-    """Our types to a server's bytes and back; each module below is one."""
+    """Our types to a server's bytes and back; each module that STACKS names is one."""
 
     METHOD: str
 
@@ -26,5 +27,5 @@ class StackCodec(Protocol):
 
 
 STACK_CODECS: MappingProxyType[str, StackCodec] = MappingProxyType(
-    {"torchserve": torchserve, "tfserving": tfserving, "onnx": oip},
+    {name: cast("StackCodec", import_module(stack.codec)) for name, stack in STACKS.items()}
 )

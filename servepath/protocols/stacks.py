@@ -1,30 +1,212 @@
-"""The one table that joins a stack (a server product) to its process, its artifact format and its codec."""
+"""The one table of stacks (server products): a row has all that others have to know of one.
 
-from dataclasses import dataclass
+What runs, calls, measures, builds or deploys the servers loops over STACKS and names none of them. What is a product's
+own is in its service's folder and in its codec. The defaults of ports and addresses are in .env.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
+
+RUN_DIR = Path(".run")
+METRICS = "metrics"
 
 
 @dataclass(frozen=True, slots=True)
+class Port:
+    """One port. variable: sets it. purpose: what listens there. loopback: its own machine alone reaches it."""
+
+    variable: str
+    purpose: str
+    loopback: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFile:
+    """A file that a service keeps for its callers: RUN_DIR/SERVICE/NAME, or what `variable` says."""
+
+    variable: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trailers:
+    """Where an answer's origin is said when replies do not say it: trailing metadata, and the manifest for the hash.
+
+    engine: whose replies have no such metadata either; its version is in `version_file`.
+    """
+
+    engine: str
+    version_file: ServiceFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A container image, servepath/REPOSITORY, built from deploy/images/REPOSITORY.Dockerfile.
+
+    name: that it is asked for by. extras: of pyproject.toml, installed as deploy/images/locks/LOCK.txt says; none where
+    the base brings all. base: the variable that names what it is built on. cuda: whether it computes on GPUs.
+    arguments: build arguments and their values; passed: those that .env gives. limit_mb: what it may add to its base.
+    stand_in: the name of the image that is built where the base cannot be had.
+    """
+
+    name: str
+    repository: str
+    lock: str = ""
+    extras: tuple[str, ...] = ()
+    base: str = "PYTHON_IMAGE"
+    cuda: bool = False
+    arguments: Mapping[str, str] = field(default_factory=dict, hash=False)
+    passed: tuple[str, ...] = ()
+    limit_mb: int | None = None
+    stand_in: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
     """One server product.
 
-    name: key, metric label and table row. service: process, folder and log name. artifact_format: what it loads.
-    address_variable: the environment variable that holds its HOST:PORT.
+    name: key, metric label and table row. service: process, folder and log name. artifact_format: what it loads. codec:
+    the module that speaks its protocol. ports: its own first. socket: whether it takes --socket PATH in place of a
+    port. options: further words for its service; {run_dir} and {metrics_port} are filled in. credentials: the file with
+    the key that it demands, if it does. identity: who answered, None where the replies tell. images: first the one that
+    is built by default. packed: files of this repository that its artifacts contain. engine_process: the program that
+    serves, where that is a child of the service. cuda_mark: what its engine's version contains on a GPU, if it tells.
     """
 
     name: str
     service: str
     artifact_format: str
-    address_variable: str
+    codec: str
+    ports: tuple[Port, ...]
+    images: tuple[Image, ...]
+    socket: bool = False
+    options: tuple[str, ...] = ()
+    credentials: ServiceFile | None = None
+    identity: Trailers | None = None
+    packed: tuple[str, ...] = ()
+    engine_process: str = ""
+    cuda_mark: str = ""
 
+    @property
+    def address_variable(self) -> str:
+        """Return the environment variable that holds its address."""
+        return f"{self.service.upper()}_ADDR"
+
+    @property
+    def extra(self) -> str:
+        """Return the extra of pyproject.toml that installs its service."""
+        return self.service.replace("_", "-")
+
+    @property
+    def open_ports(self) -> tuple[Port, ...]:
+        """Return the ports that other machines may reach."""
+        return tuple(port for port in self.ports if not port.loopback)
+
+    @property
+    def files(self) -> tuple[ServiceFile, ...]:
+        """Return the files that its service keeps for callers."""
+        return tuple(file for file in (self.credentials, self.identity.version_file if self.identity else None) if file)
+
+
+CUDA = MappingProxyType({"DEVICE": "gpu"})
+# Kept by torch_svc: the key alone, so `grpcurl -H "authorization: Bearer $(cat .run/torch_svc/token)"` works too.
+TORCH_TOKEN = ServiceFile("TORCH_SVC_TOKEN_FILE", "token")
+# Kept by tf_svc, one line: the version that tensorflow_model_server prints.
+TF_VERSION = ServiceFile("TF_SVC_VERSION_FILE", "version")
 
 STACKS = MappingProxyType(
     {
         stack.name: stack
         for stack in (
-            Stack("torchserve", "torch_svc", "mar", "TORCH_SVC_ADDR"),
-            Stack("tfserving", "tf_svc", "saved_model", "TF_SVC_ADDR"),
-            Stack("onnx", "onnx_svc", "onnx", "ONNX_SVC_ADDR"),
+            Stack(
+                name="torchserve",
+                service="torch_svc",
+                artifact_format="mar",
+                codec="servepath.protocols.torchserve",
+                ports=(
+                    Port("TORCH_SVC_PORT", "gRPC inference"),
+                    Port("TORCH_SVC_GRPC_MANAGEMENT_PORT", "gRPC management", loopback=True),
+                    Port("TORCH_SVC_HTTP_PORT", "HTTP inference", loopback=True),
+                    Port("TORCH_SVC_MANAGEMENT_PORT", "HTTP management", loopback=True),
+                    Port("TORCH_SVC_METRICS_PORT", METRICS, loopback=True),
+                ),
+                options=("--run-dir", "{run_dir}"),
+                credentials=TORCH_TOKEN,
+                packed=("services/torch_svc/handler.py", "services/torch_svc/model-config.yaml"),
+                engine_process="java",
+                images=(
+                    Image(
+                        name="torch_svc",
+                        repository="torch_svc",
+                        lock="torch_svc-cpu",
+                        extras=("torch-svc",),
+                        passed=("TORCH_INDEX",),
+                    ),
+                    Image(
+                        name="torch_svc-gpu",
+                        repository="torch_svc",
+                        lock="torch_svc-gpu",
+                        extras=("torch-svc",),
+                        arguments=CUDA,
+                        cuda=True,
+                    ),
+                ),
+            ),
+            Stack(
+                name="tfserving",
+                service="tf_svc",
+                artifact_format="saved_model",
+                codec="servepath.protocols.tfserving",
+                ports=(Port("TF_SVC_PORT", "gRPC"),),
+                socket=True,
+                options=("--run-dir", "{run_dir}"),
+                identity=Trailers("tensorflow_model_server", TF_VERSION),
+                images=(
+                    Image(name="tf_svc", repository="tf_svc", base="TF_SERVING_IMAGE", stand_in="tf_svc-embedded"),
+                    Image(name="tf_svc-gpu", repository="tf_svc", base="TF_SERVING_GPU_IMAGE", cuda=True),
+                    Image(
+                        name="tf_svc-embedded", repository="tf_svc-embedded", lock="tf_svc-embedded", extras=("tf-svc",)
+                    ),
+                ),
+            ),
+            Stack(
+                name="onnx",
+                service="onnx_svc",
+                artifact_format="onnx",
+                codec="servepath.protocols.oip",
+                ports=(Port("ONNX_SVC_PORT", "gRPC"), Port("ONNX_SVC_METRICS_PORT", METRICS)),
+                options=("--metrics-port", "{metrics_port}"),
+                cuda_mark="CUDAExecutionProvider",
+                images=(
+                    Image(
+                        name="onnx_svc",
+                        repository="onnx_svc",
+                        lock="onnx_svc-cpu",
+                        extras=("onnx-svc-cpu",),
+                        limit_mb=200,
+                    ),
+                    Image(
+                        name="onnx_svc-gpu",
+                        repository="onnx_svc",
+                        lock="onnx_svc-gpu",
+                        extras=("onnx-svc-cuda",),
+                        arguments=CUDA,
+                        cuda=True,
+                    ),
+                ),
+            ),
         )
     },
 )
+
+
+def service_files(environment: Mapping[str, str | None] = os.environ, run_dir: Path = RUN_DIR) -> dict[str, Path]:
+    """Return where the files are that services keep for their callers, by variable."""
+    return {
+        file.variable: Path(environment.get(file.variable) or run_dir / stack.service / file.name)
+        for stack in STACKS.values()
+        for file in stack.files
+    }

@@ -4,7 +4,7 @@ Requests carry `tensor_content`; replies are read in both forms that the server 
 `tensor_content` (--enable_serialization_as_tensor_content). The reply names only the model and its version.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import prod
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
-from servepath.protocols import error_mapping, errors, tensors, version_file
+from servepath.protocols import error_mapping, errors, tensors
 from servepath.protocols.signature import MAX_ELEMENTS, MAX_RANK
 from servepath.protocols.types import Answer, Provenance, Request, Tensor
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
@@ -23,9 +23,6 @@ METADATA_METHOD = f"/{SERVICE}/GetModelMetadata"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
 STATUS_METHOD = f"/{MODEL_SERVICE}/GetModelStatus"
 # An embedded server says so here; tensorflow_model_server sends neither key.
-ENGINE_KEY = "x-servepath-engine"
-ENGINE_VERSION_KEY = "x-servepath-engine-version"
-UNNAMED_ENGINE = "tensorflow_model_server"
 MAX_VERSION = 2**63 - 1
 
 # tensorflow/core/framework/types.proto
@@ -82,7 +79,7 @@ def encode_request(request: Request, model: str, version: int) -> bytes:
 def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
     """Read a PredictResponse; outputs come sorted by name, for the reply holds a map. Raises BackendBadReply.
 
-    sha256 and engine are empty: the manifest of `version` has the one, `engine_of` reads the other from the metadata.
+    sha256 and engine are empty: the manifest of `version` has the one, servepath.protocols.identity finds the other.
     """
     try:
         message = pb.PredictResponse.FromString(payload)
@@ -93,15 +90,6 @@ def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
         raise errors.BackendBadReply("the model server's reply does not name the model that was asked, and its version")
     outputs = tuple(_tensor(name, message.outputs[name]) for name in sorted(message.outputs))
     return Answer(outputs, Provenance(model, stack, "", "", spec.version.value, "", sha256_observed=False))
-
-
-def engine_of(
-    trailing_metadata: Iterable[tuple[str, str | bytes]] | None, version: str = version_file.UNKNOWN
-) -> tuple[str, str]:
-    """Return (engine, engine_version) as a call's trailing metadata names them, else the real server and `version`."""
-    found = dict(trailing_metadata or ())
-    names = found.get(ENGINE_KEY), found.get(ENGINE_VERSION_KEY)
-    return (str(names[0]), str(names[1])) if all(names) else (UNNAMED_ENGINE, version)
 
 
 def translate(code: StatusCode, details: str) -> errors.ServeError:

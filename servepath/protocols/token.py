@@ -1,21 +1,40 @@
-"""TorchServe's inference key as call metadata, read from the file that torch_svc keeps fresh.
-
-The file holds the key alone, so `grpcurl -H "authorization: Bearer $(cat .run/torch_svc/token)"` works too.
-"""
+"""The key that a server demands, as call metadata, read from the file that its service keeps fresh."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
+from servepath.protocols.stacks import Stack
 from servepath.protocols.watched import WatchedText
 
-FILE_VARIABLE = "TORCH_SVC_TOKEN_FILE"
-DEFAULT_FILE = Path(".run/torch_svc/token")
 # Before each new try of a call that is refused for its key: TorchServe drops its old key a moment before the new one
 # can be in the file, 4-14 ms, twice an hour.
 RENEWAL_PAUSES_S = (0.0, 0.01, 0.02, 0.04)
 
 Metadata = tuple[tuple[str, str], ...]
+
+
+class Credentials(Protocol):
+    """What a server wants to see before it answers."""
+
+    def metadata(self) -> Metadata:
+        """Return the metadata of a call."""
+
+    def reload(self) -> Metadata:
+        """Reload the credentials, since the server refused them, and return the metadata."""
+
+
+class NoCredentials:
+    """For servers that ask for none."""
+
+    def metadata(self) -> Metadata:
+        """Return no metadata."""
+        return ()
+
+    def reload(self) -> Metadata:
+        """Return no metadata."""
+        return ()
 
 
 class TokenFile:
@@ -41,6 +60,11 @@ class TokenFile:
         if key != self._key:
             self._key, self._metadata = key, _bearer(key)
         return self._metadata
+
+
+def credentials_of(stack: Stack, files: Mapping[str, Path]) -> Credentials:
+    """Return what a stack's server wants to see. files: those of service_files()."""
+    return TokenFile(files[stack.credentials.variable]) if stack.credentials else NoCredentials()
 
 
 def _bearer(key: str) -> Metadata:

@@ -1,6 +1,7 @@
 """Run the services on this machine: `python -m servepath.runner up|down|status|logs [SERVICE ...]`.
 
-Exit code 0 when all is well, 1 when a service fails or is not ready, 2 for bad arguments, 130 after Ctrl-C.
+Exit code 0 when all is well, 1 for a bad setting or a service that fails or is not ready, 2 for bad
+arguments, 130 after Ctrl-C.
 """
 
 import argparse
@@ -13,10 +14,11 @@ from pathlib import Path
 
 from servepath.cli.arguments import Parser, seconds, whole
 from servepath.runner import logs, status
-from servepath.runner.config import SERVICES, ConfigError, RunPaths, Service, read_services
+from servepath.runner.config import SERVICES, RunPaths, Service, read_services
 from servepath.runner.processes import RunError, ServiceFiles, lock
 from servepath.runner.progress import progress_display
 from servepath.runner.up import Runner, stop_all
+from servepath.settings import SettingsError
 
 
 def service(text: str) -> str:
@@ -121,10 +123,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         code = COMMANDS[options.command](options)
         sys.stdout.flush()
-    except ConfigError as error:
-        print(f"python -m servepath.runner: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
+    except (SettingsError, RunError) as error:
         print(f"python -m servepath.runner: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

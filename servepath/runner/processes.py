@@ -7,17 +7,18 @@ stranger who was given a dead service's pid is never taken for it, and a worker 
 
 import contextlib
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import partial
 from pathlib import Path
 
 import psutil
 
 from servepath.artifacts.atomic import write_file
+from servepath.cli import children
+from servepath.cli.children import Process
+from servepath.cli.locked import Held, locked
 from servepath.runner.config import Service
 
 MARK = "SERVEPATH_LOCAL"
@@ -61,22 +62,14 @@ class ServiceFiles:
             return []
 
 
-def start(service: Service, place: ServiceFiles) -> subprocess.Popen[bytes]:
+def start(service: Service, place: ServiceFiles) -> Process:
     """Start a service and write its pid file; it gets a new log, the previous one is kept. Raises RunError."""
     place.run_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         place.log_file.replace(place.log_file.with_suffix(".log.1"))
     environment = {**service.environment, MARK: place.mark}
     try:
-        with place.log_file.open("wb") as log:
-            process = subprocess.Popen(
-                service.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,
-            )
+        process = children.start(service.command, place.log_file, environment=environment, outlives_us=True)
     except OSError as error:
         raise RunError(f"{service.name}: cannot run {service.command[0]}: {error.strerror}") from error
     write_file(place.pid_file, f"{process.pid}\n")
@@ -130,13 +123,11 @@ def _terminate(place: ServiceFiles, found: Sequence[psutil.Process]) -> None:
 @contextlib.contextmanager
 def lock(run_dir: Path) -> Iterator[None]:
     """Lock out any other `up` or `down`. Raises RunError when one is running."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with (run_dir / "lock").open("w") as file:
-        try:
-            flock(file, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"another up or down is running in {run_dir}: wait for it") from None
-        yield
+    try:
+        with locked(run_dir / "lock"):
+            yield
+    except Held:
+        raise RunError(f"another up or down is running in {run_dir}: wait for it") from None
 
 
 def _is_gone(place: ServiceFiles) -> bool:

@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from servepath.artifacts.manifest import ArtifactError
+from servepath.protocols.probes import WrongAnswer
 from servepath.runner import processes
 from servepath.runner.config import GATEWAY, RunPaths, Service
-from servepath.runner.probe import Probe, WrongAnswer
+from servepath.runner.probe import Probe
 from servepath.runner.processes import ServiceFiles
 from servepath.runner.up import answered, ask_paths
 

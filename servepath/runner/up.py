@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from servepath.artifacts.manifest import ArtifactError
+from servepath.protocols.probes import NotReady, WrongAnswer
 from servepath.protocols.stacks import STACKS
 from servepath.runner import ports, processes
 from servepath.runner.config import BACKENDS, GATEWAY, RunPaths, Service
-from servepath.runner.probe import NotReady, Probe, WrongAnswer
+from servepath.runner.probe import Probe
 from servepath.runner.processes import RunError, ServiceFiles
 from servepath.runner.progress import ProgressDisplay
 

@@ -6,11 +6,12 @@ import sys
 import uvloop
 
 from servepath.artifacts.manifest import ArtifactError
+from servepath.protocols.deployments import DeploymentsError
+from servepath.settings import SettingsError
 from services.dataplane.lifecycle import Server, log_to_stderr, serve
 from services.dataplane.listener import PortBusyError
 from services.dataplane.workers import BindAddresses, WorkerError, join, start_workers
-from services.gateway.config import Settings, SettingsError, read_settings
-from services.gateway.deployments import DeploymentsError
+from services.gateway.config import Settings, read_settings
 from services.gateway.server import create_gateway
 
 

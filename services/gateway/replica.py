@@ -2,9 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from time import perf_counter_ns
-from typing import Protocol
 
 from grpc import StatusCode
 
@@ -13,35 +11,14 @@ from servepath.http2.replies import Metadata, Reply
 from servepath.http2.write_coalescer import WriteCoalescer
 from servepath.protocols.codecs import StackCodec
 from servepath.protocols.errors import BackendBadReply, DeadlineStage, Draining, Internal, ServeError, TooLarge
+from servepath.protocols.identity import EngineOf
 from servepath.protocols.signature import Signature
-from servepath.protocols.token import RENEWAL_PAUSES_S
+from servepath.protocols.token import RENEWAL_PAUSES_S, Credentials
 from servepath.protocols.types import Answer, Provenance
 from services.dataplane.backend import Call, Outcome
 from services.gateway.artifacts import Artifacts
 
 log = logging.getLogger(__name__)
-
-
-class Credentials(Protocol):
-    """What a server wants to see before it answers."""
-
-    def metadata(self) -> Metadata:
-        """Return the metadata of a call."""
-
-    def reload(self) -> Metadata:
-        """Reload the credentials, since the server refused them, and return the metadata."""
-
-
-class NoCredentials:
-    """For servers that ask for none."""
-
-    def metadata(self) -> Metadata:
-        """Return no metadata."""
-        return ()
-
-    def reload(self) -> Metadata:
-        """Return no metadata."""
-        return ()
 
 
 class Replica:
@@ -61,7 +38,7 @@ class Replica:
         artifacts: Artifacts,
         max_message_bytes: int,
         credentials: Credentials,
-        engine_of: Callable[[Metadata], tuple[str, str]],
+        engine_of: EngineOf,
         coalescer: WriteCoalescer | None = None,
     ) -> None:
         self.model = model

@@ -11,14 +11,14 @@ from grpc_reflection.v1alpha import reflection
 
 from servepath.artifacts.spec import Spec
 from servepath.http2.drivers.asyncio_driver import new_coalescer
-from servepath.http2.replies import Metadata
-from servepath.protocols import oip, servepath, tfserving
+from servepath.protocols import oip, servepath
 from servepath.protocols.codecs import STACK_CODECS
+from servepath.protocols.deployments import Deployment, Deployments, PathLimits, read_deployments
+from servepath.protocols.identity import engine_of
 from servepath.protocols.signature import Signature
 from servepath.protocols.stacks import STACKS
-from servepath.protocols.token import TokenFile
+from servepath.protocols.token import credentials_of
 from servepath.protocols.types import Provenance
-from servepath.protocols.version_file import VersionFile
 from services.dataplane.backend import Backend
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.batcher import Batcher, BatchLimits
@@ -30,10 +30,9 @@ from services.dataplane.validate import Validate
 from services.gateway.artifacts import Artifacts
 from services.gateway.config import Settings
 from services.gateway.control import Controls, Path
-from services.gateway.deployments import Deployment, Deployments, PathLimits, read_deployments
 from services.gateway.metrics import Metrics
 from services.gateway.probe import Prober
-from services.gateway.replica import NoCredentials, Replica
+from services.gateway.replica import Replica
 from services.gateway.router import ModelRouter, VersionRouter
 
 # How long the connections get after the last call has been answered.
@@ -113,8 +112,6 @@ class _Paths:
 
     def __init__(self, settings: Settings, deployments: Deployments) -> None:
         self._settings = settings
-        self._token = TokenFile(settings.token_file)
-        self._version = VersionFile(settings.version_file)
         self.names: dict[str, Path] = {}
         self.batch_scope = BatchScope()
         self.coalescer = new_coalescer()
@@ -134,9 +131,6 @@ class _Paths:
         for name, path in names.items():
             self.chains[name] = Validate(route, signature, partial(_who_would_answer, path))
 
-    def _engine_of_tfserving(self, trailing: Metadata) -> tuple[str, str]:
-        return tfserving.engine_of(trailing, self._version.version())
-
     def _path(self, deployment: Deployment, stack: str, limits: PathLimits) -> Path:
         model = deployment.model
         artifacts = Artifacts(self._settings.exports, model, STACKS[stack].artifact_format)
@@ -149,8 +143,8 @@ class _Paths:
             signature=signature,
             artifacts=artifacts,
             max_message_bytes=limits.max_message_bytes,
-            credentials=self._token if stack == "torchserve" else NoCredentials(),
-            engine_of=self._engine_of_tfserving if stack == "tfserving" else _names_itself,
+            credentials=credentials_of(STACKS[stack], self._settings.files),
+            engine_of=engine_of(STACKS[stack], self._settings.files),
             coalescer=self.coalescer,
         )
         self.merges[model, stack] = Batcher(replica, _batch_limits(limits, artifacts.current.spec), self.batch_scope)
@@ -161,11 +155,6 @@ def _batch_limits(limits: PathLimits, spec: Spec) -> BatchLimits:
     """Return the limits of a path; a model whose rows depend on each other is never batched."""
     rows = limits.max_merge_rows if spec.row_independent else 1
     return BatchLimits(limits.max_in_flight, limits.max_queue, rows, limits.max_merge_bytes)
-
-
-def _names_itself(_: Metadata) -> tuple[str, str]:
-    """Return no engine: this stack's replies name it."""
-    return "", ""
 
 
 def _who_would_answer(path: Path, version: int) -> Provenance:

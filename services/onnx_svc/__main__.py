@@ -7,11 +7,12 @@ from functools import partial
 import uvloop
 
 from servepath.artifacts.manifest import ArtifactError
+from servepath.settings import SettingsError
 from services.dataplane.engine import EngineError
 from services.dataplane.lifecycle import Server, log_to_stderr, serve
 from services.dataplane.listener import PortBusyError
 from services.dataplane.workers import BindAddresses, WorkerError, join, start_workers
-from services.onnx_svc.config import Settings, SettingsError, read_settings
+from services.onnx_svc.config import Settings, read_settings
 from services.onnx_svc.ort import OrtEngine
 from services.onnx_svc.server import create_server
 

@@ -1,7 +1,6 @@
 """Serve SavedModels over TensorFlow Serving's gRPC protocol: python -m services.tf_svc --models DIR --port N."""
 
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
@@ -14,11 +13,13 @@ from pathlib import Path
 
 from servepath.artifacts.atomic import write_file
 from servepath.artifacts.manifest import ArtifactError
-from servepath.protocols.version_file import NAME as VERSION_FILE
+from servepath.cli.locked import Held, locked
+from servepath.protocols.stacks import TF_VERSION
+from servepath.settings import SettingsError
 from services.dataplane.listener import PortBusyError
 from services.tf_svc import binary, models_config
 from services.tf_svc.address import refuse_taken
-from services.tf_svc.config import ConfigError, Settings, quiet_tensorflow, read_settings
+from services.tf_svc.config import Settings, quiet_tensorflow, read_settings
 from services.tf_svc.models_config import Entry
 from services.tf_svc.refusal import LoadError
 from services.tf_svc.server import ENGINE, create_server
@@ -28,37 +29,34 @@ log = logging.getLogger("services.tf_svc")
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT; return the exit code: 1 for files or an address that cannot be used."""
+    """Run until SIGTERM or SIGINT; return the exit code: 1 for a setting, files or an address that cannot be used."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
-    settings = read_settings(sys.argv[1:])
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         # From a thread of its own: a handler that interrupts the main thread inside Event.wait could wait for itself.
         signal.signal(number, lambda *_: threading.Thread(target=stopped.set).start())
     try:
-        return _run(settings, stopped)
-    except (ArtifactError, ConfigError, LoadError, PortBusyError, OSError) as error:
+        return _run(read_settings(), stopped)
+    except (ArtifactError, SettingsError, LoadError, PortBusyError, OSError) as error:
         log.error("tf_svc cannot start: %s", error)  # noqa: TRY400 - the line says it all
         return 1
 
 
 def _run(settings: Settings, stopped: threading.Event) -> int:
     program = binary.find(settings)
-    with _alone(settings.run_folder):
-        (settings.run_folder / VERSION_FILE).unlink(missing_ok=True)  # one that a killed predecessor left
+    with _alone(settings.run_dir):
+        (settings.run_dir / TF_VERSION.name).unlink(missing_ok=True)  # one that a killed predecessor left
         return _serve(program, settings, stopped)
 
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep every other tf_svc out of the run folder, where this one links versions. Raises ConfigError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"another tf_svc uses {folder}: stop it, or give --run-dir another folder") from None
-        yield
+    """Keep every other tf_svc out of the run folder, where this one links versions. Raises SettingsError."""
+    try:
+        with locked(folder / "lock"):
+            yield
+    except Held:
+        raise SettingsError(f"another tf_svc uses {folder}: stop it, or give --run-dir another folder") from None
 
 
 def _serve(program: str | None, settings: Settings, stopped: threading.Event) -> int:
@@ -69,9 +67,9 @@ def _serve(program: str | None, settings: Settings, stopped: threading.Event) ->
     staging = None
     config = settings.config
     if config is None:
-        staging = Staging(models_config.find(settings.models), settings.run_folder.resolve() / "served")
+        staging = Staging(models_config.find(settings.models), settings.run_dir.resolve() / "served")
         staging.begin()
-        config = settings.run_folder / "models.config"
+        config = settings.run_dir / "models.config"
         write_file(config, models_config.render(staging.bases))
     each_poll = staging.step if staging else _nothing
     if not program:

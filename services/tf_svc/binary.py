@@ -18,11 +18,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from servepath.artifacts.atomic import write_file
-from servepath.protocols.version_file import NAME as VERSION_FILE
-from servepath.protocols.version_file import UNKNOWN
-from services.dataplane import die_with_parent
+from servepath.cli import children, die_with_parent
+from servepath.protocols.identity import UNKNOWN
+from servepath.protocols.stacks import TF_VERSION
+from servepath.settings import SettingsError
 from services.tf_svc.address import refuse_taken
-from services.tf_svc.config import ConfigError, Settings
+from services.tf_svc.config import Settings
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +32,14 @@ VERSION_TIMEOUT_S = 20
 
 
 def find(settings: Settings) -> str | None:
-    """Return the program's path, None to run the embedded server. Raises ConfigError when one asked for is missing."""
+    """Return the program's path, None to run the embedded server. Raises SettingsError for one that is missing."""
     if settings.engine == "embedded":
         return None
     path = shutil.which(settings.binary or NAME)
     if path is None and settings.binary:
-        raise ConfigError(f"TENSORFLOW_MODEL_SERVER={settings.binary} is not a program; correct or unset it")
+        raise SettingsError(f"TENSORFLOW_MODEL_SERVER={settings.binary} is not a program; correct or unset it")
     if path is None and settings.engine == NAME:
-        raise ConfigError(f"{NAME} is not on PATH; install it, set TENSORFLOW_MODEL_SERVER, or use --engine embedded")
+        raise SettingsError(f"{NAME} is not on PATH; install it, set TENSORFLOW_MODEL_SERVER, or use --engine embedded")
     return path
 
 
@@ -84,9 +85,9 @@ def version_of(program: str) -> str:
 
 
 def check_address(settings: Settings) -> None:
-    """Find a taken port before the program does: it crashes. Raises PortBusyError or ConfigError."""
+    """Find a taken port before the program does: it crashes. Raises PortBusyError or SettingsError."""
     if settings.socket is None and settings.port == 0:
-        raise ConfigError(f"{NAME} cannot choose a free port; give --port a number, or --socket a path")
+        raise SettingsError(f"{NAME} cannot choose a free port; give --port a number, or --socket a path")
     # It listens on every address, so one of them held by another program is one too many.
     refuse_taken(dataclasses.replace(settings, host="0.0.0.0"))  # noqa: S104 - where it will listen
     if settings.socket is None:
@@ -105,22 +106,13 @@ def run(argv: Sequence[str], settings: Settings, stopped: threading.Event, each_
         env={**os.environ, die_with_parent.PARENT: str(os.getpid())},
     )
     try:
-        write_file(settings.run_folder / VERSION_FILE, f"{version}\n")
+        write_file(settings.run_dir / TF_VERSION.name, f"{version}\n")
         while not stopped.wait(settings.poll_s):
             if (code := child.poll()) is not None:
                 log.error("%s ended by itself, exit code %d", NAME, code)
                 return code if code > 0 else 1
             each_poll()
     finally:
-        _end(child, settings.grace_s)
-        (settings.run_folder / VERSION_FILE).unlink(missing_ok=True)
+        children.end(child, settings.grace_s)
+        (settings.run_dir / TF_VERSION.name).unlink(missing_ok=True)
     return 0
-
-
-def _end(child: "subprocess.Popen[bytes]", grace_s: float) -> None:
-    child.terminate()
-    try:
-        child.wait(grace_s)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()

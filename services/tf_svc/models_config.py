@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from google.protobuf import text_format
 
+from servepath.settings import SettingsError
 from servepath_pb.servepath.tfserving.tfserving_pb2 import ModelServerConfig
-from services.tf_svc.config import ConfigError
 
 PLATFORM = "tensorflow"
 FORMAT = "saved_model"
@@ -21,14 +21,14 @@ class Entry(NamedTuple):
 
 
 def find(exports: Path) -> dict[str, Path]:
-    """Return the folder of versions of every model that has a SavedModel, by name. Raises ConfigError."""
+    """Return the folder of versions of every model that has a SavedModel, by name. Raises SettingsError."""
     try:
         bases = {path.parent.name: path.resolve() for path in sorted(exports.glob(f"*/{FORMAT}"))}
         found = {name: base for name, base in bases.items() if any(path.name.isdecimal() for path in base.iterdir())}
     except OSError as error:
-        raise ConfigError(f"{exports} cannot be read ({error.strerror}); run: make export") from error
+        raise SettingsError(f"{exports} cannot be read ({error.strerror}); run: make export") from error
     if not found:
-        raise ConfigError(f"{exports} has no MODEL/{FORMAT}/VERSION folder; run: make export")
+        raise SettingsError(f"{exports} has no MODEL/{FORMAT}/VERSION folder; run: make export")
     return found
 
 
@@ -41,23 +41,23 @@ def render(models: Mapping[str, Path]) -> str:
 
 
 def read(path: Path) -> dict[str, Entry]:
-    """Read a models.config back. Raises ConfigError naming the file and the entry or line at fault."""
+    """Read a models.config back. Raises SettingsError naming the file and the entry or line at fault."""
     try:
         config = text_format.Parse(path.read_text(), ModelServerConfig())
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror})") from error
+        raise SettingsError(f"{path} cannot be read ({error.strerror})") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a models.config that the embedded server knows: {error}") from error
+        raise SettingsError(f"{path} is not a models.config that the embedded server knows: {error}") from error
     models: dict[str, Entry] = {}
     for entry in config.model_config_list.config:
         base = Path(entry.base_path)
         if not entry.name or entry.name in models:
-            raise ConfigError(f"{path}: model name {entry.name!r} is empty or used twice")
+            raise SettingsError(f"{path}: model name {entry.name!r} is empty or used twice")
         if entry.model_platform != PLATFORM:
-            raise ConfigError(f"{path}: {entry.name}: model_platform {entry.model_platform!r}, expected {PLATFORM!r}")
+            raise SettingsError(f"{path}: {entry.name}: model_platform {entry.model_platform!r}, expected {PLATFORM!r}")
         if not base.is_absolute():
-            raise ConfigError(f"{path}: {entry.name}: base_path {entry.base_path!r} is not absolute")
+            raise SettingsError(f"{path}: {entry.name}: base_path {entry.base_path!r} is not absolute")
         models[entry.name] = Entry(base, dict(entry.version_labels))
     if not models:
-        raise ConfigError(f"{path} lists no model")
+        raise SettingsError(f"{path} lists no model")
     return models

@@ -13,6 +13,7 @@ from grpc import StatusCode
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from servepath.protocols import tfserving
+from servepath.protocols.identity import ENGINE_KEY, ENGINE_VERSION_KEY
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
 from services.dataplane.listener import PortBusyError
 from services.tf_svc.address import grpc_address
@@ -114,7 +115,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
 
 
 def _register(server: grpc.Server, answers: Answers, engine_version: str) -> None:
-    trailing = ((tfserving.ENGINE_KEY, ENGINE), (tfserving.ENGINE_VERSION_KEY, engine_version))
+    trailing = ((ENGINE_KEY, ENGINE), (ENGINE_VERSION_KEY, engine_version))
     prediction = {
         "Predict": unary(pb.PredictRequest, answers.predict, trailing),
         "GetModelMetadata": unary(pb.GetModelMetadataRequest, answers.metadata, trailing),

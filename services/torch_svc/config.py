@@ -1,25 +1,16 @@
-"""What torch_svc needs to know: the environment, .env and command-line options in one frozen Settings.
+"""The settings of torch_svc. Nothing else here reads the environment."""
 
-The only place of this service that reads the environment.
-"""
-
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from dotenv import dotenv_values
+from servepath.cli.arguments import whole
+from servepath.protocols.stacks import STACKS, TORCH_TOKEN, Port
+from servepath.settings import SettingsParser, fixed_port, variables
 
-from servepath.protocols.token import FILE_VARIABLE
-
-MAX_PORT = 65535
-TOKEN_FILE_NAME = "token"  # noqa: S105 - a file's name
+MAX_TOKEN_MINUTES = 7 * 24 * 60
 # Set for us by nobody, but read by TorchServe in place of our settings.
 FOREIGN_PREFIXES = ("TS_", "LOG_LOCATION", "METRICS_LOCATION")
-
-
-class ConfigError(Exception):
-    """A setting has no or an impossible value; the text names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +24,9 @@ class Ports:
     metrics: int
 
 
-# Field of Ports -> the variable that sets it, and what listens there.
-PORTS: Mapping[str, tuple[str, str]] = {
-    "inference": ("TORCH_SVC_PORT", "gRPC inference"),
-    "grpc_management": ("TORCH_SVC_GRPC_MANAGEMENT_PORT", "gRPC management"),
-    "http": ("TORCH_SVC_HTTP_PORT", "HTTP inference"),
-    "management": ("TORCH_SVC_MANAGEMENT_PORT", "HTTP management"),
-    "metrics": ("TORCH_SVC_METRICS_PORT", "metrics"),
+# By field of Ports.
+PORTS: Mapping[str, Port] = {
+    field.name: port for field, port in zip(fields(Ports), STACKS["torchserve"].ports, strict=True)
 }
 
 
@@ -63,21 +50,50 @@ class Settings:
     tokens: bool = True
 
 
-def read_environment(folder: Path) -> dict[str, str]:
-    """Return the variables of `folder`/.env, overridden by this process's environment."""
-    defaults = {name: value for name, value in dotenv_values(folder / ".env").items() if value is not None}
-    return defaults | os.environ
+def read_settings(argv: Sequence[str] | None = None) -> Settings:
+    """Read command line and environment. Raises SettingsError for a variable; exits with code 2 for an option."""
+    parser = _parser()
+    values = parser.read_settings(argv)
+    ports = Ports(inference=values.pop("port"), **{field: values.pop(field) for field in list(PORTS)[1:]})
+    run_dir = values.pop("run_dir").absolute()
+    life_s = values["token_minutes"] * 60
+    renew_s = values.pop("token_renew_s") or life_s / 2
+    if renew_s >= life_s:
+        parser.error(f"--token-renew-s must be less than the key's lifetime of {life_s} s, got {renew_s}")
+    return Settings(
+        ports=ports,
+        run_dir=run_dir,
+        token_file=(values.pop("token_file") or run_dir / TORCH_TOKEN.name).absolute(),
+        token_renew_s=renew_s,
+        environment=variables(),
+        tokens=not values.pop("without_tokens"),
+        **values,
+    )
 
 
-def read_ports(environment: Mapping[str, str], inference: int | None = None) -> Ports:
-    """Return the five ports; `inference` wins over its variable. Raises ConfigError naming the variable."""
-    chosen = {field: _port(environment, variable) for field, (variable, _) in PORTS.items() if field != "inference"}
-    return Ports(inference=inference or _port(environment, PORTS["inference"][0]), **chosen)
-
-
-def read_token_file(environment: Mapping[str, str], run_dir: Path) -> Path:
-    """Return where the key is published: the variable's value, else `run_dir`/token."""
-    return Path(environment.get(FILE_VARIABLE) or run_dir / TOKEN_FILE_NAME).absolute()
+def _parser() -> SettingsParser:
+    parser = SettingsParser(
+        "python -m services.torch_svc",
+        "Serve every exported .mar on TorchServe 0.12. Ports but the first come from the environment or .env: "
+        "TORCH_SVC_{GRPC_MANAGEMENT,HTTP,MANAGEMENT,METRICS}_PORT, which stay on loopback. "
+        "Each archive is checked against its manifest: that proves integrity, not authorship, and an archive's "
+        "handler is code that runs here.",
+    )
+    setting = parser.setting
+    setting("models", "exports folder", kind=Path, default=Path("artifacts/exports"))
+    setting("port", "gRPC inference port", variable=PORTS["inference"].variable, kind=fixed_port)
+    for field in list(PORTS)[1:]:
+        parser.variable(field, PORTS[field].variable, kind=fixed_port)
+    setting("host", "IPv4 address that gRPC inference is bound to", default="127.0.0.1")
+    setting("run_dir", "working folder, one per instance", kind=Path, default=Path(".run/torch_svc"))
+    text = f"where the inference key is published, RUN_DIR/{TORCH_TOKEN.name} unless told"
+    setting("token_file", text, variable=TORCH_TOKEN.variable, kind=Path, default=None)
+    setting("token_minutes", "minutes that a key is valid", kind=whole(1, MAX_TOKEN_MINUTES), default=60)
+    text = "seconds between renewals (default: half its life)"
+    setting("token_renew_s", text, kind=whole(1, MAX_TOKEN_MINUTES * 60), default=None)
+    text = "disable token authorization: only where nobody but the gateway can connect"
+    parser.add_argument("--without-tokens", action="store_true", help=text)
+    return parser
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -88,19 +104,10 @@ def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def explain_port(ports: Ports, number: int) -> str:
     """Return what uses a port and the variable that sets it, such as "8081 (HTTP management; TORCH_SVC_...)"."""
     field = next(field for field in PORTS if getattr(ports, field) == number)
-    variable, purpose = PORTS[field]
-    return f"{number} ({purpose}; set {variable} to change it)"
+    port = PORTS[field]
+    return f"{number} ({port.purpose}; set {port.variable} to change it)"
 
 
 def numbers(ports: Ports) -> Sequence[int]:
     """Return the five port numbers, inference first."""
     return [getattr(ports, field) for field in PORTS]
-
-
-def _port(environment: Mapping[str, str], variable: str) -> int:
-    text = environment.get(variable, "")
-    if not text:
-        raise ConfigError(f"{variable} is not set; the defaults are in .env, run from the repository's root")
-    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= MAX_PORT):
-        raise ConfigError(f"{variable} must be a port from 1 to {MAX_PORT}, got {text!r}")
-    return int(text)

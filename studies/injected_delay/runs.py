@@ -10,7 +10,8 @@ from typing import NamedTuple
 from report.schema import ReportError
 from report.summary import build
 from servepath.artifacts import atomic
-from studies.injected_delay.servers import MAX_DELAY_US, CommandFailed, process, running, tail
+from servepath.cli.children import tail
+from studies.injected_delay.servers import MAX_DELAY_US, CommandFailed, process, running
 
 A, ALIKE, INJECTED = "a", "b", "injected"
 # Of the median response time.

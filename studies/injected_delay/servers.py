@@ -1,24 +1,22 @@
 """The servers of a run: restarted for each, so that what a process has by luck is drawn again, too."""
 
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from servepath.artifacts import atomic
+from servepath.cli import children
+from servepath.cli.children import Process, tail
 
 READY_S, STOP_S, POLL_S = 60.0, 30.0, 0.05
-TAIL_CHARACTERS = 400
 # Above, the server would run on threads the calls that it runs on its loop now (services/onnx_svc/threads.py).
 MAX_DELAY_US = 150.0
 LISTENING = re.compile(r"studies\.injected_delay\.injected: listening on (\S+:\d+)$", re.MULTILINE)
 # What .env calls the address of the stack; the load test reads it from a side's file.
 ADDRESS_VARIABLE = "ONNX_SVC_ADDR"
-
-Process = subprocess.Popen[bytes]
 
 
 class CommandFailed(Exception):
@@ -46,27 +44,9 @@ def running(delays_us: Mapping[str, float], exports: Path, out: Path) -> Iterato
         yield files
 
 
-@contextmanager
-def process(words: list[str], log: Path) -> Iterator[Process]:
-    """Run `python -m WORDS`, all that it says in `log`; leaving the measurement stops it."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
-        started = subprocess.Popen(
-            [sys.executable, "-m", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            process_group=0,  # Ctrl-C reaches us alone: we stop it
-        )
-        try:
-            yield started
-        finally:
-            _stop(started)
-
-
-def tail(log: Path) -> str:
-    """Return the end of a log on one line."""
-    return " ".join(log.read_text(errors="replace")[-TAIL_CHARACTERS:].split()) or "(empty)"
+def process(words: list[str], log: Path) -> AbstractContextManager[Process]:
+    """Run `python -m WORDS`, all that it says in `log`; leaving the `with` statement stops it."""
+    return children.running([sys.executable, "-m", *words], log, grace_s=STOP_S)
 
 
 def _address(side: str, server: Process, log: Path) -> str:
@@ -77,12 +57,3 @@ def _address(side: str, server: Process, log: Path) -> str:
             raise CommandFailed(f"the server of side {side} is not ready; {log} ends: {tail(log)}")
         time.sleep(POLL_S)
     return said[1]
-
-
-def _stop(server: Process) -> None:
-    server.terminate()
-    try:
-        server.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait(STOP_S)

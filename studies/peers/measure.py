@@ -7,12 +7,13 @@ from typing import NamedTuple
 import psutil
 
 from servepath.artifacts.reference import Reference
+from servepath.protocols.probes import WrongAnswer
 from studies.peers import h2load
 from studies.peers.figures import Measured, why_void
 from studies.peers.processes import Servers, cpu_ns, machine_cpu_s, pinned
 from studies.peers.rows import ONE, Load, RequiredMeasurement
 from studies.peers.static import Static
-from studies.peers.ways import Way, WrongAnswer, difference
+from studies.peers.ways import Way, difference
 
 PILOT_S = 1
 MIN_REQUESTS = 200

@@ -2,7 +2,6 @@
 
 import os
 import resource
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,13 +9,13 @@ from typing import Self
 
 import psutil
 
+from servepath.cli import children
+from servepath.cli.children import Process
+
 READY_S = 60.0
 # TorchServe takes its time, and a draining server waits for its calls.
 STOP_S = 40.0
 POLL_S = 0.05
-TAIL_CHARACTERS = 400
-
-Process = subprocess.Popen[bytes]
 
 
 class ServerFailed(Exception):
@@ -35,15 +34,8 @@ class Servers:
     ) -> Process:
         """Start a program on these cores ("0" or "0,1"). Its log is LOGS/N-NAME.log. Raises ServerFailed."""
         try:
-            with self._log(name, len(self._started)).open("wb") as log:
-                process = subprocess.Popen(
-                    pinned(cores, words),
-                    env=os.environ | (environment or {}),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    process_group=0,  # Ctrl-C reaches us alone: we stop it, in order
-                )
+            log = self._log(name, len(self._started))
+            process = children.start(pinned(cores, words), log, environment=os.environ | (environment or {}))
         except OSError as error:
             raise ServerFailed(f"{name} cannot be started: {error}") from error
         self._started.append(process)
@@ -54,9 +46,8 @@ class Servers:
         end = time.monotonic() + READY_S
         while why := unready():
             if process.poll() is not None or time.monotonic() > end:
-                log = self._log(name, self._started.index(process)).read_text(errors="replace")
-                tail = " ".join(log[-TAIL_CHARACTERS:].split())
-                raise ServerFailed(f"{name} is not ready ({why}); its log ends: {tail or '(empty)'}")
+                said = children.tail(self._log(name, self._started.index(process)))
+                raise ServerFailed(f"{name} is not ready ({why}); its log ends: {said}")
             time.sleep(POLL_S)
 
     def cpu_s(self) -> float:
@@ -75,11 +66,7 @@ class Servers:
         for process in self._started:
             process.terminate()
         for process in reversed(self._started):
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(STOP_S)
+            children.end(process, STOP_S)
 
 
 def pinned(cores: str, words: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ from report.writers import terminal
 from servepath.artifacts.commit import git_commit
 from servepath.artifacts.manifest import artifact_folder, current_version, read_manifest
 from servepath.artifacts.reference import read_reference
+from servepath.protocols.probes import WrongAnswer
 from studies.peers import models, peers, results, show, sweep
 from studies.peers.figures import Measured
 from studies.peers.h2load import LoadFailed
@@ -23,7 +24,6 @@ from studies.peers.processes import ServerFailed, Servers
 from studies.peers.results import Result, Round
 from studies.peers.rows import MANY, SMALL, SOME, Load, RequiredMeasurement, Row, Tuning
 from studies.peers.setups import SETUPS, Cores, Setup, Workspace
-from studies.peers.ways import WrongAnswer
 
 TORCHSERVE, WORKERS = "torchserve", "workers"
 SWEEP_FILE = "torchserve-sweep.json"

@@ -1,6 +1,5 @@
 """The servers of each setup: ours by their ordinary command lines, the peers at their best; every one on its cores."""
 
-import socket
 import sys
 import tomllib
 from collections.abc import Callable, Collection, Mapping
@@ -11,18 +10,21 @@ from types import MappingProxyType
 from typing import Any
 
 from servepath.artifacts.reference import Reference
+from servepath.cli.children import Process
+from servepath.cli.free_ports import free_ports
 from servepath.protocols.codecs import STACK_CODECS
+from servepath.protocols.probes import WrongAnswer
+from servepath.protocols.stacks import STACKS, TORCH_TOKEN
 from servepath.protocols.token import TokenFile
 from studies.peers import peers
-from studies.peers.processes import Process, ServerFailed, Servers
+from studies.peers.processes import ServerFailed, Servers
 from studies.peers.rows import SMALL
 from studies.peers.static import Static
-from studies.peers.ways import GATEWAY_VARYING_BYTES, Way, WrongAnswer
+from studies.peers.ways import GATEWAY_VARYING_BYTES, Way
 
 DEPLOYMENTS = Path("deployments.toml")
 UNMERGED: Mapping[str, int] = MappingProxyType({"max_merge_rows": 1})
 NO_LIMITS: Mapping[str, int] = MappingProxyType({})
-TORCH_PORTS = ("GRPC_MANAGEMENT", "HTTP", "MANAGEMENT", "METRICS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Setup:
 
     def onnx_svc(self, cores: str, *options: str) -> Way:
         """Start onnx_svc."""
-        port, metrics = free_port(), free_port()
+        port, metrics = free_ports(2)
         ports = ("--port", str(port), "--metrics-port", str(metrics))
         process = self.ours("onnx_svc", ("--models", str(self.place.exports), *ports, *options), cores)
         return self._ready("onnx_svc", Way(loopback(port), process, STACK_CODECS["onnx"], metrics_port=metrics))
@@ -91,14 +93,12 @@ class Setup:
         self, cores: str, address: str, *options: str, stack: str = "onnx", limits: Mapping[str, int] = NO_LIMITS
     ) -> Way:
         """Start a gateway to the server of `stack` at an address, with the repository's limits but for those given."""
-        port, metrics = free_port(), free_port()
+        port, metrics = free_ports(2)
         file = self.place.folder / f"{port}.toml"
         models = self.place.references if stack == "onnx" else (SMALL,)
         file.write_text(deployments(tomllib.loads(DEPLOYMENTS.read_text()), models, stack, limits))
         words = ("--deployments", str(file), "--exports", str(self.place.exports), "--port", str(port))
-        variable = "ONNX_SVC_ADDR" if stack == "onnx" else "TORCH_SVC_ADDR"
-        token = str(self._token_file(address))
-        more = {variable: address, "TORCH_SVC_TOKEN_FILE": token}
+        more = {STACKS[stack].address_variable: address, TORCH_TOKEN.variable: str(self._token_file(address))}
         process = self.ours("gateway", (*words, "--metrics-port", str(metrics), *options), cores, **more)
         codec = STACK_CODECS["onnx"]
         way = Way(loopback(port), process, codec, f"{{}}@{stack}", metrics, varying=GATEWAY_VARYING_BYTES)
@@ -106,7 +106,7 @@ class Setup:
 
     def envoy(self, cores: str, backend: Way) -> Way:
         """Start Envoy with one worker in front of a backend."""
-        port = free_port()
+        (port,) = free_ports(1)
         file = self.place.folder / f"{port}.yaml"
         file.write_text(peers.envoy_config(port, int(backend.address.rpartition(":")[2])))
         words = [
@@ -124,7 +124,7 @@ class Setup:
 
     def nghttpd(self, cores: str) -> Static:
         """Start nghttpd with one worker, serving a file as large as onnx_svc's replies."""
-        program, port = self._peer("nghttpd"), free_port()
+        program, (port,) = self._peer("nghttpd"), free_ports(1)
         file = self.place.folder / "static" / "file"
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(bytes(256))
@@ -135,18 +135,19 @@ class Setup:
 
     def torch_svc(self, cores: str, exports: Path) -> Way:
         """Start TorchServe under its supervisor."""
-        port = free_port()
+        (port,) = free_ports(1)
         address = loopback(port)
         run_dir = self._token_file(address).parent
-        ports = {f"TORCH_SVC_{name}_PORT": str(free_port()) for name in TORCH_PORTS}
+        loopback_ports = [one.variable for one in STACKS["torchserve"].ports if one.loopback]
+        ports = dict(zip(loopback_ports, map(str, free_ports(len(loopback_ports))), strict=True))
         options = ("--models", str(exports), "--port", str(port), "--run-dir", str(run_dir))
-        more = ports | {"TORCH_SVC_TOKEN_FILE": str(run_dir / "token")}
+        more = ports | {TORCH_TOKEN.variable: str(run_dir / TORCH_TOKEN.name)}
         process = self.ours("torch_svc", options, cores, **more)
-        metadata = TokenFile(run_dir / "token").metadata
+        metadata = TokenFile(run_dir / TORCH_TOKEN.name).metadata
         return self._ready("torch_svc", Way(address, process, STACK_CODECS["torchserve"], "{}", metadata=metadata))
 
     def _token_file(self, address: str) -> Path:
-        return self.place.folder / f"torch-{address.rpartition(':')[2]}" / "token"
+        return self.place.folder / f"torch-{address.rpartition(':')[2]}" / TORCH_TOKEN.name
 
     def _peer(self, name: str) -> str:
         peer = self.place.peers[name]
@@ -213,13 +214,6 @@ def deployments(given: Mapping[str, Any], models: Collection[str], stack: str, l
         lines += [f"[models.{model}]", f'default = "{stack}"', f"[models.{model}.stacks.{stack}]"]
         lines += [f"{key} = {value}" for key, value in own.items()]
     return "\n".join(lines) + "\n"
-
-
-def free_port() -> int:
-    """Return a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def loopback(port: int) -> str:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from servepath.artifacts.reference import Reference
+from servepath.cli.children import Process
 from studies.peers.figures import Codes
 from studies.peers.h2load import Aim
-from studies.peers.processes import Process
 
 CONNECT_S = 1.0
 

@@ -6,30 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
-import numpy as np
-
 from servepath.artifacts.reference import Reference
-from servepath.protocols.arrays import from_values, to_array
+from servepath.cli.children import Process
 from servepath.protocols.codecs import StackCodec
 from servepath.protocols.errors import ServeError
+from servepath.protocols.probes import NotReady, ProbeClient, ProbeRequest, WrongAnswer, check, probe_request
 from servepath.protocols.token import Metadata
-from servepath.protocols.types import Request
 from studies.peers.figures import Codes
 from studies.peers.h2load import Aim
-from studies.peers.processes import Process
 
 ASK_S = 5.0
 SAMPLES = 3
 PREFIX_BYTES = 5
 # The gateway's replies tell microseconds in three places: varints of 1 to 3 bytes, and a time of 0 is left out.
 GATEWAY_VARYING_BYTES = 40
-MAX_MESSAGE_BYTES = 16 * 2**20
 GRPC_HEADERS = (("content-type", "application/grpc"), ("te", "trailers"))
-
-
-class WrongAnswer(Exception):
-    """A way does not answer, or not correctly; the text says what came."""
 
 
 def nothing() -> Metadata:
@@ -56,23 +47,15 @@ class Way:
 
     def aim(self, model: Reference, folder: Path) -> Aim:
         """Write the request for h2load to a file in `folder`, and return where it goes."""
-        payload = self._encode(model, 0)
+        payload = self._encode(model.model, probe_request(model, slice(1)))
         body = folder / f"{self.address.rpartition(':')[2]}-{model.model}.request"
         body.write_bytes(b"\0" + len(payload).to_bytes(4, "big") + payload)
         return Aim(f"http://{self.address}{self.codec.METHOD}", (*GRPC_HEADERS, *self.metadata()), body)
 
     def sample(self, model: Reference) -> tuple[int, int]:
         """Check sample rows; return the smallest and largest size of a correct reply in bytes. Raises WrongAnswer."""
-        sizes = []
-        with grpc.insecure_channel(self.address, OPTIONS) as channel:
-            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(self.codec.METHOD)
-            for row in range(SAMPLES):
-                try:
-                    reply = call(self._encode(model, row), timeout=ASK_S, metadata=self.metadata())
-                except grpc.RpcError as error:
-                    raise WrongAnswer(f"{error.code().name}: {error.details()}") from error
-                self._check(reply, model, row)
-                sizes.append(len(reply) + PREFIX_BYTES)
+        with ProbeClient(self.address, self.metadata) as client:
+            sizes = [len(self._answer(client, model, row)) + PREFIX_BYTES for row in range(SAMPLES)]
         return min(sizes) - self.varying, max(sizes) + self.varying
 
     def codes(self) -> Codes | None:
@@ -86,25 +69,20 @@ class Way:
         finally:
             connection.close()
 
-    def _encode(self, model: Reference, row: int) -> bytes:
-        spec = model.spec.inputs[0]
-        tensor = from_values(spec.name, spec.dtype, model.arrays[spec.name][row : row + 1])
-        name = self.asked.format(model.model)
-        return self.codec.encode_request(Request(name, 0, (tensor,)), name, 0)
+    def _encode(self, model: str, asked: ProbeRequest) -> bytes:
+        return self.codec.encode_request(asked.request, self.asked.format(model), 0)
 
-    def _check(self, reply: bytes, model: Reference, row: int) -> None:
-        spec = model.spec.outputs[0]
+    def _answer(self, client: ProbeClient, model: Reference, row: int) -> bytes:
+        """Return the reply to one row, once it is known to be right."""
+        asked = probe_request(model, slice(row, row + 1))
         try:
-            (output,) = self.codec.decode_answer(reply, model.model, "").outputs
-            values = to_array(output)
-        except (ServeError, ValueError) as error:
+            reply = client.call(self.codec.METHOD, self._encode(model.model, asked))
+            check(f"row {row} of {model.model}", self.codec.decode_answer(reply, model.model, ""), asked)
+        except NotReady as error:
+            raise WrongAnswer(str(error)) from error
+        except ServeError as error:
             raise WrongAnswer(f"a reply that cannot be read: {error}") from error
-        wanted = model.arrays[spec.name][row : row + 1]
-        if values.shape != wanted.shape or not (np.abs(values - wanted) <= model.spec.tolerance.limits(wanted)).all():
-            raise WrongAnswer(f"row {row} of {model.model} returned {values.ravel()}, expected {wanted.ravel()}")
-
-
-OPTIONS = (("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.use_local_subchannel_pool", 1))
+        return reply
 
 
 def read_codes(text: str) -> Mapping[str, int]:

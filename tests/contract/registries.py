@@ -21,9 +21,9 @@ from export.trained import READERS
 from models.registry import MODELS, Model
 from servepath.artifacts.reference import FORMAT as REFERENCE
 from servepath.protocols.codecs import STACK_CODECS
+from servepath.protocols.deployments import Deployment, read_deployments
 from servepath.protocols.stacks import STACKS, Stack
-from servepath.runner.config import GATEWAY, PORT_VARIABLES
-from services.gateway.deployments import Deployment, read_deployments
+from servepath.runner.config import GATEWAY, PORTS
 from tests.e2e import test_misrouting
 from tests.limits import LONG_S
 from training.stage import LOOPS
@@ -81,7 +81,7 @@ def ours() -> Registries:
         codecs=STACK_CODECS,
         helps={entry.parent.name: _help(entry.parent.name) for entry in (ROOT / "services").glob("*/__main__.py")},
         environment={name: value for name, value in dotenv_values(ROOT / ".env").items() if value is not None},
-        local=PORT_VARIABLES,
+        local={name: tuple(port.variable for port in ports) for name, ports in PORTS.items()},
         formats=FORMATS,
         models=MODELS,
         loops=LOOPS,
@@ -99,13 +99,12 @@ def _help(service: str) -> str:
 
 
 def stacks_fit_together(r: Registries) -> Iterator[str]:
-    """Each stack stands under its own name, and shares process and address with no other."""
+    """Each stack stands under its own name, and shares its process with no other."""
     for name, stack in r.stacks.items():
         if stack.name != name:
             yield f"STACKS[{name!r}] is called {stack.name!r}"
-    for kind in ("service", "address_variable"):
-        values = [getattr(stack, kind) for stack in r.stacks.values()]
-        yield from (f"two stacks have the {kind} {value!r}" for value in sorted(set(values)) if values.count(value) > 1)
+    services = r.services
+    yield from (f"two stacks have the service {one!r}" for one in sorted(set(services)) if services.count(one) > 1)
 
 
 def every_stack_has_a_codec(r: Registries) -> Iterator[str]:
@@ -159,10 +158,10 @@ def every_service_has_ports_and_address(r: Registries) -> Iterator[str]:
 def the_runner_knows_every_service(r: Registries) -> Iterator[str]:
     """servepath/runner has the ports of every service, its own first, and .env their defaults."""
     for service in sorted({*r.services, GATEWAY} ^ r.local.keys()):
-        yield f"{service}: in only one of STACKS and servepath/runner's PORT_VARIABLES"
+        yield f"{service}: in only one of STACKS and servepath/runner's PORTS"
     for service, variables in r.local.items():
         if variables[0] != f"{service.upper()}_PORT":
-            yield f"{service}: PORT_VARIABLES begins with {variables[0]}"
+            yield f"{service}: PORTS begins with {variables[0]}"
         for variable in variables:
             if not r.environment.get(variable, "").isdecimal():
                 yield f".env: {variable}, which servepath/runner needs, is missing or no port"

@@ -15,12 +15,12 @@ from dotenv import dotenv_values
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from deploy.builder.images import CPU, IMAGES, IN_PLACE_OF
+from deploy.builder.images import DEFAULT, IMAGES
 from deploy.locks import FOLDER, LEFT_OUT, LOCKS, read
 from deploy.supply import pins
-from services.gateway.deployments import read_deployments
+from servepath.protocols.deployments import read_deployments
 from services.tf_svc import binary, models_config
-from services.tf_svc.config import parse
+from services.tf_svc.config import read_settings
 from tests.contract.registries import ROOT
 from tests.limits import LONG_S
 
@@ -176,14 +176,15 @@ def test_hadolint_has_nothing_to_say() -> None:
 
 
 def test_every_image_has_its_dockerfile_and_every_dockerfile_is_an_image() -> None:
-    assert {image.dockerfile for image in IMAGES.values()} == {file.name.removesuffix(".Dockerfile") for file in FILES}
+    assert {image.repository for image in IMAGES.values()} == {file.name.removesuffix(".Dockerfile") for file in FILES}
 
 
 def test_every_image_names_a_base_and_arguments_that_exist() -> None:
     variables = dotenv_values(ROOT / ".env")
     assert {image.base for image in IMAGES.values()} <= pins.named(variables).keys()
     assert {name for image in IMAGES.values() for name in image.passed} <= variables.keys()
-    assert {*CPU, *IN_PLACE_OF, *IN_PLACE_OF.values()} <= IMAGES.keys()
+    stand_ins = {image.stand_in for image in IMAGES.values() if image.stand_in}
+    assert {*DEFAULT, *stand_ins} <= IMAGES.keys()
 
 
 def test_every_image_installs_a_lock_that_is_there_and_no_lock_is_left_over() -> None:
@@ -245,7 +246,7 @@ def test_the_official_image_starts_with_the_words_of_tf_svc(tmp_path: Path, word
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"} | ({"TF_SVC_SOCKET": str(socket)} if words else {})
     script = script.replace("/etc/tf_svc", str(ROOT / "deploy/images/tf_svc"))
     subprocess.run([shell, script, *json.loads(last["CMD"])], env=environment, check=True)
-    settings = parse([*words, str(socket)] if words else [], {})
+    settings = read_settings([*words, str(socket)] if words else [])
     _, *expected = binary.command(binary.NAME, settings, Path("/etc/tf_svc/models.config"))
     assert record.read_text().splitlines() == expected
     assert [path.read_text() for path in tmp_path.glob("version")] == ["0.0.0-stand-in\n"] * len(words)

@@ -9,12 +9,16 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from deploy.builder.images import IMAGES
+from deploy.builder.images import IMAGES, tag
 from export import __main__ as export_main
 from loadtest import __main__ as loadtest_main
+from loadtest.config import parse_targets
+from servepath.protocols.stacks import STACKS
+from servepath.runner.config import PORTS
+from servepath.settings import SettingsError
 from services.gateway import config as gateway_config
 from services.onnx_svc import config as onnx_config
-from services.torch_svc import __main__ as torch_main
+from services.torch_svc import config as torch_config
 from training import __main__ as training_main
 
 ROOT = Path(__file__).parents[2]
@@ -22,14 +26,13 @@ MANIFESTS = ROOT / "deploy" / "k8s"
 ENVIRONMENT = {name: value for name, value in dotenv_values(ROOT / ".env").items() if value}
 # The ports that each service's pods open: of torch_svc one, the others stay on its loopback.
 OPEN: Mapping[str, tuple[str, ...]] = {
-    "gateway": ("GATEWAY_PORT", "GATEWAY_METRICS_PORT"),
-    "torch-svc": ("TORCH_SVC_PORT",),
-    "tf-svc": ("TF_SVC_PORT",),
-    "onnx-svc": ("ONNX_SVC_PORT", "ONNX_SVC_METRICS_PORT"),
+    service.replace("_", "-"): tuple(port.variable for port in ports if not port.loopback)
+    for service, ports in PORTS.items()
 }
 # DNS, Locust, and prometheus-adapter's own.
 FOREIGN_PORTS = {53, 5557, 443, 6443}
 PORT_KEYS = ("port", "containerPort", "targetPort")
+TARGETS = "LOADTEST_TARGETS"
 SETTING = re.compile(r"[A-Z_]+_(PORT|ADDR)")
 
 
@@ -64,7 +67,7 @@ def wrong_settings(found: Mapping[str, str]) -> Iterator[str]:
     """Yield the settings that differ from .env; of an address only the port is the same."""
     wanted = {name: value for name, value in ENVIRONMENT.items() if SETTING.fullmatch(name)}
     services = {name for name in wanted if name.startswith(("GATEWAY_", "TORCH_SVC_", "TF_SVC_", "ONNX_SVC_"))}
-    for name in sorted(services - {"GATEWAY_2_PORT"} | found.keys()):
+    for name in sorted(services - {"GATEWAY_2_PORT"} | found.keys() - {TARGETS}):
         mine, theirs = (table.get(name, "").rpartition(":")[2] for table in (found, wanted))
         if mine != theirs:
             yield f"{name} ends in {mine or 'nothing'}, in .env in {theirs or 'nothing'}"
@@ -76,6 +79,11 @@ def test_every_setting_is_that_of_env() -> None:
 
 def test_a_setting_that_differs_is_found() -> None:
     assert list(wrong_settings(settings() | {"TF_SVC_PORT": "1"})) == ["TF_SVC_PORT ends in 1, in .env in 8500"]
+
+
+def test_the_load_test_is_told_the_addresses_of_the_settings() -> None:
+    addresses = {"gateway": "GATEWAY_ADDR"} | {stack.name: stack.address_variable for stack in STACKS.values()}
+    assert parse_targets(settings()[TARGETS]) == {name: settings()[variable] for name, variable in addresses.items()}
 
 
 @pytest.mark.parametrize("service", OPEN)
@@ -99,10 +107,15 @@ def test_images_are_those_that_are_built_with_the_tag_of_env() -> None:
     named = {value for document in documents("**/*.yaml") for value in values(document, ("image",))}
     kustomizations = [one for one in documents("**/kustomization.yaml") if "images" in one]
     listed = [image for one in kustomizations for image in one["images"]]
-    renamed = {image["newName"] for image in listed if "newName" in image}
-    ours = {f"servepath/{name}" for name in IMAGES}
-    assert {name for name in named | renamed if name.startswith("servepath/")} <= ours
+    ours = {f"servepath/{image.repository}" for image in IMAGES.values()}
+    assert {name for name in named if name.startswith("servepath/")} <= ours
     assert {image["newTag"] for image in listed} == {ENVIRONMENT["SERVEPATH_TAG"]}
+
+
+def test_the_gpu_overlay_takes_the_tag_of_the_images_with_cuda() -> None:
+    (overlay,) = documents("overlays/gpu/kustomization.yaml")
+    (generator,) = overlay["configMapGenerator"]
+    assert generator["literals"] == [f"gpu={tag('onnx_svc-gpu', ENVIRONMENT).partition(':')[2]}"]
 
 
 def test_pods_run_as_the_images_user() -> None:
@@ -129,7 +142,7 @@ def without_tmp(pods: list[Any]) -> list[str]:
 def test_every_container_of_ours_on_a_read_only_file_system_has_a_tmp() -> None:
     base = [one["spec"]["template"]["spec"] for one in documents("base/*-svc.yaml") if one["kind"] == "Deployment"]
     base += [one["spec"]["template"]["spec"] for one in documents("base/gateway.yaml") if one["kind"] == "Deployment"]
-    kserve = [one["spec"] for one in documents("overlays/kserve/runtimes.yaml")]
+    kserve = [one["spec"] for one in documents("base/kserve/*.yaml") if one.get("kind") == "ServingRuntime"]
     assert (len(base), len(kserve), without_tmp(base + kserve)) == (4, 3, [])
 
 
@@ -203,7 +216,7 @@ def understand(image: str, argv: list[str]) -> None:
         case "onnx_svc", _:
             onnx_config.read_settings(argv)
         case "torch_svc", _:
-            torch_main._settings(torch_main.Options(**vars(torch_main._parser().parse_args(argv))))
+            torch_config.read_settings(argv)
         case "pipeline", ["training", *rest]:
             training_main.parse_args(rest)
         case "pipeline", ["export", *rest]:
@@ -259,5 +272,5 @@ def test_words_that_a_program_does_not_know_are_found(image: str, words: list[st
 @pytest.mark.usefixtures("as_in_a_pod")
 def test_without_the_manifests_settings_a_service_would_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONNX_SVC_PORT", "tcp://10.0.0.7:8001")  # what service links would make of it
-    with pytest.raises(onnx_config.SettingsError, match="ONNX_SVC_PORT"):
+    with pytest.raises(SettingsError, match="ONNX_SVC_PORT"):
         onnx_config.read_settings([])

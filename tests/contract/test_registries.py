@@ -15,16 +15,16 @@ from loadtest.targets import target_of
 from models.registry import Model
 from servepath.protocols import oip, servepath
 from servepath.protocols.codecs import STACK_CODECS
+from servepath.protocols.deployments import Deployment, PathLimits
 from servepath.protocols.stacks import STACKS, Stack
 from servepath.results.names import VIAS
 from servepath.runner.config import GATEWAY, SERVICES, RunPaths, read_services
-from services.gateway.deployments import Deployment, PathLimits
 from tests.contract import registries
 from tests.contract.registries import ROOT, RULES, Registries, ours
 from tests.manifests import SPEC
 
 Rule = Callable[[Registries], Iterator[str]]
-NEW = Stack("litert", "litert_svc", "tflite", "LITERT_SVC_ADDR")
+NEW = Stack(name="litert", service="litert_svc", artifact_format="tflite", codec="", ports=(), images=())
 THIRD = Model("torch", "models.simple_nn.model:SimpleNN", ("onnx", "reference"), SPEC)
 
 
@@ -38,7 +38,7 @@ def helped(*options: str) -> str:
 
 # One path with all its steps done; each case below breaks one table of it.
 WHOLE = Registries(
-    stacks={"onnx": Stack("onnx", "onnx_svc", "onnx", "ONNX_SVC_ADDR")},
+    stacks={"onnx": STACKS["onnx"]},
     codecs={"onnx": oip},
     helps={
         "onnx_svc": helped("--models", "--host", "--port"),
@@ -97,11 +97,6 @@ BROKEN: list[tuple[Rule, dict[str, Any], str]] = [
         {"stacks": {**WHOLE.stacks, "litert": replace(NEW, service="onnx_svc")}},
         "two stacks have the service 'onnx_svc'",
     ),
-    (
-        registries.stacks_fit_together,
-        {"stacks": {**WHOLE.stacks, "litert": replace(NEW, address_variable="ONNX_SVC_ADDR")}},
-        "two stacks have the address_variable 'ONNX_SVC_ADDR'",
-    ),
     (registries.every_stack_has_a_codec, {"stacks": STACKS_AND_NEW}, "litert: in only one"),
     (registries.every_stack_has_a_codec, {"codecs": {}}, "onnx: in only one"),
     (registries.every_stack_has_a_codec, with_codec(translate=None), "onnx: its codec has no translate()"),
@@ -132,7 +127,7 @@ BROKEN: list[tuple[Rule, dict[str, Any], str]] = [
     (
         registries.the_runner_knows_every_service,
         {"local": {"onnx_svc": ("ONNX_SVC_METRICS_PORT",), GATEWAY: ("GATEWAY_PORT",)}},
-        "onnx_svc: PORT_VARIABLES begins with ONNX_SVC_METRICS_PORT",
+        "onnx_svc: PORTS begins with ONNX_SVC_METRICS_PORT",
     ),
     (
         registries.the_runner_knows_every_service,

@@ -27,7 +27,8 @@ DOCUMENTED = {
     "deploy/k8s/base/gateway.yaml": "in a pod: a default-deny NetworkPolicy says who comes in",
     "deploy/k8s/base/onnx-svc.yaml": "in a pod: a default-deny NetworkPolicy says who comes in",
     "deploy/k8s/base/torch-svc.yaml": "in a pod: a default-deny NetworkPolicy says who comes in",
-    "deploy/k8s/overlays/kserve/runtimes.yaml": "in a pod: a default-deny NetworkPolicy says who comes in",
+    "deploy/k8s/base/kserve/onnx-svc.yaml": "in a pod: a default-deny NetworkPolicy says who comes in",
+    "deploy/k8s/base/kserve/torch-svc.yaml": "in a pod: a default-deny NetworkPolicy says who comes in",
     "docker-compose.yml": "inside containers, on their own networks; what is published is on 127.0.0.1",
     "docker-compose.gpu.yml": "as docker-compose.yml",
     **{

@@ -1,7 +1,7 @@
 """What every overlay keeps, beyond what a schema can say: each rule gives a line for each fault."""
 
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,8 +182,9 @@ def only_what_is_needed_is_open(documents: Sequence[Document]) -> Iterator[str]:
 
 def what_is_needed_is_open(documents: Sequence[Document]) -> Iterator[str]:
     """The gateway, and the load test where there is one, get out to every model server's Service and to DNS."""
-    services = [found for found in documents if found["kind"] == "Service" and found["metadata"]["name"] in BACKENDS]
-    for pod in pods(documents):
+    services = [one for one in documents if one["kind"] == "Service" and one["metadata"]["name"] in BACKENDS]
+    found = list(pods(documents))
+    for pod in found:
         if pod.name not in ASKERS:
             continue
         ways = [
@@ -194,7 +195,8 @@ def what_is_needed_is_open(documents: Sequence[Document]) -> Iterator[str]:
         ]
         for service in services:
             wanted = {("TCP", port["targetPort"]) for port in service["spec"]["ports"]}
-            if not any(_leads_to(way, service["spec"]["selector"]) and wanted <= _ports(way) for way in ways):
+            behind = next(one.labels for one in found if service["spec"]["selector"].items() <= one.labels.items())
+            if not any(_leads_to(way, behind) and wanted <= _ports(way, wanted) for way in ways):
                 yield f"{pod.owner}: has no way out to {title(service)}"
         if not any(DNS in way["to"] and {("UDP", 53), ("TCP", 53)} <= _ports(way) for way in ways):
             yield f"{pod.owner}: has no way out to DNS"
@@ -204,8 +206,9 @@ def _leads_to(way: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     return any("namespaceSelector" not in peer and _selects(peer["podSelector"], labels) for peer in way["to"])
 
 
-def _ports(way: Mapping[str, Any]) -> set[tuple[str, int]]:
-    return {(port["protocol"], port["port"]) for port in way["ports"]}
+def _ports(way: Mapping[str, Any], every: Iterable[tuple[str, int]] = ()) -> set[tuple[str, int]]:
+    """Return the ports that a rule names; one that names none is for `every` port."""
+    return {(port["protocol"], port["port"]) for port in way["ports"]} if "ports" in way else set(every)
 
 
 def _let_in(
@@ -215,7 +218,7 @@ def _let_in(
         for receiver in inside:
             if not _selects(target, receiver.labels):
                 continue
-            wanted = {port["port"] for port in rule["ports"]}
+            wanted = {port for _, port in _ports(rule)}
             has = {port["containerPort"] for one in receiver.containers for port in one.get("ports", ())}
             open_ports = {
                 port["port"]
@@ -227,12 +230,19 @@ def _let_in(
             }
             for port in sorted(wanted & has - open_ports):
                 yield f"{title(policy)}: lets {sender.owner} out to {receiver.owner}:{port}, which does not let it in"
+            if "ports" not in rule and not has & open_ports:
+                yield f"{title(policy)}: lets {sender.owner} out to {receiver.owner}, which does not let it in"
 
 
 def _selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     if not selector.get("matchLabels", {}).items() <= labels.items():
         return False
-    return all(labels.get(one["key"], "") in one["values"] for one in selector.get("matchExpressions", ()))
+    return all(_holds(one, labels) for one in selector.get("matchExpressions", ()))
+
+
+def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    key = expression["key"]
+    return key in labels if expression["operator"] == "Exists" else labels.get(key, "") in expression["values"]
 
 
 Rule = Callable[[Sequence[Document]], Iterator[str]]

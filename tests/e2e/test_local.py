@@ -178,10 +178,10 @@ def test_a_bad_command_line_gets_one_line_and_code_2(tmp_path: Path, words: list
     assert (code, text in printed, printed.count("\n")) == (2, True, 1)
 
 
-def test_a_bad_port_gets_one_line_and_code_2(tmp_path: Path) -> None:
+def test_a_bad_port_gets_one_line_and_code_1(tmp_path: Path) -> None:
     code, printed = workplace.make(tmp_path).run(LOCAL, "up", TF_SVC_PORT="many")
 
-    assert (code, "TF_SVC_PORT must be a port" in printed, printed.count("\n")) == (2, True, 1)
+    assert (code, "TF_SVC_PORT: 'many' is not a whole number" in printed, printed.count("\n")) == (1, True, 1)
 
 
 def wait_until_gone(here: Workplace, service: str) -> None:

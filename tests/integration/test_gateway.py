@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from servepath.artifacts.manifest import Manifest
 from servepath.protocols import errors, oip, servepath
+from servepath.protocols.stacks import service_files
 from servepath.protocols.types import Answer, Request, Tensor
 from servepath_pb.servepath.oip import oip_pb2
 from servepath_pb.servepath.v1 import gateway_pb2
@@ -126,7 +127,7 @@ async def bench(tmp_path: Path, front: str) -> AsyncIterator[Bench]:
         metrics_port=0,
         reflection=True,
         addresses=addresses,
-        token_file=tmp_path / "token",
+        files=service_files({}, tmp_path),
         front=front,
     )
     gateway = await create_gateway(settings)

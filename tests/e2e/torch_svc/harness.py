@@ -107,7 +107,7 @@ def client_of(service: TorchSvc) -> Iterator[Client]:
 def started(exports: Path, run_dir: Path, *options: str, ports: dict[str, int] | None = None) -> Iterator[TorchSvc]:
     """Start torch_svc on free ports, and see that it is gone in the end."""
     ports = ports or free_ports()
-    variables = {variable: str(ports[field]) for field, (variable, _) in PORTS.items()}
+    variables = {port.variable: str(ports[field]) for field, port in PORTS.items()}
     log_file = run_dir.parent / f"{run_dir.name[:40]}.log"
     command = ["--models", str(exports), "--run-dir", str(run_dir), *options]
     with log_file.open("wb") as log:

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from deploy.e2e.clients import Clients
-from servepath.artifacts.spec import Tolerance
 from servepath.protocols import servepath
+from servepath.protocols.probes import Expected, ProbeRequest
 from servepath.protocols.types import Answer, Provenance, Request, Tensor
-from servepath.runner.probe import ProbeRequest
 from tests.limits import LONG_S
 
 X = Tensor("x", "FP32", (1, 1), np.float32(2).tobytes())
-PROBE_REQUEST = ProbeRequest(Request("m", 0, (X,)), 1, {"y": np.array([[4.0]])}, Tolerance(0.0, 1e-6))
+Y = Expected("y", "FP32", (1, 1), np.array([[4.0]]), np.array([[1e-6]]))
+PROBE_REQUEST = ProbeRequest(Request("m", 0, (X,)), 1, (Y,))
 
 
 class Gateway:

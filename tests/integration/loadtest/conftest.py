@@ -87,7 +87,7 @@ def stand(tmp_path: Path) -> Iterator[Stand]:
     address = f"127.0.0.1:{port}"
     names = ("GATEWAY_ADDR", "TORCH_SVC_ADDR", "TF_SVC_ADDR", "ONNX_SVC_ADDR")
     (tmp_path / "env").write_text("".join(f"{name}={address}\n" for name in names))
-    (tmp_path / "deployments.toml").write_text(f"[models.{MODEL}.stacks.onnx]\n")
+    (tmp_path / "deployments.toml").write_text(f"[models.{MODEL}]\ndefault = 'onnx'\n[models.{MODEL}.stacks.onnx]\n")
     write_reference(tmp_path / "exports")
     places = {"env-file": "env", "deployments": "deployments.toml", "exports": "exports", "out": "results"}
     arguments = [f"--{name}={tmp_path / place}" for name, place in places.items()]

@@ -10,7 +10,7 @@ from tests.integration.loadtest.conftest import write_reference
 from tests.limits import LONG_S
 
 ROOT = Path(__file__).parents[3]
-PARTS = ("__init__.py", "artifacts", "cli", "http2", "protocols", "results")
+PARTS = ("__init__.py", "settings.py", "artifacts", "cli", "http2", "protocols", "results")
 LINKS = ("loadtest", "report", "servepath_pb", "tests", *(f"servepath/{part}" for part in PARTS))
 IDENTITY = ("-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "core.hooksPath=/dev/null")
 # `up` starts one server, which answers as servepath/runner/behaviour.json says; `down` stops it.
@@ -49,7 +49,7 @@ FILES = {
     "servepath/runner/server.py": SERVER,
     "servepath/runner/behaviour.json": '{"engine_version": "committed"}',
     "export/format.py": "",
-    "deployments.toml": "[models.line.stacks.onnx]\n",
+    "deployments.toml": "[models.line]\ndefault = 'onnx'\n[models.line.stacks.onnx]\n",
     "constraints.txt": "",
     "pyproject.toml": "",
     ".gitignore": "artifacts/\nresults/\n__pycache__/\n.venv\nmade\n",

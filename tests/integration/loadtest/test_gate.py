@@ -1,6 +1,5 @@
 """The gate's orchestration on a small repository with a stand-in for the services; only its answers are made up."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import psutil
 import pytest
 from pyarrow import parquet
 
+from export import provenance
 from loadtest.gate import trees
 from loadtest.gate.children import GateError
 from tests.integration.loadtest.made_up import MadeUp, make
@@ -107,7 +107,10 @@ def test_what_cannot_be_done_is_said_in_one_line(made: MadeUp, words: tuple[str,
 
 
 def test_a_path_that_the_ref_does_not_have_is_refused_by_name_and_left_out_of_all(made: MadeUp) -> None:
-    made.write("deployments.toml", "[models.line.stacks.onnx]\n[models.line.stacks.torchserve]\n")
+    made.write(
+        "deployments.toml",
+        "[models.line]\ndefault = 'onnx'\n[models.line.stacks.onnx]\n[models.line.stacks.torchserve]\n",
+    )
     with made.start("loadtest", "gate", "--ref=HEAD", "--paths=line@torchserve") as gate:
         text, _ = gate.communicate(timeout=LONG_S)
     assert (gate.returncode, text.splitlines()[-1]) == (
@@ -176,6 +179,4 @@ def test_a_ref_that_cannot_start_its_services_is_refused(made: MadeUp) -> None:
 def test_the_sources_that_shape_a_model_are_those_of_the_export() -> None:
     root = trees.repository(Path.cwd()).folder
     assert {name for name in trees.MAKERS if not (root / name).exists()} == set()
-    named = [line for line in (root / "export/provenance.py").read_text().splitlines() if line.startswith("SOURCES")]
-    patterns = json.loads(named[0].partition("= ")[2].replace("(", "[").replace(")", "]"))
-    assert {pattern.removesuffix("/*.py") for pattern in patterns} <= set(trees.MAKERS)
+    assert {pattern.removesuffix("/*.py") for pattern in provenance.SOURCES} <= set(trees.MAKERS)

@@ -139,7 +139,8 @@ def test_the_manifest_names_the_paths_conditions_and_a_difference_refuses_before
     assert direct["cpu_model"]["value"] == facts["host"]["cpu"]
     asked = len(stand.behaviour.models)
 
-    (stand.folder / "deployments.toml").write_text("[models.line.stacks.onnx]\n[models.curve.stacks.onnx]\n")
+    models = [f"[models.{name}]\ndefault = 'onnx'\n[models.{name}.stacks.onnx]\n" for name in ("line", "curve")]
+    (stand.folder / "deployments.toml").write_text("".join(models))
     write_reference(stand.folder / "exports", "curve", slope=3.0)
     done = loadtest(stand, "--via=direct")
     assert done.returncode == 1
@@ -175,7 +176,8 @@ def test_a_server_that_is_not_there_ends_the_run_before_it_starts(stand: Any) ->
     done = loadtest(stand, "--via=gateway", f"--env-file={stand.folder / 'nothing'}")
     assert done.returncode == 1
     assert done.stderr == (
-        "loadtest: GATEWAY_ADDR must be HOST:PORT or unix:PATH and is ''; set it in .env or in the environment\n"
+        "loadtest: GATEWAY_ADDR is not set; set it in .env or in the environment "
+        "(the defaults are in the repository's .env)\n"
     )
     (stand.folder / "env").write_text("".join(f"{name}=127.0.0.1:1\n" for name in ADDRESSES))
     done = loadtest(stand, "--via=gateway")

@@ -54,7 +54,9 @@ def test_every_form_of_the_report_shows_the_environment(stand: Any, capsys: pyte
 
 
 def test_paths_that_are_left_out_are_said(stand: Any) -> None:
-    (stand.folder / "deployments.toml").write_text("[models.line.stacks.onnx]\n[models.line.stacks.torchserve]\n")
+    (stand.folder / "deployments.toml").write_text(
+        "[models.line]\ndefault = 'onnx'\n[models.line.stacks.onnx]\n[models.line.stacks.torchserve]\n"
+    )
     done = loadtest(stand, f"--targets=onnx={stand.address}", "--environment=two machines")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("left out, since --targets has no address for them: line@torchserve\n")

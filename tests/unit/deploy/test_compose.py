@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from deploy.builder.images import IMAGES, read_variables
+from deploy.builder.images import IMAGES, read_variables, tag
 from tests.limits import LONG_S
 
 ROOT = Path(__file__).parents[3]
@@ -237,11 +237,12 @@ def test_tags_and_ports_come_from_env() -> None:
 @pytest.mark.parametrize("overrides", [(), ("docker-compose.gpu.yml",), ("docker-compose.embedded.yml",)], ids=str)
 def test_compose_builds_images_as_the_builder_does(overrides: tuple[str, ...]) -> None:
     variables = read_variables(ROOT, {})
+    by_tag = {tag(name, variables): image for name, image in IMAGES.items()}
     for service in read(*overrides)["services"].values():
         if "build" in service:
-            name = service["image"].partition("/")[2].partition(":")[0]
-            image, given = IMAGES[name], {key: value for key, value in service["build"]["args"].items() if value}
-            assert service["build"]["dockerfile"] == f"deploy/images/{image.dockerfile}.Dockerfile"
+            image = by_tag[service["image"]]
+            given = {key: value for key, value in service["build"]["args"].items() if value}
+            assert service["build"]["dockerfile"] == f"deploy/images/{image.repository}.Dockerfile"
             assert given.pop("BASE") == variables[image.base]
             given.pop("COMMIT", None)
             assert given == {**image.arguments, **{key: variables[key] for key in image.passed}}
@@ -261,7 +262,7 @@ def test_on_gpus_each_backend_reserves_one_and_has_an_image_of_its_own() -> None
     for name in BACKENDS:
         (device,) = services[name]["deploy"]["resources"]["reservations"]["devices"]
         assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", 1, ["gpu"])
-        assert services[name]["image"].startswith(f"servepath/{name}-gpu:")
+        assert services[name]["image"] == tag(f"{name}-gpu", read_variables(ROOT, {}))
         assert services[name]["deploy"]["resources"]["limits"]
     # Else nothing is left for the others.
     assert services["tf_svc"]["environment"]["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"

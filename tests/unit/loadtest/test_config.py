@@ -22,18 +22,12 @@ def test_the_environment_overrules_the_file(tmp_path: Path) -> None:
         "tfserving": "other:9",
         "onnx": "[::1]:4",
     }
-    assert settings.torch_token == Path(".run/torch_svc/token")
-
-
-@pytest.mark.parametrize("value", ["", "h", "h:", ":1", "h:one", "h:65536", "unix:"])
-def test_an_address_that_is_none_is_named(tmp_path: Path, value: str) -> None:
-    with pytest.raises(ConfigError, match=f"ONNX_SVC_ADDR must be HOST:PORT or unix:PATH and is '{value}'"):
-        read_settings(write(tmp_path, ADDRESSES | {"ONNX_SVC_ADDR": value}), {})
+    assert settings.files["TORCH_SVC_TOKEN_FILE"] == Path(".run/torch_svc/token")
 
 
 def test_the_key_file_is_a_variable(tmp_path: Path) -> None:
     settings = read_settings(write(tmp_path, ADDRESSES), {"TORCH_SVC_TOKEN_FILE": "/elsewhere/token"})
-    assert settings.torch_token == Path("/elsewhere/token")
+    assert settings.files["TORCH_SVC_TOKEN_FILE"] == Path("/elsewhere/token")
 
 
 def test_the_addresses_of_a_side_overrule_all_others_and_its_file_must_be_there(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from loadtest.__main__ import main
 def test_a_bad_value_gets_one_line_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
-    (tmp_path / "deployments.toml").write_text("[models.simple_nn.stacks.onnx]\n")
+    (tmp_path / "deployments.toml").write_text("[models.simple_nn]\ndefault = 'onnx'\n[models.simple_nn.stacks.onnx]\n")
     with pytest.raises(SystemExit) as caught:
         main([f"--deployments={tmp_path / 'deployments.toml'}", *arguments])
     assert caught.value.code == 2

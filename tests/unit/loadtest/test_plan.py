@@ -10,31 +10,21 @@ ONE, TWO = ServingPath("simple_nn", "onnx"), ServingPath("keras_dense", "tfservi
 
 def test_paths_are_read_from_deployments_in_its_order(tmp_path: Path) -> None:
     file = tmp_path / "deployments.toml"
-    file.write_text('[models.b]\ndefault="onnx"\n[models.b.stacks.onnx]\nmax_queue=1\n[models.a.stacks.torchserve]\n')
+    file.write_text(
+        '[models.b]\ndefault="onnx"\n[models.b.stacks.onnx]\nmax_queue=1\n[models.a]\ndefault="torchserve"\n[models.a.stacks.torchserve]\n'
+    )
     assert [str(path) for path in read_paths(file)] == ["b@onnx", "a@torchserve"]
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("[models.a.stacks.onx]", "a@onx names an unknown stack; known: torchserve, tfserving, onnx"),
-        ("[models.null.stacks.onnx]", "no model may be called 'null'"),
-        ("[models.a]", "is not a list of paths (KeyError('stacks'))"),
-        ("models = 3", "is not a list of paths"),
-        ("[models.a", "is not a list of paths"),
-    ],
-)
-def test_a_bad_list_of_paths_is_named_with_its_fault(tmp_path: Path, text: str, expected: str) -> None:
+def test_a_bad_list_of_paths_is_named_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "deployments.toml"
-    file.write_text(text)
-    with pytest.raises(ConfigError) as caught:
+    file.write_text("[models.a]\ndefault = 'onx'\n[models.a.stacks.onx]\n")
+    with pytest.raises(ConfigError, match=r"deployments\.toml, line 3: unknown key 'onx' .*did you mean 'onnx'"):
         read_paths(file)
-    assert str(file) in str(caught.value)
-    assert expected in str(caught.value)
 
 
 def test_a_missing_list_of_paths_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="give --deployments"):
+    with pytest.raises(ConfigError, match="the list of paths with --deployments"):
         read_paths(tmp_path / "deployments.toml")
 
 

@@ -12,6 +12,7 @@ from grpc import StatusCode, aio
 
 from servepath.protocols import oip, servepath
 from servepath.protocols.errors import BadInput
+from servepath.protocols.stacks import service_files
 from servepath.protocols.types import Answer, Request, Tensor
 from services.dataplane.backend import Call
 from services.gateway.config import Settings
@@ -107,7 +108,7 @@ async def bench(tmp_path: Path, row_independent: bool, front: str) -> AsyncItera
         metrics_port=0,
         reflection=False,
         addresses=dict.fromkeys(("onnx", "torchserve", "tfserving"), stack.address),
-        token_file=tmp_path / "token",
+        files=service_files({}, tmp_path),
         front=front,
     )
     gateway = await create_gateway(settings)

@@ -10,6 +10,7 @@ from google.rpc.status_pb2 import Status
 from grpc import StatusCode, aio
 
 from servepath.protocols import servepath, tfserving
+from servepath.protocols.stacks import service_files
 from servepath.protocols.types import Request, Tensor
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
 from services.gateway.config import Settings
@@ -65,7 +66,8 @@ async def server(tmp_path: Path) -> AsyncIterator[StandIn]:
 async def channel(tmp_path: Path, front: str, server: StandIn) -> AsyncIterator[aio.Channel]:  # noqa: ARG001 - runs first
     make_export(tmp_path / "exports", "alpha", "saved_model")
     (tmp_path / "deployments.toml").write_text(DEPLOYMENTS)
-    (tmp_path / "version").write_text("2.20.0\n")
+    (tmp_path / "tf_svc").mkdir()
+    (tmp_path / "tf_svc" / "version").write_text("2.20.0\n")
     settings = Settings(
         deployments=tmp_path / "deployments.toml",
         exports=tmp_path / "exports",
@@ -74,8 +76,7 @@ async def channel(tmp_path: Path, front: str, server: StandIn) -> AsyncIterator[
         metrics_port=0,
         reflection=False,
         addresses={"tfserving": f"unix:{tmp_path}/grpc.sock"},
-        token_file=tmp_path / "token",
-        version_file=tmp_path / "version",
+        files=service_files({}, tmp_path),
         front=front,
     )
     gateway = await create_gateway(settings)

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from servepath.protocols import tfserving
+from servepath.protocols import identity, tfserving
 from servepath.protocols.tensors import pack
 from servepath.protocols.types import Request, Tensor
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
@@ -205,13 +205,13 @@ def test_every_dtype_comes_back_as_it_went(server: TfServer) -> None:
     reply, call = server.channel.unary_unary(tfserving.METHOD).with_call(payload, timeout=LONG_S)
     answer = tfserving.decode_answer(reply, "kinds", "tfserving")
     assert {t.name: t[1:] for t in answer.outputs} == {f"{t.name}_out": t[1:] for t in inputs}
-    assert tfserving.engine_of(call.trailing_metadata()) == ("embedded", "tensorflow 2.21.0")
+    assert identity.named(call.trailing_metadata()) == ("embedded", "tensorflow 2.21.0")
 
 
 def test_a_refusal_names_the_engine_too(server: TfServer) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         server.predict(ask("nope"))
-    assert tfserving.engine_of(caught.value.trailing_metadata())[0] == "embedded"
+    assert identity.named(caught.value.trailing_metadata()) == ("embedded", "tensorflow 2.21.0")
 
 
 def test_the_log_says_embedded_and_never_the_real_server(server: TfServer) -> None:

@@ -41,7 +41,9 @@ def test_each_busy_port_is_named_with_its_variable(field: str) -> None:
                 one.listen()
             else:
                 one.close()
-        with pytest.raises(ports.PortBusyError, match=f"port {numbers[index]} .*{PORTS[field][0]}"):
+        with pytest.raises(
+            ports.PortBusyError, match=f"port {numbers[index]} .*{PORTS[field].purpose}; set {PORTS[field].variable}"
+        ):
             ports.check("127.0.0.1", Ports(*numbers))
 
 

@@ -93,5 +93,8 @@ def test_a_service_under_another_python_has_no_install_size() -> None:
 
 
 def test_the_product_itself_is_not_given_the_size_of_our_extra() -> None:
-    found = figures_of(life(measurement(engine=("tensorflow_model_server", "2.20.0")), measurement(OTHER)))
-    assert found["install size"]["note"] == "tensorflow_model_server is not installed by an extra"
+    path, cpu_s = ("keras_dense", "tfserving"), {"tf_svc": 0.2, "gateway": 0.3}
+    one = measurement(path, engine=("tensorflow_model_server", "2.20.0"), cpu_s=cpu_s)
+    service = Service("tf_svc", (sys.executable, "-m", "services.tf_svc"), "127.0.0.1:1", (1,), {})
+    made = card(path, service, Life([{path: 0.5}], MIB, MIB, (one,), frozenset()), GatewayCost(MIB, MIB, (one,)), ())
+    assert made["figures"][0]["note"] == "tensorflow_model_server is not installed by an extra"

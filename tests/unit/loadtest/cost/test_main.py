@@ -14,7 +14,7 @@ from loadtest.cost.price import Price
         (["--price-per-hour=1"], "--price-per-hour and --currency must be given together"),
         (["--currency=EUR"], "--price-per-hour and --currency must be given together"),
         (["--paths=gone@onnx"], "--paths: 'gone@onnx' is not a path; known: simple_nn@torchserve, "),
-        (["--deployments=gone.toml"], "gone.toml is not a list of paths"),
+        (["--deployments=gone.toml"], "gone.toml is missing; give the list of paths"),
         (["--starts=0"], "'0' is not a whole number from 1"),
     ],
 )

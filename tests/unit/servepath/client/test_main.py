@@ -1,10 +1,8 @@
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from servepath.client.__main__ import parse_args, values
-from servepath.client.config import gateway_address
 
 
 @pytest.mark.parametrize(
@@ -49,15 +47,3 @@ def test_a_bad_command_line_gets_one_line_and_code_2(
     assert ended.value.code == 2
     assert text in stderr
     assert stderr.count("\n") == 1
-
-
-def test_the_environment_overrules_the_env_file(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("GATEWAY_ADDR=file:1\n")
-
-    assert gateway_address(tmp_path / ".env", {}) == "file:1"
-    assert gateway_address(tmp_path / ".env", {"GATEWAY_ADDR": "environment:2"}) == "environment:2"
-
-
-def test_an_address_that_is_none_is_refused_by_its_variables_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"GATEWAY_ADDR must be HOST:PORT and is 'nowhere'; give --addr"):
-        gateway_address(tmp_path / ".env", {"GATEWAY_ADDR": "nowhere"})

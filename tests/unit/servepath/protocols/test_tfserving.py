@@ -169,13 +169,6 @@ def test_a_version_beyond_64_bits_is_unknown() -> None:
         tfserving.encode_request(Request("m", 2**63, ()), "m", 2**63)
 
 
-def test_the_engine_is_the_one_that_the_trailing_metadata_names() -> None:
-    named = (("x-servepath-engine", "embedded"), ("x-servepath-engine-version", "tensorflow 2.21.0"))
-    assert tfserving.engine_of(named) == ("embedded", "tensorflow 2.21.0")
-    for silent in (None, (), named[:1]):
-        assert tfserving.engine_of(silent) == ("tensorflow_model_server", "version not reported")
-
-
 BY_CODE = {
     "OK": "BACKEND_BAD_REPLY",
     "CANCELLED": "BACKEND_DOWN",

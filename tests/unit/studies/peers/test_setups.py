@@ -2,7 +2,7 @@ import os
 import tomllib
 from pathlib import Path
 
-from services.gateway.deployments import read_deployments
+from servepath.protocols.deployments import read_deployments
 from studies.peers.peers import envoy_config
 from studies.peers.processes import cpu_ns, pinned
 from studies.peers.setups import Cores, deployments

@@ -65,6 +65,11 @@ class Deployments:
     gateway: GatewayLimits
     models: tuple[Deployment, ...]
 
+    @property
+    def paths(self) -> dict[tuple[str, str], PathLimits]:
+        """Return the limits of each path, by model and stack, in the file's order."""
+        return {(one.model, stack): limits for one in self.models for stack, limits in one.stacks.items()}
+
 
 def read_deployments(path: Path) -> Deployments:
     """Read the file. Raises DeploymentsError."""

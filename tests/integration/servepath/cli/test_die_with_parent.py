@@ -8,7 +8,7 @@ import textwrap
 
 import psutil
 
-from services.dataplane import die_with_parent
+from servepath.cli import die_with_parent
 from tests.limits import LONG_S
 
 SHIM = [sys.executable, "-IS", die_with_parent.__file__]

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.deployments import DeploymentsError, read_deployments
+from servepath.protocols.deployments import DeploymentsError, read_deployments
 
 GOOD = """\
 [gateway]

@@ -1,0 +1,120 @@
+"""Probe requests, whose answers are known: rows of a model's reference, asked of a server, and its answers checked.
+
+The runner, the load test, the cost of paths and the studies know by it whether a path answers correctly.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import grpc
+import numpy as np
+
+from servepath.artifacts.reference import Reference, read_reference
+from servepath.artifacts.spec import within
+from servepath.protocols.arrays import Array, from_values, to_array
+from servepath.protocols.types import Answer, Request, Tensor
+
+ROWS = 8
+CALL_S = 3.0
+OPTIONS = (
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_reconnect_backoff_ms", 200),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),  # a server that is started again is another one
+)
+
+
+class WrongAnswer(Exception):
+    """A path answered something else than the reference; the text names it."""
+
+
+class NotReady(Exception):
+    """A call was not answered; the text says why."""
+
+
+class Expected(NamedTuple):
+    """One output that must come: values is float64 of `shape`, and limits says how far each may be off."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    values: Array
+    limits: Array
+
+
+class ProbeRequest(NamedTuple):
+    """A request, the version that must answer it, and the outputs that must come."""
+
+    request: Request
+    version: int
+    expected: tuple[Expected, ...]
+
+
+def probe_request(reference: Reference, pick: Any) -> ProbeRequest:
+    """Return the probe request of some rows of a reference. pick: a slice or their numbers."""
+    spec, arrays = reference.spec, reference.arrays
+    inputs = tuple(from_values(tensor.name, tensor.dtype, arrays[tensor.name][pick]) for tensor in spec.inputs)
+    outputs = [(tensor, arrays[tensor.name][pick].astype(np.float64)) for tensor in spec.outputs]
+    expected = tuple(
+        Expected(tensor.name, tensor.dtype, values.shape, values, spec.tolerance.limits(values))
+        for tensor, values in outputs
+    )
+    return ProbeRequest(Request(reference.model, 0, inputs), reference.version, expected)
+
+
+def read_probe_request(exports: Path, model: str) -> ProbeRequest:
+    """Return the probe request of the first rows of a model's current reference. Raises ArtifactError."""
+    return probe_request(read_reference(exports, model), slice(ROWS))
+
+
+def fault(outputs: Sequence[Tensor], expected: Sequence[Expected]) -> str:
+    """Return what is wrong with an answer, "" when it has exactly the expected outputs within their limits."""
+    by_name = {tensor.name: tensor for tensor in outputs}
+    wanted = {want.name for want in expected}
+    if len(outputs) != len(expected) or by_name.keys() != wanted:
+        return f"answered outputs {sorted(tensor.name for tensor in outputs)}, expected {sorted(wanted)}"
+    return next(filter(None, (_difference(by_name[want.name], want) for want in expected)), "")
+
+
+def check(path: str, answer: Answer, asked: ProbeRequest) -> None:
+    """Raise WrongAnswer unless an answer is the expected one."""
+    if what := fault(answer.outputs, asked.expected):
+        raise WrongAnswer(f"{path} {what}")
+
+
+class ProbeClient:
+    """Calls one server; use it in a `with` statement. metadata: gives what to send along."""
+
+    def __init__(self, address: str, metadata: Callable[[], Sequence[tuple[str, str]]] = tuple) -> None:
+        self._channel = grpc.insecure_channel(address, OPTIONS)
+        self._metadata = metadata
+
+    def call(self, method: str, payload: bytes) -> bytes:
+        """Return the reply's bytes. Raises NotReady."""
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(method)
+        try:
+            return call(payload, timeout=CALL_S, metadata=tuple(self._metadata()))
+        except grpc.RpcError as error:
+            raise NotReady(f"{error.code().name}: {error.details()}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()
+
+
+def _difference(tensor: Tensor, want: Expected) -> str:
+    try:
+        values = to_array(tensor)
+    except ValueError:
+        return f"answered {tensor.name} in bytes that do not match its dtype and shape"
+    if tensor.dtype != want.dtype:
+        return f"answered {tensor.name} as {tensor.dtype}, expected {want.dtype}"
+    if not within(values, want.values, want.limits):
+        return (
+            f"returned an incorrect response: {tensor.name} is {values.ravel()[:4].tolist()}, the reference says "
+            f"{want.values.ravel()[:4].tolist()}; check what that server loaded, or run: make export"
+        )
+    return ""
