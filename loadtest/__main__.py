@@ -11,13 +11,14 @@ for a bad value, 130 after Ctrl-C, with the measurements that ended written and 
 import sys
 from collections.abc import Sequence
 
-from loadtest import config, plan
+from loadtest import plan
 from loadtest.fairness import UnfairError
 from loadtest.gate import command as gate
 from loadtest.options import LOCAL, LoadOptions, argument_parser
 from loadtest.run import RunError
 from servepath.artifacts.manifest import ArtifactError
 from servepath.cli.signals import run_main
+from servepath.settings import SettingsError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         master = options.worker
         number = work_for(paths, options, master) if master else run_all(paths, options, argv)
-    except (config.ConfigError, ArtifactError, UnfairError, RunError, OSError) as error:
+    except (SettingsError, ArtifactError, UnfairError, RunError, OSError) as error:
         print(f"loadtest: {error}", file=sys.stderr)
         return 1
     return 128 + number if number else 0

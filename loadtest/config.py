@@ -17,7 +17,6 @@ TARGETS = (GATEWAY, *STACKS)
 
 
 # What the load test cannot use, a setting or a file, ends it in the same way.
-ConfigError = SettingsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +43,11 @@ def read_settings(
 ) -> Settings:
     """Read `env_file` (it may be missing) and `environment`; what `side_file` says overrules both.
 
-    `targets`, if there are any, are all addresses there are. Raises ConfigError naming the variable that is missing or
+    `targets`, if there are any, are all addresses there are. Raises SettingsError naming the variable that is missing or
     wrong, or a side's file that is missing.
     """
     if side_file is not None and not side_file.is_file():
-        raise ConfigError(f"{side_file} is missing; it must hold the addresses of a side, as .env does")
+        raise SettingsError(f"{side_file} is missing; it must hold the addresses of a side, as .env does")
     side = variables(side_file, {}) if side_file else {}
     values = variables(env_file, environment) | side
     names = {GATEWAY: GATEWAY_VARIABLE} | {name: stack.address_variable for name, stack in STACKS.items()}

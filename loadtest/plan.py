@@ -5,9 +5,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from loadtest.config import ConfigError
 from servepath.protocols.deployments import DeploymentsError, read_deployments
 from servepath.results.names import NULL_NAME, key_of, rows_file
+from servepath.settings import SettingsError
 
 
 class ServingPath(NamedTuple):
@@ -54,11 +54,11 @@ NO_OP = Measurement(ServingPath(NULL_NAME, NULL_NAME), "direct")
 
 
 def read_paths(deployments: Path) -> list[ServingPath]:
-    """Return the paths of deployments.toml, in its order. Raises ConfigError naming file, line and key."""
+    """Return the paths of deployments.toml, in its order. Raises SettingsError naming file, line and key."""
     try:
         return [ServingPath(*path) for path in read_deployments(deployments).paths]
     except DeploymentsError as error:
-        raise ConfigError(str(error)) from error
+        raise SettingsError(str(error)) from error
 
 
 def choose(known: Sequence[ServingPath], wanted: str) -> list[ServingPath]:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from loadtest import fairness, host, no_op, plan, run, server
 from loadtest.calls import Clock
-from loadtest.config import ConfigError, read_settings
+from loadtest.config import read_settings
 from loadtest.generator import Generator, Loaded
 from loadtest.options import Address, LoadOptions
 from loadtest.payloads import load_reference, prepare
@@ -25,6 +25,7 @@ from loadtest.targets import batching_of, no_op_target, target_of
 from loadtest.timer import best_timer
 from loadtest.workers import InterruptedRun, Interruption, Workers, elsewhere, here, work
 from servepath.artifacts.commit import git_commit
+from servepath.settings import SettingsError
 
 # Unmeasured at the beginning of every measurement: what the path before it left behind has ended by then.
 RAMP_UP_S = 0.15
@@ -44,7 +45,7 @@ class Instrument(NamedTuple):
 def run_all(paths: Sequence[plan.ServingPath], options: LoadOptions, words: Sequence[str]) -> int:
     """Load all measurements in all rounds; return 0, or the number of the signal that ended them early.
 
-    words: the command line, for workers. Raises ConfigError, ArtifactError, UnfairError or OSError before any load,
+    words: the command line, for workers. Raises SettingsError, ArtifactError, UnfairError or OSError before any load,
     except for a disk that fills up.
     """
     with instrument(paths, options) as ours:
@@ -74,7 +75,7 @@ def measurements_of(paths: Sequence[plan.ServingPath], options: LoadOptions) -> 
 
 @contextmanager
 def instrument(paths: Sequence[plan.ServingPath], options: LoadOptions) -> Iterator[Instrument]:
-    """Yield the load generator, closed at the end. Raises ConfigError, ArtifactError or OSError."""
+    """Yield the load generator, closed at the end. Raises SettingsError, ArtifactError or OSError."""
     measurements = measurements_of(paths, options)
     with ExitStack() as stack:
         address = stack.enter_context(no_op.endpoint())
@@ -90,7 +91,7 @@ def instrument(paths: Sequence[plan.ServingPath], options: LoadOptions) -> Itera
 
 
 def _conditions(ours: Instrument, options: LoadOptions) -> dict[Measurement, dict[str, Any]]:
-    """Return what the manifest says of each path. Raises ConfigError for one that does not answer."""
+    """Return what the manifest says of each path. Raises SettingsError for one that does not answer."""
     answers = check_reachable(ours.prepared.loaded, ours.clock)
     paths = [measurement for measurement in ours.measurements if measurement != NO_OP]
     return {measurement: ours.prepared.conditions(measurement, answers[measurement], options) for measurement in paths}
@@ -122,7 +123,7 @@ class Prepared:
         self._weights = fairness.weights(tuple(self._references.values()))
         for model, reference in self._references.items():
             if options.rows > reference.rows:
-                raise ConfigError(f"--rows {options.rows}: the reference of {model} has {reference.rows} rows")
+                raise SettingsError(f"--rows {options.rows}: the reference of {model} has {reference.rows} rows")
         self.loaded = [self._load(measurement, options, null_address) for measurement in measurements]
         self._payloads = {target.measurement: payloads for target, payloads in self.loaded}
 

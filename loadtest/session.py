@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from loadtest import workers
 from loadtest.calls import Caller, Clock, Target
-from loadtest.config import ConfigError
 from loadtest.connection import greet
 from loadtest.generator import Loaded
 from loadtest.measurement_spec import MeasurementSpec
@@ -20,6 +19,7 @@ from loadtest.recorder import MEASURE, merge, write
 from loadtest.run import Run
 from loadtest.warmup import STABLE, WINDOW_S, stable
 from servepath.http2.client import NoHttp2Error
+from servepath.settings import SettingsError
 
 UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 # How long a server may take to say that it speaks gRPC.
@@ -29,7 +29,7 @@ GREETING_S = 2.0
 def check_reachable(loaded: Sequence[Loaded], clock: Clock) -> dict[Measurement, dict[str, str]]:
     """Call every target once, and return who answered: engine, engine_version, artifact (sha256).
 
-    Raises ConfigError naming the first that no server answers for.
+    Raises SettingsError naming the first that no server answers for.
     """
     return {target.measurement: _ask_once(Caller(target, clock), target, payloads[0]) for target, payloads in loaded}
 
@@ -41,11 +41,11 @@ def _ask_once(caller: Caller, target: Target, payload: Payload) -> dict[str, str
         caller.close()
     if sample.code in UNREACHABLE:
         measurement = target.measurement
-        raise ConfigError(f"{measurement} at {target.address}: {sample.code}; {_mend(target.address)}")
+        raise SettingsError(f"{measurement} at {target.address}: {sample.code}; {_how_to_fix(target.address)}")
     return {"engine": sample.engine, "engine_version": sample.engine_version, "artifact": sample.sha256}
 
 
-def _mend(address: str) -> str:
+def _how_to_fix(address: str) -> str:
     try:
         greet(address, GREETING_S)
     except NoHttp2Error:

@@ -16,12 +16,12 @@ import pyarrow as pa
 from locust.env import Environment
 
 from loadtest.calls import DEADLINE_S
-from loadtest.config import ConfigError
 from loadtest.generator import FAULT, ORDER, ROWS, STOP, STRETCH, Generator, GeneratorUser, listen, user_class
 from loadtest.measurement_spec import MeasurementSpec
 from loadtest.recorder import merge
 from loadtest.run import RunError
 from servepath.results.names import CLOSED
+from servepath.settings import SettingsError
 
 CONNECT_S = 60.0
 # What a worker may take beyond the schedule and the last reply's deadline: to write and send its rows.
@@ -118,7 +118,7 @@ def elsewhere(
 ) -> Iterator[Workers]:
     """Start `own` workers with this command's arguments, wait until there are `count`, and lead them.
 
-    Raises ConfigError when they do not come, InterruptedRun.
+    Raises SettingsError when they do not come, InterruptedRun.
     """
     # Of the user only the name counts: none runs here.
     environment = Environment(user_classes=[type("LoadGenerator", (GeneratorUser,), {})])
@@ -156,7 +156,7 @@ def _wait_for(runner: Any, count: int, address: str, interruption: Interruption)
         waited_s += POLL_S
         if waited_s > CONNECT_S:
             ready = len(runner.clients.ready)
-            raise ConfigError(f"{ready} of {count} workers came to {address} within {CONNECT_S:.0f} s")
+            raise SettingsError(f"{ready} of {count} workers came to {address} within {CONNECT_S:.0f} s")
 
 
 def work(generator: Generator, master: tuple[str, int], interruption: Interruption) -> None:

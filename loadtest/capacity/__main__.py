@@ -15,13 +15,13 @@ from pathlib import Path
 from loadtest import plan
 from loadtest.capacity.attachment import run_folder
 from loadtest.capacity.options import CapacityOptions
-from loadtest.config import ConfigError
 from loadtest.options import LoadOptions, argument_parser
 from loadtest.run import RunError
 from servepath.artifacts.manifest import ArtifactError
 from servepath.cli.arguments import Parser, positive, seconds, whole
 from servepath.cli.signals import run_main
 from servepath.results.names import VIAS
+from servepath.settings import SettingsError
 
 # What is the load test's own, and goes to it as it is.
 HANDED_ON = ("paths", "via", "seed", "processes", "connections", "exports", "deployments", "env_file")
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from loadtest.capacity.program import run_all  # noqa: PLC0415
 
         number = run_all(paths, options, load, argv)
-    except (ConfigError, ArtifactError, RunError, OSError) as error:
+    except (SettingsError, ArtifactError, RunError, OSError) as error:
         print(f"capacity: {error}", file=sys.stderr)
         return 1
     return 128 + number if number else 0

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loadtest.config import ConfigError
 from loadtest.plan import Measurement
 from servepath.artifacts import atomic
 from servepath.results.names import CAPACITY_FILE, RUN_FILE
+from servepath.settings import SettingsError
 
 NAME = CAPACITY_FILE
 # What must be the same for earlier paths to stay: the file says it once for all of them.
@@ -17,10 +17,10 @@ ALIKE = ("slo_p99_ms", "git_commit")
 
 
 def run_folder(results: Path) -> Path:
-    """Return the newest run's own folder, or a run's. Raises ConfigError naming what makes one."""
+    """Return the newest run's own folder, or a run's. Raises SettingsError naming what makes one."""
     folder = results / "latest" if (results / "latest").exists() else results
     if not (folder / RUN_FILE).is_file():
-        raise ConfigError(f"{folder} is not a run; capacity is added to a run: make loadtest")
+        raise SettingsError(f"{folder} is not a run; capacity is added to a run: make loadtest")
     return folder.resolve()  # the newest now: another may begin meanwhile
 
 
@@ -35,7 +35,7 @@ class Attachment:
     def begin(self, measurements: Sequence[Measurement]) -> None:
         """Discard earlier results of these measurements; others stay, for the same objective and commit.
 
-        Raises ConfigError for an invalid capacity.json.
+        Raises SettingsError for an invalid capacity.json.
         """
         self.paths = self._kept({(*measurement.path, measurement.via) for measurement in measurements})
         for measurement in measurements:
@@ -56,5 +56,5 @@ class Attachment:
         except FileNotFoundError:
             return []
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(f"{self.folder / NAME} cannot be read ({error!r}); remove it") from error
+            raise SettingsError(f"{self.folder / NAME} cannot be read ({error!r}); remove it") from error
         return before if alike else []

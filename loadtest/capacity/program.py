@@ -41,7 +41,7 @@ def run_all(
     """Find all capacities; return 0, or the number of the signal that ended it early.
 
     options: what `python -m loadtest.capacity` was told; load, words: the same generator as the load test's, and its
-    command line for workers. Raises ConfigError, ArtifactError, RunError or OSError.
+    command line for workers. Raises SettingsError, ArtifactError, RunError or OSError.
     """
     console = Console(highlight=False)
     with instrument(paths, load) as ours:

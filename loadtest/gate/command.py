@@ -12,13 +12,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtest import config, plan
+from loadtest import plan
 from loadtest.gate import trees
 from loadtest.gate.children import GateError, Shell
 from loadtest.gate.sides import Side, serving, side_of
 from loadtest.options import LoadOptions, argument_parser
 from servepath.cli.arguments import Parser, positive
 from servepath.protocols.stacks import STACKS
+from servepath.settings import SettingsError
 
 # 17 measurements of 1.5 s in a round (four paths, both ways, two sides, the no-op server): 12 rounds load for five
 # minutes, and 11 are the least that the report judges.
@@ -55,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
         load.error("gate: --side, --worker, --workers and --listen cannot be given: the gate starts both sides itself")
     try:
         return _gate(gate, options, rest)
-    except (GateError, config.ConfigError, OSError) as error:
+    except (GateError, SettingsError, OSError) as error:
         sys.stderr.write(f"loadtest gate: {error}\n")
         return 1
 

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loadtest import plan
-from loadtest.config import ConfigError
 from loadtest.run import RunError
 from servepath.artifacts.manifest import ArtifactError
 from servepath.cli.arguments import Parser, positive, whole
 from servepath.cli.signals import run_main
 from servepath.results.names import VIAS
 from servepath.results.thresholds import MIN_P99_SAMPLES
+from servepath.settings import SettingsError
 from studies.loadgen.instruments import MAX_RPS
 from studies.loadgen.options import StudyOptions
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from studies.loadgen.program import run_all  # noqa: PLC0415
 
         folder = run_all(paths, options)
-    except (ConfigError, ArtifactError, RunError, OSError) as error:
+    except (SettingsError, ArtifactError, RunError, OSError) as error:
         print(f"crosscheck: {error}", file=sys.stderr)
         return 1
     return subprocess.run([sys.executable, "-m", "report", "crosscheck", str(folder)], check=False).returncode

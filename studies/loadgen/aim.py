@@ -11,7 +11,7 @@ from studies.loadgen.instruments import Job
 
 
 def aim(job: Job) -> tuple[Target, list[Payload]]:
-    """Return the target and its requests, of one row each. Raises ConfigError or ArtifactError."""
+    """Return the target and its requests, of one row each. Raises SettingsError or ArtifactError."""
     if job.measurement == NO_OP:
         target = no_op_target(job.null)
         payloads = prepare(load_reference(job.exports, job.model), "null", target.encode, rows=1, seed=job.seed)

@@ -12,11 +12,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from loadtest.calls import DEADLINE_S, Target
-from loadtest.config import ConfigError
 from loadtest.connection import Client
 from loadtest.priority import on_time
 from loadtest.run import RunError
 from servepath.http2.replies import Reply
+from servepath.settings import SettingsError
 from studies.loadgen.aim import aim, look_at
 from studies.loadgen.instruments import Job
 from studies.loadgen.rows import Seen, table
@@ -29,9 +29,9 @@ MAX_IN_FLIGHT = 100
 
 
 def version() -> str:
-    """Return h2load's version. Raises ConfigError when it is not installed."""
+    """Return h2load's version. Raises SettingsError when it is not installed."""
     if shutil.which("h2load") is None:
-        raise ConfigError("h2load is not on PATH; install nghttp2's client, such as: apt-get install nghttp2-client")
+        raise SettingsError("h2load is not on PATH; install nghttp2's client, such as: apt-get install nghttp2-client")
     done = subprocess.run(["h2load", "--version"], capture_output=True, text=True, timeout=DEADLINE_S, check=True)
     return done.stdout.strip().rpartition("/")[2]
 

@@ -75,7 +75,7 @@ class Sut:
 def run(job: Job) -> pa.Table:
     """Load the measurement and return its rows.
 
-    Raises OSError, ConfigError, ArtifactError, ValueError for a broken record.
+    Raises OSError, SettingsError, ArtifactError, ValueError for a broken record.
     """
     target, payloads = aim(job)
     gc.collect()

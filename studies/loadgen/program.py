@@ -27,7 +27,6 @@ from rich.console import Console
 
 from loadtest import host, no_op, plan
 from loadtest.calls import Clock
-from loadtest.config import ConfigError
 from loadtest.generator import Loaded
 from loadtest.plan import NO_OP, Measurement, Turn
 from loadtest.progress import Report
@@ -39,6 +38,7 @@ from loadtest.warmup import WINDOW_S, stable
 from servepath.artifacts import atomic
 from servepath.artifacts.commit import git_commit
 from servepath.results.names import CROSSCHECK_FILE, EVEN, H2LOAD, INSTRUMENTS, LOADGEN, POISSON, VIAS
+from servepath.settings import SettingsError
 from studies.loadgen import h2load
 from studies.loadgen.aim import aim
 from studies.loadgen.instruments import ABOUT, Job, order
@@ -54,9 +54,9 @@ Instrument = Callable[[Job], pa.Table]
 
 
 def versions() -> dict[str, str]:
-    """Return the other instruments' versions. Raises ConfigError naming the missing one and the fix."""
+    """Return the other instruments' versions. Raises SettingsError naming the missing one and the fix."""
     if importlib.util.find_spec("mlperf_loadgen") is None:
-        raise ConfigError("MLPerf LoadGen (mlcommons-loadgen) is not installed; run: make setup")
+        raise SettingsError("MLPerf LoadGen (mlcommons-loadgen) is not installed; run: make setup")
     return {LOADGEN: metadata.version("mlcommons-loadgen"), H2LOAD: h2load.version()}
 
 
@@ -79,7 +79,7 @@ class Record:
 def run_all(paths: Sequence[plan.ServingPath], options: StudyOptions) -> Path:
     """Load every measurement and return the folder of their rows.
 
-    Raises ConfigError, ArtifactError, RunError, OSError.
+    Raises SettingsError, ArtifactError, RunError, OSError.
     """
     known = versions()
     # Python's own handler would raise in whichever greenlet runs, and gevent would print that.
@@ -118,7 +118,7 @@ def _job(measurement: Measurement, address: str, model: str, scratch: Path, opti
 
 @contextmanager
 def _instruments(jobs: Mapping[Measurement, Job]) -> Iterator[dict[str, Instrument]]:
-    """Yield the instruments by name, once every path has answered. Raises ConfigError."""
+    """Yield the instruments by name, once every path has answered. Raises SettingsError."""
     clock, timer = Clock(), best_timer()
     loaded: list[Loaded] = [aim(job) for job in jobs.values()]
     check_reachable(loaded, clock)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.config import ConfigError, parse_targets, read_settings
+from loadtest.config import SettingsError, parse_targets, read_settings
 
 ADDRESSES = {"GATEWAY_ADDR": "h:1", "TORCH_SVC_ADDR": "h:2", "TF_SVC_ADDR": "h:3", "ONNX_SVC_ADDR": "[::1]:4"}
 
@@ -37,7 +37,7 @@ def test_the_addresses_of_a_side_overrule_all_others_and_its_file_must_be_there(
     settings = read_settings(base, {"ONNX_SVC_ADDR": "other:9"}, side_file=side)
     assert settings.addresses["onnx"] == "127.0.0.1:9001"
     assert settings.addresses["gateway"] == ADDRESSES["GATEWAY_ADDR"]
-    with pytest.raises(ConfigError, match=r"gone\.env is missing"):
+    with pytest.raises(SettingsError, match=r"gone\.env is missing"):
         read_settings(base, {}, side_file=tmp_path / "gone.env")
 
 

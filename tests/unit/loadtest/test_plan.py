@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.config import ConfigError
 from loadtest.plan import NO_OP, Measurement, ServingPath, Turn, choose, draw, measurements_of, read_paths, within_reach
+from servepath.settings import SettingsError
 
 ONE, TWO = ServingPath("simple_nn", "onnx"), ServingPath("keras_dense", "tfserving")
 
@@ -19,12 +19,12 @@ def test_paths_are_read_from_deployments_in_its_order(tmp_path: Path) -> None:
 def test_a_bad_list_of_paths_is_named_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "deployments.toml"
     file.write_text("[models.a]\ndefault = 'onx'\n[models.a.stacks.onx]\n")
-    with pytest.raises(ConfigError, match=r"deployments\.toml, line 3: unknown key 'onx' .*did you mean 'onnx'"):
+    with pytest.raises(SettingsError, match=r"deployments\.toml, line 3: unknown key 'onx' .*did you mean 'onnx'"):
         read_paths(file)
 
 
 def test_a_missing_list_of_paths_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="the list of paths with --deployments"):
+    with pytest.raises(SettingsError, match="the list of paths with --deployments"):
         read_paths(tmp_path / "deployments.toml")
 
 

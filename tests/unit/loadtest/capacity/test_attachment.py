@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from loadtest.capacity.attachment import Attachment
-from loadtest.config import ConfigError
 from loadtest.plan import Measurement, ServingPath
+from servepath.settings import SettingsError
 
 FACTS = {"slo_p99_ms": 5.0, "git_commit": "abc"}
 MINE, OTHER = ({"model": "m", "stack": stack, "via": "direct"} for stack in ("onnx", "tfserving"))
@@ -38,6 +38,6 @@ def test_a_file_that_is_no_capacity_is_named_and_its_rows_stay(tmp_path: Path, b
     rows = tmp_path / f"capacity/{MEASUREMENT}-000.parquet"
     rows.parent.mkdir()
     rows.touch()
-    with pytest.raises(ConfigError, match=r"capacity\.json cannot be read .*; remove it"):
+    with pytest.raises(SettingsError, match=r"capacity\.json cannot be read .*; remove it"):
         begun(tmp_path, before)
     assert rows.exists()

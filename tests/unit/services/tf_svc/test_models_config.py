@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from servepath.settings import SettingsError
 from services.tf_svc import models_config
-from services.tf_svc.config import ConfigError
 
 
 def test_every_model_with_a_savedmodel_version_is_found(tmp_path: Path) -> None:
@@ -14,7 +14,7 @@ def test_every_model_with_a_savedmodel_version_is_found(tmp_path: Path) -> None:
 
 def test_exports_without_a_savedmodel_are_refused_with_the_fix(tmp_path: Path) -> None:
     for exports in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(ConfigError, match="run: make export"):
+        with pytest.raises(SettingsError, match="run: make export"):
             models_config.find(exports)
 
 
@@ -51,7 +51,7 @@ ENTRY = 'config {{ name: "{}" base_path: "{}" model_platform: "{}" }}'
 def test_a_config_that_cannot_be_used_is_refused_by_file_and_entry(tmp_path: Path, text: str, says: str) -> None:
     config = tmp_path / "models.config"
     config.write_text(text)
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(SettingsError) as caught:
         models_config.read(config)
     assert str(config) in str(caught.value)
     assert says in str(caught.value)

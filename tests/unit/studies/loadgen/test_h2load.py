@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 from grpc import StatusCode
 
-from loadtest.config import ConfigError
 from loadtest.plan import NO_OP
 from loadtest.run import RunError
 from loadtest.targets import no_op_target
 from servepath.http2.replies import Reply
+from servepath.settings import SettingsError
 from studies.loadgen import h2load
 from studies.loadgen.instruments import Job
 from studies.loadgen.rows import Seen
@@ -51,5 +51,5 @@ def test_its_connections_share_the_rate_and_begin_one_gap_after_another() -> Non
 
 def test_where_it_is_not_installed_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(ConfigError, match="apt-get install nghttp2-client"):
+    with pytest.raises(SettingsError, match="apt-get install nghttp2-client"):
         h2load.version()
