@@ -43,8 +43,8 @@ def read_settings(
 ) -> Settings:
     """Read `env_file` (it may be missing) and `environment`; what `side_file` says overrules both.
 
-    `targets`, if there are any, are all addresses there are. Raises SettingsError naming the variable that is missing or
-    wrong, or a side's file that is missing.
+    `targets`, if there are any, are all addresses there are. Raises SettingsError naming the variable that is missing
+    or wrong, or a side's file that is missing.
     """
     if side_file is not None and not side_file.is_file():
         raise SettingsError(f"{side_file} is missing; it must hold the addresses of a side, as .env does")
