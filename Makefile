@@ -33,7 +33,7 @@ ELSEWHERE = $(if $(TARGETS),--targets '$(TARGETS)') $(if $(ENVIRONMENT),--enviro
 
 .PHONY: help setup proto train export up status logs down predict loadtest crosscheck capacity report demo scorecard gate
 .PHONY: k8s test-deploy e2e-compose check-compose gpu-check images locks pin-images release-check sbom
-.PHONY: bench validate-method test test-all test-report check fmt unit integration e2e clean
+.PHONY: bench validate-method test test-all test-python test-report check fmt unit integration e2e clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | awk -F '\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -124,6 +124,16 @@ test: check ## check, then the tests of every day: unit, contract, integration, 
 test-all: $(READY) $(INTEROP) ## all tests, and how much of each package they ran
 	$(PYTHON) -m pytest -q $(PARALLEL) --cov --cov-report=term:skip-covered
 
+# make test-python OTHER=python3.13: what needs neither PyTorch nor TensorFlow.
+OTHER = python3.13
+PORTABLE := $(addprefix tests/unit/,servepath services/gateway services/onnx_svc services/dataplane report loadtest) \
+	$(addprefix tests/integration/,test_gateway.py test_client.py servepath loadtest report services/gateway services/dataplane services/onnx_svc)
+test-python: $(READY) ## gateway, onnx_svc, client, load test and report on another Python (OTHER=python3.13)
+	$(OTHER) -m venv --clear .venv-other
+	.venv-other/bin/pip install -q --disable-pip-version-check -c constraints.txt '.[gateway,onnx-svc,client,loadtest,crosscheck,scorecard,report,bench,local,deploy,dev]'
+	rm -rf build servepath.egg-info
+	.venv-other/bin/python -m pytest -q $(PARALLEL) $(DAILY) $(PORTABLE) --ignore tests/integration/services/onnx_svc/test_real_exports.py
+
 test-report: $(READY) ## the report page in headless Chromium; pictures of it in results/test-report
 	$(PYTHON) -m pytest -q tests/browser
 
@@ -156,7 +166,7 @@ proto: $(READY) ## the code generated from proto/, regenerated when a .proto cha
 
 clean: ## stop the services, remove .venv, generated code and caches; artifacts/ and results/ stay
 	if [ -e $(READY) ]; then $(PYTHON) -m servepath down; fi
-	rm -rf .venv .venv-interop .venv-bench .venv-deploy servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-interop .venv-other .venv-bench .venv-deploy servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(INSTALLED): constraints.txt pyproject.toml
 	@test -n "$(NEWEST)" || { echo "make: there is no Python 3.11, 3.12 or 3.13 here: install python3.13 and its venv module" >&2; exit 1; }
