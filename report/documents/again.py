@@ -11,7 +11,7 @@ from report.summary import Summary
 ARGUMENTS: tuple[str, ...]
 ARGUMENTS = ("paths", "via", "rounds", "rows", "rate", "duration", "min_requests", "warmup", "arrivals", "connections")
 ARGUMENTS += ("closed_loop", "users", "processes", "targets", "environment", "allow", "seed")
-# The run's value of this key where the servers are the machine's own (loadtest/__main__.py), and of runs before it.
+# The run's value of this key where the servers are the machine's own (loadtest/options.py), and of runs before it.
 LOCAL = "local"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
 Options = TypeVar("Options")
+HOUR_S = 3600
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,6 +29,13 @@ def positive(text: str) -> float:
 def seconds(text: str) -> float:
     """Read a finite number of seconds above 0."""
     return _above_zero(text, "a number of seconds")
+
+
+def up_to_an_hour(text: str) -> float:
+    """Read a number of seconds above 0, at most 3600."""
+    if (value := seconds(text)) > HOUR_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to {HOUR_S}")
+    return value
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:

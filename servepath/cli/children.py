@@ -4,7 +4,9 @@
 """
 
 import contextlib
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,8 +70,11 @@ def start(
 ) -> Process:
     """Start a server in a process group of its own; what it says is in `log`, which is new. Raises OSError.
 
-    The kernel kills it when we die, unless it `outlives_us`, in a session of its own.
+    The kernel kills it when the thread that called this ends, so call it in the main thread; one that `outlives_us`
+    lives on, in a session of its own.
     """
+    if shutil.which(command[0]) is None:  # else what does not start is the program in between
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
     log.parent.mkdir(parents=True, exist_ok=True)
     variables = dict(os.environ if environment is None else environment)
     words = list(command)

@@ -85,6 +85,18 @@ def read_deployments(path: Path) -> Deployments:
     return _Reader(path, text).deployments(raw)
 
 
+def read_names(path: Path) -> list[tuple[str, str]]:
+    """Return model and stack of each path in a file of another version, which may have keys unknown here.
+
+    Raises DeploymentsError.
+    """
+    try:
+        models = tomllib.loads(path.read_text())["models"]
+        return [(model, stack) for model, table in models.items() for stack in table["stacks"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DeploymentsError(f"{path} is not a list of paths ({error!r}); see docs/add-a-path.md") from error
+
+
 T = TypeVar("T", GatewayLimits, PathLimits)
 
 

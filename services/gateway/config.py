@@ -15,7 +15,7 @@ class Settings:
     """Everything that the gateway is told from outside.
 
     addresses: stack -> HOST:PORT or unix:PATH. files: where services keep what their callers need, by
-    variable. front: a key of FRONTS. workers: processes on one port. worker_of: of one of them, its socket to the
+    variable. front: a key of LISTENERS. workers: processes on one port. worker_of: of one of them, its socket to the
     first.
     """
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from servepath.cli.arguments import seconds, whole
+from servepath.cli.arguments import up_to_an_hour, whole
 from servepath.settings import SettingsParser, one_of
 from services.dataplane.listeners import DEFAULT_LISTENER
 from services.dataplane.options import read_server_settings
@@ -19,7 +19,7 @@ class Settings:
 
     port, metrics_port: 0 takes a free one. threads: calls of one model version that compute at once; max_queue: calls
     that may wait for one of them. watch_s: seconds between two looks at each model's current version. front: a key of
-    FRONTS. workers: processes on one port. worker_of: of one of them, its socket to the first.
+    LISTENERS. workers: processes on one port. worker_of: of one of them, its socket to the first.
     """
 
     models: Path
@@ -53,8 +53,8 @@ def read_settings(argv: Sequence[str] | None = None) -> Settings:
     setting(
         "default_deadline_s",
         "deadline in seconds of calls without one",
-        kind=seconds,
+        kind=up_to_an_hour,
         default=Settings.default_deadline_s,
     )
-    setting("drain_s", "seconds for calls in flight when stopping", kind=seconds, default=Settings.drain_s)
+    setting("drain_s", "seconds for calls in flight when stopping", kind=up_to_an_hour, default=Settings.drain_s)
     return Settings(**read_server_settings(parser, "ONNX_SVC", argv))

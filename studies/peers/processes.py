@@ -63,8 +63,6 @@ class Servers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._started:
-            process.terminate()
         for process in reversed(self._started):
             children.end(process, STOP_S)
 

@@ -72,7 +72,7 @@ def test_a_sixth_step_is_counted() -> None:
     assert steps("# A\n1. a\n## B\n" + "1. b\n   more\n" * 6) == [1, 6]
 
 
-def test_operations_lists_every_port() -> None:
+def test_operate_lists_every_port() -> None:
     table = (ROOT / "docs/operate.md").read_text().partition("## Ports")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (\w+) \| ([\d, ]+) \|", table, re.MULTILINE)
     listed = {(service, port) for service, ports in rows for port in ports.split(", ")}

@@ -7,8 +7,12 @@ import json
 import signal
 import sys
 
+import pytest
+
 from servepath.runner.config import SERVICES
 from tests.e2e.workplace import ROOT, Workplace
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_backend_that_sometimes_answers_wrongly_turns_the_demo_red(here: Workplace) -> None:

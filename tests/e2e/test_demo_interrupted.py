@@ -7,6 +7,8 @@ import pytest
 from tests.e2e.workplace import Workplace
 from tests.limits import LONG_S
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("stage", "sign"),

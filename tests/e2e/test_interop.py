@@ -15,6 +15,8 @@ import pytest
 from tests.e2e.real_stack import RealStack
 from tests.limits import LONG_S
 
+pytestmark = pytest.mark.slow
+
 PATHS = ("simple_nn@torchserve", "simple_nn@onnx", "keras_dense@tfserving", "keras_dense@onnx")
 NAMES = (*PATHS, "simple_nn", "keras_dense")
 DEFAULTS = {"simple_nn": "simple_nn@torchserve", "keras_dense": "keras_dense@tfserving"}

@@ -17,6 +17,8 @@ from pyarrow import parquet
 from tests.e2e.real_stack import RealStack
 from tests.limits import LONG_S
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 # The path's block comes before the no-op server's with this seed.
 PLAN = ("--paths=simple_nn@onnx", "--via=direct", "--rounds=1", "--rate=500", "--warmup=1", "--seed=1")

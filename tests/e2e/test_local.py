@@ -15,6 +15,8 @@ from tests.e2e import workplace
 from tests.e2e.workplace import Workplace
 from tests.limits import LONG_S
 
+pytestmark = pytest.mark.slow
+
 LOCAL = "servepath.runner"
 PATHS = ("simple_nn@torchserve", "simple_nn@onnx", "keras_dense@tfserving", "keras_dense@onnx")
 

@@ -12,6 +12,8 @@ from tests.e2e import workplace
 from tests.e2e.workplace import Workplace
 from tests.limits import LONG_S
 
+pytestmark = pytest.mark.slow
+
 RUN = "results/some-run"
 SHORT = (RUN, "--paths=simple_nn@onnx", "--duration=0.2", "--quiet=0.2", "--starts=2")
 # What such a service can need: a start below a minute, memory of some MiB to some GiB, CPU of microseconds to 20 ms.

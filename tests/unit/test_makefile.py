@@ -106,6 +106,13 @@ def test_loadtest_of_servers_elsewhere_starts_none_here() -> None:
     assert not any("servepath up" in line for line in commands)
 
 
+def test_no_recipe_uses_a_variable_that_is_not_defined() -> None:
+    said = make("-n", "--warn-undefined-variables", "-B", ".venv-deploy/kubectl", "test-deploy", "test-all").stderr
+
+    # The variables that a user may give have no value of their own.
+    assert [line for line in said.splitlines() if "PYTHON" in line or "NEWEST" in line] == []
+
+
 def test_no_fitting_python_is_said_with_the_fix() -> None:
     done = make("-n", "NEWEST=", ".venv/.installed", "-W", "constraints.txt")
 

@@ -20,6 +20,8 @@ from services.torch_svc import healthcheck
 from tests.e2e.torch_svc.harness import Client, client_of, free_ports, remaining, started
 from tests.limits import LONG_S
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_stop_it_ends_with_0_and_leaves_nothing(exports: Path, tmp_path: Path, number: signal.Signals) -> None:

@@ -15,6 +15,8 @@ from servepath.artifacts.manifest import current_version, verify
 from tests.limits import LONG_S
 from tests.planted import plant_weights
 
+pytestmark = pytest.mark.slow
+
 # `python -m export` that dies by SIGKILL just before the rename whose target's path ends with argv[1].
 KILLED = """
 import os, runpy, signal, sys

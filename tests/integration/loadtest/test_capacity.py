@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pyarrow import parquet
 
 from report import schema
 from servepath.artifacts.commit import git_commit
 from tests.integration.loadtest.test_run import ROOT, environment
 from tests.limits import LONG_S
+
+pytestmark = pytest.mark.slow
 
 COMMAND = [sys.executable, "-m", "loadtest.capacity", "--paths=line@onnx", "--seed=7"]
 

@@ -24,6 +24,8 @@ from tests.integration.loadtest.conftest import BIAS, MODEL
 from tests.integration.loadtest.test_run import ROOT, environment
 from tests.limits import LONG_S
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["--rounds=1", "--seconds=0.1", "--min-requests=20", "--warmup=0.2", "--seed=7", "--via=direct"]
 MEASUREMENTS = ("line@onnx.direct", "null@null.direct")
 MEND = "crosscheck: h2load is not on PATH; install nghttp2's client, such as: apt-get install nghttp2-client\n"

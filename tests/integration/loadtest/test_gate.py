@@ -16,6 +16,8 @@ from loadtest.gate.children import GateError
 from tests.integration.loadtest.made_up import MadeUp, make
 from tests.limits import LONG_S
 
+pytestmark = pytest.mark.slow
+
 # A p50 takes 11 requests.
 QUICK = ("--paths=line@onnx", "--via=direct", "--rate=500", "--duration=0.05", "--min-requests=25", "--warmup=0.2")
 

@@ -8,6 +8,8 @@ import pytest
 
 from tests.limits import LONG_S
 
+pytestmark = pytest.mark.slow
+
 FAILING_IMPORT = """
 import os
 from models import frameworks

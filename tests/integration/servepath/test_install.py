@@ -11,6 +11,8 @@ import pytest
 
 from tests.limits import LONG_S
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 SOURCES = ("servepath", "proto", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
 

@@ -40,6 +40,11 @@ def test_a_models_name_is_one_that_every_stack_and_path_can_carry(name: str) -> 
     assert name.islower()
 
 
+def test_a_folder_that_cannot_be_a_package_is_refused_with_the_fix(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="my-model: a model here has a name of letters, digits and _"):
+        read_model(tmp_path / "my-model")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

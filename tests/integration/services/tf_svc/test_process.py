@@ -20,6 +20,8 @@ from tests.limits import LONG_S
 from tests.manifests import write_manifest
 from tests.tf_server import TfServer, ask, eventually, tensor
 
+pytestmark = pytest.mark.slow
+
 X = tensor(1, (1, 2), float_val=[1.0, 2.0])
 # Stands in for the real program, which no package index has: it says its version, records its arguments and ends.
 STAND_IN = """#!/bin/sh

@@ -7,6 +7,8 @@ import pytest
 
 from loadtest.capacity.fit import Point, crossing
 
+pytestmark = pytest.mark.slow
+
 
 def points(random: np.random.Generator, *, lean: int, trials: int = 20) -> list[Point]:
     """Tries of a server whose share over the objective is 1 % at 1,000 a second; `lean` requests are over together."""

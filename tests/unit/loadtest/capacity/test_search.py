@@ -11,6 +11,8 @@ from loadtest.capacity import search
 from loadtest.capacity.search import Found, Limit, Outcome, Result, Search, Trial, conclude, rate_of
 from tests.simulated_server import CAPACITY, SimulatedServer
 
+pytestmark = pytest.mark.slow
+
 SEARCHES = 200
 
 

@@ -8,6 +8,8 @@ import pytest
 from studies.injected_delay.__main__ import main
 from tests.unit.studies.injected_delay.conftest import WriteSides
 
+pytestmark = pytest.mark.slow
+
 ALIKE = {"a": 1.0, "b": 1.0, "injected": 1.05}
 
 

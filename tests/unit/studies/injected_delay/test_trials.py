@@ -9,6 +9,8 @@ from studies.injected_delay.text import line
 from studies.injected_delay.trials import judged, on
 from tests.unit.studies.injected_delay.conftest import WriteSides
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_run_in_which_only_the_planted_server_is_slower_is_judged_correctly(write_sides: WriteSides) -> None:
     trial = judged(write_sides("1", {"a": 1.0, "b": 1.0, "injected": 1.05}))

@@ -21,6 +21,8 @@ from studies.simulation.generators import (
 from studies.simulation.kinds import KINDS
 from studies.simulation.trial import INJECTED, MEASUREMENTS, SLOWED, Counts, try_out
 
+pytestmark = pytest.mark.slow
+
 DEFAULT = Plan(2000, len(MEASUREMENTS), 20, 662)
 LABELS = {measurement: measurement for measurement in MEASUREMENTS}
 

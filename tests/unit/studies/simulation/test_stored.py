@@ -11,6 +11,8 @@ from studies.simulation.fit import fit
 from studies.simulation.stored import read_stored
 from tests.synthetic_run import write_run
 
+pytestmark = pytest.mark.slow
+
 
 def write(folder: Path, seed: int, slower: float = 1.0) -> Path:
     """Write a run of two sides and 11 rounds; b's servers may be slower."""
