@@ -123,6 +123,7 @@ def test_a_caller_of_bad_shapes_fails_nobody_else_on_tensorflow_servings_path(
     assert min(refused.values()) > 100
 
 
+@pytest.mark.slow
 def test_a_killed_backend_takes_its_own_paths_down_and_comes_back(stack: RealStack, channel: grpc.Channel) -> None:
     for service in BACKENDS:
         down = [path for path in PATHS if SERVICE_OF[path.split("@")[1]] == service]
@@ -162,6 +163,7 @@ def first_answer(channel: grpc.Channel, path: str, x: np.ndarray, until: float) 
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_new_version_is_served_by_those_who_look_and_each_reply_names_it(
     stack: RealStack, channel: grpc.Channel
 ) -> None:

@@ -1,10 +1,13 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from export import onnx_file
 from servepath.artifacts.manifest import artifact_folder, current_version, verify
 from tests.planted import answer, plant
+
+pytestmark = pytest.mark.slow
 
 X = np.array([[1, 2], [0.5, -4]], np.float32)
 

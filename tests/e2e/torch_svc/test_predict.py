@@ -16,6 +16,8 @@ from services.torch_svc import healthcheck
 from tests.e2e.torch_svc.harness import ROOT, Client, TorchSvc
 from tests.limits import LONG_S
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 
 

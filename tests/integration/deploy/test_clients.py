@@ -74,6 +74,7 @@ def test_a_gateway_that_is_gone_is_made_up_for_by_the_other(gateways: tuple[Gate
     assert outcomes(gateways) == {"OK"}
 
 
+@pytest.mark.slow
 def test_nobody_who_answers_is_an_error(gateways: tuple[Gateway, Gateway]) -> None:
     for gateway in gateways:
         gateway.code = grpc.StatusCode.UNAVAILABLE

@@ -24,6 +24,7 @@ def answers_by_name(folder: Path) -> None:
     np.testing.assert_array_equal(found["alpha"], ALPHA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outputs", FORMS)
 @pytest.mark.parametrize("inputs", FORMS)
 def test_a_keras_model_answers_by_name_in_onnx(tmp_path: Path, inputs: str, outputs: str) -> None:
@@ -31,6 +32,7 @@ def test_a_keras_model_answers_by_name_in_onnx(tmp_path: Path, inputs: str, outp
     answers_by_name(tmp_path)
 
 
+@pytest.mark.slow
 @torch_forms
 def test_a_pytorch_model_answers_by_name_in_onnx(tmp_path: Path, kind: type[torch.nn.Module]) -> None:
     torch_onnx.write(torch_model(kind, tmp_path), tmp_path, 1)
@@ -45,6 +47,7 @@ def test_a_keras_model_with_other_names_is_one_clear_line(tmp_path: Path) -> Non
         keras_onnx.write(made, tmp_path, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "said"),
     [

@@ -113,6 +113,7 @@ MODELS: dict[str, tuple[Any, dict[str, tuple[str, int]], dict[str, tuple[str, in
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_keras_model_answers_alike_in_a_session_in_python_and_in_keras(tmp_path: Path, name: str) -> None:
     build, inputs, outputs = MODELS[name]

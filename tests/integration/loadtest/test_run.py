@@ -58,6 +58,7 @@ def test_every_request_becomes_a_row_that_says_who_answered(stand: Any) -> None:
     assert set(stand.behaviour.models) == {"line", "line@onnx"}
 
 
+@pytest.mark.slow
 def test_each_round_has_a_file_for_every_block_and_for_the_null_endpoint(stand: Any) -> None:
     assert loadtest(stand).returncode == 0
     facts = run_json(stand)
@@ -77,6 +78,7 @@ def test_each_round_has_a_file_for_every_block_and_for_the_null_endpoint(stand: 
         assert {row["run"] for row in found} == {facts["run"]}
 
 
+@pytest.mark.slow
 def test_an_open_loop_records_when_each_request_was_due_and_when_it_left(stand: Any) -> None:
     assert loadtest(stand, "--via=direct").returncode == 0
     assert run_json(stand)["load_model"] == "open loop, poisson"
@@ -86,6 +88,7 @@ def test_an_open_loop_records_when_each_request_was_due_and_when_it_left(stand: 
         assert row["response_us"] == pytest.approx(late_us + row["service_us"])
 
 
+@pytest.mark.slow
 def test_all_blocks_of_a_round_have_one_schedule_and_rounds_have_their_own(stand: Any) -> None:
     assert loadtest(stand).returncode == 0
     gaps = {
@@ -106,6 +109,7 @@ def due(stand: Any, measurement: str, number: int) -> list[dict[str, Any]]:
     return sorted(measured, key=lambda row: row["scheduled_ns"])
 
 
+@pytest.mark.slow
 def test_the_requests_of_two_workers_are_those_of_one(stand: Any) -> None:
     gaps = []
     for processes in ("1", "2"):
@@ -119,6 +123,7 @@ def test_the_requests_of_two_workers_are_those_of_one(stand: Any) -> None:
     assert np.abs(gaps[0] - gaps[1]).max() < 1e6
 
 
+@pytest.mark.slow
 def test_a_closed_loop_is_labelled_so_and_has_no_schedule(stand: Any) -> None:
     done = loadtest(stand, "--via=direct", "--closed-loop", "--users=2")
     assert done.returncode == 0
@@ -129,6 +134,7 @@ def test_a_closed_loop_is_labelled_so_and_has_no_schedule(stand: Any) -> None:
     assert {(row["scheduled_ns"], row["response_us"]) for row in found} == {(None, None)}
 
 
+@pytest.mark.slow
 def test_the_manifest_names_the_paths_conditions_and_a_difference_refuses_before_any_load(stand: Any) -> None:
     assert loadtest(stand, "--allow=threads", "--allow=threads").returncode == 0
     facts = run_json(stand)
@@ -159,6 +165,7 @@ def test_a_server_with_another_bias_is_caught_in_every_row(stand: Any) -> None:
     assert run_json(stand)["measurements"][0]["wrong_answers"] > 0
 
 
+@pytest.mark.slow
 def test_a_right_answer_from_another_path_is_wrong(stand: Any) -> None:
     stand.behaviour.stack = "tfserving"
     assert loadtest(stand, "--via=gateway").returncode == 0
@@ -172,6 +179,7 @@ def test_a_refusal_is_recorded_with_its_code(stand: Any) -> None:
     assert {(row["ok"], row["code"], row["wrong"]) for row in found} == {(False, "RESOURCE_EXHAUSTED", False)}
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_ends_the_run_before_it_starts(stand: Any) -> None:
     done = loadtest(stand, "--via=gateway", f"--env-file={stand.folder / 'nothing'}")
     assert done.returncode == 1
@@ -186,6 +194,7 @@ def test_a_server_that_is_not_there_ends_the_run_before_it_starts(stand: Any) ->
     assert not (stand.folder / "results").exists()
 
 
+@pytest.mark.slow
 def test_a_server_that_speaks_no_grpc_ends_the_run_before_it_starts(stand: Any) -> None:
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
         threading.Thread(target=server.serve_forever).start()
@@ -198,6 +207,7 @@ def test_a_server_that_speaks_no_grpc_ends_the_run_before_it_starts(stand: Any) 
     assert done.stderr.splitlines()[-1] == f"loadtest: line@onnx.gateway at {address}: {said}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_ctrl_c_keeps_the_blocks_that_ended_and_marks_the_run_incomplete(stand: Any, processes: int) -> None:
     command = [*endless(stand), f"--processes={processes}"]
@@ -230,6 +240,7 @@ def left(stand: Any) -> list[psutil.Process]:
     ]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_gone_ends_the_run_with_one_line(stand: Any) -> None:
     command = [*endless(stand), "--processes=2"]
     with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
@@ -244,6 +255,7 @@ def test_a_worker_that_is_gone_ends_the_run_with_one_line(stand: Any) -> None:
     assert left(stand) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [[], ["--closed-loop"], ["--processes=2"]])
 def test_locust_drives_the_same_users_by_hand(stand: Any, words: list[str]) -> None:
     (stand.folder / ".env").write_text((stand.folder / "env").read_text())
@@ -268,6 +280,7 @@ def test_locust_drives_the_same_users_by_hand(stand: Any, words: list[str]) -> N
     assert all(entry["num_requests"] > 0 and entry["num_failures"] == 0 for entry in entries.values())
 
 
+@pytest.mark.slow
 def test_two_servers_of_one_path_are_loaded_as_sides_in_the_same_rounds(stand: Any) -> None:
     for name in ("old", "new"):
         (stand.folder / f"{name}.env").write_text("")  # the same addresses: what differs is the name
@@ -280,6 +293,7 @@ def test_two_servers_of_one_path_are_loaded_as_sides_in_the_same_rounds(stand: A
     assert {row["round"] for row in rows(stand, "line@onnx.direct~new")} == {0, 1}
 
 
+@pytest.mark.slow
 def test_one_side_alone_or_twice_the_same_is_refused(stand: Any) -> None:
     for sides in (["--side=a=x"], ["--side=a=x", "--side=a=y"]):
         done = loadtest(stand, *sides)

@@ -33,6 +33,7 @@ def elsewhere(stand: Any, *words: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_run_names_its_environment_and_no_host_and_knows_nothing_of_the_servers(stand: Any) -> None:
     text = (elsewhere(stand) / "run.json").read_text()
     facts = json.loads(text)
@@ -43,6 +44,7 @@ def test_the_run_names_its_environment_and_no_host_and_knows_nothing_of_the_serv
     assert {facts["fairness"]["paths"]["line@onnx.gateway"][key]["value"] for key in PLACE} == {"unknown"}
 
 
+@pytest.mark.slow
 def test_every_form_of_the_report_shows_the_environment(stand: Any, capsys: pytest.CaptureFixture[str]) -> None:
     folder = elsewhere(stand)
     assert main([str(folder)]) in {0, 3}  # 3: a busy machine
@@ -53,6 +55,7 @@ def test_every_form_of_the_report_shows_the_environment(stand: Any, capsys: pyte
     )
 
 
+@pytest.mark.slow
 def test_paths_that_are_left_out_are_said(stand: Any) -> None:
     (stand.folder / "deployments.toml").write_text(
         "[models.line]\ndefault = 'onnx'\n[models.line.stacks.onnx]\n[models.line.stacks.torchserve]\n"

@@ -15,6 +15,8 @@ from report.summary import build
 from tests.integration.loadtest.test_run import ROOT, environment
 from tests.limits import LONG_S
 
+pytestmark = pytest.mark.slow
+
 LOAD = ["--duration=0.1", "--warmup=0.2", "--rate=500", "--min-requests=340", "--seed=7", "--rounds=3"]
 # The reasons against a run that a busy machine may give.
 BUSY = ("more than 1 ms late", "of a core", "left the measuring clock")

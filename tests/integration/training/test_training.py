@@ -100,6 +100,7 @@ def test_every_trained_model_is_in_the_picture(run: tuple[Path, object], tmp_pat
     assert curve.draw(tmp_path).read_bytes() != (out / "loss_curve.png").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(
     run: tuple[Path, object], tmp_path: Path, name: str
@@ -111,6 +112,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(
     assert kernel_and_bias(tmp_path / "8", name) != kernel_and_bias(out, name)
 
 
+@pytest.mark.slow
 def test_one_model_can_be_trained_longer_and_faster_than_by_default(tmp_path: Path) -> None:
     done = training("simple_nn", "--epochs", 50, "--lr", 0.05, "--out", tmp_path)
     assert done.returncode == 0
@@ -119,6 +121,7 @@ def test_one_model_can_be_trained_longer_and_faster_than_by_default(tmp_path: Pa
     assert not (tmp_path / "keras_dense").exists()
 
 
+@pytest.mark.slow
 def test_a_loss_that_runs_away_is_one_clear_line_and_changes_no_file(tmp_path: Path) -> None:
     done = training("simple_nn", "--lr", 1e10, "--epochs", 50, "--out", tmp_path)
     assert done.returncode == 1
@@ -156,6 +159,7 @@ def test_a_bad_value_is_one_clear_line_and_exit_code_2(
     assert words[0].lstrip("-") in said
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_training_of_all_models_and_leaves_no_process(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training", "--epochs", "1000000", "--out", tmp_path]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as process:
@@ -171,6 +175,7 @@ def test_ctrl_c_ends_the_training_of_all_models_and_leaves_no_process(tmp_path: 
     assert not any(tmp_path.glob("**/*.*"))
 
 
+@pytest.mark.slow
 def test_a_model_whose_training_is_killed_fails_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training", "--out", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:

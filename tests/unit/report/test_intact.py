@@ -134,6 +134,7 @@ def test_rows_that_run_json_does_not_tell_of_are_refused(stored: Any, capsys: py
     assert capsys.readouterr().err == said
 
 
+@pytest.mark.slow
 def test_a_killed_runs_last_rows_of_which_run_json_does_not_tell_do_not_count(
     stored: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

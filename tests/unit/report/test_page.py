@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pytest
 import vl_convert
 
 from report.documents import run
@@ -90,6 +91,7 @@ def test_what_a_server_says_about_itself_cannot_become_markup(stored: Any) -> No
     assert "</script><script>x</script> 1.31.1" in str(specs_of(html))
 
 
+@pytest.mark.slow
 def test_a_run_without_any_right_answer_still_has_a_page(stored: Any) -> None:
     for path in (stored.folder / "rows").glob("*.parquet"):
         stored.change_rows(path.stem.partition("-")[2], lambda rows: [row | {"wrong": True} for row in rows])

@@ -38,6 +38,7 @@ def test_the_summary_of_a_run_that_is_not_valid_does_too(stored: Any) -> None:
     assert [error.message for error in schema.validator("summary").iter_errors(summary_of(stored))] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"), [("requests", "many"), ("p50_ms", -1), ("load_model", "half open"), ("new", 1), ("parts", {})]
 )

@@ -117,6 +117,7 @@ def test_the_page_puts_a_column_below_the_one_before_it_and_escapes_texts() -> N
     assert "<script" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", ["direct", "gateway"])
 def test_an_engine_cannot_break_out_of_its_cell(stored: Any, via: str) -> None:
     for each in ("direct", "gateway"):

@@ -115,6 +115,7 @@ async def echoes(client: UnaryChannel, count: int, size: int) -> int:
     return sum(reply.payload == message for reply, message in zip(replies, messages, strict=True))
 
 
+@pytest.mark.slow
 async def test_two_thousand_calls_at_once_are_answered_each_with_its_own(client: UnaryChannel, server: Echo) -> None:
     assert await echoes(client, 2000, 8) == 2000
     assert (server.seen, len(server.peers)) == (2000, 1)
@@ -245,6 +246,7 @@ async def keep_asking(client: UnaryChannel, end: float) -> list[Reply]:
     return replies
 
 
+@pytest.mark.slow
 async def test_connections_that_the_server_retires_cost_no_call() -> None:
     # Every one lives for a second (grpcio varies that by a tenth): the calls cross several goodbyes.
     server = await Echo(

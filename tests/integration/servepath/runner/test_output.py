@@ -16,6 +16,7 @@ def test_logs_end_quietly_when_their_reader_has_gone(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["up", "down"])
 def test_a_run_dir_that_cannot_be_made_is_named_in_one_line(tmp_path: Path, command: str) -> None:
     (tmp_path / "file").touch()

@@ -80,6 +80,7 @@ def test_a_worker_that_cannot_be_started_is_logged_and_tried_again(
         run(scenario)
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_listen_in_time_is_logged_and_another_is_tried(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -83,6 +83,7 @@ def scrape(port: int, host: str = "127.0.0.1") -> str:
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "listening"),
     [

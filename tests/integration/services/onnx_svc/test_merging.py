@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from servepath.protocols import oip
@@ -29,6 +30,7 @@ def test_waiting_calls_are_computed_in_one_run(start_server: Start, connect: Con
     assert len(gated.engine.rows) == 2
 
 
+@pytest.mark.slow
 def test_many_calls_at_once_get_their_own_answers_and_health_answers_between_them(
     start_server: Start, connect: Connect, exports: Path
 ) -> None:

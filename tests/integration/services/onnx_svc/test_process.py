@@ -62,6 +62,7 @@ def test_a_signal_ends_it_with_exit_code_0_after_every_call_was_answered(spawn: 
     client.channel.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -80,6 +81,7 @@ def test_what_keeps_it_from_starting_is_one_line_and_exit_code_1(
     assert process.returncode == 1
 
 
+@pytest.mark.slow
 def test_a_corrupt_current_version_is_one_line_and_exit_code_1(spawn: Spawn, exports: Path) -> None:
     file = exports / "simple_nn" / "onnx" / "2" / "model.onnx"
     file.write_bytes(file.read_bytes()[:-1])
@@ -94,6 +96,7 @@ def has_nvidia_driver() -> bool:
     return Path("/proc/driver/nvidia/version").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(has_nvidia_driver(), reason="this machine has an NVIDIA driver; the refusal is for those without")
 def test_cuda_asked_for_where_there_is_none_is_refused_with_its_mend(spawn: Spawn) -> None:
     process = spawn("--device", "cuda")
@@ -104,6 +107,7 @@ def test_cuda_asked_for_where_there_is_none_is_refused_with_its_mend(spawn: Spaw
     assert process.returncode == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

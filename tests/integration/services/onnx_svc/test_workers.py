@@ -18,6 +18,8 @@ from tests.limits import LONG_S
 from tests.loop_thread import wait_until
 from tests.oip_client import Client, ask, code_and_reason, y_of
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[4]
 Spawn = Callable[..., "subprocess.Popen[str]"]
 

@@ -15,6 +15,8 @@ from tests.limits import LONG_S
 from tests.manifests import write_manifest
 from tests.tf_server import TfServer, ask, eventually, tensor
 
+pytestmark = pytest.mark.slow
+
 AVAILABLE, END = 30, 50
 X = tensor(1, (1, 2), float_val=[1.0, 2.0])
 

@@ -27,6 +27,7 @@ def ask_both(exports: Path, out: Path, ports: list[int]) -> None:
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_each_side_answers_correctly_and_names_its_delay_until_the_run_is_interrupted(tmp_path: Path) -> None:
     make_export(tmp_path / "exports", "simple_nn", content=linear(0.5))
     ports: list[int] = []

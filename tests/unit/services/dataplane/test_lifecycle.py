@@ -26,6 +26,7 @@ class Recorded:
         self.steps.append("close")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_drains_and_closes(number: signal.Signals) -> None:
     server = Recorded()
