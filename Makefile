@@ -124,15 +124,13 @@ test: check ## check, then the everyday tests: unit, contract, integration, and 
 test-all: $(READY) $(INTEROP) ## all tests, and how much of each package they ran
 	$(PYTHON) -m pytest -q $(PARALLEL) --cov --cov-report=term:skip-covered
 
-# make test-python OTHER=python3.13: what needs neither PyTorch nor TensorFlow.
+# make test-python OTHER=python3.13: what needs neither PyTorch nor TensorFlow (tests/conftest.py).
 OTHER = python3.13
-PORTABLE := $(addprefix tests/unit/,servepath services/gateway services/onnx_svc services/dataplane report loadtest) \
-	$(addprefix tests/integration/,test_gateway.py test_client.py servepath loadtest report services/gateway services/dataplane services/onnx_svc)
-test-python: $(READY) ## gateway, onnx_svc, client, load test and report on another Python (OTHER=python3.13)
+test-python: $(READY) ## gateway, client, load test, report and what else needs no framework on another Python (OTHER=python3.13)
 	$(OTHER) -m venv --clear .venv-other
-	.venv-other/bin/pip install -q --disable-pip-version-check -c constraints.txt '.[gateway,onnx-svc,client,loadtest,crosscheck,scorecard,report,bench,local,deploy,dev]'
+	.venv-other/bin/pip install -q --disable-pip-version-check -c constraints.txt '.[portable]'
 	rm -rf build servepath.egg-info
-	.venv-other/bin/python -m pytest -q $(PARALLEL) $(DAILY) $(PORTABLE) --ignore tests/integration/services/onnx_svc/test_real_exports.py
+	.venv-other/bin/python -m pytest -q $(PARALLEL) $(DAILY) tests/unit tests/integration
 
 test-report: $(READY) ## the report page in headless Chromium; pictures of it in results/test-report
 	$(PYTHON) -m pytest -q tests/browser

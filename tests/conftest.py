@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from importlib.util import find_spec
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,6 +12,20 @@ from hypothesis import HealthCheck, settings
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 # Anyone who starts the tests in the background may have had Ctrl-C ignored, which the tests' children would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# What needs PyTorch, TensorFlow or what training and export bring; make test-python does without.
+NEEDS_FRAMEWORKS = (
+    "unit/export",
+    "unit/services/tf_svc",
+    "unit/services/torch_svc",
+    "integration/export",
+    "integration/models",
+    "integration/training",
+    "integration/services/tf_svc",
+    "integration/services/onnx_svc/test_real_exports.py",
+    "integration/deploy/test_observability.py",
+    "integration/test_planted.py",
+)
+collect_ignore = () if find_spec("torch") else NEEDS_FRAMEWORKS
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 

@@ -36,7 +36,7 @@ from services.gateway.replica import Replica
 from services.gateway.router import ModelRouter, VersionRouter
 
 # How long the connections get after the last call has been answered.
-CLOSE_GRACE_S = 1.0
+CLOSE_GRACE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from services.onnx_svc.threads import EngineThreads
 from services.onnx_svc.watch import Watcher
 
 # How long the connections get, after the last call has been answered, to carry that answer.
-CLOSE_GRACE_S = 1.0
+CLOSE_GRACE_S = 3.0
 # A whole list of calls from the listener becomes one run.
 MAX_MERGE_ROWS = 256
 

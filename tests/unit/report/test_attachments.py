@@ -12,6 +12,8 @@ from report.summary import build
 from tests.synthetic_run import add_the_rest
 from tests.unit.report.plain import plain
 
+pytestmark = pytest.mark.slow
+
 PATH = {"model": "simple_nn", "stack": "onnx", "via": "gateway", "cores": 1, "steps": []}
 NO_RATE = {"rate_rps": None, "low_rps": None, "high_rps": None}
 OVERLOAD = [{"factor": 1.5, "goodput_rps": 880, "refused_share": 0.3, "recovery_s": 0.4}]

@@ -9,6 +9,8 @@ from report.compare import compare
 from report.schema import ReportError
 from report.summary import build
 
+pytestmark = pytest.mark.slow
+
 DIRECT = "simple_nn@onnx.direct"
 
 
@@ -46,7 +48,6 @@ def test_the_ratio_is_the_second_runs_response_time_to_the_firsts(stored: Any, o
     assert ratios["simple_nn@onnx gateway", "p50_ms"] == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "value", "path", "said"),
     [
@@ -85,7 +86,6 @@ def test_all_undeclared_differences_are_named_at_once_each_by_its_first_path(sto
     ]
 
 
-@pytest.mark.slow
 def test_a_local_run_and_one_elsewhere_are_compared_once_what_is_unknown_is_declared(stored: Any, other: Any) -> None:
     keys = ("cpu_quota", "threads")
     for run, environment, known in ((stored, "local", "2 CPUs"), (other, "compose", "unknown")):
@@ -107,7 +107,6 @@ def test_subjects_are_allowed_and_given(stored: Any, other: Any) -> None:
     assert [str(each) for each in both(stored, other).differences] == ["git_commit: 000000000000 (A), 111111111111 (B)"]
 
 
-@pytest.mark.slow
 def test_an_open_and_a_closed_loop_are_not_compared(stored: Any, other: Any) -> None:
     other.close_loop()
     with pytest.raises(ReportError, match="load_model: open loop, poisson"):
@@ -135,7 +134,6 @@ def test_the_command_describes_and_does_not_judge(stored: Any, other: Any, capsy
     assert "faster" not in said
 
 
-@pytest.mark.slow
 def test_the_command_says_a_refusal_in_one_line_and_ends_with_1(
     stored: Any, other: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

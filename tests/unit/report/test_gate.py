@@ -20,6 +20,8 @@ from report.rows import MeasurementName
 from report.summary import build
 from tests.synthetic_run import write_run
 
+pytestmark = pytest.mark.slow
+
 PATHS = [("simple_nn", "torchserve"), ("simple_nn", "onnx"), ("keras_dense", "tfserving"), ("keras_dense", "onnx")]
 NAMES = [MeasurementName(*path, via) for path in PATHS for via in ("direct", "gateway")]
 FIRST = NAMES[0]
@@ -197,7 +199,6 @@ def make_sides(stored: Any, *factors: float) -> None:
     stored.record_again()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("factors", "code", "line"),
     [
@@ -219,7 +220,6 @@ def test_a_higher_threshold_lets_more_pass(stored: Any) -> None:
     assert main(["gate", str(stored.folder), "--threshold=30"]) == PASSED
 
 
-@pytest.mark.slow
 def test_a_run_that_is_not_valid_cannot_tell_and_says_why(stored: Any, capsys: pytest.CaptureFixture[str]) -> None:
     make_sides(stored, 1.2)
     stored.change_facts(complete=False)
@@ -254,7 +254,6 @@ def copies(stored: Any, folder: Path, *factors: float) -> list[str]:
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("factors", "code"),
     [
@@ -270,7 +269,6 @@ def test_stored_runs_decide_by_their_spread_and_only_when_there_are_five(
     assert main(["gate", str(small.folder), "--stored", *copies(small, tmp_path, *factors)]) == code
 
 
-@pytest.mark.slow
 def test_the_bounds_against_stored_runs_are_those_of_a_prediction(small: Any, tmp_path: Path) -> None:
     runs = [build(Path(folder)) for folder in copies(small, tmp_path, 0.98, 0.99, 1.0, 1.01, 1.02)]
     estimate = gate.against_stored(build(small.folder), runs)[0]
@@ -280,7 +278,6 @@ def test_the_bounds_against_stored_runs_are_those_of_a_prediction(small: Any, tm
     assert (estimate.samples, estimate.degrees) == (5, 4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
@@ -300,7 +297,6 @@ def test_stored_runs_that_cannot_be_a_measure_are_refused(
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_stored_runs_of_uncommitted_files_are_refused(
     small: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -311,7 +307,6 @@ def test_stored_runs_of_uncommitted_files_are_refused(
     assert "with uncommitted changes" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_a_must_equal_difference_to_a_stored_run_is_refused_unless_declared(
     small: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

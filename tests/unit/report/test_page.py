@@ -12,6 +12,8 @@ from report.summary import build
 from report.writers import html as page
 from tests.synthetic_run import write_run
 
+pytestmark = pytest.mark.slow
+
 DIRECT, GATEWAY = "simple_nn@onnx.direct", "simple_nn@onnx.gateway"
 # The library is most of it.
 MAX_BYTES = 1_500_000
@@ -91,7 +93,6 @@ def test_what_a_server_says_about_itself_cannot_become_markup(stored: Any) -> No
     assert "</script><script>x</script> 1.31.1" in str(specs_of(html))
 
 
-@pytest.mark.slow
 def test_a_run_without_any_right_answer_still_has_a_page(stored: Any) -> None:
     for path in (stored.folder / "rows").glob("*.parquet"):
         stored.change_rows(path.stem.partition("-")[2], lambda rows: [row | {"wrong": True} for row in rows])

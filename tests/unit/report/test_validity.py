@@ -9,6 +9,8 @@ from report.summary import build
 from studies.injected_delay.injected import Delayed
 from tests.engines import GatedEngine
 
+pytestmark = pytest.mark.slow
+
 DIRECT, GATEWAY, NO_OP = "simple_nn@onnx.direct", "simple_nn@onnx.gateway", "null@null.direct"
 
 

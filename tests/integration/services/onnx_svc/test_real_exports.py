@@ -11,6 +11,8 @@ from services.onnx_svc.server import OnnxServer
 from tests.oip_client import Client
 from tests.planted import KERNEL, plant
 
+pytestmark = pytest.mark.slow
+
 BIASES = {"simple_nn@onnx": 1.0, "keras_dense@onnx": 2.0}
 
 

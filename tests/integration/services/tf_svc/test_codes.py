@@ -278,6 +278,7 @@ def test_reloading_the_config_is_not_offered(server: TfServer) -> None:
     assert refusal(lambda: call(b"", timeout=LONG_S))[0] == "UNIMPLEMENTED"
 
 
+@pytest.mark.slow
 def test_upstreams_own_messages_read_what_we_write_and_write_what_we_read() -> None:
     typed = tensor(FLOAT, (2, 1), float_val=[1.5, -2.0])
     script = """

@@ -117,6 +117,7 @@ class Joined:
         return number
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from([1, 40, 16_379, 16_380, 70_000, 600_000]), min_size=1, max_size=20), st.data())
 def test_messages_of_any_size_come_back_whole_wherever_their_bytes_are_cut(
     sizes: Sequence[int], data: st.DataObject

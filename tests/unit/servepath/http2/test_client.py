@@ -169,6 +169,7 @@ FRAMES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=1000)
 @given(st.booleans(), st.lists(FRAMES, max_size=12), st.sampled_from([8, 70_000]))
 def test_whatever_the_peer_sends_every_call_has_one_end_at_most_and_after_the_loss_exactly_one(
