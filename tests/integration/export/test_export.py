@@ -23,6 +23,8 @@ from servepath.artifacts.manifest import artifact_folder, current_version, read_
 from tests.limits import LONG_S
 from tests.planted import KERNEL, answer, plant_weights
 
+pytestmark = pytest.mark.slow
+
 ALL = [(name, kind) for name, model in MODELS.items() for kind in model.formats]
 
 
@@ -115,7 +117,6 @@ def test_the_saved_model_has_the_serving_signature_with_the_names_of_the_spec(wh
     assert {name: spec.shape.as_list() for name, spec in signature.structured_outputs.items()} == {"y": [None, 1]}
 
 
-@pytest.mark.slow
 def test_tensorflows_own_command_line_runs_the_saved_model(whole: Path) -> None:
     folder = artifact_folder(whole / "exports", "keras_dense", "saved_model", 1)
     words = ["run", "--dir", folder, "--tag_set", "serve", "--signature_def", "serving_default"]
@@ -155,7 +156,6 @@ def test_an_export_with_nothing_new_imports_no_framework(whole: Path) -> None:
     assert imported.isdisjoint({"torch", "tensorflow", "keras", "onnx", "onnxruntime"})
 
 
-@pytest.mark.slow
 def test_weights_of_other_values_raise_the_version_of_every_format_and_keep_the_old_one(root: Path) -> None:
     plant_weights(root / "models", "simple_nn", bias=1.5)
     assert export(root) == ["mar", "onnx", "reference"]
@@ -182,7 +182,6 @@ def test_files_of_other_bytes_with_the_same_weights_raise_no_version(root: Path)
     assert export(root, "keras_dense") == []
 
 
-@pytest.mark.slow
 def test_another_contract_raises_the_version(root: Path) -> None:
     path = root / "models" / "simple_nn" / "spec.json"
     spec = json.loads(path.read_text())
@@ -192,7 +191,6 @@ def test_another_contract_raises_the_version(root: Path) -> None:
     assert current_version(root / "exports", "simple_nn") == 2
 
 
-@pytest.mark.slow
 def test_the_same_weights_give_the_same_artifacts_byte_by_byte(root: Path, tmp_path: Path) -> None:
     for name, kind in (
         ("simple_nn", "mar"),
@@ -204,7 +202,6 @@ def test_the_same_weights_give_the_same_artifacts_byte_by_byte(root: Path, tmp_p
         assert again.sha256 == read_manifest(artifact_folder(root / "exports", name, kind, 1)).sha256
 
 
-@pytest.mark.slow
 def test_an_artifact_beyond_the_tolerance_is_refused_and_nothing_is_left(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -222,7 +219,6 @@ def test_an_artifact_beyond_the_tolerance_is_refused_and_nothing_is_left(
     assert current_version(root / "exports", "simple_nn") == 1
 
 
-@pytest.mark.slow
 def test_weights_that_differ_from_those_of_the_reference_are_caught_by_running_the_artifact(root: Path) -> None:
     honest = trained.read(root / "models", "simple_nn")
     weights = {"linear.weight": KERNEL.T, "linear.bias": np.array([0.501], np.float32)}
@@ -237,7 +233,6 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "damage", "said"),
     [
@@ -265,14 +260,12 @@ def test_a_damaged_artifact_is_one_clear_line_and_is_fixed_as_it_says(
     assert current_version(root / "exports", "simple_nn") == 2
 
 
-@pytest.mark.slow
 def test_a_new_version_can_be_asked_for_though_nothing_has_changed(root: Path) -> None:
     assert run(root, "simple_nn", "--new-version") == 0
     assert versions(root) == {"mar": ["1", "2"], "onnx": ["1", "2"], "reference": ["1", "2"]}
     assert export(root) == []
 
 
-@pytest.mark.slow
 def test_a_number_of_a_half_made_version_is_not_written_again_after_its_artifact_was_removed(root: Path) -> None:
     plant_weights(root / "models", "simple_nn", bias=1.5)
     in_the_way = root / "exports" / "simple_nn" / "onnx"
@@ -286,7 +279,6 @@ def test_a_number_of_a_half_made_version_is_not_written_again_after_its_artifact
     assert current_version(root / "exports", "simple_nn") == 3
 
 
-@pytest.mark.slow
 def test_a_number_that_was_current_is_never_written_again(root: Path) -> None:
     for kind in MODELS["simple_nn"].formats:
         shutil.rmtree(root / "exports" / "simple_nn" / kind / "1")
@@ -294,7 +286,6 @@ def test_a_number_that_was_current_is_never_written_again(root: Path) -> None:
     assert versions(root) == {"mar": ["2"], "onnx": ["2"], "reference": ["2"]}
 
 
-@pytest.mark.slow
 def test_a_version_that_stopped_half_way_is_finished_under_its_own_number(root: Path) -> None:
     plant_weights(root / "models", "simple_nn", bias=1.5)
     stage.export_format(trained.read(root / "models", "simple_nn"), "mar", root / "exports", 2)
@@ -303,7 +294,6 @@ def test_a_version_that_stopped_half_way_is_finished_under_its_own_number(root: 
     assert current_version(root / "exports", "simple_nn") == 2
 
 
-@pytest.mark.slow
 def test_a_half_made_version_of_other_weights_is_passed_over(root: Path) -> None:
     plant_weights(root / "models", "simple_nn", bias=1.5)
     stage.export_format(trained.read(root / "models", "simple_nn"), "mar", root / "exports", 2)
@@ -313,7 +303,6 @@ def test_a_half_made_version_of_other_weights_is_passed_over(root: Path) -> None
     assert versions(root) == {"mar": ["1", "2", "3"], "onnx": ["1", "3"], "reference": ["1", "3"]}
 
 
-@pytest.mark.slow
 def test_while_a_format_fails_the_old_version_stays_current(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plant_weights(root / "models", "simple_nn", bias=1.5)
     shutil.move(root / "exports" / "simple_nn" / "onnx", root / "aside")

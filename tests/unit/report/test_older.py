@@ -8,6 +8,8 @@ import pytest
 from report import older
 from report.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 PREVIOUS = Path(__file__).parents[2] / "data/run-schema-2/run.json"
 
 
