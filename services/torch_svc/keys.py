@@ -74,4 +74,4 @@ class Keys:
                 raise ValueError(f"TorchServe answers {response.status} {response.reason}")
         finally:
             connection.close()
-        self._publish()
+            self._publish()  # after a reply that came too late, too: the old key may be invalid already

@@ -58,7 +58,10 @@ def grpc_js() -> Path:
         with tempfile.TemporaryDirectory() as folder:
             made = shutil.copytree(GRPC_JS, Path(folder) / "grpc_js")
             command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            subprocess.run(command, cwd=made, check=True, capture_output=True, timeout=LONG_S)
+            done = subprocess.run(command, cwd=made, check=False, capture_output=True, text=True, timeout=LONG_S)
+            if any(code in done.stderr for code in ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT")):
+                pytest.skip("@grpc/grpc-js needs the npm registry, which cannot be reached from here")
+            assert done.returncode == 0, done.stderr
             made.rename(kept)
     shutil.copy(GRPC_JS / "calls.js", kept)
     return kept
