@@ -4,7 +4,6 @@ What runs, calls, measures, builds or deploys the servers loops over STACKS and 
 own is in its service's folder and in its codec. The defaults of ports and addresses are in .env.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -203,8 +202,8 @@ STACKS = MappingProxyType(
 )
 
 
-def service_files(environment: Mapping[str, str | None] = os.environ, run_dir: Path = RUN_DIR) -> dict[str, Path]:
-    """Return where the files are that services keep for their callers, by variable."""
+def service_files(environment: Mapping[str, str | None], run_dir: Path = RUN_DIR) -> dict[str, Path]:
+    """Return where the files are that services keep for their callers, by variable; `environment` may say it."""
     return {
         file.variable: Path(environment.get(file.variable) or run_dir / stack.service / file.name)
         for stack in STACKS.values()

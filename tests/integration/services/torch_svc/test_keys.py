@@ -41,6 +41,16 @@ def test_a_failed_renewal_keeps_the_key_says_so_once_and_waits(
     assert ["cannot renew" in record.message for record in caplog.records] == [True]
 
 
+def test_a_key_that_was_renewed_without_a_reply_in_time_is_published(tmp_path: Path, closed_port: int) -> None:
+    source, target = tmp_path / "key_file.json", tmp_path / "token"
+    source.write_text(json.dumps({"inference": {"key": "old"}, "API": {"key": "xyz"}}))
+    keys = Keys(source, target, closed_port, renew_s=0)
+    keys.step()
+    source.write_text(json.dumps({"inference": {"key": "new"}, "API": {"key": "xyz"}}))
+    keys.step()
+    assert target.read_text() == "new"
+
+
 def test_a_withdrawn_key_is_gone(tmp_path: Path, closed_port: int) -> None:
     (tmp_path / "token").write_text("abc")
     keys = Keys(tmp_path / "key_file.json", tmp_path / "token", closed_port, renew_s=1)
