@@ -23,6 +23,7 @@ NEEDS_FRAMEWORKS = (
     "integration/services/tf_svc",
     "integration/services/onnx_svc/test_real_exports.py",
     "integration/deploy/test_observability.py",
+    "integration/loadtest/test_gate.py",
     "integration/test_planted.py",
 )
 collect_ignore = () if find_spec("torch") else NEEDS_FRAMEWORKS
