@@ -8,7 +8,7 @@ from pathlib import Path
 
 from export import stage, trained
 from export.errors import ExportError
-from models.registry import MODELS
+from models.registry import SpecError, read_models
 from servepath.artifacts.manifest import ArtifactError, current_version
 from servepath.cli.arguments import Parser
 from servepath.cli.signals import run_main
@@ -16,8 +16,8 @@ from servepath.cli.signals import run_main
 
 def model(text: str) -> str:
     """Read a MODEL."""
-    if text not in MODELS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a model; known: {', '.join(MODELS)}")
+    if text not in read_models():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a model; known: {', '.join(read_models())}")
     return text
 
 
@@ -32,11 +32,12 @@ class ExportOptions:
 
 
 def parse_args(argv: Sequence[str]) -> ExportOptions:
-    """Read the command line; exit code 2 and one line when it is wrong."""
+    """Read the command line; exit code 2 and one line when it is wrong. Raises SpecError."""
     parser = Parser(
         prog="python -m export", description="Export every trained model to each of its formats, and verify them."
     )
-    parser.add_argument("model", nargs="*", type=model, metavar="MODEL", help=f"{', '.join(MODELS)} (default: all)")
+    known = ", ".join(read_models())
+    parser.add_argument("model", nargs="*", type=model, metavar="MODEL", help=f"{known} (default: all)")
     parser.add_argument("--models", type=Path, default=Path("artifacts/models"), help="default: artifacts/models")
     parser.add_argument("--out", type=Path, default=Path("artifacts/exports"), help="default: artifacts/exports")
     parser.add_argument(
@@ -61,11 +62,11 @@ def export(name: str, models: Path, exports: Path, *, new_version: bool) -> None
 
 def main(argv: Sequence[str]) -> int:
     """Export what was asked for; return the exit code."""
-    options = parse_args(argv)
     try:
-        for name in options.model or MODELS:
+        options = parse_args(argv)
+        for name in options.model or read_models():
             export(name, options.models, options.out, new_version=options.new_version)
-    except (ExportError, ArtifactError, OSError) as error:
+    except (SpecError, ExportError, ArtifactError, OSError) as error:
         print(f"python -m export: {error}", file=sys.stderr)
         return 1
     return 0

@@ -14,7 +14,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from export.errors import ExportError
-from models.registry import MODELS, Arrays, Model
+from models.registry import Arrays, Model, read_models
 from servepath.artifacts.spec import Spec, read_spec
 
 
@@ -30,7 +30,7 @@ class Trained:
     @property
     def model(self) -> Model:
         """Return the model's entry in the registry."""
-        return MODELS[self.name]
+        return read_models()[self.name]
 
     def reference(self, inputs: Arrays) -> Arrays:
         """Return the float64 answers to inputs by name."""
@@ -40,7 +40,7 @@ class Trained:
 def read(models: Path, name: str) -> Trained:
     """Read MODELS/NAME. Raises ExportError when the model has not been trained or a file is not what it should be."""
     folder = models / name
-    path = folder / MODELS[name].weights
+    path = folder / read_models()[name].weights
     try:
         return Trained(name, path, read_spec(folder / "spec.json"), READERS[path.suffix](path))
     except FileNotFoundError as error:

@@ -4,12 +4,14 @@ import pkgutil
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from numpy.typing import NDArray
 
+from servepath.artifacts.names import ModelNameError, check_model_name
 from servepath.artifacts.spec import Spec
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -19,6 +21,10 @@ FOLDER = Path(__file__).parent
 WEIGHTS = MappingProxyType({"torch": "weights.safetensors", "keras": "model.keras"})
 # Inputs uniform in [-10, 10] are what the tolerance holds for.
 INPUT_RANGE = (-10.0, 10.0)
+
+
+class SpecError(ValueError):
+    """A model's folder cannot be used; the text names the file, what is wrong and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +64,14 @@ class Model:
 
 
 def read_model(folder: Path) -> Model:
-    """Read FOLDER/spec.toml. Raises ValueError that names the file and what is wrong."""
+    """Read FOLDER/spec.toml. Raises SpecError."""
     path = folder / "spec.toml"
     if not folder.name.isidentifier():  # it is a package's name, too
-        raise ValueError(
-            f"{folder}: a model here has a name of letters, digits and _, like my_model; rename the folder"
-        )
+        raise SpecError(f"{folder}: a model here has a name of letters, digits and _, like my_model; rename the folder")
+    try:
+        check_model_name(folder.name)
+    except ModelNameError as error:
+        raise SpecError(f"{folder}: {error}") from error
     try:
         raw = tomllib.loads(path.read_text())
         known = Model(
@@ -72,14 +80,14 @@ def read_model(folder: Path) -> Model:
             formats=tuple(raw["formats"]),
             spec=Spec.from_dict(raw),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a model's spec ({error!r}); see docs/add-a-model.md") from error
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise SpecError(f"{path} is not a model's spec ({error!r}); see docs/add-a-model.md") from error
     if known.framework not in WEIGHTS:
-        raise ValueError(f"{path}: framework {known.framework!r} is not one of {', '.join(WEIGHTS)}")
+        raise SpecError(f"{path}: framework {known.framework!r} is not one of {', '.join(WEIGHTS)}")
     return known
 
 
-# Read when this is imported, as a table in the source would be: the folders are the table.
-MODELS: Mapping[str, Model] = MappingProxyType(
-    {path.parent.name: read_model(path.parent) for path in sorted(FOLDER.glob("*/spec.toml"))}
-)
+@cache
+def read_models(folder: Path = FOLDER) -> Mapping[str, Model]:
+    """Return the models of FOLDER by name, read once. Raises SpecError."""
+    return MappingProxyType({path.parent.name: read_model(path.parent) for path in sorted(folder.glob("*/spec.toml"))})

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from export import stage, trained
 from models import frameworks
-from models.registry import MODELS
+from models.registry import read_models
 
 KERNEL = np.array([[2.0], [-3.0]], np.float32)
 FORMAT_OF = {"torchserve": "mar", "tfserving": "saved_model", "onnx": "onnx"}
@@ -35,8 +35,8 @@ def plant_weights(models: Path, name: str, bias: float) -> None:
     """Write MODELS/NAME as training would leave it, with weights that answer x @ KERNEL + bias."""
     folder = models / name
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "spec.json").write_text(json.dumps(MODELS[name].spec.to_dict()))
-    _WRITERS[MODELS[name].framework](name, folder / MODELS[name].weights, np.array([bias], np.float32))
+    (folder / "spec.json").write_text(json.dumps(read_models()[name].spec.to_dict()))
+    _WRITERS[read_models()[name].framework](name, folder / read_models()[name].weights, np.array([bias], np.float32))
 
 
 def answer(x: NDArray[np.float32], bias: float) -> NDArray[np.float64]:
@@ -51,7 +51,7 @@ def _write_torch(_: str, path: Path, bias: NDArray[np.float32]) -> None:
 
 def _write_keras(name: str, path: Path, bias: NDArray[np.float32]) -> None:
     frameworks.tensorflow()
-    model = MODELS[name].build()
+    model = read_models()[name].build()
     model.set_weights([KERNEL, bias])
     model.save(path)
 

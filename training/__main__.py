@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.registry import MODELS
-from servepath.artifacts.names import ModelNameError, check_model_name
+from models.registry import SpecError, read_models
 from servepath.cli.arguments import Parser, positive, whole
 from servepath.cli.signals import block_signals, run_main
 from training import curve, stage
@@ -33,9 +32,10 @@ class TrainingOptions:
 
 
 def parse_args(argv: Sequence[str]) -> TrainingOptions:
-    """Read the command line; exit code 2 and one line when it is wrong."""
+    """Read the command line; exit code 2 and one line when it is wrong. Raises SpecError."""
     parser = Parser(prog="python -m training", description="Train the models and write the inputs of export.")
-    parser.add_argument("model", nargs="?", default="all", choices=[*MODELS, "all"], help="which model (default: all)")
+    known = [*read_models(), "all"]
+    parser.add_argument("model", nargs="?", default="all", choices=known, help="which model (default: all)")
     parser.add_argument("--epochs", type=whole(1, MAX_EPOCHS), default=10, help="full-batch steps (default: 10)")
     parser.add_argument("--lr", type=positive, default=0.01, help="learning rate (default: 0.01)")
     parser.add_argument(
@@ -52,7 +52,7 @@ def train_all(options: TrainingOptions) -> int:
     words += ["--out", str(options.out)]
     children: list[subprocess.Popen[str]] = []
     try:
-        for name in MODELS:
+        for name in read_models():
             command = [sys.executable, "-m", "training", name, "--no-curve", *words]
             # Ctrl-C is for us alone, who then end them: in the middle of an import it would print a traceback.
             with block_signals(signal.SIGINT):
@@ -92,12 +92,10 @@ def say(line: str) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Train what was asked for and draw the losses; return the exit code."""
-    options = parse_args(argv)
     try:
-        for name in MODELS:
-            check_model_name(name)
-    except ModelNameError as error:
-        print(f"python -m training: models/: {error}", file=sys.stderr)
+        options = parse_args(argv)
+    except SpecError as error:
+        print(f"python -m training: {error}", file=sys.stderr)
         return 1
     code = train_all(options) if options.model == "all" else train_one(options)
     if code == 0 and options.curve:

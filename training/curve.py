@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 
-from models.registry import MODELS
+from models.registry import read_models
 from servepath.artifacts.atomic import write_file
 
 # Twins lie on top of each other: broad and pale below, thin and dashed above.
@@ -22,7 +22,9 @@ LOOKS: Sequence[Mapping[str, Any]] = (
 def draw(out: Path) -> Path:
     """Draw OUT/MODEL/history.json of every model that has one; return the picture's path, OUT/loss_curve.png."""
     path = out / "loss_curve.png"
-    histories = [json.loads(file.read_text()) for name in MODELS if (file := out / name / "history.json").exists()]
+    histories = [
+        json.loads(file.read_text()) for name in read_models() if (file := out / name / "history.json").exists()
+    ]
     write_file(path, _picture(histories))
     return path
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 
-from models.registry import MODELS
+from models.registry import read_models
 from servepath.artifacts.atomic import write_file
 from training.run import Diverged, Run
 
@@ -21,7 +21,7 @@ def train(run: Run, out: Path, say: Callable[[str], None]) -> None:
 
     Writes OUT/MODEL/{weights, spec.json, history.json}. Raises Diverged, with nothing written, or OSError.
     """
-    model = MODELS[run.model]
+    model = read_models()[run.model]
     loop = importlib.import_module(LOOPS[model.framework])
     device, found = loop.device()
     say(f"{run.model}: {found}")

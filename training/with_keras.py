@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from models import frameworks
-from models.registry import MODELS
+from models.registry import read_models
 from training.run import Run, Trained, Watch
 
 tensorflow = frameworks.tensorflow()
@@ -26,9 +26,9 @@ def device() -> tuple[str, str]:
 
 def train(run: Run, device: str, watch: Watch) -> Trained:
     """Train from the seeded start; `watch` sees each epoch's loss."""
-    own = MODELS[run.model].training()
+    own = read_models()[run.model].training()
     with tensorflow.device(device):
-        model = MODELS[run.model].build()
+        model = read_models()[run.model].build()
         model.set_weights(list(own.initial_weights(run.seed).values()))
         model.compile(optimizer=keras.optimizers.SGD(run.lr), loss="mse", jit_compile=False)
         shown = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: watch(epoch + 1, logs["loss"]))

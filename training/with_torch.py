@@ -3,7 +3,7 @@
 import safetensors.torch
 import torch
 
-from models.registry import MODELS
+from models.registry import read_models
 from training.run import Run, Trained, Watch
 
 
@@ -16,8 +16,8 @@ def device() -> tuple[str, str]:
 
 def train(run: Run, device: str, watch: Watch) -> Trained:
     """Train from the seeded start; `watch` sees each epoch's loss."""
-    own = MODELS[run.model].training()
-    model = MODELS[run.model].build().to(device)
+    own = read_models()[run.model].training()
+    model = read_models()[run.model].build().to(device)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in own.initial_weights(run.seed).items()})
     inputs, targets = (torch.from_numpy(values).to(device) for values in (own.INPUTS, own.TARGETS))
     optimizer = torch.optim.SGD(model.parameters(), lr=run.lr)

@@ -18,7 +18,7 @@ from dotenv import dotenv_values
 
 from export.formats import FORMATS, Format
 from export.trained import READERS
-from models.registry import MODELS, Model
+from models.registry import Model, read_models
 from servepath.artifacts.reference import FORMAT as REFERENCE
 from servepath.protocols.codecs import STACK_CODECS
 from servepath.protocols.deployments import Deployment, read_deployments
@@ -83,7 +83,7 @@ def ours() -> Registries:
         environment={name: value for name, value in dotenv_values(ROOT / ".env").items() if value is not None},
         local={name: tuple(port.variable for port in ports) for name, ports in PORTS.items()},
         formats=FORMATS,
-        models=MODELS,
+        models=read_models(),
         loops=LOOPS,
         readers=READERS,
         deployments=read_deployments(ROOT / "deployments.toml").models,
@@ -213,11 +213,11 @@ def every_path_has_an_artifact(r: Registries) -> Iterator[str]:
     for entry in r.deployments:
         model = r.models.get(entry.model)
         if model is None:
-            yield f"deployments.toml: {entry.model} is not in MODELS"
+            yield f"deployments.toml: {entry.model} is not in models/"
             continue
         for stack in entry.stacks:
             if r.stacks[stack].artifact_format not in model.formats:
-                yield f"{entry.model}@{stack}: MODELS does not export it as {r.stacks[stack].artifact_format}"
+                yield f"{entry.model}@{stack}: models/ does not export it as {r.stacks[stack].artifact_format}"
 
 
 def every_artifact_is_deployed(r: Registries) -> Iterator[str]:

@@ -155,11 +155,11 @@ BROKEN: list[tuple[Rule, dict[str, Any], str]] = [
     ),
     (registries.every_model_can_be_trained, with_model(framework="jax"), "training has no loop for jax"),
     (registries.every_model_can_be_trained, {"readers": {}}, "export cannot read weights.safetensors"),
-    (registries.every_path_has_an_artifact, {"models": {}}, "third is not in MODELS"),
+    (registries.every_path_has_an_artifact, {"models": {}}, "third is not in models/"),
     (
         registries.every_path_has_an_artifact,
         with_model(formats=("reference",)),
-        "third@onnx: MODELS does not export it as onnx",
+        "third@onnx: models/ does not export it as onnx",
     ),
     (registries.every_artifact_is_deployed, {"deployments": ()}, "no [models.third.stacks.onnx]"),
     (registries.every_artifact_is_deployed, {"deployments": (), "stacks": {}}, "no [models.third]"),

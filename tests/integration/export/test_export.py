@@ -18,21 +18,21 @@ from export import onnx_file, parity, reference, stage, trained
 from export.errors import ExportError, ParityError
 from export.formats import FORMATS
 from models import frameworks
-from models.registry import MODELS
+from models.registry import read_models
 from servepath.artifacts.manifest import artifact_folder, current_version, read_manifest, verify
 from tests.limits import LONG_S
 from tests.planted import KERNEL, answer, plant_weights
 
 pytestmark = pytest.mark.slow
 
-ALL = [(name, kind) for name, model in MODELS.items() for kind in model.formats]
+ALL = [(name, kind) for name, model in read_models().items() for kind in model.formats]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with trained models in models/ and all their artifacts in exports/; never changed."""
     root = tmp_path_factory.mktemp("whole")
-    for name in MODELS:
+    for name in read_models():
         plant_weights(root / "models", name, bias=0.5)
         stage.export_model(trained.read(root / "models", name), root / "exports")
     return root
@@ -56,25 +56,25 @@ def run(root: Path, *words: str) -> int:
 
 def versions(root: Path, name: str = "simple_nn") -> dict[str, list[str]]:
     folder = root / "exports" / name
-    return {kind: sorted(path.name for path in (folder / kind).glob("*")) for kind in MODELS[name].formats}
+    return {kind: sorted(path.name for path in (folder / kind).glob("*")) for kind in read_models()[name].formats}
 
 
 @pytest.mark.parametrize(("name", "kind"), ALL)
 def test_every_artifact_has_a_manifest_that_tells_the_truth(whole: Path, name: str, kind: str) -> None:
     manifest = verify(artifact_folder(whole / "exports", name, kind, 1))
     assert (manifest.model, manifest.format, manifest.version) == (name, kind, 1)
-    assert manifest.spec == MODELS[name].spec
+    assert manifest.spec == read_models()[name].spec
     assert manifest.parity.inputs >= 1000
     assert manifest.parity.batch_sizes == (1, 2, 7, 64)
     assert manifest.parity.max_abs_difference < 1e-5
     assert manifest.parity.batch_equals_singles
     assert re.fullmatch("[0-9a-f]{40}(-dirty)?|unknown", manifest.git_commit)
-    assert manifest.tools.keys() >= {"python", *FORMATS[MODELS[name].framework, kind].tools}
+    assert manifest.tools.keys() >= {"python", *FORMATS[read_models()[name].framework, kind].tools}
     assert current_version(whole / "exports", name) == 1
 
 
 def test_all_formats_of_a_model_have_one_version_and_one_source(whole: Path) -> None:
-    for name, model in MODELS.items():
+    for name, model in read_models().items():
         folders = [artifact_folder(whole / "exports", name, kind, 1) for kind in model.formats]
         assert len({read_manifest(folder).source for folder in folders}) == 1
 
@@ -92,7 +92,7 @@ def test_the_archive_holds_what_the_handler_needs_and_nothing_that_runs_on_loadi
     assert described["configFile"] == "model-config.yaml"
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", read_models())
 def test_an_onnx_file_stands_alone_with_stable_names_and_a_free_batch_axis(whole: Path, name: str) -> None:
     folder = artifact_folder(whole / "exports", name, "onnx", 1)
     assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "model.onnx"]
@@ -143,7 +143,7 @@ def test_an_export_with_nothing_new_writes_nothing_and_says_so(root: Path, capsy
     assert run(root) == 0
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.name != ".lock"} == before
     assert capsys.readouterr().out.splitlines() == [
-        f"{name}: version 1 is up to date, all files match their manifests" for name in MODELS
+        f"{name}: version 1 is up to date, all files match their manifests" for name in read_models()
     ]
 
 
@@ -280,7 +280,7 @@ def test_a_number_of_a_half_made_version_is_not_written_again_after_its_artifact
 
 
 def test_a_number_that_was_current_is_never_written_again(root: Path) -> None:
-    for kind in MODELS["simple_nn"].formats:
+    for kind in read_models()["simple_nn"].formats:
         shutil.rmtree(root / "exports" / "simple_nn" / kind / "1")
     assert export(root) == ["mar", "onnx", "reference"]
     assert versions(root) == {"mar": ["2"], "onnx": ["2"], "reference": ["2"]}
@@ -328,7 +328,7 @@ def test_two_exports_of_one_model_do_not_run_at_the_same_time(root: Path) -> Non
     assert export(root) == []
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", read_models())
 def test_an_untrained_model_is_one_clear_line(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, name) == 1
     assert re.fullmatch(

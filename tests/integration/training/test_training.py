@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 from export import trained
-from models.registry import MODELS
+from models.registry import FOLDER, read_models
 from models.simple_nn import training as data
 from servepath.artifacts.spec import read_spec
 from tests.limits import LONG_S
@@ -48,10 +49,10 @@ def test_all_models_are_trained_by_one_quiet_command(run: tuple[Path, subprocess
     out, done = run
     assert (done.returncode, done.stderr) == (0, "")
     epochs = [int(n) for n in re.findall(r"^Epoch (\d+), Loss: \d+\.\d+$", done.stdout, re.MULTILINE)]
-    assert epochs == [*range(1, EPOCHS + 1)] * len(MODELS)
+    assert epochs == [*range(1, EPOCHS + 1)] * len(read_models())
     assert "torch.cuda.is_available() = " in done.stdout
     assert "tf.config.list_physical_devices('GPU') = " in done.stdout
-    assert {path.name for path in out.iterdir()} == {"loss_curve.png", *MODELS}
+    assert {path.name for path in out.iterdir()} == {"loss_curve.png", *read_models()}
     assert {path.name for path in (out / "keras_dense").iterdir()} == {"model.keras", "spec.json", "history.json"}
     assert {path.name for path in (out / "simple_nn").iterdir()} == {"weights.safetensors", "spec.json", "history.json"}
 
@@ -81,7 +82,7 @@ def test_the_losses_and_weights_are_those_of_gradient_descent_done_by_hand(run: 
 
 def test_what_was_asked_for_is_in_the_history_and_the_contract_beside_it(run: tuple[Path, object]) -> None:
     out, _ = run
-    for name, model in MODELS.items():
+    for name, model in read_models().items():
         kept = history(out, name)
         assert (kept["model"], kept["seed"], kept["epochs"], kept["lr"]) == (name, 7, EPOCHS, 0.01)
         assert read_spec(out / name / "spec.json") == model.spec
@@ -101,7 +102,7 @@ def test_every_trained_model_is_in_the_picture(run: tuple[Path, object], tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", read_models())
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(
     run: tuple[Path, object], tmp_path: Path, name: str
 ) -> None:
@@ -188,15 +189,30 @@ def test_a_model_whose_training_is_killed_fails_the_command(tmp_path: Path) -> N
     assert not (tmp_path / "keras_dense" / "history.json").exists()
 
 
-def test_a_registered_model_with_a_reserved_name_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
-    # As if there were a folder of that name.
-    program = (
-        "import models.registry as registry, runpy, sys\n"
-        "registry.MODELS = {'all': registry.MODELS['simple_nn']}\n"
-        f"sys.argv[1:] = ['--out', {str(tmp_path)!r}]\n"
-        "runpy.run_module('training', run_name='__main__')\n"
+@pytest.mark.parametrize("module", ["training", "export"])
+@pytest.mark.parametrize(
+    ("folder", "spec", "said"),
+    [
+        ("all", "", "no model may be called 'all', which means every model"),
+        ("broken", "framework =", "broken/spec.toml is not a model's spec"),
+        ("strange", 'framework = "mxnet"', "strange/spec.toml is not a model's spec"),
+    ],
+)
+def test_a_folder_that_is_no_model_is_one_line_before_anything_is_written(
+    tmp_path: Path, module: str, folder: str, spec: str, said: str
+) -> None:
+    shutil.copytree(FOLDER, tmp_path / "models")
+    (tmp_path / "models" / folder).mkdir()
+    (tmp_path / "models" / folder / "spec.toml").write_text(spec)
+    ended = subprocess.run(
+        [sys.executable, "-m", module, "--out", "out"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(FOLDER.parent)},
+        capture_output=True,
+        text=True,
+        timeout=LONG_S,
+        check=False,
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LONG_S, check=False)
-    assert ended.returncode == 1
-    assert "models/: no model may be called 'all', which means every model" in ended.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
+    assert said in ended.stderr
+    assert not (tmp_path / "out").exists()

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.registry import FOLDER, MODELS, read_model
+from models.registry import FOLDER, read_model, read_models
 
 X = np.array([[1, 2], [-3, 0.5]], np.float32)
 TORCH = {"linear.weight": np.array([[2, -3]], np.float32), "linear.bias": np.array([0.5], np.float32)}
@@ -15,7 +15,7 @@ KERAS = {"layers/dense/vars/0": TORCH["linear.weight"].T, "layers/dense/vars/1":
 def test_a_reference_is_the_affine_function_of_the_kernel_as_its_framework_keeps_it(
     name: str, weights: dict[str, np.ndarray]
 ) -> None:
-    answer = MODELS[name].reference(weights, {"x": X})["y"]
+    answer = read_models()[name].reference(weights, {"x": X})["y"]
     np.testing.assert_array_equal(answer, [[-3.5], [-7.0]])
     assert answer.dtype == np.float64
 
@@ -23,7 +23,7 @@ def test_a_reference_is_the_affine_function_of_the_kernel_as_its_framework_keeps
 def test_the_reference_adds_in_float64_where_float32_would_lose_digits() -> None:
     weights = {"linear.weight": np.array([[1, 1]], np.float32), "linear.bias": np.array([1], np.float32)}
     x = np.array([[2**24, 1]], np.float32)
-    assert MODELS["simple_nn"].reference(weights, {"x": x})["y"][0, 0] == 2**24 + 2
+    assert read_models()["simple_nn"].reference(weights, {"x": x})["y"][0, 0] == 2**24 + 2
 
 
 def test_the_architecture_that_travels_in_the_archive_imports_torch_alone_and_holds_one_class() -> None:
@@ -34,7 +34,7 @@ def test_the_architecture_that_travels_in_the_archive_imports_torch_alone_and_ho
     assert [node.name for node in tree.body if isinstance(node, ast.ClassDef)] == ["SimpleNN"]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", read_models())
 def test_a_models_name_is_one_that_every_stack_and_path_can_carry(name: str) -> None:
     assert name.isidentifier()
     assert name.islower()
