@@ -70,7 +70,7 @@ def _free_batch_axis(value: onnx.ValueInfoProto, tensor: TensorSpec) -> None:
     if tensor.shape[:1] != (BATCH,):
         return
     if not shape.dim:
-        raise ExportError(f"{tensor.name} has no axis in the ONNX file, its spec says {list(tensor.shape)}")
+        raise ExportError(f"{tensor.name} has no axis in the ONNX file, its spec says {list(tensor.sizes)}")
     shape.dim[0].dim_param = BATCH_NAME
 
 

@@ -30,7 +30,7 @@ Predict = Callable[[Arrays], Arrays]
 def seeded_inputs(spec: Spec) -> Arrays:
     """Return ROWS rows of every input, uniform in INPUT_RANGE as far as its dtype goes; the same on every machine."""
     draw = np.random.default_rng(SEED)
-    return {t.name: _cast(draw.uniform(*INPUT_RANGE, (ROWS, *t.shape[1:])), t.dtype) for t in spec.inputs}
+    return {t.name: _cast(draw.uniform(*INPUT_RANGE, (ROWS, *t.sizes[1:])), t.dtype) for t in spec.inputs}
 
 
 def _cast(values: NDArray[np.float64], dtype: str) -> NDArray[Any]:

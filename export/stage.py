@@ -37,7 +37,7 @@ def export_model(trained: Trained, exports: Path, *, new_version: bool = False) 
     nothing has changed. Raises ExportError, ArtifactError, OSError.
     """
     folder = exports / trained.name
-    with _alone(folder):
+    with alone(folder):
         version = choose_version(folder, provenance.fingerprint(trained), new_version=new_version)
         written = []
         for artifact_format in trained.model.formats:
@@ -142,8 +142,8 @@ def _current(folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Lock out other exports of the model, and remove what a killed one left half-written."""
+def alone(folder: Path) -> Iterator[None]:
+    """Lock out other exports of the model, and remove what a killed one left half-written. Raises ExportError."""
     try:
         with locked(folder / ".lock"):
             for leftover in folder.glob("*/.[0-9]*.*"):

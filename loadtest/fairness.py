@@ -88,24 +88,28 @@ def weights(references: Sequence[Reference]) -> dict[str, str]:
 def _same(one: Reference, other: Reference) -> bool:
     if one.spec.inputs != other.spec.inputs or one.spec.outputs != other.spec.outputs or one.rows != other.rows:
         return False
-    inputs = all(np.array_equal(one.arrays[tensor.name], other.arrays[tensor.name]) for tensor in one.spec.inputs)
-    return inputs and all(
-        one.spec.tolerance.holds(one.arrays[tensor.name], values)
-        for tensor in one.spec.outputs
-        for values in (other.arrays[tensor.name].astype(np.float64),)
+    return len(one.groups) == len(other.groups) and all(
+        all(np.array_equal(mine[tensor.name], theirs[tensor.name]) for tensor in one.spec.inputs)
+        and all(
+            one.spec.tolerance.holds(mine[tensor.name], theirs[tensor.name].astype(np.float64))
+            for tensor in one.spec.outputs
+        )
+        for mine, theirs in zip(one.groups, other.groups, strict=True)
     )
 
 
 def _hash_of(reference: Reference) -> str:
     found = hashlib.sha256()
-    for name in sorted(reference.arrays):
-        found.update(name.encode() + np.ascontiguousarray(reference.arrays[name]).tobytes())
+    for group in reference.groups:
+        for name in sorted(group):
+            found.update(name.encode() + np.ascontiguousarray(group[name]).tobytes())
     return found.hexdigest()
 
 
 def payloads_hash(reference: Reference, payloads: Sequence[Payload], seed: int) -> str:
     """Return a hash of the inputs and of how they are cut and ordered; protocols and models' names are left out."""
     found = hashlib.sha256(f"{seed} {len(payloads)} {payloads[0].rows}".encode())
-    for tensor in reference.spec.inputs:
-        found.update(tensor.name.encode() + np.ascontiguousarray(reference.arrays[tensor.name]).tobytes())
+    for group in reference.groups:
+        for tensor in reference.spec.inputs:
+            found.update(tensor.name.encode() + np.ascontiguousarray(group[tensor.name]).tobytes())
     return found.hexdigest()

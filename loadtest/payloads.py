@@ -5,13 +5,13 @@ Inputs and float64 answers come from the model's reference artifact, so that no 
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from servepath.artifacts.manifest import ArtifactError
 from servepath.artifacts.reference import Reference, read_reference
-from servepath.protocols.arrays import DTYPES, Array
+from servepath.protocols.arrays import DTYPES
 from servepath.protocols.probes import Expected, probe_request
 from servepath.protocols.types import Request
 
@@ -39,13 +39,17 @@ def prepare(
     """Return the reference cut into requests of `rows` rows for `model`, in an order drawn from the seed.
 
     Every reference row is in exactly one request, so a run repeats none before it has sent them all. The same seed
-    gives every path of a model the same inputs in the same order.
+    gives every path of a model the same inputs in the same order. A request whose model has no rows is a group.
     """
-    order = np.random.default_rng(seed).permutation(reference.rows)
-    picks = [order[start : start + rows] for start in range(0, len(order) - rows + 1, rows)]
-    return [_payload(reference, pick, lambda request: encode(request, model, 0)) for pick in picks]
-
-
-def _payload(reference: Reference, pick: Array, encode: Callable[[Request], bytes]) -> Payload:
-    asked = probe_request(reference, pick)
-    return Payload(encode(asked.request), len(pick), asked.expected)
+    draw = np.random.default_rng(seed)
+    picks: list[tuple[int, Any, int]] = []
+    for group, arrays in enumerate(reference.groups):
+        if not reference.spec.by_rows:
+            picks.append((group, ..., 1))
+            continue
+        order = draw.permutation(len(arrays[reference.spec.inputs[0].name]))
+        picks += [(group, order[start : start + rows], rows) for start in range(0, len(order) - rows + 1, rows)]
+    if len(reference.groups) > 1:
+        picks = [picks[place] for place in draw.permutation(len(picks))]
+    asked = [(probe_request(reference, pick, group), count) for group, pick, count in picks]
+    return [Payload(encode(one.request, model, 0), count, one.expected) for one, count in asked]

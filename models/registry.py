@@ -82,6 +82,8 @@ def read_model(folder: Path) -> Model:
         )
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise SpecError(f"{path} is not a model's spec ({error!r}); see docs/add-a-model.md") from error
+    if not known.spec.by_rows or any(isinstance(axis, str) for t in known.spec.inputs for axis in t.shape[1:]):
+        raise SpecError(f"{path}: -1 must be the first axis of every tensor, and an input has no other open one")
     if known.framework not in WEIGHTS:
         raise SpecError(f"{path}: framework {known.framework!r} is not one of {', '.join(WEIGHTS)}")
     return known

@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "demo": ("servepath.demo",),
     "train": ("training",),
     "export": ("export",),
+    "import": ("export.importing",),
     "up": ("servepath.runner", "up"),
     "status": ("servepath.runner", "status"),
     "logs": ("servepath.runner", "logs"),

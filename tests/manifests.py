@@ -7,8 +7,8 @@ from servepath.artifacts import manifest
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 
 SPEC = Spec(
-    inputs=(TensorSpec("x", "FP32", (-1, 2)),),
-    outputs=(TensorSpec("y", "FP32", (-1, 1)),),
+    inputs=(TensorSpec("x", "FP32", ("batch", 2)),),
+    outputs=(TensorSpec("y", "FP32", ("batch", 1)),),
     row_independent=True,
     tolerance=Tolerance(1e-5, 1e-5),
 )

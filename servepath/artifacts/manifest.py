@@ -7,7 +7,7 @@ A matching hash proves integrity (these are the bytes that the export wrote), no
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,6 +38,7 @@ class Manifest:
 
     files: sha256 of every file in the folder. contents: sha256 of what is served; the members of an archive, else the
     files. sha256: digest of contents, the artifact's identity. source: fingerprint of weights, spec and exporter.
+    probe: inputs that the model answers, by name, as {"shape", "data": base64}; none where zeros will do.
     """
 
     model: str
@@ -51,6 +52,7 @@ class Manifest:
     tools: Mapping[str, str]
     git_commit: str
     parity: Parity
+    probe: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
@@ -70,6 +72,7 @@ class Manifest:
             git_commit=str(raw["git_commit"]),
             spec=Spec.from_dict(raw["spec"]),
             parity=Parity(**{**parity, "batch_sizes": tuple(parity["batch_sizes"])}),
+            probe=dict(raw.get("probe", {})),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,9 +1,12 @@
-"""The reference artifact: seeded inputs and their float64 answers, to check a server's answers.
+"""The reference artifact: inputs and the answers that they must get, to check a server's answers.
+
+A group is inputs of one shape, apart from the batch axis: tensors of the names in the spec, and of the second and any
+further group of NAME#1, NAME#2 and so on.
 
 The one module of this package that needs numpy and safetensors: the gateway does without.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,17 +24,22 @@ FILE = "reference.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A model's contract and rows to predict: arrays by tensor name; row i of the inputs gives row i of the outputs."""
+    """A model's contract and what to predict, in groups of arrays by tensor name.
+
+    Of a model by rows, row i of a group's inputs gives row i of its outputs; of any other, a group is one request.
+    """
 
     model: str
     version: int
     spec: Spec
-    arrays: Mapping[str, npt.NDArray[Any]]
+    groups: Sequence[Mapping[str, npt.NDArray[Any]]]
 
     @property
     def rows(self) -> int:
-        """Return the number of rows."""
-        return len(self.arrays[self.spec.inputs[0].name])
+        """Return the number of rows of the smallest group; 1 where a request has no rows."""
+        if not self.spec.by_rows:
+            return 1
+        return min(len(group[self.spec.inputs[0].name]) for group in self.groups)
 
 
 def read_reference(exports: Path, model: str) -> Reference:
@@ -39,8 +47,19 @@ def read_reference(exports: Path, model: str) -> Reference:
     version = current_version(exports, model)
     folder = artifact_folder(exports, model, FORMAT, version)
     spec = verify(folder).spec
+    return Reference(model, version, spec, load_groups(folder, spec))
+
+
+def load_groups(folder: Path, spec: Spec) -> Sequence[Mapping[str, npt.NDArray[Any]]]:
+    """Read the groups of a reference's folder. Raises ArtifactError when a tensor is missing."""
     arrays: dict[str, npt.NDArray[np.generic]] = load_file(folder / FILE)
-    for tensor in spec.inputs + spec.outputs:
-        if tensor.name not in arrays:
-            raise ArtifactError(f"{folder / FILE} has no tensor {tensor.name!r}; remove {folder} and run: make export")
-    return Reference(model, version, spec, arrays)
+    names = [tensor.name for tensor in spec.inputs + spec.outputs]
+    groups = []
+    for mark in ("", *(f"#{number}" for number in range(1, len(arrays) // max(len(names), 1)))):
+        for name in names:
+            if name + mark not in arrays:
+                raise ArtifactError(
+                    f"{folder / FILE} has no tensor {name + mark!r}; remove {folder} and run: make export"
+                )
+        groups.append({name: arrays[name + mark] for name in names})
+    return groups

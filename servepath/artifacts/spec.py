@@ -1,26 +1,53 @@
 """What a model takes and gives, as training declares it (spec.json) and every manifest repeats it."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-BATCH = -1
+# The name of the batch axis: an element of it is a row, what one caller asks for.
+BATCH = "batch"
+# How files before symbolic axes had the batch axis, and what a runtime says of any open axis.
+OPEN = -1
 
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One tensor: its name, Open Inference Protocol dtype ("FP32") and shape, where -1 is the batch axis."""
+    """One tensor: its name, Open Inference Protocol dtype ("FP32") and shape.
+
+    An axis is a fixed size or the name of an open one. Axes of one name have one size in a request; "batch" is the
+    batch axis. A scalar has no axes.
+    """
 
     name: str
     dtype: str
-    shape: tuple[int, ...]
+    shape: tuple[int | str, ...]
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        """Read {"name", "dtype", "shape"}. Raises KeyError, TypeError or ValueError."""
-        return cls(str(raw["name"]), str(raw["dtype"]), tuple(int(size) for size in raw["shape"]))
+        """Read {"name", "dtype", "shape"}; -1 in the first place is the batch axis, too.
+
+        Raises KeyError, TypeError or ValueError.
+        """
+        shape = tuple(raw["shape"])
+        if shape[:1] == (OPEN,):
+            shape = (BATCH, *shape[1:])
+        for axis in shape:
+            if not isinstance(axis, str) and (type(axis) is not int or axis < 0):
+                raise ValueError(f"{raw['name']!r}: an axis is a size or a name, not {axis!r}")
+        return cls(str(raw["name"]), str(raw["dtype"]), shape)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Return the shape as runtimes declare it: -1 for every open axis."""
+        return tuple(OPEN if isinstance(axis, str) else axis for axis in self.shape)
+
+    @property
+    def by_rows(self) -> bool:
+        """Return whether the first axis, and no other, is the batch axis."""
+        return self.shape[:1] == (BATCH,) and BATCH not in self.shape[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +67,18 @@ class Tolerance:
 
 
 def within(answer: Any, reference: Any, limits: Any) -> bool:
-    """Return whether two arrays have one shape and no element differs by more than its limit; a NaN always does."""
-    return answer.shape == reference.shape and bool((abs(answer - reference) <= limits).all())
+    """Return whether two arrays have one shape and no element differs by more than its limit.
+
+    A NaN agrees with a NaN alone, and an infinity with itself.
+    """
+    if answer.shape != reference.shape:
+        return False
+    # The limit of an infinity would be infinite, and a NaN is within none.
+    close = (abs(answer - reference) <= limits) & (abs(reference) < math.inf)
+    if bool(close.all()):
+        return True
+    same = (answer == reference) | ((answer != answer) & (reference != reference))  # noqa: PLR0124 - NaN, without numpy
+    return bool((close | same).all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +90,23 @@ class Spec:
     row_independent: bool
     tolerance: Tolerance
 
+    @property
+    def by_rows(self) -> bool:
+        """Return whether every tensor's first axis is the batch axis: only such a model's requests can be cut."""
+        return bool(self.inputs) and all(tensor.by_rows for tensor in self.inputs + self.outputs)
+
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
         """Read the form that `to_dict` gives. Raises KeyError, TypeError or ValueError."""
-        return cls(
+        spec = cls(
             inputs=tuple(TensorSpec.from_dict(tensor) for tensor in raw["inputs"]),
             outputs=tuple(TensorSpec.from_dict(tensor) for tensor in raw["outputs"]),
             row_independent=bool(raw["row_independent"]),
             tolerance=Tolerance(float(raw["tolerance"]["rtol"]), float(raw["tolerance"]["atol"])),
         )
+        if spec.row_independent and not spec.by_rows:
+            raise ValueError("row_independent = true needs the batch axis as the first axis of every tensor")
+        return spec
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""

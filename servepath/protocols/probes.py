@@ -51,9 +51,9 @@ class ProbeRequest(NamedTuple):
     expected: tuple[Expected, ...]
 
 
-def probe_request(reference: Reference, pick: Any) -> ProbeRequest:
-    """Return the probe request of some rows of a reference. pick: a slice or their numbers."""
-    spec, arrays = reference.spec, reference.arrays
+def probe_request(reference: Reference, pick: Any, group: int = 0) -> ProbeRequest:
+    """Return the probe request of some rows of a reference's group. pick: a slice, their numbers, or ... for all."""
+    spec, arrays = reference.spec, reference.groups[group]
     inputs = tuple(from_values(tensor.name, tensor.dtype, arrays[tensor.name][pick]) for tensor in spec.inputs)
     outputs = [(tensor, arrays[tensor.name][pick].astype(np.float64)) for tensor in spec.outputs]
     expected = tuple(
@@ -65,7 +65,8 @@ def probe_request(reference: Reference, pick: Any) -> ProbeRequest:
 
 def read_probe_request(exports: Path, model: str) -> ProbeRequest:
     """Return the probe request of the first rows of a model's current reference. Raises ArtifactError."""
-    return probe_request(read_reference(exports, model), slice(ROWS))
+    reference = read_reference(exports, model)
+    return probe_request(reference, slice(ROWS) if reference.spec.by_rows else ...)
 
 
 def fault(outputs: Sequence[Tensor], expected: Sequence[Expected]) -> str:

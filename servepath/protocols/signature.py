@@ -1,11 +1,13 @@
 """A model's spec, compiled once into the check that every request passes before any server sees it."""
 
-from collections.abc import Sequence
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
 from math import prod
 
+from servepath.artifacts.manifest import ArtifactError, Manifest
 from servepath.artifacts.spec import BATCH, Spec, TensorSpec
 from servepath.protocols.errors import BackendBadReply, BadInput
-from servepath.protocols.tensors import ITEM_BYTES, row_offsets
+from servepath.protocols.tensors import ITEM_BYTES, fits
 from servepath.protocols.types import Request, Tensor
 
 MAX_RANK = 8
@@ -13,36 +15,28 @@ MAX_TENSORS = 16
 # 2**24 FP32 elements are 64 MiB, the largest message that any of our servers takes.
 MAX_ELEMENTS = 2**24
 
+# Sizes of open axes, by name.
+Sizes = dict[str, int]
+
 
 class Signature:
-    """What a model takes and gives. Every input's first dimension is the batch axis."""
+    """What a model takes and gives.
+
+    A model by rows has requests of so many rows, which may be cut and joined. Of any other a request is one row.
+    """
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self._inputs = {tensor.name: _InputCheck(tensor) for tensor in spec.inputs}
-        self._outputs = {tensor.name: _OutputCheck(tensor) for tensor in spec.outputs}
+        self._by_rows = spec.by_rows
+        self._inputs = {tensor.name: _check_of(tensor) for tensor in spec.inputs}
+        self._outputs = {tensor.name: tensor for tensor in spec.outputs}
 
     def check(self, request: Request) -> int:
         """Return the number of rows, the same in every input; may be 0. Raises BadInput saying what is off."""
-        inputs = request.inputs
-        if len(inputs) != len(self._inputs):
-            raise BadInput(f"expected {len(self._inputs)} inputs {self._names()}, got {len(inputs)}", "INPUTS")
-        rows = -1
-        seen = set()
-        for tensor in inputs:
-            check = self._inputs.get(tensor.name)
-            if check is None:
-                raise BadInput(f"unexpected input {tensor.name!r}; the model takes {self._names()}", "INPUTS")
-            seen.add(tensor.name)
-            found = check(tensor)
-            if rows not in {-1, found}:
-                raise BadInput(f"input {tensor.name!r} has {found} rows, another has {rows}", "SHAPE")
-            rows = found
-        if len(seen) != len(inputs):
-            raise BadInput("an input is given twice", "INPUTS")
+        sizes = self._sizes(request.inputs)
         if request.outputs:
             self._check_outputs(request.outputs)
-        return rows
+        return sizes[BATCH] if self._by_rows else 1
 
     def check_answer(self, outputs: Sequence[Tensor], rows: int, names: Sequence[str]) -> None:
         """Raise BackendBadReply unless these are the outputs asked for (none named: all), each with `rows` rows."""
@@ -50,22 +44,42 @@ class Signature:
         if len(outputs) != len(wanted) or {tensor.name for tensor in outputs} != set(wanted):
             raise BackendBadReply("the model server's reply lacks an output, or has an extra one")
         for tensor in outputs:
-            self._outputs[tensor.name].check_reply(tensor, rows)
+            spec = self._outputs[tensor.name]
+            if not _is_one(tensor, spec, rows if self._by_rows else None):
+                what = f"{rows} rows of {spec.dtype}" if self._by_rows else f"{spec.dtype} {list(spec.shape)}"
+                raise BackendBadReply(f"output {tensor.name!r} of the model server's reply is not {what}")
 
-    def empty_outputs(self, names: Sequence[str]) -> tuple[Tensor, ...]:
-        """Return the outputs asked for (none named: all) with zero rows."""
+    def empty_outputs(self, request: Request) -> tuple[Tensor, ...]:
+        """Return the outputs asked for (none named: all) of a valid request of zero rows."""
+        sizes = self._sizes(request.inputs)
         return tuple(
-            Tensor(tensor.name, tensor.dtype, (0, *tensor.shape[1:]), b"")
+            Tensor(tensor.name, tensor.dtype, _sized(tensor, sizes, 0), b"")
             for tensor in self.spec.outputs
-            if not names or tensor.name in names
+            if not request.outputs or tensor.name in request.outputs
         )
 
     def zeros(self, rows: int) -> tuple[Tensor, ...]:
-        """Return valid inputs of `rows` rows that hold zeros (empty strings for BYTES): what a probe sends."""
-        shapes = ((tensor, (rows, *tensor.shape[1:])) for tensor in self.spec.inputs)
+        """Return valid inputs of `rows` rows that hold zeros (empty strings for BYTES), other open axes of size 1."""
+        shapes = ((tensor, _sized(tensor, {BATCH: rows}, 1)) for tensor in self.spec.inputs)
         return tuple(
             Tensor(t.name, t.dtype, shape, bytes(prod(shape) * ITEM_BYTES.get(t.dtype, 4))) for t, shape in shapes
         )
+
+    def _sizes(self, inputs: Sequence[Tensor]) -> Sizes:
+        """Check the inputs; return the sizes of the open axes."""
+        if len(inputs) != len(self._inputs):
+            raise BadInput(f"expected {len(self._inputs)} inputs {self._names()}, got {len(inputs)}", "INPUTS")
+        sizes: Sizes = {}
+        seen = set()
+        for tensor in inputs:
+            check = self._inputs.get(tensor.name)
+            if check is None:
+                raise BadInput(f"unexpected input {tensor.name!r}; the model takes {self._names()}", "INPUTS")
+            seen.add(tensor.name)
+            check(tensor, sizes)
+        if len(seen) != len(inputs):
+            raise BadInput("an input is given twice", "INPUTS")
+        return sizes
 
     def _check_outputs(self, names: Sequence[str]) -> None:
         unknown = next((name for name in names if name not in self._outputs), None)
@@ -80,63 +94,112 @@ class Signature:
         return sorted(self._inputs)
 
 
-class _InputCheck:
+def probe_inputs(manifest: Manifest) -> tuple[Tensor, ...]:
+    """Return inputs that the model must be able to answer: the manifest's, or one row of zeros.
+
+    Raises ArtifactError when the manifest's are not what its spec says.
+    """
+    if not manifest.probe:
+        return Signature(manifest.spec).zeros(1)
+    try:
+        stored = {name: (tuple(raw["shape"]), b64decode(raw["data"])) for name, raw in manifest.probe.items()}
+        inputs = tuple(Tensor(t.name, t.dtype, *stored[t.name]) for t in manifest.spec.inputs)
+        Signature(manifest.spec).check(Request(manifest.model, 0, inputs))
+    except (BadInput, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{manifest.model} as {manifest.format}, version {manifest.version}: the manifest's probe is no request of "
+            f"the model ({error}); export or import the model again"
+        ) from error
+    return inputs
+
+
+class _Check:
     """The check of one input: dtype, shape, and that the bytes are exactly what these say."""
 
     def __init__(self, spec: TensorSpec) -> None:
-        if not spec.shape or spec.shape[0] != BATCH or BATCH in spec.shape[1:]:
-            raise ValueError(
-                f"input {spec.name!r}: the first dimension, and only the first, must be {BATCH}, got {spec.shape}"
-            )
         self._spec = spec
-        self._inner = spec.shape[1:]
-        inner_elements = prod(self._inner)
-        self._max_rows = MAX_ELEMENTS // inner_elements if inner_elements else 0
-        self._row_bytes = inner_elements * ITEM_BYTES[spec.dtype] if spec.dtype in ITEM_BYTES else None
 
-    def __call__(self, tensor: Tensor) -> int:
+    def __call__(self, tensor: Tensor, sizes: Sizes) -> None:
+        """Add the sizes of the tensor's open axes to `sizes`. Raises BadInput."""
+        self._check_dtype(tensor)
+        shape, spec = tensor.shape, self._spec.shape
+        known = len(shape) == len(spec) and min(shape, default=0) >= 0
+        if not known or any(axis != size for axis, size in zip(spec, shape, strict=True) if not isinstance(axis, str)):
+            raise self._wrong_shape(tensor)
+        for axis, size in zip(spec, shape, strict=True):
+            if isinstance(axis, str):
+                self._bind(axis, size, sizes)
+        if prod(shape) > MAX_ELEMENTS:
+            raise self._error(f"{prod(shape)} elements, at most {MAX_ELEMENTS} fit one request", "SHAPE")
+        self._check_data(tensor)
+
+    def _bind(self, axis: str, size: int, sizes: Sizes) -> None:
+        if sizes.setdefault(axis, size) != size:
+            what = f"{size} rows" if axis == BATCH else f"{size} along {axis!r}"
+            raise BadInput(f"input {self._spec.name!r} has {what}, another has {sizes[axis]}", "SHAPE")
+
+    def _check_dtype(self, tensor: Tensor) -> None:
         if tensor.dtype != self._spec.dtype:
             raise self._error(f"dtype {tensor.dtype!r}, expected {self._spec.dtype}", "DTYPE")
-        shape = tensor.shape
-        if shape[1:] != self._inner or not shape or shape[0] < 0:
-            raise self._error(f"shape {list(shape[: MAX_RANK + 1])}, expected {list(self._spec.shape)}", "SHAPE")
-        if shape[0] > self._max_rows:
-            raise self._error(f"{shape[0]} rows, at most {self._max_rows} fit one request", "SHAPE")
-        if self._row_bytes is None:
-            self._check_strings(tensor)
-        elif len(tensor.data) != shape[0] * self._row_bytes:
-            raise self._error(f"{len(tensor.data)} bytes of data, its shape says {shape[0] * self._row_bytes}", "BYTES")
-        elif tensor.dtype == "BOOL" and tensor.data.translate(None, b"\0\1"):
-            raise self._error("a BOOL is a byte 0 or 1", "RANGE")
-        return shape[0]
 
-    def _check_strings(self, tensor: Tensor) -> None:
+    def _check_data(self, tensor: Tensor) -> None:
         try:
-            row_offsets(tensor)
+            fits(tensor)
         except ValueError as error:
             raise self._error(str(error), "BYTES") from None
+        if tensor.dtype == "BOOL" and tensor.data.translate(None, b"\0\1"):
+            raise self._error("a BOOL is a byte 0 or 1", "RANGE")
+
+    def _wrong_shape(self, tensor: Tensor) -> BadInput:
+        return self._error(f"shape {list(tensor.shape[: MAX_RANK + 1])}, expected {list(self._spec.sizes)}", "SHAPE")
 
     def _error(self, text: str, what: str) -> BadInput:
         return BadInput(f"input {self._spec.name!r}: {text}", what)
 
 
-class _OutputCheck:
-    """The check of one output in a reply: dtype, inner dimensions where the spec fixes them, rows and bytes."""
+class _RowsCheck(_Check):
+    """The check of an input whose only open axis is the batch axis: most models', and quicker."""
 
     def __init__(self, spec: TensorSpec) -> None:
-        self._spec = spec
+        super().__init__(spec)
+        self._inner = spec.sizes[1:]
+        inner_elements = prod(self._inner)
+        self._max_rows = MAX_ELEMENTS // inner_elements if inner_elements else 0
+        self._row_bytes = inner_elements * ITEM_BYTES[spec.dtype] if spec.dtype in ITEM_BYTES else None
 
-    def check_reply(self, tensor: Tensor, rows: int) -> None:
-        spec = self._spec
-        fits = len(tensor.shape) == len(spec.shape) and tensor.shape[:1] == (rows,) and tensor.dtype == spec.dtype
-        fits = (
-            fits
-            and min(tensor.shape) >= 0
-            and all(size in {BATCH, found} for size, found in zip(spec.shape, tensor.shape, strict=True))
-        )
-        try:
-            if fits and row_offsets(tensor)[-1] == len(tensor.data):
-                return
-        except ValueError:
-            pass
-        raise BackendBadReply(f"output {tensor.name!r} of the model server's reply is not {rows} rows of {spec.dtype}")
+    def __call__(self, tensor: Tensor, sizes: Sizes) -> None:
+        self._check_dtype(tensor)
+        shape = tensor.shape
+        if shape[1:] != self._inner or not shape or shape[0] < 0:
+            raise self._wrong_shape(tensor)
+        rows = shape[0]
+        if rows > self._max_rows:
+            raise self._error(f"{rows} rows, at most {self._max_rows} fit one request", "SHAPE")
+        if sizes.setdefault(BATCH, rows) != rows:
+            self._bind(BATCH, rows, sizes)
+        if self._row_bytes is None or tensor.dtype == "BOOL":
+            self._check_data(tensor)
+        elif len(tensor.data) != rows * self._row_bytes:
+            raise self._error(f"{len(tensor.data)} bytes of data, its shape says {rows * self._row_bytes}", "BYTES")
+
+
+def _check_of(spec: TensorSpec) -> _Check:
+    plain = spec.by_rows and not any(isinstance(axis, str) for axis in spec.shape[1:])
+    return _RowsCheck(spec) if plain else _Check(spec)
+
+
+def _is_one(tensor: Tensor, spec: TensorSpec, rows: int | None) -> bool:
+    """Return whether a reply's tensor fits its spec: dtype, fixed axes, rows where they are known, and bytes."""
+    wanted = spec.sizes if rows is None else (rows, *spec.sizes[1:])
+    same = tensor.dtype == spec.dtype and len(tensor.shape) == len(wanted) and min(tensor.shape, default=0) >= 0
+    if not same or any(size not in {-1, found} for size, found in zip(wanted, tensor.shape, strict=True)):
+        return False
+    try:
+        fits(tensor)
+    except ValueError:
+        return False
+    return True
+
+
+def _sized(tensor: TensorSpec, sizes: Mapping[str, int], otherwise: int) -> tuple[int, ...]:
+    return tuple(sizes.get(axis, otherwise) if isinstance(axis, str) else axis for axis in tensor.shape)

@@ -63,6 +63,17 @@ def split_strings(data: bytes) -> list[bytes]:
     return elements
 
 
+def fits(tensor: Tensor) -> None:
+    """Raise ValueError unless the data is exactly what dtype and shape say."""
+    elements = prod(tensor.shape)
+    if tensor.dtype == "BYTES":
+        found = len(split_strings(tensor.data))
+        if found != elements:
+            raise ValueError(f"{found} elements, the shape says {elements}")
+    elif len(tensor.data) != (size := elements * ITEM_BYTES[tensor.dtype]):
+        raise ValueError(f"{len(tensor.data)} bytes of data, its shape says {size}")
+
+
 def row_offsets(tensor: Tensor) -> Sequence[int]:
     """Return where each row of a tensor begins in its data, and the end: rows + 1 offsets in bytes.
 

@@ -31,7 +31,7 @@ class Validate:
         if call.rows:
             self._inner.submit(call)
         else:
-            call.end(Answer(self._signature.empty_outputs(request.outputs), self._served(request.version)))
+            call.end(Answer(self._signature.empty_outputs(request), self._served(request.version)))
 
     def ready(self) -> bool:
         """Return whether the inner backend is ready."""

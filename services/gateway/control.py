@@ -117,8 +117,8 @@ def _describe(path: Path) -> gateway_pb2.Path:
 
 
 def _own_tensors(tensors: Iterable[TensorSpec]) -> list[gateway_pb2.TensorSpec]:
-    return [gateway_pb2.TensorSpec(name=t.name, dtype=t.dtype, shape=t.shape) for t in tensors]
+    return [gateway_pb2.TensorSpec(name=t.name, dtype=t.dtype, shape=t.sizes) for t in tensors]
 
 
 def _oip_tensors(tensors: Iterable[TensorSpec]) -> list[oip_pb2.ModelMetadataResponse.TensorMetadata]:
-    return [oip_pb2.ModelMetadataResponse.TensorMetadata(name=t.name, datatype=t.dtype, shape=t.shape) for t in tensors]
+    return [oip_pb2.ModelMetadataResponse.TensorMetadata(name=t.name, datatype=t.dtype, shape=t.sizes) for t in tensors]

@@ -1,4 +1,4 @@
-"""Health by real predictions: every path is asked for one row of zeros, once a second."""
+"""Health by real predictions: every path is asked its model's probe request, once a second."""
 
 import asyncio
 import logging
@@ -8,7 +8,6 @@ from time import monotonic
 from grpc_health.v1 import health, health_pb2
 
 from servepath.protocols.errors import Internal, ServeError
-from servepath.protocols.signature import Signature
 from servepath.protocols.types import Request
 from services.dataplane.backend import Call, Outcome
 from services.gateway.replica import Replica
@@ -33,15 +32,15 @@ class Prober:
     def __init__(
         self,
         replicas: Mapping[str, Replica],
-        signatures: Mapping[str, Signature],
+        probes: Mapping[str, tuple[Request, int]],
         interval_s: float,
         *,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """`replicas`: every name -> its path's replica. `signatures`: model -> signature."""
+        """`replicas`: every name -> its path's replica. `probes`: model -> request and its rows."""
         self.servicer = health.aio.HealthServicer()
         self._replicas = replicas
-        self._signatures = signatures
+        self._probes = probes
         self._interval_s = interval_s
         self._timeout_s = timeout_s
         self._task: asyncio.Task[None] | None = None
@@ -69,8 +68,9 @@ class Prober:
     async def _probe(self, replica: Replica) -> None:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[Outcome] = loop.create_future()
-        call = Call(Request(replica.model, 0, self._signatures[replica.model].zeros(1)), monotonic() + self._timeout_s)
-        call.rows = 1
+        request, rows = self._probes[replica.model]
+        call = Call(request, monotonic() + self._timeout_s)
+        call.rows = rows
         call.add_done_callback(lambda outcome: None if ended.done() else ended.set_result(outcome))
         # The call's own end and not a timeout of ours: whatever is late, the next probe follows.
         timer = loop.call_later(self._timeout_s, call.expire)

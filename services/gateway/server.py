@@ -15,10 +15,10 @@ from servepath.protocols import oip, servepath
 from servepath.protocols.codecs import STACK_CODECS
 from servepath.protocols.deployments import Deployment, Deployments, PathLimits, read_deployments
 from servepath.protocols.identity import engine_of
-from servepath.protocols.signature import Signature
+from servepath.protocols.signature import Signature, probe_inputs
 from servepath.protocols.stacks import STACKS
 from servepath.protocols.token import credentials_of
-from servepath.protocols.types import Provenance
+from servepath.protocols.types import Provenance, Request
 from services.dataplane.backend import Backend
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.batcher import Batcher, BatchLimits
@@ -82,7 +82,7 @@ async def create_gateway(settings: Settings) -> Gateway:
         backend, {servepath.METHOD: servepath, oip.METHOD: oip}, metrics.on_complete, paths.batch_scope
     )
     replicas = {name: path.replica for name, path in paths.names.items()}
-    prober = Prober(replicas, paths.signatures, deployments.gateway.probe_interval_s)
+    prober = Prober(replicas, paths.probes, deployments.gateway.probe_interval_s)
     front = LISTENERS[settings.front](
         f"{settings.host}:{settings.port}",
         (servepath.METHOD, oip.METHOD),
@@ -117,6 +117,7 @@ class _Paths:
         self.coalescer = new_coalescer()
         self.merges: dict[tuple[str, str], Batcher] = {}
         self.signatures: dict[str, Signature] = {}
+        self.probes: dict[str, tuple[Request, int]] = {}
         self.chains: dict[str, Backend] = {}
         for deployment in deployments.models:
             self._add(deployment)
@@ -135,6 +136,8 @@ class _Paths:
         model = deployment.model
         artifacts = Artifacts(self._settings.exports, model, STACKS[stack].artifact_format)
         signature = self.signatures.setdefault(model, Signature(artifacts.current.spec))
+        request = Request(model, 0, probe_inputs(artifacts.current))
+        self.probes.setdefault(model, (request, signature.check(request)))
         replica = Replica(
             model=model,
             stack=stack,

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from servepath.artifacts.manifest import ArtifactError, Manifest, verify
 from servepath.artifacts.spec import Spec, TensorSpec
-from servepath.protocols.errors import BadInput
-from servepath.protocols.signature import Signature
+from servepath.protocols.errors import BackendBadReply, BadInput
+from servepath.protocols.signature import Signature, probe_inputs
 from servepath.protocols.stacks import STACKS
-from servepath.protocols.types import Provenance
+from servepath.protocols.types import Provenance, Request
 from services.dataplane.backend import Backend
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.batcher import Batcher, BatchLimits
@@ -45,13 +45,10 @@ class Artifact:
 def load(folder: Path, load_engine: Load) -> Artifact:
     """Verify, load and try the artifact in EXPORTS/MODEL/onnx/VERSION. Raises ArtifactError or EngineError."""
     manifest = _verified(folder)
-    try:
-        signature = Signature(manifest.spec)
-    except ValueError as error:
-        raise ArtifactError(f"{folder}: {error}; fix the model's spec and run: make export") from error
+    signature = Signature(manifest.spec)
     engine = load_engine(folder / FILE)
     _check_declared(folder, manifest.spec, engine)
-    _try(folder, signature, engine)
+    _try(folder, manifest, signature, engine)
     served = Provenance(
         model=manifest.model,
         stack=STACK.name,
@@ -97,29 +94,29 @@ def _verified(folder: Path) -> Manifest:
 def _check_declared(folder: Path, spec: Spec, engine: Engine) -> None:
     inputs, outputs = engine.declared()
     for kind, found, wanted in (("inputs", inputs, spec.inputs), ("outputs", outputs, spec.outputs)):
-        if sorted(found, key=_name) != sorted(wanted, key=_name):
+        if sorted(map(_declaration, found)) != sorted(map(_declaration, wanted)):
             raise ArtifactError(
                 f"{folder / FILE}: {kind} are {_shown(found)}, the manifest says {_shown(wanted)}; "
                 f"remove {folder} and run: make export"
             )
 
 
-def _try(folder: Path, signature: Signature, engine: Engine) -> None:
-    """Run one row of zeros: a model that cannot answer that is not served."""
-    wanted = signature.spec.outputs
+def _try(folder: Path, manifest: Manifest, signature: Signature, engine: Engine) -> None:
+    """Run the probe's inputs: a model that cannot answer them is not served."""
+    wanted = [tensor.name for tensor in signature.spec.outputs]
     try:
-        outputs = engine.run(signature.zeros(1), [tensor.name for tensor in wanted])
+        inputs = probe_inputs(manifest)
+        rows = signature.check(Request(manifest.model, 0, inputs))
+        signature.check_answer(engine.run(inputs, wanted), rows, wanted)
     except BadInput as error:
-        raise EngineError(f"{folder / FILE}: the engine refuses a row of zeros ({error.text})") from error
-    found = tuple(TensorSpec(tensor.name, tensor.dtype, tensor.shape) for tensor in outputs)
-    expected = tuple(TensorSpec(tensor.name, tensor.dtype, (1, *tensor.shape[1:])) for tensor in wanted)
-    if found != expected:
-        raise ArtifactError(f"{folder / FILE}: a row of zeros returns {_shown(found)}, expected {_shown(expected)}")
+        raise EngineError(f"{folder / FILE}: the engine refuses the probe's inputs ({error.text})") from error
+    except BackendBadReply as error:
+        raise ArtifactError(f"{folder / FILE}: the probe's inputs get a wrong answer ({error})") from error
 
 
-def _name(tensor: TensorSpec) -> str:
-    return tensor.name
+def _declaration(tensor: TensorSpec) -> tuple[str, str, tuple[int, ...]]:
+    return tensor.name, tensor.dtype, tensor.sizes
 
 
 def _shown(tensors: tuple[TensorSpec, ...]) -> str:
-    return ", ".join(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in tensors)
+    return ", ".join(f"{tensor.name} {tensor.dtype} {list(tensor.sizes)}" for tensor in tensors)

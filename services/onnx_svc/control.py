@@ -73,4 +73,4 @@ class Controls:
 
 
 def _tensors(tensors: Iterable[TensorSpec]) -> list[pb.ModelMetadataResponse.TensorMetadata]:
-    return [pb.ModelMetadataResponse.TensorMetadata(name=t.name, datatype=t.dtype, shape=t.shape) for t in tensors]
+    return [pb.ModelMetadataResponse.TensorMetadata(name=t.name, datatype=t.dtype, shape=t.sizes) for t in tensors]

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
-from servepath.artifacts.spec import BATCH, TensorSpec
+from servepath.artifacts.spec import OPEN, TensorSpec
 from servepath.protocols.arrays import DTYPES, NAMES, Array, to_array
 from servepath.protocols.errors import BadInput
 from servepath.protocols.tensors import pack
@@ -66,7 +66,7 @@ class OrtEngine:
         if node.type not in TYPES:
             raise EngineError(f"{self._file}: {node.name!r} is a {node.type}, which this server does not support")
         return TensorSpec(
-            node.name, TYPES[node.type], tuple(size if isinstance(size, int) else BATCH for size in node.shape)
+            node.name, TYPES[node.type], tuple(size if isinstance(size, int) else OPEN for size in node.shape)
         )
 
 

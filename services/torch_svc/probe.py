@@ -12,7 +12,7 @@ import grpc
 from servepath.artifacts.manifest import Manifest
 from servepath.protocols import torchserve
 from servepath.protocols.errors import BackendUnavailable, DeadlineExceeded, Overloaded, ServeError
-from servepath.protocols.signature import Signature
+from servepath.protocols.signature import probe_inputs
 from servepath.protocols.token import TokenFile
 from servepath.protocols.types import Answer, Request
 from services.torch_svc.server import ServerError
@@ -24,8 +24,8 @@ NOT_YET = (BackendUnavailable, DeadlineExceeded, Overloaded)
 
 
 def probe_request(manifest: Manifest) -> bytes:
-    """Return the probe request: one row of zeros for the artifact's version."""
-    request = Request(manifest.model, manifest.version, Signature(manifest.spec).zeros(rows=1))
+    """Return the probe request for the artifact's version."""
+    request = Request(manifest.model, manifest.version, probe_inputs(manifest))
     return torchserve.encode_request(request, manifest.model, manifest.version)
 
 

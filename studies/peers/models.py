@@ -70,8 +70,8 @@ def _rewrite(source: Path, target: Path, tuning: Tuning) -> str:
 def _write_mean(own: Path, name: str, size: int) -> None:
     """Write y = the mean of x's row, x FP32 [-1, size], y FP32 [-1, 1], as ONNX and with its reference."""
     spec = Spec(
-        inputs=(TensorSpec("x", "FP32", (-1, size)),),
-        outputs=(TensorSpec("y", "FP32", (-1, 1)),),
+        inputs=(TensorSpec("x", "FP32", ("batch", size)),),
+        outputs=(TensorSpec("y", "FP32", ("batch", 1)),),
         row_independent=True,
         tolerance=Tolerance(1e-5, 1e-5),
     )

@@ -48,8 +48,8 @@ def make(folder: Path, model: Any, inputs: dict[str, tuple[str, int]], outputs: 
     folder.mkdir(exist_ok=True)
     model.save(folder / "model.keras")
     spec = Spec(
-        tuple(TensorSpec(name, dtype, (-1, width)) for name, (dtype, width) in inputs.items()),
-        tuple(TensorSpec(name, dtype, (-1, width)) for name, (dtype, width) in outputs.items()),
+        tuple(TensorSpec(name, dtype, ("batch", width)) for name, (dtype, width) in inputs.items()),
+        tuple(TensorSpec(name, dtype, ("batch", width)) for name, (dtype, width) in outputs.items()),
         row_independent=True,
         tolerance=Tolerance(1e-5, 1e-5),
     )

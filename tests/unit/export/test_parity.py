@@ -10,7 +10,12 @@ from models.registry import Arrays
 from servepath.artifacts.manifest import Parity
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 
-SPEC = Spec((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 1)),), True, Tolerance(1e-5, 1e-5))  # noqa: FBT003 - row_independent
+SPEC = Spec(
+    (TensorSpec("x", "FP32", ("batch", 2)),),
+    (TensorSpec("y", "FP32", ("batch", 1)),),
+    row_independent=True,
+    tolerance=Tolerance(1e-5, 1e-5),
+)
 DEPENDENT = Spec(SPEC.inputs, SPEC.outputs, False, SPEC.tolerance)  # noqa: FBT003 - row_independent
 WEIGHTS = {"linear.weight": np.array([[2, -3]], np.float32), "linear.bias": np.array([0.5], np.float32)}
 

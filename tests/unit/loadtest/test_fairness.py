@@ -12,9 +12,15 @@ from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 from servepath.protocols import oip, tfserving
 
 ONE, TWO = (Measurement(ServingPath("m", stack), "direct") for stack in ("onnx", "torchserve"))
-SPEC = Spec((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 1)),), True, Tolerance(0.0, 0.01))  # noqa: FBT003 - row_independent
+SPEC = Spec(
+    (TensorSpec("x", "FP32", ("batch", 2)),),
+    (TensorSpec("y", "FP32", ("batch", 1)),),
+    row_independent=True,
+    tolerance=Tolerance(0.0, 0.01),
+)
 X = np.arange(20, dtype=np.float32).reshape(10, 2)
-REFERENCE = Reference("m", 1, SPEC, {"x": X, "y": X.sum(axis=1, keepdims=True).astype(np.float64)})
+ARRAYS = {"x": X, "y": X.sum(axis=1, keepdims=True).astype(np.float64)}
+REFERENCE = Reference("m", 1, SPEC, [ARRAYS])
 
 
 def conditions(**other: Any) -> dict[str, Any]:
@@ -53,14 +59,14 @@ def test_the_manifest_says_the_class_of_every_key() -> None:
 
 
 def test_twins_that_agree_within_their_tolerance_have_one_hash() -> None:
-    twin = replace(REFERENCE, model="twin", arrays={**REFERENCE.arrays, "y": REFERENCE.arrays["y"] + 0.009})
-    other = replace(REFERENCE, model="other", arrays={**REFERENCE.arrays, "y": REFERENCE.arrays["y"] + 0.011})
+    twin = replace(REFERENCE, model="twin", groups=[{**ARRAYS, "y": ARRAYS["y"] + 0.009}])
+    other = replace(REFERENCE, model="other", groups=[{**ARRAYS, "y": ARRAYS["y"] + 0.011}])
     found = weights([REFERENCE, twin, other])
     assert found["m"] == found["twin"] != found["other"]
 
 
 def test_models_asked_other_inputs_are_no_twins() -> None:
-    found = weights([REFERENCE, replace(REFERENCE, model="m2", arrays={**REFERENCE.arrays, "x": X + 1})])
+    found = weights([REFERENCE, replace(REFERENCE, model="m2", groups=[{**ARRAYS, "x": X + 1}])])
     assert found["m"] != found["m2"]
 
 

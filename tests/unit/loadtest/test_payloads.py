@@ -12,13 +12,13 @@ from servepath.protocols.probes import fault
 from servepath.protocols.types import Tensor
 
 SPEC = Spec(
-    inputs=(TensorSpec("x", "FP32", (-1, 2)),),
-    outputs=(TensorSpec("y", "FP32", (-1, 1)),),
+    inputs=(TensorSpec("x", "FP32", ("batch", 2)),),
+    outputs=(TensorSpec("y", "FP32", ("batch", 1)),),
     row_independent=True,
     tolerance=Tolerance(rtol=0.0, atol=0.01),
 )
 X = np.arange(20, dtype=np.float32).reshape(10, 2)
-REFERENCE = Reference("m", 1, SPEC, {"x": X, "y": X.sum(axis=1, keepdims=True).astype(np.float64)})
+REFERENCE = Reference("m", 1, SPEC, [{"x": X, "y": X.sum(axis=1, keepdims=True).astype(np.float64)}])
 
 
 def payloads(*, rows: int = 1, seed: int = 0) -> list[Payload]:

@@ -7,11 +7,14 @@ from grpc_health.v1 import health_pb2
 
 from servepath.protocols.errors import Cancelled, DeadlineExceeded
 from servepath.protocols.signature import Signature
+from servepath.protocols.types import Request
 from services.dataplane.backend import Call
 from services.gateway.probe import LIVENESS, READINESS, Prober
 from tests.limits import LONG_S
 from tests.manifests import SPEC
 from tests.serving_fakes import ANSWER
+
+PROBE = (Request("m", 0, Signature(SPEC).zeros(1)), 1)
 
 
 class Server:
@@ -38,7 +41,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_probe_that_nobody_ends_expires_and_the_next_ones_follow() -> None:
     server = Server()
-    prober = Prober({"m@onnx": server}, {"m": Signature(SPEC)}, 0.01, timeout_s=0.02)  # type: ignore[dict-item]
+    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, timeout_s=0.02)  # type: ignore[dict-item]
     await prober.start()
     await until(lambda: not server.ready_now)
     server.behave = lambda call: call.end(ANSWER)
@@ -49,7 +52,7 @@ async def test_a_probe_that_nobody_ends_expires_and_the_next_ones_follow() -> No
 
 async def test_a_probe_that_cannot_be_sent_is_logged_and_the_next_ones_follow(caplog: pytest.LogCaptureFixture) -> None:
     server = Server()
-    prober = Prober({"m@onnx": server}, {"m": Signature(SPEC)}, 0.01, timeout_s=0.5)  # type: ignore[dict-item]
+    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, timeout_s=0.5)  # type: ignore[dict-item]
 
     def fail(_: Call) -> None:
         raise ValueError("a key that is no header")
@@ -65,7 +68,7 @@ async def test_a_probe_that_cannot_be_sent_is_logged_and_the_next_ones_follow(ca
 
 async def test_stopping_ends_the_probe_that_is_out() -> None:
     server = Server()
-    prober = Prober({"m@onnx": server}, {"m": Signature(SPEC)}, 0.01)  # type: ignore[dict-item]
+    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01)  # type: ignore[dict-item]
     await prober.start()
     await until(lambda: bool(server.calls))
     await prober.stop()
@@ -90,7 +93,7 @@ async def come_to(prober: Prober, expected: tuple[bool, bool, bool]) -> None:
 async def test_a_gateway_is_alive_at_once_ready_after_a_first_answer_and_stays_so_while_its_servers_are_down() -> None:
     server = Server()
     server.ready_now = False
-    prober = Prober({"m@onnx": server}, {"m": Signature(SPEC)}, 0.01, timeout_s=0.02)  # type: ignore[dict-item]
+    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, timeout_s=0.02)  # type: ignore[dict-item]
     await prober.start()
     assert await states(prober) == (True, False, False)
     server.behave = lambda call: call.end(ANSWER)

@@ -27,9 +27,9 @@ def test_a_model_of_the_bench_answers_as_its_reference_says(own: Path, name: str
     model = read_reference(own, name)
     folder = artifact_folder(own, name, "onnx", 1)
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
-    (y,) = session.run(["y"], {"x": model.arrays["x"]})
-    assert model.arrays["x"].shape[1] == SIZES[name]
-    np.testing.assert_allclose(y, model.arrays["y"], rtol=1e-5, atol=1e-5)
+    (y,) = session.run(["y"], {"x": model.groups[0]["x"]})
+    assert model.groups[0]["x"].shape[1] == SIZES[name]
+    np.testing.assert_allclose(y, model.groups[0]["y"], rtol=1e-5, atol=1e-5)
     assert verify(folder).parity.batch_equals_singles
 
 

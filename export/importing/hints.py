@@ -1,0 +1,83 @@
+"""What a file cannot say of its model, and a small TOML file beside it can: names, ranges, sizes, tolerance.
+
+[names]                   # public names of tensors, by the file's
+"StatefulPartitionedCall:0" = "note"
+[ranges]                  # of an input's elements, lowest and highest
+input_ids = [0, 30521]
+[sizes]                   # of an open axis: what proofs and load tests use
+length = [16, 7, 64]
+[tolerance]
+rtol = 1e-4
+atol = 1e-5
+"""
+
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from export.errors import ExportError
+from servepath.artifacts.spec import Tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What the user says of a model, by public name where a tensor is meant; nothing where the user says nothing."""
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    sizes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    tolerance: Tolerance | None = None
+
+
+def read_hints(path: Path | None) -> Hints:
+    """Read the TOML file. Raises ExportError that names the file, the key and what is wrong with it."""
+    if path is None:
+        return Hints()
+    try:
+        raw = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{path} cannot be read: {error}") from error
+    known = {"names": _name, "ranges": _range, "sizes": _sizes}
+    if unknown := sorted(raw.keys() - known.keys() - {"tolerance"}):
+        raise ExportError(f"{path}: unknown table [{unknown[0]}]; there are {', '.join((*known, 'tolerance'))}")
+    tables: dict[str, dict[str, Any]] = {}
+    for name, read in known.items():
+        tables[name] = {key: _read(path, f"{name}.{key}", read, value) for key, value in raw.get(name, {}).items()}
+    tolerance = raw.get("tolerance")
+    found = None if tolerance is None else _read(path, "tolerance", _tolerance, tolerance)
+    return Hints(**tables, tolerance=found)
+
+
+def _read(path: Path, key: str, read: Any, value: Any) -> Any:
+    try:
+        return read(value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ExportError(f"{path}: {key}: {error}, got {value!r}") from error
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not value.isprintable() or not value or "#" in value:
+        raise ValueError("expected a name without #")
+    return value
+
+
+def _range(value: Any) -> tuple[float, float]:
+    low, high = (float(end) for end in value)
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise ValueError("expected [lowest, highest]")
+    return low, high
+
+
+def _sizes(value: Any) -> tuple[int, ...]:
+    if not value or any(type(size) is not int or size < 1 for size in value):
+        raise ValueError("expected a list of whole numbers from 1 on")
+    return tuple(value)
+
+
+def _tolerance(value: Any) -> Tolerance:
+    if value.keys() != {"rtol", "atol"} or not all(0 <= float(each) < math.inf for each in value.values()):
+        raise ValueError("expected rtol and atol, from 0 on")
+    return Tolerance(float(value["rtol"]), float(value["atol"]))

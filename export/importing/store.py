@@ -1,0 +1,116 @@
+"""What an import found, into the store: one version, all its formats, then `current`."""
+
+import contextlib
+import hashlib
+import json
+import shutil
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export import provenance
+from export.stage import alone, choose_version, make_current, note_written
+from servepath.artifacts.atomic import new_folder
+from servepath.artifacts.commit import git_commit
+from servepath.artifacts.manifest import (
+    MANIFEST,
+    Manifest,
+    Parity,
+    artifact_folder,
+    digest,
+    hash_files,
+    verify,
+)
+from servepath.artifacts.reference import FORMAT as REFERENCE
+from servepath.artifacts.reference import load_groups
+from servepath.artifacts.spec import Spec
+
+# The inputs that a probe sends are in every manifest, so they are small; a model of larger ones is sent zeros.
+PROBE_BYTES = 2**18
+# What a step of an import found, beside the folders of its formats.
+FOUND = "found.json"
+TOOLS = ("numpy", "onnx", "onnxruntime-gpu", "safetensors")
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """Return a sha256 that changes when a file that an import reads changes, or the tools that read it."""
+    hashed = hashlib.sha256(json.dumps(provenance.versions(TOOLS), sort_keys=True).encode())
+    for file in files:
+        with file.open("rb") as opened:
+            hashed.update(hashlib.file_digest(opened, "sha256").digest())
+    return hashed.hexdigest()
+
+
+def store(exports: Path, name: str, source: str, work: Path) -> tuple[int, list[str]]:
+    """Write every format of WORK that is not there yet; return the version and the formats that were written.
+
+    Raises ExportError, ArtifactError, OSError; a model that was not there before then leaves nothing.
+    """
+    found = json.loads((work / FOUND).read_text())
+    found["probe"] = _probe(work, Spec.from_dict(found["spec"]))
+    folder, formats = exports / name, {**found["formats"], REFERENCE: {"facts": {}, "difference": 0.0}}
+    known = folder.exists()
+    try:
+        with alone(folder):
+            version = choose_version(folder, source)
+            written = []
+            for artifact_format, made in formats.items():
+                target = artifact_folder(exports, name, artifact_format, version)
+                if target.exists():
+                    verify(target)
+                    continue
+                with new_folder(target) as new:
+                    shutil.copytree(work / artifact_format, new, dirs_exist_ok=True)
+                    draft = _Draft(name, source, version, found)
+                    manifest = draft.manifest(artifact_format, new, made)
+                    (new / MANIFEST).write_text(json.dumps(manifest.to_dict(), indent=2) + "\n")
+                note_written(folder, version, artifact_format)
+                written.append(artifact_format)
+            make_current(exports, name, version)
+            return version, written
+    except BaseException:
+        if not known:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(folder)
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What the manifests of one import share."""
+
+    model: str
+    source: str
+    version: int
+    found: Mapping[str, Any]
+
+    def manifest(self, artifact_format: str, folder: Path, made: Mapping[str, Any]) -> Manifest:
+        """Return the manifest of the files in a folder."""
+        files, spec = hash_files(folder), Spec.from_dict(self.found["spec"])
+        return Manifest(
+            model=self.model,
+            format=artifact_format,
+            version=self.version,
+            spec=spec,
+            files=files,
+            contents=files,
+            sha256=digest(files),
+            source=self.source,
+            tools={**provenance.versions(TOOLS), **made["facts"]},
+            git_commit=git_commit(),
+            parity=Parity(self.found["rows"], tuple(self.found["batches"]), made["difference"], spec.row_independent),
+            probe=self.found["probe"],
+        )
+
+
+def _probe(work: Path, spec: Spec) -> dict[str, dict[str, Any]]:
+    """Return the first request of the reference as a manifest has it; nothing where it is too large for one."""
+    group = load_groups(work / REFERENCE, spec)[0]
+    arrays = {t.name: np.asarray(group[t.name][:1] if spec.by_rows else group[t.name], order="C") for t in spec.inputs}
+    if sum(array.nbytes for array in arrays.values()) > PROBE_BYTES:
+        return {}
+    return {n: {"shape": list(a.shape), "data": b64encode(a.tobytes()).decode()} for n, a in arrays.items()}

@@ -1,0 +1,1 @@
+"""The models that the onnx package carries, with requests and answers: each is served, or refused with a reason."""
