@@ -1,6 +1,6 @@
 """Inputs drawn for a model whose file says dtype and shape of each, and perhaps what elements may be."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,24 @@ from servepath.protocols.arrays import DTYPES
 
 Arrays = Mapping[str, NDArray[Any]]
 Sizes = Mapping[str, int]
-# Where nobody says it: whole numbers may be places in a table, so they stay low; masks and flags are of these, too.
-FLOATS, INTEGERS = (-1.0, 1.0), (0.0, 1.0)
+FLOATS = (-1.0, 1.0)
+# Of whole numbers, where nobody says it, the first range that the model takes: bytes and words, then places and flags.
+INTEGERS = ((0.0, 255.0), (0.0, 1.0))
+# Inputs of these names are flags.
+FLAGS = ("mask", "type")
 
 
 def sized(tensor: TensorSpec, sizes: Sizes) -> tuple[int, ...]:
     """Return the tensor's shape with its open axes at these sizes."""
     return tuple(sizes[axis] if isinstance(axis, str) else axis for axis in tensor.shape)
+
+
+def integer_ranges(tensors: Sequence[TensorSpec], known: Iterable[str]) -> Iterator[dict[str, tuple[float, float]]]:
+    """Yield the ranges to try for the inputs of whole numbers whose range is not known."""
+    wide = [t.name for t in tensors if np.dtype(DTYPES[t.dtype]).kind in "iu" and t.dtype != "INT8"]
+    wide = [name for name in wide if name not in known and not any(flag in name for flag in FLAGS)]
+    for limits in INTEGERS if wide else INTEGERS[-1:]:
+        yield dict.fromkeys(wide, limits)
 
 
 def draw(tensors: Sequence[TensorSpec], sizes: Sizes, ranges: Mapping[str, tuple[float, float]], seed: int) -> Arrays:
@@ -34,5 +45,5 @@ def _values(
         return random.integers(0, 1, shape, endpoint=True).astype(kind)
     if kind.kind == "f":
         return random.uniform(*(limits or FLOATS), shape).astype(kind)
-    low, high = (int(end) for end in limits or INTEGERS)
+    low, high = (int(end) for end in limits or INTEGERS[-1])
     return random.integers(low, high, shape, dtype=np.int64, endpoint=True).astype(kind)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from export.importing.draw import Arrays, Sizes, draw, sized
+from export.importing.draw import Arrays, Sizes, draw, integer_ranges, sized
 from export.importing.errors import Refused
 from export.importing.hints import Hints
 from servepath.artifacts.spec import BATCH, Spec, TensorSpec, Tolerance, within
@@ -31,6 +31,10 @@ FIRST_SIZES = (8, 16, 64, 224, 1)
 GROUP_ROWS, GROUP_BYTES = 64, 2**20
 # Groups where a request has no rows.
 SINGLE_GROUPS = 8
+# Of answers without a fraction.
+EXACT = Tolerance(0.0, 0.0)
+# What another order of additions may change, as a share of the largest answer.
+NOISE = 1e-3
 # Runtimes add in different orders: how much more than the effect of the last bit of every input they may differ.
 MARGIN = 8.0
 # What is passed on of a runtime's message.
@@ -52,6 +56,14 @@ class Sample(NamedTuple):
 
     inputs: Arrays
     answers: Arrays
+
+
+class _Seen(NamedTuple):
+    """An answer to a request with one axis of another size; of none, where the axis is ""."""
+
+    axis: str
+    size: int
+    answer: Arrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,18 +160,21 @@ class _Trial:
         axes = {axis for tensor in self.inputs for axis in tensor.shape if isinstance(axis, str)} - {BATCH}
         free = sorted(axes - self.hints.sizes.keys())
         said = {axis: sizes[0] for axis, sizes in self.hints.sizes.items() if axis in axes}
-        why = ""
-        for rows in (ROWS, 1) if self.has_rows() else (ROWS,):
-            for size in FIRST_SIZES if free else FIRST_SIZES[:1]:
-                sizes = {BATCH: rows, **dict.fromkeys(free, size), **said}
-                try:
-                    self.answer(self.ask(sizes, seed=0))
-                except _Failed as error:
-                    why = why or str(error)
-                    continue
-                if rows == 1:
-                    self.fix(BATCH, 1)
-                return sizes
+        known, why = dict(self.ranges), ""
+        for guess in integer_ranges(self.inputs, known):
+            self.ranges = known | guess
+            for rows in (ROWS, 1) if self.has_rows() else (ROWS,):
+                for size in FIRST_SIZES if free else FIRST_SIZES[:1]:
+                    sizes = {BATCH: rows, **dict.fromkeys(free, size), **said}
+                    try:
+                        self.answer(self.ask(sizes, seed=0))
+                    except _Failed as error:
+                        why = str(error)
+                        continue
+                    self.notes += [f"{n!r} was drawn from {low:g} to {high:g}" for n, (low, high) in guess.items()]
+                    if rows == 1:
+                        self.fix(BATCH, 1)
+                    return sizes
         tried = f" at {' = '.join(free)} = {', '.join(map(str, FIRST_SIZES))}" if free else ""
         raise Refused(f"the model does not run on drawn inputs{tried}: {why}{FIX}")
 
@@ -187,32 +202,52 @@ class _Trial:
         )
         self.notes.append(f"axis {axis!r} is declared open and the model runs at {size} alone: it is fixed")
 
+    def rename(self, axes: Sequence[str], name: str) -> None:
+        """Let several axes have one name."""
+        self.inputs = tuple(
+            replace(tensor, shape=tuple(name if axis in axes else axis for axis in tensor.shape))
+            for tensor in self.inputs
+        )
+
     def outputs(self, base: Sizes, answer: Arrays) -> tuple[tuple[TensorSpec, ...], Sequence[Sizes]]:
         """Return the outputs with their axes, and the sizes that worked: each open axis was tried at three sizes."""
-        seen: list[tuple[str, int, Arrays]] = [("", 0, self.answer(self.ask(base, seed=1)))]
+        seen = [_Seen("", 0, self.answer(self.ask(base, seed=1)))]
         worked: list[Sizes] = [base]
+        stuck = []
         for axis in [axis for axis in base if self.is_open(axis)]:
-            tried = self.hints.sizes.get(axis) or (base[axis] * 2, base[axis] + 3)
-            found = [(size, reply) for size in tried if (reply := self.try_size(base, axis, size)) is not None]
-            seen += [(axis, size, reply) for size, reply in found]
-            if axis != BATCH:
-                worked += [{**base, axis: size} for size, _ in found]
+            found = self.try_sizes(base, [axis])
             if not found:
-                self.fix(axis, base[axis])
-            elif len(found) < len(tried):
-                missed = ", ".join(str(size) for size in tried if size not in {size for size, _ in found})
-                self.notes.append(f"axis {axis!r}: the model runs at {found[0][0]} and not at {missed}")
+                stuck.append(axis)
+            seen += found
+            worked += [{**base, axis: one.size} for one in found if axis != BATCH]
+        # Several that cannot move alone may be one axis by different names: a state's batch and a signal's.
+        if len(stuck) > 1 and len({base[axis] for axis in stuck}) == 1 and (found := self.try_sizes(base, stuck)):
+            first = BATCH if stuck[0] in self.inputs[0].shape[:1] else stuck[0]
+            self.notes.append(f"the axes {', '.join(map(repr, stuck))} move together alone: they are one, {first!r}")
+            self.rename(stuck, first)
+            base = {**base, first: base[stuck[0]]}
+            seen += [one._replace(axis=first) for one in found]
+            stuck = []
+        for axis in stuck:
+            self.fix(axis, base[axis])
         return tuple(_output(name, values, base, seen) for name, values in answer.items()), worked
+
+    def try_sizes(self, base: Sizes, axes: Sequence[str]) -> list["_Seen"]:
+        """Return the answers at the other sizes that are to be tried of some axes, changed together."""
+        tried = self.hints.sizes.get(axes[0]) or (base[axes[0]] * 2, base[axes[0]] + 3)
+        found = []
+        for size in tried:
+            try:
+                found.append(_Seen(axes[0], size, self.answer(self.ask({**base, **dict.fromkeys(axes, size)}, seed=0))))
+            except _Failed:
+                continue
+        if found and len(found) < len(tried):
+            missed = ", ".join(str(size) for size in tried if size not in {one.size for one in found})
+            self.notes.append(f"axis {axes[0]!r}: the model runs at {found[0].size} and not at {missed}")
+        return found
 
     def is_open(self, axis: str) -> bool:
         return any(axis in tensor.shape for tensor in self.inputs)
-
-    def try_size(self, base: Sizes, axis: str, size: int) -> Arrays | None:
-        """Return the answer with one axis of another size, None where the model does not run at it."""
-        try:
-            return self.answer(self.ask({**base, axis: size}, seed=0))
-        except _Failed:
-            return None
 
     def check_repeatable(self, asked: Arrays, answer: Arrays, base: Sizes) -> None:
         """Raise Refused unless the same request has the same answer, at once and after another one."""
@@ -231,7 +266,7 @@ class _Trial:
             return self.hints.tolerance
         kinds = [values.dtype for values in (*asked.values(), *answer.values()) if values.dtype.kind == "f"]
         if not any(values.dtype.kind == "f" for values in answer.values()):
-            return Tolerance(0.0, 0.0)
+            return EXACT
         eps = max(float(np.finfo(kind).eps) for kind in kinds)
         effect = 0.0
         for sign in (1, -1):
@@ -259,21 +294,29 @@ class _Trial:
                     )
 
     def rows(self, spec: Spec, base: Sizes) -> tuple[Spec, float]:
-        """Return the spec with what is true of its rows, and how far they differ alone and in a batch."""
-        batch = self.ask({**base, BATCH: BATCH_ROWS}, seed=3)
-        count = len(next(iter(batch.values())))
+        """Return the spec with what is true of its rows, and how far they differ alone and in a batch.
+
+        In batches of one size a row's answer may not change with the other rows. Alone and in a batch it may change by
+        the noise of another order of additions, which then is in the tolerance.
+        """
+        batch, others = (self.ask({**base, BATCH: BATCH_ROWS}, seed) for seed in (3, 5))
+        count, tolerance = len(next(iter(batch.values()))), spec.tolerance
+        mixed = {name: np.concatenate([values[:1], others[name][1:]]) for name, values in batch.items()}
         together, order = self.answer(batch), np.random.default_rng(4).permutation(count)
-        singles = joined([self.answer(cut(batch, slice(row, row + 1))) for row in range(count)])
-        shuffled = self.answer({name: values[order] for name, values in batch.items()})
-        # An open axis that the data decides has another size in each answer: such rows cannot be joined.
-        independent = singles is not None and (
-            agree(together, singles, spec.tolerance)
-            and agree(shuffled, {name: values[order] for name, values in together.items()}, spec.tolerance)
+        shuffled = {name: values[order] for name, values in batch.items()}
+        first, single = slice(1), joined([self.answer(cut(batch, slice(row, row + 1))) for row in range(count)])
+        independent = agree(cut(self.answer(mixed), first), cut(together, first), tolerance)
+        independent = independent and agree(
+            self.answer(shuffled), {name: values[order] for name, values in together.items()}, tolerance
         )
-        if not independent:
+        # An open axis that the data decides has another size in each answer: such rows cannot be joined.
+        if not independent or single is None or count == 1 or not agree(together, single, _noise(together, tolerance)):
             self.notes.append("a row's answer depends on the other rows of its batch: requests are never batched")
             return spec, 0.0
-        return replace(spec, row_independent=True), largest(together, singles or {})
+        difference = largest(together, single)
+        if self.hints.tolerance is None and tolerance != EXACT:
+            tolerance = replace(tolerance, atol=max(tolerance.atol, MARGIN * difference))
+        return replace(spec, row_independent=True, tolerance=tolerance), difference
 
     def groups(self, spec: Spec, sizes: Sequence[Sizes]) -> Iterator[Arrays]:
         """Yield the reference's groups: a few of each shape by rows, each row asked alone; or requests."""
@@ -320,9 +363,9 @@ def _name_axes(declared: Sequence[Declared]) -> tuple[TensorSpec, ...]:
     return tuple(replace(t, shape=tuple(BATCH if axis in firsts else axis for axis in t.shape)) for t in named)
 
 
-def _output(name: str, values: NDArray[Any], base: Sizes, seen: Sequence[tuple[str, int, Arrays]]) -> TensorSpec:
+def _output(name: str, values: NDArray[Any], base: Sizes, seen: Sequence[_Seen]) -> TensorSpec:
     """Return an output whose axes are what they followed when an input's axis changed."""
-    shapes = [(axis, size, reply[name].shape) for axis, size, reply in seen]
+    shapes = [(axis, size, answer[name].shape) for axis, size, answer in seen]
     if any(len(shape) != values.ndim for _, _, shape in shapes):
         raise Refused(f"output {name!r} has not always the same number of axes")
     axes: list[int | str] = []
@@ -336,6 +379,15 @@ def _output(name: str, values: NDArray[Any], base: Sizes, seen: Sequence[tuple[s
         follows = follows and all(shape[place] == size for each, size, shape in shapes if each == axis)
         axes.append(axis if follows else f"{name}_{place}")
     return TensorSpec(name, NAMES[values.dtype], tuple(axes))
+
+
+def _noise(answer: Arrays, tolerance: Tolerance) -> Tolerance:
+    """Return the tolerance that another order of additions may need; none for answers without a fraction."""
+    if tolerance == EXACT:
+        return EXACT
+    finite = [np.abs(v[np.isfinite(v)]) for v in answer.values() if v.dtype.kind == "f"]
+    largest_answer = max((float(v.max()) for v in finite if v.size), default=0.0)
+    return Tolerance(max(tolerance.rtol, NOISE), max(tolerance.atol, NOISE * largest_answer))
 
 
 def cut(arrays: Arrays, rows: slice) -> Arrays:
