@@ -1,0 +1,194 @@
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from services.torch_svc.handler import Handler, choose_device
+
+AFFINE = """
+import torch
+class Affine(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 1)
+        self.calls = []
+    def forward(self, x):
+        self.calls.append(len(x))
+        return self.linear(x)
+"""
+# Fails as an embedding does on an index that it does not have; two inputs, two outputs.
+PICKY = """
+import torch
+class Picky(torch.nn.Module):
+    def forward(self, a, b):
+        if (a > 100).any():
+            raise IndexError("index out of range")
+        return a + b.sum(1, keepdim=True), a.to(torch.float64)
+"""
+X = {"name": "x", "dtype": "FP32", "shape": [-1, 2]}
+Y = {"name": "y", "dtype": "FP32", "shape": [-1, 1]}
+A = {"name": "a", "dtype": "FP32", "shape": [-1, 1]}
+B = {"name": "b", "dtype": "INT64", "shape": [-1, 3]}
+
+
+def made(folder: Path, source: str, weights: Mapping[str, NDArray[Any]], **spec: Any) -> Handler:
+    """Return a handler initialised over a folder laid out as TorchServe unpacks an archive."""
+    (folder / "MAR-INF").mkdir()
+    (folder / "MAR-INF" / "MANIFEST.json").write_text("{}")
+    (folder / "model.py").write_text(source)
+    (folder / "weights.safetensors").write_bytes(safetensors.numpy.save(dict(weights)))
+    (folder / "spec.json").write_text(json.dumps({"row_independent": True} | spec))
+    described = {"modelFile": "model.py", "serializedFile": "weights.safetensors", "modelVersion": "7"}
+    properties = {"model_dir": str(folder), "gpu_id": None, "server_version": "0.12.0"}
+    handler = Handler()
+    handler.initialize(SimpleNamespace(system_properties=properties, manifest={"model": described}))
+    return handler
+
+
+@pytest.fixture
+def affine(tmp_path: Path) -> Handler:
+    weights = {"linear.weight": np.array([[2, -3]], np.float32), "linear.bias": np.array([0.5], np.float32)}
+    return made(tmp_path, AFFINE, weights, inputs=[X], outputs=[Y])
+
+
+@pytest.fixture
+def picky(tmp_path: Path) -> Handler:
+    outputs = [{"name": "sum", "dtype": "FP32", "shape": [-1, 1]}, {"name": "copy", "dtype": "FP64", "shape": [-1, 1]}]
+    return made(tmp_path, PICKY, {}, inputs=[A, B], outputs=outputs)
+
+
+def item(rows: Sequence[Sequence[float]]) -> dict[str, bytes]:
+    return {"x": bytearray(np.array(rows, "<f4").tobytes())}
+
+
+def pair(a: Sequence[float], b: Sequence[Sequence[int]]) -> dict[str, bytes]:
+    return {"a": np.array(a, "<f4").tobytes(), "b": np.array(b, "<i8").tobytes()}
+
+
+def metadata(reply: bytes) -> dict[str, str]:
+    header: dict[str, dict[str, str]] = json.loads(reply[8 : 8 + int.from_bytes(reply[:8], "little")])
+    return header["__metadata__"]
+
+
+def tensors(reply: bytes) -> dict[str, NDArray[Any]]:
+    found: dict[str, NDArray[Any]] = safetensors.numpy.load(reply)
+    return found
+
+
+def test_a_batch_of_requests_is_one_forward_and_each_gets_its_own_rows(affine: Handler) -> None:
+    replies = affine.handle([item([[1, 2]]), item([[0, 0], [1, 1], [2, 1]]), item([[5, 0]])], None)
+    assert [tensors(reply)["y"].tolist() for reply in replies] == [[[-3.5]], [[0.5], [-0.5], [1.5]], [[10.5]]]
+    assert affine.model.calls == [5]
+
+
+def test_a_reply_says_who_answered_with_which_version_of_which_files(affine: Handler, tmp_path: Path) -> None:
+    (reply,) = affine.handle([item([[1, 2]])], None)
+    lines = "".join(
+        f"{hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()}  {name}\n"
+        for name in ("model.py", "spec.json", "weights.safetensors")
+    )
+    assert metadata(reply) == {
+        "engine": "torchserve",
+        "engine_version": "0.12.0",
+        "version": "7",
+        "sha256": hashlib.sha256(lines.encode()).hexdigest(),
+    }
+
+
+def test_what_python_leaves_beside_the_files_does_not_change_their_hash(affine: Handler, tmp_path: Path) -> None:
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "model.cpython-311.pyc").write_bytes(b"x")
+    described = {"modelFile": "model.py", "serializedFile": "weights.safetensors", "modelVersion": "7"}
+    again = Handler()
+    again.initialize(
+        SimpleNamespace(
+            system_properties={"model_dir": str(tmp_path), "server_version": "0.12.0"}, manifest={"model": described}
+        )
+    )
+    assert again.identity == affine.identity
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason", "said"),
+    [
+        ({"x": b"\x00" * 7}, "BAD_INPUT.SHAPE", "input 'x' has 7 bytes, not a multiple of 8"),
+        ({"x": b"\x00" * 4}, "BAD_INPUT.SHAPE", "input 'x' has 4 bytes, not a multiple of 8"),
+        ({}, "BAD_INPUT.NAME", "input 'x' is missing"),
+        ({"z": b""}, "BAD_INPUT.NAME", "there is no input 'z'"),
+        ({"x": b"\x00" * 8, "z": b""}, "BAD_INPUT.NAME", "there is no input 'z'"),
+        ({"x": {"decoded": "JSON"}}, "BAD_INPUT.DTYPE", "input 'x' is not raw bytes"),
+    ],
+)
+def test_a_bad_item_is_refused_in_its_own_reply_and_the_others_are_answered(
+    affine: Handler, bad: dict[str, Any], reason: str, said: str
+) -> None:
+    first, refused, last = affine.handle([item([[1, 2]]), bad, item([[5, 0]])], None)
+    assert tensors(refused) == {}
+    assert metadata(refused) == affine.identity | {"error": said, "reason": reason}
+    assert [tensors(reply)["y"].tolist() for reply in (first, last)] == [[[-3.5]], [[10.5]]]
+
+
+def test_a_batch_of_bad_items_alone_is_refused_without_a_forward(affine: Handler) -> None:
+    replies = affine.handle([{}, {"x": b"1"}], None)
+    assert [metadata(reply)["reason"] for reply in replies] == ["BAD_INPUT.NAME", "BAD_INPUT.SHAPE"]
+    assert affine.model.calls == []
+
+
+def test_not_a_number_in_one_item_stays_in_that_item(affine: Handler) -> None:
+    replies = affine.handle([item([[1, 2]]), item([[float("nan"), 1]]), item([[float("inf"), 0], [1, 2]])], None)
+    first, second, third = (tensors(reply)["y"].ravel() for reply in replies)
+    assert first.tolist() == [-3.5]
+    assert np.isnan(second).all()
+    assert third.tolist() == [float("inf"), -3.5]
+
+
+def test_zero_rows_are_answered_by_zero_rows(affine: Handler) -> None:
+    alone = affine.handle([item([])], None)
+    beside = affine.handle([item([]), item([[1, 2]]), item([])], None)
+    assert [tensors(reply)["y"].shape for reply in (*alone, *beside)] == [(0, 1), (0, 1), (1, 1), (0, 1)]
+
+
+def test_a_model_of_several_inputs_and_outputs_gets_and_gives_all_by_name(picky: Handler) -> None:
+    first, second = picky.handle([pair([1], [[1, 2, 3]]), pair([2, 3], [[0, 0, 1], [5, 5, 5]])], None)
+    assert tensors(first)["sum"].tolist() == [[7]]
+    assert tensors(second)["sum"].tolist() == [[3], [18]]
+    assert tensors(second)["copy"].dtype == np.float64
+
+
+def test_inputs_of_different_row_counts_are_refused(picky: Handler) -> None:
+    (reply,) = picky.handle([pair([1, 2], [[1, 2, 3]])], None)
+    assert metadata(reply)["reason"] == "BAD_INPUT.SHAPE"
+
+
+def test_an_item_whose_values_the_model_cannot_take_fails_alone(picky: Handler) -> None:
+    items = [pair([n], [[0, 0, 0]]) for n in (1, 101, 3)]
+    first, refused, last = picky.handle(items, None)
+    assert metadata(refused) == picky.identity | {
+        "error": "the model failed on these values",
+        "reason": "BAD_INPUT.VALUE",
+    }
+    assert [tensors(reply)["sum"].tolist() for reply in (first, last)] == [[[1]], [[3]]]
+
+
+def test_a_model_whose_rows_depend_on_each_other_is_never_merged(tmp_path: Path) -> None:
+    weights = {"linear.weight": np.array([[2, -3]], np.float32), "linear.bias": np.array([0.5], np.float32)}
+    handler = made(tmp_path, AFFINE, weights, inputs=[X], outputs=[Y], row_independent=False)
+    replies = handler.handle([item([[1, 2]]), item([[0, 0], [1, 1]])], None)
+    assert [tensors(reply)["y"].tolist() for reply in replies] == [[[-3.5]], [[0.5], [-0.5]]]
+    assert handler.model.calls == [1, 2]
+
+
+def test_weights_that_do_not_fit_the_model_stop_it_from_loading(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"linear\.bias"):
+        made(tmp_path, AFFINE, {"linear.weight": np.zeros((1, 2), np.float32)}, inputs=[X], outputs=[Y])
+
+
+def test_without_a_gpu_assigned_the_cpu_is_used() -> None:
+    assert choose_device(None).type == "cpu"
