@@ -122,7 +122,7 @@ test: check ## check, then the everyday tests: unit, contract, integration, and 
 	$(PYTHON) -m pytest -q $(PARALLEL) $(DAILY)
 
 test-all: $(READY) $(INTEROP) ## all tests, and how much of each package they ran
-	$(PYTHON) -m pytest -q $(PARALLEL) --cov --cov-report=term:skip-covered
+	$(PYTHON) -m pytest -q $(PARALLEL) --hypothesis-profile=thorough --cov --cov-report=term:skip-covered
 
 # make test-python OTHER=python3.13: what needs neither PyTorch nor TensorFlow (tests/conftest.py).
 OTHER = python3.13
@@ -152,7 +152,7 @@ fmt: $(READY) ## format, and apply automatic fixes
 	.venv/bin/ruff check --fix .
 
 unit: $(READY) ## tests without sockets
-	$(PYTHON) -m pytest -q $(PARALLEL) $(DAILY) tests/unit
+	$(PYTHON) -m pytest -q -n 2 --dist loadfile $(DAILY) tests/unit
 
 integration: $(READY) ## tests over real gRPC in one process
 	$(PYTHON) -m pytest -q $(PARALLEL) tests/integration
