@@ -4,7 +4,8 @@
 
 PYTHON := .venv/bin/python
 # The newest Python here that ServePath is for, with what makes an environment: the one of .venv, when it is made.
-NEWEST = $(shell for name in python3.13 python3.12 python3.11 python3; do $$name -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$name && break; done)
+# Looked for when it is first wanted, and once.
+NEWEST = $(eval NEWEST := $(shell for name in python3.13 python3.12 python3.11 python3; do $$name -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$name && break; done))$(NEWEST)
 PROTOS := $(shell find proto -name '*.proto')
 # Stamps: what is older than what it was made from is regenerated.
 INSTALLED := .venv/.installed
