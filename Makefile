@@ -12,6 +12,8 @@ INSTALLED := .venv/.installed
 READY := servepath_pb/.generated
 # tritonclient, for the interoperability test alone: it wants another protobuf than ours.
 INTEROP := .venv-interop/.installed
+# What looks into images, for make sbom alone.
+SUPPLY := .venv-supply/.installed
 # kubectl, the Kubernetes schemas and checkov, for deploy/k8s; a kubectl of the machine's own is preferred.
 DEPLOY := .venv-deploy/.installed
 KUBECTL = $(shell command -v kubectl || echo .venv-deploy/kubectl)
@@ -116,7 +118,7 @@ pin-images: $(READY) ## write images.lock: digests of the images that .env names
 release-check: $(READY) ## fail while images.lock lacks a digest
 	$(PYTHON) -m servepath release-check
 
-sbom: $(READY) ## bills of materials and known vulnerabilities of the images, into results/supply (IMAGES=gateway)
+sbom: $(READY) $(SUPPLY) ## bills of materials and known vulnerabilities of the images, into results/supply (IMAGES=gateway)
 	$(PYTHON) -m servepath sbom $(IMAGES)
 
 test: check ## check, then the everyday tests: unit, contract, integration, and the essential ones with the real servers
@@ -165,7 +167,7 @@ proto: $(READY) ## the code generated from proto/, regenerated when a .proto cha
 
 clean: ## stop the services, remove .venv, generated code and caches; artifacts/ and results/ stay
 	if [ -e $(READY) ]; then $(PYTHON) -m servepath down; fi
-	rm -rf .venv .venv-interop .venv-other .venv-bench .venv-deploy servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-interop .venv-other .venv-bench .venv-deploy .venv-supply servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(INSTALLED): constraints.txt pyproject.toml
 	@test -n "$(NEWEST)" || { echo "make: there is no Python 3.11, 3.12 or 3.13 here: install python3.13 and its venv module" >&2; exit 1; }
@@ -178,6 +180,12 @@ $(INSTALLED): constraints.txt pyproject.toml
 $(INTEROP): tests/interop/requirements.txt $(INSTALLED)
 	$(NEWEST) -m venv .venv-interop
 	.venv-interop/bin/pip install -q --disable-pip-version-check -r tests/interop/requirements.txt
+	touch $@
+
+$(SUPPLY): constraints.txt pyproject.toml
+	$(NEWEST) -m venv .venv-supply
+	.venv-supply/bin/pip install -q --disable-pip-version-check -c constraints.txt '.[supply]'
+	rm -rf build servepath.egg-info
 	touch $@
 
 $(DEPLOY): tests/deploy/requirements.txt
