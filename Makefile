@@ -154,8 +154,10 @@ fmt: $(READY) ## format, and apply automatic fixes
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
+# No test of it waits: two workers, since each imports everything again, and with the compiled modules of the last time
+# even where a container's Python is told to keep none (5 s of each worker's 12).
 unit: $(READY) ## tests without sockets
-	$(PYTHON) -m pytest -q -n 2 --dist loadfile $(DAILY) tests/unit
+	PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest -q -n 2 --dist loadfile $(DAILY) tests/unit
 
 integration: $(READY) ## tests over real gRPC in one process
 	$(PYTHON) -m pytest -q $(PARALLEL) tests/integration
