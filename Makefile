@@ -4,13 +4,16 @@
 
 PYTHON := .venv/bin/python
 # The newest Python here that ServePath is for, with what makes an environment: the one of .venv, when it is made.
-NEWEST = $(shell for name in python3.13 python3.12 python3.11 python3; do $$name -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$name && break; done)
+# Looked for when it is first wanted, and once.
+NEWEST = $(eval NEWEST := $(shell for name in python3.13 python3.12 python3.11 python3; do $$name -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$name && break; done))$(NEWEST)
 PROTOS := $(shell find proto -name '*.proto')
 # Stamps: what is older than what it was made from is regenerated.
 INSTALLED := .venv/.installed
 READY := servepath_pb/.generated
 # tritonclient, for the interoperability test alone: it wants another protobuf than ours.
 INTEROP := .venv-interop/.installed
+# What looks into images, for make sbom alone.
+SUPPLY := .venv-supply/.installed
 # kubectl, the Kubernetes schemas and checkov, for deploy/k8s; a kubectl of the machine's own is preferred.
 DEPLOY := .venv-deploy/.installed
 KUBECTL = $(shell command -v kubectl || echo .venv-deploy/kubectl)
@@ -118,14 +121,14 @@ pin-images: $(READY) ## write images.lock: digests of the images that .env names
 release-check: $(READY) ## fail while images.lock lacks a digest
 	$(PYTHON) -m servepath release-check
 
-sbom: $(READY) ## bills of materials and known vulnerabilities of the images, into results/supply (IMAGES=gateway)
+sbom: $(READY) $(SUPPLY) ## bills of materials and known vulnerabilities of the images, into results/supply (IMAGES=gateway)
 	$(PYTHON) -m servepath sbom $(IMAGES)
 
 test: check ## check, then the everyday tests: unit, contract, integration, and the essential ones with the real servers
 	$(PYTHON) -m pytest -q $(PARALLEL) $(DAILY)
 
 test-all: $(READY) $(INTEROP) ## all tests, and how much of each package they ran
-	$(PYTHON) -m pytest -q $(PARALLEL) --cov --cov-report=term:skip-covered
+	$(PYTHON) -m pytest -q $(PARALLEL) --hypothesis-profile=thorough --cov --cov-report=term:skip-covered
 
 # make test-python OTHER=python3.13: what needs neither PyTorch nor TensorFlow (tests/conftest.py).
 OTHER = python3.13
@@ -154,8 +157,10 @@ fmt: $(READY) ## format, and apply automatic fixes
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
+# No test of it waits: two workers, since each imports everything again, and with the compiled modules of the last time
+# even where a container's Python is told to keep none (5 s of each worker's 12).
 unit: $(READY) ## tests without sockets
-	$(PYTHON) -m pytest -q $(PARALLEL) $(DAILY) tests/unit
+	PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest -q -n 2 --dist loadfile $(DAILY) tests/unit
 
 integration: $(READY) ## tests over real gRPC in one process
 	$(PYTHON) -m pytest -q $(PARALLEL) tests/integration
@@ -167,7 +172,7 @@ proto: $(READY) ## the code generated from proto/, regenerated when a .proto cha
 
 clean: ## stop the services, remove .venv, generated code and caches; artifacts/ and results/ stay
 	if [ -e $(READY) ]; then $(PYTHON) -m servepath down; fi
-	rm -rf .venv .venv-interop .venv-other .venv-bench .venv-deploy servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-interop .venv-other .venv-bench .venv-deploy .venv-supply servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(INSTALLED): constraints.txt pyproject.toml
 	@test -n "$(NEWEST)" || { echo "make: there is no Python 3.11, 3.12 or 3.13 here: install python3.13 and its venv module" >&2; exit 1; }
@@ -180,6 +185,12 @@ $(INSTALLED): constraints.txt pyproject.toml
 $(INTEROP): tests/interop/requirements.txt $(INSTALLED)
 	$(NEWEST) -m venv .venv-interop
 	.venv-interop/bin/pip install -q --disable-pip-version-check -r tests/interop/requirements.txt
+	touch $@
+
+$(SUPPLY): constraints.txt pyproject.toml
+	$(NEWEST) -m venv .venv-supply
+	.venv-supply/bin/pip install -q --disable-pip-version-check -c constraints.txt '.[supply]'
+	rm -rf build servepath.egg-info
 	touch $@
 
 $(DEPLOY): tests/deploy/requirements.txt

@@ -26,6 +26,13 @@ PERCENT_LABELS = (
 )
 # Of a legend: one below the other on a phone.
 COLUMNS = "width < 420 ? 1 : 4"
+# Of a path's name beside a picture: the way below the path on a phone, or there is no room for the legend.
+NAME = {
+    "labelExpr": "width < 420 ? [slice(datum.label, 0, indexof(datum.label, ' ')), "
+    "slice(datum.label, indexof(datum.label, ' ') + 1)] : datum.label",
+    "labelLineHeight": 11,
+    "labelOffset": {"expr": "width < 420 ? -5.5 : 0"},  # else the first of two lines stands in the middle
+}
 Spec = dict[str, Any]
 
 
@@ -119,7 +126,13 @@ def parts(values: list[dict[str, Any]]) -> Spec:
         "data": {"values": values},
         "mark": "bar",
         "encoding": {
-            "y": {"field": "name", "type": "nominal", "sort": names, "title": None, "axis": {"labelLimit": 260}},
+            "y": {
+                "field": "name",
+                "type": "nominal",
+                "sort": names,
+                "title": None,
+                "axis": {"labelLimit": 260} | NAME,
+            },
             "x": {"field": "ms", "type": "quantitative", "title": "mean service time, ms"},
             "color": {
                 "field": "part",

@@ -84,7 +84,8 @@ def bootstrap_interval(values: Array, seed: int) -> Interval:
     """
     rounds = values.shape[-1]
     drawn = np.random.default_rng(seed).integers(rounds, size=(RESAMPLES, rounds))
-    weights = np.apply_along_axis(np.bincount, 1, drawn, minlength=rounds) / rounds
+    drawn += rounds * np.arange(RESAMPLES)[:, np.newaxis]  # one count for all: the rounds of each resample are its own
+    weights = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape) / rounds
     low, high = np.quantile(values @ weights.T, (ALPHA / 2, 1 - ALPHA / 2), axis=-1)
     return Interval(low, high)
 

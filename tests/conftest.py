@@ -8,6 +8,8 @@ from importlib.util import find_spec
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.examples import ALL, EVERY_DAY
+
 # Before anything imports grpc: its fork handlers abort a child that is forked while calls of other tests still end.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 # Anyone who starts the tests in the background may have had Ctrl-C ignored, which the tests' children would inherit.
@@ -21,14 +23,17 @@ NEEDS_FRAMEWORKS = (
     "integration/models",
     "integration/training",
     "integration/services/tf_svc",
+    "integration/services/torch_svc/test_handler.py",
     "integration/services/onnx_svc/test_real_exports.py",
     "integration/deploy/test_observability.py",
     "integration/loadtest/test_gate.py",
     "integration/test_planted.py",
 )
 collect_ignore = () if find_spec("torch") else NEEDS_FRAMEWORKS
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
+# For any machine. make test-all has --hypothesis-profile=thorough, which is loaded after this.
+for name, count in {"every day": EVERY_DAY, "thorough": ALL}.items():
+    settings.register_profile(name, max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("every day")
 
 
 def pytest_collection_finish() -> None:

@@ -17,6 +17,7 @@ from deploy.locks import FOLDER as LOCKS
 from deploy.locks import read as read_lock
 from deploy.supply.audit import AuditError, Waiver, ask_pip_audit, judge, read_waivers
 from deploy.supply.contents import bill_of_materials, debian_packages
+from deploy.supply.programs import ProgramMissingError
 from servepath.artifacts.atomic import write_file
 from servepath.cli.arguments import Parser
 from servepath.cli.signals import run_main
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
             variables = read_variables()
             names = args or _built(docker, variables)
             passed = [_look_into(docker, name, variables, waivers) for name in names]
-    except (EngineError, AuditError) as error:
+    except (EngineError, AuditError, ProgramMissingError) as error:
         print(f"supply: {error}", file=sys.stderr)
         return 1
     return int(not all(passed))

@@ -7,11 +7,12 @@ what it skipped is counted here: a lock of which one package was skipped is not 
 import datetime as dt
 import json
 import subprocess
-import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from deploy.supply.programs import program
 
 AUDIT_S = 300.0
 
@@ -58,7 +59,7 @@ def read_waivers(file: Path, today: dt.date) -> list[Waiver]:
 
 
 def ask_pip_audit(lock: Path) -> Any:
-    """Return pip-audit's JSON for a lock. Raises AuditError."""
+    """Return pip-audit's JSON for a lock. Raises AuditError, ProgramMissingError."""
     command = [
         "--require-hashes",
         "--disable-pip",
@@ -67,8 +68,9 @@ def ask_pip_audit(lock: Path) -> Any:
         "--format=json",
         "--progress-spinner=off",
     ]
-    program = f"{Path(sys.executable).parent}/pip-audit"
-    done = subprocess.run([program, *command], capture_output=True, text=True, timeout=AUDIT_S, check=False)
+    done = subprocess.run(
+        [program("pip-audit"), *command], capture_output=True, text=True, timeout=AUDIT_S, check=False
+    )
     try:
         return json.loads(done.stdout)
     except json.JSONDecodeError as error:

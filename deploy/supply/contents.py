@@ -8,6 +8,7 @@ import venv
 from pathlib import Path
 
 from deploy.engine import Engine, EngineError
+from deploy.supply.programs import program
 
 SITE = "/opt/venv/lib/python3.11/site-packages"
 READ_S = 120.0
@@ -15,19 +16,23 @@ BILL_S = 300.0
 
 
 def bill_of_materials(docker: Engine, image: str) -> str:
-    """Return CycloneDX JSON of an image's Python packages, licences included. Raises EngineError."""
+    """Return CycloneDX JSON of an image's Python packages, licences included.
+
+    Raises EngineError, and ProgramMissingError.
+    """
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=False)
         site = Path(folder) / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
         _copy_metadata(docker, image, site)
-        command = ["cyclonedx-py", "environment", "--output-reproducible", "--of", "JSON", f"{folder}/bin/python"]
-        done = subprocess.run(
-            [f"{Path(sys.executable).parent}/{command[0]}", *command[1:]],
-            capture_output=True,
-            text=True,
-            timeout=BILL_S,
-            check=False,
-        )
+        command = [
+            program("cyclonedx-py"),
+            "environment",
+            "--output-reproducible",
+            "--of",
+            "JSON",
+            f"{folder}/bin/python",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=BILL_S, check=False)
     if done.returncode:
         raise EngineError(f"cyclonedx-py: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
     return done.stdout

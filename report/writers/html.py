@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 import vl_convert
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from report.document import Block, Cell, Chart, Column, Detail, Document, Table, trim
 
@@ -19,10 +19,6 @@ VEGA_LITE = "6.4"
 
 def render(document: Document) -> str:
     """Return the page."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(kind=_kind, headings=_headings, cells=_cells)
     shown = trim(document, Detail.FULL)
     specs = {
         block.name: block.specification
@@ -30,7 +26,7 @@ def render(document: Document) -> str:
         for block in section.blocks
         if isinstance(block, Chart)
     }
-    return environment.get_template(TEMPLATE).render(
+    return _template().render(
         document=shown,
         # What goes into the page as it is (`safe`); the library only where there is something to draw.
         specs=json.dumps(specs, separators=(",", ":")).replace("<", "\\u003c") if specs else "",
@@ -45,6 +41,16 @@ def library() -> str:
     """Return the script that draws; putting it together takes a second."""
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
     return str(script).replace("</script", "<\\/script")
+
+
+@cache
+def _template() -> Template:
+    """Return the page to be filled in; compiling it takes longer than filling it in."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(kind=_kind, headings=_headings, cells=_cells)
+    return environment.get_template(TEMPLATE)
 
 
 def _kind(block: Block) -> str:

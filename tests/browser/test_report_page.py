@@ -21,6 +21,16 @@ LIGHTNESS = """
 const colour = getComputedStyle(document.querySelector(arguments[0]))[arguments[1]];
 return colour.match(/[\\d.]+/g).slice(0, 3).map(Number).reduce((a, b) => a + b) / 3;
 """
+CUT = """
+return [...document.querySelectorAll('.chart > svg, .chart .chart-wrapper svg')].flatMap((svg) => {
+    const box = svg.getBoundingClientRect();
+    return [...svg.querySelectorAll('text')].filter((text) => {
+        const found = text.getBoundingClientRect();
+        return getComputedStyle(text).opacity !== '0' && (found.left < box.left - 1 || found.right > box.right + 1);
+    }).map((text) => text.textContent);
+});
+"""
+TRANSPARENT = "rgba(0, 0, 0, 0)"
 MARKS = "return document.querySelectorAll(`#chart-${arguments[0]} svg .mark-${arguments[1]} path`).length"
 
 
@@ -94,6 +104,7 @@ def test_on_a_phone_nothing_scrolls_sideways_but_tables(opened: Any) -> None:
     opened.screenshot("phone")
     assert opened.script("return document.documentElement.scrollWidth") == PHONE[0]
     assert opened.script(TOO_WIDE) == 0
+    assert opened.script(CUT) == []
     assert opened.script("return document.querySelector('.scroll table').scrollWidth") > PHONE[0]
 
 
@@ -112,5 +123,6 @@ def test_printed_it_shows_pictures_and_tables_but_no_controls(opened: Any) -> No
     assert not opened.driver.find_element(By.ID, "controls").is_displayed()
     assert opened.driver.find_element(By.CSS_SELECTOR, "#chart-distribution svg").is_displayed()
     assert opened.script("return getComputedStyle(document.querySelector('.scroll')).overflowX") == "visible"
+    assert opened.script("return getComputedStyle(document.querySelector('.badge')).backgroundColor") == TRANSPARENT
     assert opened.script("return innerWidth") == DESK[0]
     opened.screenshot("print")

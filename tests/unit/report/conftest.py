@@ -11,6 +11,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from report.summary import Summary, build
+
 STORED = Path(__file__).parents[2] / "data/run"
 Change = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
@@ -89,6 +91,12 @@ class StoredRun:
 
     def facts(self) -> dict[str, Any]:
         return dict(json.loads((self.folder / "run.json").read_text()))
+
+
+@pytest.fixture(scope="session")
+def summary() -> Summary:
+    """The stored run's, worked out once: for tests that change nothing."""
+    return build(STORED)
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import pytest
 
 from report import charts, series
 from report.percentiles import nearest_rank
-from report.summary import build
+from report.summary import Summary, build
 
 
-def test_each_path_has_its_colour_its_ways_share_it_and_the_instrument_is_grey(stored: Any) -> None:
-    found = charts.colours(series.series(build(stored.folder)))
+def test_each_path_has_its_colour_its_ways_share_it_and_the_instrument_is_grey(summary: Summary) -> None:
+    found = charts.colours(series.series(summary))
     assert found == {
         "keras_dense@tfserving": charts.COLOURS[0],
         "simple_nn@onnx": charts.COLOURS[1],
@@ -16,8 +16,8 @@ def test_each_path_has_its_colour_its_ways_share_it_and_the_instrument_is_grey(s
     }
 
 
-def test_a_curve_goes_through_the_percentiles_and_ends_where_one_sample_is_slower(stored: Any) -> None:
-    rows = series.rows_of(build(stored.folder))
+def test_a_curve_goes_through_the_percentiles_and_ends_where_one_sample_is_slower(summary: Summary) -> None:
+    rows = series.rows_of(summary)
     points = [(each["n"], each["v"]) for each in series.curves(rows[:1]) if each["m"] == "response"]
     ordered_us = sorted(rows[0].samples.times("response_us").tolist())
     assert len(points) == series.POINTS
@@ -39,8 +39,7 @@ def test_a_pause_of_a_fifth_of_a_second_is_seen_over_time(stored: Any) -> None:
     assert {(each["k"], each["m"], each["r"]) for each in slow} == {(key, "response", 3)}
 
 
-def test_time_by_part_adds_up_to_the_mean_service_time(stored: Any) -> None:
-    summary = build(stored.folder)
+def test_time_by_part_adds_up_to_the_mean_service_time(summary: Summary) -> None:
     parts: dict[str, list[tuple[str, float]]] = {}
     for each in series.parts(summary):
         parts.setdefault(each["name"], []).append((each["part"], each["ms"]))
@@ -52,8 +51,8 @@ def test_time_by_part_adds_up_to_the_mean_service_time(stored: Any) -> None:
         assert [name for name, _ in found] == names
 
 
-def test_the_capacity_has_a_picture_with_the_objective_once_it_is_there(stored: Any) -> None:
-    assert "capacity" not in charts.charts(build(stored.folder))
+def test_the_capacity_has_a_picture_with_the_objective_once_it_is_there(stored: Any, summary: Summary) -> None:
+    assert "capacity" not in charts.charts(summary)
     path = {"model": "simple_nn", "stack": "onnx", "via": "direct", "rate_rps": 900, "low_rps": 850, "high_rps": 950}
     steps = [{"rate_rps": 800, "p99_ms": 4.0, "met": True}, {"rate_rps": 1600, "p99_ms": None, "met": False}]
     stored.write("capacity", {"slo_p99_ms": 5, "paths": [path | {"cores": 1, "steps": steps}]})

@@ -7,48 +7,44 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.options import LoadOptions, argument_parser
-from report.document import Detail, Document
+from report.document import Detail
 from report.documents import run
 from report.documents.again import command
-from report.summary import build
+from report.summary import Summary, build
 from tests.synthetic_run import write_run
 from tests.unit.report.plain import plain
 
 DIRECT = "simple_nn@onnx.direct"
 
 
-def document_of(stored: Any) -> Document:
-    return run.document(build(stored.folder))
+def said(summary: Summary, detail: Detail = Detail.FULL) -> str:
+    return plain(run.document(summary), detail)
 
 
-def said(stored: Any, detail: Detail = Detail.FULL) -> str:
-    return plain(document_of(stored), detail)
-
-
-def test_every_sentence_of_a_verdict_is_there_below_the_best_paths_and_above_the_results(stored: Any) -> None:
-    verdicts, text = build(stored.folder).verdicts, said(stored)
+def test_every_sentence_of_a_verdict_is_there_below_the_best_paths_and_above_the_results(summary: Summary) -> None:
+    verdicts, text = summary.verdicts, said(summary)
     assert len(verdicts) == 8
     assert [verdict.sentence for verdict in verdicts if verdict.sentence not in text] == []
     best = "p50 of response times, reached directly: simple_nn@onnx direct [onnxruntime 1.31.1 (CPUExecutionProvider)]"
     assert text.index(best) < text.index(verdicts[0].sentence) < text.index("\nResults\n")
 
 
-def test_in_brief_only_what_is_decided_is_said_and_the_rest_is_counted(stored: Any) -> None:
-    text = said(stored, Detail.BRIEF)
-    sentences = {verdict.sentence: verdict.decided for verdict in build(stored.folder).verdicts}
+def test_in_brief_only_what_is_decided_is_said_and_the_rest_is_counted(summary: Summary) -> None:
+    text = said(summary, Detail.BRIEF)
+    sentences = {verdict.sentence: verdict.decided for verdict in summary.verdicts}
     assert {sentence: sentence in text for sentence in sentences} == sentences
     assert "comparisons: 4 decided, 0 too close to call, 4 with too few rounds" in text.splitlines()
     assert len(text.splitlines()) < 40
 
 
-def test_engine_version_and_missing_percentiles_stand_in_the_results(stored: Any) -> None:
-    (line, _) = [line for line in said(stored).splitlines() if line.startswith("keras_dense@tfserving embedded")]
+def test_engine_version_and_missing_percentiles_stand_in_the_results(summary: Summary) -> None:
+    (line, _) = [line for line in said(summary).splitlines() if line.startswith("keras_dense@tfserving embedded")]
     assert line.startswith("keras_dense@tfserving embedded (tensorflow 2.21.0) direct 501.0 of 500 1,320 0 0 1.161 ")
     assert line.split()[-4] == line.split()[-1] == "-"
 
 
-def test_what_the_gateway_adds_stands_beside_its_share(stored: Any) -> None:
-    (_, line) = [line for line in said(stored).splitlines() if line.startswith("simple_nn@onnx onnxruntime")]
+def test_what_the_gateway_adds_stands_beside_its_share(summary: Summary) -> None:
+    (_, line) = [line for line in said(summary).splitlines() if line.startswith("simple_nn@onnx onnxruntime")]
     assert re.search(r" \d\d% \+0\.3\d\d ms$", line)
 
 
@@ -61,14 +57,14 @@ def test_a_run_of_sides_tells_them_apart_and_says_how_they_compare(tmp_path: Pat
 
 def test_a_run_that_is_not_valid_says_why_and_has_no_verdict(stored: Any) -> None:
     stored.change_rows(DIRECT, lambda rows: [*rows[:-1], rows[-1] | {"wrong": True}], only_round=0)
-    text = said(stored)
+    text = said(build(stored.folder))
     assert "not valid: simple_nn@onnx direct: 1 of 1,320 responses are incorrect" in text.splitlines()
     assert "None: a run that is not valid gives no verdict." in text
     assert "is faster than" not in text
 
 
-def test_a_synthetic_run_says_that_nobody_was_measured(stored: Any) -> None:
-    assert "not a measurement: made by tests/synthetic_run.py" in said(stored)
+def test_a_synthetic_run_says_that_nobody_was_measured(summary: Summary) -> None:
+    assert "not a measurement: made by tests/synthetic_run.py" in said(summary)
 
 
 def test_the_command_to_do_it_again_is_one_that_the_load_test_understands_as_before(stored: Any) -> None:
@@ -81,9 +77,9 @@ def test_the_command_to_do_it_again_is_one_that_the_load_test_understands_as_bef
     assert argument_parser().read(LoadOptions, again[3:]) == options
 
 
-def test_the_commit_and_a_drawn_seed_are_repeated(stored: Any) -> None:
+def test_the_commit_and_a_drawn_seed_are_repeated(summary: Summary) -> None:
     again = f"git checkout {'0' * 40} && python -m loadtest --rounds 12 --rows 1 --rate 500 --seed 7"
-    assert again in said(stored).splitlines()
+    assert again in said(summary).splitlines()
 
 
 def test_a_path_that_was_not_stable_after_its_warm_up_is_said(stored: Any) -> None:
@@ -111,8 +107,8 @@ def test_several_undefeated_paths_are_all_named(stored: Any) -> None:
 
 def test_the_closed_loop_is_explained(stored: Any) -> None:
     stored.close_loop()
-    assert "This run was a closed loop: each caller waited for its reply" in said(stored)
-    assert "each user waits for its reply" in said(stored)
+    assert "This run was a closed loop: each caller waited for its reply" in said(build(stored.folder))
+    assert "each user waits for its reply" in said(build(stored.folder))
 
 
 def test_where_a_closed_loop_would_have_hidden_something_is_named(stored: Any) -> None:
@@ -124,10 +120,10 @@ def test_where_a_closed_loop_would_have_hidden_something_is_named(stored: Any) -
             row["response_us"] = (end_ns - row["scheduled_ns"]) / 1e3
         return rows
 
-    assert "would have recorded the same p99 within 20 % on every path" in said(stored)
+    assert "would have recorded the same p99 within 20 % on every path" in said(build(stored.folder))
     stored.change_rows(DIRECT, stand_still, only_round=2)
     assert re.search(
         r"simple_nn@onnx direct: p99 is 1,0\d\d\.\d{3} ms by the schedule; a closed-loop caller would "
         r"have reported \d\.\d{3} ms",
-        said(stored),
+        said(build(stored.folder)),
     )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from servepath.http2 import client as http2
 from servepath.http2 import connection_base
 from servepath.http2.replies import Reply
+from tests.examples import examples
 from tests.unit.servepath.http2.scripted_peer import (
     ACK,
     CONTINUATION,
@@ -170,7 +171,7 @@ FRAMES = st.one_of(
 
 
 @pytest.mark.slow
-@hypothesis_settings(max_examples=1000)
+@hypothesis_settings(max_examples=examples(1000))
 @given(st.booleans(), st.lists(FRAMES, max_size=12), st.sampled_from([8, 70_000]))
 def test_whatever_the_peer_sends_every_call_has_one_end_at_most_and_after_the_loss_exactly_one(
     greet: bool,  # noqa: FBT001 - hypothesis gives it

@@ -19,6 +19,7 @@ from servepath.http2.request_headers import RequestHeaders
 from servepath.http2.unary_call import UnaryCall
 from servepath.http2.write_coalescer import WriteCoalescer
 from services.dataplane.listener import ListenerLimits
+from tests.examples import examples
 from tests.unit.servepath.http2.scripted_peer import (
     ACK,
     CONTINUATION,
@@ -322,7 +323,7 @@ BEFORE: dict[str, Callable[[int], list[Step]]] = {
 STATES = st.lists(st.sampled_from(sorted(BEFORE)), max_size=4)
 
 
-@hypothesis_settings(max_examples=400)
+@hypothesis_settings(max_examples=examples(400))
 @given(STATES, st.lists(STEPS, min_size=1, max_size=3))
 def test_whatever_a_caller_sends_h2_judges_it_alike_or_differs_as_is_known(
     states: list[str], steps: list[Step]

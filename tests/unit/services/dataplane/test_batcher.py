@@ -22,6 +22,7 @@ from servepath.protocols.types import Answer, Request, Tensor
 from services.dataplane.backend import Call, Outcome
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.batcher import Batcher, BatchLimits
+from tests.examples import examples
 from tests.serving_fakes import ANSWER, SERVED, Keeping
 
 POISON = -1.0
@@ -447,7 +448,7 @@ STEPS = st.tuples(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(STEPS, max_size=80), st.integers(1, 3), st.integers(1, 8), st.sampled_from([8, 24, 10_000]))
 def test_whatever_happens_every_member_ends_once_and_with_its_own_rows(
     steps: list[tuple[Callable[[World, int, int], None], int, int]], max_in_flight: int, max_rows: int, max_bytes: int
