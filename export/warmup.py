@@ -24,10 +24,15 @@ FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
 def write(trained: Trained, folder: Path) -> None:
     """Write one record: Predict with the first row of the seeded inputs."""
+    write_record(_first_row(trained), folder, trained.name)
+
+
+def write_record(inputs: Arrays, folder: Path, model: str) -> None:
+    """Write one record: Predict with these inputs."""
     log = pb.PredictionLog()
     request = log.predict_log.request
-    request.model_spec.name = trained.name
-    for name, rows in _first_row(trained).items():
+    request.model_spec.name = model
+    for name, rows in inputs.items():
         request.inputs[name].ParseFromString(tensorflow.make_tensor_proto(rows).SerializeToString())
     (folder / FILE).parent.mkdir(exist_ok=True)
     with tensorflow.io.TFRecordWriter(str(folder / FILE)) as writer:

@@ -10,14 +10,15 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from export.errors import ExportError
-from export.importing import deployed, onnx_source, store
+from export.importing import deployed, store
 from export.importing.errors import Refused
+from export.importing.sources import source_files
 from models.registry import SpecError, read_models
 from servepath.artifacts.manifest import ArtifactError
 from servepath.artifacts.names import ModelNameError, check_model_name
@@ -25,12 +26,42 @@ from servepath.artifacts.spec import Spec
 from servepath.cli.arguments import Parser, seconds
 from servepath.cli.children import run_and_wait
 from servepath.cli.signals import run_main
+from servepath.protocols.stacks import STACKS
 
 LIMIT_S = 600.0
-# Stacks that an ONNX file has no path on, and why.
-NO_PATH = {
-    "torchserve": "TorchServe runs PyTorch models, and an ONNX file has no PyTorch model in it",
-    "tfserving": "TensorFlow Serving runs SavedModels, and an ONNX file has none in it",
+
+
+class Kind(NamedTuple):
+    """A kind of source: the step that reads it, what it becomes for which stack, and why there is no path on others."""
+
+    step: str
+    main: str
+    others: Mapping[str, str]
+    no_path: Mapping[str, str]
+
+
+STACK_OF = {stack.artifact_format: stack.name for stack in STACKS.values()}
+TAKEN = "import takes an ONNX file, a SavedModel's folder and a .keras file"
+NO_TORCH = "TorchServe runs PyTorch models, and {} has none in it"
+KINDS = {
+    "an ONNX file": Kind(
+        "read onnx",
+        "onnx",
+        {},
+        {
+            "torchserve": NO_TORCH.format("an ONNX file"),
+            "tfserving": "TensorFlow Serving runs SavedModels, and an ONNX file has none in it",
+        },
+    ),
+    "a SavedModel": Kind(
+        "read saved_model",
+        "saved_model",
+        {"onnx": "saved_model to onnx"},
+        {"torchserve": NO_TORCH.format("a SavedModel")},
+    ),
+    "a Keras file": Kind(
+        "read keras", "saved_model", {"onnx": "saved_model to onnx"}, {"torchserve": NO_TORCH.format("a Keras file")}
+    ),
 }
 
 
@@ -51,7 +82,12 @@ def parse_args(argv: Sequence[str]) -> ImportOptions:
     """Read the command line; exit code 2 and one line when it is wrong."""
     parser = Parser(prog="servepath import", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("path", type=Path, metavar="PATH", help="an ONNX file, its external data beside it")
+    add(
+        "path",
+        type=Path,
+        metavar="PATH",
+        help="an ONNX file (its external data beside it), a SavedModel's folder, or a .keras file",
+    )
     add("--name", type=_model_name, required=True, help="what the model is called here")
     add("--spec", type=Path, metavar="FILE", help="TOML: [names], [ranges], [sizes], [tolerance] (docs/import.md)")
     add("--out", type=Path, default=Path("artifacts/exports"), help="default: artifacts/exports")
@@ -84,38 +120,56 @@ def import_model(options: ImportOptions) -> None:
     """Try, write and deploy one model. Raises Refused and what the store raises."""
     if options.name in read_models():
         raise Refused(f"{options.name!r} is a model of models/; choose another --name")
-    if not options.path.is_file():
-        raise Refused(f"{options.path} is not a file; PATH is an ONNX file")
-    print(f"trying {options.path} ({options.path.stat().st_size:,} bytes) in a process of its own", flush=True)
-    with tempfile.TemporaryDirectory(prefix="import-") as work:
-        found = _try(options, Path(work))
-        spec = Spec.from_dict(found["spec"])
-        _show(spec, found["notes"])
-        files = [*onnx_source.source_files(options.path), *([options.spec] if options.spec else [])]
-        version, written = store.store(options.out, options.name, store.fingerprint(files), Path(work))
-    for artifact_format, made in found["formats"].items():
+    what = _kind_of(options.path)
+    kind, files = KINDS[what], source_files(options.path)
+    size = sum(file.stat().st_size for file in files)
+    print(f"trying {options.path}, {what} of {size:,} bytes, in a process of its own", flush=True)
+    with tempfile.TemporaryDirectory(prefix="import-") as folder:
+        work = Path(folder)
+        _step(options, kind.step, work)
+        found = json.loads((work / store.FOUND).read_text())
+        _show(Spec.from_dict(found["spec"]), found["notes"])
+        refused = dict(kind.no_path)
+        for artifact_format, step in kind.others.items():
+            try:
+                _step(options, step, work)
+            except Refused as error:
+                refused[STACK_OF[artifact_format]] = str(error)
+        source = store.fingerprint([*files, *([options.spec] if options.spec else [])])
+        version, written = store.store(options.out, options.name, source, work)
+        formats = json.loads((work / store.FOUND).read_text())["formats"]
+    for artifact_format, made in formats.items():
         state = "written" if artifact_format in written else "was there already, and matches its manifest"
         print(f"  {artifact_format}: version {version} {state}, largest difference {made['difference']:.2g}")
-    for stack, why in NO_PATH.items():
+    for stack, why in refused.items():
         print(f"  no path on {stack}: {why}")
     if not options.no_deploy:
-        print(deployed.deploy(options.deployments, options.name, ["onnx"]))
+        print(deployed.deploy(options.deployments, options.name, [STACK_OF[each] for each in formats]))
 
 
-def _try(options: ImportOptions, work: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "export.importing.child", str(options.path), str(work), str(options.spec or "")]
+def _kind_of(path: Path) -> str:
+    """Return the kind of a source, a key of KINDS. Raises Refused."""
+    if path.is_dir():
+        if (path / "saved_model.pb").is_file():
+            return "a SavedModel"
+        raise Refused(f"{path} is a folder without saved_model.pb; {TAKEN}")
+    if not path.is_file():
+        raise Refused(f"{path} does not exist; {TAKEN}")
+    return "a Keras file" if path.suffix == ".keras" else "an ONNX file"
+
+
+def _step(options: ImportOptions, step: str, work: Path) -> None:
+    """Do one step in a process of its own. Raises Refused."""
+    words = [step, str(work), str(options.path), str(options.spec or ""), options.name]
+    command = [sys.executable, "-m", "export.importing.child", *words]
     try:
         code, said = run_and_wait(command, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, limit_s=options.limit_s)
     except subprocess.TimeoutExpired:
-        raise Refused(
-            f"the model was not tried to its end in {options.limit_s:g} s; give it longer: --limit-s"
-        ) from None
+        raise Refused(f"{step!r} did not end in {options.limit_s:g} s; give it longer: --limit-s") from None
     if code == 1 and (lines := said.strip().splitlines()):
-        raise Refused(f"{options.path.name}: {lines[-1]}")
+        raise Refused(lines[-1])
     if code:
-        raise Refused(f"{options.path.name}: the runtime ended the process that tried the model (exit code {code})")
-    result: dict[str, Any] = json.loads((work / store.FOUND).read_text())
-    return result
+        raise Refused(f"the runtime ended the process that did {step!r} (exit code {code})")
 
 
 def _show(spec: Spec, notes: Sequence[str]) -> None:

@@ -1,6 +1,5 @@
 """An ONNX file that nobody here made: read with care, tried in ONNX Runtime, written as the one file that is served."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
@@ -233,15 +232,3 @@ def _declare_axes(value: onnx.ValueInfoProto, tensor: TensorSpec) -> None:
             shape.dim.add().dim_param = axis
         else:
             shape.dim.add().dim_value = axis
-
-
-def source_files(path: Path) -> Sequence[Path]:
-    """Return the file and those beside it that it may name: what an import is made from."""
-    model = onnx.ModelProto.FromString(path.read_bytes())
-    beside = {
-        os.path.normpath(entry.value)
-        for tensor in _weights(model)
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    return [path, *(path.parent / name for name in sorted(beside))]

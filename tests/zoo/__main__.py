@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from export.importing import store
-from export.importing.child import import_source
 from export.importing.errors import Refused
 from export.importing.hints import Hints
+from export.importing.steps import read_onnx
 from servepath.artifacts.spec import Spec, Tolerance
 from servepath.cli.free_ports import free_ports
 from servepath.client import Client, PredictError
@@ -73,7 +73,7 @@ def _import(case: Case, exports: Path, name: str) -> None:
         path = Path(work, "model.onnx")
         path.write_bytes(case.model.SerializeToString())
         hints = Hints(tolerance=Tolerance(case.rtol, case.atol)) if case.samples else Hints()
-        import_source(path, Path(work), hints, case.samples)
+        read_onnx(Path(work), path, hints, name, case.samples)
         store.store(exports, name, store.fingerprint([path]), Path(work))
 
 

@@ -1,0 +1,155 @@
+"""A SavedModel that nobody here made: read with care, tried in a session as TensorFlow Serving runs it, and copied.
+
+Python's loader of SavedModels is another one, and refuses some that the server serves; that is said and is no reason
+to refuse.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.importing.draw import Arrays
+from export.importing.errors import Refused
+from export.importing.hints import Hints
+from export.importing.prove import Declared, Proof, Run, Sample, cut, first_line, prove
+from models import frameworks
+from servepath.protocols.arrays import NAMES
+
+tensorflow = frameworks.tensorflow()
+tensorflow.get_logger().setLevel("ERROR")
+
+SIGNATURE, TAGS, INDEX = "serving_default", ["serve"], "saved_model.pb"
+# What a SavedModel is made of (https://www.tensorflow.org/guide/saved_model); anything else in its folder is left.
+PARTS = (INDEX, "fingerprint.pb", "variables", "assets", "assets.extra")
+MAX_BYTES = 2**32
+# Operations that run a caller's Python, or read and write files of the server's machine.
+UNSAFE = frozenset(
+    {"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles", "WholeFileReader"}
+    | {"WholeFileReaderV2", "FixedLengthRecordReader", "TextLineReader", "TFRecordReader", "LoadDataset"}
+)
+
+
+def import_saved_model(
+    path: Path, folder: Path, hints: Hints, name: str, samples: Sequence[Sample] = ()
+) -> tuple[Proof, dict[str, str]]:
+    """Copy the SavedModel into FOLDER; return what the model is and facts for the manifest.
+
+    Raises Refused with the one reason why it cannot be served.
+    """
+    copy_parts(path, folder)
+    if hints.names:
+        raise Refused("a SavedModel is served under the names of its signature: leave [names] out of the spec file")
+    session = Session(folder)
+    proof = prove(session.declared(), session.run, hints, samples)
+    _write_warmup(proof, folder, name)
+    if note := _python_loader(folder, proof):
+        proof = replace(proof, notes=(*proof.notes, note))
+    return proof, {"tensorflow": str(tensorflow.__version__)}
+
+
+def load(folder: Path) -> Run:
+    """Return a function that runs the copy as TensorFlow Serving does."""
+    return Session(folder).run
+
+
+def copy_parts(path: Path, folder: Path) -> None:
+    """Copy what a SavedModel is made of. Raises Refused for links and for more than 4 GiB."""
+    size = 0
+    for part in PARTS:
+        for root, folders, names in os.walk(path / part) if (path / part).is_dir() else [(str(path), [], [part])]:
+            for name in (*folders, *names):
+                each = Path(root, name)
+                if each.is_symlink():
+                    raise Refused(f"{each.relative_to(path)} is a link: a SavedModel holds its files itself")
+                size += each.stat().st_size if each.is_file() else 0
+    if size > MAX_BYTES:
+        raise Refused(f"the SavedModel has {size:,} bytes, at most {MAX_BYTES:,} are taken")
+    for part in PARTS:
+        if (path / part).is_dir():
+            shutil.copytree(path / part, folder / part)
+        elif (path / part).is_file():
+            shutil.copy(path / part, folder / part)
+
+
+class Session:
+    """A SavedModel's serving_default signature in a session. Raises Refused where there is none that can be called."""
+
+    def __init__(self, folder: Path) -> None:
+        self.graph = tensorflow.Graph()
+        config = tensorflow.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+        self.session = tensorflow.compat.v1.Session(graph=self.graph, config=config)
+        try:
+            with self.graph.as_default():
+                loaded = tensorflow.compat.v1.saved_model.load(self.session, TAGS, str(folder))
+        except Exception as error:
+            said = f"TensorFlow {tensorflow.__version__} cannot load it for serving: {first_line(error)}"
+            raise Refused(said) from error
+        _check_operations(self.graph.as_graph_def())
+        signatures = loaded.signature_def
+        if SIGNATURE not in signatures:
+            there = ", ".join(sorted(name for name in signatures if not name.startswith("__"))) or "none"
+            raise Refused(f"it has no signature {SIGNATURE!r}, which callers get; there are: {there}")
+        self.inputs, self.outputs = dict(signatures[SIGNATURE].inputs), dict(signatures[SIGNATURE].outputs)
+        for what, tensors in (("input", self.inputs), ("output", self.outputs)):
+            for name, info in tensors.items():
+                if info.WhichOneof("encoding") != "name":
+                    raise Refused(f"{what} {name!r} is no dense tensor; a call carries dense tensors alone")
+                if _dtype(info) is None:
+                    kind = tensorflow.as_dtype(info.dtype).name
+                    raise Refused(f"{what} {name!r} is of {kind}, which import cannot draw or compare")
+
+    def declared(self) -> Sequence[Declared]:
+        """Return the inputs. Raises Refused for one whose number of axes is open."""
+        found = []
+        for name, info in sorted(self.inputs.items()):
+            if info.tensor_shape.unknown_rank:
+                raise Refused(f"input {name!r} declares no number of axes")
+            axes = tuple(dim.size if dim.size >= 0 else None for dim in info.tensor_shape.dim)
+            found.append(Declared(name, str(_dtype(info)), axes))
+        return found
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Return the answer."""
+        fetches = {name: info.name for name, info in self.outputs.items()}
+        found = self.session.run(fetches, {self.inputs[name].name: values for name, values in inputs.items()})
+        return {name: np.asarray(values) for name, values in found.items()}
+
+
+def _dtype(info: Any) -> str | None:
+    try:
+        return NAMES.get(np.dtype(tensorflow.as_dtype(info.dtype).as_numpy_dtype))
+    except TypeError:
+        return None
+
+
+def _check_operations(graph: Any) -> None:
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    if unsafe := sorted({node.op for node in nodes} & UNSAFE):
+        raise Refused(f"the graph runs {unsafe[0]}, which reaches beyond the model: code or files of the server's")
+
+
+def _write_warmup(proof: Proof, folder: Path, name: str) -> None:
+    """Write the record with which TensorFlow Serving tries a version before it replaces another one."""
+    from export import warmup  # noqa: PLC0415 - it imports all of Keras' export
+
+    warmup.write_record(_first_request(proof), folder, name)
+
+
+def _first_request(proof: Proof) -> Arrays:
+    group = {tensor.name: proof.groups[0][tensor.name] for tensor in proof.spec.inputs}
+    return cut(group, slice(1)) if proof.spec.by_rows else group
+
+
+def _python_loader(folder: Path, proof: Proof) -> str:
+    """Return a note where tf.saved_model.load does not load what the session loaded."""
+    try:
+        loaded = tensorflow.saved_model.load(str(folder)).signatures[SIGNATURE]
+        loaded(**{name: tensorflow.constant(values) for name, values in _first_request(proof).items()})
+    except Exception as error:  # noqa: BLE001 - it rebuilds Python objects, and raises what these raise
+        return f"tf.saved_model.load does not load it ({first_line(error)}); TensorFlow Serving's way does"
+    return ""

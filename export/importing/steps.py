@@ -1,0 +1,109 @@
+"""The steps of an import: each reads what lies in the work folder, and writes one format beside it.
+
+WORK/found.json: what the model is, and of each format that was written facts and the largest difference.
+WORK/FORMAT: the files of a format. WORK/reference: the golden rows.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import safetensors.numpy
+
+from export.importing.compare import BATCHES, compare
+from export.importing.hints import Hints
+from export.importing.prove import Proof, Run, Sample
+from export.importing.store import FOUND
+from servepath.artifacts.reference import FILE, FORMAT, load_groups
+from servepath.artifacts.spec import Spec
+
+Step = Callable[[Path, Path, Hints, str], None]
+
+
+def read_onnx(work: Path, source: Path, hints: Hints, name: str, samples: Sequence[Sample] = ()) -> None:  # noqa: ARG001 - a Step
+    """Read an ONNX file: WORK/onnx."""
+    from export.importing import onnx_source  # noqa: PLC0415 - a step imports its framework alone
+
+    folder = _new(work, "onnx")
+    proof, facts = onnx_source.import_onnx(source, folder, hints, samples)
+    write(work, proof, "onnx", facts, onnx_source.load(folder))
+
+
+def read_saved_model(work: Path, source: Path, hints: Hints, name: str) -> None:
+    """Read a SavedModel: WORK/saved_model."""
+    from export.importing import saved_model_source  # noqa: PLC0415
+
+    folder = _new(work, "saved_model")
+    proof, facts = saved_model_source.import_saved_model(source, folder, hints, name)
+    write(work, proof, "saved_model", facts, saved_model_source.load(folder))
+
+
+def read_keras(work: Path, source: Path, hints: Hints, name: str) -> None:
+    """Read a .keras file: written as a SavedModel, which is read like any other."""
+    from export.importing import keras_source  # noqa: PLC0415
+
+    keras_source.export(source, _new(work, "exported"))
+    read_saved_model(work, work / "exported", hints, name)
+
+
+def saved_model_to_onnx(work: Path, source: Path, hints: Hints, name: str) -> None:  # noqa: ARG001 - a Step
+    """Write WORK/onnx from WORK/saved_model."""
+    from export.importing import onnx_source, saved_model_to_onnx  # noqa: PLC0415
+
+    proof, folder = read_proof(work), _new(work, "onnx")
+    facts = saved_model_to_onnx.convert(work / "saved_model", folder, proof.spec)
+    add(work, "onnx", facts, compare(proof, onnx_source.load(folder)))
+
+
+STEPS: Mapping[str, Step] = MappingProxyType(
+    {
+        "read onnx": read_onnx,
+        "read saved_model": read_saved_model,
+        "read keras": read_keras,
+        "saved_model to onnx": saved_model_to_onnx,
+    }
+)
+
+
+def write(work: Path, proof: Proof, artifact_format: str, facts: Mapping[str, str], run: Run) -> None:
+    """Write what was found, the golden rows and the first format, which must answer as the model did."""
+    difference = compare(proof, run)
+    tensors = {
+        name + (f"#{number}" if number else ""): np.asarray(values, order="C")
+        for number, group in enumerate(proof.groups)
+        for name, values in group.items()
+    }
+    (_new(work, FORMAT) / FILE).write_bytes(safetensors.numpy.save(tensors))
+    found = {
+        "spec": proof.spec.to_dict(),
+        "notes": proof.notes,
+        "batches": BATCHES if proof.spec.row_independent else BATCHES[:1],
+        "rows": sum(len(next(iter(group.values()))) if proof.spec.by_rows else 1 for group in proof.groups),
+        "formats": {},
+    }
+    (work / FOUND).write_text(json.dumps(found))
+    add(work, artifact_format, facts, difference)
+
+
+def add(work: Path, artifact_format: str, facts: Mapping[str, str], difference: float) -> None:
+    """Note a format that has been written and agrees with the golden rows."""
+    found = json.loads((work / FOUND).read_text())
+    found["formats"][artifact_format] = {"facts": dict(facts), "difference": difference}
+    (work / FOUND).write_text(json.dumps(found, indent=2))
+
+
+def read_proof(work: Path) -> Proof:
+    """Return what the first step found."""
+    found = json.loads((work / FOUND).read_text())
+    spec = Spec.from_dict(found["spec"])
+    groups = [dict(group) for group in load_groups(work / FORMAT, spec)]
+    return replace(Proof(spec, groups, 0.0, ()), notes=tuple(found["notes"]))
+
+
+def _new(work: Path, name: str) -> Path:
+    folder = work / name
+    folder.mkdir()
+    return folder
