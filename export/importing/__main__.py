@@ -18,7 +18,6 @@ from typing import NamedTuple
 from export.errors import ExportError
 from export.importing import deployed, store
 from export.importing.errors import Refused
-from export.importing.sources import source_files
 from models.registry import SpecError, read_models
 from servepath.artifacts.manifest import ArtifactError
 from servepath.artifacts.names import ModelNameError, check_model_name
@@ -32,37 +31,19 @@ LIMIT_S = 600.0
 
 
 class Kind(NamedTuple):
-    """A kind of source: the step that reads it, what it becomes for which stack, and why there is no path on others."""
+    """A kind of source: the step that reads it, and by which steps other formats come from what that wrote."""
 
     step: str
-    main: str
     others: Mapping[str, str]
-    no_path: Mapping[str, str]
 
 
+KINDS = {
+    "an ONNX file": Kind("read onnx", {}),
+    "a SavedModel": Kind("read saved_model", {"onnx": "saved_model to onnx"}),
+    "a Keras file": Kind("read keras", {"onnx": "saved_model to onnx"}),
+}
 STACK_OF = {stack.artifact_format: stack.name for stack in STACKS.values()}
 TAKEN = "import takes an ONNX file, a SavedModel's folder and a .keras file"
-NO_TORCH = "TorchServe runs PyTorch models, and {} has none in it"
-KINDS = {
-    "an ONNX file": Kind(
-        "read onnx",
-        "onnx",
-        {},
-        {
-            "torchserve": NO_TORCH.format("an ONNX file"),
-            "tfserving": "TensorFlow Serving runs SavedModels, and an ONNX file has none in it",
-        },
-    ),
-    "a SavedModel": Kind(
-        "read saved_model",
-        "saved_model",
-        {"onnx": "saved_model to onnx"},
-        {"torchserve": NO_TORCH.format("a SavedModel")},
-    ),
-    "a Keras file": Kind(
-        "read keras", "saved_model", {"onnx": "saved_model to onnx"}, {"torchserve": NO_TORCH.format("a Keras file")}
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,28 +102,29 @@ def import_model(options: ImportOptions) -> None:
     if options.name in read_models():
         raise Refused(f"{options.name!r} is a model of models/; choose another --name")
     what = _kind_of(options.path)
-    kind, files = KINDS[what], source_files(options.path)
-    size = sum(file.stat().st_size for file in files)
-    print(f"trying {options.path}, {what} of {size:,} bytes, in a process of its own", flush=True)
+    kind = KINDS[what]
+    print(f"trying {options.path}, {what}, in a process of its own", flush=True)
     with tempfile.TemporaryDirectory(prefix="import-") as folder:
         work = Path(folder)
         _step(options, kind.step, work)
         found = json.loads((work / store.FOUND).read_text())
         _show(Spec.from_dict(found["spec"]), found["notes"])
-        refused = dict(kind.no_path)
+        refused = {}
         for artifact_format, step in kind.others.items():
             try:
                 _step(options, step, work)
             except Refused as error:
-                refused[STACK_OF[artifact_format]] = str(error)
-        source = store.fingerprint([*files, *([options.spec] if options.spec else [])])
+                refused[artifact_format] = str(error)
+        source = store.fingerprint([*_files(options.path, work), *([options.spec] if options.spec else [])])
         version, written = store.store(options.out, options.name, source, work)
         formats = json.loads((work / store.FOUND).read_text())["formats"]
     for artifact_format, made in formats.items():
         state = "written" if artifact_format in written else "was there already, and matches its manifest"
         print(f"  {artifact_format}: version {version} {state}, largest difference {made['difference']:.2g}")
-    for stack, why in refused.items():
-        print(f"  no path on {stack}: {why}")
+    for artifact_format, stack in STACK_OF.items():
+        if artifact_format not in formats:
+            why = refused.get(artifact_format, f"it serves {artifact_format}, as which {what} cannot be written")
+            print(f"  no path on {stack}: {why}")
     if not options.no_deploy:
         print(deployed.deploy(options.deployments, options.name, [STACK_OF[each] for each in formats]))
 
@@ -156,6 +138,13 @@ def _kind_of(path: Path) -> str:
     if not path.is_file():
         raise Refused(f"{path} does not exist; {TAKEN}")
     return "a Keras file" if path.suffix == ".keras" else "an ONNX file"
+
+
+def _files(path: Path, work: Path) -> Sequence[Path]:
+    """Return the files that a version is made from: of an ONNX file what was written, its weights inside."""
+    if path.is_dir():
+        return sorted(each for each in path.rglob("*") if each.is_file())
+    return [path] if path.suffix == ".keras" else sorted((work / "onnx").iterdir())
 
 
 def _step(options: ImportOptions, step: str, work: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from export.importing.errors import Refused
+from export.errors import ExportError
 from export.importing.hints import read_hints
 from export.importing.prove import first_line
 from export.importing.steps import STEPS
@@ -27,7 +27,7 @@ def main() -> int:
     warnings.simplefilter("ignore")
     try:
         STEPS[step](Path(work), Path(source), read_hints(Path(spec) if spec else None), name)
-    except Refused as error:
+    except ExportError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     except MemoryError:

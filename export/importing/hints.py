@@ -1,5 +1,6 @@
 """What a file cannot say of its model, and a small TOML file beside it can: names, ranges, sizes, tolerance.
 
+samples = ["request.npz"] # requests that it must answer: inputs by name, and the answers that are known
 [names]                   # public names of tensors, by the file's
 "StatefulPartitionedCall:0" = "note"
 [ranges]                  # of an input's elements, lowest and highest
@@ -13,10 +14,14 @@ atol = 1e-5
 
 import math
 import tomllib
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from export.errors import ExportError
 from servepath.artifacts.spec import Tolerance
@@ -30,6 +35,11 @@ class Hints:
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     sizes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     tolerance: Tolerance | None = None
+    samples: Sequence[Path] = ()
+
+    def read_samples(self) -> list[dict[str, NDArray[Any]]]:
+        """Return the samples' arrays by name. Raises ExportError for a file that is no .npz, or one with a pickle."""
+        return [_npz(path) for path in self.samples]
 
 
 def read_hints(path: Path | None) -> Hints:
@@ -41,14 +51,29 @@ def read_hints(path: Path | None) -> Hints:
     except (OSError, ValueError) as error:
         raise ExportError(f"{path} cannot be read: {error}") from error
     known = {"names": _name, "ranges": _range, "sizes": _sizes}
-    if unknown := sorted(raw.keys() - known.keys() - {"tolerance"}):
-        raise ExportError(f"{path}: unknown table [{unknown[0]}]; there are {', '.join((*known, 'tolerance'))}")
+    if unknown := sorted(raw.keys() - known.keys() - {"tolerance", "samples"}):
+        raise ExportError(f"{path}: unknown key {unknown[0]}; there are {', '.join((*known, 'tolerance', 'samples'))}")
     tables: dict[str, dict[str, Any]] = {}
     for name, read in known.items():
         tables[name] = {key: _read(path, f"{name}.{key}", read, value) for key, value in raw.get(name, {}).items()}
     tolerance = raw.get("tolerance")
     found = None if tolerance is None else _read(path, "tolerance", _tolerance, tolerance)
-    return Hints(**tables, tolerance=found)
+    samples = _read(path, "samples", _file_names, raw.get("samples", []))
+    return Hints(**tables, tolerance=found, samples=[path.parent / name for name in samples])
+
+
+def _npz(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise ExportError(f"{path} is not a .npz file of arrays without pickled objects: {error}") from error
+
+
+def _file_names(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError("expected a list of file names")
+    return value
 
 
 def _read(path: Path, key: str, read: Any, value: Any) -> Any:

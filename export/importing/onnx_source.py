@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from export.importing.draw import Arrays
 from export.importing.errors import Refused
 from export.importing.hints import Hints
-from export.importing.prove import Declared, Proof, Run, Sample, first_line, prove
+from export.importing.prove import Declared, Proof, Run, first_line, prove
 from export.onnx_file import FILE
 from export.onnx_names import free_name, graphs, own_outputs, rename
 from servepath.artifacts.spec import Spec, TensorSpec
@@ -34,7 +34,7 @@ MAX_IR = 13
 KEYS = frozenset({"location", "offset", "length", "checksum"})
 
 
-def import_onnx(path: Path, folder: Path, hints: Hints, samples: Sequence[Sample] = ()) -> tuple[Proof, dict[str, str]]:
+def import_onnx(path: Path, folder: Path, hints: Hints, samples: Sequence[Arrays] = ()) -> tuple[Proof, dict[str, str]]:
     """Write FOLDER/model.onnx under public names; return what the model is and facts for the manifest.
 
     Raises Refused with the one reason why the model cannot be served.
@@ -115,13 +115,9 @@ def _check_size(tensor: onnx.TensorProto, budget: int) -> int:
     if size > budget:
         raise Refused(f"the weights {tensor.name!r} have {elements} elements: more than 2 GiB with those before them")
     stored = tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.HasField("raw_data")
-    if elements and not stored and not any(len(values) for _, values in tensor.ListFields() if _is_data(values)):
+    if elements and not stored and not any(field.name.endswith("_data") for field, _ in tensor.ListFields()):
         raise Refused(f"the weights {tensor.name!r} have {elements} elements and no data")
     return int(size)
-
-
-def _is_data(values: Any) -> bool:
-    return hasattr(values, "__len__") and not isinstance(values, str | bytes)
 
 
 def _read_external(tensor: onnx.TensorProto, folder: Path) -> None:
@@ -153,7 +149,7 @@ def _read_external(tensor: onnx.TensorProto, folder: Path) -> None:
 
 
 def _lower(model: onnx.ModelProto) -> Sequence[str]:
-    """Let the file be of the newest IR version that the runtime reads; what it computes is said by the opset."""
+    """Lower the file's IR version to one that the runtime reads, and return a note; what it computes is the opset's."""
     if model.ir_version <= MAX_IR:
         return ()
     note = f"the file's IR version {model.ir_version} is newer than ONNX Runtime reads: written as {MAX_IR}"
@@ -215,7 +211,7 @@ def _run(session: Any) -> Run:
 
 
 def _declare(graph: onnx.GraphProto, spec: Spec) -> None:
-    """Let the file declare what was found: inputs in the order and with the axes of the spec."""
+    """Write into the file what was found: the axes of its inputs and outputs."""
     weights = {tensor.name for tensor in graph.initializer}
     for values, tensors in ((graph.input, spec.inputs), (graph.output, spec.outputs)):
         found = {value.name: value for value in values if value.name not in weights}

@@ -51,13 +51,6 @@ class Declared(NamedTuple):
     axes: tuple[int | str | None, ...]
 
 
-class Sample(NamedTuple):
-    """A request that the model must answer, and what it must answer as far as that is known, by public names."""
-
-    inputs: Arrays
-    answers: Arrays
-
-
 class _Seen(NamedTuple):
     """An answer to a request with one axis of another size; of none, where the axis is ""."""
 
@@ -76,9 +69,10 @@ class Proof:
     notes: Sequence[str]
 
 
-def prove(inputs: Sequence[Declared], run: Run, hints: Hints, samples: Sequence[Sample] = ()) -> Proof:
-    """Try the model and return what it is. samples: requests that it must answer, instead of drawn ones.
+def prove(inputs: Sequence[Declared], run: Run, hints: Hints, samples: Sequence[Arrays] = ()) -> Proof:
+    """Try the model and return what it is.
 
+    samples: requests that it must answer, in place of drawn ones: inputs by name, and the answers that are known.
     Raises Refused with the one reason why it cannot be served.
     """
     try:
@@ -97,14 +91,14 @@ class _Trial:
     declared: Sequence[Declared]
     run: Run
     hints: Hints
-    samples: Sequence[Sample]
+    samples: Sequence[Arrays]
     notes: list[str] = field(default_factory=list)
 
     def prove(self) -> Proof:
         if not self.declared:
             raise Refused("the model has no inputs, so there is nothing to ask it")
         self.inputs = _name_axes(self.declared)
-        own = [{name: np.asarray(values) for name, values in sample.inputs.items()} for sample in self.samples]
+        own = [self.inputs_of(sample) for sample in self.samples]
         self.own_sizes = [(inputs, self.sizes_of(inputs)) for inputs in own]
         self.ranges = {**_ranges(own), **self.hints.ranges}
         base = self.base_sizes()
@@ -181,6 +175,18 @@ class _Trial:
     def has_rows(self) -> bool:
         return all(tensor.by_rows for tensor in self.inputs)
 
+    def inputs_of(self, sample: Arrays) -> Arrays:
+        """Return a sample's inputs. Raises Refused when one is missing or of another dtype."""
+        found = {}
+        for tensor in self.inputs:
+            if tensor.name not in sample:
+                raise Refused(f"a sample has no input {tensor.name!r}; it has {', '.join(sample) or 'none'}")
+            found[tensor.name] = np.asarray(sample[tensor.name])
+            if NAMES.get(found[tensor.name].dtype) != tensor.dtype:
+                said = f"{found[tensor.name].dtype}, expected {np.dtype(DTYPES[tensor.dtype])}"
+                raise Refused(f"a sample's {tensor.name!r} is {said}")
+        return found
+
     def sizes_of(self, arrays: Arrays) -> Sizes:
         """Return the sizes of a sample's open axes. Raises Refused when it does not fit the declaration."""
         sizes: dict[str, int] = {}
@@ -203,7 +209,7 @@ class _Trial:
         self.notes.append(f"axis {axis!r} is declared open and the model runs at {size} alone: it is fixed")
 
     def rename(self, axes: Sequence[str], name: str) -> None:
-        """Let several axes have one name."""
+        """Put one name in the place of several axes."""
         self.inputs = tuple(
             replace(tensor, shape=tuple(name if axis in axes else axis for axis in tensor.shape))
             for tensor in self.inputs
@@ -281,7 +287,9 @@ class _Trial:
         """Raise Refused unless the model answers every sample as it must."""
         for (inputs, _), sample in zip(self.own_sizes, self.samples, strict=True):
             found = self.answer(inputs)
-            for name, values in sample.answers.items():
+            for name, values in sample.items():
+                if name in inputs:
+                    continue
                 wanted = np.asarray(values)
                 if name not in found:
                     raise Refused(f"a sample has an answer {name!r}; the model's outputs are {', '.join(found)}")

@@ -16,7 +16,7 @@ import numpy as np
 from export.importing.draw import Arrays
 from export.importing.errors import Refused
 from export.importing.hints import Hints
-from export.importing.prove import Declared, Proof, Run, Sample, cut, first_line, prove
+from export.importing.prove import Declared, Proof, Run, cut, first_line, prove
 from models import frameworks
 from servepath.protocols.arrays import NAMES
 
@@ -35,7 +35,7 @@ UNSAFE = frozenset(
 
 
 def import_saved_model(
-    path: Path, folder: Path, hints: Hints, name: str, samples: Sequence[Sample] = ()
+    path: Path, folder: Path, hints: Hints, name: str, samples: Sequence[Arrays] = ()
 ) -> tuple[Proof, dict[str, str]]:
     """Copy the SavedModel into FOLDER; return what the model is and facts for the manifest.
 

@@ -21,27 +21,37 @@ OPSET = 17
 def convert(source: Path, folder: Path, spec: Spec) -> Mapping[str, str]:
     """Write FOLDER/model.onnx under the signature's names; return facts. Raises Refused."""
     session = Session(source)
-    inputs = {name: info.name for name, info in session.inputs.items()}
-    outputs = {name: info.name for name, info in session.outputs.items()}
+    tensors = {name: info.name for name, info in (session.inputs | session.outputs).items()}
     try:
-        model = _converted(session, list(inputs.values()), list(outputs.values()))
+        model, called = _converted(
+            session, [tensors[t.name] for t in spec.inputs], [tensors[t.name] for t in spec.outputs]
+        )
     except Exception as error:
         raise Refused(f"tf2onnx cannot write it as ONNX: {first_line(error)}") from error
-    called = {tensor: name for name, tensor in (inputs | outputs).items()}
-    names = Names(*([called[value.name] for value in values] for values in (model.graph.input, model.graph.output)))
+    public = dict(zip(called, [tensor.name for tensor in (*spec.inputs, *spec.outputs)], strict=True))
+    names = Names(*([public[value.name] for value in values] for values in (model.graph.input, model.graph.output)))
     return save(model, spec, names, folder)
 
 
-def _converted(session: Session, inputs: list[str], outputs: list[str]) -> onnx.ModelProto:
+def _converted(session: Session, inputs: list[str], outputs: list[str]) -> tuple[onnx.ModelProto, list[str]]:
+    """Return the model, and the names in it of these inputs and outputs, in this order."""
     from tensorflow.python.framework import convert_to_constants  # noqa: PLC0415 - nothing public does it
 
-    nodes = [output.partition(":")[0] for output in outputs]
+    v1 = tensorflow.compat.v1
     frozen = convert_to_constants.convert_variables_to_constants_from_session_graph(
-        session.session, session.graph.as_graph_def(add_shapes=True), nodes
+        session.session, session.graph.as_graph_def(add_shapes=True), [name.partition(":")[0] for name in outputs]
     )
+    # As a function, since only that way of freezing puts the bodies of called functions in their place.
+    wrapped = v1.wrap_function(lambda: tensorflow.graph_util.import_graph_def(frozen, name=""), [])
+    graph = wrapped.graph
+    pruned = wrapped.prune(*([graph.get_tensor_by_name(name) for name in names] for names in (inputs, outputs)))
+    flat = convert_to_constants.convert_variables_to_constants_v2(pruned)
+    called = [tensor.name for tensor in flat.inputs], [tensor.name for tensor in flat.outputs]
     vars(np).setdefault("object", object)  # tf2onnx 1.17 asks for what numpy 2 no longer has
     import tf2onnx  # noqa: PLC0415 - after that
 
     tensorflow.get_logger().setLevel("ERROR")
-    model, _ = tf2onnx.convert.from_graph_def(frozen, input_names=inputs, output_names=outputs, opset=OPSET)
-    return model
+    model, _ = tf2onnx.convert.from_graph_def(
+        flat.graph.as_graph_def(), input_names=called[0], output_names=called[1], opset=OPSET
+    )
+    return model, [*called[0], *called[1]]

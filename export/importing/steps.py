@@ -14,8 +14,9 @@ import numpy as np
 import safetensors.numpy
 
 from export.importing.compare import BATCHES, compare
+from export.importing.draw import Arrays
 from export.importing.hints import Hints
-from export.importing.prove import Proof, Run, Sample
+from export.importing.prove import Proof, Run
 from export.importing.store import FOUND
 from servepath.artifacts.reference import FILE, FORMAT, load_groups
 from servepath.artifacts.spec import Spec
@@ -23,12 +24,12 @@ from servepath.artifacts.spec import Spec
 Step = Callable[[Path, Path, Hints, str], None]
 
 
-def read_onnx(work: Path, source: Path, hints: Hints, name: str, samples: Sequence[Sample] = ()) -> None:  # noqa: ARG001 - a Step
+def read_onnx(work: Path, source: Path, hints: Hints, name: str, samples: Sequence[Arrays] = ()) -> None:  # noqa: ARG001 - a Step
     """Read an ONNX file: WORK/onnx."""
     from export.importing import onnx_source  # noqa: PLC0415 - a step imports its framework alone
 
     folder = _new(work, "onnx")
-    proof, facts = onnx_source.import_onnx(source, folder, hints, samples)
+    proof, facts = onnx_source.import_onnx(source, folder, hints, samples or hints.read_samples())
     write(work, proof, "onnx", facts, onnx_source.load(folder))
 
 
@@ -37,7 +38,7 @@ def read_saved_model(work: Path, source: Path, hints: Hints, name: str) -> None:
     from export.importing import saved_model_source  # noqa: PLC0415
 
     folder = _new(work, "saved_model")
-    proof, facts = saved_model_source.import_saved_model(source, folder, hints, name)
+    proof, facts = saved_model_source.import_saved_model(source, folder, hints, name, hints.read_samples())
     write(work, proof, "saved_model", facts, saved_model_source.load(folder))
 
 

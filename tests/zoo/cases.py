@@ -11,8 +11,6 @@ import onnx
 from onnx import numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
-from export.importing.prove import Sample
-
 KINDS = ("simple", "pytorch-converted", "pytorch-operator", "node")
 
 
@@ -33,14 +31,14 @@ class Case:
         return [value.name for value in self.model.graph.input if value.name not in weights]
 
     @property
-    def samples(self) -> list[Sample]:
+    def samples(self) -> list[dict[str, np.ndarray]]:
         """Return the requests with their answers; none where one is not made of tensors."""
         outputs = [value.name for value in self.model.graph.output]
         found = []
         for inputs, answers in self.requests:
             if len(inputs) != len(self.inputs) or not all(map(_is_tensor, (*inputs, *answers))):
                 return []
-            found.append(Sample(*(_by_name(*pair) for pair in ((self.inputs, inputs), (outputs, answers)))))
+            found.append(_by_name(self.inputs, inputs) | _by_name(outputs, answers))
         return found
 
 
