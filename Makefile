@@ -34,7 +34,7 @@ PLAN = $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSE
 # make loadtest TARGETS=gateway=HOST:PORT,onnx=HOST:PORT ENVIRONMENT='compose on one machine': servers elsewhere
 ELSEWHERE = $(if $(TARGETS),--targets '$(TARGETS)') $(if $(ENVIRONMENT),--environment '$(ENVIRONMENT)')
 
-.PHONY: help setup proto train export import up status logs down predict loadtest crosscheck capacity report demo scorecard gate
+.PHONY: help setup proto train export import compare up status logs down predict loadtest crosscheck capacity report demo scorecard gate
 .PHONY: k8s test-deploy e2e-compose check-compose gpu-check images locks pin-images release-check sbom
 .PHONY: bench validate-method test test-all test-python test-report check fmt unit integration e2e clean
 
@@ -54,6 +54,9 @@ export: $(READY) ## write the trained models in every format into artifacts/expo
 
 import: $(READY) ## a model of your own from a file: tried, written, added to deployments.toml (FILE=model.onnx NAME=mine SPEC=mine.toml)
 	$(PYTHON) -m servepath import '$(FILE)' --name '$(NAME)' $(if $(SPEC),--spec '$(SPEC)')
+
+compare: $(READY) ## from a model's file to a verdict between the stacks that can serve it (FILE=model.onnx NAME, SPEC, RATE, MINUTES=3)
+	$(PYTHON) -m servepath compare '$(FILE)' $(if $(NAME),--name '$(NAME)') $(if $(SPEC),--spec '$(SPEC)') $(if $(RATE),--rate $(RATE)) $(if $(MINUTES),--minutes $(MINUTES))
 
 up: $(READY) ## start every service here and wait until each path answers correctly
 	$(PYTHON) -m servepath up

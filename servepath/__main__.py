@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "train": ("training",),
     "export": ("export",),
     "import": ("export.importing",),
+    "compare": ("servepath.demo.compare",),
     "up": ("servepath.runner", "up"),
     "status": ("servepath.runner", "status"),
     "logs": ("servepath.runner", "logs"),
