@@ -26,6 +26,8 @@ DAILY := -m 'not slow'
 # make predict MODEL=simple_nn@onnx X='3 4'
 MODEL = simple_nn
 X = 1 2
+# make import FILE=model.onnx NAME=mine
+FILE = model.onnx
 # make loadtest RATE=400 DURATION=2 PATHS=simple_nn@onnx VIA=gateway ALLOW=threads CLOSED_LOOP=1; what is not given has
 # the program's default.
 LOAD = $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(if $(ROUNDS),--rounds $(ROUNDS))

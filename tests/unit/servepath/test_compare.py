@@ -1,0 +1,56 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from servepath.demo.compare import conclude, load_arguments, name_of
+
+SUMMARY: dict[str, Any] = json.loads((Path(__file__).parents[2] / "data/run/expected.json").read_text())
+
+
+def row(stack: str, p50_ms: float) -> dict[str, Any]:
+    return {"model": "m", "stack": stack, "response_p50_ms": p50_ms, "rate_rps": 40.0}
+
+
+def verdict(side: str) -> dict[str, Any]:
+    return {**SUMMARY["verdicts"][0], "verdict": side, "sentence": "p50: m@onnx is faster by 30 %"}
+
+
+def test_the_faster_path_is_taken_where_a_verdict_says_so() -> None:
+    summary = {"paths": [row("tfserving", 9.5), row("onnx", 6.0)], "verdicts": [verdict("b")]}
+    assert conclude(summary) == [
+        "take m@onnx: p50 6 ms at 40 requests/s through the gateway",
+        "p50: m@onnx is faster by 30 %",
+    ]
+
+
+def test_nothing_is_recommended_where_no_verdict_is_decided() -> None:
+    summary = {"paths": [row("tfserving", 6.1), row("onnx", 6.0)], "verdicts": [verdict("undecided")]}
+    (line,) = conclude(summary)
+    assert line.startswith("no path is faster for sure at 40 requests/s")
+    assert "m@onnx 6 ms, m@tfserving 6.1 ms" in line
+
+
+def test_a_single_path_is_said_to_be_the_only_one() -> None:
+    assert conclude({"paths": [row("onnx", 6.0)], "verdicts": []}) == [
+        "m@onnx is the only path that can serve it: p50 6 ms at 40 requests/s"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rate", "minutes", "paths", "duration"), [(500.0, 3.0, 2, 6.0), (4.0, 3.0, 2, 25.0), (500.0, 0.001, 1, 1.35)]
+)
+def test_a_slow_model_is_loaded_until_its_percentiles_count(
+    rate: float, minutes: float, paths: int, duration: float
+) -> None:
+    words = load_arguments(rate, minutes, paths)
+    assert f"--duration={duration:g}" in words
+    assert "--min-requests=100" in words
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("a/model.onnx", "model"), ("my model (2).keras", "my_model_2_"), ("_x", "x"), ("...", "model")]
+)
+def test_a_name_is_made_of_the_files(path: str, name: str) -> None:
+    assert name_of(Path(path)) == name
