@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,3 +70,34 @@ def test_the_seed_decides_the_order() -> None:
 def test_an_answer_agrees_only_within_the_tolerance_and_in_its_form(outputs: list[Tensor], right: bool) -> None:  # noqa: FBT001 - a column of the table above
     expected = payloads()[0].expected[0]._replace(values=np.zeros((1, 1)))
     assert (fault(outputs, [expected]) == "") is right
+
+
+def test_every_row_of_every_group_is_sent_in_its_own_shape_in_mixed_order() -> None:
+    spec = replace(SPEC, inputs=(TensorSpec("x", "FP32", ("batch", "length")),))
+    groups = [
+        {"x": np.full((5, length), length, np.float32), "y": np.full((5, 1), length, np.float32)} for length in (2, 3)
+    ]
+    made = prepare(Reference("m", 1, spec, groups), "m", oip.encode_request, rows=1, seed=0)
+    shapes = [oip.decode_request(payload.request).inputs[0].shape for payload in made]
+    assert sorted(shapes) == [(1, 2)] * 5 + [(1, 3)] * 5
+    assert shapes[:5] != [(1, 2)] * 5
+    assert [payload.expected[0].values.item() for payload in made] == [shape[1] for shape in shapes]
+
+
+def test_a_group_without_rows_is_one_request() -> None:
+    spec = Spec(
+        (TensorSpec("state", "FP32", (2, "batch")), TensorSpec("rate", "INT64", ())),
+        (TensorSpec("next", "FP32", (2, "batch")),),
+        row_independent=False,
+        tolerance=SPEC.tolerance,
+    )
+    state = np.ones((2, 3), np.float32)
+    groups = [{"state": state * n, "rate": np.array(n), "next": state * n * n} for n in (1, 2)]
+    reference = Reference("m", 1, spec, groups)
+    assert reference.rows == 1
+    made = prepare(reference, "m", oip.encode_request, rows=1, seed=0)
+    assert [payload.rows for payload in made] == [1, 1]
+    for payload in made:
+        asked = {tensor.name: to_array(tensor) for tensor in oip.decode_request(payload.request).inputs}
+        assert asked["rate"].shape == ()
+        np.testing.assert_array_equal(payload.expected[0].values, asked["state"] * asked["rate"])
