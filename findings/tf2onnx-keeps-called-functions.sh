@@ -8,7 +8,7 @@
 # in onnx.checker and in ONNX Runtime. Wrapped as a function first (tf.compat.v1.wrap_function, then
 # convert_variables_to_constants_v2, which inlines), the same graph becomes an Add.
 # Seen on 2026-11-28:
-#   as it is: ['PartitionedCall'], checker: ValidationError, ONNX Runtime: Fail
+#   as it is: ['PartitionedCall'], checker: ValidationError, ONNX Runtime: InvalidGraph
 #   wrapped: ['Add'], answers [3.0]
 # Exit code: 0 while this is so, 1 when any line differs.
 set -euo pipefail
@@ -72,6 +72,6 @@ print(f"wrapped: {nodes(inlined)}, answers {answer.tolist()}")
 PYTHON
 TF_CPP_MIN_LOG_LEVEL=3 "$folder/venv/bin/python" "$folder/check.py" "$folder/saved" 2>/dev/null | tee "$folder/seen"
 diff "$folder/seen" - <<'SEEN' || { echo "the behaviour has changed" >&2; exit 1; }
-as it is: ['PartitionedCall'], checker: ValidationError, ONNX Runtime: Fail
+as it is: ['PartitionedCall'], checker: ValidationError, ONNX Runtime: InvalidGraph
 wrapped: ['Add'], answers [3.0]
 SEEN

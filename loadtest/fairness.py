@@ -91,7 +91,7 @@ def _same(one: Reference, other: Reference) -> bool:
     return len(one.groups) == len(other.groups) and all(
         all(np.array_equal(mine[tensor.name], theirs[tensor.name]) for tensor in one.spec.inputs)
         and all(
-            one.spec.tolerance.holds(mine[tensor.name], theirs[tensor.name].astype(np.float64))
+            one.spec.tolerance_of(tensor).holds(mine[tensor.name], theirs[tensor.name].astype(np.float64))
             for tensor in one.spec.outputs
         )
         for mine, theirs in zip(one.groups, other.groups, strict=True)

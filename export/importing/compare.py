@@ -1,8 +1,11 @@
 """Whether a format that was written answers what the model answered."""
 
+from export.importing.answers import agree, cut, first_line, joined, largest_of
 from export.importing.draw import Arrays
 from export.importing.errors import Refused
-from export.importing.prove import Proof, Run, agree, cut, first_line, joined, largest
+from export.importing.prove import Proof
+from export.importing.trial import Run
+from servepath.artifacts.spec import Spec
 
 BATCHES = (1, 2, 7)
 
@@ -12,31 +15,31 @@ def compare(proof: Proof, run: Run) -> float:
 
     Raises Refused beyond the tolerance.
     """
-    names = [tensor.name for tensor in proof.spec.inputs]
-    worst = 0.0
+    spec, worst = proof.spec, 0.0
+    tolerances = {tensor.name: spec.tolerance_of(tensor) for tensor in spec.outputs}
     for group in proof.groups:
-        inputs, wanted = {n: group[n] for n in names}, {n: v for n, v in group.items() if n not in names}
-        for size in BATCHES if proof.spec.row_independent else BATCHES[:1]:
-            try:
-                found = _in_batches(inputs, run, size) if proof.spec.by_rows else run(inputs)
-            except Refused:
-                raise
-            except Exception as error:
-                raise Refused(f"what was written does not answer what the model did: {first_line(error)}") from error
-            difference = largest(found, wanted)
-            if not agree(found, wanted, proof.spec.tolerance):
-                limit = proof.spec.tolerance
+        inputs, wanted = ({t.name: group[t.name] for t in tensors} for tensors in (spec.inputs, spec.outputs))
+        for size in BATCHES if spec.row_independent else BATCHES[:1]:
+            found = _answers(spec, inputs, run, size)
+            difference = largest_of(found, wanted)
+            if not agree(found, wanted, tolerances):
                 raise Refused(
-                    f"answers differ from the model's by {difference:.3g} in batches of {size}, the tolerance is "
-                    f"rtol {limit.rtol:.3g}, atol {limit.atol:.3g}"
+                    f"answers differ from the model's by {difference:.3g} in batches of {size}, beyond the tolerance; "
+                    "say a [tolerance] in a spec file (--spec) if that is right"
                 )
             worst = max(worst, difference)
     return worst
 
 
-def _in_batches(inputs: Arrays, run: Run, size: int) -> Arrays:
-    count = len(next(iter(inputs.values())))
-    answers = joined([run(cut(inputs, slice(at, at + size))) for at in range(0, count, size)])
-    if answers is None:
+def _answers(spec: Spec, inputs: Arrays, run: Run, size: int) -> Arrays:
+    """Return the answers to all rows, in batches of a size."""
+    count = len(next(iter(inputs.values()))) if spec.by_rows else 1
+    parts = [cut(inputs, slice(at, at + size)) for at in range(0, count, size)] if spec.by_rows else [inputs]
+    try:
+        answers = [run(part) for part in parts]
+    except Exception as error:
+        raise Refused(f"what was written does not answer what the model did: {first_line(error)}") from error
+    found = joined(answers) if spec.by_rows else answers[0]
+    if found is None:
         raise Refused(f"answers to batches of {size} have different shapes")
-    return answers
+    return found

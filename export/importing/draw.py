@@ -1,5 +1,6 @@
 """Inputs drawn for a model whose file says dtype and shape of each, and perhaps what elements may be."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,10 @@ Sizes = Mapping[str, int]
 FLOATS = (-1.0, 1.0)
 # Of whole numbers, where nobody says it, the first range that the model takes: bytes and words, then places and flags.
 INTEGERS = ((0.0, 255.0), (0.0, 1.0))
-# Inputs of these names are flags.
-FLAGS = ("mask", "type")
+# Of the quantized.
+INT8 = (-128.0, 127.0)
+# Inputs with such a word in their name are flags.
+FLAGS = re.compile(r"(?:^|_)(?:mask|type|types)(?:_|$)")
 
 
 def sized(tensor: TensorSpec, sizes: Sizes) -> tuple[int, ...]:
@@ -25,10 +28,10 @@ def sized(tensor: TensorSpec, sizes: Sizes) -> tuple[int, ...]:
 
 def integer_ranges(tensors: Sequence[TensorSpec], known: Iterable[str]) -> Iterator[dict[str, tuple[float, float]]]:
     """Yield the ranges to try for the inputs of whole numbers whose range is not known."""
-    wide = [t.name for t in tensors if np.dtype(DTYPES[t.dtype]).kind in "iu" and t.dtype != "INT8"]
-    wide = [name for name in wide if name not in known and not any(flag in name for flag in FLAGS)]
+    wide = [t for t in tensors if np.dtype(DTYPES[t.dtype]).kind in "iu" and t.name not in known]
+    wide = [t for t in wide if not FLAGS.search(t.name)]
     for limits in INTEGERS if wide else INTEGERS[-1:]:
-        yield dict.fromkeys(wide, limits)
+        yield {t.name: INT8 if t.dtype == "INT8" and limits is INTEGERS[0] else limits for t in wide}
 
 
 def draw(tensors: Sequence[TensorSpec], sizes: Sizes, ranges: Mapping[str, tuple[float, float]], seed: int) -> Arrays:

@@ -6,7 +6,6 @@ WORK/FORMAT: the files of a format. WORK/reference: the golden rows.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -101,7 +100,7 @@ def read_proof(work: Path) -> Proof:
     found = json.loads((work / FOUND).read_text())
     spec = Spec.from_dict(found["spec"])
     groups = [dict(group) for group in load_groups(work / FORMAT, spec)]
-    return replace(Proof(spec, groups, 0.0, ()), notes=tuple(found["notes"]))
+    return Proof(spec, groups, tuple(found["notes"]))
 
 
 def _new(work: Path, name: str) -> Path:

@@ -11,43 +11,8 @@ from typing import Any, Self
 BATCH = "batch"
 # How files before symbolic axes had the batch axis, and what a runtime says of any open axis.
 OPEN = -1
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """One tensor: its name, Open Inference Protocol dtype ("FP32") and shape.
-
-    An axis is a fixed size or the name of an open one. Axes of one name have one size in a request; "batch" is the
-    batch axis. A scalar has no axes.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        """Read {"name", "dtype", "shape"}; -1 in the first place is the batch axis, too.
-
-        Raises KeyError, TypeError or ValueError.
-        """
-        shape = tuple(raw["shape"])
-        if shape[:1] == (OPEN,):
-            shape = (BATCH, *shape[1:])
-        for axis in shape:
-            if not isinstance(axis, str) and (type(axis) is not int or axis < 0):
-                raise ValueError(f"{raw['name']!r}: an axis is a size or a name, not {axis!r}")
-        return cls(str(raw["name"]), str(raw["dtype"]), shape)
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Return the shape as runtimes declare it: -1 for every open axis."""
-        return tuple(OPEN if isinstance(axis, str) else axis for axis in self.shape)
-
-    @property
-    def by_rows(self) -> bool:
-        """Return whether the first axis, and no other, is the batch axis."""
-        return self.shape[:1] == (BATCH,) and BATCH not in self.shape[1:]
+# The dtypes whose elements have fractions.
+FRACTIONS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +22,11 @@ class Tolerance:
     rtol: float
     atol: float
 
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """Read {"rtol", "atol"}. Raises KeyError, TypeError or ValueError."""
+        return cls(float(raw["rtol"]), float(raw["atol"]))
+
     def limits(self, reference: Any) -> Any:
         """Return how far answers may be from the reference, a number or an array of them."""
         return self.atol + self.rtol * abs(reference)
@@ -64,6 +34,9 @@ class Tolerance:
     def holds(self, answer: Any, reference: Any) -> bool:
         """Return whether an array of answers is within the limits of its reference."""
         return within(answer, reference, self.limits(reference))
+
+
+EXACT = Tolerance(0.0, 0.0)
 
 
 def within(answer: Any, reference: Any, limits: Any) -> bool:
@@ -82,6 +55,45 @@ def within(answer: Any, reference: Any, limits: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One tensor: its name, Open Inference Protocol dtype ("FP32") and shape.
+
+    An axis is a fixed size or the name of an open one. Axes of one name have one size in a request; "batch" is the
+    batch axis. A scalar has no axes. tolerance: an output's own, where it has one.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    tolerance: Tolerance | None = None
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """Read {"name", "dtype", "shape"}; -1 in the first place is the batch axis, too.
+
+        Raises KeyError, TypeError or ValueError.
+        """
+        shape = tuple(raw["shape"])
+        if shape[:1] == (OPEN,):
+            shape = (BATCH, *shape[1:])
+        for axis in shape:
+            if not isinstance(axis, str) and (type(axis) is not int or axis < 0):
+                raise ValueError(f"{raw['name']!r}: an axis is a size or a name, not {axis!r}")
+        own = raw.get("tolerance")
+        return cls(str(raw["name"]), str(raw["dtype"]), shape, None if own is None else Tolerance.from_dict(own))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Return the shape as runtimes declare it: -1 for every open axis."""
+        return tuple(OPEN if isinstance(axis, str) else axis for axis in self.shape)
+
+    @property
+    def by_rows(self) -> bool:
+        """Return whether the first axis, and no other, is the batch axis."""
+        return self.shape[:1] == (BATCH,) and BATCH not in self.shape[1:]
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """A model's contract. `row_independent`: a row's answer does not depend on the other rows of its batch."""
 
@@ -89,6 +101,10 @@ class Spec:
     outputs: tuple[TensorSpec, ...]
     row_independent: bool
     tolerance: Tolerance
+
+    def tolerance_of(self, output: TensorSpec) -> Tolerance:
+        """Return how far an output may be off: nothing where it has no fractions, its own tolerance or the model's."""
+        return (output.tolerance or self.tolerance) if output.dtype in FRACTIONS else EXACT
 
     @property
     def by_rows(self) -> bool:
@@ -102,7 +118,7 @@ class Spec:
             inputs=tuple(TensorSpec.from_dict(tensor) for tensor in raw["inputs"]),
             outputs=tuple(TensorSpec.from_dict(tensor) for tensor in raw["outputs"]),
             row_independent=bool(raw["row_independent"]),
-            tolerance=Tolerance(float(raw["tolerance"]["rtol"]), float(raw["tolerance"]["atol"])),
+            tolerance=Tolerance.from_dict(raw["tolerance"]),
         )
         if spec.row_independent and not spec.by_rows:
             raise ValueError("row_independent = true needs the batch axis as the first axis of every tensor")

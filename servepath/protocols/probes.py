@@ -57,7 +57,7 @@ def probe_request(reference: Reference, pick: Any, group: int = 0) -> ProbeReque
     inputs = tuple(from_values(tensor.name, tensor.dtype, arrays[tensor.name][pick]) for tensor in spec.inputs)
     outputs = [(tensor, arrays[tensor.name][pick].astype(np.float64)) for tensor in spec.outputs]
     expected = tuple(
-        Expected(tensor.name, tensor.dtype, values.shape, values, spec.tolerance.limits(values))
+        Expected(tensor.name, tensor.dtype, values.shape, values, spec.tolerance_of(tensor).limits(values))
         for tensor, values in outputs
     )
     return ProbeRequest(Request(reference.model, 0, inputs), reference.version, expected)

@@ -312,3 +312,147 @@ def test_a_keras_model_with_two_inputs_and_outputs_keeps_its_names_on_both_stack
     stacks = json.dumps((tmp_path / "deployments.toml").read_text())
     assert "stacks.tfserving" in stacks
     assert "stacks.onnx" in stacks
+
+
+def _independent(tmp_path: Path, made: onnx.ModelProto, hints: Hints | None = None, **sample: Any) -> bool:
+    return found(tmp_path, made, hints, **sample)[0].row_independent
+
+
+def _less_the_mean(dtype: int = TensorProto.FLOAT) -> onnx.ModelProto:
+    """Return y = x - the mean of all rows."""
+    axes = numpy_helper.from_array(np.array([0], np.int64), "axes")
+    nodes = [node("ReduceMean", ["x", "axes"], ["m"], keepdims=1), node("Sub", ["x", "m"], ["y"])]
+    inputs, outputs = [value("x", ["n", 2], dtype)], [value("y", ["n", 2], dtype)]
+    return model(nodes, inputs=inputs, outputs=outputs, weights=[axes], opsets={"": 18})
+
+
+@pytest.mark.parametrize(
+    "sample", [np.ones((1, 2)), np.ones((7, 2)), np.zeros((3, 2)), np.arange(14).reshape(7, 2)], ids=str
+)
+def test_samples_do_not_hide_that_rows_depend_on_each_other(tmp_path: Path, sample: np.ndarray) -> None:
+    assert not _independent(tmp_path, _less_the_mean(), x=sample.astype(np.float32))
+
+
+def test_rows_that_are_all_the_same_prove_nothing(tmp_path: Path) -> None:
+    spec, notes = found(tmp_path, _less_the_mean(), Hints(ranges={"x": (2, 2)}))
+    assert not spec.row_independent
+    assert "all rows that were tried have one answer, which proves nothing: requests are never batched" in notes
+
+
+def test_half_precision_does_not_hide_dependence_either(tmp_path: Path) -> None:
+    made = model(
+        [node("Softmax", ["x"], ["y"], axis=0)],
+        inputs=[value("x", ["n", 2], TensorProto.FLOAT16)],
+        outputs=[value("y", ["n", 2], TensorProto.FLOAT16)],
+        weights=[],
+    )
+    spec, _ = found(tmp_path, made)
+    assert not spec.row_independent
+    assert spec.tolerance.rtol < 0.01
+    assert spec.tolerance.atol < 0.01
+
+
+def test_each_output_has_its_own_tolerance_and_whole_numbers_have_none(tmp_path: Path) -> None:
+    made = model(
+        [
+            node("Mul", ["x", "big"], ["large"]),
+            node("Softmax", ["x"], ["small"], axis=1),
+            node("ArgMax", ["x"], ["label"], axis=1, keepdims=0),
+        ],
+        outputs=[value("large", ["n", 2]), value("small", ["n", 2]), value("label", ["n"], TensorProto.INT64)],
+        weights=[_constant("big", 1e8)],
+    )
+    spec, _ = found(tmp_path, made)
+    assert spec.row_independent
+    large, small, label = (spec.tolerance_of(output) for output in spec.outputs)
+    assert large.atol > 1000
+    assert small.atol < 1e-3
+    assert (label.rtol, label.atol) == (0, 0)
+
+
+def test_a_small_output_is_not_hidden_by_a_large_one(tmp_path: Path) -> None:
+    made = model(
+        [node("Mul", ["x", "big"], ["large"]), node("Softmax", ["x"], ["small"], axis=0)],
+        outputs=[value("large", ["n", 2]), value("small", ["n", 2])],
+        weights=[_constant("big", 1e8)],
+    )
+    assert not _independent(tmp_path, made)
+
+
+def test_answers_that_are_noise_are_refused(tmp_path: Path) -> None:
+    made = model(
+        [node("Mul", ["x", "big"], ["z"]), node("Sin", ["z"], ["y"])],
+        outputs=[value("y", ["n", 2])],
+        weights=[_constant("big", 1e7)],
+    )
+    with pytest.raises(Refused, match="with the last bit of its inputs: no two runtimes can be compared so"):
+        found(tmp_path, made)
+
+
+def test_first_axes_that_can_differ_are_not_one(tmp_path: Path) -> None:
+    made = model(
+        [node("Transpose", ["k"], ["t"], perm=[1, 0]), node("MatMul", ["q", "t"], ["y"])],
+        inputs=[value("q", ["n", 3]), value("k", ["m", 3])],
+        outputs=[value("y", ["n", "m"])],
+        weights=[],
+    )
+    spec, _ = found(tmp_path, made)
+    assert shapes(spec) == {"q": ("n", 3), "k": ("m", 3), "y": ("n", "m")}
+
+
+def test_another_axis_that_is_called_batch_is_another_axis(tmp_path: Path) -> None:
+    made = model(
+        [node("Relu", ["x"], ["y"])],
+        inputs=[value("x", ["time", "batch", 3])],
+        outputs=[value("y", ["time", "batch", 3])],
+        weights=[],
+    )
+    spec, _ = found(tmp_path, made)
+    assert shapes(spec)["x"] == ("batch", "batch_axis", 3)
+
+
+def test_an_output_axis_that_is_declared_open_stays_open(tmp_path: Path) -> None:
+    made = model(
+        [node("Sub", ["x", "five"], ["z"]), node("Relu", ["z"], ["r"]), node("NonZero", ["r"], ["y"])],
+        inputs=[value("x", [3])],
+        outputs=[value("y", [1, "found"], TensorProto.INT64)],
+        weights=[_constant("five", 5.0)],
+    )
+    spec, _ = found(tmp_path, made)
+    assert shapes(spec)["y"] == (1, "y_1")
+
+
+def test_whole_numbers_beyond_the_fractions_of_float64_are_told_apart(tmp_path: Path) -> None:
+    made = model(
+        [node("Identity", ["x"], ["y"])],
+        inputs=[value("x", ["n"], TensorProto.INT64)],
+        outputs=[value("y", ["n"], TensorProto.INT64)],
+        weights=[],
+    )
+    with pytest.raises(Refused, match="a sample's answer 'y'"):
+        found(tmp_path, made, x=np.array([2**60], np.int64), y=np.array([2**60 + 50], np.int64))
+
+
+def test_a_model_that_runs_with_a_few_rows_alone_is_not_batched(tmp_path: Path) -> None:
+    table = numpy_helper.from_array(np.arange(32, dtype=np.float32).reshape(16, 2), "table")
+    nodes = [
+        node("Shape", ["x"], ["s"], start=0, end=1),
+        node("Slice", ["table", "zero", "s"], ["part"]),
+        node("Add", ["x", "part"], ["y"]),
+    ]
+    zero = numpy_helper.from_array(np.array([0], np.int64), "zero")
+    made = model(nodes, outputs=[value("y", ["n", 2])], weights=[table, zero])
+    spec, notes = found(tmp_path, made)
+    assert not spec.row_independent, notes
+
+
+@pytest.mark.parametrize(
+    ("hints", "said"),
+    [
+        (Hints(ranges={"z": (0, 1)}), r"\[ranges\] names 'z'; the model's inputs are x"),
+        (Hints(sizes={"z": (1, 2)}), r"\[sizes\] names 'z'; the open axes are batch"),
+    ],
+)
+def test_hints_about_what_is_not_there_are_refused(tmp_path: Path, hints: Hints, said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        found(tmp_path, model(), hints)

@@ -1,0 +1,118 @@
+"""How far a model's answers may be off elsewhere, and whether its rows depend on each other.
+
+Two questions with two measures. Whether a row depends on others is asked in batches of one size, where the runtime does
+the same additions in the same order: there a few last bits are all that may change. How far another runtime, or another
+batch, may be off is what the last bit of every input changes, and what a row differs alone and in a batch.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.importing.answers import agree, cut, joined, largest, scale
+from export.importing.draw import Arrays, Sizes
+from export.importing.errors import Refused
+from export.importing.trial import Trial
+from servepath.artifacts.spec import BATCH, Tolerance
+
+# More rows than one, and no power of two; and as many as a server joins.
+BATCH_ROWS, MOST_ROWS = 7, 64
+# Runtimes add in different orders: how much more than the effect of the last bit of every input they may differ.
+MARGIN = 8.0
+# Last bits that the same additions may change.
+SAME_BITS = 16
+# What another order of additions may change, as a share of the largest answer, at least and in last bits.
+NOISE, NOISE_BITS = 1e-3, 8
+# What other runtimes may differ at least, in last bits of the largest answer.
+ATOL_BITS = 256
+# A tolerance above this share of the largest answer would let any answer pass.
+LARGEST_SHARE = 0.01
+RTOL = {"float16": 2.0**-7, "float32": 1e-4, "float64": 1e-9}
+
+
+def find_tolerances(trial: Trial, asked: Arrays, answer: Arrays) -> dict[str, Tolerance]:
+    """Return the tolerance of each output that has fractions. Raises Refused where none would mean anything."""
+    outputs = {name: values for name, values in answer.items() if values.dtype.kind == "f"}
+    if trial.hints.tolerance is not None:
+        return dict.fromkeys(outputs, trial.hints.tolerance)
+    eps = _coarsest(asked, answer)
+    effects = dict.fromkeys(outputs, 0.0)
+    for sign in (1, -1):
+        nudged = trial.answer({name: _nudged(values, sign * eps) for name, values in asked.items()})
+        effects = {name: max(effect, largest(nudged[name], outputs[name])) for name, effect in effects.items()}
+    return {name: _tolerance(name, values, MARGIN * effects[name], eps) for name, values in outputs.items()}
+
+
+def _tolerance(name: str, values: NDArray[Any], effect: float, eps: float) -> Tolerance:
+    size = scale(values)
+    atol = max(effect, min(ATOL_BITS * eps, LARGEST_SHARE / 2) * size)
+    if size and effect > max(LARGEST_SHARE, SAME_BITS * eps) * size:
+        raise Refused(
+            f"output {name!r} changes by {effect / MARGIN:.2g} of {size:.2g} with the last bit of its inputs: no two "
+            "runtimes can be compared so; say a [tolerance], or other [ranges], in a spec file (--spec)"
+        )
+    return Tolerance(RTOL[values.dtype.name], atol)
+
+
+def find_rows(trial: Trial, base: Sizes, tolerances: dict[str, Tolerance]) -> tuple[bool, dict[str, Tolerance]]:
+    """Return whether rows are independent, and the tolerances with what a row differs alone and in a batch.
+
+    Notes why they are not. Raises Failed where they cannot be tried.
+    """
+    batch, others = (trial.draw({**base, BATCH: BATCH_ROWS}, seed) for seed in (3, 5))
+    together = trial.answer(batch)
+    bits = {name: _bits(values, SAME_BITS, _coarsest(batch, together)) for name, values in together.items()}
+    first, order = slice(1), np.random.default_rng(4).permutation(BATCH_ROWS)
+    mixed = {name: np.concatenate([values[:1], others[name][1:]]) for name, values in batch.items()}
+    shuffled = trial.answer({name: values[order] for name, values in batch.items()})
+    single = joined([trial.answer(cut(batch, slice(row, row + 1))) for row in range(BATCH_ROWS)])
+    noise = {name: _noise(values, _coarsest(batch, together)) for name, values in together.items()}
+    # An open axis that the data decides has another size in each answer: such rows cannot be joined.
+    if (
+        single is None
+        or not agree(cut(trial.answer(mixed), first), cut(together, first), bits)
+        or not agree(shuffled, {name: values[order] for name, values in together.items()}, bits)
+        or not agree(together, single, noise)
+    ):
+        trial.notes.append("a row's answer depends on the other rows of its batch: requests are never batched")
+        return False, tolerances
+    if not _differ(list(together.values())):
+        trial.notes.append("all rows that were tried have one answer, which proves nothing: requests are never batched")
+        return False, tolerances
+    trial.answer(trial.draw({**base, BATCH: MOST_ROWS}, seed=6))
+    return True, _widened(trial, tolerances, together, single)
+
+
+def _widened(trial: Trial, tolerances: dict[str, Tolerance], together: Arrays, single: Arrays) -> dict[str, Tolerance]:
+    if trial.hints.tolerance is not None:
+        return tolerances
+    return {
+        name: Tolerance(own.rtol, max(own.atol, MARGIN * largest(together[name], single[name])))
+        for name, own in tolerances.items()
+    }
+
+
+def _differ(outputs: Sequence[NDArray[Any]]) -> bool:
+    """Return whether some output has two rows that are not the same."""
+    return any(not np.array_equal(values[1:], values[:-1], equal_nan=values.dtype.kind == "f") for values in outputs)
+
+
+def _coarsest(*arrays: Arrays) -> float:
+    """Return the last bit of the coarsest floats among arrays, 0 where there are none."""
+    kinds = [values.dtype for each in arrays for values in each.values() if values.dtype.kind == "f"]
+    return max((float(np.finfo(kind).eps) for kind in kinds), default=0.0)
+
+
+def _nudged(values: NDArray[Any], by: float) -> NDArray[Any]:
+    return np.asarray(values * (1 + by), values.dtype) if values.dtype.kind == "f" else values
+
+
+def _bits(values: NDArray[Any], count: int, eps: float) -> Tolerance:
+    return Tolerance(count * eps, count * eps * scale(values)) if values.dtype.kind == "f" else Tolerance(0.0, 0.0)
+
+
+def _noise(values: NDArray[Any], eps: float) -> Tolerance:
+    share = max(NOISE, NOISE_BITS * eps)
+    return Tolerance(share, share * scale(values)) if values.dtype.kind == "f" else Tolerance(0.0, 0.0)
