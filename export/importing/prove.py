@@ -136,7 +136,7 @@ def _check_samples(trial: Trial, samples: Sequence[Arrays], tolerances: Mapping[
 
 
 def _groups(trial: Trial, spec: Spec, sizes: Sequence[Sizes]) -> Iterator[Arrays]:
-    """Yield the reference's groups: samples, or what is drawn of each shape; of a model by rows each row asked alone."""
+    """Yield the groups of the reference: samples, or what is drawn of each shape; by rows, each row is asked alone."""
     if trial.samples:
         asked = [inputs for inputs, _ in trial.samples]
     elif spec.by_rows:
