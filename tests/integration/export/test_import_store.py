@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -140,6 +141,17 @@ def test_a_fingerprint_changes_with_a_file_and_a_tool(tmp_path: Path) -> None:
     assert before != store.fingerprint([sample], (*store.TOOLS, "tensorflow"))
     sample.write_bytes(b"2")
     assert before != store.fingerprint([sample])
+
+
+@pytest.mark.slow
+def test_another_sample_in_a_file_of_the_same_name_is_the_next_version(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "spec.toml").write_text('samples = ["sample.npz"]\n')
+    for number in (1, 2):
+        np.savez(tmp_path / "sample.npz", x=np.full((1, 2), number, np.float32))
+        for state in ("written", "was there already"):
+            code, out, err = run("--spec", str(tmp_path / "spec.toml"))
+            assert code == 0, err
+            assert f"onnx: version {number} {state}" in out
 
 
 # deployments.toml.
@@ -287,7 +299,7 @@ def test_what_a_child_says_is_text_whatever_its_bytes() -> None:
     assert run_and_wait([sys.executable, "-c", script], stdout=subprocess.PIPE) == (0, "\ufffd!")
 
 
-def test_a_step_ends_with_the_import_that_is_killed() -> None:
+def test_a_program_that_ends_with_us_does() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         step = psutil.Process(int(parent.stdout.readline()))
@@ -305,6 +317,25 @@ def test_a_step_has_bounds_of_memory_and_of_time_on_each_processor() -> None:
     assert code == 0
     assert 0 < memory[0] == memory[1]
     assert 1.5 <= cpu[0] == cpu[1] <= 1.5 * len(os.sched_getaffinity(0)) + 1
+
+
+@pytest.mark.slow
+def test_a_step_ends_with_an_import_that_is_killed_and_the_next_one_removes_its_folder(
+    tmp_path: Path, source: Path, run: Run
+) -> None:
+    words = [str(source), "--name", "m", "--out", str(tmp_path / "exports"), "--no-deploy"]
+    with subprocess.Popen([sys.executable, "-m", "export.importing", *words], stdout=subprocess.DEVNULL) as started:
+        parent = psutil.Process(started.pid)
+        while not any("export.importing.child" in child.cmdline() for child in parent.children()):
+            assert started.poll() is None
+            time.sleep(0.01)
+        steps = parent.children()
+        started.kill()
+    assert psutil.wait_procs(steps, LONG_S)[1] == []
+    (left,) = (tmp_path / "exports").iterdir()
+    os.utime(left, (0, 0))
+    assert run()[0] == 0
+    assert [path.name for path in (tmp_path / "exports").iterdir()] == ["m"]
 
 
 @pytest.mark.slow
