@@ -27,6 +27,8 @@ from servepath.cli.locked import Held, locked
 
 # In a model's folder, a line `VERSION FORMAT` for each artifact that was ever written there.
 WRITTEN = ".written"
+# In a model's folder, the file that who writes there holds.
+LOCK = ".lock"
 
 
 def export_model(trained: Trained, exports: Path, *, new_version: bool = False) -> Sequence[Manifest]:
@@ -145,9 +147,16 @@ def _current(folder: Path) -> int:
 def alone(folder: Path) -> Iterator[None]:
     """Lock out other exports of the model, and remove what a killed one left half-written. Raises ExportError."""
     try:
-        with locked(folder / ".lock"):
+        with locked(folder / LOCK):
+            _check_there(folder / LOCK)
             for leftover in folder.glob("*/.[0-9]*.*"):
                 shutil.rmtree(leftover)
             yield
     except Held:
         raise ExportError(f"{folder}: another export of {folder.name} is running; wait for its end") from None
+
+
+def _check_there(lock: Path) -> None:
+    """Raise Held when who held the file as we opened it has removed it: the next one makes another."""
+    if not lock.exists():
+        raise Held(str(lock))

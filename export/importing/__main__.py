@@ -7,10 +7,11 @@ code 1, and leaves nothing.
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,29 +19,38 @@ from typing import NamedTuple
 from export.errors import ExportError
 from export.importing import deployed, store
 from export.importing.errors import Refused
+from export.importing.hints import read_hints
 from models.registry import SpecError, read_models
 from servepath.artifacts.manifest import ArtifactError
 from servepath.artifacts.names import ModelNameError, check_model_name
 from servepath.artifacts.spec import Spec
 from servepath.cli.arguments import Parser, seconds
-from servepath.cli.children import run_and_wait
+from servepath.cli.children import ending_with_us, run_and_wait
 from servepath.cli.signals import run_main
 from servepath.protocols.stacks import STACKS
 
 LIMIT_S = 600.0
+# A step has nothing to clean up, and many a runtime does not notice Ctrl-C.
+CLEANUP_S = 1.0
 
 
 class Kind(NamedTuple):
-    """A kind of source: the step that reads it, and by which steps other formats come from what that wrote."""
+    """A kind of source: the step that reads it, what that writes, and by which steps other formats come from it.
+
+    tools: distributions, beside those of every import, that shape what is written.
+    """
 
     step: str
+    first: str
     others: Mapping[str, str]
+    tools: Sequence[str] = ()
 
 
+TO_ONNX = {"onnx": "saved_model to onnx"}
 KINDS = {
-    "an ONNX file": Kind("read onnx", {}),
-    "a SavedModel": Kind("read saved_model", {"onnx": "saved_model to onnx"}),
-    "a Keras file": Kind("read keras", {"onnx": "saved_model to onnx"}),
+    "an ONNX file": Kind("read onnx", "onnx", {}),
+    "a SavedModel": Kind("read saved_model", "saved_model", TO_ONNX, ("tensorflow", "tf2onnx")),
+    "a Keras file": Kind("read keras", "saved_model", TO_ONNX, ("tensorflow", "tf2onnx", "keras")),
 }
 STACK_OF = {stack.artifact_format: stack.name for stack in STACKS.values()}
 TAKEN = "import takes an ONNX file, a SavedModel's folder and a .keras file"
@@ -91,8 +101,8 @@ def main(argv: Sequence[str]) -> int:
     options = parse_args(argv)
     try:
         import_model(options)
-    except (ExportError, SpecError, ArtifactError, OSError) as error:
-        print(f"servepath import: {error}", file=sys.stderr)
+    except (ExportError, SpecError, ArtifactError, OSError, ValueError) as error:
+        print(f"servepath import: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 1
     return 0
 
@@ -103,21 +113,17 @@ def import_model(options: ImportOptions) -> None:
         raise Refused(f"{options.name!r} is a model of models/; choose another --name")
     what = _kind_of(options.path)
     kind = KINDS[what]
+    samples = read_hints(options.spec).samples
+    _check_deployed(options, [kind.first, *kind.others])
     print(f"trying {options.path}, {what}, in a process of its own", flush=True)
-    with tempfile.TemporaryDirectory(prefix="import-") as folder:
-        work = Path(folder)
-        _step(options, kind.step, work)
-        found = json.loads((work / store.FOUND).read_text())
-        _show(Spec.from_dict(found["spec"]), found["notes"])
-        refused = {}
-        for artifact_format, step in kind.others.items():
-            try:
-                _step(options, step, work)
-            except Refused as error:
-                refused[artifact_format] = str(error)
-        source = store.fingerprint([*_files(options.path, work), *([options.spec] if options.spec else [])])
-        version, written = store.store(options.out, options.name, source, work)
+    with store.work_folder(options.out) as work:
+        refused = _try(options, kind, work)
         formats = json.loads((work / store.FOUND).read_text())["formats"]
+        _check_deployed(options, formats)
+        files = [*_files(options.path, work), *([options.spec] if options.spec else []), *samples]
+        tools = (*store.TOOLS, *kind.tools)
+        source = store.fingerprint(files, tools)
+        version, written = store.store(options.out, options.name, source, work, tools)
     for artifact_format, made in formats.items():
         state = "written" if artifact_format in written else "was there already, and matches its manifest"
         print(f"  {artifact_format}: version {version} {state}, largest difference {made['difference']:.2g}")
@@ -127,6 +133,29 @@ def import_model(options: ImportOptions) -> None:
             print(f"  no path on {stack}: {why}")
     if not options.no_deploy:
         print(deployed.deploy(options.deployments, options.name, [STACK_OF[each] for each in formats]))
+
+
+def _try(options: ImportOptions, kind: Kind, work: Path) -> Mapping[str, str]:
+    """Do all steps within the limit; return why a format beside the first cannot be. Raises Refused."""
+    ends = time.monotonic() + options.limit_s
+    _step(options, kind.step, work, ends)
+    found = json.loads((work / store.FOUND).read_text())
+    _show(Spec.from_dict(found["spec"]), found["notes"])
+    refused = {}
+    for artifact_format, step in kind.others.items():
+        try:
+            _step(options, step, work, ends)
+        except Refused as error:
+            refused[artifact_format] = str(error)
+    return refused
+
+
+def _check_deployed(options: ImportOptions, formats: Iterable[str]) -> None:
+    """Raise ExportError where the deployments file and a model of these formats do not go together.
+
+    Also where the file is left as it is: it may name a path that the new version would not have.
+    """
+    deployed.check(options.deployments, options.name, [STACK_OF[each] for each in formats])
 
 
 def _kind_of(path: Path) -> str:
@@ -141,20 +170,33 @@ def _kind_of(path: Path) -> str:
 
 
 def _files(path: Path, work: Path) -> Sequence[Path]:
-    """Return the files that a version is made from: of an ONNX file what was written, its weights inside."""
-    if path.is_dir():
-        return sorted(each for each in path.rglob("*") if each.is_file())
-    return [path] if path.suffix == ".keras" else sorted((work / "onnx").iterdir())
+    """Return the files that a version is made from; of an ONNX file and a SavedModel what was taken of them."""
+    if path.suffix == ".keras" and path.is_file():
+        return [path]
+    taken = work / ("saved_model" if path.is_dir() else "onnx")
+    return sorted(each for each in taken.rglob("*") if each.is_file())
 
 
-def _step(options: ImportOptions, step: str, work: Path) -> None:
-    """Do one step in a process of its own. Raises Refused."""
-    words = [step, str(work), str(options.path), str(options.spec or ""), options.name]
-    command = [sys.executable, "-m", "export.importing.child", *words]
+def _step(options: ImportOptions, step: str, work: Path, ends: float) -> None:
+    """Do one step in a process of its own, which ends at a time of time.monotonic(). Raises Refused."""
+    late = Refused(f"{step!r} did not end in the {options.limit_s:g} s of all tries; give them longer: --limit-s")
+    if (left_s := ends - time.monotonic()) <= 0:
+        raise late
+    words = [step, str(work), str(options.path), str(options.spec or ""), options.name, str(left_s)]
+    command, environment = ending_with_us([sys.executable, "-m", "export.importing.child", *words])
     try:
-        code, said = run_and_wait(command, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, limit_s=options.limit_s)
+        code, said = run_and_wait(
+            command,
+            environment=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            limit_s=left_s,
+            cleanup_s=CLEANUP_S,
+        )
     except subprocess.TimeoutExpired:
-        raise Refused(f"{step!r} did not end in {options.limit_s:g} s; give it longer: --limit-s") from None
+        raise late from None
+    if code == -signal.SIGXCPU:
+        raise late
     if code == 1 and (lines := said.strip().splitlines()):
         raise Refused(lines[-1])
     if code:
@@ -162,10 +204,10 @@ def _step(options: ImportOptions, step: str, work: Path) -> None:
 
 
 def _show(spec: Spec, notes: Sequence[str]) -> None:
-    rows = max(len(tensor.name) for tensor in spec.inputs + spec.outputs)
+    width = max(len(tensor.name) for tensor in spec.inputs + spec.outputs)
     for what, tensors in (("input", spec.inputs), ("output", spec.outputs)):
         for tensor in tensors:
-            print(f"  {what:6} {tensor.name:{rows}} {tensor.dtype} [{', '.join(map(str, tensor.shape))}]")
+            print(f"  {what:6} {tensor.name:{width}} {tensor.dtype} [{', '.join(map(str, tensor.shape))}]")
     if spec.row_independent:
         print("  rows are independent of each other: requests are batched")
     for note in notes:

@@ -1,9 +1,10 @@
-"""One step of an import in a process of its own: `python -m export.importing.child STEP WORK SOURCE SPEC NAME`.
+"""One step of an import in a process of its own: `python -m export.importing.child STEP WORK SOURCE SPEC NAME LIMIT_S`.
 
 Exporters depend on what was exported before them in the process, runtimes may end the process that they run in, and
-what a model asks for is bounded here: its memory is this process'.
+what a model asks for is bounded here: its memory and its processors' time are this process'.
 """
 
+import math
 import os
 import resource
 import sys
@@ -19,11 +20,21 @@ from export.importing.steps import STEPS
 SHARE = 0.75
 
 
+def bound(limit_s: float) -> int:
+    """Bound this process' memory, and its time to LIMIT_S seconds of each processor; return the bytes."""
+    memory = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * SHARE)
+    bounds = {resource.RLIMIT_AS: memory, resource.RLIMIT_CPU: math.ceil(limit_s * len(os.sched_getaffinity(0)))}
+    for what, amount in bounds.items():
+        _, most = resource.getrlimit(what)
+        bounds[what] = amount if most == resource.RLIM_INFINITY else min(amount, most)
+        resource.setrlimit(what, (bounds[what], bounds[what]))
+    return bounds[resource.RLIMIT_AS]
+
+
 def main() -> int:
     """Do the step; exit code 1 and one line on stderr where the model is refused."""
-    step, work, source, spec, name = sys.argv[1:]
-    memory = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * SHARE)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    step, work, source, spec, name, limit_s = sys.argv[1:]
+    memory = bound(float(limit_s))
     warnings.simplefilter("ignore")
     try:
         STEPS[step](Path(work), Path(source), read_hints(Path(spec) if spec else None), name)

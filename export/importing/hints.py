@@ -48,14 +48,15 @@ def read_hints(path: Path | None) -> Hints:
         return Hints()
     try:
         raw = tomllib.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ExportError(f"{path} cannot be read: {error}") from error
     known = {"names": _name, "ranges": _range, "sizes": _sizes}
     if unknown := sorted(raw.keys() - known.keys() - {"tolerance", "samples"}):
         raise ExportError(f"{path}: unknown key {unknown[0]}; there are {', '.join((*known, 'tolerance', 'samples'))}")
     tables: dict[str, dict[str, Any]] = {}
     for name, read in known.items():
-        tables[name] = {key: _read(path, f"{name}.{key}", read, value) for key, value in raw.get(name, {}).items()}
+        table = _read(path, name, _table, raw.get(name, {}))
+        tables[name] = {key: _read(path, f"{name}.{key}", read, value) for key, value in table.items()}
     tolerance = raw.get("tolerance")
     found = None if tolerance is None else _read(path, "tolerance", _tolerance, tolerance)
     samples = _read(path, "samples", _file_names, raw.get("samples", []))
@@ -79,8 +80,14 @@ def _file_names(value: Any) -> list[str]:
 def _read(path: Path, key: str, read: Any, value: Any) -> Any:
     try:
         return read(value)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ExportError(f"{path}: {key}: {error}, got {value!r}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ExportError(f"{path}: {key}: {error}, got {value!r:.80}") from error
+
+
+def _table(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("expected a table")  # noqa: TRY004 - as all else that is not as expected
+    return value
 
 
 def _name(value: Any) -> str:
@@ -90,19 +97,23 @@ def _name(value: Any) -> str:
 
 
 def _range(value: Any) -> tuple[float, float]:
-    low, high = (float(end) for end in value)
-    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-        raise ValueError("expected [lowest, highest]")
-    return low, high
+    match value:
+        case [int() | float() as low, int() | float() as high] if -math.inf < low <= high < math.inf:
+            return float(low), float(high)
+    raise ValueError("expected [lowest, highest]")
 
 
 def _sizes(value: Any) -> tuple[int, ...]:
-    if not value or any(type(size) is not int or size < 1 for size in value):
+    if not isinstance(value, list) or not value or any(type(size) is not int or size < 1 for size in value):
         raise ValueError("expected a list of whole numbers from 1 on")
     return tuple(value)
 
 
 def _tolerance(value: Any) -> Tolerance:
-    if value.keys() != {"rtol", "atol"} or not all(0 <= float(each) < math.inf for each in value.values()):
+    if (
+        not isinstance(value, dict)
+        or value.keys() != {"rtol", "atol"}
+        or not all(0 <= float(each) < math.inf for each in value.values())
+    ):
         raise ValueError("expected rtol and atol, from 0 on")
     return Tolerance(float(value["rtol"]), float(value["atol"]))

@@ -4,8 +4,10 @@ import contextlib
 import hashlib
 import json
 import shutil
+import tempfile
+import time
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from export import provenance
-from export.stage import alone, choose_version, make_current, note_written
+from export.stage import LOCK, alone, choose_version, make_current, note_written
 from servepath.artifacts.atomic import new_folder
 from servepath.artifacts.commit import git_commit
 from servepath.artifacts.manifest import (
@@ -28,24 +30,61 @@ from servepath.artifacts.manifest import (
 from servepath.artifacts.reference import FORMAT as REFERENCE
 from servepath.artifacts.reference import load_groups
 from servepath.artifacts.spec import Spec
+from servepath.cli.locked import Held, locked
 
 # The inputs that a probe sends are in every manifest, so they are small; a model of larger ones is sent zeros.
 PROBE_BYTES = 2**18
 # What a step of an import found, beside the folders of its formats.
 FOUND = "found.json"
+# Distributions that shape what every import writes.
 TOOLS = ("numpy", "onnx", "onnxruntime-gpu", "safetensors")
+# What of this repository does.
+SOURCES = ("export/importing/*.py", "export/keras_model.py", "export/warmup.py", "models/frameworks.py")
+# An import's own folder in the store. A new one may not be held yet.
+WORK, NEW_S = ".import-", 60.0
 
 
-def fingerprint(files: Iterable[Path]) -> str:
-    """Return a sha256 that changes when a file that an import reads changes, or the tools that read it."""
-    hashed = hashlib.sha256(json.dumps(provenance.versions(TOOLS), sort_keys=True).encode())
-    for file in files:
+@contextlib.contextmanager
+def work_folder(exports: Path) -> Iterator[Path]:
+    """Yield a new folder for the files of one import, and remove it at the end, with those that killed ones left.
+
+    It is on the store's disk, two levels down, since services look for MODEL/FORMAT. Raises OSError.
+    """
+    exports = exports.resolve()
+    made = [folder for folder in (exports, *exports.parents) if not folder.exists()]
+    exports.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(exports)
+    folder = Path(tempfile.mkdtemp(dir=exports, prefix=WORK))
+    try:
+        with locked(folder / LOCK):
+            (folder / "work").mkdir()
+            yield folder / "work"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # where something was written
+            for each in made:
+                each.rmdir()
+
+
+def _remove_leftovers(exports: Path) -> None:
+    for folder in exports.glob(f"{WORK}*"):
+        with contextlib.suppress(OSError, Held):
+            if time.time() - folder.stat().st_mtime > NEW_S:
+                with locked(folder / LOCK):
+                    shutil.rmtree(folder)
+
+
+def fingerprint(files: Iterable[Path], tools: Sequence[str] = TOOLS) -> str:
+    """Return a sha256 that changes when a file that an import reads changes, or the tools or the code that read it."""
+    hashed = hashlib.sha256(json.dumps(provenance.versions(tools), sort_keys=True).encode())
+    own = (file for pattern in SOURCES for file in sorted(provenance.ROOT.glob(pattern)))
+    for file in (*own, *files):
         with file.open("rb") as opened:
             hashed.update(hashlib.file_digest(opened, "sha256").digest())
     return hashed.hexdigest()
 
 
-def store(exports: Path, name: str, source: str, work: Path) -> tuple[int, list[str]]:
+def store(exports: Path, name: str, source: str, work: Path, tools: Sequence[str] = TOOLS) -> tuple[int, list[str]]:
     """Write every format of WORK that is not there yet; return the version and the formats that were written.
 
     Raises ExportError, ArtifactError, OSError; a model that was not there before then leaves nothing.
@@ -53,29 +92,34 @@ def store(exports: Path, name: str, source: str, work: Path) -> tuple[int, list[
     found = json.loads((work / FOUND).read_text())
     found["probe"] = _probe(work, Spec.from_dict(found["spec"]))
     folder, formats = exports / name, {**found["formats"], REFERENCE: {"facts": {}, "difference": 0.0}}
-    known = folder.exists()
+    with alone(folder), _kept_if_known(folder):
+        version = choose_version(folder, source)
+        draft = _Draft(name, source, version, tools, found)
+        written = []
+        for artifact_format, made in formats.items():
+            target = artifact_folder(exports, name, artifact_format, version)
+            if target.exists():
+                verify(target)
+                continue
+            with new_folder(target) as new:
+                shutil.copytree(work / artifact_format, new, dirs_exist_ok=True)
+                manifest = draft.manifest(artifact_format, new, made)
+                (new / MANIFEST).write_text(json.dumps(manifest.to_dict(), indent=2) + "\n")
+            note_written(folder, version, artifact_format)
+            written.append(artifact_format)
+        make_current(exports, name, version)
+        return version, written
+
+
+@contextlib.contextmanager
+def _kept_if_known(folder: Path) -> Iterator[None]:
+    """Remove a model's folder, which we hold, when the block fails and the model was not there before."""
+    known = any(each.name != LOCK for each in folder.iterdir())
     try:
-        with alone(folder):
-            version = choose_version(folder, source)
-            written = []
-            for artifact_format, made in formats.items():
-                target = artifact_folder(exports, name, artifact_format, version)
-                if target.exists():
-                    verify(target)
-                    continue
-                with new_folder(target) as new:
-                    shutil.copytree(work / artifact_format, new, dirs_exist_ok=True)
-                    draft = _Draft(name, source, version, found)
-                    manifest = draft.manifest(artifact_format, new, made)
-                    (new / MANIFEST).write_text(json.dumps(manifest.to_dict(), indent=2) + "\n")
-                note_written(folder, version, artifact_format)
-                written.append(artifact_format)
-            make_current(exports, name, version)
-            return version, written
+        yield
     except BaseException:
         if not known:
-            with contextlib.suppress(OSError):
-                shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
@@ -86,6 +130,7 @@ class _Draft:
     model: str
     source: str
     version: int
+    tools: Sequence[str]
     found: Mapping[str, Any]
 
     def manifest(self, artifact_format: str, folder: Path, made: Mapping[str, Any]) -> Manifest:
@@ -100,7 +145,7 @@ class _Draft:
             contents=files,
             sha256=digest(files),
             source=self.source,
-            tools={**provenance.versions(TOOLS), **made["facts"]},
+            tools={**provenance.versions(self.tools), **made["facts"]},
             git_commit=git_commit(),
             parity=Parity(self.found["rows"], tuple(self.found["batches"]), made["difference"], spec.row_independent),
             probe=self.found["probe"],

@@ -32,13 +32,14 @@ def run_and_wait(
     stdout: int | None = None,
     stderr: int | None = None,
     limit_s: float | None = None,
+    cleanup_s: float = CLEANUP_S,
     listening: bool = True,
 ) -> tuple[int, str]:
     """Run a program to its end; return its exit code and what `stdout` (a pipe) captured.
 
     A program that is not `listening` starts with Ctrl-C and SIGTERM blocked, and lets them through by itself when it
     can take them, as `python -m servepath.cli` does. Raises OSError when it cannot be started; TimeoutExpired after
-    `limit_s` seconds and KeyboardInterrupt, both once it has ended.
+    `limit_s` seconds and KeyboardInterrupt, both once it has ended, for which it has `cleanup_s` seconds.
     """
     with contextlib.ExitStack() as born:
         born.enter_context(block_signals())  # in between, it would leave a child that nobody knows
@@ -48,7 +49,7 @@ def run_and_wait(
             env=environment,
             stdout=stdout,
             stderr=stderr,
-            text=True,
+            errors="replace",  # and as text
             process_group=0,  # the terminal's Ctrl-C reaches us alone, and the child gets it from us, once
             preexec_fn=_listen if listening else None,  # noqa: PLW1509 - who starts programs so has no threads
         )
@@ -56,7 +57,7 @@ def run_and_wait(
             born.close()
             text, _ = process.communicate(timeout=limit_s)
         except BaseException:
-            _interrupt(process)
+            _interrupt(process, cleanup_s)
             raise
         finally:
             if process.stdout is not None:
@@ -73,14 +74,9 @@ def start(
     The kernel kills it when the thread that called this ends, so call it in the main thread; one that `outlives_us`
     lives on, in a session of its own.
     """
-    if shutil.which(command[0]) is None:  # else what does not start is the program in between
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
+    _check_program(command[0])
     log.parent.mkdir(parents=True, exist_ok=True)
-    variables = dict(os.environ if environment is None else environment)
-    words = list(command)
-    if not outlives_us:
-        words = [sys.executable, "-IS", die_with_parent.__file__, *words]
-        variables[die_with_parent.PARENT] = str(os.getpid())
+    words, variables = (list(command), environment) if outlives_us else ending_with_us(command, environment)
     with log.open("wb") as output:
         return subprocess.Popen(
             words,
@@ -91,6 +87,19 @@ def start(
             start_new_session=outlives_us,
             process_group=None if outlives_us else 0,
         )
+
+
+def ending_with_us(
+    command: Sequence[str], environment: Mapping[str, str] | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """Return the command and environment with which the kernel kills a program when the thread that started it ends.
+
+    Raises OSError where there is no such program.
+    """
+    _check_program(command[0])
+    variables = dict(os.environ if environment is None else environment)
+    variables[die_with_parent.PARENT] = str(os.getpid())
+    return [sys.executable, "-IS", die_with_parent.__file__, *command], variables
 
 
 def end(process: "subprocess.Popen[Any]", grace_s: float) -> None:
@@ -120,15 +129,20 @@ def tail(log: Path) -> str:
     return " ".join(log.read_text(errors="replace")[-TAIL_CHARACTERS:].split()) or "(empty)"
 
 
+def _check_program(name: str) -> None:
+    if shutil.which(name) is None:  # else what does not start is the program in between
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+
 def _listen() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
-def _interrupt(process: "subprocess.Popen[str]") -> None:
+def _interrupt(process: "subprocess.Popen[str]", cleanup_s: float) -> None:
     """Interrupt a child and its process group as Ctrl-C in a terminal would; kill it the second time."""
     try:
         _signal(process, signal.SIGINT)
-        process.wait(CLEANUP_S)
+        process.wait(cleanup_s)
     except (KeyboardInterrupt, subprocess.TimeoutExpired):
         process.kill()
         process.wait()
