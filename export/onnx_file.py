@@ -55,7 +55,11 @@ def load(folder: Path) -> Predict:
     """Return a function that runs the file in ONNX Runtime on the CPU."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(folder / FILE, options, providers=["CPUExecutionProvider"])
+    return predictor(onnxruntime.InferenceSession(folder / FILE, options, providers=["CPUExecutionProvider"]))
+
+
+def predictor(session: Any) -> Predict:
+    """Return a function that runs a session of ONNX Runtime's: inputs and outputs by name."""
     names = [output.name for output in session.get_outputs()]
 
     def predict(inputs: Arrays) -> Arrays:

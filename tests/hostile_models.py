@@ -90,6 +90,38 @@ def _archive(members: Mapping[str, bytes], name: str = "model.keras") -> Make:
     return make
 
 
+def _unlabelled(folder: Path) -> Path:
+    made = model()
+    made.graph.input[0].type.tensor_type.ClearField("shape")
+    return _onnx(made)(folder)
+
+
+def _sparse(folder: Path) -> Path:
+    made = model(weights=[])
+    sparse = made.graph.sparse_initializer.add(dims=[2, 1])
+    sparse.values.CopyFrom(external("weights"))
+    sparse.indices.CopyFrom(numpy_helper.from_array(np.array([0, 1], np.int64), "places"))
+    return _onnx(made, weights=bytes(8))(folder)
+
+
+def _writes_when_loaded(folder: Path) -> Path:
+    from tensorflow.core.protobuf import saved_model_pb2  # noqa: PLC0415 - seconds
+
+    saved = saved_model_pb2.SavedModel()
+    meta = saved.meta_graphs.add()
+    meta.meta_info_def.tags.append("serve")
+    meta.graph_def.node.add(name="init", op="WriteFile")
+    meta.collection_def["saved_model_main_op"].node_list.value.append("init")
+    return _saved_model(saved.SerializeToString())(folder)
+
+
+def _linked_part(folder: Path) -> Path:
+    (folder / "elsewhere").mkdir()
+    path = _saved_model(b"")(folder)
+    (path / "assets").symlink_to(folder / "elsewhere")
+    return path
+
+
 def _saved_model(content: bytes | None, *, link: bool = False) -> Make:
     def make(folder: Path) -> Path:
         path = folder / "saved"
@@ -140,11 +172,13 @@ def hostile() -> Iterator[tuple[str, Make, str]]:
         _onnx(model(weights=[external("weights", offset="-8")]), weights=bytes(8)),
         "does not hold them",
     )
+    yield "external sparse", _sparse, "the sparse weights 'w' are in another file"
     yield "2^40 elements", _onnx(model(weights=[huge(2**20, 2**20)])), "has 1099511627776 elements|more than 2 GiB"
     yield "no data", _onnx(model(weights=[huge(2, 1)])), "2 elements and no data"
     yield "negative shape", _onnx(model(weights=[huge(-2, 1)])), r"have the shape \[-2, 1\]"
     yield "weights twice", _onnx(model(weights=[W, W])), "two of the weights are called 'w'"
     yield "inputs twice", _onnx(model(inputs=[value("x", ["n", 2])] * 2)), "two of the inputs are called 'x'"
+    yield "no axes", _unlabelled, "input 'x' declares no number of axes"
     yield "nameless", _onnx(model(inputs=[value("", ["n", 2])])), "one of the inputs has no name"
     yield "custom operator", _onnx(model(opsets={"": 17, "evil": 1})), "domain 'evil' are custom ones"
     yield "future opset", _onnx(model(opsets={"": 999})), "ONNX Runtime .* cannot load it"
@@ -172,6 +206,8 @@ def hostile_to_tensorflow() -> Iterator[tuple[str, Make, str]]:
     """Yield those that TensorFlow or Keras is asked about."""
     yield "cut SavedModel", _saved_model(b"\x08\x01\x12\xff\xff"), "cannot load it for serving"
     yield "linked SavedModel", _saved_model(b"", link=True), "variables.index is a link"
+    yield "linked part of a SavedModel", _linked_part, "assets is a link"
+    yield "SavedModel that writes files", _writes_when_loaded, "the graph runs WriteFile"
     yield "cut Keras file", _bytes(b"PK\x03\x04 and no more", "model.keras"), "not a .keras file, or is cut off"
     yield "archive without a model", _archive({"data.pkl": b"x"}), "it has no config.json"
     yield (

@@ -1,13 +1,12 @@
 """An ONNX file that nobody here made: read with care, tried in ONNX Runtime, written as the one file that is served."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
@@ -15,12 +14,12 @@ from google.protobuf.message import DecodeError
 from export.importing.draw import Arrays
 from export.importing.errors import Refused
 from export.importing.hints import Hints
+from export.importing.onnx_weights import MAX_BYTES, read_weights
 from export.importing.prove import Declared, Proof, Run, first_line, prove
-from export.onnx_file import FILE
-from export.onnx_names import free_name, graphs, own_outputs, rename
+from export.onnx_file import FILE, predictor
+from export.onnx_names import free_name, own_outputs, rename
 from servepath.artifacts.spec import Spec, TensorSpec
 
-MAX_BYTES = 2**31 - 1  # one protobuf message
 # What every ONNX Runtime has operators for; others come as libraries, which nobody here loads.
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft"})
 # FLOAT8, INT4, BF16, complex and the like are missing: numpy has no such types.
@@ -30,8 +29,6 @@ TYPES: Mapping[str, str] = MappingProxyType(
 )
 # The newest that ONNX Runtime 1.31 reads; onnx 1.23 writes 14.
 MAX_IR = 13
-# Of initializers: https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
-KEYS = frozenset({"location", "offset", "length", "checksum"})
 
 
 def import_onnx(path: Path, folder: Path, hints: Hints, samples: Sequence[Arrays] = ()) -> tuple[Proof, dict[str, str]]:
@@ -40,13 +37,15 @@ def import_onnx(path: Path, folder: Path, hints: Hints, samples: Sequence[Arrays
     Raises Refused with the one reason why the model cannot be served.
     """
     model = read(path)
-    notes = _lower(model)
+    note = _lower(model)
     public = _public_names(model.graph, hints)
     rename(model.graph, {old: new for old, new in public.items() if old != new})
+    _clean_axes(model.graph)
     # The reference is the graph as it was written; what is served is what the runtime makes of it.
     plain = _session(model.SerializeToString(), onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
-    proof = prove(_declared(plain), _run(plain), hints, samples)
-    proof = replace(proof, notes=(*notes, *proof.notes))
+    proof = prove(_declared(plain), predictor(plain), hints, samples)
+    if note:
+        proof = replace(proof, notes=(note, *proof.notes))
     _declare(model.graph, proof.spec)
     (folder / FILE).write_bytes(model.SerializeToString(deterministic=True))
     opset = max((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), default=0)
@@ -54,8 +53,8 @@ def import_onnx(path: Path, folder: Path, hints: Hints, samples: Sequence[Arrays
 
 
 def load(folder: Path) -> Run:
-    """Return a function that runs the written file as onnx_svc does."""
-    return _run(_session(str(folder / FILE), onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL))
+    """Return a function that runs the written file as onnx_svc does. Raises Refused when it does not load."""
+    return predictor(_session(str(folder / FILE), onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL))
 
 
 def read(path: Path) -> onnx.ModelProto:
@@ -68,108 +67,100 @@ def read(path: Path) -> onnx.ModelProto:
         raise Refused(f"{path.name} is not an ONNX file, or is cut off") from None
     if not model.graph.output or not model.ir_version:
         raise Refused(f"{path.name} is not an ONNX file: it has no graph with outputs")
-    for entry in model.opset_import:
-        if entry.domain not in DOMAINS:
-            raise Refused(f"operators of the domain {entry.domain!r} are custom ones, which no server here loads")
+    _check_domains(model)
     _check_names(model.graph)
-    budget = MAX_BYTES
-    for tensor in _weights(model):
-        budget -= _check_size(tensor, budget)
-        _read_external(tensor, path.parent)
+    read_weights(model, path.parent)
     return model
 
 
+def _check_domains(model: onnx.ModelProto) -> None:
+    """Raise Refused for operators that neither the runtime nor the file itself defines."""
+    known = DOMAINS | {function.domain for function in model.functions}
+    for part in (model, *model.functions):
+        for entry in part.opset_import:
+            if entry.domain not in known:
+                raise Refused(f"operators of the domain {entry.domain!r} are custom ones, which no server here loads")
+
+
 def _check_names(graph: onnx.GraphProto) -> None:
-    for what, values in (("inputs", graph.input), ("outputs", graph.output), ("weights", graph.initializer)):
-        names = [value.name for value in values]
-        twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    for what, names in (
+        ("inputs", [value.name for value in graph.input]),
+        ("outputs", [value.name for value in graph.output]),
+        ("weights", _weight_names(graph)),
+    ):
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
         if twice and what != "outputs":  # one tensor may be two outputs, which _public_names parts
             raise Refused(f"two of the {what} are called {twice[0]!r}")
         if not all(names):
             raise Refused(f"one of the {what} has no name")
 
 
-def _weights(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Yield every stored tensor: initializers and constants, in every graph and function."""
-    nodes = [node for graph in graphs(model.graph) for node in graph.node]
-    nodes += [node for function in model.functions for node in function.node]
-    for graph in graphs(model.graph):
-        yield from graph.initializer
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
+def _weight_names(graph: onnx.GraphProto) -> list[str]:
+    return [tensor.name for tensor in graph.initializer] + [each.values.name for each in graph.sparse_initializer]
 
 
-def _check_size(tensor: onnx.TensorProto, budget: int) -> int:
-    """Return the bytes of a stored tensor. Raises Refused when they are absurd or not there."""
-    if any(size < 0 for size in tensor.dims):
-        raise Refused(f"the weights {tensor.name!r} have the shape {list(tensor.dims)}")
-    elements = prod(tensor.dims)
-    try:
-        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    except (KeyError, ValueError):
-        raise Refused(f"the weights {tensor.name!r} are of an unknown type, {tensor.data_type}") from None
-    size = elements * (1 if kind.hasobject else kind.itemsize)
-    if size > budget:
-        raise Refused(f"the weights {tensor.name!r} have {elements} elements: more than 2 GiB with those before them")
-    stored = tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.HasField("raw_data")
-    if elements and not stored and not any(field.name.endswith("_data") for field, _ in tensor.ListFields()):
-        raise Refused(f"the weights {tensor.name!r} have {elements} elements and no data")
-    return int(size)
+def _lower(model: onnx.ModelProto) -> str:
+    """Lower the file's IR version to one that the runtime reads; return a note, "" where it was one already.
 
-
-def _read_external(tensor: onnx.TensorProto, folder: Path) -> None:
-    """Put weights that lie in a file beside the model into the model."""
-    if tensor.data_location != onnx.TensorProto.EXTERNAL:
-        return
-    said = {entry.key: entry.value for entry in tensor.external_data}
-    location, what = said.get("location", ""), f"the weights {tensor.name!r}"
-    if said.keys() - KEYS or not location:
-        raise Refused(f"{what} are in another file, and it is not said which")
-    root = folder.resolve()
-    file = root / location
-    if Path(location).is_absolute() or not file.resolve().is_relative_to(root) or file.is_symlink():
-        raise Refused(f"{what} are outside the model's folder, or behind a link")
-    if not file.is_file():
-        raise Refused(f"{what} are missing: there is no {location} beside the model")
-    wanted = prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    try:
-        offset, length = int(said.get("offset") or 0), int(said.get("length") or wanted)
-    except ValueError:
-        raise Refused(f"{what} have an offset or a length in {location} that is no number") from None
-    if length != wanted or offset < 0 or offset + length > file.stat().st_size:
-        raise Refused(f"{what} have {wanted} bytes, and {location} does not hold them where the model says")
-    with file.open("rb") as opened:
-        opened.seek(offset)
-        tensor.raw_data = opened.read(length)
-    tensor.ClearField("external_data")
-    tensor.data_location = onnx.TensorProto.DEFAULT
-
-
-def _lower(model: onnx.ModelProto) -> Sequence[str]:
-    """Lower the file's IR version to one that the runtime reads, and return a note; what it computes is the opset's."""
+    What the model computes is said by its opset.
+    """
     if model.ir_version <= MAX_IR:
-        return ()
+        return ""
     note = f"the file's IR version {model.ir_version} is newer than ONNX Runtime reads: written as {MAX_IR}"
     model.ir_version = MAX_IR
-    return (note,)
+    return note
 
 
 def _public_names(graph: onnx.GraphProto, hints: Hints) -> Mapping[str, str]:
-    """Return the public name of each input and output, by the file's."""
+    """Return the public name of each input and output, by the file's. Raises Refused for a wrong [names]."""
     own_outputs(graph)
-    weights = {tensor.name for tensor in graph.initializer}
-    names = [value.name for value in graph.input if value.name not in weights]
-    names += [value.name for value in graph.output]
+    names = [value.name for value in (*_inputs(graph), *graph.output)]
     if unknown := sorted(hints.names.keys() - set(names)):
-        raise Refused(f"the spec names {unknown[0]!r}; the model has {', '.join(names)}")
-    public: dict[str, str] = {}
-    for name in names:
-        wanted = hints.names.get(name, "".join(c if c.isprintable() and c != "#" else "_" for c in name))
-        public[name] = free_name(wanted, public.values()) if wanted in public.values() else wanted
-    return public
+        raise Refused(f"the spec names {unknown[0]!r}; the model has {', '.join(map(repr, names))}")
+    wanted = Counter(hints.names.get(name, _printable(name)) for name in names)
+    for name, said in hints.names.items():
+        if wanted[said] > 1:
+            raise Refused(f"the spec names {name!r} {said!r}, which another tensor of the model is called")
+    return dict(hints.names) | _apart([name for name in names if name not in hints.names], hints.names.values())
+
+
+def _inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """Return what a caller gives: older files list their weights among the inputs."""
+    weights = set(_weight_names(graph))
+    return [value for value in graph.input if value.name not in weights]
+
+
+def _printable(name: str) -> str:
+    return "".join(c if c.isprintable() and c != "#" else "_" for c in name)
+
+
+def _apart(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
+    """Return for each name a printable one without '#' that no other has."""
+    found: dict[str, str] = {}
+    used = set(taken)
+    for name in dict.fromkeys(names):
+        wanted = _printable(name)
+        found[name] = free_name(wanted, used) if wanted in used else wanted
+        used.add(found[name])
+    return found
+
+
+def _clean_axes(graph: onnx.GraphProto) -> None:
+    """Make the inputs' declared axes such as a spec has: names that print, no size of 0.
+
+    Raises Refused for an input that declares none: ONNX Runtime would take it for a scalar.
+    """
+    tensors = [(value.name, value.type.tensor_type) for value in _inputs(graph) if value.type.HasField("tensor_type")]
+    for name, declared in tensors:
+        if not declared.HasField("shape"):
+            raise Refused(f"input {name!r} declares no number of axes")
+    dims = [dim for _, declared in tensors for dim in declared.shape.dim]
+    names = _apart(dim.dim_param for dim in dims if dim.dim_param)
+    for dim in dims:
+        if dim.dim_param:
+            dim.dim_param = names[dim.dim_param]
+        elif dim.dim_value <= 0:
+            dim.ClearField("dim_value")
 
 
 def _session(model: bytes | str, level: Any) -> Any:
@@ -201,20 +192,10 @@ def _declared(session: Any) -> Sequence[Declared]:
     ]
 
 
-def _run(session: Any) -> Run:
-    names = [output.name for output in session.get_outputs()]
-
-    def run(inputs: Arrays) -> Arrays:
-        return dict(zip(names, map(np.asarray, session.run(names, dict(inputs))), strict=True))
-
-    return run
-
-
 def _declare(graph: onnx.GraphProto, spec: Spec) -> None:
     """Write into the file what was found: the axes of its inputs and outputs."""
-    weights = {tensor.name for tensor in graph.initializer}
-    for values, tensors in ((graph.input, spec.inputs), (graph.output, spec.outputs)):
-        found = {value.name: value for value in values if value.name not in weights}
+    for values, tensors in ((_inputs(graph), spec.inputs), (graph.output, spec.outputs)):
+        found = {value.name: value for value in values}
         for tensor in tensors:
             _declare_axes(found[tensor.name], tensor)
 
