@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 from google.protobuf.message import DecodeError
 
+from export.importing.axes import Axes
 from export.importing.draw import Arrays
 from export.importing.errors import Refused
 from export.importing.hints import Hints
@@ -43,7 +44,8 @@ def import_onnx(path: Path, folder: Path, hints: Hints, samples: Sequence[Arrays
     _clean_axes(model.graph)
     # The reference is the graph as it was written; what is served is what the runtime makes of it.
     plain = _session(model.SerializeToString(), onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
-    proof = prove(_declared(plain), predictor(plain), hints, samples)
+    outputs = {node.name: _axes(node) for node in plain.get_outputs()}
+    proof = prove(_declared(plain), predictor(plain), hints, samples, outputs)
     if note:
         proof = replace(proof, notes=(note, *proof.notes))
     _declare(model.graph, proof.spec)
@@ -184,12 +186,11 @@ def _declared(session: Any) -> Sequence[Declared]:
                 raise Refused(f"{what} {node.name!r} is no tensor but a {node.type}; a call carries tensors alone")
             if node.type not in TYPES:
                 raise Refused(f"{what} {node.name!r} is a {node.type}, which import cannot draw or compare")
-    return [
-        Declared(
-            node.name, TYPES[node.type], tuple(axis if isinstance(axis, int | str) else None for axis in node.shape)
-        )
-        for node in session.get_inputs()
-    ]
+    return [Declared(node.name, TYPES[node.type], _axes(node)) for node in session.get_inputs()]
+
+
+def _axes(node: Any) -> Axes:
+    return tuple(axis if isinstance(axis, int | str) else None for axis in node.shape)
 
 
 def _declare(graph: onnx.GraphProto, spec: Spec) -> None:

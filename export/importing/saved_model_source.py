@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from export.importing.axes import Axes
 from export.importing.draw import Arrays
 from export.importing.errors import Refused
 from export.importing.hints import Hints
@@ -55,7 +56,7 @@ def import_saved_model(
     if hints.names:
         raise Refused("a SavedModel is served under the names of its signature: leave [names] out of the spec file")
     session = Session(folder)
-    proof = prove(session.declared(), session.run, hints, samples)
+    proof = prove(session.declared(), session.run, hints, samples, session.declared_outputs())
     _write_warmup(proof, folder, name)
     if note := _python_loader(folder, proof):
         proof = replace(proof, notes=(*proof.notes, note))
@@ -135,15 +136,22 @@ class Session:
         for name, info in sorted(self.inputs.items()):
             if info.tensor_shape.unknown_rank:
                 raise Refused(f"input {name!r} declares no number of axes")
-            axes = tuple(dim.size if dim.size >= 0 else None for dim in info.tensor_shape.dim)
-            found.append(Declared(name, str(_dtype(info)), axes))
+            found.append(Declared(name, str(_dtype(info)), _axes(info)))
         return found
+
+    def declared_outputs(self) -> dict[str, Axes]:
+        """Return the axes of each output, none where their number is open."""
+        return {name: _axes(info) for name, info in self.outputs.items()}
 
     def run(self, inputs: Arrays) -> Arrays:
         """Return the answer."""
         fetches = {name: info.name for name, info in self.outputs.items()}
         found = self.session.run(fetches, {self.inputs[name].name: values for name, values in inputs.items()})
         return {name: np.asarray(values) for name, values in found.items()}
+
+
+def _axes(info: Any) -> Axes:
+    return tuple(dim.size if dim.size >= 0 else None for dim in info.tensor_shape.dim)
 
 
 def _dtype(info: Any) -> str | None:

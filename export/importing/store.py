@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from export import provenance
+from export.importing.errors import Refused
 from export.stage import LOCK, alone, choose_version, make_current, note_written
 from servepath.artifacts.atomic import new_folder
 from servepath.artifacts.commit import git_commit
@@ -32,8 +33,8 @@ from servepath.artifacts.reference import load_groups
 from servepath.artifacts.spec import Spec
 from servepath.cli.locked import Held, locked
 
-# The inputs that a probe sends are in every manifest, so they are small; a model of larger ones is sent zeros.
-PROBE_BYTES = 2**18
+# The inputs that a probe sends are in every manifest, so they have a bound.
+PROBE_BYTES = 2**22
 # What a step of an import found, beside the folders of its formats.
 FOUND = "found.json"
 # Distributions that shape what every import writes.
@@ -153,9 +154,13 @@ class _Draft:
 
 
 def _probe(work: Path, spec: Spec) -> dict[str, dict[str, Any]]:
-    """Return the first request of the reference as a manifest has it; nothing where it is too large for one."""
+    """Return the first request of the reference as a manifest has it. Raises Refused for one that is too large."""
     group = load_groups(work / REFERENCE, spec)[0]
     arrays = {t.name: np.asarray(group[t.name][:1] if spec.by_rows else group[t.name], order="C") for t in spec.inputs}
-    if sum(array.nbytes for array in arrays.values()) > PROBE_BYTES:
-        return {}
+    size = sum(array.nbytes for array in arrays.values())
+    if size > PROBE_BYTES:
+        raise Refused(
+            f"the smallest request that was tried has {size:,} bytes, a probe has at most {PROBE_BYTES:,}; say smaller "
+            "[sizes], or a smaller sample, in a spec file (--spec)"
+        )
     return {n: {"shape": list(a.shape), "data": b64encode(a.tobytes()).decode()} for n, a in arrays.items()}
