@@ -28,8 +28,6 @@ from servepath.client import Client, PredictError
 from tests.limits import LONG_S
 from tests.zoo.cases import KINDS, Case, cases
 
-ENDS = ("refused: ", "served", "WRONG: ")
-
 
 def main(kinds: list[str]) -> int:
     """Print a line per kind and per reason; return the exit code."""
@@ -43,12 +41,14 @@ def main(kinds: list[str]) -> int:
     for name, outcome in found.items():
         if outcome.startswith("WRONG"):
             print(f"{name}: {outcome}")
-    print(f"{len(found)} models: {counts['served']} served, {counts['refused']} refused, {counts['WRONG']} wrong")
+    drawn = f"{counts['drawn']} served and asked nothing but drawn inputs"
+    wrong = f"{counts['refused']} refused, {counts['WRONG']} wrong"
+    print(f"{len(found)} models: {counts['served']} served, {drawn}, {wrong}")
     return 1 if counts["WRONG"] or not counts["served"] else 0
 
 
 def run(kinds: tuple[str, ...] | list[str], folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield each case's name and outcome: "served", "refused: WHY" or "WRONG: WHAT"."""
+    """Yield each case's name and outcome: "served", "drawn", "refused: WHY" or "WRONG: WHAT"."""
     exports, deployments = folder / "exports", folder / "deployments.toml"
     imported: dict[str, Case] = {}
     tables = []
@@ -81,7 +81,7 @@ def _ask(client: Client, exports: Path, name: str, case: Case) -> str:
     """Return the outcome of the case's own requests, asked by the public names."""
     spec = Spec.from_dict(json.loads((exports / name / "onnx" / "1" / "manifest.json").read_text())["spec"])
     if not case.samples:
-        return "served"  # by drawn inputs: its own requests are not made of tensors
+        return "drawn"  # its own requests are not made of tensors
     for sample in case.samples:
         asked = {tensor.name: sample[tensor.name] for tensor in spec.inputs}
         wanted = {tensor.name: sample[tensor.name] for tensor in spec.outputs}

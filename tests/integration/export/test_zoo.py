@@ -21,7 +21,8 @@ def test_every_model_of_the_zoo_is_served_correctly_or_refused_with_a_reason(
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONG_S, check=False)
     last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    found = re.fullmatch(r"(\d+) models: (\d+) served, (\d+) refused, 0 wrong", last)
+    found = re.fullmatch(r"(\d+) models: (\d+) served, (\d+) served and .*, (\d+) refused, 0 wrong", last)
     assert found, last
-    assert int(found[1]) == int(found[2]) + int(found[3])
-    assert int(found[2]) >= served
+    whole, asked, drawn, refused = map(int, found.groups())
+    assert whole == asked + drawn + refused
+    assert asked >= served
