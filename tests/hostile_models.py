@@ -4,7 +4,6 @@ None does any harm: each is what our own checks must refuse before a runtime wou
 """
 
 import json
-import pickle
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -135,6 +134,8 @@ def _saved_model(content: bytes | None, *, link: bool = False) -> Make:
     return make
 
 
+# {"weights": [1.0]}, pickled.
+PICKLED = b"\x80\x04\x95\x1a\x00\x00\x00\x00\x00\x00\x00}\x94\x8c\x07weights\x94]\x94G?\xf0\x00\x00\x00\x00\x00\x00as."
 NAN = numpy_helper.from_array(np.full((2, 1), np.nan, np.float32), "w")
 LAMBDA = {
     "module": "keras",
@@ -158,7 +159,7 @@ def hostile() -> Iterator[tuple[str, Make, str]]:
     yield "empty", _bytes(b""), "it has no graph with outputs"
     yield "cut", _bytes(whole[: len(whole) // 2]), "not an ONNX file"
     yield "text", _bytes(b"not a model at all\n" * 9), "not an ONNX file"
-    yield "pickle", _bytes(pickle.dumps({"weights": [1.0]})), "not an ONNX file"
+    yield "pickle", _bytes(PICKLED), "not an ONNX file"
     yield "archive", _archive({"data.pkl": b"x"}, "model.onnx"), "not an ONNX file"
     yield "no outputs", _onnx(model(outputs=[])), "it has no graph with outputs"
     yield "no inputs", _onnx(model([helper.make_node("Identity", ["w"], ["y"])], inputs=[])), "no inputs"

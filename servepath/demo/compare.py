@@ -90,7 +90,7 @@ def parse_args(argv: Sequence[str]) -> CompareOptions:
     """Read the command line; exit code 2 and one line when it is wrong."""
     parser = Parser(prog="servepath compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("path", type=Path, metavar="PATH", help="an ONNX file, a SavedModel's folder, or a .keras file")
+    add("path", type=Path, metavar="PATH", help="a model's file or folder: see servepath import --help")
     add("--name", type=_model_name, help="what the model is called (default: from PATH)")
     add("--spec", type=Path, metavar="FILE", help="what the file cannot say: see servepath import --help")
     add("--rate", type=positive, help="requests a second on each path (default: found by a pilot)")

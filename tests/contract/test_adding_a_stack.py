@@ -62,9 +62,12 @@ def own(stack: Stack) -> tuple[str, ...]:
 
 
 def names_of(stack: Stack) -> re.Pattern[str]:
-    """Return what finds a stack's or its service's name, in any spelling; not within a path's name, MODEL@STACK."""
+    """Return what finds a stack's or its service's name, in any spelling.
+
+    Not within a path's name, MODEL@STACK, nor the end of a file's name.
+    """
     names = (stack.name, stack.service, stack.extra)
-    return re.compile(rf"(?<![@a-z])({'|'.join(map(re.escape, names))})(?![a-z])", re.IGNORECASE)
+    return re.compile(rf"(?<![@a-z.])({'|'.join(map(re.escape, names))})(?![a-z])", re.IGNORECASE)
 
 
 @cache
