@@ -66,8 +66,8 @@ def names_of(stack: Stack) -> re.Pattern[str]:
 
     Not within a path's name, MODEL@STACK, nor the end of a file's name.
     """
-    names = (stack.name, stack.service, stack.extra)
-    return re.compile(rf"(?<![@a-z.])({'|'.join(map(re.escape, names))})(?![a-z])", re.IGNORECASE)
+    others = "|".join(map(re.escape, (stack.service, stack.extra)))
+    return re.compile(rf"(?:(?<![@a-z.]){re.escape(stack.name)}|(?<![@a-z])(?:{others}))(?![a-z])", re.IGNORECASE)
 
 
 @cache
