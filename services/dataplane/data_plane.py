@@ -83,7 +83,8 @@ class DataPlane:
         self._draining = True
         self._last_arrival = monotonic()
         try:
-            await asyncio.wait_for(self._idle.wait(), grace_s)
+            async with asyncio.timeout(grace_s):
+                await self._idle.wait()
         except TimeoutError:
             log.warning("%d calls still in flight after %g s of draining", self._in_flight, grace_s)
         end = monotonic() + MAX_LINGER_S

@@ -127,7 +127,8 @@ class NativeListener:
         for connection in tuple(self._connections):
             connection.close()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._gone.wait() if self._connections else asyncio.sleep(0), FLUSH_S)
+            async with asyncio.timeout(FLUSH_S):
+                await (self._gone.wait() if self._connections else asyncio.sleep(0))
         for connection in tuple(self._connections):
             connection.abort()
         if self._channel is not None:
@@ -237,7 +238,8 @@ class NativeListener:
             await self._controls.start()
             self._channel = aio.insecure_channel(address, CHANNEL_OPTIONS)
             # Anyone who is told that we are ready asks for our health.
-            await asyncio.wait_for(self._channel.channel_ready(), CONTROLS_S)
+            async with asyncio.timeout(CONTROLS_S):
+                await self._channel.channel_ready()
         except (RuntimeError, TimeoutError) as error:
             raise PortBusyError(
                 f"cannot listen on {self._address}: no socket for control RPCs; allow abstract Unix sockets"
@@ -246,7 +248,8 @@ class NativeListener:
     async def _finish(self, grace_s: float) -> None:
         self.idle()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), grace_s)
+            async with asyncio.timeout(grace_s):
+                await self._idle.wait()
 
 
 def _most_connections(limits: ListenerLimits) -> int:

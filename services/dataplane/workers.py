@@ -134,7 +134,8 @@ class Workers:
         process, ours = await self._begin()
         reader, life = await asyncio.open_connection(sock=ours)
         try:
-            line = await asyncio.wait_for(reader.readline(), self._start_timeout_s)
+            async with asyncio.timeout(self._start_timeout_s):  # Python 3.11's wait_for may lose a cancellation
+                line = await reader.readline()
             if not line:
                 raise WorkerError(f"a worker ended with exit code {await process.wait()} before it listened")  # noqa: TRY301 - one end for every way out
             self._workers[index] = _Worker(name, process, life, int(line))

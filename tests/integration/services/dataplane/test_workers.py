@@ -126,3 +126,18 @@ def test_a_first_worker_that_cannot_be_started_is_one_error(tmp_path: Path) -> N
         assert caught.group_contains(WorkerError, match="a worker cannot be started: No such file")
 
     run(scenario)
+
+
+def test_a_stop_in_the_moment_in_which_a_worker_listens_is_not_lost(tmp_path: Path) -> None:
+    program = Program(tmp_path)
+
+    async def scenario() -> None:
+        for _ in range(20):
+            async with started(program) as workers:
+                program.kill()
+                # Its number is there just before it says that it listens.
+                await until(program.pid_file.exists)
+            assert workers.port
+            program.pid_file.unlink(missing_ok=True)
+
+    run(scenario)
