@@ -26,6 +26,8 @@ from services.tf_svc.server import ENGINE, create_server
 from services.tf_svc.staging import Staging
 
 log = logging.getLogger("services.tf_svc")
+# How late a signal may be noticed.
+NOTICE_S = 0.5
 
 
 def main() -> int:
@@ -97,7 +99,9 @@ def _serve_embedded(
     server.start()
     where = settings.socket or f"{settings.host}:{port}"
     log.info("%s (%s) on %s, listening on %s", ENGINE, version, device, where)
-    stopped.wait()
+    # With a limit: Python calls the handler of a signal that comes just before the lock is waited for only after that.
+    while not stopped.wait(NOTICE_S):
+        pass
     log.info("stopping; calls in flight have %g s", settings.grace_s)
     server.stop(settings.grace_s)
     return 0
