@@ -155,6 +155,12 @@ LAMBDA = {
 
 def hostile() -> Iterator[tuple[str, Make, str]]:
     """Yield name, maker and a part of the sentence, a regular expression."""
+    yield from _no_models()
+    yield from _bad_weights()
+    yield from _bad_graphs()
+
+
+def _no_models() -> Iterator[tuple[str, Make, str]]:
     whole = model().SerializeToString()
     yield "empty", _bytes(b""), "it has no graph with outputs"
     yield "cut", _bytes(whole[: len(whole) // 2]), "not an ONNX file"
@@ -163,6 +169,10 @@ def hostile() -> Iterator[tuple[str, Make, str]]:
     yield "archive", _archive({"data.pkl": b"x"}, "model.onnx"), "not an ONNX file"
     yield "no outputs", _onnx(model(outputs=[])), "it has no graph with outputs"
     yield "no inputs", _onnx(model([helper.make_node("Identity", ["w"], ["y"])], inputs=[])), "no inputs"
+    yield "no folder of a model", _saved_model(None), "a folder without saved_model.pb"
+
+
+def _bad_weights() -> Iterator[tuple[str, Make, str]]:
     yield "external missing", _onnx(model(weights=[external("weights")])), "there is no weights beside the model"
     yield "external above", _onnx(model(weights=[external("../weights")])), "outside the model's folder"
     yield "external absolute", _onnx(model(weights=[external("/etc/hostname")])), "outside the model's folder"
@@ -174,10 +184,14 @@ def hostile() -> Iterator[tuple[str, Make, str]]:
         "does not hold them",
     )
     yield "external sparse", _sparse, "the sparse weights 'w' are in another file"
-    yield "2^40 elements", _onnx(model(weights=[huge(2**20, 2**20)])), "has 1099511627776 elements|more than 2 GiB"
+    yield "2^40 elements", _onnx(model(weights=[huge(2**20, 2**20)])), "have 1099511627776 elements: more than 2 GiB"
     yield "no data", _onnx(model(weights=[huge(2, 1)])), "2 elements and no data"
     yield "negative shape", _onnx(model(weights=[huge(-2, 1)])), r"have the shape \[-2, 1\]"
     yield "weights twice", _onnx(model(weights=[W, W])), "two of the weights are called 'w'"
+    yield "NaN weights", _onnx(model(weights=[NAN])), "every element of every answer is NaN"
+
+
+def _bad_graphs() -> Iterator[tuple[str, Make, str]]:
     yield "inputs twice", _onnx(model(inputs=[value("x", ["n", 2])] * 2)), "two of the inputs are called 'x'"
     yield "no axes", _unlabelled, "input 'x' declares no number of axes"
     yield "nameless", _onnx(model(inputs=[value("", ["n", 2])])), "one of the inputs has no name"
@@ -194,13 +208,11 @@ def hostile() -> Iterator[tuple[str, Make, str]]:
         _onnx(model([helper.make_node("Identity", ["x"], ["y"])], inputs=[_text("x")], outputs=[_text("y")])),
         r"tensor\(string\), which import cannot draw",
     )
-    yield "NaN weights", _onnx(model(weights=[NAN])), "every element of every answer is NaN"
     yield (
         "random",
         _onnx(model([helper.make_node("RandomUniformLike", ["x"], ["y"])], outputs=[value("y", ["n", 2])])),
         "draws random numbers or keeps state",
     )
-    yield "no folder of a model", _saved_model(None), "a folder without saved_model.pb"
 
 
 def hostile_to_tensorflow() -> Iterator[tuple[str, Make, str]]:

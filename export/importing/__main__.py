@@ -22,7 +22,7 @@ from export.importing.errors import Refused
 from export.importing.hints import read_hints
 from models.registry import SpecError, read_models
 from servepath.artifacts.manifest import ArtifactError
-from servepath.artifacts.names import ModelNameError, check_model_name
+from servepath.artifacts.names import model_name
 from servepath.artifacts.spec import Spec
 from servepath.cli.arguments import Parser, seconds
 from servepath.cli.children import ending_with_us, run_and_wait
@@ -79,21 +79,13 @@ def parse_args(argv: Sequence[str]) -> ImportOptions:
         metavar="PATH",
         help="an ONNX file (its external data beside it), a SavedModel's folder, or a .keras file",
     )
-    add("--name", type=_model_name, required=True, help="what the model is called here")
+    add("--name", type=model_name, required=True, help="what the model is called here")
     add("--spec", type=Path, metavar="FILE", help="TOML: [names], [ranges], [sizes], [tolerance] (docs/import.md)")
     add("--out", type=Path, default=Path("artifacts/exports"), help="default: artifacts/exports")
     add("--deployments", type=Path, default=Path("deployments.toml"), metavar="FILE", help="default: deployments.toml")
     add("--no-deploy", action="store_true", help="leave the deployments file as it is")
     add("--limit-s", type=seconds, default=LIMIT_S, metavar="SECONDS", help="for all tries together (default: 600)")
     return parser.read(ImportOptions, argv)
-
-
-def _model_name(text: str) -> str:
-    try:
-        check_model_name(text)
-    except ModelNameError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
 
 
 def main(argv: Sequence[str]) -> int:

@@ -48,7 +48,7 @@ def import_onnx(path: Path, folder: Path, hints: Hints, samples: Sequence[Arrays
     proof = prove(_declared(plain), predictor(plain), hints, samples, outputs)
     if note:
         proof = replace(proof, notes=(note, *proof.notes))
-    _declare(model.graph, proof.spec)
+    declare(model.graph, proof.spec)
     (folder / FILE).write_bytes(model.SerializeToString(deterministic=True))
     opset = max((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), default=0)
     return proof, {"onnx_opset": str(opset), "onnx_ir": str(model.ir_version)}
@@ -193,7 +193,7 @@ def _axes(node: Any) -> Axes:
     return tuple(axis if isinstance(axis, int | str) else None for axis in node.shape)
 
 
-def _declare(graph: onnx.GraphProto, spec: Spec) -> None:
+def declare(graph: onnx.GraphProto, spec: Spec) -> None:
     """Write into the file what was found: the axes of its inputs and outputs."""
     for values, tensors in ((_inputs(graph), spec.inputs), (graph.output, spec.outputs)):
         found = {value.name: value for value in values}

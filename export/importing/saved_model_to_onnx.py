@@ -10,9 +10,10 @@ import numpy as np
 import onnx
 
 from export.importing.errors import Refused
+from export.importing.onnx_source import declare
 from export.importing.prove import first_line
 from export.importing.saved_model_source import Session, tensorflow
-from export.onnx_file import Names, save
+from export.onnx_file import FILE, Names, save
 from servepath.artifacts.spec import Spec
 
 OPSET = 17
@@ -30,7 +31,11 @@ def convert(source: Path, folder: Path, spec: Spec) -> Mapping[str, str]:
         raise Refused(f"tf2onnx cannot write it as ONNX: {first_line(error)}") from error
     public = dict(zip(called, [tensor.name for tensor in (*spec.inputs, *spec.outputs)], strict=True))
     names = Names(*([public[value.name] for value in values] for values in (model.graph.input, model.graph.output)))
-    return save(model, spec, names, folder)
+    facts = save(model, spec, names, folder)
+    written = onnx.load(folder / FILE)
+    declare(written.graph, spec)  # tf2onnx declares axes otherwise than they were found, and the server compares
+    (folder / FILE).write_bytes(written.SerializeToString(deterministic=True))
+    return facts
 
 
 def _converted(session: Session, inputs: list[str], outputs: list[str]) -> tuple[onnx.ModelProto, list[str]]:

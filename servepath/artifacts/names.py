@@ -1,5 +1,6 @@
 """What a model may be called: the one rule for all who train, export, configure or load one."""
 
+import argparse
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -30,3 +31,12 @@ def check_model_name(name: str) -> None:
         )
     if name in RESERVED:
         raise ModelNameError(f"no model may be called {name!r}, which means {RESERVED[name]}; rename the model")
+
+
+def model_name(text: str) -> str:
+    """Return a model's name from a command line. Raises argparse.ArgumentTypeError where no model may have it."""
+    try:
+        check_model_name(text)
+    except ModelNameError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text

@@ -22,7 +22,7 @@ from typing import Any
 
 from rich.console import Console
 
-from servepath.artifacts.names import ModelNameError, check_model_name
+from servepath.artifacts.names import ModelNameError, model_name
 from servepath.artifacts.reference import read_reference
 from servepath.cli.arguments import Parser, positive
 from servepath.cli.signals import run_main
@@ -91,7 +91,7 @@ def parse_args(argv: Sequence[str]) -> CompareOptions:
     parser = Parser(prog="servepath compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("path", type=Path, metavar="PATH", help="a model's file or folder: see servepath import --help")
-    add("--name", type=_model_name, help="what the model is called (default: from PATH)")
+    add("--name", type=model_name, help="what the model is called (default: from PATH)")
     add("--spec", type=Path, metavar="FILE", help="what the file cannot say: see servepath import --help")
     add("--rate", type=positive, help="requests a second on each path (default: found by a pilot)")
     add(
@@ -101,14 +101,6 @@ def parse_args(argv: Sequence[str]) -> CompareOptions:
         help="of load in all, at least (default: 3); slow models take longer: every path gets 1,000 requests",
     )
     return parser.read(CompareOptions, argv)
-
-
-def _model_name(text: str) -> str:
-    try:
-        check_model_name(text)
-    except ModelNameError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
 
 
 def stages(options: CompareOptions, console: Console) -> Workplace:
@@ -184,9 +176,9 @@ def load_arguments(rate: float, minutes: float, paths: int) -> list[str]:
 
 
 def conclude(summary: Mapping[str, Any]) -> list[str]:
-    """Return what to take, and why, in one sentence; and what would change it."""
+    """Return what to take, and the verdicts on p50 that say so; engines are named, since one may be a stand-in."""
     rows = sorted(summary["paths"], key=lambda row: row["response_p50_ms"] or float("inf"))
-    names = [f"{row['model']}@{row['stack']}" for row in rows]
+    names = [f"{row['model']}@{row['stack']} [{row['engine']} {row['engine_version']}]" for row in rows]
     best = rows[0]
     if len(rows) == 1:
         said = f"{names[0]} is the only path that can serve it: p50 {best['response_p50_ms']:.3g} ms"

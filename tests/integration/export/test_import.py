@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from servepath.artifacts.manifest import read_manifest, verify
 from servepath.artifacts.reference import read_reference
 from servepath.artifacts.spec import Spec
 from servepath.protocols.signature import probe_inputs
+from services.onnx_svc.artifact import load
+from services.onnx_svc.ort import OrtEngine
 from tests.hostile_models import Make, external, hostile, hostile_to_tensorflow, model, value
 
 node = helper.make_node
@@ -456,3 +459,19 @@ def test_a_model_that_runs_with_a_few_rows_alone_is_not_batched(tmp_path: Path) 
 def test_hints_about_what_is_not_there_are_refused(tmp_path: Path, hints: Hints, said: str) -> None:
     with pytest.raises(Refused, match=said):
         found(tmp_path, model(), hints)
+
+
+@pytest.mark.slow
+def test_what_a_saved_model_became_is_loaded_by_the_server_with_its_open_axes(tmp_path: Path, run: Any) -> None:
+    import keras  # noqa: PLC0415 - seconds
+
+    words = keras.Input((None, 3), name="words")
+    path = tmp_path / "words.keras"
+    keras.Model(words, keras.layers.Dense(2, name="scores")(words)).save(path)
+    code, out, err = run(path)
+    assert code == 0, err
+    assert "no path on onnx" not in out
+    loaded = load(tmp_path / "exports" / "mine" / "onnx" / "1", partial(OrtEngine, device="cpu"))
+    (words_spec,), (scores,) = loaded.spec.inputs, loaded.spec.outputs
+    assert (words_spec.shape[0], words_spec.shape[2]) == ("batch", 3)
+    assert scores.shape == ("batch", words_spec.shape[1], 2)

@@ -10,7 +10,9 @@ SUMMARY: dict[str, Any] = json.loads((Path(__file__).parents[2] / "data/run/expe
 
 
 def row(stack: str, p50_ms: float) -> dict[str, Any]:
-    return {"model": "m", "stack": stack, "response_p50_ms": p50_ms, "rate_rps": 40.0}
+    engine = {"onnx": "onnxruntime", "tfserving": "embedded"}[stack]
+    own = {"model": "m", "stack": stack, "engine": engine, "engine_version": "1.0"}
+    return {**own, "response_p50_ms": p50_ms, "rate_rps": 40.0}
 
 
 def verdict(side: str) -> dict[str, Any]:
@@ -20,7 +22,7 @@ def verdict(side: str) -> dict[str, Any]:
 def test_the_faster_path_is_taken_where_a_verdict_says_so() -> None:
     summary = {"paths": [row("tfserving", 9.5), row("onnx", 6.0)], "verdicts": [verdict("b")]}
     assert conclude(summary) == [
-        "take m@onnx: p50 6 ms at 40 requests/s through the gateway",
+        "take m@onnx [onnxruntime 1.0]: p50 6 ms at 40 requests/s through the gateway",
         "p50: m@onnx is faster by 30 %",
     ]
 
@@ -29,12 +31,12 @@ def test_nothing_is_recommended_where_no_verdict_is_decided() -> None:
     summary = {"paths": [row("tfserving", 6.1), row("onnx", 6.0)], "verdicts": [verdict("undecided")]}
     (line,) = conclude(summary)
     assert line.startswith("no path is faster for sure at 40 requests/s")
-    assert "m@onnx 6 ms, m@tfserving 6.1 ms" in line
+    assert "m@onnx [onnxruntime 1.0] 6 ms, m@tfserving [embedded 1.0] 6.1 ms" in line
 
 
 def test_a_single_path_is_said_to_be_the_only_one() -> None:
     assert conclude({"paths": [row("onnx", 6.0)], "verdicts": []}) == [
-        "m@onnx is the only path that can serve it: p50 6 ms at 40 requests/s"
+        "m@onnx [onnxruntime 1.0] is the only path that can serve it: p50 6 ms at 40 requests/s"
     ]
 
 
