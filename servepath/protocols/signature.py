@@ -29,7 +29,7 @@ class Signature:
         self.spec = spec
         self._by_rows = spec.by_rows
         self._inputs = {tensor.name: _check_of(tensor) for tensor in spec.inputs}
-        self._outputs = {tensor.name: tensor for tensor in spec.outputs}
+        self._outputs = {tensor.name: (tensor, tensor.sizes) for tensor in spec.outputs}
 
     def check(self, request: Request) -> int:
         """Return the number of rows, the same in every input; may be 0. Raises BadInput saying what is off."""
@@ -44,8 +44,8 @@ class Signature:
         if len(outputs) != len(wanted) or {tensor.name for tensor in outputs} != set(wanted):
             raise BackendBadReply("the model server's reply lacks an output, or has an extra one")
         for tensor in outputs:
-            spec = self._outputs[tensor.name]
-            if not _is_one(tensor, spec, rows if self._by_rows else None):
+            spec, sizes = self._outputs[tensor.name]
+            if not _is_one(tensor, spec.dtype, (rows, *sizes[1:]) if self._by_rows else sizes):
                 what = f"{rows} rows of {spec.dtype}" if self._by_rows else f"{spec.dtype} {list(spec.shape)}"
                 raise BackendBadReply(f"output {tensor.name!r} of the model server's reply is not {what}")
 
@@ -188,12 +188,15 @@ def _check_of(spec: TensorSpec) -> _Check:
     return _RowsCheck(spec) if plain else _Check(spec)
 
 
-def _is_one(tensor: Tensor, spec: TensorSpec, rows: int | None) -> bool:
-    """Return whether a reply's tensor fits its spec: dtype, fixed axes, rows where they are known, and bytes."""
-    wanted = spec.sizes if rows is None else (rows, *spec.sizes[1:])
-    same = tensor.dtype == spec.dtype and len(tensor.shape) == len(wanted) and min(tensor.shape, default=0) >= 0
-    if not same or any(size not in {-1, found} for size, found in zip(wanted, tensor.shape, strict=True)):
+def _is_one(tensor: Tensor, dtype: str, wanted: tuple[int, ...]) -> bool:
+    """Return whether a reply's tensor is of a dtype and of the wanted sizes, where -1 is any, and has its bytes."""
+    if tensor.dtype != dtype or min(tensor.shape, default=0) < 0:
         return False
+    if tensor.shape != wanted:
+        if len(tensor.shape) != len(wanted) or any(
+            size not in {-1, found} for size, found in zip(wanted, tensor.shape, strict=True)
+        ):
+            return False
     try:
         fits(tensor)
     except ValueError:
