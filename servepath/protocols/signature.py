@@ -192,11 +192,9 @@ def _is_one(tensor: Tensor, dtype: str, wanted: tuple[int, ...]) -> bool:
     """Return whether a reply's tensor is of a dtype and of the wanted sizes, where -1 is any, and has its bytes."""
     if tensor.dtype != dtype or min(tensor.shape, default=0) < 0:
         return False
-    if tensor.shape != wanted:
-        if len(tensor.shape) != len(wanted) or any(
-            size not in {-1, found} for size, found in zip(wanted, tensor.shape, strict=True)
-        ):
-            return False
+    same = len(tensor.shape) == len(wanted)
+    if not same or any(size not in {-1, found} for size, found in zip(wanted, tensor.shape, strict=True)):
+        return False
     try:
         fits(tensor)
     except ValueError:
