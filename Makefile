@@ -23,12 +23,12 @@ OVERLAY = cpu
 PARALLEL := -n 4 --dist loadfile
 # Without the tests that take long: make test-all has them.
 DAILY := -m 'not slow'
-# make predict MODEL=simple_nn@onnx X='3 4'
-MODEL = simple_nn
+# make predict MODEL=my_model@onnx X='3 4'; without MODEL it is the first of deployments.toml
+MODEL = $(shell sed -n '/^\[models\.\([^].]*\)\].*/{s//\1/p;q;}' deployments.toml)
 X = 1 2
 # make import FILE=model.onnx NAME=mine
 FILE = model.onnx
-# make loadtest RATE=400 DURATION=2 PATHS=simple_nn@onnx VIA=gateway ALLOW=threads CLOSED_LOOP=1; what is not given has
+# make loadtest RATE=400 DURATION=2 PATHS=my_model@onnx VIA=gateway ALLOW=threads CLOSED_LOOP=1; what is not given has
 # the program's default.
 LOAD = $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(if $(ROUNDS),--rounds $(ROUNDS))
 CAPACITY = $(if $(SLO_P99_MS),--slo-p99-ms $(SLO_P99_MS)) $(if $(WANTED_RPS),--wanted-rps $(WANTED_RPS)) $(if $(PROCESSES),--processes $(PROCESSES)) $(if $(SEED),--seed $(SEED))
@@ -72,7 +72,7 @@ logs: $(READY) ## the ends of the services' logs (.run/SERVICE.log)
 down: $(READY) ## stop the services
 	$(PYTHON) -m servepath down
 
-predict: $(READY) ## one prediction (MODEL=simple_nn@onnx X='1 2')
+predict: $(READY) ## one prediction (MODEL=my_model@onnx X='1 2')
 	$(PYTHON) -m servepath predict '$(MODEL)' '$(X)'
 
 loadtest: $(if $(TARGETS),$(READY),up) ## load the paths and report (RATE, DURATION, ROUNDS, PATHS=MODEL@STACK,.., VIA=direct|gateway|both, SEED, TARGETS)

@@ -1,4 +1,4 @@
-"""Load deployment paths and record every request: `python -m loadtest --paths simple_nn@onnx --via direct`.
+"""Load deployment paths and record every request: `python -m loadtest --paths my_model@onnx --via direct`.
 
 Rounds of measurements, one for each path and way and one for the no-op server, in an order drawn for each round for
 each round. Arrivals are an open loop unless --closed-loop says otherwise. Ends with 0 when rows were recorded (`python

@@ -1,7 +1,7 @@
 """Drive by hand: `locust -f loadtest/locustfile.py` opens Locust's page, where paths, users and time can be chosen.
 
-One user class for each path and way, such as `simple_nn@onnx.direct`; names on the command line choose some of them
-(`locust -f loadtest/locustfile.py simple_nn@onnx.direct`). A user is an open loop: a Poisson stream of its own. With
+One user class for each path and way, such as `my_model@onnx.direct`; names on the command line choose some of them
+(`locust -f loadtest/locustfile.py my_model@onnx.direct`). A user is an open loop: a Poisson stream of its own. With
 `--closed-loop` it is a caller that waits for its replies. `--processes`, `--master` and `--worker` work as ever. For
 results worth keeping run `python -m loadtest`.
 """

@@ -1,4 +1,4 @@
-"""Every command by one name: `servepath demo`, `servepath predict simple_nn@onnx '1 2'`; or `python -m servepath demo`.
+"""Every command by one name: `servepath demo`, `servepath predict my_model@onnx '1 2'`; or `python -m servepath demo`.
 
 Each command is a program of its own with its own --help and exit codes, run as `python -m MODULE` would run it.
 """

@@ -1,5 +1,5 @@
-# TensorFlow Serving: the official image with our configuration, exports at /models (read-only). Writes nothing but its
-# socket and version, where TF_SVC_SOCKET names a place.
+# TensorFlow Serving: the official image with our configuration, exports at /models (read-only). Writes nothing but the
+# list of models in /tmp, and its socket and version, where TF_SVC_SOCKET names a place.
 # BASE names its CPU or its GPU tag. The words below are those of services/tf_svc/binary.py; a test compares them.
 # Versions are not staged here, for want of Python: what keeps a bad one from being served is its warm-up record.
 ARG BASE
@@ -11,7 +11,6 @@ STOPSIGNAL SIGKILL
 ENTRYPOINT ["/bin/sh", "/etc/tf_svc/start.sh"]
 CMD [ \
     "--rest_api_port=0", \
-    "--model_config_file=/etc/tf_svc/models.config", \
     "--allow_version_labels_for_unavailable_models=true", \
     "--file_system_poll_wait_seconds=1", \
     "--grpc_max_threads=301", \

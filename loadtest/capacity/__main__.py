@@ -1,4 +1,4 @@
-"""Find the capacity of deployment paths: `python -m loadtest.capacity --slo-p99-ms 5 --paths simple_nn@onnx`.
+"""Find the capacity of deployment paths: `python -m loadtest.capacity --slo-p99-ms 5 --paths my_model@onnx`.
 
 It is the highest rate at which the certified p99 of the response times keeps the objective and under 0.1 % fail. Then
 the path gets 1.5 and 3 times that. All of it is added to the newest run (RUN/capacity.json, RUN/capacity/*.parquet);

@@ -1,4 +1,4 @@
-"""Ask the gateway: `python -m client predict simple_nn@onnx '1 2'`, `python -m client paths`.
+"""Ask the gateway: `python -m client predict my_model@onnx '1 2'`, `python -m client paths`.
 
 Exit code 0 for an answer, 1 for a bad setting or a call that was refused or failed, 2 for bad arguments.
 """

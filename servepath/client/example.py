@@ -6,7 +6,7 @@ from servepath.client import Client, PredictError
 
 with Client(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:50051") as client:
     try:
-        prediction = client.predict("simple_nn@onnx", [[1, 2], [2, 3]])
+        prediction = client.predict("my_model@onnx", [[1, 2], [2, 3]])
     except PredictError as error:
         sys.exit(f"{error.code.name}: {error}")
     print(prediction.output, "by", prediction.served.engine)  # noqa: T201 - it is what the example shows

@@ -52,8 +52,8 @@ def command(program: str, settings: Settings, config: Path) -> list[str]:
     return [
         program,
         *listen,
-        "--rest_api_port=0",
         f"--model_config_file={config.resolve()}",
+        "--rest_api_port=0",
         # A label of a version that is being loaded is an error otherwise, so that no config with labels could start.
         "--allow_version_labels_for_unavailable_models=true",
         "--file_system_poll_wait_seconds=1",

@@ -24,6 +24,7 @@ from report.verdicts import MIN_ROUNDS
 from servepath.artifacts import atomic
 from servepath.cli.arguments import Parser, positive, whole
 from servepath.cli.signals import run_main
+from servepath.protocols.deployments import DeploymentsError, read_deployments
 from servepath.results.names import RUN_FILE
 from studies.injected_delay import runs, text
 from studies.injected_delay.counts import Counts, counts_of
@@ -33,6 +34,7 @@ from studies.injected_delay.trials import Trial, judged
 
 CONTRADICTED = 3
 STACK = "@onnx"
+DEPLOYMENTS = Path("deployments.toml")
 EPILOG = (
     "exit codes: 0 the counts contradict no claim; 3 they do; 1 a server or a command failed, or too many runs were "
     "INVALID; 2 a bad value; 130 after Ctrl-C. make turns 1 and 3 into 2"
@@ -46,7 +48,7 @@ class ValidationOptions:
     """The command line of `python -m studies.injected_delay`."""
 
     runs: int
-    path: str
+    path: str | None
     rounds: int
     rate: float
     simulations: int
@@ -58,9 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing, and return the exit code."""
     parser = _parser()
     options = parser.read(ValidationOptions, argv)
-    if not options.path.endswith(STACK):
-        parser.error(f"--path: {options.path!r} is not MODEL{STACK}; a delay can be injected in this stack alone")
-    plan = Plan(options.path, options.rounds, options.rate, options.exports)
+    try:
+        path = options.path or _first_path()
+    except DeploymentsError as error:
+        print(f"validation: {error}", file=sys.stderr)
+        return 1
+    if not path.endswith(STACK):
+        parser.error(f"--path: {path!r} is not MODEL{STACK}; a delay can be injected in this stack alone")
+    plan = Plan(path, options.rounds, options.rate, options.exports)
     try:
         calibration = runs.calibrated(plan, options.out)
         print(f"p50 {calibration.p50_us:.0f} us; injected: {calibration.delay_us:g} us", flush=True)
@@ -72,12 +79,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return CONTRADICTED if counts.contradicted else 0
 
 
+def _first_path() -> str:
+    """Return the first path of deployments.toml on the stack, "" when it has none. Raises DeploymentsError."""
+    names = (f"{model}@{stack}" for model, stack in read_deployments(DEPLOYMENTS).paths)
+    return next((name for name in names if name.endswith(STACK)), "")
+
+
 def _parser() -> Parser:
     about = "False alarms and detections of the method, on real servers."
     parser = Parser("python -m studies.injected_delay", description=about, epilog=EPILOG)
     add = parser.add_argument
     add("--runs", type=whole(1), default=20, help="valid runs in total, earlier ones included (default: 20)")
-    add("--path", default="simple_nn@onnx", help="MODEL@onnx, reached direct (default: %(default)s)")
+    add("--path", help="MODEL@onnx, reached direct (default: the first of deployments.toml)")
     add("--rounds", type=whole(MIN_ROUNDS), default=20, help="rounds of each run (default: 20)")
     add("--rate", type=positive, default=500.0, help="requests a second (default: 500)")
     add("--simulations", type=whole(0), default=2000, help="simulated runs of each kind, 0 for none (default: 2000)")

@@ -1,4 +1,4 @@
-"""Check the load test against MLPerf LoadGen and h2load: `python -m studies.loadgen --paths simple_nn@onnx`.
+"""Check the load test against MLPerf LoadGen and h2load: `python -m studies.loadgen --paths my_model@onnx`.
 
 In each round every path, reached every way, and the no-op server are loaded by each instrument in turn, in drawn order.
 Rows go to results/crosscheck/TIME, and `python -m report crosscheck` compares them. Ends with 0 when our load test

@@ -17,6 +17,7 @@ from report.writers import terminal
 from servepath.artifacts.manifest import ArtifactError
 from servepath.cli.arguments import Parser, seconds, whole
 from servepath.cli.signals import run_main
+from servepath.protocols.deployments import DeploymentsError
 from studies.peers import show
 from studies.peers.program import PeersOptions, run
 from studies.peers.rows import ROWS, Row
@@ -34,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     try:
         return run(options, sorted(os.sched_getaffinity(0)), console)
-    except (ArtifactError, OSError) as error:
+    except (ArtifactError, DeploymentsError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
 

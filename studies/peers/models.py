@@ -16,9 +16,10 @@ from safetensors.numpy import save_file
 
 from servepath.artifacts import atomic, manifest, reference
 from servepath.artifacts.commit import git_commit
-from servepath.artifacts.manifest import Manifest, Parity
+from servepath.artifacts.manifest import ArtifactError, Manifest, Parity
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
-from studies.peers.rows import LARGE, MIDDLE, SMALL, Tuning
+from servepath.protocols.deployments import read_deployments
+from studies.peers.rows import LARGE, MIDDLE, Tuning
 
 # Elements of a row: 4 KiB and 600 KB of FP32.
 SIZES: Mapping[str, int] = {MIDDLE: 1024, LARGE: 150_000}
@@ -26,32 +27,45 @@ ROWS = 8
 SEED = 20_240
 VERSION = 1
 MAR = "mar"
+# The stacks of all setups.
+STACKS = {"onnx", "torchserve"}
 Floats = npt.NDArray[np.float32]
 
 
-def prepare(exports: Path, own: Path) -> None:
-    """Fill the folder `own` with links to what was exported of simple_nn and with the bench's models.
+def small_model(deployments: Path) -> str:
+    """Return the model that SMALL stands for: the first of deployments.toml on every stack that is measured.
 
-    Raises ArtifactError when simple_nn has not been exported.
+    Raises ArtifactError when there is none.
     """
-    manifest.current_version(exports, SMALL)
+    for one in read_deployments(deployments).models:
+        if one.stacks.keys() >= STACKS:
+            return one.model
+    raise ArtifactError(f"{deployments} has no model on all of {', '.join(sorted(STACKS))}; see docs/add-a-path.md")
+
+
+def prepare(exports: Path, own: Path, small: str) -> None:
+    """Fill the folder `own` with a link to what was exported of the model `small` and with the bench's models.
+
+    Raises ArtifactError when it has not been exported.
+    """
+    manifest.current_version(exports, small)
     own.mkdir(parents=True)
-    (own / SMALL).symlink_to((exports / SMALL).resolve())
+    (own / small).symlink_to((exports / small).resolve())
     for name, size in SIZES.items():
         _write_mean(own, name, size)
 
 
-def tuned(exports: Path, own: Path, tuning: Tuning) -> None:
-    """Fill the folder `own` with simple_nn as exported, but for TorchServe's settings inside the .mar."""
-    version = manifest.current_version(exports, SMALL)
-    source = manifest.artifact_folder(exports, SMALL, MAR, version)
+def tuned(exports: Path, own: Path, model: str, tuning: Tuning) -> None:
+    """Fill the folder `own` with a model as exported, but for TorchServe's settings inside the .mar."""
+    version = manifest.current_version(exports, model)
+    source = manifest.artifact_folder(exports, model, MAR, version)
     made = manifest.verify(source)
-    with atomic.new_folder(manifest.artifact_folder(own, SMALL, MAR, version)) as folder:
-        changed = _rewrite(source / f"{SMALL}.mar", folder / f"{SMALL}.mar", tuning)
+    with atomic.new_folder(manifest.artifact_folder(own, model, MAR, version)) as folder:
+        changed = _rewrite(source / f"{model}.mar", folder / f"{model}.mar", tuning)
         contents = {**made.contents, "model-config.yaml": changed}
         _write_manifest(folder, made, contents)
-    (own / SMALL / reference.FORMAT).symlink_to((exports / SMALL / reference.FORMAT).resolve())
-    atomic.write_file(own / SMALL / "current", str(version))
+    (own / model / reference.FORMAT).symlink_to((exports / model / reference.FORMAT).resolve())
+    atomic.write_file(own / model / "current", str(version))
 
 
 def _rewrite(source: Path, target: Path, tuning: Tuning) -> str:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from report.writers import terminal
 from servepath.artifacts.commit import git_commit
-from servepath.artifacts.manifest import artifact_folder, current_version, read_manifest
+from servepath.artifacts.manifest import artifact_folder, read_manifest
 from servepath.artifacts.reference import read_reference
 from servepath.protocols.probes import WrongAnswer
 from studies.peers import models, peers, results, show, sweep
@@ -23,7 +23,7 @@ from studies.peers.measure import Bench, measure, pilot
 from studies.peers.processes import ServerFailed, Servers
 from studies.peers.results import Result, Round
 from studies.peers.rows import MANY, SMALL, SOME, Load, RequiredMeasurement, Row, Tuning
-from studies.peers.setups import SETUPS, Cores, Setup, Workspace
+from studies.peers.setups import DEPLOYMENTS, SETUPS, Cores, Setup, Workspace
 
 TORCHSERVE, WORKERS = "torchserve", "workers"
 SWEEP_FILE = "torchserve-sweep.json"
@@ -61,6 +61,7 @@ def run(options: PeersOptions, cores: Sequence[int], console: Console) -> int:
         "utc": began.isoformat(timespec="seconds"),
         "host": host,
         "layout": layout(shared),
+        "small": place.references[SMALL].model,
         "versions": results.versions() | {name: peer.version for name, peer in programs.items()},
         "commit": commit,
         "rounds": options.rounds,
@@ -96,8 +97,10 @@ def layout(cores: Cores) -> list[str]:
 
 def _place(exports: Path, folder: Path, cores: Cores, programs: Mapping[str, peers.Peer]) -> Workspace:
     own = folder / "exports"
-    models.prepare(exports, own)
-    references = {name: read_reference(own, name) for name in (SMALL, *models.SIZES)}
+    small = models.small_model(DEPLOYMENTS)
+    models.prepare(exports, own, small)
+    names = {SMALL: small} | {name: name for name in models.SIZES}
+    references = {key: read_reference(own, name) for key, name in names.items()}
     return Workspace(own, folder, cores, programs, references, {})
 
 
@@ -183,7 +186,7 @@ def _tuned(place: Workspace, options: PeersOptions, say: Say) -> Workspace:
 
     def plant(tuning: Tuning) -> Path:
         own = place.folder / f"tuned-{next(numbers)}"
-        models.tuned(options.exports, own, tuning)
+        models.tuned(options.exports, own, place.references[SMALL].model, tuning)
         return own
 
     def attempt(tuning: Tuning) -> dict[Load, float]:
@@ -191,14 +194,14 @@ def _tuned(place: Workspace, options: PeersOptions, say: Say) -> Workspace:
         say(f"  sweep {tuning}: {', '.join(f'{load} {rate:,.0f} req/s' for load, rate in rates.items())}")
         return rates
 
-    best = sweep.best(options.out / SWEEP_FILE, _sweep_key(options), (SOME, MANY), attempt)
+    best = sweep.best(options.out / SWEEP_FILE, _sweep_key(place, options), (SOME, MANY), attempt)
     say(f"  TorchServe at its best: {', '.join(f'{load}: {tuning}' for load, tuning in best.items())}")
     return replace(place, tuned={f"torchserve {load}": plant(tuning) for load, tuning in best.items()})
 
 
-def _sweep_key(options: PeersOptions) -> dict[str, Any]:
-    version = current_version(options.exports, SMALL)
-    made = read_manifest(artifact_folder(options.exports, SMALL, models.MAR, version))
+def _sweep_key(place: Workspace, options: PeersOptions) -> dict[str, Any]:
+    small = place.references[SMALL]
+    made = read_manifest(artifact_folder(options.exports, small.model, models.MAR, small.version))
     facts = {"host": results.host(), "versions": results.versions(), "seconds": options.seconds}
     return facts | {"sha256": made.sha256}
 

@@ -2,7 +2,7 @@
 
 import sys
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,7 @@ class Cores:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """What setups need: models' folder, a folder of our own, cores, peers by name, references by model.
+    """What setups need: models' folder, a folder of our own, cores, peers by name, references by model (SMALL first).
 
     tuned: folders with a tuned TorchServe archive, by the way that runs it.
     """
@@ -95,7 +95,8 @@ class Setup:
         """Start a gateway to the server of `stack` at an address, with the repository's limits but for those given."""
         port, metrics = free_ports(2)
         file = self.place.folder / f"{port}.toml"
-        models = self.place.references if stack == "onnx" else (SMALL,)
+        references = self.place.references
+        models = [one.model for one in references.values()] if stack == "onnx" else [references[SMALL].model]
         file.write_text(deployments(tomllib.loads(DEPLOYMENTS.read_text()), models, stack, limits))
         words = ("--deployments", str(file), "--exports", str(self.place.exports), "--port", str(port))
         more = {STACKS[stack].address_variable: address, TORCH_TOKEN.variable: str(self._token_file(address))}
@@ -206,9 +207,9 @@ SETUPS: Mapping[str, Callable[[Setup], None]] = MappingProxyType(
 )
 
 
-def deployments(given: Mapping[str, Any], models: Collection[str], stack: str, limits: Mapping[str, int]) -> str:
-    """Return a deployments.toml of these models on one stack, with simple_nn's limits and the gateway's as given."""
-    own = {**given["models"][SMALL]["stacks"][stack], **limits}
+def deployments(given: Mapping[str, Any], models: Sequence[str], stack: str, limits: Mapping[str, int]) -> str:
+    """Return a deployments.toml of these models on one stack, with the first's limits and the gateway's as given."""
+    own = {**given["models"][models[0]]["stacks"][stack], **limits}
     lines = ["[gateway]", *(f"{key} = {value}" for key, value in given.get("gateway", {}).items())]
     for model in models:
         lines += [f"[models.{model}]", f'default = "{stack}"', f"[models.{model}.stacks.{stack}]"]

@@ -18,7 +18,6 @@ from packaging.utils import canonicalize_name
 from deploy.builder.images import DEFAULT, IMAGES
 from deploy.locks import FOLDER, LEFT_OUT, LOCKS, read
 from deploy.supply import pins
-from servepath.protocols.deployments import read_deployments
 from services.tf_svc import binary, models_config
 from services.tf_svc.config import read_settings
 from tests.contract.registries import ROOT
@@ -243,16 +242,23 @@ def test_the_official_image_starts_with_the_words_of_tf_svc(tmp_path: Path, word
     program, record, socket = tmp_path / binary.NAME, tmp_path / "record", tmp_path / "grpc.sock"
     program.write_text(STAND_IN.format(record=record))
     program.chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"} | ({"TF_SVC_SOCKET": str(socket)} if words else {})
+    models = tmp_path / "models"
+    for folder in ("a/saved_model/12", "b-1.x/saved_model/1", "c/onnx/1", "d/saved_model/.new"):
+        (models / folder).mkdir(parents=True)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path), "TF_SVC_MODELS": str(models)}
+    environment |= {"TF_SVC_SOCKET": str(socket)} if words else {}
     script = script.replace("/etc/tf_svc", str(ROOT / "deploy/images/tf_svc"))
     subprocess.run([shell, script, *json.loads(last["CMD"])], env=environment, check=True)
     settings = read_settings([*words, str(socket)] if words else [])
-    _, *expected = binary.command(binary.NAME, settings, Path("/etc/tf_svc/models.config"))
+    _, *expected = binary.command(binary.NAME, settings, tmp_path / "models.config")
     assert record.read_text().splitlines() == expected
     assert [path.read_text() for path in tmp_path.glob("version")] == ["0.0.0-stand-in\n"] * len(words)
+    assert (tmp_path / "models.config").read_text() == models_config.render(models_config.find(models))
 
 
-def test_the_official_image_serves_every_model_that_has_the_stack() -> None:
-    names = [one.model for one in read_deployments(ROOT / "deployments.toml").models if "tfserving" in one.stacks]
-    served = {name: Path("/models") / name / models_config.FORMAT for name in names}
-    assert (ROOT / "deploy/images/tf_svc/models.config").read_text() == models_config.render(served)
+def test_the_official_image_without_a_savedmodel_says_so(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path), "TF_SVC_MODELS": str(tmp_path)}
+    words = ["/bin/sh", str(ROOT / "deploy/images/tf_svc/start.sh")]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=LONG_S, check=False)
+    assert done.returncode == 1
+    assert "has no MODEL/saved_model/VERSION folder; run: make export" in done.stderr

@@ -51,7 +51,7 @@ def test_make_alone_lists_every_target_of_the_contract_with_what_it_does() -> No
     ("words", "command"),
     [
         (["predict", "MODEL=simple_nn@onnx", "X=3 4"], "-m servepath predict 'simple_nn@onnx' '3 4'"),
-        (["predict"], "-m servepath predict 'simple_nn' '1 2'"),
+        (["predict"], "-m servepath predict 'simple_nn' '1 2'"),  # the first of deployments.toml
         (
             ["loadtest", "RATE=9", "DURATION=2", "PATHS=a@b", "VIA=direct"],
             "-m servepath loadtest --rate 9 --duration 2 --paths 'a@b' --via direct",

@@ -1,7 +1,21 @@
 #!/bin/sh
 # Start tensorflow_model_server with the image's words, on a Unix socket where TF_SVC_SOCKET names one, else on a port.
 # Beside the socket goes the version that the program prints: its replies do not tell it.
+# It serves every model that has a SavedModel, as services/tf_svc/models_config.py finds and writes them.
 set -eu
+config=${TMPDIR:-/tmp}/models.config
+echo "model_config_list {" > "$config"
+for base in "${TF_SVC_MODELS:-/models}"/*/saved_model; do
+    ls "$base" 2> /dev/null | grep -qx '[0-9][0-9]*' || continue
+    printf '  config {\n    name: "%s"\n    base_path: "%s"\n    model_platform: "tensorflow"\n  }\n' \
+        "$(basename "${base%/saved_model}")" "$base" >> "$config"
+done
+echo "}" >> "$config"
+if ! grep -q base_path "$config"; then
+    echo "tf_svc: ${TF_SVC_MODELS:-/models} has no MODEL/saved_model/VERSION folder; run: make export" >&2
+    exit 1
+fi
+set -- "--model_config_file=$config" "$@"
 if [ -n "${TF_SVC_SOCKET:-}" ]; then
     folder=$(dirname "$TF_SVC_SOCKET")
     # One that a killed server left would pass for a server.

@@ -44,6 +44,16 @@ def test_counts_that_contradict_a_claim_give_3(write_sides: WriteSides, tmp_path
     assert main(words(tmp_path, 5)) == 3
 
 
+def test_a_list_of_paths_without_the_stack_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deployments.toml").write_text('[models.a]\ndefault = "torchserve"\n[models.a.stacks.torchserve]\n')
+    with pytest.raises(SystemExit, match="2"):
+        main(words(tmp_path, 1))
+    assert "--path: '' is not MODEL@onnx" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", ["no JSON", '{"rate": 1}', "[]"])
 def test_a_calibration_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str) -> None:
     (tmp_path / "calibration.json").write_text(content)

@@ -9,7 +9,7 @@ import yaml
 
 from servepath.artifacts.manifest import ArtifactError, artifact_folder, verify
 from servepath.artifacts.reference import read_reference
-from studies.peers.models import SIZES, prepare, tuned
+from studies.peers.models import SIZES, prepare, small_model, tuned
 from studies.peers.rows import Tuning
 from tests.manifests import write_manifest
 
@@ -18,7 +18,7 @@ from tests.manifests import write_manifest
 def own(tmp_path: Path) -> Path:
     (tmp_path / "exports" / "simple_nn").mkdir(parents=True)
     (tmp_path / "exports" / "simple_nn" / "current").write_text("1")
-    prepare(tmp_path / "exports", tmp_path / "own")
+    prepare(tmp_path / "exports", tmp_path / "own", "simple_nn")
     return tmp_path / "own"
 
 
@@ -33,9 +33,19 @@ def test_a_model_of_the_bench_answers_as_its_reference_says(own: Path, name: str
     assert verify(folder).parity.batch_equals_singles
 
 
+def test_the_small_model_is_the_first_that_every_setup_can_serve(tmp_path: Path) -> None:
+    file = tmp_path / "deployments.toml"
+    one = '[models.{0}]\ndefault = "onnx"\n[models.{0}.stacks.onnx]\n'
+    file.write_text(one.format("a") + one.format("b") + "[models.b.stacks.torchserve]\n")
+    assert small_model(file) == "b"
+    file.write_text(one.format("a"))
+    with pytest.raises(ArtifactError, match="no model on all of onnx, torchserve"):
+        small_model(file)
+
+
 def test_what_has_not_been_exported_is_said(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="simple_nn has not been exported"):
-        prepare(tmp_path / "exports", tmp_path / "own")
+        prepare(tmp_path / "exports", tmp_path / "own", "simple_nn")
 
 
 def test_a_tuned_archive_differs_in_its_settings_alone(tmp_path: Path) -> None:
@@ -47,7 +57,7 @@ def test_a_tuned_archive_differs_in_its_settings_alone(tmp_path: Path) -> None:
     write_manifest(folder, "simple_nn", "mar", 1)
     (tmp_path / "exports" / "simple_nn" / "current").write_text("1")
 
-    tuned(tmp_path / "exports", tmp_path / "own", Tuning(256, 5, 2))
+    tuned(tmp_path / "exports", tmp_path / "own", "simple_nn", Tuning(256, 5, 2))
 
     made = artifact_folder(tmp_path / "own", "simple_nn", "mar", 1)
     with zipfile.ZipFile(made / "simple_nn.mar") as archive:
