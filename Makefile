@@ -32,7 +32,7 @@ FILE = model.onnx
 # the program's default.
 LOAD = $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(if $(ROUNDS),--rounds $(ROUNDS))
 CAPACITY = $(if $(SLO_P99_MS),--slo-p99-ms $(SLO_P99_MS)) $(if $(WANTED_RPS),--wanted-rps $(WANTED_RPS)) $(if $(PROCESSES),--processes $(PROCESSES)) $(if $(SEED),--seed $(SEED))
-PLAN = $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSED_LOOP),--closed-loop) $(if $(PROCESSES),--processes $(PROCESSES))
+PLAN = $(if $(PAYLOADS),--payloads '$(PAYLOADS)') $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSED_LOOP),--closed-loop) $(if $(PROCESSES),--processes $(PROCESSES))
 # make loadtest TARGETS=gateway=HOST:PORT,onnx=HOST:PORT ENVIRONMENT='compose on one machine': servers elsewhere
 ELSEWHERE = $(if $(TARGETS),--targets '$(TARGETS)') $(if $(ENVIRONMENT),--environment '$(ENVIRONMENT)')
 
@@ -75,7 +75,7 @@ down: $(READY) ## stop the services
 predict: $(READY) ## one prediction (MODEL=my_model@onnx X='1 2')
 	$(PYTHON) -m servepath predict '$(MODEL)' '$(X)'
 
-loadtest: $(if $(TARGETS),$(READY),up) ## load the paths and report (RATE, DURATION, ROUNDS, PATHS=MODEL@STACK,.., VIA=direct|gateway|both, SEED, TARGETS)
+loadtest: $(if $(TARGETS),$(READY),up) ## load the paths and report (RATE, DURATION, ROUNDS, PATHS=MODEL@STACK,.., VIA=direct|gateway|both, PAYLOADS=FILE, SEED, TARGETS)
 	$(PYTHON) -m servepath loadtest $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(PLAN) $(ELSEWHERE)
 	$(PYTHON) -m servepath report
 

@@ -75,8 +75,16 @@ class Caller:
         reply, received_ns = self._call(payload)
         service_us = (received_ns - self._clock.perf_counter_ns(sent_ns)) / 1e3
         if reply.code is not StatusCode.OK:
-            return Sample(sent_ns, service_us, ok=False, code=reply.code.name, wrong=False, rows=payload.rows)
+            failed = Sample(sent_ns, service_us, ok=False, code=reply.code.name, wrong=False, rows=payload.rows)
+            return failed._replace(request_bytes=len(payload.request))
         return self._read(reply.payload, reply.trailing, payload, sent_ns, service_us)
+
+    def answer(self, payload: Payload) -> Answer:
+        """Send one request and return its answer, unchecked and untimed. Raises ServeError when there is none."""
+        reply = self._call(payload).reply
+        if reply.code is not StatusCode.OK:
+            raise ServeError(f"{reply.code.name} {reply.details}".strip())
+        return self._target.decode(reply.payload, reply.trailing)
 
     def _call(self, payload: Payload) -> Answered:
         """Send until it is not for its key that the call is refused; the time of that counts as service time."""
@@ -102,7 +110,8 @@ class Caller:
         try:
             answer = self._target.decode(reply, trailing)
         except ServeError as error:
-            return Sample(sent_ns, service_us, ok=False, code=error.reason, wrong=False, rows=payload.rows)
+            unread = Sample(sent_ns, service_us, ok=False, code=error.reason, wrong=False, rows=payload.rows)
+            return unread._replace(request_bytes=len(payload.request), reply_bytes=len(reply))
         served = answer.served
         through_gateway = self._target.measurement.via == "gateway"
         return Sample(
@@ -119,6 +128,8 @@ class Caller:
             gateway_us=served.gateway_us if through_gateway else None,
             backend_us=served.backend_us if through_gateway else None,
             queue_us=served.queue_us if through_gateway else None,
+            request_bytes=len(payload.request),
+            reply_bytes=len(reply),
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from loadtest.payloads import Payload
+from loadtest.payloads import PlannedRequest
 from loadtest.plan import Measurement
 from servepath.artifacts.reference import Reference
 
@@ -106,10 +106,10 @@ def _hash_of(reference: Reference) -> str:
     return found.hexdigest()
 
 
-def payloads_hash(reference: Reference, payloads: Sequence[Payload], seed: int) -> str:
-    """Return a hash of the inputs and of how they are cut and ordered; protocols and models' names are left out."""
-    found = hashlib.sha256(f"{seed} {len(payloads)} {payloads[0].rows}".encode())
-    for group in reference.groups:
-        for tensor in reference.spec.inputs:
-            found.update(tensor.name.encode() + np.ascontiguousarray(group[tensor.name]).tobytes())
+def payloads_hash(planned: Sequence[PlannedRequest]) -> str:
+    """Return a hash of the inputs as they are cut and ordered; protocols and models' names are left out."""
+    found = hashlib.sha256()
+    for one in planned:
+        for tensor in one.request.inputs:
+            found.update(f"{tensor.name} {tensor.dtype} {tensor.shape}".encode() + tensor.data)
     return found.hexdigest()

@@ -31,6 +31,7 @@ class LoadOptions:
     via: str
     rounds: int
     rows: int
+    payloads: Path | None
     seed: int
     side: Sequence[tuple[str, Path]]
     allow: Sequence[str]
@@ -90,6 +91,8 @@ def argument_parser() -> Parser:
     what("--via", choices=(*VIAS, "both"), default="both", help="how to reach them (default: both)")
     what("--rounds", type=whole(1), default=20, help="each has one measurement of every path and way (default: 20)")
     what("--rows", type=whole(1), default=1, help="rows in each request (default: 1)")
+    replay = "send the requests of an .npz, .jsonl or .json file, or of a folder of such files"
+    what("--payloads", type=Path, metavar="FILE", help=replay)
     what("--seed", type=int, default=random.randrange(2**31), help="of order, arrivals, payloads (default: drawn)")  # noqa: S311
     side = "compare servers of the same path: FILE holds this side's addresses, like .env; repeat it for each side"
     what("--side", type=_side, action="append", default=[], metavar="NAME=FILE", help=side)

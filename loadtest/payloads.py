@@ -1,9 +1,11 @@
 """Requests encoded before the measuring starts, and the answers that they must get.
 
-Inputs and float64 answers come from the model's reference artifact, so that no framework is needed here.
+Inputs and float64 answers come from the model's reference artifact, so that no framework is needed here, or from a file
+(loadtest/replay.py).
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,11 @@ from servepath.protocols.arrays import DTYPES
 from servepath.protocols.probes import Expected, probe_request
 from servepath.protocols.types import Request
 
+# Of the shapes that a model is sent, run.json names so many.
+MAX_SHAPES = 8
+
+Encode = Callable[[Request, str, int], bytes]
+
 
 class Payload(NamedTuple):
     """One request as bytes on the wire, its number of rows and the answer it must get."""
@@ -22,6 +29,14 @@ class Payload(NamedTuple):
     request: bytes
     rows: int
     expected: tuple[Expected, ...]
+
+
+class PlannedRequest(NamedTuple):
+    """One request before it is encoded. expected: the outputs that must come; None while nobody knows them."""
+
+    request: Request
+    rows: int
+    expected: tuple[Expected, ...] | None
 
 
 def load_reference(exports: Path, model: str) -> Reference:
@@ -33,10 +48,13 @@ def load_reference(exports: Path, model: str) -> Reference:
     return reference
 
 
-def prepare(
-    reference: Reference, model: str, encode: Callable[[Request, str, int], bytes], *, rows: int, seed: int
-) -> list[Payload]:
-    """Return the reference cut into requests of `rows` rows for `model`, in an order drawn from the seed.
+def prepare(reference: Reference, model: str, encode: Encode, *, rows: int, seed: int) -> list[Payload]:
+    """Return the requests that `from_reference` gives, encoded for `model`."""
+    return encoded(from_reference(reference, rows=rows, seed=seed), model, encode)
+
+
+def from_reference(reference: Reference, *, rows: int, seed: int) -> list[PlannedRequest]:
+    """Return the reference cut into requests of `rows` rows, in an order drawn from the seed.
 
     Every reference row is in exactly one request, so a run repeats none before it has sent them all. The same seed
     gives every path of a model the same inputs in the same order. A request whose model has no rows is a group.
@@ -52,4 +70,19 @@ def prepare(
     if len(reference.groups) > 1:
         picks = [picks[place] for place in draw.permutation(len(picks))]
     asked = [(probe_request(reference, pick, group), count) for group, pick, count in picks]
-    return [Payload(encode(one.request, model, 0), count, one.expected) for one, count in asked]
+    return [PlannedRequest(one.request, count, one.expected) for one, count in asked]
+
+
+def encoded(planned: Sequence[PlannedRequest], model: str, encode: Encode) -> list[Payload]:
+    """Return requests as bytes that ask for `model`; where nobody knows the answer, none is expected."""
+    return [Payload(encode(one.request, model, 0), one.rows, one.expected or ()) for one in planned]
+
+
+def shapes(planned: Sequence[PlannedRequest]) -> dict[str, Any]:
+    """Return how many requests there are and of which shapes, the most frequent ones first, as run.json has it."""
+    counts = Counter(tuple((tensor.name, tensor.shape) for tensor in one.request.inputs) for one in planned)
+    found = [
+        {"inputs": {name: list(shape) for name, shape in inputs}, "requests": count}
+        for inputs, count in counts.most_common(MAX_SHAPES)
+    ]
+    return {"requests": len(planned), "shapes": found, "more_shapes": len(counts) - len(found)}

@@ -2,7 +2,7 @@
 
 import gc
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from loadtest import fairness, host, no_op, plan, run, server
-from loadtest.calls import Clock
+from loadtest import fairness, host, no_op, plan, replay, run, server
+from loadtest.agreement import learned
+from loadtest.calls import Clock, Target
 from loadtest.config import read_settings
 from loadtest.generator import Generator, Loaded
 from loadtest.options import Address, LoadOptions
-from loadtest.payloads import load_reference, prepare
+from loadtest.payloads import Payload, PlannedRequest, encoded, from_reference, load_reference, shapes
 from loadtest.plan import NO_OP, Measurement
 from loadtest.priority import keep_on_time
 from loadtest.progress import Report
@@ -25,6 +26,8 @@ from loadtest.targets import batching_of, no_op_target, target_of
 from loadtest.timer import best_timer
 from loadtest.workers import InterruptedRun, Interruption, Workers, elsewhere, here, work
 from servepath.artifacts.commit import git_commit
+from servepath.artifacts.reference import Reference
+from servepath.results.names import ANSWERS_OF, FROM_FILE, FROM_REFERENCE
 from servepath.settings import SettingsError
 
 # Unmeasured at the beginning of every measurement: what the path before it left behind has ended by then.
@@ -53,7 +56,8 @@ def run_all(paths: Sequence[plan.ServingPath], options: LoadOptions, words: Sequ
         fairness.check(conditions, options.allow)
         try:
             with workers_of(ours.generator, options, words, ours.interruption) as workers:
-                this_run = run.start(options.out, ours.measurements, _facts(options, conditions, ours.about))
+                facts = _facts(options, conditions, ours.about) | {"payloads": ours.prepared.payloads}
+                this_run = run.start(options.out, ours.measurements, facts)
                 _load(this_run, ours.measurements, Session(this_run, load_of(options), workers, ours.clock), options)
         except InterruptedRun:
             return ours.interruption.signal or 0
@@ -83,6 +87,7 @@ def instrument(paths: Sequence[plan.ServingPath], options: LoadOptions) -> Itera
         interruption, clock, timer = Interruption(), Clock(), best_timer()
         stack.callback(timer.close)
         prepared = Prepared(measurements, options, address)
+        prepared.prepare(clock, interruption.event.is_set)
         generator = Generator(prepared.loaded, options.connections_kept, clock, timer)
         stack.callback(generator.close)
         gc.collect()
@@ -111,7 +116,10 @@ def load_of(options: LoadOptions) -> Load:
 
 
 class Prepared:
-    """Targets and payloads of all measurements, and what is known of their conditions."""
+    """Targets and payloads of all measurements, and what is known of their conditions.
+
+    loaded: each target with its payloads. payloads: what run.json says of them.
+    """
 
     def __init__(self, measurements: Sequence[Measurement], options: LoadOptions, null_address: str) -> None:
         sides: Sequence[tuple[str, Path | None]] = options.side or [("", None)]
@@ -121,21 +129,33 @@ class Prepared:
         models = dict.fromkeys(measurement.path.model for measurement in measurements if measurement != NO_OP)
         self._references = {model: load_reference(options.exports, model) for model in models}
         self._weights = fairness.weights(tuple(self._references.values()))
-        for model, reference in self._references.items():
-            if options.rows > reference.rows:
-                raise SettingsError(f"--rows {options.rows}: the reference of {model} has {reference.rows} rows")
-        self.loaded = [self._load(measurement, options, null_address) for measurement in measurements]
-        self._payloads = {target.measurement: payloads for target, payloads in self.loaded}
+        self._planned = {model: self._plan(reference, options) for model, reference in self._references.items()}
+        self._targets = [self._target(measurement, options, null_address) for measurement in measurements]
+        self.loaded: list[Loaded] = []
+        self.payloads = self._describe(options.payloads)
+
+    def prepare(self, clock: Clock, interrupted: Callable[[], bool]) -> None:
+        """Encode the requests; where nobody knows their answers, take those of the model's first path.
+
+        Raises SettingsError when that one does not answer, KeyboardInterrupt once `interrupted` is true.
+        """
+        for model, planned in self._planned.items():
+            if planned[0].expected is None:
+                first = next(target for target in self._targets if target.measurement.path.model == model)
+                check_reachable([(first, encoded(planned[:1], first.model, first.encode))], clock)
+                spec = self._references[model].spec
+                self._planned[model] = learned(planned, spec, first, clock, interrupted)
+                self.payloads["models"][model]["expected"] = f"{ANSWERS_OF}{first.measurement}"
+        self.loaded = [(target, self._encode(target)) for target in self._targets]
 
     def conditions(self, measurement: Measurement, identity: dict[str, str], options: LoadOptions) -> dict[str, Any]:
         """Return a path's values for the fairness manifest. identity: who answers there."""
         load = load_of(options)
+        what = f"{options.rows} rows" if options.payloads is None else options.payloads.name
         return {
             "weights_sha256": self._weights[measurement.path.model],
-            "payloads_sha256": fairness.payloads_hash(
-                self._references[measurement.path.model], self._payloads[measurement], options.seed
-            ),
-            "plan": f"{load.load_model}, {load.rate:g}/s, {load.requests} requests of {options.rows} rows, "
+            "payloads_sha256": fairness.payloads_hash(self._planned[measurement.path.model]),
+            "plan": f"{load.load_model}, {load.rate:g}/s, {load.requests} requests of {what}, "
             f"{load.connections} connections, {options.rounds} rounds",
             **self._server(measurement),
             **identity,
@@ -148,17 +168,33 @@ class Prepared:
         settings = self._settings[measurement.side]
         return server.describe(settings.addresses[measurement.path.stack]) if settings.local else server.NOTHING_KNOWN
 
-    def _load(self, measurement: Measurement, options: LoadOptions, null_address: str) -> Loaded:
+    def _target(self, measurement: Measurement, options: LoadOptions, null_address: str) -> Target:
         if measurement == NO_OP:
-            target = no_op_target(null_address)
-        else:
-            target = target_of(measurement, self._settings[measurement.side], options.exports)
+            return no_op_target(null_address)
+        return target_of(measurement, self._settings[measurement.side], options.exports)
+
+    def _plan(self, reference: Reference, options: LoadOptions) -> list[PlannedRequest]:
+        if options.payloads is not None:
+            return replay.read_requests(options.payloads, reference, rows=options.rows)
+        if options.rows > reference.rows:
+            raise SettingsError(f"--rows {options.rows}: the reference of {reference.model} has {reference.rows} rows")
+        return from_reference(reference, rows=options.rows, seed=options.seed)
+
+    def _encode(self, target: Target) -> list[Payload]:
         # The no-op server gets the requests of the first model; of its answer only the bytes are looked at.
-        reference = self._references.get(measurement.path.model) or next(iter(self._references.values()))
-        payloads = prepare(reference, target.model, target.encode, rows=options.rows, seed=options.seed)
-        if measurement == NO_OP:
-            payloads = [payload._replace(expected=()) for payload in payloads]
-        return target, payloads
+        planned = self._planned.get(target.measurement.path.model) or next(iter(self._planned.values()))
+        payloads = encoded(planned, target.model, target.encode)
+        if target.measurement == NO_OP:
+            return [payload._replace(expected=()) for payload in payloads]
+        return payloads
+
+    def _describe(self, file: Path | None) -> dict[str, Any]:
+        """Return what run.json says of the payloads. Raises SettingsError for a file that cannot be read."""
+        expected = FROM_REFERENCE if file is None else FROM_FILE
+        models = {model: {"expected": expected, **shapes(planned)} for model, planned in self._planned.items()}
+        if file is None:
+            return {"source": "reference", "models": models}
+        return {"source": "file", "file": file.name, "sha256": replay.fingerprint(file), "models": models}
 
 
 def _load(this_run: run.Run, measurements: Sequence[Measurement], session: Session, options: LoadOptions) -> None:

@@ -18,8 +18,9 @@ WARMUP, MEASURE = "warmup", "measure"
 # sent_ns: nanoseconds since 1970, from a clock that only goes forward within a run. service_us: reply received - sent.
 # scheduled_ns: when an open-loop schedule wanted it sent, by the same clock; response_us: reply received - scheduled.
 # Both are null in a closed loop, where callers wait for their replies. round: from 0. phase: by scheduled_ns or, where
-# there is none, by sent_ns. side: empty, or which of several servers of the path. The file of a measurement is
-# rows/rROUND-MODEL@STACK.VIA.parquet, or ...VIA~SIDE.parquet.
+# there is none, by sent_ns. side: empty, or which of several servers of the path. request_bytes, reply_bytes: of the
+# messages; null where none was sent or came. The file of a measurement is rows/rROUND-MODEL@STACK.VIA.parquet, or
+# ...VIA~SIDE.parquet.
 SCHEMA = pa.schema(
     [
         ("run", pa.string()),
@@ -45,6 +46,8 @@ SCHEMA = pa.schema(
         ("gateway_us", pa.int64()),
         ("backend_us", pa.int64()),
         ("queue_us", pa.int64()),
+        ("request_bytes", pa.int32()),
+        ("reply_bytes", pa.int32()),
     ],
 )
 
@@ -54,7 +57,8 @@ class Sample(NamedTuple):
 
     ok: a readable reply came. code: its gRPC code, or the reason of a reply that was none. wrong: the reply is not the
     expected answer, or not from the path that was asked. The fields after `rows` say who answered, empty or 0 if nobody
-    did; gateway_us, backend_us and queue_us (a part of gateway_us) are None where no gateway was on the way.
+    did; gateway_us, backend_us and queue_us (a part of gateway_us) are None where no gateway was on the way. Sizes of
+    messages are None where none was sent or came.
     """
 
     sent_ns: int
@@ -72,6 +76,8 @@ class Sample(NamedTuple):
     queue_us: int | None = None
     scheduled_ns: int | None = None
     response_us: float | None = None
+    request_bytes: int | None = None
+    reply_bytes: int | None = None
 
     def scheduled(self, due_ns: int) -> "Sample":
         """Return the sample of a request that an open-loop schedule wanted sent at `due_ns`."""

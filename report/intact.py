@@ -21,6 +21,7 @@ NEVER_NULL = ("phase", "sent_ns", "service_us", "ok", "code", "wrong")
 # Only where there was a schedule: in every row there, else in none.
 SCHEDULE = ("scheduled_ns", "response_us")
 TIMES = ("sent_ns", "scheduled_ns", "service_us", "response_us", "gateway_us", "backend_us", "queue_us")
+SIZES = ("request_bytes", "reply_bytes")
 
 
 def check(
@@ -57,7 +58,7 @@ def _impossible(table: pa.Table, *, open_loop: bool) -> Iterator[str]:
     for name in () if open_loop else SCHEDULE:
         if table[name].null_count < table.num_rows:
             yield f"holds rows with {name}, and run.json tells of a closed loop, which has no schedule"
-    for name in TIMES:
+    for name in (*TIMES, *SIZES):
         times = table[name].drop_null().to_numpy()
         if not np.all((times >= 0) & (times < np.inf)):
             bad = times[~((times >= 0) & (times < np.inf))]

@@ -21,8 +21,10 @@ COLUMNS = {
     **{name: pa.float64() for name in ("service_us", "response_us")},
     **{name: pa.bool_() for name in ("ok", "wrong")},
 }
-# Columns that older runs do not have; they are read as nulls and as no side there.
+# Columns that older runs do not have: they are read as nulls there, and as no side.
 QUEUE, SIDE = "queue_us", "side"
+SIZES = ("request_bytes", "reply_bytes")
+LATER = {name: pa.int64() for name in (QUEUE, *SIZES)}
 
 
 class MeasurementName(NamedTuple):
@@ -102,7 +104,7 @@ def read_run(folder: Path) -> Rows:
         table = _read_table(path)
         owner = {"run": facts["run"], "round": number, **name._asdict()}
         intact.check(path, table, owner, measurement, open_loop=open_loop)
-        tables.setdefault(name, {})[number] = table.select(["round", *COLUMNS, QUEUE])
+        tables.setdefault(name, {})[number] = table.select(["round", *COLUMNS, *LATER])
     return Rows(folder, facts, tables)
 
 
@@ -115,7 +117,7 @@ def _measurement_of(path: Path) -> tuple[MeasurementName, int]:
 
 def _read_table(path: Path) -> pa.Table:
     """Return a file's rows, with every column of its type."""
-    wanted = {**OWNER, **COLUMNS, QUEUE: pa.int64(), SIDE: pa.string()}
+    wanted = {**OWNER, **COLUMNS, **LATER, SIDE: pa.string()}
     try:
         with parquet.ParquetFile(path) as file:  # opened once, which is most of the time that a file of this size takes
             there = file.schema_arrow.names
@@ -127,8 +129,8 @@ def _read_table(path: Path) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         said = next(iter(str(error).splitlines()), "")
         raise ReportError(f"{path} is not a table of requests ({said}); run: make loadtest") from error
-    if QUEUE not in there:
-        table = table.append_column(QUEUE, pa.nulls(table.num_rows, wanted[QUEUE]))
+    for name in [name for name in LATER if name not in there]:
+        table = table.append_column(name, pa.nulls(table.num_rows, wanted[name]))
     return table if SIDE in there else table.append_column(SIDE, pa.array([""] * table.num_rows, wanted[SIDE]))
 
 

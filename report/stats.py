@@ -11,13 +11,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from report.percentiles import nearest_rank, percentile
-from report.rows import NO_OP, MeasurementName, Rows, name_of
+from report.rows import NO_OP, SIZES, MeasurementName, Rows, name_of
+from report.sizes import SizeClass, Sizes, size_classes, sizes
 from servepath.results.thresholds import LATE_NS
 
 EMBEDDED = "embedded"
 PERCENTILES = {"p50_ms": "50", "p90_ms": "90", "p99_ms": "99", "p999_ms": "99.9"}
 # What summary.json does not have of a Row.
 NOT_IN_JSON = ("identities", "samples", "latencies_us")
+# What it has only where it was recorded: older runs do not know how large their messages were.
+WHERE_RECORDED = ("request_bytes", "reply_bytes", "size_classes")
 
 Array = npt.NDArray[Any]
 
@@ -86,6 +89,7 @@ class Samples:
         self.scheduled_ns = self._table["scheduled_ns"].fill_null(-1).to_numpy()
         names = ("service_us", "response_us", "gateway_us", "queue_us", "backend_us")
         self.times_us = {name: self.column(name).astype(float) for name in names}
+        self.request_bytes, self.reply_bytes = (self.column(name).astype(float) for name in SIZES)
 
     def column(self, name: str) -> Array:
         """Return a column."""
@@ -112,6 +116,7 @@ class Row:
     nearest-rank, None below their minimum sample count, and None when one answer was wrong: such a path has no latency.
     gateway_share: of the service time, how much the gateway reported as its own. None where nothing can be said.
     generator_cpu: share of one core that the load's busiest process used, the mean over the rounds.
+    request_bytes, reply_bytes: of the measured requests; None where it was not recorded.
     latencies_us: what verdicts are about, by round: response times, in a closed loop service times.
     """
 
@@ -147,6 +152,9 @@ class Row:
     error_codes: Mapping[str, int]
     warmup_requests: int
     warmup_wrong_answers: int
+    request_bytes: Sizes | None
+    reply_bytes: Sizes | None
+    size_classes: tuple[SizeClass, ...]
     identities: tuple[Identity, ...]
     samples: Samples
     latencies_us: Mapping[int, Array]
@@ -184,7 +192,9 @@ class Row:
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, without the single latencies and the identities."""
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in NOT_IN_JSON}
-        return {name: value._asdict() if hasattr(value, "_asdict") else value for name, value in values.items()}
+        values |= {"size_classes": [each._asdict() for each in self.size_classes]}
+        plain = {name: value._asdict() if hasattr(value, "_asdict") else value for name, value in values.items()}
+        return {name: value for name, value in plain.items() if value or name not in WHERE_RECORDED}
 
 
 def statistics(run: Rows) -> tuple[tuple[Row, ...], Row | None]:
@@ -206,6 +216,7 @@ def latencies(rows: Iterable[Row], rounds: Sequence[int]) -> dict[str, list[Arra
 
 def _row(run: Rows, name: MeasurementName, samples: Samples, rounds: int) -> Row:
     measured, warmup, who = samples.measured, ~samples.measured, identities(samples)
+    judged = "response_us" if run.open_loop else "service_us"
     service_us, response_us, gateway_us = (
         np.sort(samples.times(f"{of}_us")) for of in ("service", "response", "gateway")
     )
@@ -230,9 +241,12 @@ def _row(run: Rows, name: MeasurementName, samples: Samples, rounds: int) -> Row
         error_codes=dict(sorted(Counter(samples.column("code")[measured & ~samples.ok].tolist()).items())),
         warmup_requests=int(warmup.sum()),
         warmup_wrong_answers=int((warmup & samples.wrong).sum()),
+        request_bytes=sizes(samples.request_bytes[measured]),
+        reply_bytes=sizes(samples.reply_bytes[measured]),
+        size_classes=size_classes(samples.request_bytes[samples.timed], samples.times_us[judged][samples.timed]),
         identities=who,
         samples=samples,
-        latencies_us=samples.by_round("response_us" if run.open_loop else "service_us"),
+        latencies_us=samples.by_round(judged),
     )
 
 

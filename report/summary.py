@@ -100,6 +100,7 @@ def to_dict(summary: Summary) -> dict[str, Any]:
         "load_model": facts["load_model"],
         "seed": facts["seed"],
         "arguments": facts["arguments"],
+        **({"payloads": facts["payloads"]} if "payloads" in facts else {}),
         "rounds": len(summary.rounds),
         "percentiles": "nearest rank of correct responses, pooled over the rounds, warm-up excluded; p*_ms are service "
         "times, response_p*_ms response times from the schedule",

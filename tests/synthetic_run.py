@@ -22,6 +22,8 @@ GATEWAY_US = 180
 # Median of the service time in microseconds, direct.
 MEDIANS_US = {"keras_dense@tfserving": 1100.0, "simple_nn@onnx": 700.0}
 NULL_US = 210.0
+# Of one request after another, again and again.
+REQUEST_BYTES = (36, 36, 420, 36, 4100)
 VIAS = ("direct", "gateway")
 PSS = "PSS of all its processes"
 MEASUREMENTS = "scheduler's count over all processes: 3 blocks, 2,025 requests, 0.179..0.210"
@@ -178,6 +180,8 @@ def _table(
         "gateway_us": gateway_us.astype(np.int64) if via == "gateway" else [None] * count,
         "backend_us": backend_us.astype(np.int64) if via == "gateway" else [None] * count,
         "queue_us": gateway_us.astype(np.int64) // 4 if via == "gateway" else [None] * count,
+        "request_bytes": np.resize(REQUEST_BYTES, count).astype(np.int32),
+        "reply_bytes": [96 if via == "gateway" else 64] * count,
     }
     return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
 
@@ -229,7 +233,15 @@ def _facts(run: str, seed: int, rounds: int, load_model: str, names: list[str]) 
         "warmup": [measurement | {"seconds": 1.5, "requests": 750, "stable": True} for measurement in expected],
         "fairness": {"run": _run_keys(seed), "paths": {name: _path_keys(name) for name in names[:-1]}},
         "allowed": [],
+        "payloads": _payloads(names),
     }
+
+
+def _payloads(names: list[str]) -> dict[str, Any]:
+    shapes = [{"inputs": {"x": [1, length]}, "requests": count} for length, count in ((2, 3), (98, 1), (1018, 1))]
+    sent = {"expected": "the outputs in the file", "requests": 5, "shapes": shapes, "more_shapes": 0}
+    models = dict.fromkeys(name.partition("@")[0] for name in names[:-1])
+    return {"source": "file", "file": "requests.npz", "sha256": "cd" * 32, "models": dict.fromkeys(models, sent)}
 
 
 def _run_keys(seed: int) -> dict[str, Any]:

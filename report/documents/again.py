@@ -9,8 +9,8 @@ from report.summary import Summary
 
 # What decides the load; where files and servers are is another machine's own.
 ARGUMENTS: tuple[str, ...]
-ARGUMENTS = ("paths", "via", "rounds", "rows", "rate", "duration", "min_requests", "warmup", "arrivals", "connections")
-ARGUMENTS += ("closed_loop", "users", "processes", "targets", "environment", "allow", "seed")
+ARGUMENTS = ("paths", "via", "rounds", "rows", "payloads", "rate", "duration", "min_requests", "warmup", "arrivals")
+ARGUMENTS += ("connections", "closed_loop", "users", "processes", "targets", "environment", "allow", "seed")
 # The run's value of this key where the servers are the machine's own (loadtest/options.py), and of runs before it.
 LOCAL = "local"
 
@@ -45,6 +45,8 @@ def command(summary: Summary) -> str:
         flag = f"--{name.replace('_', '-')}"
         if name == "environment":
             words += [] if value == LOCAL else [flag, shlex.quote(value)]
+        elif name == "payloads":
+            words += [flag, shlex.quote(value)] if value else []
         elif value is True:
             words.append(flag)
         elif isinstance(value, list):

@@ -22,6 +22,7 @@ from report.document import (
 )
 from report.documents import attachments
 from report.documents.again import again, environment
+from report.documents.payloads import agreement, payloads
 from report.documents.phrases import cells, milliseconds, number, path_of
 from report.documents.pictures import open_loop, pictures
 from report.rows import NO_OP, name_of
@@ -47,6 +48,7 @@ def document(summary: Summary) -> Document:
     sections = (
         Section("verdicts", "Verdicts", tuple(_verdicts(summary))),
         Section("results", "Results", (_results(summary, colours), Text(f"{legend(summary)}.", Tone.SOFT))),
+        Section("payloads", "What was sent", tuple(payloads(summary))),
         Section("instrument", "What the instrument is worth", tuple(_instrument(summary))),
         Section("pictures", "Pictures", tuple(pictures(summary, drawn, lines, colours))),
         Section("open loop", "What open loop means", tuple(open_loop(summary))),
@@ -79,7 +81,8 @@ def _alerts(summary: Summary) -> Iterator[Alert]:
 def _closing(summary: Summary) -> Text | None:
     if not summary.answered:
         return None
-    said = "every path returned correct responses"
+    first = agreement(summary)
+    said = f"every path returned the responses of {first}" if first else "every path returned correct responses"
     return Text(f"valid: {said}", Tone.GOOD) if summary.valid else Text(f"no verdict, but {said}", Tone.DOUBT)
 
 

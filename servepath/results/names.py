@@ -17,6 +17,8 @@ NO_OP_PATH = f"{NULL_NAME}@{NULL_NAME}"
 # Who loads the same path in turn, where instruments are compared. Ours is compared with LoadGen under the arrivals that
 # LoadGen makes, with h2load under those that h2load makes.
 POISSON, LOADGEN, EVEN, H2LOAD = INSTRUMENTS = ("poisson", "loadgen", "even", "h2load")
+# Where expected answers come from: the model's reference, the file of payloads, or a measurement, whose name follows.
+FROM_REFERENCE, FROM_FILE, ANSWERS_OF = "the reference", "the outputs in the file", "answers of "
 
 # The name of a file of rows, without its ending: see rows_file().
 ROWS_FILE = re.compile(r"r(?P<round>\d+)-(?P<model>.+)@(?P<stack>[^@]+)\.(?P<via>direct|gateway)(~(?P<side>.+))?")

@@ -29,10 +29,12 @@ class Behaviour:
     models: list[str] = field(default_factory=list)
     engine_version: str = "1.5"
     delay_s: float = 0.0
+    gateway_bias: float = 0.0
 
     def answer(self, request: Request) -> Answer:
         x = np.frombuffer(request.inputs[0].data, "<f4").reshape(request.inputs[0].shape)
-        y = (x @ SLOPE + self.bias).astype("<f4")
+        bias = self.bias + (self.gateway_bias if "@" in request.model else 0)  # the gateway is asked for MODEL@STACK
+        y = (x @ SLOPE + bias).astype("<f4")
         self.models.append(request.model)
         time.sleep(self.delay_s)
         served = Provenance(MODEL, self.stack, "test engine", self.engine_version, 1, "ab" * 32, sha256_observed=True)

@@ -6,7 +6,19 @@ from loadtest.plan import Measurement, ServingPath, Turn
 from loadtest.recorder import SCHEMA, Recorder, Sample, merge, write
 
 TURN = Turn(4, Measurement(ServingPath("simple_nn", "onnx"), "gateway"))
-WARM = Sample(100, 812.5, ok=True, code="OK", wrong=False, rows=1, version=3, sha256="ab", engine="e", gateway_us=7)
+WARM = Sample(
+    100,
+    812.5,
+    ok=True,
+    code="OK",
+    wrong=False,
+    rows=1,
+    version=3,
+    sha256="ab",
+    engine="e",
+    gateway_us=7,
+    request_bytes=24,
+)
 FAILED = Sample(200, 90.0, ok=False, code="UNAVAILABLE", wrong=False, rows=1)
 
 
@@ -47,6 +59,8 @@ def test_rows_come_back_as_they_were_recorded(tmp_path: Path) -> None:
         "gateway_us": 7,
         "backend_us": None,
         "queue_us": None,
+        "request_bytes": 24,
+        "reply_bytes": None,
     }
     assert (failed["phase"], failed["ok"], failed["code"]) == ("measure", False, "UNAVAILABLE")
 
