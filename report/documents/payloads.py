@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from report.document import Block, Column, Detail, Table, Text, Tone
+from report.document import Block, Column, Detail, Fold, Table, Text, Tone
 from report.documents.phrases import cells, milliseconds
 from report.sizes import Sizes
 from report.summary import Summary
@@ -66,7 +66,8 @@ def _sizes(summary: Summary) -> Iterator[Block]:
         words = (Column("path", numeric=False), Column("via", numeric=False))
         groups = ("request, bytes", "reply, bytes")
         numbers = (Column(title, group) for group in groups for title in ("mean", "smallest", "largest"))
-        yield Table("Sizes of messages by path", (*words, *numbers), tuple(rows), Detail.FULL)
+        table = Table("Sizes of messages by path", (*words, *numbers), tuple(rows), Detail.FULL)
+        yield Fold("Sizes of messages", (table,))
 
 
 def _three(found: Sizes | None) -> tuple[str, str, str]:
@@ -84,7 +85,8 @@ def _classes(summary: Summary) -> Iterator[Block]:
         words = (Column("path", numeric=False), Column("via", numeric=False))
         kind = "response, ms" if summary.open_loop else "service, ms"
         numbers = (Column("request, bytes"), Column("correct"), Column("p50", kind), Column("p99", kind))
-        yield Table("Latency by size of the request", (*words, *numbers), tuple(rows), Detail.USUAL)
+        table = Table("Latency by size of the request and path", (*words, *numbers), tuple(rows), Detail.USUAL)
+        yield Fold("Latency by size of the request", (table,), opened=True)
 
 
 def _span(smallest: int, largest: int) -> str:
