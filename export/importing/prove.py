@@ -12,7 +12,7 @@ import numpy as np
 
 from export.importing.answers import close, cut, first_line, joined, largest, same
 from export.importing.axes import FIX, Axes, Declared, find_outputs, find_sizes, name_axes
-from export.importing.draw import Arrays, Sizes, sized
+from export.importing.draw import Arrays, Sizes, is_mask, sized
 from export.importing.errors import Refused
 from export.importing.hints import Hints
 from export.importing.rows import BATCH_ROWS, MOST_ROWS, find_rows, find_tolerances
@@ -78,6 +78,8 @@ def _prove(trial: Trial, samples: Sequence[Arrays], declared: Mapping[str, Axes]
         spec = replace(spec, row_independent=independent)
     else:
         trial.notes.append("no batch axis that all tensors begin with: every request runs alone, none are batched")
+    masks = [tensor.name for tensor in trial.inputs if is_mask(tensor) and tensor.name not in trial.ranges]
+    trial.notes += [f"{name!r} was drawn as ones, then zeros: a row of zeros alone was not tried" for name in masks]
     spec = _with_tolerances(spec, tolerances)
     _check_limits(spec)
     return Proof(spec, tuple(_groups(trial, spec, sizes)), tuple(trial.notes))
@@ -150,7 +152,9 @@ def _groups(trial: Trial, spec: Spec, sizes: Sequence[Sizes]) -> Iterator[Arrays
 def _count(spec: Spec, sizes: Sizes) -> int:
     """Return how many rows a group of these sizes has."""
     one = {**sizes, BATCH: 1}
-    row_bytes = sum(prod(sized(t, one)) * np.dtype(DTYPES[t.dtype]).itemsize for t in spec.inputs)
+    # An output's own axes, which the data decides, count as one.
+    one |= {axis: 1 for t in spec.outputs for axis in t.shape if isinstance(axis, str) and axis not in one}
+    row_bytes = sum(prod(sized(t, one)) * np.dtype(DTYPES[t.dtype]).itemsize for t in spec.inputs + spec.outputs)
     return max(BATCH_ROWS + 1, min(MOST_ROWS, GROUP_BYTES // max(row_bytes, 1)))
 
 

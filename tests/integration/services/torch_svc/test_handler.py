@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from services.torch_svc.handler import Handler, choose_device
+from services.torch_svc.handler import SHAPES, Handler, choose_device
 
 AFFINE = """
 import torch
@@ -32,10 +32,10 @@ class Picky(torch.nn.Module):
             raise IndexError("index out of range")
         return a + b.sum(1, keepdim=True), a.to(torch.float64)
 """
-X = {"name": "x", "dtype": "FP32", "shape": [-1, 2]}
-Y = {"name": "y", "dtype": "FP32", "shape": [-1, 1]}
-A = {"name": "a", "dtype": "FP32", "shape": [-1, 1]}
-B = {"name": "b", "dtype": "INT64", "shape": [-1, 3]}
+X = {"name": "x", "dtype": "FP32", "shape": ["batch", 2]}
+Y = {"name": "y", "dtype": "FP32", "shape": ["batch", 1]}
+A = {"name": "a", "dtype": "FP32", "shape": ["batch", 1]}
+B = {"name": "b", "dtype": "INT64", "shape": ["batch", 3]}
 
 
 def made(folder: Path, source: str, weights: Mapping[str, NDArray[Any]], **spec: Any) -> Handler:
@@ -60,7 +60,10 @@ def affine(tmp_path: Path) -> Handler:
 
 @pytest.fixture
 def picky(tmp_path: Path) -> Handler:
-    outputs = [{"name": "sum", "dtype": "FP32", "shape": [-1, 1]}, {"name": "copy", "dtype": "FP64", "shape": [-1, 1]}]
+    outputs = [
+        {"name": "sum", "dtype": "FP32", "shape": ["batch", 1]},
+        {"name": "copy", "dtype": "FP64", "shape": ["batch", 1]},
+    ]
     return made(tmp_path, PICKY, {}, inputs=[A, B], outputs=outputs)
 
 
