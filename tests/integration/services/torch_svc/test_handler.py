@@ -123,6 +123,22 @@ def test_what_python_leaves_beside_the_files_does_not_change_their_hash(affine: 
     [
         ({"x": b"\x00" * 7}, "BAD_INPUT.SHAPE", "input 'x' has 7 bytes, not a multiple of 8"),
         ({"x": b"\x00" * 4}, "BAD_INPUT.SHAPE", "input 'x' has 4 bytes, not a multiple of 8"),
+        (
+            {"x": b"\x00" * 8, SHAPES: b'{"x": [2, 2]}'},
+            "BAD_INPUT.SHAPE",
+            "input 'x' has 8 bytes, expected 4 bytes for each element of [2, 2]",
+        ),
+        (
+            {"x": b"\x00" * 8, SHAPES: b'{"x": [2, 1]}'},
+            "BAD_INPUT.SHAPE",
+            "input 'x' has the shape [2, 1], expected ['batch', 2]; axes of one name have one size",
+        ),
+        (
+            {"x": b"\x00" * 8, SHAPES: b'{"x": [-1, 2]}'},
+            "BAD_INPUT.SHAPE",
+            "the shape of input 'x' is not a list of sizes",
+        ),
+        ({"x": b"\x00" * 8, SHAPES: b"[]"}, "BAD_INPUT.SHAPE", "#shapes is not a JSON object"),
         ({}, "BAD_INPUT.NAME", "input 'x' is missing"),
         ({"z": b""}, "BAD_INPUT.NAME", "there is no input 'z'"),
         ({"x": b"\x00" * 8, "z": b""}, "BAD_INPUT.NAME", "there is no input 'z'"),
