@@ -292,13 +292,6 @@ class Block(torch.nn.Linear):
         super().__init__(4, 2)
 
 
-class Two(NamedTuple):
-    """Results with names."""
-
-    best: torch.Tensor
-    second: torch.Tensor
-
-
 class Net(torch.nn.Module):
     def __init__(self):
         super().__init__()
