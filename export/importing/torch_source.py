@@ -25,6 +25,7 @@ from servepath.artifacts.spec import Spec
 PROGRAM_FILE, SCRIPT_FILE = "model.pt2", "model.pt"
 OUTPUT = "output"
 CPU = torch.device("cpu")
+DOUBLE = torch.float64
 DTYPES: Mapping[Any, str] = {
     torch.bool: "BOOL",
     torch.float16: "FP16",
@@ -50,7 +51,9 @@ def import_program(
     found = _program_inputs(_loaded(path, torch.export.load))
     inputs = [_renamed(own, each, hints) for own, each in zip(found, declared or found, strict=True)]
     run = _run(mar.handler_module().load_program(folder / PROGRAM_FILE, CPU), inputs, hints)
-    return _proved(inputs, run, hints, samples), {}
+    program = torch.export.load(path)
+    exact = _run(mar.handler_module().caller(program, program.module().double()), inputs, hints, DOUBLE)
+    return _proved(inputs, run, hints, samples, exact), {}
 
 
 def import_script(
@@ -89,19 +92,23 @@ def named(results: Any, prefix: str = "") -> dict[str, torch.Tensor]:
     return {inner: tensor for name, each in results.items() for inner, tensor in named(each, name).items()}
 
 
-def _proved(inputs: Sequence[Declared], run: Run, hints: Hints, samples: Sequence[Arrays]) -> Proof:
-    proof = prove(inputs, run, hints, samples)
+def _proved(
+    inputs: Sequence[Declared], run: Run, hints: Hints, samples: Sequence[Arrays], exact: Run | None = None
+) -> Proof:
+    proof = prove(inputs, run, hints, samples, exact=exact)
     tensors = [tensor.name for tensor in proof.spec.inputs + proof.spec.outputs]
     if unknown := [name for name, public in hints.names.items() if public not in tensors]:
         raise Refused(f"[names] has {unknown[0]!r}; the model has {', '.join(tensors)}")
     return proof
 
 
-def _run(model: Callable[..., Any], inputs: Sequence[Declared], hints: Hints) -> Run:
-    """Return a function from arrays by name to arrays by name."""
+def _run(model: Callable[..., Any], inputs: Sequence[Declared], hints: Hints, kind: Any = None) -> Run:
+    """Return a function from arrays by name to arrays by name. kind: what it makes of tensors that have fractions."""
 
     def run(asked: Arrays) -> dict[str, NDArray[Any]]:
         tensors = [torch.from_numpy(asked[each.name].copy()) for each in inputs]
+        if kind is not None:
+            tensors = [tensor.to(kind) if tensor.is_floating_point() else tensor for tensor in tensors]
         with torch.inference_mode():
             results = named(model(*tensors))
         # What the model returns may be what it was given, and numpy cannot read bfloat16.

@@ -224,7 +224,12 @@ def load_program(file: Path, device: torch.device) -> Model:
         from torch.export.passes import move_to_device_pass  # noqa: PLC0415 - costs a second that few models need
 
         program = move_to_device_pass(program, device)
-    module, form = program.module(), program.call_spec.in_spec
+    return caller(program, program.module())
+
+
+def caller(program: torch.export.ExportedProgram, module: torch.nn.Module) -> Model:
+    """Return a function of the tensors that a program takes, in its order, which calls the program's module."""
+    form = program.call_spec.in_spec
     arguments = [each.arg for each in program.graph_signature.input_specs if each.kind.name == "USER_INPUT"]
 
     def call(*tensors: torch.Tensor) -> Any:

@@ -125,6 +125,26 @@ def test_a_program_keeps_its_open_axes_and_the_names_of_its_results(tmp_path: Pa
     assert proof.spec.row_independent
 
 
+def test_the_reference_of_a_program_is_the_program_in_float64(tmp_path: Path, folder: Path) -> None:
+    proof, _ = torch_source.import_program(net(tmp_path), folder, Hints())
+    assert "the reference is the model in float64" in proof.notes
+    for group in proof.groups:
+        assert group["x"].dtype == np.float32
+        assert group["y"].dtype == np.float64
+        np.testing.assert_allclose(group["y"].sum(-1), group["total"], rtol=1e-13)
+
+
+def test_a_program_that_fixes_its_precision_has_a_reference_in_that(tmp_path: Path, folder: Path) -> None:
+    class Half(torch.nn.Linear):  # type: ignore[misc]
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.linear(x.float(), self.weight.float(), self.bias.float())
+
+    path = program(tmp_path / "p.pt2", Half(4, 2), torch.ones(3, 4, dtype=torch.float64), axes=({0: AUTO},))
+    proof, _ = torch_source.import_program(path, folder, Hints())
+    assert "the reference is the model in float64" not in proof.notes
+    assert proof.groups[0]["output"].dtype == np.float32
+
+
 def test_the_archive_of_a_program_answers_requests_of_several_shapes_in_one_batch(tmp_path: Path, folder: Path) -> None:
     proof, _ = torch_source.import_program(net(tmp_path), folder, Hints())
     run = answers(folder, proof)
