@@ -14,12 +14,14 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from export.errors import ExportError
 from export.importing import deployed, store
 from export.importing.errors import Refused
 from export.importing.hints import read_hints
+from export.importing.torch_files import PICKLE, PROGRAM, SCRIPT, torch_kind
+from export.provenance import ROOT
 from models.registry import SpecError, read_models
 from servepath.artifacts.manifest import ArtifactError
 from servepath.artifacts.names import model_name
@@ -47,13 +49,29 @@ class Kind(NamedTuple):
 
 
 TO_ONNX = {"onnx": "saved_model to onnx"}
+TORCH_TO_ONNX, TORCH = {"onnx": "torch to onnx"}, ("torch", "onnxscript", "torch-model-archiver")
 KINDS = {
     "an ONNX file": Kind("read onnx", "onnx", {}),
     "a SavedModel": Kind("read saved_model", "saved_model", TO_ONNX, ("tensorflow", "tf2onnx")),
     "a Keras file": Kind("read keras", "saved_model", TO_ONNX, ("tensorflow", "tf2onnx", "keras")),
+    "a program of torch.export": Kind("read program", "mar", TORCH_TO_ONNX, TORCH),
+    "a TorchScript file": Kind("read script", "mar", TORCH_TO_ONNX, TORCH),
+    "a pickled module": Kind("read module", "mar", TORCH_TO_ONNX, TORCH),
+    "a Python file": Kind("read module", "mar", TORCH_TO_ONNX, TORCH),
+    "a Hugging Face folder": Kind("read hugging face", "mar", TORCH_TO_ONNX, (*TORCH, "transformers")),
+}
+# By what torch_files finds in a file.
+TORCH_FILES = {
+    PROGRAM: "a program of torch.export",
+    SCRIPT: "a TorchScript file",
+    PICKLE: "a pickled module",
 }
 STACK_OF = {stack.artifact_format: stack.name for stack in STACKS.values()}
-TAKEN = "import takes an ONNX file, a SavedModel's folder and a .keras file"
+PACKED = {stack.artifact_format: [ROOT / file for file in stack.packed] for stack in STACKS.values()}
+TAKEN = (
+    "import takes an ONNX file, a SavedModel's folder, a .keras file, a program of torch.export, a TorchScript file, a "
+    "Python file with safetensors weights beside it and a Hugging Face folder"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +85,7 @@ class ImportOptions:
     deployments: Path
     no_deploy: bool
     limit_s: float
+    trust_code: bool
 
 
 def parse_args(argv: Sequence[str]) -> ImportOptions:
@@ -77,14 +96,21 @@ def parse_args(argv: Sequence[str]) -> ImportOptions:
         "path",
         type=Path,
         metavar="PATH",
-        help="an ONNX file (its external data beside it), a SavedModel's folder, or a .keras file",
+        help="an ONNX file (its external data beside it), a SavedModel's folder, a .keras file, a program of "
+        "torch.export (.pt2), a TorchScript file, a Python file with safetensors weights beside it, or a Hugging Face "
+        "folder",
     )
     add("--name", type=model_name, required=True, help="what the model is called here")
-    add("--spec", type=Path, metavar="FILE", help="TOML: [names], [ranges], [sizes], [tolerance] (docs/import.md)")
+    add("--spec", type=Path, metavar="FILE", help="TOML: what the file cannot say (docs/import.md)")
     add("--out", type=Path, default=Path("artifacts/exports"), help="default: artifacts/exports")
     add("--deployments", type=Path, default=Path("deployments.toml"), metavar="FILE", help="default: deployments.toml")
     add("--no-deploy", action="store_true", help="leave the deployments file as it is")
     add("--limit-s", type=seconds, default=LIMIT_S, metavar="SECONDS", help="for all tries together (default: 600)")
+    add(
+        "--trust-code",
+        action="store_true",
+        help="let code in the file run: pickled modules, Lambda layers of Keras; the manifest records it",
+    )
     return parser.read(ImportOptions, argv)
 
 
@@ -110,12 +136,14 @@ def import_model(options: ImportOptions) -> None:
     print(f"trying {options.path}, {what}, in a process of its own", flush=True)
     with store.work_folder(options.out) as work:
         refused = _try(options, kind, work)
-        formats = json.loads((work / store.FOUND).read_text())["formats"]
+        found = json.loads((work / store.FOUND).read_text())
+        formats = found["formats"]
         _check_deployed(options, formats)
-        files = [*_files(options.path, work), *([options.spec] if options.spec else []), *samples]
+        packed = [file for artifact_format in formats for file in PACKED.get(artifact_format, ())]
+        files = [*_files(options.path, work, kind, found), *packed, *([options.spec] if options.spec else []), *samples]
         tools = (*store.TOOLS, *kind.tools)
         source = store.fingerprint(files, tools)
-        version, written = store.store(options.out, options.name, source, work, tools)
+        version, written = store.store(options.out, options.name, source, work, tools, trusted=options.trust_code)
     for artifact_format, made in formats.items():
         state = "written" if artifact_format in written else "was there already, and matches its manifest"
         print(f"  {artifact_format}: version {version} {state}, largest difference {made['difference']:.2g}")
@@ -155,18 +183,23 @@ def _kind_of(path: Path) -> str:
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
             return "a SavedModel"
-        raise Refused(f"{path} is a folder without saved_model.pb; {TAKEN}")
+        if (path / "config.json").is_file():
+            return "a Hugging Face folder"
+        raise Refused(f"{path} is a folder without saved_model.pb or config.json; {TAKEN}")
     if not path.is_file():
         raise Refused(f"{path} does not exist; {TAKEN}")
-    return "a Keras file" if path.suffix == ".keras" else "an ONNX file"
+    if path.suffix in {".keras", ".py"}:
+        return "a Keras file" if path.suffix == ".keras" else "a Python file"
+    return TORCH_FILES.get(torch_kind(path) or "", "an ONNX file")
 
 
-def _files(path: Path, work: Path) -> Sequence[Path]:
+def _files(path: Path, work: Path, kind: Kind, found: Mapping[str, Any]) -> Sequence[Path]:
     """Return the files that a version is made from; of an ONNX file and a SavedModel what was taken of them."""
-    if path.suffix == ".keras" and path.is_file():
+    if "sources" in found:
+        return [Path(file) for file in found["sources"]]
+    if path.suffix == ".keras" or kind.first == "mar":
         return [path]
-    taken = work / ("saved_model" if path.is_dir() else "onnx")
-    return sorted(each for each in taken.rglob("*") if each.is_file())
+    return sorted(each for each in (work / kind.first).rglob("*") if each.is_file())
 
 
 def _step(options: ImportOptions, step: str, work: Path, ends: float) -> None:
@@ -174,7 +207,15 @@ def _step(options: ImportOptions, step: str, work: Path, ends: float) -> None:
     late = Refused(f"{step!r} did not end in the {options.limit_s:g} s of all tries; give them longer: --limit-s")
     if (left_s := ends - time.monotonic()) <= 0:
         raise late
-    words = [step, str(work), str(options.path), str(options.spec or ""), options.name, str(left_s)]
+    words = [
+        step,
+        str(work),
+        str(options.path),
+        str(options.spec or ""),
+        options.name,
+        str(left_s),
+        "trust" * options.trust_code,
+    ]
     command, environment = ending_with_us([sys.executable, "-m", "export.importing.child", *words])
     try:
         code, said = run_and_wait(

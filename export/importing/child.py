@@ -1,4 +1,6 @@
-"""One step of an import in a process of its own: `python -m export.importing.child STEP WORK SOURCE SPEC NAME LIMIT_S`.
+"""One step of an import in a process of its own.
+
+`python -m export.importing.child STEP WORK SOURCE SPEC NAME LIMIT_S TRUST`; SPEC and TRUST may be empty.
 
 Exporters depend on what was exported before them in the process, runtimes may end the process that they run in, and
 what a model asks for is bounded here: its memory and its processors' time are this process'.
@@ -9,6 +11,7 @@ import os
 import resource
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 from export.errors import ExportError
@@ -33,11 +36,12 @@ def bound(limit_s: float) -> int:
 
 def main() -> int:
     """Do the step; exit code 1 and one line on stderr where the model is refused."""
-    step, work, source, spec, name, limit_s = sys.argv[1:]
+    step, work, source, spec, name, limit_s, trust = sys.argv[1:]
     memory = bound(float(limit_s))
     warnings.simplefilter("ignore")
     try:
-        STEPS[step](Path(work), Path(source), read_hints(Path(spec) if spec else None), name)
+        hints = replace(read_hints(Path(spec) if spec else None), trust_code=bool(trust))
+        STEPS[step](Path(work), Path(source), hints, name)
     except ExportError as error:
         sys.stderr.write(f"{error}\n")
         return 1

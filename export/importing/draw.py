@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from servepath.artifacts.spec import TensorSpec
+from servepath.artifacts.spec import FRACTIONS, TensorSpec
 from servepath.protocols.arrays import DTYPES
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -19,6 +19,10 @@ INTEGERS = ((0.0, 255.0), (0.0, 1.0))
 INT8 = (-128.0, 127.0)
 # Inputs with such a word in their name are flags.
 FLAGS = re.compile(r"(?:^|_)(?:mask|type|types)(?:_|$)")
+# Those with this one say which places of a row are there: ones, then zeros, as who fills rows up to one length does. A
+# row of zeros alone asks for an average over nothing, which each runtime answers in its own way.
+MASK_AXES = 2
+MASK = re.compile(r"(?:^|_)mask(?:_|$)")
 
 
 def sized(tensor: TensorSpec, sizes: Sizes) -> tuple[int, ...]:
@@ -37,7 +41,22 @@ def integer_ranges(tensors: Sequence[TensorSpec], known: Iterable[str]) -> Itera
 def draw(tensors: Sequence[TensorSpec], sizes: Sizes, ranges: Mapping[str, tuple[float, float]], seed: int) -> Arrays:
     """Return inputs by name, uniform in their ranges (both ends of whole numbers included); the same for one seed."""
     random = np.random.default_rng(seed)
-    return {t.name: _values(random, t.dtype, sized(t, sizes), ranges.get(t.name)) for t in tensors}
+    return {t.name: _drawn(random, t, sized(t, sizes), ranges.get(t.name)) for t in tensors}
+
+
+def is_mask(tensor: TensorSpec) -> bool:
+    """Return whether an input says which places of its rows are there."""
+    return len(tensor.shape) == MASK_AXES and tensor.dtype not in FRACTIONS and bool(MASK.search(tensor.name))
+
+
+def _drawn(
+    random: np.random.Generator, tensor: TensorSpec, shape: tuple[int, ...], limits: tuple[float, float] | None
+) -> NDArray[Any]:
+    if limits is not None or not is_mask(tensor):
+        return _values(random, tensor.dtype, shape, limits)
+    rows, places = shape
+    there = random.integers(1, max(places, 1), (rows, 1), endpoint=True)
+    return (np.arange(places) < there).astype(DTYPES[tensor.dtype])
 
 
 def _values(

@@ -1,4 +1,4 @@
-"""What a file cannot say of its model, and a small TOML file beside it can: names, ranges, sizes, tolerance.
+"""What a file cannot say of its model, and a small TOML file beside it can: names, ranges, sizes, tolerance, inputs.
 
 samples = ["request.npz"] # requests that it must answer: inputs by name, and the answers that are known
 [names]                   # public names of tensors, by the file's
@@ -10,6 +10,12 @@ length = [16, 7, 64]
 [tolerance]
 rtol = 1e-4
 atol = 1e-5
+[inputs]                  # of a Python module or a TorchScript file, by the names that its forward has
+x = { dtype = "FP32", shape = ["batch", 4] }
+[torch]                   # of the same: what makes the model, its weights, the part of it that is served
+class = "Net"
+weights = "net.safetensors"
+part = "encoder"
 """
 
 import math
@@ -24,18 +30,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import ExportError
-from servepath.artifacts.spec import Tolerance
+from servepath.artifacts.spec import TensorSpec, Tolerance
+from servepath.protocols.arrays import DTYPES
 
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What the user says of a model, by public name where a tensor is meant; nothing where the user says nothing."""
+    """What the user says of a model, by public name where a tensor is meant; nothing where the user says nothing.
+
+    inputs: by the model's own names, each with its axes. trust_code: the user knows where the file comes from, and code
+    in it may run.
+    """
 
     names: Mapping[str, str] = field(default_factory=dict)
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     sizes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     tolerance: Tolerance | None = None
     samples: Sequence[Path] = ()
+    inputs: Mapping[str, TensorSpec] = field(default_factory=dict)
+    class_name: str = ""
+    weights: Path | None = None
+    part: str = ""
+    trust_code: bool = False
 
     def read_samples(self) -> list[dict[str, NDArray[Any]]]:
         """Return the samples' arrays by name. Raises ExportError for a file that is no .npz, or one with a pickle."""
@@ -50,7 +66,7 @@ def read_hints(path: Path | None) -> Hints:
         raw = tomllib.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise ExportError(f"{path} cannot be read: {error}") from error
-    known = {"names": _name, "ranges": _range, "sizes": _sizes}
+    known = {"names": _name, "ranges": _range, "sizes": _sizes, "inputs": _tensor, "torch": _text}
     if unknown := sorted(raw.keys() - known.keys() - {"tolerance", "samples"}):
         raise ExportError(f"{path}: unknown key {unknown[0]}; there are {', '.join((*known, 'tolerance', 'samples'))}")
     tables: dict[str, dict[str, Any]] = {}
@@ -60,7 +76,20 @@ def read_hints(path: Path | None) -> Hints:
     tolerance = raw.get("tolerance")
     found = None if tolerance is None else _read(path, "tolerance", _tolerance, tolerance)
     samples = _read(path, "samples", _file_names, raw.get("samples", []))
-    return Hints(**tables, tolerance=found, samples=[path.parent / name for name in samples])
+    torch = tables.pop("torch")
+    if unknown := sorted(torch.keys() - {"class", "weights", "part"}):
+        raise ExportError(f"{path}: unknown key torch.{unknown[0]}; there are class, weights, part")
+    return Hints(
+        names=tables["names"],
+        ranges=tables["ranges"],
+        sizes=tables["sizes"],
+        inputs=tables["inputs"],
+        tolerance=found,
+        samples=[path.parent / name for name in samples],
+        class_name=torch.get("class", ""),
+        weights=path.parent / torch["weights"] if "weights" in torch else None,
+        part=torch.get("part", ""),
+    )
 
 
 def _npz(path: Path) -> dict[str, NDArray[Any]]:
@@ -94,6 +123,20 @@ def _name(value: Any) -> str:
     if not isinstance(value, str) or not value.isprintable() or not value or "#" in value:
         raise ValueError("expected a name without #")
     return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("expected text")
+    return value
+
+
+def _tensor(value: Any) -> TensorSpec:
+    if not isinstance(value, dict) or value.keys() != {"dtype", "shape"} or not isinstance(value["shape"], list):
+        raise ValueError('expected { dtype = "FP32", shape = ["batch", 4] }')
+    if value["dtype"] not in DTYPES:
+        raise ValueError(f"expected one of {', '.join(DTYPES)} as dtype")
+    return TensorSpec.from_dict({"name": "", **value})
 
 
 def _range(value: Any) -> tuple[float, float]:

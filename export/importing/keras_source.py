@@ -1,4 +1,4 @@
-"""A .keras file -> a SavedModel whose signature has the model's own names. No code in the file is run."""
+"""A .keras file -> a SavedModel whose signature has the model's own names. Code in it runs only where it is trusted."""
 
 import zipfile
 from pathlib import Path
@@ -14,14 +14,15 @@ SIGNATURE = "serving_default"
 MAX_BYTES, MAX_RATIO = 2**31, 200
 
 
-def export(path: Path, folder: Path) -> None:
-    """Write the SavedModel into FOLDER. Raises Refused."""
+def export(path: Path, folder: Path, *, trust_code: bool = False) -> None:
+    """Write the SavedModel into FOLDER; code in the file runs where it is trusted. Raises Refused."""
     check_archive(path)
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        model = keras.saving.load_model(path, compile=False, safe_mode=not trust_code)
     except Exception as error:
         raise Refused(
-            f"Keras {keras.__version__} does not load it without running its code: {first_line(error)}"
+            f"Keras {keras.__version__} does not load it{'' if trust_code else ' without running its code'}: "
+            f"{first_line(error)}"
         ) from error
     # A Sequential takes and gives one tensor, and does not know the form of it.
     form = model.input if hasattr(model, "output_names") else model.inputs

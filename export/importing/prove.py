@@ -12,7 +12,7 @@ import numpy as np
 
 from export.importing.answers import close, cut, first_line, joined, largest, same
 from export.importing.axes import FIX, Axes, Declared, find_outputs, find_sizes, name_axes
-from export.importing.draw import Arrays, Sizes, sized
+from export.importing.draw import Arrays, Sizes, is_mask, sized
 from export.importing.errors import Refused
 from export.importing.hints import Hints
 from export.importing.rows import BATCH_ROWS, MOST_ROWS, find_rows, find_tolerances
@@ -44,23 +44,26 @@ def prove(
     hints: Hints,
     samples: Sequence[Arrays] = (),
     outputs: Mapping[str, Axes] | None = None,
+    *,
+    exact: Run | None = None,
 ) -> Proof:
     """Try the model and return what it is.
 
     samples: requests that it must answer, in place of drawn ones: inputs by name, and the answers that are known.
-    outputs: the axes of outputs as the file declares them. Raises Refused with the one reason why it cannot be served.
+    outputs: the axes of outputs as the file declares them. exact: the model in float64, whose answers are the reference
+    where it can be run so. Raises Refused with the one reason why it cannot be served.
     """
     if not inputs:
         raise Refused("the model has no inputs, so there is nothing to ask it")
     trial = Trial(name_axes(inputs), run, hints, samples)
     try:
-        return _prove(trial, samples, outputs or {})
+        return _prove(trial, samples, outputs or {}, exact)
     except Failed as error:
         what = "a sample" if samples else "some drawn inputs and not on all"
         raise Refused(f"the model does not run on {what}: {error}{'' if samples else FIX}") from error
 
 
-def _prove(trial: Trial, samples: Sequence[Arrays], declared: Mapping[str, Axes]) -> Proof:
+def _prove(trial: Trial, samples: Sequence[Arrays], declared: Mapping[str, Axes], exact: Run | None) -> Proof:
     base = find_sizes(trial)
     asked = trial.ask(base, seed=0)
     answer = trial.answer(asked)
@@ -78,9 +81,37 @@ def _prove(trial: Trial, samples: Sequence[Arrays], declared: Mapping[str, Axes]
         spec = replace(spec, row_independent=independent)
     else:
         trial.notes.append("no batch axis that all tensors begin with: every request runs alone, none are batched")
+    masks = [tensor.name for tensor in trial.inputs if is_mask(tensor) and tensor.name not in trial.ranges]
+    trial.notes += [f"{name!r} was drawn as ones, then zeros: a row of zeros alone was not tried" for name in masks]
     spec = _with_tolerances(spec, tolerances)
     _check_limits(spec)
-    return Proof(spec, tuple(_groups(trial, spec, sizes)), tuple(trial.notes))
+    groups = tuple(_groups(trial, spec, sizes))
+    if exact is not None and (better := _in_float64(spec, groups, exact)):
+        groups = better
+        trial.notes.append("the reference is the model in float64")
+    return Proof(spec, groups, tuple(trial.notes))
+
+
+def _in_float64(spec: Spec, groups: Sequence[Arrays], exact: Run) -> tuple[Arrays, ...]:
+    """Return the groups with the answers of the model in float64, none where it has none or others than its own.
+
+    A graph that fixes a precision of its own inside fails, or answers in that.
+    """
+    trial = Trial(spec.inputs, exact, Hints(), ())
+    found = []
+    for group in groups:
+        inputs = {tensor.name: group[tensor.name] for tensor in spec.inputs}
+        try:
+            answers = _row_by_row(trial, inputs) if spec.by_rows else trial.answer(inputs)
+        except (Failed, Refused):
+            return ()
+        for tensor in spec.outputs:
+            values, own = answers[tensor.name], group[tensor.name]
+            wide = values.dtype == np.float64 or own.dtype.kind != "f"
+            if not wide or not close(own, values, spec.tolerance_of(tensor)):
+                return ()
+        found.append({**group, **answers})
+    return tuple(found)
 
 
 def _with_tolerances(spec: Spec, tolerances: Mapping[str, Tolerance]) -> Spec:
@@ -150,7 +181,9 @@ def _groups(trial: Trial, spec: Spec, sizes: Sequence[Sizes]) -> Iterator[Arrays
 def _count(spec: Spec, sizes: Sizes) -> int:
     """Return how many rows a group of these sizes has."""
     one = {**sizes, BATCH: 1}
-    row_bytes = sum(prod(sized(t, one)) * np.dtype(DTYPES[t.dtype]).itemsize for t in spec.inputs)
+    # An output's own axes, which the data decides, count as one.
+    one |= {axis: 1 for t in spec.outputs for axis in t.shape if isinstance(axis, str) and axis not in one}
+    row_bytes = sum(prod(sized(t, one)) * np.dtype(DTYPES[t.dtype]).itemsize for t in spec.inputs + spec.outputs)
     return max(BATCH_ROWS + 1, min(MOST_ROWS, GROUP_BYTES // max(row_bytes, 1)))
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -45,7 +46,7 @@ def read_keras(work: Path, source: Path, hints: Hints, name: str) -> None:
     """Read a .keras file: written as a SavedModel, which is read like any other."""
     from export.importing import keras_source  # noqa: PLC0415
 
-    keras_source.export(source, _new(work, "exported"))
+    keras_source.export(source, _new(work, "exported"), trust_code=hints.trust_code)
     read_saved_model(work, work / "exported", hints, name)
 
 
@@ -58,12 +59,69 @@ def saved_model_to_onnx(work: Path, source: Path, hints: Hints, name: str) -> No
     add(work, "onnx", facts, compare(proof, onnx_source.load(folder)))
 
 
+def read_program(work: Path, source: Path, hints: Hints, name: str, declared: Sequence[Any] = ()) -> None:
+    """Read a program of torch.export: WORK/mar, packed with its handler when it is stored."""
+    from export.importing import torch_source  # noqa: PLC0415
+
+    folder = _new(work, "mar")
+    proof, facts = torch_source.import_program(source, folder, hints, hints.read_samples(), declared)
+    write(work, proof, "mar", facts, torch_source.load(folder, name, proof.spec))
+
+
+def read_script(work: Path, source: Path, hints: Hints, name: str) -> None:
+    """Read a TorchScript file: WORK/mar, as of a program."""
+    from export.importing import torch_source  # noqa: PLC0415
+
+    folder = _new(work, "mar")
+    proof, facts = torch_source.import_script(source, folder, hints, hints.read_samples())
+    write(work, proof, "mar", facts, torch_source.load(folder, name, proof.spec))
+
+
+def read_module(work: Path, source: Path, hints: Hints, name: str) -> None:
+    """Read a class in a Python file, or a pickled module: exported as a program, which is read like any other."""
+    from export.importing import torch_module  # noqa: PLC0415
+
+    if source.suffix == ".py":
+        model, files = torch_module.read_module(source, hints)
+    else:
+        model, files = torch_module.read_pickle(source, hints), [source]
+    inputs = torch_module.module_inputs(hints)
+    exported = _new(work, "exported") / "model.pt2"
+    torch_module.export(model, inputs, hints, exported)
+    read_program(work, exported, hints, name, inputs)
+    note_sources(work, files)
+
+
+def read_hugging_face(work: Path, source: Path, hints: Hints, name: str) -> None:
+    """Read a Hugging Face folder: exported as a program, which is read like any other."""
+    from export.importing import hugging_face  # noqa: PLC0415
+
+    exported = _new(work, "exported") / "model.pt2"
+    inputs, hints, files = hugging_face.export(source, exported, hints)
+    read_program(work, exported, hints, name, inputs)
+    note_sources(work, files)
+
+
+def torch_to_onnx(work: Path, source: Path, hints: Hints, name: str) -> None:  # noqa: ARG001 - a Step
+    """Write WORK/onnx from WORK/mar."""
+    from export.importing import onnx_source, torch_to_onnx  # noqa: PLC0415
+
+    proof, folder = read_proof(work), _new(work, "onnx")
+    facts = torch_to_onnx.convert(work / "mar", folder, proof)
+    add(work, "onnx", facts, compare(proof, onnx_source.load(folder)))
+
+
 STEPS: Mapping[str, Step] = MappingProxyType(
     {
         "read onnx": read_onnx,
         "read saved_model": read_saved_model,
         "read keras": read_keras,
         "saved_model to onnx": saved_model_to_onnx,
+        "read program": read_program,
+        "read script": read_script,
+        "read module": read_module,
+        "read hugging face": read_hugging_face,
+        "torch to onnx": torch_to_onnx,
     }
 )
 
@@ -93,6 +151,12 @@ def add(work: Path, artifact_format: str, facts: Mapping[str, str], difference: 
     found = json.loads((work / FOUND).read_text())
     found["formats"][artifact_format] = {"facts": dict(facts), "difference": difference}
     (work / FOUND).write_text(json.dumps(found, indent=2))
+
+
+def note_sources(work: Path, files: Sequence[Path]) -> None:
+    """Note the files that a version is made from, where they are other than what was taken of the source."""
+    found = json.loads((work / FOUND).read_text())
+    (work / FOUND).write_text(json.dumps({**found, "sources": [str(file.resolve()) for file in files]}, indent=2))
 
 
 def read_proof(work: Path) -> Proof:

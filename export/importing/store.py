@@ -32,9 +32,11 @@ from servepath.artifacts.reference import FORMAT as REFERENCE
 from servepath.artifacts.reference import load_groups
 from servepath.artifacts.spec import Spec
 from servepath.cli.locked import Held, locked
+from servepath.protocols.stacks import STACKS
 
 # The inputs that a probe sends are in every manifest, so they have a bound.
 PROBE_BYTES = 2**22
+MAR = STACKS["torchserve"].artifact_format
 # What a step of an import found, beside the folders of its formats.
 FOUND = "found.json"
 # Distributions that shape what every import writes.
@@ -85,9 +87,12 @@ def fingerprint(files: Iterable[Path], tools: Sequence[str] = TOOLS) -> str:
     return hashed.hexdigest()
 
 
-def store(exports: Path, name: str, source: str, work: Path, tools: Sequence[str] = TOOLS) -> tuple[int, list[str]]:
+def store(
+    exports: Path, name: str, source: str, work: Path, tools: Sequence[str] = TOOLS, *, trusted: bool = False
+) -> tuple[int, list[str]]:
     """Write every format of WORK that is not there yet; return the version and the formats that were written.
 
+    trusted: code of the source was allowed to run, which the manifests record.
     Raises ExportError, ArtifactError, OSError; a model that was not there before then leaves nothing.
     """
     found = json.loads((work / FOUND).read_text())
@@ -95,7 +100,8 @@ def store(exports: Path, name: str, source: str, work: Path, tools: Sequence[str
     folder, formats = exports / name, {**found["formats"], REFERENCE: {"facts": {}, "difference": 0.0}}
     with alone(folder), _kept_if_known(folder):
         version = choose_version(folder, source)
-        draft = _Draft(name, source, version, tools, found)
+        facts = provenance.versions(tools) | ({"code": "trusted"} if trusted else {})
+        draft = _Draft(name, source, version, facts, found)
         written = []
         for artifact_format, made in formats.items():
             target = artifact_folder(exports, name, artifact_format, version)
@@ -103,8 +109,8 @@ def store(exports: Path, name: str, source: str, work: Path, tools: Sequence[str
                 verify(target)
                 continue
             with new_folder(target) as new:
-                shutil.copytree(work / artifact_format, new, dirs_exist_ok=True)
-                manifest = draft.manifest(artifact_format, new, made)
+                contents = draft.fill(artifact_format, new, work / artifact_format)
+                manifest = draft.manifest(artifact_format, new, made, contents)
                 (new / MANIFEST).write_text(json.dumps(manifest.to_dict(), indent=2) + "\n")
             note_written(folder, version, artifact_format)
             written.append(artifact_format)
@@ -131,22 +137,42 @@ class _Draft:
     model: str
     source: str
     version: int
-    tools: Sequence[str]
+    facts: Mapping[str, str]
     found: Mapping[str, Any]
 
-    def manifest(self, artifact_format: str, folder: Path, made: Mapping[str, Any]) -> Manifest:
+    @property
+    def spec(self) -> Spec:
+        """Return what the model takes and answers."""
+        return Spec.from_dict(self.found["spec"])
+
+    def fill(self, artifact_format: str, folder: Path, files: Path) -> Mapping[str, str]:
+        """Write what a format is of the files that a step wrote; return the sha256 of what is served, by name.
+
+        An .mar is packed now, since the version is inside it.
+        """
+        if artifact_format != MAR:
+            shutil.copytree(files, folder, dirs_exist_ok=True)
+            return hash_files(folder)
+        from export import mar  # noqa: PLC0415 - of the packages that it imports no other format has need
+
+        mar.pack(self.model, self.version, self.spec, sorted(files.iterdir()), folder)
+        return mar.contents(folder)
+
+    def manifest(
+        self, artifact_format: str, folder: Path, made: Mapping[str, Any], contents: Mapping[str, str]
+    ) -> Manifest:
         """Return the manifest of the files in a folder."""
-        files, spec = hash_files(folder), Spec.from_dict(self.found["spec"])
+        files, spec = hash_files(folder), self.spec
         return Manifest(
             model=self.model,
             format=artifact_format,
             version=self.version,
             spec=spec,
             files=files,
-            contents=files,
-            sha256=digest(files),
+            contents=contents,
+            sha256=digest(contents),
             source=self.source,
-            tools={**provenance.versions(self.tools), **made["facts"]},
+            tools={**self.facts, **made["facts"]},
             git_commit=git_commit(),
             parity=Parity(self.found["rows"], tuple(self.found["batches"]), made["difference"], spec.row_independent),
             probe=self.found["probe"],

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from servepath.cli.arguments import Parser, positive, whole
 from servepath.cli.signals import run_main
+from servepath.demo import compare
 from servepath.demo.stages import Stage, StageFailed, output, run
 from servepath.results.thresholds import MIN_REQUESTS, UNTRUSTED
 from servepath.runner.config import SERVICES
@@ -26,6 +27,7 @@ from servepath.runner.processes import ServiceFiles, main_process
 
 RUN_DIR = Path(".run")
 SUMMARY = Path("results/latest/summary.json")
+RATE = 500.0
 # The longest that a path is waited for to be stable; `make loadtest` waits longer.
 WARMUP_S = 2.0
 
@@ -34,18 +36,24 @@ WARMUP_S = 2.0
 class DemoOptions:
     """The command line of `python -m servepath.demo`."""
 
-    rate: float
+    rate: float | None
     duration: float
     rounds: int
+    model: Path | None
 
 
 def parse_args(argv: Sequence[str]) -> DemoOptions:
     """Read the command line; exit code 2 and one line when it is wrong."""
     parser = Parser(prog="python -m servepath.demo", description="Train, export, serve, predict, load, compare.")
     add = parser.add_argument
-    add("--rate", type=positive, default=500.0, help="requests a second on each path (default: 500)")
+    add(
+        "--rate",
+        type=positive,
+        help=f"requests a second on each path (default: {RATE:g}; of --model: found by a pilot)",
+    )
     add("--duration", type=positive, default=0.8, help="seconds in each measurement (default: 0.8)")
     add("--rounds", type=whole(1), default=3, help="rounds, with one measurement of each path (default: 3)")
+    add("--model", type=Path, metavar="PATH", help="a model's file or folder instead: what servepath compare PATH does")
     return parser.read(DemoOptions, argv)
 
 
@@ -90,7 +98,7 @@ def load_arguments(options: DemoOptions) -> list[str]:
     """Return the load test's arguments: short, and yet MIN_REQUESTS on each path."""
     words = {
         "rounds": f"{options.rounds}",
-        "rate": f"{options.rate:g}",
+        "rate": f"{options.rate or RATE:g}",
         "duration": f"{options.duration:g}",
         "min-requests": f"{math.ceil(MIN_REQUESTS / options.rounds)}",
         "warmup": f"{WARMUP_S:g}",
@@ -112,6 +120,8 @@ def conclude(console: Console, took_s: float) -> None:
 def main(argv: Sequence[str]) -> int:
     """Run the demo, print the verdict, return the exit code."""
     options = parse_args(argv)
+    if options.model:
+        return compare.main([str(options.model), *([f"--rate={options.rate:g}"] if options.rate else [])])
     console = Console()
     begin = time.monotonic()
     try:

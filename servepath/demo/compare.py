@@ -16,7 +16,7 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from servepath.cli.arguments import Parser, positive
 from servepath.cli.signals import run_main
 from servepath.client import Client, PredictError
 from servepath.demo.stages import Stage, StageFailed, run
+from servepath.protocols.deployments import read_deployments
 from servepath.protocols.stacks import STACKS
 from servepath.results.thresholds import MIN_REQUESTS, UNTRUSTED
 from servepath.runner.config import GATEWAY, RunPaths, read_services
@@ -54,6 +55,7 @@ class CompareOptions:
     spec: Path | None
     rate: float | None
     minutes: float
+    trust_code: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ def parse_args(argv: Sequence[str]) -> CompareOptions:
         default=3.0,
         help="of load in all, at least (default: 3); slow models take longer: every path gets 1,000 requests",
     )
+    add("--trust-code", action="store_true", help="let code in the file run: see servepath import --help")
     return parser.read(CompareOptions, argv)
 
 
@@ -108,8 +111,8 @@ def stages(options: CompareOptions, console: Console) -> Workplace:
     place = Workplace(options.name or name_of(options.path))
     place.deployments.unlink(missing_ok=True)
     into = ["--out", str(place.exports), "--deployments", str(place.deployments)]
-    spec = ["--spec", str(options.spec)] if options.spec else []
-    run(Stage("import", ["export.importing", str(options.path), "--name", place.name, *into, *spec]), console)
+    said = [*(["--spec", str(options.spec)] if options.spec else []), *(["--trust-code"] if options.trust_code else [])]
+    run(Stage("import", ["export.importing", str(options.path), "--name", place.name, *into, *said]), console)
     with services(place, console) as gateway:
         paths = [f"{place.name}@{stack}" for stack in place.stacks()]
         rate = options.rate or pilot(gateway, place, paths, console)
@@ -176,7 +179,7 @@ def load_arguments(rate: float, minutes: float, paths: int) -> list[str]:
 
 
 def conclude(summary: Mapping[str, Any]) -> list[str]:
-    """Return what to take, and the verdicts on p50 that say so; engines are named, since one may be a stand-in."""
+    """Return what to take, why, and what would change it; engines are named, since one may be a stand-in."""
     rows = sorted(summary["paths"], key=lambda row: row["response_p50_ms"] or float("inf"))
     names = [f"{row['model']}@{row['stack']} [{row['engine']} {row['engine_version']}]" for row in rows]
     best = rows[0]
@@ -191,6 +194,15 @@ def conclude(summary: Mapping[str, Any]) -> list[str]:
     return [f"take {names[0]}: p50 {best['response_p50_ms']:.3g} ms {at}", *decided]
 
 
+def settings(place: Workplace) -> list[str]:
+    """Return the gateway's limits under which the paths were measured, a line for those that share them."""
+    lines: dict[str, list[str]] = {}
+    for (model, stack), limits in read_deployments(place.deployments).paths.items():
+        words = ", ".join(f"{each.name} {getattr(limits, each.name)}" for each in fields(limits))
+        lines.setdefault(words, []).append(f"{model}@{stack}")
+    return [f"measured with {words}: {', '.join(paths)}" for words, paths in lines.items()]
+
+
 def main(argv: Sequence[str]) -> int:
     """Compare, print the recommendation, return the exit code."""
     options = parse_args(argv)
@@ -203,7 +215,8 @@ def main(argv: Sequence[str]) -> int:
     summary = json.loads(SUMMARY.read_text())
     for line in conclude(summary):
         console.print(line, style="bold green", highlight=False, markup=False)
-    console.print(f"other rates, machines and versions may change it; the store is {place.exports}", highlight=False)
+    for line in (*settings(place), f"other rates, machines and versions may change it; the store is {place.exports}"):
+        console.print(line, highlight=False)
     for reason in summary["reasons"]:
         console.print(f"but the times are not valid: {reason}", style="bold yellow", highlight=False, markup=False)
     return 0

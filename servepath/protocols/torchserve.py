@@ -1,13 +1,13 @@
 """TorchServe's native Predictions: our types to bytes and back.
 
-A request carries each input's raw bytes under its name. Shapes do not travel: only the batch axis may vary, so the
-handler finds the number of rows from the length. A reply's bytes are what the handler made: a safetensors buffer (8
-bytes little-endian header length, JSON header, data) whose header's "__metadata__" says who answered, or what is wrong
-with this one request: TorchServe has no other way to fail one of a batch over gRPC.
+A request carries each input's raw bytes under its name, and all shapes under SHAPES, as JSON. A reply's bytes are what
+the handler made: a safetensors buffer (8 bytes little-endian header length, JSON header, data) whose header's
+"__metadata__" says who answered, or what is wrong with this one request: TorchServe has no other way to fail one of a
+batch over gRPC.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -31,6 +31,8 @@ DTYPES = MappingProxyType(
 LENGTH_BYTES = 8
 MAX_DIGITS = 19  # of 2**63
 BAD_INPUT = "BAD_INPUT."
+# As in services/torch_svc/handler.py; no tensor's name has a "#".
+SHAPES = "#shapes"
 MAX_REQUEST_BYTES = 6_553_500  # max_request_size, its default
 
 
@@ -42,11 +44,15 @@ def encode_request(request: Request, model: str, version: int) -> bytes:
     payload = PredictionsRequest(
         model_name=model,
         model_version=str(version) if version else "",
-        input={tensor.name: tensor.data for tensor in request.inputs},
+        input={SHAPES: _shapes(request.inputs), **{tensor.name: tensor.data for tensor in request.inputs}},
     ).SerializeToString()
     if len(payload) > MAX_REQUEST_BYTES:
         raise errors.TooLarge(f"{len(payload)} bytes for TorchServe, at most {MAX_REQUEST_BYTES} fit one request")
     return payload
+
+
+def _shapes(tensors: Sequence[Tensor]) -> bytes:
+    return json.dumps({tensor.name: tensor.shape for tensor in tensors}).encode()
 
 
 def decode_answer(payload: bytes, model: str, stack: str) -> Answer:

@@ -28,6 +28,12 @@ TYPES = MappingProxyType(
     | {f"tensor({sign}int{bits})": f"{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
     | {"tensor(string)": "BYTES"}
 )
+# A run with this lets go of the memory that the arena holds and does not use: after one request of 64 texts a sentence
+# encoder of 90 MB kept 1.2 GB, for good (ONNX Runtime 1.31).
+SHRINK = onnxruntime.RunOptions()
+SHRINK.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+# It comes after so many runs in a row that were smaller than the largest one before by this factor.
+SMALL_RUNS, SMALLER = 64, 4
 NO_CUDA = (
     "--device cuda: ONNX Runtime cannot use CUDA here (above it says what it misses); install NVIDIA's driver, "
     "onnxruntime-gpu[cuda,cudnn] and nvidia-cublas, or take --device auto"
@@ -47,6 +53,8 @@ class OrtEngine:
             raise EngineError(NO_CUDA)
         self.version = f"{onnxruntime.__version__} ({provider})"
         self._file = file
+        self._largest = 0
+        self._small_runs = 0
 
     def declared(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """Return the session's inputs and outputs. Raises EngineError for a type that we do not serve."""
@@ -57,10 +65,21 @@ class OrtEngine:
         """Compute. Raises BadInput when ONNX Runtime calls an argument invalid."""
         feed = {tensor.name: _to_array(tensor) for tensor in inputs}
         try:
-            arrays = self._session.run(outputs, feed)
+            arrays = self._session.run(outputs, feed, self._options(sum(len(tensor.data) for tensor in inputs)))
         except InvalidArgument as error:
             raise BadInput("the model rejected an element of its input", "CONTENT") from error
         return tuple(map(_to_tensor, outputs, arrays))
+
+    def _options(self, size: int) -> Any:
+        """Return the options of a run of `size` bytes of input. Threads may count a run twice, which does no harm."""
+        if size * SMALLER >= self._largest:
+            self._largest, self._small_runs = max(size, self._largest), 0
+            return None
+        self._small_runs += 1
+        if self._small_runs < SMALL_RUNS:
+            return None
+        self._largest = self._small_runs = 0
+        return SHRINK
 
     def _spec(self, node: Any) -> TensorSpec:
         if node.type not in TYPES:

@@ -3,9 +3,13 @@
 It travels inside the .mar and runs there alone: torch, numpy, safetensors and the files beside it, nothing of this
 repository. Each item of a batch is answered for itself, since one exception would fail all of them.
 
-A request maps each input's name to its little-endian bytes; spec.json gives dtypes and shapes, the length gives the
-rows. A reply is a safetensors buffer with one tensor per output, and in its metadata who answered: engine,
-engine_version, version, sha256. A refused item's buffer holds no tensors, and `error` and `reason` beside these.
+A request maps each input's name to its little-endian bytes, and SHAPES to all their shapes as JSON; without these, the
+length gives the rows where spec.json leaves nothing else open. A reply is a safetensors buffer with one tensor per
+output, and in its metadata who answered: engine, engine_version, version, sha256. A refused item's buffer holds no
+tensors, and `error` and `reason` beside these.
+
+The model is a program of torch.export (.pt2), a TorchScript file (.pt), or the one module class of a Python file with
+safetensors weights. It is called with the inputs in the spec's order; its results, however nested, are the outputs.
 """
 
 import hashlib
@@ -14,7 +18,7 @@ import inspect
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,14 +28,20 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
+from torch.utils import _pytree as pytree
 
 Arrays = Sequence[NDArray[Any]]
+Model = Callable[..., Any]
 
 # The Open Inference Protocol's names, as spec.json has them; bytes on the wire are little-endian.
 DTYPES = MappingProxyType(
     {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8", "INT8": "|i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8"}
     | {"BOOL": "|b1", "UINT8": "|u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8"}
 )
+# The name under which the shapes travel; no tensor's name has a "#".
+SHAPES = "#shapes"
+# What TorchScript calls arguments that are numbers.
+NUMBERS = frozenset({"IntType", "FloatType", "BoolType", "NumberType"})
 log = logging.getLogger(__name__)
 
 
@@ -47,7 +57,7 @@ class Handler:
         self.inputs, self.outputs = spec["inputs"], spec["outputs"]
         self.row_independent = bool(spec["row_independent"])
         self.device = choose_device(context.system_properties.get("gpu_id"))
-        self.model = load_model(folder / described["modelFile"], folder / described["serializedFile"]).to(self.device)
+        self.model = load(folder, described, self.device)
         self.identity = {
             "engine": "torchserve",
             "engine_version": str(context.system_properties["server_version"]),
@@ -64,9 +74,17 @@ class Handler:
                 good[index] = read_item(item, self.inputs)
             except ValueError as error:
                 replies[index] = self.refusal(*error.args)
-        for group in [good] if self.row_independent else [{index: arrays} for index, arrays in good.items()]:
+        for group in self.groups(good):
             replies |= self.answer(group)
         return [replies[index] for index in range(len(data))]
+
+    def groups(self, items: Mapping[int, Arrays]) -> Sequence[Mapping[int, Arrays]]:
+        """Return the items that may run together: of independent rows, those whose other axes are equal."""
+        found: dict[Any, dict[int, Arrays]] = {}
+        for index, arrays in items.items():
+            key = [array.shape[1:] for array in arrays] if self.row_independent else index
+            found.setdefault(str(key), {})[index] = arrays
+        return list(found.values())
 
     def answer(self, items: Mapping[int, Arrays]) -> dict[int, bytes]:
         """Run items in one forward; when their content makes it fail, one by one, so that only those at fault fail."""
@@ -86,19 +104,20 @@ class Handler:
 
     def forward(self, items: Mapping[int, Arrays]) -> dict[int, bytes]:
         """Run all items' rows together and return each the reply with its own rows."""
-        merged = [
-            torch.from_numpy(np.concatenate(parts)).to(self.device) for parts in zip(*items.values(), strict=True)
-        ]
+        merged = [torch.from_numpy(joined(parts)).to(self.device) for parts in zip(*items.values(), strict=True)]
         with torch.inference_mode():
-            results = self.model(*merged)
+            results = [result.cpu().numpy() for result in tensors_of(self.model(*merged))]
+        if len(items) == 1:
+            return {index: self.reply(results) for index in items}
         ends = np.cumsum([len(arrays[0]) for arrays in items.values()])[:-1]
-        results = results if isinstance(results, tuple) else (results,)
-        split = zip(*(np.split(result.cpu().numpy(), ends) for result in results), strict=True)
+        split = zip(*(np.split(result, ends) for result in results), strict=True)
         return {index: self.reply(rows) for index, rows in zip(items, split, strict=True)}
 
     def reply(self, rows: Arrays) -> bytes:
         """Encode one item's outputs and our identity."""
-        tensors = {output["name"]: array for output, array in zip(self.outputs, rows, strict=True)}
+        tensors = {
+            output["name"]: np.asarray(array, order="C") for output, array in zip(self.outputs, rows, strict=True)
+        }
         return bytes(safetensors.numpy.save(tensors, self.identity))
 
     def refusal(self, error: str, reason: str) -> bytes:
@@ -106,28 +125,78 @@ class Handler:
         return bytes(safetensors.numpy.save({}, self.identity | {"error": error, "reason": reason}))
 
 
+def joined(parts: Arrays) -> NDArray[Any]:
+    """Return one input of all items, one below the other; a copy, since PyTorch wants memory that it may write to."""
+    return np.array(parts[0]) if len(parts) == 1 else np.concatenate(parts)
+
+
+def tensors_of(results: Any) -> list[torch.Tensor]:
+    """Return the tensors of a model's results, in their order: one, or a mapping or sequence of results."""
+    if isinstance(results, torch.Tensor):
+        return [results]
+    parts = results.values() if isinstance(results, Mapping) else results
+    return [tensor for part in parts for tensor in tensors_of(part)]
+
+
 def read_item(item: Mapping[str, bytes], inputs: Sequence[Mapping[str, Any]]) -> Arrays:
     """Decode an item's inputs to arrays in the order of the spec. Raises ValueError(text, reason)."""
-    for name in item.keys() - {spec["name"] for spec in inputs}:
+    for name in item.keys() - {spec["name"] for spec in inputs} - {SHAPES}:
         raise ValueError(f"there is no input {name!r}", "BAD_INPUT.NAME")
-    arrays = [read_array(item, spec) for spec in inputs]
-    if len({len(array) for array in arrays}) > 1:
-        raise ValueError("the inputs have different numbers of rows", "BAD_INPUT.SHAPE")
+    shapes = read_shapes(item)
+    arrays = [read_array(item, spec, shapes.get(spec["name"])) for spec in inputs]
+    sizes: dict[str, int] = {}
+    for spec, array in zip(inputs, arrays, strict=True):
+        wanted = spec["shape"]
+        fits = len(wanted) == array.ndim and all(
+            sizes.setdefault(axis, size) == size if isinstance(axis, str) else axis == size
+            for axis, size in zip(wanted, array.shape, strict=True)
+        )
+        if not fits:
+            text = f"input {spec['name']!r} has the shape {list(array.shape)}, expected {wanted}"
+            raise ValueError(f"{text}; axes of one name have one size", "BAD_INPUT.SHAPE")
     return arrays
 
 
-def read_array(item: Mapping[str, bytes], spec: Mapping[str, Any]) -> NDArray[Any]:
-    """Decode one input to [rows, ...]. Raises ValueError(text, reason)."""
-    name, dtype, inner = spec["name"], np.dtype(DTYPES[spec["dtype"]]), spec["shape"][1:]
+def read_shapes(item: Mapping[str, bytes]) -> Mapping[str, Any]:
+    """Return the shapes that travel with a request, by name; none where it has none. Raises ValueError."""
+    try:
+        shapes = json.loads(item.get(SHAPES, b"{}"))
+    except (ValueError, RecursionError, TypeError):
+        shapes = None
+    if not isinstance(shapes, dict):
+        raise ValueError(f"{SHAPES} is not a JSON object", "BAD_INPUT.SHAPE")  # noqa: TRY004 - refused as all others
+    return shapes
+
+
+def read_array(item: Mapping[str, bytes], spec: Mapping[str, Any], shape: Any) -> NDArray[Any]:
+    """Decode one input; without a shape, to as many rows as there are. Raises ValueError(text, reason)."""
+    name, dtype = spec["name"], np.dtype(DTYPES[spec["dtype"]])
     if name not in item:
         raise ValueError(f"input {name!r} is missing", "BAD_INPUT.NAME")
     data = item[name]
     if not isinstance(data, bytes | bytearray):  # TorchServe decodes JSON bodies that come over HTTP
         raise ValueError(f"input {name!r} is not raw bytes", "BAD_INPUT.DTYPE")  # noqa: TRY004 - refused as all others
-    row_bytes = math.prod(inner) * dtype.itemsize
-    if len(data) % row_bytes:
-        raise ValueError(f"input {name!r} has {len(data)} bytes, not a multiple of {row_bytes}", "BAD_INPUT.SHAPE")
-    return np.frombuffer(data, dtype).reshape(-1, *inner)
+    if shape is None:
+        shape = rows_shape(name, spec["shape"], len(data), dtype.itemsize)
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        raise ValueError(f"the shape of input {name!r} is not a list of sizes", "BAD_INPUT.SHAPE")
+    if len(data) != math.prod(shape) * dtype.itemsize:
+        expected = f"expected {dtype.itemsize} bytes for each element of {shape}"
+        raise ValueError(f"input {name!r} has {len(data)} bytes, {expected}", "BAD_INPUT.SHAPE")
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def rows_shape(name: str, wanted: Sequence[Any], size: int, item_bytes: int) -> list[int]:
+    """Return the shape of an input that came without one. Raises ValueError where more than its rows is open."""
+    rows, inner = wanted[:1], wanted[1:]
+    if any(isinstance(axis, str) for axis in inner):
+        raise ValueError(f"input {name!r} needs its shape: send it in {SHAPES}", "BAD_INPUT.SHAPE")
+    if not rows or not isinstance(rows[0], str):
+        return list(wanted)
+    row_bytes = math.prod(inner) * item_bytes
+    if not row_bytes or size % row_bytes:
+        raise ValueError(f"input {name!r} has {size} bytes, not a multiple of {row_bytes}", "BAD_INPUT.SHAPE")
+    return [size // row_bytes, *inner]
 
 
 def choose_device(gpu_id: int | None) -> torch.device:
@@ -135,6 +204,54 @@ def choose_device(gpu_id: int | None) -> torch.device:
     if gpu_id is not None and torch.cuda.is_available():
         return torch.device(f"cuda:{gpu_id}")
     return torch.device("cpu")
+
+
+def load(folder: Path, described: Mapping[str, Any], device: torch.device) -> Model:
+    """Return the model of an archive's folder on a device. Raises when a file is missing or unusable."""
+    file = folder / described["serializedFile"]
+    if file.suffix == ".pt2":
+        return load_program(file, device)
+    if file.suffix == ".pt":
+        return load_script(file, device)
+    model: Model = load_model(folder / described["modelFile"], file).to(device)
+    return model
+
+
+def load_program(file: Path, device: torch.device) -> Model:
+    """Return a function of the tensors that an exported program takes, in its order."""
+    program = torch.export.load(file)
+    if device.type != "cpu":
+        from torch.export.passes import move_to_device_pass  # noqa: PLC0415 - costs a second that few models need
+
+        program = move_to_device_pass(program, device)
+    return caller(program, program.module())
+
+
+def caller(program: torch.export.ExportedProgram, module: torch.nn.Module) -> Model:
+    """Return a function of the tensors that a program takes, in its order, which calls the program's module."""
+    form = program.call_spec.in_spec
+    arguments = [each.arg for each in program.graph_signature.input_specs if each.kind.name == "USER_INPUT"]
+
+    def call(*tensors: torch.Tensor) -> Any:
+        given = iter(tensors)
+        # What was no tensor when it was exported is part of the program.
+        flat = [each.value if hasattr(each, "value") else next(given) for each in arguments]
+        positional, named = pytree.tree_unflatten(flat, form)
+        return module(*positional, **named)
+
+    return call
+
+
+def load_script(file: Path, device: torch.device) -> Model:
+    """Return a function of the arguments of a TorchScript module's `forward`, all of them tensors."""
+    script = torch.jit.load(file, map_location=device).eval()
+    numbers = [argument.type.kind() in NUMBERS for argument in script.forward.schema.arguments[1:]]
+
+    def call(*tensors: torch.Tensor) -> Any:
+        pairs = zip(tensors, numbers, strict=False)  # the last arguments may have defaults
+        return script(*(tensor.item() if number else tensor for tensor, number in pairs))
+
+    return call
 
 
 def load_model(architecture: Path, weights: Path) -> torch.nn.Module:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from servepath.demo.compare import conclude, load_arguments, name_of
+from servepath.demo.compare import FOLDER, Workplace, conclude, load_arguments, name_of, settings
 
 SUMMARY: dict[str, Any] = json.loads((Path(__file__).parents[2] / "data/run/expected.json").read_text())
 
@@ -56,3 +56,16 @@ def test_a_slow_model_is_loaded_until_its_percentiles_count(
 )
 def test_a_name_is_made_of_the_files(path: str, name: str) -> None:
     assert name_of(Path(path)) == name
+
+
+def test_paths_that_share_their_limits_share_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = Workplace("m")
+    (FOLDER / "m").mkdir(parents=True)
+    stacks = "[models.m.stacks.torchserve]\n[models.m.stacks.tfserving]\n[models.m.stacks.onnx]\nmax_merge_rows = 1\n"
+    place.deployments.write_text('[models.m]\ndefault = "onnx"\n' + stacks)
+    both, alone = settings(place)
+    assert both.startswith("measured with max_in_flight 2, max_queue 1024, max_merge_rows 64, ")
+    assert both.endswith(": m@torchserve, m@tfserving")
+    assert "max_merge_rows 1," in alone
+    assert alone.endswith(": m@onnx")

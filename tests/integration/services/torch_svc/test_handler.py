@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from services.torch_svc.handler import Handler, choose_device
+from services.torch_svc.handler import SHAPES, Handler, choose_device
 
 AFFINE = """
 import torch
@@ -32,10 +32,10 @@ class Picky(torch.nn.Module):
             raise IndexError("index out of range")
         return a + b.sum(1, keepdim=True), a.to(torch.float64)
 """
-X = {"name": "x", "dtype": "FP32", "shape": [-1, 2]}
-Y = {"name": "y", "dtype": "FP32", "shape": [-1, 1]}
-A = {"name": "a", "dtype": "FP32", "shape": [-1, 1]}
-B = {"name": "b", "dtype": "INT64", "shape": [-1, 3]}
+X = {"name": "x", "dtype": "FP32", "shape": ["batch", 2]}
+Y = {"name": "y", "dtype": "FP32", "shape": ["batch", 1]}
+A = {"name": "a", "dtype": "FP32", "shape": ["batch", 1]}
+B = {"name": "b", "dtype": "INT64", "shape": ["batch", 3]}
 
 
 def made(folder: Path, source: str, weights: Mapping[str, NDArray[Any]], **spec: Any) -> Handler:
@@ -60,7 +60,10 @@ def affine(tmp_path: Path) -> Handler:
 
 @pytest.fixture
 def picky(tmp_path: Path) -> Handler:
-    outputs = [{"name": "sum", "dtype": "FP32", "shape": [-1, 1]}, {"name": "copy", "dtype": "FP64", "shape": [-1, 1]}]
+    outputs = [
+        {"name": "sum", "dtype": "FP32", "shape": ["batch", 1]},
+        {"name": "copy", "dtype": "FP64", "shape": ["batch", 1]},
+    ]
     return made(tmp_path, PICKY, {}, inputs=[A, B], outputs=outputs)
 
 
@@ -120,6 +123,22 @@ def test_what_python_leaves_beside_the_files_does_not_change_their_hash(affine: 
     [
         ({"x": b"\x00" * 7}, "BAD_INPUT.SHAPE", "input 'x' has 7 bytes, not a multiple of 8"),
         ({"x": b"\x00" * 4}, "BAD_INPUT.SHAPE", "input 'x' has 4 bytes, not a multiple of 8"),
+        (
+            {"x": b"\x00" * 8, SHAPES: b'{"x": [2, 2]}'},
+            "BAD_INPUT.SHAPE",
+            "input 'x' has 8 bytes, expected 4 bytes for each element of [2, 2]",
+        ),
+        (
+            {"x": b"\x00" * 8, SHAPES: b'{"x": [2, 1]}'},
+            "BAD_INPUT.SHAPE",
+            "input 'x' has the shape [2, 1], expected ['batch', 2]; axes of one name have one size",
+        ),
+        (
+            {"x": b"\x00" * 8, SHAPES: b'{"x": [-1, 2]}'},
+            "BAD_INPUT.SHAPE",
+            "the shape of input 'x' is not a list of sizes",
+        ),
+        ({"x": b"\x00" * 8, SHAPES: b"[]"}, "BAD_INPUT.SHAPE", "#shapes is not a JSON object"),
         ({}, "BAD_INPUT.NAME", "input 'x' is missing"),
         ({"z": b""}, "BAD_INPUT.NAME", "there is no input 'z'"),
         ({"x": b"\x00" * 8, "z": b""}, "BAD_INPUT.NAME", "there is no input 'z'"),

@@ -39,7 +39,11 @@ def decode(payload: bytes) -> Any:
 
 def test_a_request_carries_raw_bytes_by_input_name_and_no_version_for_the_default() -> None:
     sent = PredictionsRequest.FromString(torchserve.encode_request(Request("alias", 9, (X,)), "m", 0))
-    assert (sent.model_name, sent.model_version, dict(sent.input)) == ("m", "", {"x": X.data})
+    assert (sent.model_name, sent.model_version, dict(sent.input)) == (
+        "m",
+        "",
+        {"x": X.data, "#shapes": b'{"x": [2, 2]}'},
+    )
 
 
 def test_a_request_for_a_version_names_it() -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -11,7 +12,7 @@ from servepath.protocols.errors import BadInput
 from servepath.protocols.tensors import ITEM_BYTES, pack
 from servepath.protocols.types import Tensor
 from services.dataplane.engine import EngineError
-from services.onnx_svc.ort import OrtEngine
+from services.onnx_svc.ort import SMALL_RUNS, OrtEngine
 from tests.tiny_onnx import linear, model_file
 
 KINDS = {
@@ -100,3 +101,29 @@ def test_an_element_that_the_model_refuses_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
         engine(tmp_path, model_file(graph)).run((Tensor("k", "INT64", (1,), (7).to_bytes(8, "little")),), ["v"])
     assert caught.value.reason == "BAD_INPUT.CONTENT"
+
+
+def test_memory_of_one_large_request_is_given_back_after_small_ones(tmp_path: Path) -> None:
+    width = 2**15
+    weights = numpy_helper.from_array(np.ones((1, width), np.float32), "w")
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["wide"]),
+        helper.make_node("ReduceMax", ["wide"], ["y"], keepdims=1),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 1]) for name in ("x", "y")]
+    loaded = engine(tmp_path, model_file(helper.make_graph(nodes, "wide", values[:1], values[1:], [weights])))
+    one, many = (Tensor("x", "FP32", (rows, 1), b"\0" * 4 * rows) for rows in (1, 2000))
+    loaded.run([one], ["y"])
+    before = memory()
+    loaded.run([many], ["y"])
+    largest = memory()
+    for _ in range(SMALL_RUNS):
+        loaded.run([one], ["y"])
+    held = 2000 * 4 * width
+    assert largest - before > held / 2
+    assert memory() - before < held / 4
+
+
+def memory() -> int:
+    """Return the bytes of memory that this process has."""
+    return int(psutil.Process().memory_info().rss)

@@ -1,0 +1,133 @@
+"""A Hugging Face folder -> an exported program.
+
+Its config names an architecture of transformers; no code in the folder runs.
+"""
+
+import inspect
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from export.importing import torch_module
+from export.importing.axes import Declared
+from export.importing.errors import Refused
+from export.importing.hints import Hints
+from export.importing.prove import first_line
+from servepath.artifacts.spec import BATCH
+
+LENGTH = "length"
+# What encoders and decoders of text take; each where `forward` has it.
+TEXT = ("input_ids", "attention_mask", "token_type_ids")
+# The usual length of a text, and those that are tried: a sentence, a word, a paragraph.
+LENGTHS = (32, 3, 128)
+FILES = ("config.json", "tokenizer_config.json", "*.safetensors", "*.safetensors.index.json")
+
+
+def export(folder: Path, target: Path, hints: Hints) -> tuple[list[Declared], Hints, list[Path]]:
+    """Write the program; return its inputs, the user's hints with what the folder says, and the files that were read.
+
+    Raises Refused.
+    """
+    config = _config(folder)
+    kind, model = _model(folder, config)
+    inputs, said = _inputs(kind, model, folder)
+    said = replace(hints, ranges={**said.ranges, **hints.ranges}, sizes={**said.sizes, **hints.sizes})
+    torch_module.write(_Tensors(model, [each.name for each in inputs]), inputs, said, target)
+    return inputs, said, sorted(file for pattern in FILES for file in folder.glob(pattern))
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise Refused(f"{folder / 'config.json'} cannot be read: {first_line(error)}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise Refused(f"{folder / 'config.json'} names no model_type, so it is no model of Hugging Face's")
+    if not any(folder.glob("*.safetensors")):
+        pickled = any(folder.glob("*.bin"))
+        why = "its weights are a pickle, which can run code" if pickled else "it has no weights"
+        raise Refused(f"{folder} has no .safetensors file: {why}; save them as safetensors")
+    return config
+
+
+def _model(folder: Path, config: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the architecture's class and the model in float32, from the folder alone."""
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", HF_HUB_DISABLE_PROGRESS_BARS="1")
+    try:
+        import transformers  # noqa: PLC0415 - a large package that nothing else needs
+    except ImportError:
+        raise Refused("a Hugging Face folder needs transformers: pip install 'servepath[import]'") from None
+    names = config.get("architectures") or ["none"]
+    kind = getattr(transformers, str(names[0]), None)
+    if kind is None or not isinstance(kind, type) or not issubclass(kind, transformers.PreTrainedModel):
+        raise Refused(
+            f"{folder / 'config.json'} names the architecture {names[0]!r}, which transformers "
+            f"{transformers.__version__} does not have; code in the folder is not run"
+        )
+    try:
+        model, report = kind.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        raise Refused(f"transformers does not load {folder}: {first_line(error)}") from error
+    if missing := sorted(report["missing_keys"]):
+        raise Refused(
+            f"{folder} lacks {len(missing)} weights of {names[0]}, such as {missing[0]}: its answers would be random"
+        )
+    model.config.use_cache = False
+    return kind, model.eval()
+
+
+def _inputs(kind: Any, model: Any, folder: Path) -> tuple[list[Declared], Hints]:
+    """Return the inputs of a model of text or pictures, and what its config says of them. Raises Refused."""
+    config, takes = model.config, inspect.signature(model.forward).parameters
+    if kind.main_input_name == "pixel_values":
+        size, channels = getattr(config, "image_size", None), getattr(config, "num_channels", 3)
+        axes = (BATCH, channels, *([size, size] if isinstance(size, int) else size or ("height", "width")))
+        return [Declared("pixel_values", "FP32", axes)], Hints()
+    if kind.main_input_name != "input_ids" or getattr(config, "is_encoder_decoder", False):
+        raise Refused(
+            f"{kind.__name__} takes {kind.main_input_name}: import reads encoders and decoders of text, and models of "
+            "pictures; export it with torch.export and import the .pt2 file"
+        )
+    types = getattr(config, "type_vocab_size", 0)
+    names = [name for name in _tokenized(folder) if name in takes and (name != TEXT[2] or types > 1)]
+    ranges = {"input_ids": (0.0, config.vocab_size - 1.0), "token_type_ids": (0.0, max(types - 1.0, 0.0))}
+    most = getattr(config, "max_position_embeddings", LENGTHS[-1])
+    hints = Hints(
+        ranges={name: limits for name, limits in ranges.items() if name in names},
+        sizes={LENGTH: tuple(length for length in LENGTHS if length <= most)},
+    )
+    return [Declared(name, "INT64", (BATCH, LENGTH)) for name in names], hints
+
+
+def _tokenized(folder: Path) -> list[str]:
+    """Return what the folder's tokenizer gives, as far as its config says; all that texts may have otherwise."""
+    try:
+        names = json.loads((folder / "tokenizer_config.json").read_text()).get("model_input_names")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        names = None
+    return [name for name in TEXT if name in names] if isinstance(names, list) else list(TEXT)
+
+
+class _Tensors(torch.nn.Module):  # type: ignore[misc]
+    """A model of transformers as a function of tensors: results by name, without what is no tensor."""
+
+    def __init__(self, model: Any, names: list[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.names = names
+
+    def forward(self, *tensors: torch.Tensor) -> dict[str, torch.Tensor]:
+        results = self.model(**dict(zip(self.names, tensors, strict=True)), return_dict=True)
+        return {name: value for name, value in results.items() if isinstance(value, torch.Tensor)}

@@ -1,0 +1,188 @@
+"""A model of PyTorch's: an exported program or a TorchScript file, tried as TorchServe's handler runs it.
+
+Every other source of PyTorch's becomes an exported program first. Outputs have the names of the model's results where
+it returns a mapping or a named tuple, else `output`, or `output_0` and so on.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from export import mar
+from export.importing.axes import Axes, Declared
+from export.importing.draw import Arrays
+from export.importing.errors import Refused
+from export.importing.hints import Hints
+from export.importing.prove import Proof, Run, first_line, prove
+from export.importing.torch_files import check_program, check_script
+from servepath.artifacts.spec import Spec
+
+PROGRAM_FILE, SCRIPT_FILE = "model.pt2", "model.pt"
+OUTPUT = "output"
+CPU = torch.device("cpu")
+DOUBLE = torch.float64
+DTYPES: Mapping[Any, str] = {
+    torch.bool: "BOOL",
+    torch.float16: "FP16",
+    torch.float32: "FP32",
+    torch.float64: "FP64",
+    **{
+        getattr(torch, f"{sign}int{bits}"): f"{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+    },
+}
+# Of TorchScript's numbers, what a caller sends for them.
+NUMBERS: Mapping[str, str] = {"IntType": "INT64", "FloatType": "FP64", "BoolType": "BOOL"}
+
+
+def import_program(
+    path: Path, folder: Path, hints: Hints, samples: Sequence[Arrays] = (), declared: Sequence[Declared] = ()
+) -> tuple[Proof, dict[str, str]]:
+    """Write FOLDER/model.pt2; return what the model is and facts for the manifest.
+
+    declared: the inputs as whoever exported the program knows them. Raises Refused.
+    """
+    check_program(path)
+    shutil.copyfile(path, folder / PROGRAM_FILE)
+    found = _program_inputs(_loaded(path, torch.export.load))
+    inputs = [_renamed(own, each, hints) for own, each in zip(found, declared or found, strict=True)]
+    run = _run(mar.handler_module().load_program(folder / PROGRAM_FILE, CPU), inputs, hints)
+    program = torch.export.load(path)
+    exact = _run(mar.handler_module().caller(program, program.module().double()), inputs, hints, DOUBLE)
+    return _proved(inputs, run, hints, samples, exact), {}
+
+
+def import_script(
+    path: Path, folder: Path, hints: Hints, samples: Sequence[Arrays] = ()
+) -> tuple[Proof, dict[str, str]]:
+    """Write FOLDER/model.pt, the file or the part of it that `hints` name; return what the model is. Raises Refused."""
+    check_script(path)
+    script = _part(_loaded(path, lambda file: torch.jit.load(file, map_location=CPU)), hints.part)
+    inputs = _script_inputs(script, hints)
+    script.eval().save(str(folder / SCRIPT_FILE))
+    run = _run(mar.handler_module().load_script(folder / SCRIPT_FILE, CPU), inputs, hints)
+    return _proved(inputs, run, hints, samples), {}
+
+
+def load(folder: Path, name: str, spec: Spec) -> Run:
+    """Return a function that runs what is served of a folder's files: an archive, by the handler in it."""
+    with tempfile.TemporaryDirectory() as packed:
+        mar.pack(name, 1, spec, sorted(folder.iterdir()), Path(packed))
+        return mar.load(Path(packed))
+
+
+def named(results: Any, prefix: str = "") -> dict[str, torch.Tensor]:
+    """Return a model's results by name, in their order. Raises Refused for one that is no tensor."""
+    if isinstance(results, torch.Tensor):
+        return {prefix or OUTPUT: results}
+    if hasattr(results, "_asdict"):
+        results = results._asdict()  # a named tuple's public way
+    if isinstance(results, list | tuple):
+        results = {(prefix or OUTPUT) + f"_{number}": each for number, each in enumerate(results)}
+    elif isinstance(results, Mapping):
+        results = {f"{prefix}_{name}" if prefix else str(name): each for name, each in results.items()}
+    else:
+        raise Refused(
+            f"output {prefix or OUTPUT!r} is no tensor but a {type(results).__name__}; a reply carries tensors"
+        )
+    return {inner: tensor for name, each in results.items() for inner, tensor in named(each, name).items()}
+
+
+def _proved(
+    inputs: Sequence[Declared], run: Run, hints: Hints, samples: Sequence[Arrays], exact: Run | None = None
+) -> Proof:
+    proof = prove(inputs, run, hints, samples, exact=exact)
+    tensors = [tensor.name for tensor in proof.spec.inputs + proof.spec.outputs]
+    if unknown := [name for name, public in hints.names.items() if public not in tensors]:
+        raise Refused(f"[names] has {unknown[0]!r}; the model has {', '.join(tensors)}")
+    return proof
+
+
+def _run(model: Callable[..., Any], inputs: Sequence[Declared], hints: Hints, kind: Any = None) -> Run:
+    """Return a function from arrays by name to arrays by name. kind: what it makes of tensors that have fractions."""
+
+    def run(asked: Arrays) -> dict[str, NDArray[Any]]:
+        tensors = [torch.from_numpy(asked[each.name].copy()) for each in inputs]
+        if kind is not None:
+            tensors = [tensor.to(kind) if tensor.is_floating_point() else tensor for tensor in tensors]
+        with torch.inference_mode():
+            results = named(model(*tensors))
+        # What the model returns may be what it was given, and numpy cannot read bfloat16.
+        for name, tensor in results.items():
+            if tensor.dtype not in DTYPES:
+                raise Refused(f"output {name!r} is {tensor.dtype}, which import cannot compare")
+        return {hints.names.get(name, name): tensor.cpu().numpy().copy() for name, tensor in results.items()}
+
+    return run
+
+
+def _loaded(path: Path, load: Callable[[Any], Any]) -> Any:
+    try:
+        return load(path)
+    except Exception as error:
+        raise Refused(f"PyTorch {torch.__version__} does not load {path.name}: {first_line(error)}") from error
+
+
+def _renamed(own: Declared, declared: Declared, hints: Hints) -> Declared:
+    """Return an input under its public name; an axis has the declared name only where the program's is open."""
+    axes = [named if isinstance(axis, str) else axis for axis, named in zip(own.axes, declared.axes, strict=True)]
+    return Declared(hints.names.get(declared.name, declared.name), own.dtype, tuple(axes))
+
+
+def _program_inputs(program: Any) -> list[Declared]:
+    """Return the inputs of an exported program; axes that it holds to be one have one name. Raises Refused."""
+    nodes = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
+    axes: dict[str, str] = {}
+    found = []
+    for given in program.graph_signature.input_specs:
+        if given.kind.name != "USER_INPUT" or hasattr(given.arg, "value"):  # a constant is part of the program
+            continue
+        name, value = given.arg.name, nodes[given.arg.name]
+        if not isinstance(value, torch.Tensor):
+            raise Refused(
+                f"input {name!r} is a number and no tensor; export the program with a tensor of no axes there"
+            )
+        if value.dtype not in DTYPES:
+            raise Refused(f"input {name!r} is {value.dtype}, which import cannot draw or compare")
+        shape: Axes = tuple(
+            size if isinstance(size, int) else axes.setdefault(str(size), f"{name}_{place}")
+            for place, size in enumerate(value.shape)
+        )
+        found.append(Declared(name, DTYPES[value.dtype], shape))
+    return found
+
+
+def declared_inputs(hints: Hints) -> dict[str, Declared]:
+    """Return the inputs that the spec file declares, by the model's own names."""
+    return {name: Declared(name, tensor.dtype, tensor.shape) for name, tensor in hints.inputs.items()}
+
+
+def _part(script: Any, name: str) -> Any:
+    """Return a TorchScript module's part by its dotted name, itself for none. Raises Refused."""
+    parts = {"": script, **dict(script.named_modules())}
+    if name not in parts:
+        there = ", ".join(each for each, _ in script.named_children()) or "none"
+        raise Refused(f"the spec names the part {name!r}; the module's are {there}")
+    return parts[name]
+
+
+def _script_inputs(script: Any, hints: Hints) -> list[Declared]:
+    """Return the inputs as the spec file declares them, in the order of `forward`. Raises Refused."""
+    arguments = script.forward.schema.arguments[1:]
+    said = ", ".join(f"{each.name} ({each.type})" for each in arguments)
+    numbers = {each.name: NUMBERS.get(each.type.kind(), "") for each in arguments}
+    known = {name: Declared(name, dtype, ()) for name, dtype in numbers.items() if dtype} | declared_inputs(hints)
+    if unknown := sorted(known.keys() - numbers.keys()):
+        raise Refused(f"[inputs] names {unknown[0]!r}; forward takes {said}")
+    found = [each.name for each in arguments if each.name in known]
+    needed = [each.name for each in arguments if not each.has_default_value()]
+    if found != [each.name for each in arguments][: max(len(found), len(needed))]:
+        raise Refused(
+            f"the file does not say dtypes and shapes of its inputs: forward takes {said}; say them in a spec file "
+            '(--spec), such as [inputs] x = { dtype = "FP32", shape = ["batch", 4] }'
+        )
+    return [known[name]._replace(name=hints.names.get(name, name)) for name in found]
