@@ -266,8 +266,8 @@ def test_the_real_server_is_started_without_batching_on_staged_folders(exports: 
     assert done.returncode == 42
     assert record.read_text().splitlines() == [
         f"--port={port}",
-        "--rest_api_port=0",
         f"--model_config_file={tmp_path}/run/models.config",
+        "--rest_api_port=0",
         "--allow_version_labels_for_unavailable_models=true",
         "--file_system_poll_wait_seconds=1",
         "--grpc_max_threads=301",
