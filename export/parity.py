@@ -52,7 +52,7 @@ def check(trained: Trained, artifact_format: str, predict: Predict) -> Parity:
     if not all(tolerance.holds(answer, expected) for answer in answers.values()):
         raise ParityError(
             f"{what}: the largest difference from the float64 reference is {largest:.3g}, "
-            f"the tolerance is rtol {tolerance.rtol:g}, atol {tolerance.atol:g}; nothing was kept"
+            f"the tolerance is {tolerance}; nothing was kept"
         )
     most = max(BATCH_SIZES)
     same = tolerance.holds(answers[most], answers[1])

@@ -1,6 +1,7 @@
 """Answers taken from one path before the load: what the others must agree with where nobody knows the right ones.
 
-Each of two right answers is within the model's tolerance of the truth, and so within twice that of the other.
+Each of two right answers is within the model's tolerance of the truth, and so within twice that of the other (by
+cosine: twice the angle). Of classes, the first path's best one must be among another's k best.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ import numpy as np
 
 from loadtest.calls import Caller, Clock, Target
 from loadtest.payloads import PlannedRequest, encoded
-from servepath.artifacts.spec import Spec
+from servepath.artifacts.spec import Spec, Tolerance
 from servepath.protocols.arrays import to_array
 from servepath.protocols.errors import ServeError
 from servepath.protocols.probes import Expected
@@ -48,5 +49,8 @@ def learned(
 def _expected(spec: Spec, answered: Tensor) -> Expected:
     declared = next(tensor for tensor in spec.outputs if tensor.name == answered.name)
     values = to_array(answered).astype(np.float64)
-    limits = APART * spec.tolerance_of(declared).limits(values)
-    return Expected(answered.name, answered.dtype, answered.shape, values, limits)
+    tolerance = spec.tolerance_of(declared)
+    limits = APART * tolerance.limits(values)
+    if tolerance.cosine is not None:  # of twice the angle
+        tolerance = Tolerance(cosine=2 * tolerance.cosine**2 - 1)
+    return Expected(answered.name, answered.dtype, answered.shape, values, limits, tolerance)

@@ -209,7 +209,8 @@ class _Reader:
         fits = len(wanted) == values.ndim
         if not fits or any(a != b for a, b in zip(wanted, values.shape, strict=True) if not isinstance(a, str)):
             raise self._error(entry, f"output {tensor.name!r}: shape {list(values.shape)}, expected {wanted}")
-        return Expected(tensor.name, tensor.dtype, values.shape, values, self._spec.tolerance_of(tensor).limits(values))
+        tolerance = self._spec.tolerance_of(tensor)
+        return Expected(tensor.name, tensor.dtype, values.shape, values, tolerance.limits(values), tolerance)
 
     def _error(self, entry: _Entry, what: str) -> SettingsError:
         return SettingsError(f"{entry.where}: {what}; it must fit the model {self._model}")

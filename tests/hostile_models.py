@@ -165,7 +165,7 @@ def _no_models() -> Iterator[tuple[str, Make, str]]:
     yield "empty", _bytes(b""), "it has no graph with outputs"
     yield "cut", _bytes(whole[: len(whole) // 2]), "not an ONNX file"
     yield "text", _bytes(b"not a model at all\n" * 9), "not an ONNX file"
-    yield "pickle", _bytes(PICKLED), "not an ONNX file"
+    yield "pickle", _bytes(PICKLED), "is a pickle of Python objects, which can run code"
     yield "archive", _archive({"data.pkl": b"x"}, "model.onnx"), "not an ONNX file"
     yield "no outputs", _onnx(model(outputs=[])), "it has no graph with outputs"
     yield "no inputs", _onnx(model([helper.make_node("Identity", ["w"], ["y"])], inputs=[])), "no inputs"

@@ -245,7 +245,7 @@ def _show(spec: Spec, notes: Sequence[str]) -> None:
         print("  rows are independent of each other: requests are batched")
     for note in notes:
         print(f"  {note}")
-    print(f"  tolerance: rtol {spec.tolerance.rtol:.3g}, atol {spec.tolerance.atol:.3g}")
+    print(f"  tolerance: {spec.tolerance}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.importing.draw import Arrays
-from servepath.artifacts.spec import EXACT, Tolerance, within
+from servepath.artifacts.spec import EXACT, Tolerance
 
 # How far each output may be off, by its name; an output that is not there may not be off at all.
 Tolerances = Mapping[str, Tolerance]
@@ -50,7 +50,7 @@ def close(values: NDArray[Any], wanted: NDArray[Any], tolerance: Tolerance) -> b
         return np.array_equal(values, wanted)
     reference = wanted.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        return within(values.astype(np.float64), reference, tolerance.limits(reference))
+        return tolerance.holds(values.astype(np.float64), reference)
 
 
 def largest(values: NDArray[Any], other: NDArray[Any]) -> float:

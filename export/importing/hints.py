@@ -153,10 +153,8 @@ def _sizes(value: Any) -> tuple[int, ...]:
 
 
 def _tolerance(value: Any) -> Tolerance:
-    if (
-        not isinstance(value, dict)
-        or value.keys() != {"rtol", "atol"}
-        or not all(0 <= float(each) < math.inf for each in value.values())
-    ):
-        raise ValueError("expected rtol and atol, from 0 on")
-    return Tolerance(float(value["rtol"]), float(value["atol"]))
+    if not isinstance(value, dict) or value.keys() not in ({"rtol", "atol"}, {"cosine"}, {"top_k"}):
+        raise ValueError("expected rtol and atol, or cosine, or top_k")
+    if not all(0 <= float(each) < math.inf for each in value.values()):
+        raise ValueError("expected numbers from 0 on")
+    return Tolerance.from_dict(value)

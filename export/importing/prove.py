@@ -125,6 +125,11 @@ def _check_limits(spec: Spec) -> None:
     """Raise Refused for a model that no call could reach."""
     if len(spec.inputs) > MAX_TENSORS:
         raise Refused(f"the model has {len(spec.inputs)} inputs, a call has at most {MAX_TENSORS}")
+    for tensor in spec.outputs:
+        if not tensor.shape and spec.tolerance_of(tensor).by_vector:
+            raise Refused(
+                f"[tolerance]: output {tensor.name!r} has no axis along which {spec.tolerance} could be asked"
+            )
     for tensor in spec.inputs + spec.outputs:
         if len(tensor.shape) > MAX_RANK:
             raise Refused(f"{tensor.name!r} has {len(tensor.shape)} axes, a tensor of a call has at most {MAX_RANK}")
@@ -162,7 +167,7 @@ def _check_samples(trial: Trial, samples: Sequence[Arrays], tolerances: Mapping[
                 shapes = f"{wanted.dtype} {list(wanted.shape)}, the model gives {values.dtype} {list(values.shape)}"
                 raise Refused(
                     f"a sample's answer {name!r} is {shapes}, {largest(values, wanted):.3g} away where finite; "
-                    f"the tolerance is rtol {tolerance.rtol:g}, atol {tolerance.atol:g}"
+                    f"the tolerance is {tolerance}"
                 )
 
 

@@ -17,23 +17,61 @@ FRACTIONS = frozenset({"FP16", "BF16", "FP32", "FP64"})
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far an answer may be from the float64 reference: |answer - reference| <= atol + rtol * |reference|."""
+    """How far an answer may be from the float64 reference: |answer - reference| <= atol + rtol * |reference|.
 
-    rtol: float
-    atol: float
+    Two other measures take the place of that, each along the last axis. cosine: the least cosine of the angle between a
+    vector and its reference, as for embeddings. top_k: the reference's largest element must be among the answer's k
+    largest, as for classes.
+    """
+
+    rtol: float = 0.0
+    atol: float = 0.0
+    cosine: float | None = None
+    top_k: int | None = None
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
-        """Read {"rtol", "atol"}. Raises KeyError, TypeError or ValueError."""
-        return cls(float(raw["rtol"]), float(raw["atol"]))
+        """Read {"rtol", "atol"}, {"cosine"} or {"top_k"}. Raises KeyError, TypeError or ValueError."""
+        given = {name: raw[name] for name in ("cosine", "top_k") if raw.get(name) is not None}
+        if not given:
+            return cls(float(raw["rtol"]), float(raw["atol"]))
+        if len(given) > 1 or any(float(raw.get(name, 0)) for name in ("rtol", "atol")):
+            raise ValueError("a tolerance is rtol and atol, or cosine, or top_k")
+        if "cosine" in given:
+            if not 0 < given["cosine"] <= 1:
+                raise ValueError(f"cosine is above 0 and at most 1, not {given['cosine']!r}")
+            return cls(cosine=float(given["cosine"]))
+        if type(given["top_k"]) is not int or given["top_k"] < 1:
+            raise ValueError(f"top_k is a whole number from 1, not {given['top_k']!r}")
+        return cls(top_k=given["top_k"])
+
+    @property
+    def by_vector(self) -> bool:
+        """Return whether the last axis is compared as a whole, and not each element for itself."""
+        return self.cosine is not None or self.top_k is not None
 
     def limits(self, reference: Any) -> Any:
         """Return how far answers may be from the reference, a number or an array of them."""
         return self.atol + self.rtol * abs(reference)
 
     def holds(self, answer: Any, reference: Any) -> bool:
-        """Return whether an array of answers is within the limits of its reference."""
-        return within(answer, reference, self.limits(reference))
+        """Return whether answers agree with their reference, both float64; by vector, they have an axis."""
+        if not self.by_vector:
+            return within(answer, reference, self.limits(reference))
+        if answer.shape != reference.shape or not answer.ndim:
+            return False
+        if not answer.size:
+            return True
+        if self.cosine is not None:
+            sizes = (answer * answer).sum(-1) * (reference * reference).sum(-1)
+            return bool(((answer * reference).sum(-1) >= self.cosine * sizes**0.5).all())
+        first = answer.argsort(-1)[..., -(self.top_k or 1) :]
+        return bool((first == reference.argmax(-1)[..., None]).any(-1).all())
+
+    def __str__(self) -> str:
+        if self.cosine is not None:
+            return f"cosine {self.cosine:g}"
+        return f"rtol {self.rtol:.3g}, atol {self.atol:.3g}" if self.top_k is None else f"top {self.top_k}"
 
 
 EXACT = Tolerance(0.0, 0.0)

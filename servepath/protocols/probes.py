@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 
 from servepath.artifacts.reference import Reference, read_reference
-from servepath.artifacts.spec import within
+from servepath.artifacts.spec import EXACT, Tolerance, within
 from servepath.protocols.arrays import Array, from_values, to_array
 from servepath.protocols.types import Answer, Request, Tensor
 
@@ -34,13 +34,17 @@ class NotReady(Exception):
 
 
 class Expected(NamedTuple):
-    """One output that must come: values is float64 of `shape`, and limits says how far each may be off."""
+    """One output that must come: values is float64 of `shape`.
+
+    limits: how far each element may be off; tolerance: what is asked instead where it is by vector.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     values: Array
     limits: Array
+    tolerance: Tolerance = EXACT
 
 
 class ProbeRequest(NamedTuple):
@@ -55,10 +59,10 @@ def probe_request(reference: Reference, pick: Any, group: int = 0) -> ProbeReque
     """Return the probe request of some rows of a reference's group. pick: a slice, their numbers, or ... for all."""
     spec, arrays = reference.spec, reference.groups[group]
     inputs = tuple(from_values(tensor.name, tensor.dtype, arrays[tensor.name][pick]) for tensor in spec.inputs)
-    outputs = [(tensor, arrays[tensor.name][pick].astype(np.float64)) for tensor in spec.outputs]
+    outputs = [(t, arrays[t.name][pick].astype(np.float64), spec.tolerance_of(t)) for t in spec.outputs]
     expected = tuple(
-        Expected(tensor.name, tensor.dtype, values.shape, values, spec.tolerance_of(tensor).limits(values))
-        for tensor, values in outputs
+        Expected(tensor.name, tensor.dtype, values.shape, values, tolerance.limits(values), tolerance)
+        for tensor, values, tolerance in outputs
     )
     return ProbeRequest(Request(reference.model, 0, inputs), reference.version, expected)
 
@@ -114,7 +118,11 @@ def _difference(tensor: Tensor, want: Expected) -> str:
     if tensor.dtype != want.dtype:
         return f"answered {tensor.name} as {tensor.dtype}, expected {want.dtype}"
     with np.errstate(invalid="ignore"):  # infinities have no difference
-        agrees = within(values, want.values, want.limits)
+        agrees = (
+            want.tolerance.holds(values.astype(np.float64), want.values)
+            if want.tolerance.by_vector
+            else within(values, want.values, want.limits)
+        )
     if not agrees:
         return (
             f"returned an incorrect response: {tensor.name} is {values.ravel()[:4].tolist()}, the reference says "

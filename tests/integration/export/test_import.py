@@ -20,7 +20,7 @@ from export.importing.hints import Hints, read_hints
 from export.importing.steps import read_onnx, read_proof
 from servepath.artifacts.manifest import read_manifest, verify
 from servepath.artifacts.reference import read_reference
-from servepath.artifacts.spec import Spec
+from servepath.artifacts.spec import Spec, Tolerance
 from servepath.protocols.signature import probe_inputs
 from services.onnx_svc.artifact import load
 from services.onnx_svc.ort import OrtEngine
@@ -131,7 +131,7 @@ def test_names_ranges_and_a_tolerance_are_the_users(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[range]\n", "unknown key range; there are names, ranges, sizes, tolerance, samples"),
+        ("[range]\n", "unknown key range; there are names, ranges, sizes, inputs, torch, tolerance, samples"),
         ("[ranges]\nx = [2, 1]\n", r"ranges.x: expected \[lowest, highest\]"),
         ("[sizes]\nn = [0]\n", "sizes.n: expected a list of whole numbers from 1 on"),
         ("[tolerance]\nrtol = 1\n", "tolerance: expected rtol and atol"),
@@ -475,3 +475,14 @@ def test_what_a_saved_model_became_is_loaded_by_the_server_with_its_open_axes(tm
     (words_spec,), (scores,) = loaded.spec.inputs, loaded.spec.outputs
     assert (words_spec.shape[0], words_spec.shape[2]) == ("batch", 3)
     assert scores.shape == ("batch", words_spec.shape[1], 2)
+
+
+def test_an_embedding_may_be_compared_by_its_direction(tmp_path: Path) -> None:
+    spec, _ = found(tmp_path, model(), Hints(tolerance=Tolerance(cosine=0.999)))
+    assert spec.tolerance_of(spec.outputs[0]) == Tolerance(cosine=0.999)
+
+
+def test_a_scalar_has_no_direction(tmp_path: Path) -> None:
+    made = model([node("ReduceSum", ["x"], ["y"], keepdims=0)], outputs=[value("y", [])])
+    with pytest.raises(Refused, match=r"output 'y' has no axis along which cosine 0\.999 could be asked"):
+        found(tmp_path, made, Hints(tolerance=Tolerance(cosine=0.999)))

@@ -80,6 +80,13 @@ def test_outputs_in_the_file_are_what_must_come_within_the_models_tolerance(tmp_
     ]
 
 
+def test_outputs_that_are_compared_as_vectors_keep_their_measure(tmp_path: Path) -> None:
+    cosine = Tolerance(cosine=0.9)
+    np.savez(tmp_path / "a.npz", x=np.ones((1, 2)), n=np.array([1]), y=np.array([[10.0]]))
+    (expected,) = read(tmp_path / "a.npz", replace(SPEC, tolerance=cosine))[0].expected or ()
+    assert expected.tolerance == cosine
+
+
 GOOD = {"x": [[1, 2]], "n": [3]}
 
 
