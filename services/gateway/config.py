@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from servepath.protocols.stacks import STACKS, service_files
+from servepath.protocols.deployments import read_deployments
+from servepath.protocols.stacks import service_files
 from servepath.settings import SettingsParser, address, read_variable, variables
 from services.dataplane.listeners import DEFAULT_LISTENER
 from services.dataplane.options import read_server_settings
@@ -34,7 +35,10 @@ class Settings:
 
 
 def read_settings(argv: Sequence[str] | None = None) -> Settings:
-    """Read command line and environment. Raises SettingsError for a variable; exits with code 2 for an option."""
+    """Read command line and environment; deployments.toml says which servers need an address.
+
+    Raises SettingsError for a variable, DeploymentsError for that file; exits with code 2 for an option.
+    """
     parser = SettingsParser(
         "python -m services.gateway", "Answer predictions on every deployment path through one gRPC endpoint."
     )
@@ -44,5 +48,6 @@ def read_settings(argv: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--reflection", action="store_true", help=text)
     values = read_server_settings(parser, "GATEWAY", argv)
     found = variables()
-    addresses = {stack.name: read_variable(found, stack.address_variable, address) for stack in STACKS.values()}
+    stacks = read_deployments(values["deployments"]).stacks
+    addresses = {name: read_variable(found, stack.address_variable, address) for name, stack in stacks.items()}
     return Settings(**values, addresses=addresses, files=service_files(found))
