@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from servepath.artifacts.names import ModelNameError, check_model_name
@@ -20,9 +21,15 @@ from servepath.results.names import NULL_NAME
 MAX_NUMBER = 2**31 - 1
 SERVER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 # What an external server may not be called, since it means something where a stack's name may stand.
-RESERVED = frozenset((NULL_NAME, "gateway", "all"))
+RESERVED = MappingProxyType(
+    {"gateway": "the gateway", NULL_NAME: "the load test's no-op server", "all": "every path"}
+    | {name: f"the stack {name!r}" for name in STACKS}
+)
 PROTOCOLS = ("oip",)
 RAW, TYPED = CONTENTS = ("raw", "typed")
+# Nothing is merged: nobody has proven there that a row is answered alike whatever other rows come with it. So that
+# server works on several calls at once, or merges them itself.
+EXTERNAL_LIMITS = MappingProxyType({"max_merge_rows": 1, "max_in_flight": 32})
 EXTERNAL_KEYS = ("name", "version", "inputs", "outputs")
 
 
@@ -159,10 +166,8 @@ class _Reader:
             raise self._error(("servers",), name, text)
         variables = {stack.address_variable: f"the stack {stack.name!r}" for stack in STACKS.values()}
         variables |= {external_stack(other).address_variable: f"[servers.{other}]" for other in self._servers}
-        taken = variables.get(external_stack(name).address_variable)
-        if taken or name in RESERVED or name in STACKS:
-            text = f"{name!r} already means {taken or 'something else'}; give the server another name"
-            raise self._error(("servers",), name, text)
+        if taken := RESERVED.get(name) or variables.get(external_stack(name).address_variable):
+            raise self._error(("servers",), name, f"{name!r} already means {taken}; give the server another name")
         self._known(table, raw, ("protocol", "contents"))
         self._one_of(table, raw, "protocol", PROTOCOLS)
         return self._one_of(table, {"contents": RAW, **raw}, "contents", CONTENTS) == TYPED
@@ -186,8 +191,7 @@ class _Reader:
             place, values = (*table, "stacks", stack), self._table(stacks, (*table, "stacks"), stack)
             if stack in self._servers:
                 external[stack] = self._external(place, values, name)
-                # Nobody has proven there that a row is answered alike whatever other rows come with it.
-                values = {"max_merge_rows": 1} | {key: values[key] for key in values if key not in EXTERNAL_KEYS}
+                values = EXTERNAL_LIMITS | {key: values[key] for key in values if key not in EXTERNAL_KEYS}
             paths[stack] = self._limits(place, values, PathLimits)
         return Deployment(name, default, paths, external)
 
