@@ -1,11 +1,11 @@
 """The gateway's settings. Nothing else here reads the environment."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from servepath.protocols.deployments import read_deployments
-from servepath.protocols.stacks import service_files
+from servepath.protocols.stacks import STACKS, service_files
 from servepath.settings import SettingsParser, address, read_variable, variables
 from services.dataplane.listeners import DEFAULT_LISTENER
 from services.dataplane.options import read_server_settings
@@ -35,10 +35,7 @@ class Settings:
 
 
 def read_settings(argv: Sequence[str] | None = None) -> Settings:
-    """Read command line and environment; deployments.toml says which servers need an address.
-
-    Raises SettingsError for a variable, DeploymentsError for that file; exits with code 2 for an option.
-    """
+    """Read command line and environment. Raises SettingsError for a variable; exits with code 2 for an option."""
     parser = SettingsParser(
         "python -m services.gateway", "Answer predictions on every deployment path through one gRPC endpoint."
     )
@@ -48,6 +45,16 @@ def read_settings(argv: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--reflection", action="store_true", help=text)
     values = read_server_settings(parser, "GATEWAY", argv)
     found = variables()
-    stacks = read_deployments(values["deployments"]).stacks
-    addresses = {name: read_variable(found, stack.address_variable, address) for name, stack in stacks.items()}
+    addresses = {stack.name: read_variable(found, stack.address_variable, address) for stack in STACKS.values()}
     return Settings(**values, addresses=addresses, files=service_files(found))
+
+
+def with_external(settings: Settings) -> Settings:
+    """Return the settings with the addresses of the external servers in deployments.toml.
+
+    Raises SettingsError for a variable, DeploymentsError for that file.
+    """
+    found, stacks = variables(), read_deployments(settings.deployments).stacks
+    named = {name: stack.address_variable for name, stack in stacks.items() if stack.external}
+    addresses = {name: read_variable(found, variable, address) for name, variable in named.items()}
+    return replace(settings, addresses={**settings.addresses, **addresses})

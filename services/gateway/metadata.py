@@ -26,7 +26,7 @@ class ServerMetadata:
         return self._engine
 
     async def refresh(self, timeout_s: float) -> None:
-        """Ask the server; what it said last stays when it does not answer. Raises nothing."""
+        """Request it from the server; what it said last stays when it does not answer. Raises nothing."""
         replied: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         cancel = self._channel.call(b"", monotonic() + timeout_s, (), replied.set_result)
         try:

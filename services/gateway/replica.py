@@ -78,7 +78,7 @@ class Replica:
         return self.ready_now
 
     async def identify(self, timeout_s: float) -> None:
-        """Ask an external server who it is; the replies of the others tell. Raises nothing."""
+        """Learn who an external server is; the replies of the others tell. Raises nothing."""
         if self._metadata:
             await self._metadata.refresh(timeout_s)
 

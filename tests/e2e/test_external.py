@@ -153,7 +153,7 @@ def free_ports(count: int) -> list[int]:
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     stage = Stage(tmp_path_factory.mktemp("external"))
     if not stage.names:
-        pytest.skip("no external server is installed; run: make external")
+        pytest.skip("no external server is installed; make e2e and make test-all install them")
     try:
         stage.start()
         yield stage
@@ -164,7 +164,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 @pytest.fixture(params=SERVERS)
 def name(request: pytest.FixtureRequest, stage: Stage) -> str:
     if request.param not in stage.names:
-        pytest.skip(f"{request.param} is not installed; run: make .venv-{request.param}/.installed")
+        pytest.skip(f"{request.param} is not installed: make .venv-{request.param}/.installed")
     return str(request.param)
 
 
