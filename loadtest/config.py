@@ -73,7 +73,7 @@ def parse_targets(text: str) -> dict[str, str]:
         if name in found:
             raise ValueError(f"{name} is given twice")
         if not (name and is_address(address)):
-            raise ValueError(f"{part!r} is not {name if name and address else 'NAME'}={EXPECTED}")
+            raise ValueError(f"{part!r} is not {name or 'NAME'}={EXPECTED}")
         found[name] = address
     return found
 

@@ -5,7 +5,6 @@ Each serves the ONNX file of one of our models as `theirs`, and `echo`, whose te
 
 import json
 import os
-import socket
 import struct
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import pytest
 
 from report.__main__ import main as report
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
+from servepath.cli.free_ports import free_ports
 from servepath.client import Client
 from servepath.protocols import oip, servepath
 from servepath.protocols.types import Answer, Request, Tensor
@@ -139,16 +139,6 @@ def python_of(name: str) -> Path:
     return Path(f".venv-{name}/bin/python")
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     stage = Stage(tmp_path_factory.mktemp("external"))
@@ -263,3 +253,18 @@ def test_the_load_test_compares_it_with_ours_and_the_report_says_what_is_unknown
     assert artifacts["simple_nn@onnx.gateway"] not in {"", "unknown"}
     page = (out / "latest/report.html").read_text()
     assert f"simple_nn@{stage.names[0]}" in page.partition("does not say which artifact")[0]
+
+
+def test_make_up_names_the_server_that_does_not_answer(stage: Stage, tmp_path: Path) -> None:
+    environment = RealStack(stage.exports, tmp_path).environment
+    file = tmp_path / "external.toml"
+    paths = '[models.simple_nn]\ndefault = "onnx"\n[models.simple_nn.stacks.onnx]\n[models.simple_nn.stacks.nobody]\n'
+    file.write_text(f'[servers.nobody]\nprotocol = "oip"\n{paths}')
+    nobody = f"127.0.0.1:{free_ports(1)[0]}"
+    environment["NOBODY_ADDR"] = nobody
+    places = ["--run-dir", str(tmp_path / "run"), "--exports", str(stage.exports), "--deployments", str(file)]
+    command = [sys.executable, "-m", "servepath.runner", "up", *places, "onnx_svc", "gateway"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=LONG_S)
+    assert done.returncode == 1
+    assert f"nobody at {nobody} is not ready after" in done.stderr
+    assert "it is not started here: start it, or correct NOBODY_ADDR" in done.stderr

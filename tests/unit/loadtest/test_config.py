@@ -59,7 +59,7 @@ def test_targets_are_all_addresses_there_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("far:1", "'far:1' is not NAME=HOST:PORT"),
+        ("far:1", "'far:1' is not far:1=HOST:PORT"),
         ("=far:1", "'=far:1' is not NAME=HOST:PORT"),
         ("onnx=far", "'onnx=far' is not onnx=HOST:PORT"),
         ("onnx=http://far:1", "'onnx=http://far:1' is not onnx=HOST:PORT"),
