@@ -28,7 +28,7 @@ BY_CODE = MappingProxyType({**oip.ERROR_BY_CODE, StatusCode.NOT_FOUND: error_map
 # What MLServer 1.7, KServe 0.21 and Triton mean by codes that say something else to us.
 BY_TEXT: error_mapping.ByText = (
     (StatusCode.INVALID_ARGUMENT, "is not ready yet", error_mapping.loading),  # MLServer
-    (StatusCode.UNKNOWN, "ModelNotReady", error_mapping.loading),  # KServe: docs/adr/0028-external-servers.md
+    (StatusCode.UNKNOWN, "ModelNotReady", error_mapping.loading),  # KServe: findings/kserve-readiness-over-grpc.sh
     (StatusCode.UNAVAILABLE, "is not at ready state", error_mapping.loading),  # Triton, and the next two
     (StatusCode.UNAVAILABLE, "Exceeds maximum queue size", error_mapping.overloaded),
     (StatusCode.UNAVAILABLE, "Request timeout expired", error_mapping.overloaded),

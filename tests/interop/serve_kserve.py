@@ -27,7 +27,10 @@ class Onnx(Model):
 
 
 class Echo(Model):
-    """Answers each input in-NAME as out-NAME, strings raw and the rest typed, and an output that nobody wants."""
+    """Answers each input in-NAME as out-NAME, and an output that nobody wants.
+
+    Strings are to be raw and the rest typed; where an output is FP16, KServe sends all raw.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
