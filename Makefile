@@ -12,6 +12,10 @@ INSTALLED := .venv/.installed
 READY := servepath_pb/.generated
 # tritonclient, for the interoperability test alone: it wants another protobuf than ours.
 INTEROP := .venv-interop/.installed
+# Servers that are not ours, for the test of external servers alone: each wants packages of its own. MLServer is for no
+# Python above 3.12; where there is only 3.13 the test is skipped.
+EXTERNAL := .venv-mlserver/.installed .venv-kserve/.installed .venv-triton/.installed
+OLDER = $(eval OLDER := $(shell for name in python3.11 python3.12; do $$name -c 'import ensurepip, venv' 2>/dev/null && echo $$name && break; done))$(OLDER)
 # What looks into images, for make sbom alone.
 SUPPLY := .venv-supply/.installed
 # kubectl, the Kubernetes schemas and checkov, for deploy/k8s; a kubectl of the machine's own is preferred.
@@ -132,7 +136,7 @@ sbom: $(READY) $(SUPPLY) ## bills of materials and known vulnerabilities of the 
 test: check ## check, then the everyday tests: unit, contract, integration, and the essential ones with the real servers
 	$(PYTHON) -m pytest -q $(PARALLEL) $(DAILY)
 
-test-all: $(READY) $(INTEROP) ## all tests, and how much of each package they ran
+test-all: $(READY) $(INTEROP) $(if $(OLDER),$(EXTERNAL)) ## all tests, and how much of each package they ran
 	$(PYTHON) -m pytest -q $(PARALLEL) --hypothesis-profile=thorough --cov --cov-report=term:skip-covered
 
 # make test-python OTHER=python3.13: what needs neither PyTorch nor TensorFlow (tests/conftest.py).
@@ -170,14 +174,14 @@ unit: $(READY) ## tests without sockets
 integration: $(READY) ## tests over real gRPC in one process
 	$(PYTHON) -m pytest -q $(PARALLEL) tests/integration
 
-e2e: $(READY) $(INTEROP) ## tests with the real servers
+e2e: $(READY) $(INTEROP) $(if $(OLDER),$(EXTERNAL)) ## tests with the real servers
 	$(PYTHON) -m pytest -q $(PARALLEL) tests/e2e
 
 proto: $(READY) ## the code generated from proto/, regenerated when a .proto changes
 
 clean: ## stop the services, remove .venv, generated code and caches; artifacts/ and results/ stay
 	if [ -e $(READY) ]; then $(PYTHON) -m servepath down; fi
-	rm -rf .venv .venv-interop .venv-other .venv-bench .venv-deploy .venv-supply servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-interop .venv-other .venv-bench .venv-deploy .venv-supply $(dir $(EXTERNAL)) servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(INSTALLED): constraints.txt pyproject.toml
 	@test -n "$(NEWEST)" || { echo "make: there is no Python 3.11, 3.12 or 3.13 here: install python3.13 and its venv module" >&2; exit 1; }
@@ -190,6 +194,12 @@ $(INSTALLED): constraints.txt pyproject.toml
 $(INTEROP): tests/interop/requirements.txt $(INSTALLED)
 	$(NEWEST) -m venv .venv-interop
 	.venv-interop/bin/pip install -q --disable-pip-version-check -r tests/interop/requirements.txt
+	touch $@
+
+$(EXTERNAL): .venv-%/.installed: tests/interop/%.txt
+	@echo "installing into .venv-$*: half a minute, 0.5 GB" >&2
+	$(OLDER) -m venv .venv-$*
+	.venv-$*/bin/pip install -q --disable-pip-version-check -r $<
 	touch $@
 
 $(SUPPLY): constraints.txt pyproject.toml

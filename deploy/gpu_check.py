@@ -85,7 +85,7 @@ def _predict(project: Project) -> None:
     with Probe(f"127.0.0.1:{port}", ROOT / "artifacts" / "exports") as probe:
         for path in probe.paths():
             served = probe.ask(path).served
-            mark = STACKS[path.stack].cuda_mark
+            mark = STACKS[path.stack].cuda_mark if path.stack in STACKS else ""
             if mark not in served.engine_version:
                 raise EngineError(f"{path.name} computes with {served.engine_version}, not {mark}")
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from loadtest import plan
+from loadtest.config import check_targets
 from loadtest.fairness import UnfairError
 from loadtest.gate import command as gate
 from loadtest.options import LOCAL, LoadOptions, argument_parser
@@ -34,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             paths = plan.choose(known, options.paths)
         except ValueError as error:
             parser.error(f"--paths: {error}")
+        try:
+            check_targets(options.targets or (), plan.read_deployments(options.deployments).stacks)
+        except ValueError as error:
+            parser.error(f"--targets: {error}")
         if len(dict(options.side)) < len(options.side) or len(options.side) == 1:
             parser.error("--side: give two or more, each with a name of its own")
         if refusal := _out_of_reach(paths, options):

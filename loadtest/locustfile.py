@@ -32,8 +32,9 @@ def three_digits(response_time_ms: float) -> float:
 
 def user_classes() -> dict[str, type[PathUser]]:
     """Return one user class for each path and way, by name."""
-    settings, clock = read_settings(Path(".env")), Clock()
-    paths = plan.read_paths(Path("deployments.toml"))
+    listed = plan.read_deployments(Path("deployments.toml"))
+    settings, clock = read_settings(Path(".env"), deployments=listed), Clock()
+    paths = [plan.ServingPath(*path) for path in listed.paths]
     references = {path.model: load_reference(EXPORTS, path.model) for path in paths}
     classes = {}
     for measurement in plan.measurements_of(paths, VIAS):

@@ -13,6 +13,7 @@ from pathlib import Path
 from loadtest import config
 from loadtest.fairness import DECLARABLE
 from servepath.cli.arguments import Parser, positive, whole
+from servepath.protocols.stacks import STACKS
 from servepath.results.names import CLOSED, OPEN_CONSTANT, OPEN_POISSON, VIAS
 from servepath.results.thresholds import MIN_P99_SAMPLES
 
@@ -131,7 +132,7 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
     add("--exports", type=Path, default=Path("artifacts/exports"), help="folder with the reference artifacts")
     add("--deployments", type=Path, default=Path("deployments.toml"), help="the list of paths")
     add("--env-file", type=Path, default=Path(".env"), help="addresses, overruled by the environment")
-    targets = f"remote servers: {', '.join(config.TARGETS)}; paths without one are left out"
+    targets = f"remote servers: {config.GATEWAY}, {', '.join(STACKS)}, or external ones; paths without one are left out"
     add("--targets", type=_targets, metavar="NAME=HOST:PORT,...", help=targets)
     add("--environment", default=LOCAL, metavar="TEXT", help="what the servers run on, for the report")
 

@@ -5,7 +5,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from servepath.protocols.deployments import DeploymentsError, read_deployments
+from servepath.protocols import deployments
+from servepath.protocols.deployments import Deployments, DeploymentsError
+from servepath.protocols.stacks import STACKS
 from servepath.results.names import NULL_NAME, key_of, rows_file
 from servepath.settings import SettingsError
 
@@ -53,12 +55,22 @@ class Turn(NamedTuple):
 NO_OP = Measurement(ServingPath(NULL_NAME, NULL_NAME), "direct")
 
 
-def read_paths(deployments: Path) -> list[ServingPath]:
-    """Return the paths of deployments.toml, in its order. Raises SettingsError naming file, line and key."""
+def read_deployments(file: Path) -> Deployments:
+    """Read deployments.toml. Raises SettingsError naming file, line and key."""
     try:
-        return [ServingPath(*path) for path in read_deployments(deployments).paths]
+        return deployments.read_deployments(file)
     except DeploymentsError as error:
         raise SettingsError(str(error)) from error
+
+
+def read_paths(file: Path) -> list[ServingPath]:
+    """Return the paths of deployments.toml, in its order. Raises SettingsError naming file, line and key."""
+    return [ServingPath(*path) for path in read_deployments(file).paths]
+
+
+def read_own_paths(file: Path) -> list[ServingPath]:
+    """Return the paths of deployments.toml less those on external servers, which nothing here starts or knows."""
+    return [path for path in read_paths(file) if path.stack in STACKS]
 
 
 def choose(known: Sequence[ServingPath], wanted: str) -> list[ServingPath]:

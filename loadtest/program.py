@@ -123,8 +123,10 @@ class Prepared:
 
     def __init__(self, measurements: Sequence[Measurement], options: LoadOptions, null_address: str) -> None:
         sides: Sequence[tuple[str, Path | None]] = options.side or [("", None)]
+        listed = plan.read_deployments(options.deployments)
         self._settings = {
-            side: read_settings(options.env_file, targets=options.targets, side_file=file) for side, file in sides
+            side: read_settings(options.env_file, targets=options.targets, side_file=file, deployments=listed)
+            for side, file in sides
         }
         models = dict.fromkeys(measurement.path.model for measurement in measurements if measurement != NO_OP)
         self._references = {model: load_reference(options.exports, model) for model in models}

@@ -7,20 +7,28 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from grpc import StatusCode
+
 from loadtest import no_op, plan
 from loadtest.calls import Target
 from loadtest.config import GATEWAY, Settings
+from loadtest.connection import Client
 from loadtest.plan import Measurement, ServingPath
-from servepath.artifacts.manifest import ArtifactError, artifact_folder, read_manifest
+from servepath.artifacts.manifest import ArtifactError, any_manifest, artifact_folder, read_manifest
 from servepath.http2.replies import Metadata
 from servepath.protocols import oip, servepath
-from servepath.protocols.codecs import STACK_CODECS
-from servepath.protocols.deployments import read_deployments
+from servepath.protocols.codecs import STACK_CODECS, external_codec
+from servepath.protocols.deployments import Deployments, DeploymentsError, read_deployments
+from servepath.protocols.external import SERVER_METADATA, UNKNOWN_ENGINE, engine_named
 from servepath.protocols.identity import EngineOf, engine_of
 from servepath.protocols.stacks import STACKS
 from servepath.protocols.token import credentials_of
 from servepath.protocols.types import Answer, Provenance, Tensor
+from servepath.results.names import UNKNOWN_ARTIFACT
+from servepath.settings import SettingsError
 
+# How long an external server may take to say who it is.
+METADATA_S = 2.0
 NO_OP_SHA256 = hashlib.sha256(no_op.REPLY).hexdigest()
 
 
@@ -28,6 +36,8 @@ def target_of(measurement: Measurement, settings: Settings, exports: Path) -> Ta
     """Return the target of a measurement."""
     if measurement.via == "gateway":
         return _gateway(measurement, settings)
+    if settings.deployments and measurement.path in settings.deployments.external:
+        return _external(measurement, settings, settings.deployments, settings.exports or exports)
     return _direct(measurement, settings, settings.exports or exports)
 
 
@@ -64,7 +74,7 @@ def _gateway(measurement: Measurement, settings: Settings) -> Target:
         method=servepath.METHOD,
         model=str(measurement.path),
         encode=servepath.encode_request,
-        decode=lambda reply, _: servepath.decode_answer(reply),
+        decode=lambda reply, _: _artifact_named(servepath.decode_answer(reply)),
         metadata=_nothing_to_send,
         refused=_nothing_to_do,
     )
@@ -84,6 +94,50 @@ def _direct(measurement: Measurement, settings: Settings, exports: Path) -> Targ
         metadata=credentials.metadata,
         refused=credentials.reload,
     )
+
+
+def _external(measurement: Measurement, settings: Settings, deployments: Deployments, exports: Path) -> Target:
+    """Return the target of a path on an external server. Raises SettingsError, or ArtifactError."""
+    path, address = measurement.path, settings.addresses[measurement.path.stack]
+    try:
+        codec = external_codec(deployments, *path, any_manifest(exports, path.model).spec)
+    except DeploymentsError as error:
+        raise SettingsError(str(error)) from error
+    engine, engine_version = _engine_at(address)
+
+    def decode(reply: bytes, _: Metadata) -> Answer:
+        answer = codec.decode_answer(reply, *path)
+        if not answer.served.engine:
+            served = answer.served._replace(engine=engine, engine_version=engine_version)
+            answer = answer._replace(served=served)
+        return _artifact_named(answer)
+
+    return Target(
+        measurement=measurement,
+        address=address,
+        method=codec.METHOD,
+        model=path.model,
+        encode=codec.encode_request,
+        decode=decode,
+        metadata=_nothing_to_send,
+        refused=_nothing_to_do,
+    )
+
+
+def _engine_at(address: str) -> tuple[str, str]:
+    """Return engine and version of an external server; of one that does not answer, unknown ones."""
+    client = Client(address, SERVER_METADATA)
+    try:
+        reply = client.call(b"", (), METADATA_S).reply
+    finally:
+        client.close()
+    return engine_named(reply.payload) if reply.code is StatusCode.OK else UNKNOWN_ENGINE
+
+
+def _artifact_named(answer: Answer) -> Answer:
+    """Return an answer whose hash says that it is unknown where an external server does not name it."""
+    served = answer.served
+    return answer if served.sha256 else answer._replace(served=served._replace(sha256=UNKNOWN_ARTIFACT))
 
 
 def _decoder(path: ServingPath) -> Callable[[bytes, Metadata], Answer]:

@@ -28,8 +28,9 @@ def check(path: Path, model: str, stacks: Sequence[str]) -> None:
     if model not in there:
         _composed(path, text, model, stacks)
         return
+    external = tomllib.loads(text).get("servers", {})  # whose servers have artifacts of their own
     for stack in there[model].get("stacks", {}):
-        if stack not in stacks:
+        if stack not in stacks and stack not in external:
             raise ExportError(
                 f"{path} has {model}@{stack}, and this model cannot be served on {stack}: take "
                 f"[models.{_key(model)}.stacks.{_key(stack)}] out of that file, or choose another --name"

@@ -46,7 +46,7 @@ def run_all(
     console = Console(highlight=False)
     with instrument(paths, load) as ours:
         check_reachable(ours.prepared.loaded, ours.clock)
-        settings = read_settings(load.env_file)
+        settings = read_settings(load.env_file, deployments=plan.read_deployments(load.deployments))
         measurements = [measurement for measurement in ours.measurements if measurement != NO_OP]
         attachment = Attachment(options.run, _facts(options, load, ours.about))
         attachment.begin(measurements)

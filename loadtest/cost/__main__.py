@@ -22,7 +22,7 @@ from loadtest.cost.card import card
 from loadtest.cost.load import LoadError, Plan
 from loadtest.cost.price import Price
 from loadtest.cost.program import Bench, backends_of, front, lives, refuse_running
-from loadtest.plan import ServingPath, choose, read_paths
+from loadtest.plan import ServingPath, choose, read_own_paths
 from servepath.artifacts import atomic
 from servepath.artifacts.commit import git_commit
 from servepath.artifacts.manifest import ArtifactError
@@ -62,7 +62,7 @@ def parse_args(argv: Sequence[str]) -> CostOptions:
     parser = Parser(prog="python -m loadtest.cost", description=about, epilog=EPILOG)
     add = parser.add_argument
     add("run", nargs="?", type=Path, default=Path("results/latest"), help="the run to add to (default: results/latest)")
-    add("--paths", default="all", help="MODEL@STACK,... or all (default)")
+    add("--paths", default="all", help="MODEL@STACK,... or all (default), of the services that this repository starts")
     add("--starts", type=whole(1), default=5, help="new processes of each service (default: 5)")
     add("--rate", type=positive, default=500.0, help="requests a second of the load (default: 500)")
     add("--duration", type=seconds, default=1.35, help="seconds of each of a path's three measurements (default: 1.35)")
@@ -76,7 +76,7 @@ def parse_args(argv: Sequence[str]) -> CostOptions:
     if (args.price_per_hour is None) != (not args.currency):
         parser.error("--price-per-hour and --currency must be given together")
     try:
-        names = choose(read_paths(args.deployments), args.paths)
+        names = choose(read_own_paths(args.deployments), args.paths)
     except ValueError as error:
         parser.error(f"--paths: {error}")
     except SettingsError as error:

@@ -106,11 +106,16 @@ def _paths(options: LoadOptions, place: Path) -> list[plan.ServingPath]:
     except ValueError as error:
         raise GateError(f"--paths: {error}") from error
     missing = [str(path) for path in chosen if path not in theirs]
+    external = [str(path) for path in chosen if path.stack not in STACKS]
     if missing and options.paths != "all":
         raise GateError(f"--paths: the ref does not have {', '.join(missing)}")
+    if external and options.paths != "all":
+        raise GateError(f"--paths: {', '.join(external)}: an external server is the same one for both sides")
     for name in missing:
         _say(f"{name} is skipped: the ref does not have it")
-    return [path for path in chosen if path in theirs]
+    for name in external:
+        _say(f"{name} is skipped: an external server is the same one for both sides")
+    return [path for path in chosen if path in theirs and path.stack in STACKS]
 
 
 def _services(paths: Sequence[plan.ServingPath]) -> list[str]:

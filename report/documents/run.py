@@ -29,6 +29,7 @@ from report.rows import NO_OP, name_of
 from report.stats import EMBEDDED, Row
 from report.summary import Summary, gateway_overhead
 from report.verdicts import METRICS, TOO_CLOSE, Verdict
+from servepath.results.names import UNKNOWN_ARTIFACT
 
 WAYS = {"direct": "reached directly", "gateway": "through the gateway"}
 # What verdicts are about, by their family; of two paths, how both are reached.
@@ -47,7 +48,7 @@ def document(summary: Summary) -> Document:
     engines = {row.path: row.engine_label for row in summary.rows}
     sections = (
         Section("verdicts", "Verdicts", tuple(_verdicts(summary))),
-        Section("results", "Results", (_results(summary, colours), Text(f"{legend(summary)}.", Tone.SOFT))),
+        Section("results", "Results", tuple(_figures(summary, colours))),
         Section("payloads", "What was sent", tuple(payloads(summary))),
         Section("instrument", "What the instrument is worth", tuple(_instrument(summary))),
         Section("pictures", "Pictures", tuple(pictures(summary, drawn, lines, colours))),
@@ -161,6 +162,14 @@ def _measured(verdict: Verdict) -> tuple[str, ...]:
         f"{verdict.p_holm:.2g}",
         f"{verdict.minimum_detectable_effect:.3f}",
     )
+
+
+def _figures(summary: Summary, colours: Mapping[str, str]) -> Iterator[Block]:
+    yield _results(summary, colours)
+    yield Text(f"{legend(summary)}.", Tone.SOFT)
+    if paths := dict.fromkeys(row.path for row in summary.rows if row.sha256 == UNKNOWN_ARTIFACT):
+        said = "does not say which artifact it serves; its answers were checked like all others"
+        yield Text(f"Provenance unknown: the server of {', '.join(paths)} {said}.", Tone.DOUBT, Detail.BRIEF)
 
 
 def _results(summary: Summary, colours: Mapping[str, str]) -> Table:

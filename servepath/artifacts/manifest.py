@@ -148,6 +148,14 @@ def read_manifest(folder: Path) -> Manifest:
         raise ArtifactError(f"{path} is not a manifest ({why}); remove {folder} and run: make export") from error
 
 
+def any_manifest(exports: Path, model: str) -> Manifest:
+    """Return the manifest of a model's current version in the first format that has one. Raises ArtifactError."""
+    version = current_version(exports, model)
+    for path in sorted((exports / model).glob(f"[!.]*/{version}/{MANIFEST}")):
+        return read_manifest(path.parent)
+    raise ArtifactError(f"{exports / model}: version {version} is in no format; run: make export")
+
+
 def verify(folder: Path) -> Manifest:
     """Read the manifest and check every file against it.
 

@@ -17,6 +17,9 @@ from servepath.client import Client, PredictError, Prediction
 from servepath.protocols.paths import PathInfo
 from servepath.settings import SettingsError, address, read_variable, variables
 
+# Of the artifact and its version: an external server may not name them.
+UNKNOWN = "unknown"
+
 
 def values(text: str) -> Any:
     """Read X: numbers by spaces or commas and rows by semicolons, or JSON (rows, or an object by input name)."""
@@ -71,7 +74,7 @@ def prediction_text(prediction: Prediction) -> str:
     outputs = "\n".join(f"{name} = {rows}" for name, rows in prediction.to_lists().items())
     return (
         f"{outputs}\nserved by {served.model}@{served.stack}: {served.engine} {served.engine_version}, "
-        f"version {served.version}, sha256 {served.sha256[:12]}, "
+        f"version {served.version or UNKNOWN}, sha256 {served.sha256[:12] or UNKNOWN}, "
         f"gateway {served.gateway_us} us, backend {served.backend_us} us"
     )
 
@@ -80,7 +83,7 @@ def paths_text(paths: Sequence[PathInfo]) -> str:
     """Format the paths for people, one a line; a star marks a model's default."""
     return "\n".join(
         f"{path.name + ('*' if path.is_default else ''):28} {'ready' if path.ready else 'NOT READY':9}  "
-        f"{path.engine} {path.engine_version}".rstrip()
+        f"{path.engine} {path.engine_version}{'' if path.sha256 else ', artifact ' + UNKNOWN}".rstrip()
         for path in paths
     )
 

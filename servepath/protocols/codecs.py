@@ -6,7 +6,10 @@ from typing import Protocol, cast
 
 from grpc import StatusCode
 
+from servepath.artifacts.spec import Spec
+from servepath.protocols.deployments import Deployments, DeploymentsError
 from servepath.protocols.errors import ServeError
+from servepath.protocols.external import ExternalCodec
 from servepath.protocols.stacks import STACKS
 from servepath.protocols.types import Answer, Request
 
@@ -29,3 +32,11 @@ class StackCodec(Protocol):
 STACK_CODECS: MappingProxyType[str, StackCodec] = MappingProxyType(
     {name: cast("StackCodec", import_module(stack.codec)) for name, stack in STACKS.items()}
 )
+
+
+def external_codec(deployments: Deployments, model: str, stack: str, spec: Spec) -> StackCodec:
+    """Return the codec of a path on an external server. Raises DeploymentsError for tensors that the model lacks."""
+    try:
+        return ExternalCodec(deployments.external[model, stack], spec)
+    except ValueError as error:
+        raise DeploymentsError(f"{deployments.file}: [models.{model}.stacks.{stack}] {error}") from error

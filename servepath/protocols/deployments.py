@@ -1,18 +1,36 @@
-"""deployments.toml: which models run on which stacks, their defaults and limits. A mistake names its line and key."""
+"""deployments.toml: which models run on which stacks, their defaults and limits. A mistake names its line and key.
+
+[servers.NAME] makes a stack of an external server, which speaks the Open Inference Protocol.
+"""
 
 import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from servepath.artifacts.names import ModelNameError, check_model_name
-from servepath.protocols.stacks import STACKS
+from servepath.protocols.external import ExternalModel
+from servepath.protocols.stacks import STACKS, Stack, external_stack
+from servepath.results.names import NULL_NAME
 
 # gRPC's numbers are C ints.
 MAX_NUMBER = 2**31 - 1
+SERVER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+# What an external server may not be called, since it means something where a stack's name may stand.
+RESERVED = MappingProxyType(
+    {"gateway": "the gateway", NULL_NAME: "the load test's no-op server", "all": "every path"}
+    | {name: f"the stack {name!r}" for name in STACKS}
+)
+PROTOCOLS = ("oip",)
+RAW, TYPED = CONTENTS = ("raw", "typed")
+# Nothing is merged: nobody has proven there that a row is answered alike whatever other rows come with it. So that
+# server works on several calls at once, or merges them itself.
+EXTERNAL_LIMITS = MappingProxyType({"max_merge_rows": 1, "max_in_flight": 32})
+EXTERNAL_KEYS = ("name", "version", "inputs", "outputs")
 
 
 class DeploymentsError(Exception):
@@ -46,11 +64,15 @@ class PathLimits:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One model: its default stack and the limits of each stack that it runs on."""
+    """One model: its default stack and the limits of each stack that it runs on.
+
+    external: what those of the stacks that are external servers call it.
+    """
 
     model: str
     default: str
     stacks: Mapping[str, PathLimits]
+    external: Mapping[str, ExternalModel] = field(default_factory=dict)
 
     @property
     def names(self) -> dict[str, str]:
@@ -62,8 +84,19 @@ class Deployment:
 class Deployments:
     """The whole file."""
 
+    file: Path
     gateway: GatewayLimits
     models: tuple[Deployment, ...]
+
+    @property
+    def stacks(self) -> dict[str, Stack]:
+        """Return every stack by name: those of this repository, then the external servers that a model is on."""
+        return {**STACKS, **{name: external_stack(name) for one in self.models for name in one.external}}
+
+    @property
+    def external(self) -> dict[tuple[str, str], ExternalModel]:
+        """Return what the external servers call the models, by model and stack."""
+        return {(one.model, stack): model for one in self.models for stack, model in one.external.items()}
 
     @property
     def paths(self) -> dict[tuple[str, str], PathLimits]:
@@ -106,19 +139,38 @@ class _Reader:
     def __init__(self, path: Path, text: str) -> None:
         self._path = path
         self._lines = text.splitlines()
+        # Of each external server, whether it wants typed contents.
+        self._servers: dict[str, bool] = {}
 
     def deployments(self, raw: Mapping[str, Any]) -> Deployments:
-        self._known((), raw, ("gateway", "models"))
+        self._known((), raw, ("gateway", "servers", "models"))
         limits = self._limits(("gateway",), self._table(raw, (), "gateway", {}), GatewayLimits)
         if limits.default_deadline_s > limits.max_deadline_s:
             text = (
                 f"default_deadline_s is {limits.default_deadline_s:g}, above max_deadline_s {limits.max_deadline_s:g}"
             )
             raise self._error(("gateway",), "default_deadline_s", text)
+        servers = self._table(raw, (), "servers", {})
+        for name in servers:
+            self._servers[name] = self._server(name, self._table(servers, ("servers",), name))
         models = self._table(raw, (), "models")
         if not models:
             raise self._error((), "models", "no model is listed; add [models.NAME]")
-        return Deployments(limits, tuple(self._model(name, self._table(models, ("models",), name)) for name in models))
+        found = tuple(self._model(name, self._table(models, ("models",), name)) for name in models)
+        return Deployments(self._path, limits, found)
+
+    def _server(self, name: str, raw: Mapping[str, Any]) -> bool:
+        table = ("servers", name)
+        if not SERVER_NAME.fullmatch(name):
+            text = f"{name[:64]!r} is no server's name: lower-case letters, digits, '_' and '-', at most 32"
+            raise self._error(("servers",), name, text)
+        variables = {stack.address_variable: f"the stack {stack.name!r}" for stack in STACKS.values()}
+        variables |= {external_stack(other).address_variable: f"[servers.{other}]" for other in self._servers}
+        if taken := RESERVED.get(name) or variables.get(external_stack(name).address_variable):
+            raise self._error(("servers",), name, f"{name!r} already means {taken}; give the server another name")
+        self._known(table, raw, ("protocol", "contents"))
+        self._one_of(table, raw, "protocol", PROTOCOLS)
+        return self._one_of(table, {"contents": RAW, **raw}, "contents", CONTENTS) == TYPED
 
     def _model(self, name: str, raw: Mapping[str, Any]) -> Deployment:
         table = ("models", name)
@@ -130,15 +182,44 @@ class _Reader:
         stacks = self._table(raw, table, "stacks")
         if not stacks:
             raise self._error(table, "stacks", f"no stack is listed; add [models.{name}.stacks.STACK]")
-        self._known((*table, "stacks"), stacks, STACKS)
+        self._known((*table, "stacks"), stacks, (*STACKS, *self._servers))
         default = raw.get("default")
         if not isinstance(default, str) or default not in stacks:
             raise self._error(table, "default", f"default must be one of {sorted(stacks)}, got {default!r}")
-        paths = {
-            stack: self._limits((*table, "stacks", stack), self._table(stacks, (*table, "stacks"), stack), PathLimits)
-            for stack in stacks
-        }
-        return Deployment(name, default, paths)
+        paths, external = {}, {}
+        for stack in stacks:
+            place, values = (*table, "stacks", stack), self._table(stacks, (*table, "stacks"), stack)
+            if stack in self._servers:
+                external[stack] = self._external(place, values, name)
+                values = EXTERNAL_LIMITS | {key: values[key] for key in values if key not in EXTERNAL_KEYS}
+            paths[stack] = self._limits(place, values, PathLimits)
+        return Deployment(name, default, paths, external)
+
+    def _external(self, table: tuple[str, ...], raw: Mapping[str, Any], model: str) -> ExternalModel:
+        self._known(table, raw, (*EXTERNAL_KEYS, *(each.name for each in fields(PathLimits))))
+        return ExternalModel(
+            name=self._text(table, "name", raw.get("name", model)),
+            version=self._text(table, "version", raw["version"]) if "version" in raw else "",
+            inputs=self._names(table, raw, "inputs"),
+            outputs=self._names(table, raw, "outputs"),
+            typed=self._servers[table[-1]],
+        )
+
+    def _names(self, table: tuple[str, ...], raw: Mapping[str, Any], key: str) -> dict[str, str]:
+        found = self._table(raw, table, key, {})
+        return {ours: self._text((*table, key), ours, theirs) for ours, theirs in found.items()}
+
+    def _text(self, table: tuple[str, ...], key: str, value: Any) -> str:
+        if not isinstance(value, str) or not value:
+            raise self._error(table, key, f"{key} in [{'.'.join(table)}] must be a text, got {value!r}")
+        return value
+
+    def _one_of(self, table: tuple[str, ...], raw: Mapping[str, Any], key: str, words: tuple[str, ...]) -> str:
+        value = raw.get(key)
+        if value not in words:
+            named = " or ".join(f'"{word}"' for word in words)
+            raise self._error(table, key, f"{key} in [{'.'.join(table)}] must be {named}, got {value!r}")
+        return str(value)
 
     def _limits(self, table: tuple[str, ...], raw: Mapping[str, Any], kind: type[T]) -> T:
         kinds = {field.name: type(field.default) for field in fields(kind) if field.default is not MISSING}

@@ -6,7 +6,7 @@ Who answered travels in the response's parameters: stack, engine, engine_version
 backend_us and queue_us (see servepath.v1.Served).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +23,8 @@ from servepath_pb.servepath.oip.oip_pb2 import InferParameter, ModelInferRequest
 SERVICE = "inference.GRPCInferenceService"
 METHOD = f"/{SERVICE}/ModelInfer"
 SOURCES = MappingProxyType({True: "observed", False: "manifest"})
+# The source of a hash that is not there.
+UNKNOWN_SOURCE = "unknown"
 CONTENTS = MappingProxyType(
     dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents")
     | dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents")
@@ -183,7 +185,7 @@ def _common_part(
 ) -> bytes:
     """Encode what is the same for every call; `served` is the Provenance without its times."""
     _, stack, engine, engine_version, version, sha256, sha256_observed = served
-    message = ModelInferResponse(model_name=model, model_version=str(version))
+    message = ModelInferResponse(model_name=model, model_version=str(version or ""))
     for name, dtype, shape in shapes:
         message.outputs.add(name=name, datatype=dtype, shape=shape)
     parameters = message.parameters
@@ -191,7 +193,7 @@ def _common_part(
     parameters["engine"].string_param = engine
     parameters["engine_version"].string_param = engine_version
     parameters["sha256"].string_param = sha256
-    parameters["sha256_source"].string_param = SOURCES[sha256_observed]
+    parameters["sha256_source"].string_param = SOURCES[sha256_observed] if sha256 else UNKNOWN_SOURCE
     return message.SerializeToString()
 
 
@@ -204,14 +206,26 @@ def _microseconds_field(key: bytes, microseconds: int) -> bytes:
 
 def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
     """Read a ModelInferResponse. `stack` is used when the server does not name its own. Raises BackendBadReply."""
+    message = parse_answer(payload)
     try:
-        message = ModelInferResponse.FromString(payload)
         version = int(message.model_version or 0)
-    except (DecodeError, ValueError):
+    except ValueError:
+        raise errors.BackendBadReply("the model server's reply names a version that is no number") from None
+    return Answer(outputs_of(message), provenance_of(message, model, stack, version))
+
+
+def parse_answer(payload: bytes) -> ModelInferResponse:
+    """Read the message. Raises BackendBadReply."""
+    try:
+        return ModelInferResponse.FromString(payload)
+    except DecodeError:
         raise errors.BackendBadReply("the model server's reply is not an inference.ModelInferResponse") from None
-    outputs = _outputs(message)
+
+
+def provenance_of(message: ModelInferResponse, model: str, stack: str, version: int) -> Provenance:
+    """Return what a reply's parameters say of its origin."""
     text = {name: value.string_param for name, value in message.parameters.items()}
-    served = Provenance(
+    return Provenance(
         model=model,
         stack=text.get("stack", stack),
         engine=text.get("engine", ""),
@@ -223,11 +237,10 @@ def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
         backend_us=_microseconds(message, "backend_us"),
         queue_us=_microseconds(message, "queue_us"),
     )
-    return Answer(outputs, served)
 
 
-def _outputs(message: ModelInferResponse) -> tuple[Tensor, ...]:
-    """Return the outputs in raw form.
+def outputs_of(message: ModelInferResponse, names: Container[str] | None = None) -> tuple[Tensor, ...]:
+    """Return the outputs in raw form, all or those in `names`. Raises BackendBadReply.
 
     Each may be raw or typed (KServe's authors choose); an empty one may be neither.
     """
@@ -237,6 +250,7 @@ def _outputs(message: ModelInferResponse) -> tuple[Tensor, ...]:
     return tuple(
         Tensor(output.name, output.datatype, tuple(output.shape), data or _packed_output(output))
         for output, data in zip(message.outputs, raw, strict=True)
+        if names is None or output.name in names
     )
 
 

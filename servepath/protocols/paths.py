@@ -12,7 +12,11 @@ REQUEST = b""  # ListPathsRequest has no fields
 
 
 class PathInfo(NamedTuple):
-    """One deployment path. engine, engine_version, version and sha256 are empty or 0 until it answered once."""
+    """One deployment path.
+
+    engine, engine_version: empty until it answered once. version, sha256: 0 and empty where its server, an external
+    one, does not name them.
+    """
 
     model: str
     stack: str

@@ -66,8 +66,9 @@ def encode_answer(request: Request, answer: Answer) -> bytes:
     message.served.engine_version = served.engine_version
     message.served.version = served.version
     message.served.sha256 = served.sha256
-    observed = served.sha256_observed
-    message.served.sha256_source = pb.HASH_SOURCE_OBSERVED if observed else pb.HASH_SOURCE_MANIFEST
+    if served.sha256:
+        observed = served.sha256_observed
+        message.served.sha256_source = pb.HASH_SOURCE_OBSERVED if observed else pb.HASH_SOURCE_MANIFEST
     message.served.gateway_us = served.gateway_us
     message.served.backend_us = served.backend_us
     message.served.queue_us = served.queue_us

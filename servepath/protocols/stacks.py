@@ -1,7 +1,8 @@
 """The one table of stacks (server products): a row has all that others have to know of one.
 
 What runs, calls, measures, builds or deploys the servers loops over STACKS and names none of them. What is a product's
-own is in its service's folder and in its codec. The defaults of ports and addresses are in .env.
+own is in its service's folder and in its codec. The defaults of ports and addresses are in .env. External servers,
+which deployments.toml names, are stacks too (external_stack): nothing of the above but the calling is done to them.
 """
 
 from collections.abc import Mapping
@@ -73,6 +74,7 @@ class Stack:
     the key that it demands, if it does. identity: who answered, None where the replies tell. images: first the one that
     is built by default. packed: files of this repository that its artifacts contain. engine_process: the program that
     serves, where that is a child of the service. cuda_mark: what its engine's version contains on a GPU, if it tells.
+    external: nothing here runs, builds or deploys it.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Stack:
     packed: tuple[str, ...] = ()
     engine_process: str = ""
     cuda_mark: str = ""
+    external: bool = False
 
     @property
     def address_variable(self) -> str:
@@ -200,6 +203,13 @@ STACKS = MappingProxyType(
         )
     },
 )
+
+
+def external_stack(name: str) -> Stack:
+    """Return the stack of an external server that speaks the Open Inference Protocol; its artifacts are its own."""
+    service = name.replace("-", "_")
+    codec = "servepath.protocols.external"
+    return Stack(name=name, service=service, artifact_format="", codec=codec, ports=(), images=(), external=True)
 
 
 def service_files(environment: Mapping[str, str | None], run_dir: Path = RUN_DIR) -> dict[str, Path]:

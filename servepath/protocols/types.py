@@ -39,6 +39,7 @@ class Request(NamedTuple):
 class Provenance(NamedTuple):
     """Who answered, and how long it took.
 
+    version, sha256: 0 and "" where the server does not name them; the version of an external server is its own number.
     sha256_observed: the server hashed what it loaded; otherwise the hash was looked up in the manifest by version.
     gateway_us, backend_us: microseconds; 0 where no gateway was on the way. queue_us: of gateway_us, what the request
     waited for a place in a call to the server.

@@ -8,6 +8,8 @@ CAPACITY_FILE = "capacity.json"
 COST_FILE = "scorecard.json"
 CROSSCHECK_FILE = "crosscheck.json"
 
+# The hash of an artifact that its server, an external one, does not name.
+UNKNOWN_ARTIFACT = "unknown"
 # How a path is reached.
 VIAS = ("direct", "gateway")
 OPEN_POISSON, OPEN_CONSTANT, CLOSED = LOAD_MODELS = ("open loop, poisson", "open loop, constant", "closed loop")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from servepath.cli.arguments import Parser, seconds, whole
 from servepath.runner import logs, status
-from servepath.runner.config import SERVICES, RunPaths, Service, read_services
+from servepath.runner.config import GATEWAY, SERVICES, RunPaths, Service, read_external, read_services
 from servepath.runner.processes import RunError, ServiceFiles, lock
 from servepath.runner.progress import progress_display
 from servepath.runner.up import Runner, stop_all
@@ -72,7 +72,7 @@ def up(options: RunnerOptions) -> int:
     """Start and wait."""
     services = _services(options)
     with lock(options.places.run_dir), progress_display() as shown:
-        Runner(services, options.places, options.timeout, shown).start(options.services)
+        Runner(services, options.places, options.timeout, shown, _external(options)).start(options.services)
     return 0
 
 
@@ -88,8 +88,9 @@ def down(options: RunnerOptions) -> int:
 def show_status(options: RunnerOptions) -> int:
     """Print the table."""
     services = _services(options)
-    found = status.states({name: services[name] for name in services}, options.places)
-    return 0 if status.show([state for state in found if state.service in options.services]) else 1
+    external = _external(options)
+    found = status.states({name: services[name] for name in services}, options.places, external)
+    return 0 if status.show([state for state in found if state.service in (*options.services, *external)]) else 1
 
 
 def show_logs(options: RunnerOptions) -> int:
@@ -108,6 +109,11 @@ COMMANDS: dict[str, Callable[[RunnerOptions], int]] = {
     "status": show_status,
     "logs": show_logs,
 }
+
+
+def _external(options: RunnerOptions) -> dict[str, tuple[str, str]]:
+    """Return the external servers, which only the gateway calls."""
+    return read_external(options.places.deployments, Path(".env")) if GATEWAY in options.services else {}
 
 
 def _services(options: RunnerOptions) -> dict[str, Service]:

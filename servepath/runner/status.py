@@ -20,7 +20,7 @@ READY = "yes"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One service. pid: empty when it does not run. ready: "yes" or why not."""
+    """One service, or an external server. pid: empty when it does not run. ready: "yes" or why not."""
 
     service: str
     pid: str
@@ -29,10 +29,14 @@ class State:
     ready: str
 
 
-def states(services: Mapping[str, Service], run_paths: RunPaths) -> list[State]:
-    """Return the state of every service; a running one is probed with a real prediction on each path."""
+def states(
+    services: Mapping[str, Service], run_paths: RunPaths, external: Mapping[str, tuple[str, str]]
+) -> list[State]:
+    """Return the state of every service and external server; a running one is probed with a prediction on each path."""
     with Probe(services[GATEWAY].address, run_paths.exports) as probe:
-        return [_state(service, ServiceFiles(run_paths.run_dir, service.name), probe) for service in services.values()]
+        ours = [_state(service, ServiceFiles(run_paths.run_dir, service.name), probe) for service in services.values()]
+        others = [State(name, "", "", address, _readiness(name, probe)) for name, (_, address) in external.items()]
+        return ours + others
 
 
 def show(found: list[State]) -> bool:

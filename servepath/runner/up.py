@@ -3,6 +3,7 @@
 import subprocess
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
 
 from servepath.artifacts.manifest import ArtifactError
 from servepath.protocols.probes import NotReady, WrongAnswer
@@ -22,12 +23,21 @@ RUNNING_S = 10.0
 
 
 class Runner:
-    """One `up`: knows the services that it started, so that it can stop exactly these."""
+    """One `up`: knows the services that it started, so that it can stop exactly these.
+
+    external: variable and address of each external server, which must answer too.
+    """
 
     def __init__(
-        self, services: Mapping[str, Service], places: RunPaths, timeout_s: float, progress_display: ProgressDisplay
+        self,
+        services: Mapping[str, Service],
+        places: RunPaths,
+        timeout_s: float,
+        progress_display: ProgressDisplay,
+        external: Mapping[str, tuple[str, str]] = MappingProxyType({}),
     ) -> None:
         self._services = services
+        self._external = external
         self._places = places
         self._deadline = time.monotonic() + timeout_s
         self._board = progress_display
@@ -70,8 +80,8 @@ class Runner:
             return  # some backends were asked for alone: nobody can route to them
         with Probe(self._services[GATEWAY].address, self._places.exports) as probe:
             self._wait([GATEWAY], lambda _: answered(probe.paths), "ready")
-            backends = [name for name in BACKENDS if name in chosen]
-            self._wait(backends, lambda name: answered(lambda: ask_paths(probe, name)), "ready")
+            servers = [*(name for name in BACKENDS if name in chosen), *self._external]
+            self._wait(servers, lambda name: answered(lambda: ask_paths(probe, name)), "ready")
 
     def _wait(self, names: Iterable[str], unready: Callable[[str], str], state: str) -> None:
         """Wait until `unready` gives an empty text for each service. Raises RunError at the first that ends."""
@@ -111,6 +121,9 @@ class Runner:
                 raise self._failure(name, how)
 
     def _failure(self, name: str, what: str) -> RunError:
+        if name in self._external:
+            variable, address = self._external[name]
+            return RunError(f"{name} at {address} {what}; it is not started here: start it, or correct {variable}")
         place = self._place(name)
         tail = "\n".join(f"  {line}" for line in place.tail(TAIL_LINES)) or "  (empty)"
         return RunError(f"{name} {what}; the end of {place.log_file}:\n{tail}")
@@ -136,10 +149,11 @@ def stop_all(places: RunPaths, names: Collection[str], grace_s: float = GRACE_S)
     return done
 
 
-def ask_paths(probe: Probe, service: str) -> None:
-    """Probe every path of a service. Raises NotReady, WrongAnswer or ArtifactError."""
+def ask_paths(probe: Probe, server: str) -> None:
+    """Probe every path of a service, or of an external server. Raises NotReady, WrongAnswer or ArtifactError."""
     for path in probe.paths():
-        if STACKS[path.stack].service == service:
+        stack = STACKS.get(path.stack)
+        if server == (stack.service if stack else path.stack):
             probe.ask(path)
 
 

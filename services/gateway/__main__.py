@@ -11,7 +11,7 @@ from servepath.settings import SettingsError
 from services.dataplane.lifecycle import Server, log_to_stderr, serve
 from services.dataplane.listener import PortBusyError
 from services.dataplane.workers import BindAddresses, WorkerError, join, start_workers
-from services.gateway.config import Settings, read_settings
+from services.gateway.config import Settings, read_settings, with_external
 from services.gateway.server import create_gateway
 
 
@@ -33,7 +33,7 @@ def main() -> int:
     """Run the gateway until a signal stops it; exit code 1 when it cannot start."""
     log_to_stderr()
     try:
-        settings = read_settings()
+        settings = with_external(read_settings())
         uvloop.run(serve(lambda: start(settings)))
     except (SettingsError, DeploymentsError, ArtifactError, PortBusyError, WorkerError) as error:
         # In one write: workers say theirs on the same stream.

@@ -1,11 +1,23 @@
-"""What the exports folder says about one path: its spec, its versions and their hashes."""
+"""What the exports folder says about one path: its spec, its versions and their hashes.
+
+Of a path on an external server it says what the model is, and nothing of what that server has loaded.
+"""
 
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
-from servepath.artifacts.manifest import ArtifactError, Manifest, artifact_folder, current_version, read_manifest
+from servepath.artifacts.manifest import (
+    ArtifactError,
+    Manifest,
+    any_manifest,
+    artifact_folder,
+    current_version,
+    read_manifest,
+)
+from servepath.protocols.errors import BackendBadReply
+from servepath.protocols.types import Provenance
 
 # A version that a server picks up while running is known here at most this much later.
 REFRESH_S = 1.0
@@ -46,6 +58,23 @@ class Artifacts:
                 self._miss(version)
         return manifest
 
+    def promised(self, version: int) -> tuple[int, str]:
+        """Return version and hash of what would answer: `version`, or the current one where that has no manifest."""
+        manifest = self.find(version) or self.current
+        return manifest.version, manifest.sha256
+
+    def identified(self, served: Provenance) -> Provenance:
+        """Return an answer's origin with its hash. Raises BackendBadReply where it is not what a manifest says."""
+        stack = served.stack
+        if not served.version:
+            raise BackendBadReply(f"{stack} does not say which version answered, so nobody can say what it is")
+        manifest = self.find_served(served.version)
+        if manifest is None:
+            raise BackendBadReply(f"{stack} answered with version {served.version}, which has no manifest")
+        if served.sha256 and served.sha256 != manifest.sha256:
+            raise BackendBadReply(f"{stack} serves an artifact other than the one in the manifest")
+        return served if served.sha256 else served._replace(sha256=manifest.sha256)
+
     @property
     def versions(self) -> list[int]:
         """Return the versions that are on disk, oldest first."""
@@ -68,3 +97,23 @@ class Artifacts:
         # Half-made or foreign: its server will refuse it too.
         with contextlib.suppress(ArtifactError, OSError):
             self._manifests[version] = read_manifest(self._folder / str(version))
+
+
+class ExternalArtifacts:
+    """Of an external server: its artifacts and their versions are its own, so none of ours stands for one of them."""
+
+    def __init__(self, exports: Path, model: str) -> None:
+        """Read the current version's manifest in any format, for what the model is. Raises ArtifactError."""
+        self.current = any_manifest(exports, model)
+        self.versions: list[int] = []
+
+    def find(self, version: int) -> None:
+        """Return None: a caller who asks for a version means one of ours."""
+
+    def promised(self, version: int) -> tuple[int, str]:
+        """Return the server's own version and that the hash is unknown."""
+        return version, ""
+
+    def identified(self, served: Provenance) -> Provenance:
+        """Return the origin as the server says it."""
+        return served

@@ -1,9 +1,10 @@
 """The gateway's settings. Nothing else here reads the environment."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from servepath.protocols.deployments import read_deployments
 from servepath.protocols.stacks import STACKS, service_files
 from servepath.settings import SettingsParser, address, read_variable, variables
 from services.dataplane.listeners import DEFAULT_LISTENER
@@ -46,3 +47,14 @@ def read_settings(argv: Sequence[str] | None = None) -> Settings:
     found = variables()
     addresses = {stack.name: read_variable(found, stack.address_variable, address) for stack in STACKS.values()}
     return Settings(**values, addresses=addresses, files=service_files(found))
+
+
+def with_external(settings: Settings) -> Settings:
+    """Return the settings with the addresses of the external servers in deployments.toml.
+
+    Raises SettingsError for a variable, DeploymentsError for that file.
+    """
+    found, stacks = variables(), read_deployments(settings.deployments).stacks
+    named = {name: stack.address_variable for name, stack in stacks.items() if stack.external}
+    addresses = {name: read_variable(found, variable, address) for name, variable in named.items()}
+    return replace(settings, addresses={**settings.addresses, **addresses})

@@ -12,7 +12,7 @@ from servepath.protocols.names import invalid_name_error
 from servepath_pb.servepath.oip import oip_pb2
 from servepath_pb.servepath.v1 import gateway_pb2
 from services.dataplane import control
-from services.gateway.artifacts import Artifacts
+from services.gateway.artifacts import Artifacts, ExternalArtifacts
 from services.gateway.replica import Replica
 
 VERSION = "0.1.0"
@@ -26,7 +26,7 @@ class Path:
     stack: str
     is_default: bool
     replica: Replica
-    artifacts: Artifacts
+    artifacts: Artifacts | ExternalArtifacts
 
 
 class Controls:

@@ -66,6 +66,7 @@ class Prober:
             await asyncio.sleep(self._interval_s)
 
     async def _probe(self, replica: Replica) -> None:
+        await replica.identify(self._timeout_s)
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[Outcome] = loop.create_future()
         request, rows = self._probes[replica.model]

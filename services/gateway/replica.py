@@ -10,13 +10,14 @@ from servepath.http2.drivers.asyncio_channel import Cancel, UnaryChannel
 from servepath.http2.replies import Metadata, Reply
 from servepath.http2.write_coalescer import WriteCoalescer
 from servepath.protocols.codecs import StackCodec
-from servepath.protocols.errors import BackendBadReply, DeadlineStage, Draining, Internal, ServeError, TooLarge
+from servepath.protocols.errors import DeadlineStage, Draining, Internal, ServeError, TooLarge
 from servepath.protocols.identity import EngineOf
 from servepath.protocols.signature import Signature
 from servepath.protocols.token import RENEWAL_PAUSES_S, Credentials
 from servepath.protocols.types import Answer, Provenance
 from services.dataplane.backend import Call, Outcome
-from services.gateway.artifacts import Artifacts
+from services.gateway.artifacts import Artifacts, ExternalArtifacts
+from services.gateway.metadata import ServerMetadata
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class Replica:
     """One server of one path.
 
     engine_of: gives engine and version from a reply's trailing metadata, for protocols whose replies do not name them.
+    metadata: of an external server.
     """
 
     def __init__(
@@ -35,11 +37,12 @@ class Replica:
         address: str,
         codec: StackCodec,
         signature: Signature,
-        artifacts: Artifacts,
+        artifacts: Artifacts | ExternalArtifacts,
         max_message_bytes: int,
         credentials: Credentials,
         engine_of: EngineOf,
         coalescer: WriteCoalescer | None = None,
+        metadata: ServerMetadata | None = None,
     ) -> None:
         self.model = model
         self.stack = stack
@@ -48,13 +51,13 @@ class Replica:
         self._artifacts = artifacts
         self._max_message_bytes = max_message_bytes
         self.credentials = credentials
-        self._engine_of = engine_of
+        self._engine_of = metadata.engine_of if metadata else engine_of
+        self._metadata = metadata
         self.channel = UnaryChannel(address, codec.METHOD, max_message_bytes, coalescer)
         self.ready_now = False
         self._closed = False
         # The last answer's origin; until there is one, what the manifest promises.
-        current = artifacts.current
-        self.served = Provenance(model, stack, "", "", current.version, current.sha256, sha256_observed=False)
+        self.served = Provenance(model, stack, "", "", *artifacts.promised(0), sha256_observed=False)
 
     def submit(self, call: Call) -> None:
         """Send the call; its outcome follows."""
@@ -74,10 +77,17 @@ class Replica:
         """Return whether the last probe was answered."""
         return self.ready_now
 
+    async def identify(self, timeout_s: float) -> None:
+        """Learn who an external server is; the replies of the others tell. Raises nothing."""
+        if self._metadata:
+            await self._metadata.refresh(timeout_s)
+
     async def close(self) -> None:
         """Close the connection; calls in flight end as refused by a gateway that shuts down."""
         self._closed = True
         await self.channel.close()
+        if self._metadata:
+            await self._metadata.close()
 
     def outcome(self, call: Call, reply: Reply, sent_ns: int) -> Outcome:
         """Return the outcome of a server's reply."""
@@ -106,14 +116,7 @@ class Replica:
         if not served.engine:
             engine, engine_version = self._engine_of(trailing)
             served = served._replace(engine=engine, engine_version=engine_version)
-        if not served.version:
-            raise BackendBadReply(f"{self.stack} does not say which version answered, so nobody can say what it is")
-        manifest = self._artifacts.find_served(served.version)
-        if manifest is None:
-            raise BackendBadReply(f"{self.stack} answered with version {served.version}, which has no manifest")
-        if served.sha256 and served.sha256 != manifest.sha256:
-            raise BackendBadReply(f"{self.stack} serves an artifact other than the one in the manifest")
-        return served if served.sha256 else served._replace(sha256=manifest.sha256)
+        return self._artifacts.identified(served)
 
 
 class _Attempt:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from servepath.protocols.errors import ModelNotFound
 from servepath.protocols.names import invalid_name_error
 from services.dataplane.backend import Backend, Call
-from services.gateway.artifacts import Artifacts
+from services.gateway.artifacts import Artifacts, ExternalArtifacts
 
 
 class ModelRouter:
@@ -36,7 +36,7 @@ class ModelRouter:
 class VersionRouter:
     """Takes a model's call to one of its paths."""
 
-    def __init__(self, paths: Mapping[str, Backend], artifacts: Mapping[str, Artifacts]) -> None:
+    def __init__(self, paths: Mapping[str, Backend], artifacts: Mapping[str, Artifacts | ExternalArtifacts]) -> None:
         """`paths`, `artifacts`: every name of this model that callers may use -> that path's."""
         self._paths = paths
         self._artifacts = artifacts

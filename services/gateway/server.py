@@ -12,11 +12,11 @@ from grpc_reflection.v1alpha import reflection
 from servepath.artifacts.spec import Spec
 from servepath.http2.drivers.asyncio_driver import new_coalescer
 from servepath.protocols import oip, servepath
-from servepath.protocols.codecs import STACK_CODECS
+from servepath.protocols.codecs import STACK_CODECS, StackCodec, external_codec
 from servepath.protocols.deployments import Deployment, Deployments, PathLimits, read_deployments
 from servepath.protocols.identity import engine_of
 from servepath.protocols.signature import Signature, probe_inputs
-from servepath.protocols.stacks import STACKS
+from servepath.protocols.stacks import Stack
 from servepath.protocols.token import credentials_of
 from servepath.protocols.types import Provenance, Request
 from services.dataplane.backend import Backend
@@ -27,9 +27,10 @@ from services.dataplane.listener import Listener, ListenerLimits
 from services.dataplane.listeners import LISTENERS
 from services.dataplane.metrics_server import MetricsServer, process_registry, serve_metrics
 from services.dataplane.validate import Validate
-from services.gateway.artifacts import Artifacts
+from services.gateway.artifacts import Artifacts, ExternalArtifacts
 from services.gateway.config import Settings
 from services.gateway.control import Controls, Path
+from services.gateway.metadata import ServerMetadata
 from services.gateway.metrics import Metrics
 from services.gateway.probe import Prober
 from services.gateway.replica import Replica
@@ -112,6 +113,8 @@ class _Paths:
 
     def __init__(self, settings: Settings, deployments: Deployments) -> None:
         self._settings = settings
+        self._deployments = deployments
+        self._stacks = deployments.stacks
         self.names: dict[str, Path] = {}
         self.batch_scope = BatchScope()
         self.coalescer = new_coalescer()
@@ -132,26 +135,35 @@ class _Paths:
         for name, path in names.items():
             self.chains[name] = Validate(route, signature, partial(_who_would_answer, path))
 
-    def _path(self, deployment: Deployment, stack: str, limits: PathLimits) -> Path:
-        model = deployment.model
-        artifacts = Artifacts(self._settings.exports, model, STACKS[stack].artifact_format)
+    def _path(self, deployment: Deployment, name: str, limits: PathLimits) -> Path:
+        model, stack, address = deployment.model, self._stacks[name], self._settings.addresses[name]
+        artifacts = self._artifacts(model, stack)
         signature = self.signatures.setdefault(model, Signature(artifacts.current.spec))
         request = Request(model, 0, probe_inputs(artifacts.current))
         self.probes.setdefault(model, (request, signature.check(request)))
         replica = Replica(
             model=model,
-            stack=stack,
-            address=self._settings.addresses[stack],
-            codec=STACK_CODECS[stack],
+            stack=name,
+            address=address,
+            codec=self._codec(model, stack, artifacts.current.spec),
             signature=signature,
             artifacts=artifacts,
             max_message_bytes=limits.max_message_bytes,
-            credentials=credentials_of(STACKS[stack], self._settings.files),
-            engine_of=engine_of(STACKS[stack], self._settings.files),
+            credentials=credentials_of(stack, self._settings.files),
+            engine_of=engine_of(stack, self._settings.files),
             coalescer=self.coalescer,
+            metadata=ServerMetadata(address, self.coalescer) if stack.external else None,
         )
-        self.merges[model, stack] = Batcher(replica, _batch_limits(limits, artifacts.current.spec), self.batch_scope)
-        return Path(model, stack, stack == deployment.default, replica, artifacts)
+        self.merges[model, name] = Batcher(replica, _batch_limits(limits, artifacts.current.spec), self.batch_scope)
+        return Path(model, name, name == deployment.default, replica, artifacts)
+
+    def _artifacts(self, model: str, stack: Stack) -> Artifacts | ExternalArtifacts:
+        exports = self._settings.exports
+        return ExternalArtifacts(exports, model) if stack.external else Artifacts(exports, model, stack.artifact_format)
+
+    def _codec(self, model: str, stack: Stack, spec: Spec) -> StackCodec:
+        external = stack.external
+        return external_codec(self._deployments, model, stack.name, spec) if external else STACK_CODECS[stack.name]
 
 
 def _batch_limits(limits: PathLimits, spec: Spec) -> BatchLimits:
@@ -162,8 +174,9 @@ def _batch_limits(limits: PathLimits, spec: Spec) -> BatchLimits:
 
 def _who_would_answer(path: Path, version: int) -> Provenance:
     """Return the origin of an empty answer to a request of zero rows."""
-    manifest = path.artifacts.find(version or path.replica.served.version) or path.artifacts.current
-    return path.replica.served._replace(version=manifest.version, sha256=manifest.sha256, sha256_observed=False)
+    served = path.replica.served
+    version, sha256 = path.artifacts.promised(version or served.version)
+    return served._replace(version=version, sha256=sha256, sha256_observed=False)
 
 
 def _controls(settings: Settings, controls: Controls, prober: Prober) -> list[Callable[[aio.Server], None]]:

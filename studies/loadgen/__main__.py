@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.read(StudyOptions, argv)
     try:
         try:
-            paths = plan.choose(plan.read_paths(options.deployments), options.paths)
+            paths = plan.choose(plan.read_own_paths(options.deployments), options.paths)
         except ValueError as error:
             parser.error(f"--paths: {error}")
         if options.rate > MAX_RPS:

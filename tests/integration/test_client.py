@@ -46,6 +46,7 @@ class FakeGateway:
 
     async def list_paths(self, _: pb.ListPathsRequest) -> pb.ListPathsResponse:
         path = pb.Path(model="line", stack="onnx", is_default=True, ready=True, engine="fake", engine_version="1.2")
+        path.sha256 = SERVED.sha256
         path.inputs.add(name=self.takes, dtype="FP32", shape=[-1, 2])
         path.outputs.add(name="y", dtype="FP32", shape=[-1, 1])
         return pb.ListPathsResponse(paths=[path])

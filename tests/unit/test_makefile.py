@@ -120,3 +120,13 @@ def test_no_fitting_python_is_said_with_the_fix() -> None:
     done = make("-n", "NEWEST=", ".venv/.installed", "-W", "constraints.txt")
 
     assert 'test -n "" || { echo "make: there is no Python 3.11, 3.12 or 3.13 here: install' in done.stdout
+
+
+@pytest.mark.parametrize("name", ["mlserver", "kserve", "triton"])
+def test_each_external_server_is_installed_from_its_own_pins(name: str) -> None:
+    pins = f"tests/interop/{name}.txt"
+    commands = make("-n", "OLDER=python3.11", "-W", pins, f".venv-{name}/.installed").stdout
+    assert f"python3.11 -m venv .venv-{name}\n" in commands
+    assert f".venv-{name}/bin/pip install -q --disable-pip-version-check -r {pins}\n" in commands
+    lines = (ROOT / pins).read_text().splitlines()
+    assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[^=\s]+", line)] == []

@@ -197,6 +197,14 @@ def test_a_stack_that_is_deployed_and_would_be_gone_names_the_two_ways_out(tmp_p
     )
 
 
+def test_a_path_on_an_external_server_stays_whatever_the_formats_are(tmp_path: Path) -> None:
+    path = tmp_path / "deployments.toml"
+    path.write_text(f'[servers.theirs]\nprotocol = "oip"\n{M}[models.m.stacks.theirs]\n')
+    check(path, "m", ["onnx"])
+    with pytest.raises(ExportError, match="has m@onnx, and this model"):
+        check(path, "m", ["tfserving"])
+
+
 def test_models_that_are_added_at_once_are_all_there(tmp_path: Path) -> None:
     path = tmp_path / "deployments.toml"
     names = [f"m{number}" for number in range(8)]

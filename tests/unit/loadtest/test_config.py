@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.config import SettingsError, parse_targets, read_settings
+from loadtest.config import SettingsError, check_targets, parse_targets, read_settings
+from servepath.protocols.deployments import read_deployments
 
 ADDRESSES = {"GATEWAY_ADDR": "h:1", "TORCH_SVC_ADDR": "h:2", "TF_SVC_ADDR": "h:3", "ONNX_SVC_ADDR": "[::1]:4"}
 
@@ -58,15 +59,35 @@ def test_targets_are_all_addresses_there_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("far:1", "'far:1' names none of gateway, torchserve, tfserving, onnx"),
-        ("onnx_svc=far:1", "'onnx_svc=far:1' names none of"),
+        ("far:1", "'far:1' is not far:1=HOST:PORT"),
+        ("=far:1", "'=far:1' is not NAME=HOST:PORT"),
         ("onnx=far", "'onnx=far' is not onnx=HOST:PORT"),
         ("onnx=http://far:1", "'onnx=http://far:1' is not onnx=HOST:PORT"),
         ("onnx=far:0", "'onnx=far:0' is not onnx=HOST:PORT"),
         ("onnx=a:1,onnx=b:1", "onnx is given twice"),
-        ("", "'' names none of"),
+        ("", "'' is not NAME=HOST:PORT"),
     ],
 )
 def test_a_target_that_is_none_is_named(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         parse_targets(text)
+
+
+def test_a_target_that_is_neither_the_gateway_nor_a_stack_is_named() -> None:
+    check_targets(("gateway", "onnx", "theirs"), ("onnx", "theirs"))
+    with pytest.raises(ValueError, match="'onnx_svc' names none of gateway, onnx, theirs"):
+        check_targets(("gateway", "onnx_svc"), ("onnx", "theirs"))
+
+
+def test_an_external_servers_address_is_the_variable_of_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "deployments.toml"
+    file.write_text(
+        '[servers.their-server]\nprotocol = "oip"\n[models.m]\ndefault = "their-server"\n'
+        "[models.m.stacks.their-server]\n"
+    )
+    listed = read_deployments(file)
+    base = write(tmp_path, ADDRESSES)
+    settings = read_settings(base, {"THEIR_SERVER_ADDR": "far:7"}, deployments=listed)
+    assert settings.addresses["their-server"] == "far:7"
+    with pytest.raises(SettingsError, match="THEIR_SERVER_ADDR is not set"):
+        read_settings(base, {}, deployments=listed)

@@ -241,3 +241,16 @@ def test_a_server_with_a_planted_delay_is_refused_where_no_sides_are_compared(st
         stored.change_rows(measurement, all_changed(engine=engine))
     reason = f"the server has an injected delay, to test the method: {engine}; start the real one"
     assert build(stored.folder).reasons == tuple(f"simple_nn@onnx {via}: {reason}" for via in ("direct", "gateway"))
+
+
+def test_an_artifact_that_its_server_does_not_name_is_said_and_refuses_nothing(
+    stored: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for measurement in (DIRECT, GATEWAY):
+        stored.change_rows(measurement, all_changed(sha256="unknown", version=0, engine="theirs"))
+    assert build(stored.folder).reasons == ()
+    assert main([str(stored.folder)]) == 0
+    said = "Provenance unknown: the server of simple_nn@onnx does not say which artifact it serves"
+    assert said in " ".join(capsys.readouterr().out.split())
+    for name in ("report.html", "summary.md"):
+        assert said in (stored.folder / name).read_text()

@@ -2,7 +2,10 @@ from typing import Any
 
 import pytest
 
-from servepath.client.__main__ import parse_args, values
+from servepath.client import Prediction
+from servepath.client.__main__ import parse_args, paths_text, prediction_text, values
+from servepath.protocols.paths import PathInfo
+from servepath.protocols.types import Provenance
 
 
 @pytest.mark.parametrize(
@@ -47,3 +50,11 @@ def test_a_bad_command_line_gets_one_line_and_code_2(
     assert ended.value.code == 2
     assert text in stderr
     assert stderr.count("\n") == 1
+
+
+def test_what_an_external_server_does_not_name_is_unknown() -> None:
+    served = Provenance("m", "theirs", "mlserver", "1.7.1", 0, "", sha256_observed=False)
+    text = prediction_text(Prediction({}, served))
+    assert "served by m@theirs: mlserver 1.7.1, version unknown, sha256 unknown, " in text
+    path = PathInfo("m", "theirs", True, True, "mlserver", "1.7.1", 0, "", (), ())  # noqa: FBT003 - is_default, ready
+    assert paths_text([path]).split("  ")[-1] == "mlserver 1.7.1, artifact unknown"

@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 
 from servepath.protocols.deployments import DeploymentsError, read_deployments
+from servepath.protocols.external import ExternalModel
+from servepath.protocols.stacks import STACKS
 
 GOOD = """\
 [gateway]
@@ -89,3 +91,90 @@ def test_a_missing_file_says_how_to_give_one(tmp_path: Path) -> None:
 def test_a_folder_in_the_files_place_is_named(tmp_path: Path) -> None:
     with pytest.raises(DeploymentsError, match=rf"{tmp_path} cannot be read: Is a directory"):
         read_deployments(tmp_path)
+
+
+EXTERNAL = """\
+[servers.theirs]
+protocol = "oip"
+[servers.other-one]
+protocol = "oip"
+contents = "typed"
+
+[models.m]
+default = "onnx"
+[models.m.stacks.onnx]
+[models.m.stacks.theirs]
+max_queue = 7
+name = "m-v2"
+version = "2"
+inputs = { x = "input-0" }
+[models.m.stacks.other-one]
+max_merge_rows = 8
+"""
+
+
+def test_an_external_server_is_a_stack_of_the_models_that_are_on_it(tmp_path: Path) -> None:
+    path = tmp_path / "deployments.toml"
+    path.write_text(EXTERNAL)
+    deployments = read_deployments(path)
+    (model,) = deployments.models
+    assert list(model.names) == ["m", "m@onnx", "m@theirs", "m@other-one"]
+    assert deployments.external == {
+        ("m", "theirs"): ExternalModel("m-v2", "2", {"x": "input-0"}),
+        ("m", "other-one"): ExternalModel("m", typed=True),
+    }
+    stacks = deployments.stacks
+    assert stacks.keys() == STACKS.keys() | {"theirs", "other-one"}
+    assert [stacks[name].address_variable for name in ("theirs", "other-one")] == ["THEIRS_ADDR", "OTHER_ONE_ADDR"]
+
+
+def test_nothing_is_merged_for_an_external_server_unless_the_file_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "deployments.toml"
+    path.write_text(EXTERNAL)
+    limits = read_deployments(path).paths
+    assert (limits["m", "theirs"].max_merge_rows, limits["m", "theirs"].max_in_flight) == (1, 32)
+    assert limits["m", "theirs"].max_queue == 7
+    assert limits["m", "other-one"].max_merge_rows == 8
+    assert limits["m", "onnx"].max_merge_rows == 64
+
+
+def test_a_server_that_no_model_is_on_is_no_stack(tmp_path: Path) -> None:
+    path = tmp_path / "deployments.toml"
+    path.write_text(GOOD + '[servers.theirs]\nprotocol = "oip"\n')
+    assert read_deployments(path).stacks == dict(STACKS)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "line", "says"),
+    [
+        ('protocol = "oip"', 'protocol = "rest"', 2, "protocol in [servers.theirs] must be \"oip\", got 'rest'"),
+        ('protocol = "oip"\n[s', "[s", 1, 'protocol in [servers.theirs] must be "oip", got None'),
+        ("protocol", "protcol", 2, "unknown key 'protcol' in [servers.theirs]; did you mean 'protocol'?"),
+        ('"typed"', '"text"', 5, 'contents in [servers.other-one] must be "raw" or "typed", got \'text\''),
+        ("servers.theirs", "servers.onnx", 1, "'onnx' already means the stack 'onnx'; give the server another name"),
+        ("servers.theirs", "servers.tf_svc", 1, "'tf_svc' already means the stack 'tfserving'; give"),
+        ("servers.theirs", "servers.gateway", 1, "'gateway' already means the gateway; give"),
+        ("servers.theirs", "servers.null", 1, "'null' already means the load test's no-op server"),
+        ("servers.theirs", "servers.other_one", 3, "'other-one' already means [servers.other_one]; give"),
+        ("servers.theirs", "servers.Theirs", 1, "'Theirs' is no server's name: lower-case letters"),
+        ("stacks.theirs", "stacks.thiers", 10, "did you mean 'theirs'?"),
+        ('name = "m-v2"', "name = 3", 12, "name in [models.m.stacks.theirs] must be a text, got 3"),
+        ('name = "m-v2"', 'name = ""', 12, "name in [models.m.stacks.theirs] must be a text, got ''"),
+        ('version = "2"', "version = 2", 13, "version in [models.m.stacks.theirs] must be a text, got 2"),
+        ('{ x = "input-0" }', '"input-0"', 14, "[models.m.stacks.theirs.inputs] must be a table"),
+        ("max_queue = 7", "max_queu = 7", 11, "did you mean 'max_queue'?"),
+        ("max_queue = 7", "max_queue = 0", 11, "max_queue must be a whole number above 0, got 0"),
+        (
+            "[models.m.stacks.onnx]",
+            '[models.m.stacks.onnx]\nname = "x"',
+            10,
+            "unknown key 'name' in [models.m.stacks.onnx]",
+        ),
+    ],
+)
+def test_a_mistake_about_an_external_server_names_its_line_and_key(
+    tmp_path: Path, good: str, bad: str, line: int, says: str
+) -> None:
+    text = read(tmp_path, EXTERNAL.replace(good, bad, 1))
+    assert says in text
+    assert f"line {line}:" in text

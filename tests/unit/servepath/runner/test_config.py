@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from servepath.runner.config import PORTS, RunPaths, Service, read_services
+from servepath.runner.config import PORTS, RunPaths, Service, read_external, read_services
 from servepath.settings import SettingsError
 
 ROOT = Path(__file__).parents[4]
@@ -70,3 +70,38 @@ def test_what_is_no_address_is_refused_by_name(address: str) -> None:
 def test_a_port_given_twice_is_refused_by_both_names() -> None:
     with pytest.raises(SettingsError, match=r"^ONNX_SVC_METRICS_PORT and TORCH_SVC_HTTP_PORT are both 8080"):
         read(ONNX_SVC_METRICS_PORT="8080")
+
+
+EXTERNAL = """
+[servers.theirs]
+protocol = "oip"
+[models.m]
+default = "theirs"
+[models.m.stacks.theirs]
+"""
+
+
+def test_an_external_server_has_a_variable_and_an_address(tmp_path: Path) -> None:
+    (tmp_path / "deployments.toml").write_text(EXTERNAL)
+
+    found = read_external(tmp_path / "deployments.toml", ROOT / ".env", {"THEIRS_ADDR": "far:7"})
+
+    assert found == {"theirs": ("THEIRS_ADDR", "far:7")}
+    assert read_external(ROOT / "deployments.toml", ROOT / ".env", {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "said"),
+    [
+        (EXTERNAL, {}, "THEIRS_ADDR is not set"),
+        (EXTERNAL, {"THEIRS_ADDR": "far"}, "THEIRS_ADDR: 'far' is not HOST:PORT"),
+        (EXTERNAL.replace("oip", "rest"), {}, 'protocol in .servers.theirs. must be "oip"'),
+    ],
+)
+def test_an_external_server_without_address_or_protocol_is_refused(
+    tmp_path: Path, text: str, environment: dict[str, str], said: str
+) -> None:
+    (tmp_path / "deployments.toml").write_text(text)
+
+    with pytest.raises(SettingsError, match=said):
+        read_external(tmp_path / "deployments.toml", ROOT / ".env", environment)

@@ -28,6 +28,9 @@ class Server:
         self.calls: list[Call] = []
         self.behave: Callable[[Call], None] = lambda _: None
 
+    async def identify(self, timeout_s: float) -> None:
+        pass
+
     def submit(self, call: Call) -> None:
         self.calls.append(call)
         self.behave(call)

@@ -1,0 +1,57 @@
+"""Serves two models by MLServer: `serve_mlserver.py GRPC_PORT HTTP_PORT METRICS_PORT MODEL.onnx`.
+
+Run by tests/e2e/test_external.py in a virtual environment of its own (tests/interop/mlserver.txt).
+"""
+
+import asyncio
+import sys
+
+import onnxruntime
+from mlserver import MLModel, MLServer, ModelSettings, Settings
+from mlserver.codecs import NumpyCodec
+from mlserver.settings import ModelParameters
+from mlserver.types import InferenceRequest, InferenceResponse, RequestInput, ResponseOutput
+
+
+class Onnx(MLModel):
+    """A model in ONNX Runtime; its version is no number."""
+
+    async def load(self) -> bool:
+        self._session = onnxruntime.InferenceSession(self.settings.parameters.uri, providers=["CPUExecutionProvider"])
+        return True
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        inputs = {tensor.name: NumpyCodec.decode_input(tensor) for tensor in payload.inputs}
+        names = [output.name for output in self._session.get_outputs()]
+        outputs = [
+            NumpyCodec.encode_output(name, array)
+            for name, array in zip(names, self._session.run(names, inputs), strict=True)
+        ]
+        return InferenceResponse(model_name=self.name, model_version=self.version, outputs=outputs)
+
+
+class Echo(MLModel):
+    """Answers each input in-NAME as out-NAME, and an output that nobody wants."""
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        outputs = [ResponseOutput(name="unwanted", shape=[1], datatype="INT32", data=[7])]
+        outputs += [_echo(tensor) for tensor in payload.inputs]
+        return InferenceResponse(model_name=self.name, outputs=outputs)
+
+
+def _echo(tensor: RequestInput) -> ResponseOutput:
+    # Not by NumpyCodec: it takes the last axis of BYTES for the length of every string.
+    name = tensor.name.replace("in-", "out-")
+    return ResponseOutput(name=name, shape=tensor.shape, datatype=tensor.datatype, data=tensor.data)
+
+
+async def main(grpc_port: int, http_port: int, metrics_port: int, model: str) -> None:
+    """Serve until a signal comes."""
+    ports = {"grpc_port": grpc_port, "http_port": http_port, "metrics_port": metrics_port}
+    server = MLServer(Settings(host="127.0.0.1", parallel_workers=0, debug=False, **ports))
+    onnx = ModelSettings(name="theirs", implementation=Onnx, parameters=ModelParameters(uri=model, version="blue"))
+    await server.start([onnx, ModelSettings(name="echo", implementation=Echo)])
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*map(int, sys.argv[1:4]), sys.argv[4]))
