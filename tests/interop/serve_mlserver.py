@@ -1,6 +1,7 @@
-"""Serves two models by MLServer: `serve_mlserver.py GRPC_PORT HTTP_PORT METRICS_PORT MODEL.onnx`.
+"""Serves two models by MLServer: `serve_mlserver.py GRPC_PORT HTTP_PORT METRICS_PORT MODEL.onnx [WORKERS]`.
 
-Run by tests/e2e/test_external.py in a virtual environment of its own (tests/interop/mlserver.txt).
+Run by tests/e2e/test_external.py and studies/foreign in a virtual environment of its own (tests/interop/mlserver.txt).
+Without WORKERS the models run in the server's own process. The session's settings are those of onnx_svc.
 """
 
 import asyncio
@@ -17,7 +18,10 @@ class Onnx(MLModel):
     """A model in ONNX Runtime; its version is no number."""
 
     async def load(self) -> bool:
-        self._session = onnxruntime.InferenceSession(self.settings.parameters.uri, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        uri = self.settings.parameters.uri
+        self._session = onnxruntime.InferenceSession(uri, options, providers=["CPUExecutionProvider"])
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
@@ -45,13 +49,13 @@ def _echo(tensor: RequestInput) -> ResponseOutput:
     return ResponseOutput(name=name, shape=tensor.shape, datatype=tensor.datatype, data=tensor.data)
 
 
-async def main(grpc_port: int, http_port: int, metrics_port: int, model: str) -> None:
+async def main(grpc_port: int, http_port: int, metrics_port: int, model: str, workers: int) -> None:
     """Serve until a signal comes."""
     ports = {"grpc_port": grpc_port, "http_port": http_port, "metrics_port": metrics_port}
-    server = MLServer(Settings(host="127.0.0.1", parallel_workers=0, debug=False, **ports))
+    server = MLServer(Settings(host="127.0.0.1", parallel_workers=workers, debug=False, **ports))
     onnx = ModelSettings(name="theirs", implementation=Onnx, parameters=ModelParameters(uri=model, version="blue"))
     await server.start([onnx, ModelSettings(name="echo", implementation=Echo)])
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*map(int, sys.argv[1:4]), sys.argv[4]))
+    asyncio.run(main(*map(int, sys.argv[1:4]), sys.argv[4], int((sys.argv[5:] or ["0"])[0])))
