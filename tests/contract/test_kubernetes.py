@@ -153,8 +153,10 @@ def test_a_container_without_a_tmp_is_found() -> None:
 
 EXPORTED = frozenset(
     name
-    for source in ("services/gateway/metrics.py", "services/onnx_svc/metrics.py")
-    for name in re.findall(r'"((?:servepath|onnx_svc)_[a-z_]+)"', (ROOT / source).read_text())
+    for source in ("services/gateway/metrics.py", "services/oip_server/metrics.py")
+    for name in re.findall(
+        r'"((?:servepath|onnx_svc)_[a-z_]+)"', (ROOT / source).read_text().replace('f"{service}_', '"onnx_svc_')
+    )
 )
 METRIC = re.compile(
     r"\b(?:servepath|onnx_svc)_(?:requests|rows|in_flight|queued|path|batch|model|request_d|backend_d)\w*"

@@ -91,7 +91,6 @@ def test_every_option_of_onnx_svc_reaches_its_setting() -> None:
         Path("m"),
         1,
         2,
-        "cuda",
         "::1",
         "::1",
         threads=3,
@@ -100,6 +99,7 @@ def test_every_option_of_onnx_svc_reaches_its_setting() -> None:
         drain_s=6,
         front="grpcio",
         workers=2,
+        device="cuda",
     )
 
 

@@ -22,7 +22,8 @@ from servepath.artifacts.manifest import read_manifest, verify
 from servepath.artifacts.reference import read_reference
 from servepath.artifacts.spec import Spec
 from servepath.protocols.signature import probe_inputs
-from services.onnx_svc.artifact import load
+from services.oip_server.artifact import load
+from services.onnx_svc.config import SERVICE
 from services.onnx_svc.ort import OrtEngine
 from tests.hostile_models import Make, external, hostile, hostile_to_tensorflow, model, value
 
@@ -471,7 +472,7 @@ def test_what_a_saved_model_became_is_loaded_by_the_server_with_its_open_axes(tm
     code, out, err = run(path)
     assert code == 0, err
     assert "no path on onnx" not in out
-    loaded = load(tmp_path / "exports" / "mine" / "onnx" / "1", partial(OrtEngine, device="cpu"))
+    loaded = load(tmp_path / "exports" / "mine" / "onnx" / "1", SERVICE, partial(OrtEngine, device="cpu"))
     (words_spec,), (scores,) = loaded.spec.inputs, loaded.spec.outputs
     assert (words_spec.shape[0], words_spec.shape[2]) == ("batch", 3)
     assert scores.shape == ("batch", words_spec.shape[1], 2)
