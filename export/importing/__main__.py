@@ -46,14 +46,18 @@ class Kind(NamedTuple):
     tools: Sequence[str] = ()
 
 
-TO_ONNX = {"onnx": "saved_model to onnx"}
+FROM_SAVED_MODEL = {"onnx": "saved_model to onnx", "tflite": "saved_model to tflite"}
+SAVED_MODEL_TOOLS = ("tensorflow", "tf2onnx", "ai-edge-litert")
 KINDS = {
     "an ONNX file": Kind("read onnx", "onnx", {}),
-    "a SavedModel": Kind("read saved_model", "saved_model", TO_ONNX, ("tensorflow", "tf2onnx")),
-    "a Keras file": Kind("read keras", "saved_model", TO_ONNX, ("tensorflow", "tf2onnx", "keras")),
+    "a SavedModel": Kind("read saved_model", "saved_model", FROM_SAVED_MODEL, SAVED_MODEL_TOOLS),
+    "a Keras file": Kind("read keras", "saved_model", FROM_SAVED_MODEL, (*SAVED_MODEL_TOOLS, "keras")),
+    "a TFLite file": Kind("read tflite", "tflite", {}, ("ai-edge-litert",)),
 }
 STACK_OF = {stack.artifact_format: stack.name for stack in STACKS.values()}
-TAKEN = "import takes an ONNX file, a SavedModel's folder and a .keras file"
+TAKEN = "import takes an ONNX file, a SavedModel's folder, a .keras file and a TFLite file"
+# Where FlatBuffers say what a file is, and what TFLite's say.
+TFLITE_MARK, TFLITE_AT = b"TFL3", 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +81,7 @@ def parse_args(argv: Sequence[str]) -> ImportOptions:
         "path",
         type=Path,
         metavar="PATH",
-        help="an ONNX file (its external data beside it), a SavedModel's folder, or a .keras file",
+        help="an ONNX file (its external data beside it), a SavedModel's folder, a .keras or a TFLite file",
     )
     add("--name", type=model_name, required=True, help="what the model is called here")
     add("--spec", type=Path, metavar="FILE", help="TOML: [names], [ranges], [sizes], [tolerance] (docs/import.md)")
@@ -112,7 +116,7 @@ def import_model(options: ImportOptions) -> None:
         refused = _try(options, kind, work)
         formats = json.loads((work / store.FOUND).read_text())["formats"]
         _check_deployed(options, formats)
-        files = [*_files(options.path, work), *([options.spec] if options.spec else []), *samples]
+        files = [*_files(options.path, work / kind.first), *([options.spec] if options.spec else []), *samples]
         tools = (*store.TOOLS, *kind.tools)
         source = store.fingerprint(files, tools)
         version, written = store.store(options.out, options.name, source, work, tools)
@@ -158,14 +162,17 @@ def _kind_of(path: Path) -> str:
         raise Refused(f"{path} is a folder without saved_model.pb; {TAKEN}")
     if not path.is_file():
         raise Refused(f"{path} does not exist; {TAKEN}")
-    return "a Keras file" if path.suffix == ".keras" else "an ONNX file"
+    if path.suffix == ".keras":
+        return "a Keras file"
+    with path.open("rb") as file:
+        beginning = file.read(TFLITE_AT + len(TFLITE_MARK))
+    return "a TFLite file" if beginning[TFLITE_AT:] == TFLITE_MARK else "an ONNX file"
 
 
-def _files(path: Path, work: Path) -> Sequence[Path]:
-    """Return the files that a version is made from; of an ONNX file and a SavedModel what was taken of them."""
+def _files(path: Path, taken: Path) -> Sequence[Path]:
+    """Return the files that a version is made from: what was taken of a source, and of a Keras file the file."""
     if path.suffix == ".keras" and path.is_file():
         return [path]
-    taken = work / ("saved_model" if path.is_dir() else "onnx")
     return sorted(each for each in taken.rglob("*") if each.is_file())
 
 

@@ -40,7 +40,10 @@ FOUND = "found.json"
 # Distributions that shape what every import writes.
 TOOLS = ("numpy", "onnx", "onnxruntime-gpu", "safetensors")
 # What of this repository does.
-SOURCES = ("export/importing/*.py", "export/keras_model.py", "export/warmup.py", "models/frameworks.py")
+SOURCES = (
+    *("export/importing/*.py", "export/keras_model.py", "export/tflite_file.py", "export/warmup.py"),
+    *("models/frameworks.py", "servepath/artifacts/tflite.py"),
+)
 # An import's own folder in the store. A new one may not be held yet.
 WORK, NEW_S = ".import-", 60.0
 
@@ -92,7 +95,7 @@ def store(exports: Path, name: str, source: str, work: Path, tools: Sequence[str
     """
     found = json.loads((work / FOUND).read_text())
     found["probe"] = _probe(work, Spec.from_dict(found["spec"]))
-    folder, formats = exports / name, {**found["formats"], REFERENCE: {"facts": {}, "difference": 0.0}}
+    folder, formats = exports / name, {**found["formats"], REFERENCE: {"facts": {}, "difference": 0.0, "names": {}}}
     with alone(folder), _kept_if_known(folder):
         version = choose_version(folder, source)
         draft = _Draft(name, source, version, tools, found)
@@ -150,6 +153,7 @@ class _Draft:
             git_commit=git_commit(),
             parity=Parity(self.found["rows"], tuple(self.found["batches"]), made["difference"], spec.row_independent),
             probe=self.found["probe"],
+            names=made["names"],
         )
 
 

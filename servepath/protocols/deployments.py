@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from servepath.artifacts.names import ModelNameError, check_model_name
-from servepath.protocols.stacks import STACKS
+from servepath.protocols.stacks import STACKS, Stack
 
 # gRPC's numbers are C ints.
 MAX_NUMBER = 2**31 - 1
@@ -69,6 +69,11 @@ class Deployments:
     def paths(self) -> dict[tuple[str, str], PathLimits]:
         """Return the limits of each path, by model and stack, in the file's order."""
         return {(one.model, stack): limits for one in self.models for stack, limits in one.stacks.items()}
+
+    @property
+    def stacks(self) -> tuple[Stack, ...]:
+        """Return the stacks that some model is on, in the order of STACKS: the servers that have to run."""
+        return tuple(stack for name, stack in STACKS.items() if any(name in one.stacks for one in self.models))
 
 
 def read_deployments(path: Path) -> Deployments:

@@ -4,12 +4,12 @@ The manifest's sha256 proves integrity, that these are the bytes which the expor
 signed. Anyone who may write to the exports folder decides what is served.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from servepath.artifacts.manifest import ArtifactError, Manifest, verify
-from servepath.artifacts.spec import Spec, TensorSpec
+from servepath.artifacts.spec import OPEN, Spec, TensorSpec
 from servepath.protocols.errors import BackendBadReply, BadInput
 from servepath.protocols.signature import Signature, probe_inputs
 from servepath.protocols.types import Provenance, Request
@@ -92,7 +92,7 @@ def _verified(folder: Path, service: OipService) -> Manifest:
 def _check_declared(file: Path, spec: Spec, engine: Engine) -> None:
     inputs, outputs = engine.declared()
     for kind, found, wanted in (("inputs", inputs, spec.inputs), ("outputs", outputs, spec.outputs)):
-        if sorted(map(_declaration, found)) != sorted(map(_declaration, wanted)):
+        if not _fit(found, wanted, exactly=kind == "inputs"):
             raise ArtifactError(
                 f"{file}: {kind} are {_shown(found)}, the manifest says {_shown(wanted)}; "
                 f"remove {file.parent} and run: make export"
@@ -112,8 +112,21 @@ def _try(file: Path, manifest: Manifest, signature: Signature, engine: Engine) -
         raise ArtifactError(f"{file}: the probe's inputs get a wrong answer ({error})") from error
 
 
-def _declaration(tensor: TensorSpec) -> tuple[str, str, tuple[int, ...]]:
-    return tensor.name, tensor.dtype, tensor.sizes
+def _fit(found: Sequence[TensorSpec], wanted: Sequence[TensorSpec], *, exactly: bool) -> bool:
+    """Return whether a file's tensors are those of the spec.
+
+    A file may leave more open than the spec. What it says of outputs is no more than its writer knew: TFLite's calls an
+    axis fixed that the data decides.
+    """
+    by_name = {tensor.name: tensor for tensor in found}
+    return by_name.keys() == {tensor.name for tensor in wanted} and all(
+        (by_name[tensor.name].dtype, len(by_name[tensor.name].shape)) == (tensor.dtype, len(tensor.shape))
+        and all(
+            own in (OPEN, size) or (size == OPEN and not exactly)
+            for own, size in zip(by_name[tensor.name].sizes, tensor.sizes, strict=True)
+        )
+        for tensor in wanted
+    )
 
 
 def _shown(tensors: tuple[TensorSpec, ...]) -> str:
