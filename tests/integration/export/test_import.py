@@ -25,7 +25,7 @@ from servepath.protocols.signature import probe_inputs
 from services.oip_server.artifact import load
 from services.onnx_svc.config import SERVICE
 from services.onnx_svc.ort import OrtEngine
-from tests.hostile_models import Make, external, hostile, hostile_to_tensorflow, model, value
+from tests.hostile_models import Make, external, hostile, hostile_tflite, hostile_to_tensorflow, model, value
 
 node = helper.make_node
 
@@ -251,7 +251,7 @@ def test_another_file_under_the_name_is_the_next_version(tmp_path: Path, run: An
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("make", "said"), [pytest.param(m, s, id=n) for n, m, s in hostile()])
+@pytest.mark.parametrize(("make", "said"), [pytest.param(m, s, id=n) for n, m, s in (*hostile(), *hostile_tflite())])
 def test_a_hostile_file_is_one_line_and_leaves_nothing(tmp_path: Path, run: Any, make: Make, said: str) -> None:
     _is_refused(tmp_path, run, make, said)
 
