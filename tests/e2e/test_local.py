@@ -100,6 +100,8 @@ def test_a_service_that_cannot_start_is_named_with_the_end_of_its_log(here: Work
     (here.folder / "deployments.toml").unlink()
     (here.folder / "deployments.toml").write_text("[models.simple_nn]\ndefualt = 'onnx'\n")
     code, text = here.run(LOCAL, "up")
+    assert (code, "line 2: unknown key 'defualt'" in text, text.count("\n")) == (1, True, 1)
+    code, text = here.run(LOCAL, "up", "gateway")
 
     assert code == 1
     assert f"gateway ended with exit code 1; the end of {here.place('gateway').log_file}:" in text
