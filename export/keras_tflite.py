@@ -12,8 +12,8 @@ from servepath.artifacts.manifest import hash_files as contents
 __all__ = ["contents", "load", "write"]
 
 
-def write(trained: Trained, folder: Path, version: int) -> Mapping[str, str]:
+def write(trained: Trained, folder: Path, version: int) -> Mapping[str, str]:  # noqa: ARG001 - as every format's
     """Write model.tflite."""
     with tempfile.TemporaryDirectory() as between:
-        saved_model.write(trained, Path(between), version)
+        saved_model.write_signature(trained, Path(between))
         return convert(Path(between), folder)
