@@ -17,9 +17,9 @@ from deploy.builder.images import read_variables, tag
 from deploy.compose import ROOT, Project
 from deploy.engine import EngineError, engine
 from servepath.cli.signals import run_main
+from servepath.protocols.deployments import read_deployments
 from servepath.protocols.probes import NotReady, WrongAnswer
 from servepath.protocols.stacks import STACKS
-from servepath.runner.config import BACKENDS
 from servepath.runner.probe import Probe
 
 NAME = "servepath-gpu-check"
@@ -73,7 +73,8 @@ def _check(project: Project, program: str) -> list[str]:
         project.up()
         _predict(project)
         memory = memory_by_process(smi(program, *QUERY))
-        processes = {service: _processes(project, service) for service in BACKENDS}
+        services = [stack.service for stack in read_deployments(ROOT / "deployments.toml").own_stacks]
+        processes = {service: _processes(project, service) for service in services}
         return [f"{service}: {mib} MiB of GPU memory" for service, mib in held(processes, memory).items()]
     finally:
         project.down()

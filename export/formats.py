@@ -59,6 +59,7 @@ FORMATS: Mapping[tuple[str, str], Format] = MappingProxyType(
             "export.saved_model", ("tensorflow", "keras"), loaders=("load", "load_in_python")
         ),
         ("keras", "onnx"): Format("export.keras_onnx", ("tensorflow", "keras", "tf2onnx", "onnx")),
+        ("keras", "tflite"): Format("export.keras_tflite", ("tensorflow", "keras", "ai-edge-litert")),
         ("keras", "reference"): Format("export.reference", ("numpy", "safetensors")),
     }
 )

@@ -17,7 +17,7 @@ from export.trained import Trained
 from models.registry import Arrays
 from servepath.artifacts.manifest import hash_files as contents
 
-__all__ = ["contents", "load", "load_in_python", "write"]
+__all__ = ["contents", "load", "load_in_python", "write", "write_signature"]
 
 SIGNATURE = "serving_default"
 TAGS = ["serve"]
@@ -25,6 +25,14 @@ TAGS = ["serve"]
 
 def write(trained: Trained, folder: Path, version: int) -> Mapping[str, str]:  # noqa: ARG001 - as every format's
     """Write saved_model.pb, variables/, fingerprint.pb and a warm-up record whose reply has been checked."""
+    write_signature(trained, folder)
+    warmup.write(trained, folder)
+    warmup.check(trained, folder, load(folder))
+    return {}
+
+
+def write_signature(trained: Trained, folder: Path) -> None:
+    """Write the SavedModel without a warm-up record."""
     model, inputs = read_by_name(trained), trained.spec.inputs
 
     def serve(**rows: Any) -> Any:
@@ -38,9 +46,6 @@ def write(trained: Trained, folder: Path, version: int) -> Mapping[str, str]:  #
     archive.track(model)
     archive.add_endpoint(SIGNATURE, endpoint)
     archive.write_out(str(folder), verbose=False)
-    warmup.write(trained, folder)
-    warmup.check(trained, folder, load(folder))
-    return {}
 
 
 def load(folder: Path) -> Predict:

@@ -12,6 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from tests import tiny_tflite
+
 Make = Callable[[Path], Path]
 W = numpy_helper.from_array(np.ones((2, 1), np.float32), "w")
 
@@ -213,6 +215,22 @@ def _bad_graphs() -> Iterator[tuple[str, Make, str]]:
         _onnx(model([helper.make_node("RandomUniformLike", ["x"], ["y"])], outputs=[value("y", ["n", 2])])),
         "draws random numbers or keeps state",
     )
+
+
+def hostile_tflite() -> Iterator[tuple[str, Make, str]]:
+    """Yield those that LiteRT is asked about."""
+    tensors = [tiny_tflite.T(name, (-1, 2)) for name in ("x", "y")]
+    custom, flex = (
+        tiny_tflite.graph(tensors, [tiny_tflite.Op(name, (0,), (1,))], (0,), (1,)) for name in ("Mine", "FlexErf")
+    )
+    text = tiny_tflite.graph([tiny_tflite.T("x", (-1, 2), "BYTES")], [], (0,), (0,))
+    same = tiny_tflite.graph([tiny_tflite.T("x", (-1, 2))] * 2, [], (0, 1), (0,))
+    yield "no more than TFLite's mark", _bytes(bytes(4) + b"TFL3"), "LiteRT .* cannot load it"
+    yield "cut TFLite file", _bytes(tiny_tflite.linear(1)[:200]), "LiteRT .* cannot load it"
+    yield "custom operator", _bytes(custom), "not have all its operators: unresolved custom op: Mine; no server here"
+    yield "operator of TensorFlow", _bytes(flex), r"not have all its operators: Select TensorFlow op\(s\)"
+    yield "text", _bytes(text), "input 'x' is of .*, which import cannot draw or compare"
+    yield "two of one name", _bytes(same), "two of its inputs have one name, and it has no signature"
 
 
 def hostile_to_tensorflow() -> Iterator[tuple[str, Make, str]]:

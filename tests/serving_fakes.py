@@ -9,7 +9,7 @@ from servepath.protocols.errors import ServeError
 from servepath.protocols.types import Answer, Provenance, Request, Tensor
 from services.dataplane.backend import Call
 
-SERVED = Provenance("m", "onnx", "fake", "1", 1, "", sha256_observed=True)
+SERVED = Provenance("m", "onnx", "fake", "1", 1, "0" * 64, sha256_observed=True)
 ANSWER = Answer((Tensor("y", "FP32", (1, 1), bytes(4)),), SERVED)
 X = Tensor("x", "FP32", (1, 2), bytes(8))
 

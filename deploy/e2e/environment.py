@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 from deploy.compose import ROOT, Project
 from deploy.engine import EngineError
+from servepath.protocols.deployments import read_deployments
 from servepath.protocols.paths import PathInfo
 from servepath.protocols.probes import NotReady, WrongAnswer
+from servepath.protocols.stacks import Stack
+from servepath.runner.config import GATEWAY
 from servepath.runner.probe import Probe
 
 EXPORTS = ROOT / "artifacts" / "exports"
@@ -27,6 +30,16 @@ class Environment:
     project: Project
     addresses: Mapping[str, str]
     embedded: bool
+
+    @property
+    def stacks(self) -> tuple[Stack, ...]:
+        """Return the stacks whose servers run: those that have paths."""
+        return read_deployments(ROOT / "deployments.toml").own_stacks
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Return the services that run."""
+        return (*(stack.service for stack in self.stacks), GATEWAY)
 
 
 def ask_all(environment: Environment) -> dict[str, str]:

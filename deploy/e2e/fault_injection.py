@@ -13,7 +13,6 @@ from deploy.e2e.clients import calling
 from deploy.e2e.environment import EXPORTS, GATEWAYS, Environment, ask_all, until
 from deploy.engine import EngineError
 from servepath.protocols.stacks import STACKS
-from servepath.runner.config import SERVICES
 
 # Ends every process of a name from inside, as the service's own user may.
 KILL_BY_NAME = """
@@ -28,7 +27,7 @@ ENGINES = {stack.service: stack.engine_process for stack in STACKS.values()}
 
 def killed(environment: Environment) -> Iterator[str]:
     """Kill each service's process with SIGKILL: its container comes back by itself, and every path answers again."""
-    for service in SERVICES:
+    for service in environment.services:
         before = environment.project.inspect(service)
         begin = time.monotonic()
         _kill(environment.project, service, before["State"]["Pid"])

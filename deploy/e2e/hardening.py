@@ -8,8 +8,6 @@ from deploy.e2e import security
 from deploy.e2e.environment import GATEWAYS, Environment
 from deploy.engine import EngineError
 from servepath.protocols.addresses import socket_path
-from servepath.protocols.stacks import STACKS
-from servepath.runner.config import SERVICES
 
 CONNECT_S = 2
 # Tries to connect to every port of a host and prints those that somebody listens on.
@@ -28,11 +26,11 @@ def secure(environment: Environment) -> Iterator[str]:
     """Check every container against the rules, and scan for open ports from their only neighbour, the gateway."""
     project = environment.project
     outside = _outside(project)
-    containers = [_look(project, service, outside) for service in SERVICES]
+    containers = [_look(project, service, outside) for service in environment.services]
     faults = [fault for container in containers for fault in security.faults(container)]
     if not any(container.escapes for container in containers):
         faults += ["S11 is inconclusive: not even the gateway reaches itself on its other network"]
-    faults += [*_open_ports(project), *_leaked_keys(project)]
+    faults += [*_open_ports(environment), *_leaked_keys(environment)]
     if faults:
         raise EngineError("; ".join(faults))
     rules = f"{len(security.RULES)} rules (S05, S11, S13-S19)"
@@ -60,10 +58,11 @@ def _look(project: Project, service: str, outside: tuple[str, str]) -> security.
     )
 
 
-def _open_ports(project: Project) -> Iterator[str]:
+def _open_ports(environment: Environment) -> Iterator[str]:
     """Check S04: of each backend only the ports that the gateway and Prometheus need are open."""
+    project = environment.project
     services = project.model()["services"]
-    for stack in STACKS.values():
+    for stack in environment.stacks:
         service, address = stack.service, services["gateway"]["environment"][stack.address_variable]
         # A socket lies in a volume that only the gateway and the load test mount.
         own = [] if socket_path(address) else [port.variable for port in stack.open_ports]
@@ -74,16 +73,18 @@ def _open_ports(project: Project) -> Iterator[str]:
             yield f"{service}: S04: listens on {said}, not {wanted}"
 
 
-def _leaked_keys(project: Project) -> Iterator[str]:
+def _leaked_keys(environment: Environment) -> Iterator[str]:
     """Check S03: the keys that servers demand are in their shared files alone."""
-    for stack in STACKS.values():
+    project = environment.project
+    for stack in environment.stacks:
         if stack.credentials:
             place = project.model()["services"][stack.service]["environment"][stack.credentials.variable]
-            yield from _places_of(project, project.execute(stack.service, "cat", place))
+            yield from _places_of(environment, project.execute(stack.service, "cat", place))
 
 
-def _places_of(project: Project, key: str) -> Iterator[str]:
-    for service in SERVICES:
+def _places_of(environment: Environment, key: str) -> Iterator[str]:
+    project = environment.project
+    for service in environment.services:
         log = project.ask("logs", "--no-color", service)
         settings = project.docker("inspect", project.container(service))
         for place, text in (("log", log), ("settings", settings)):

@@ -13,13 +13,12 @@ from deploy.e2e.hardening import secure
 from deploy.e2e.load import load, load_inside
 from deploy.e2e.observability import observed
 from deploy.engine import EngineError
-from servepath.protocols.stacks import STACKS
 
 
 def build(environment: Environment) -> Iterator[str]:
     """Build every image that the compose file names, and hold those that have a limit against it."""
     variables = read_variables(ROOT, {**os.environ, **environment.project.settings})
-    images = [builder.IMAGES[name] for name in ("gateway", "loadtest")] + [one.images[0] for one in STACKS.values()]
+    images = [builder.IMAGES[name] for name in ("gateway", "loadtest")] + [one.images[0] for one in environment.stacks]
     for image in images:
         name = image.stand_in if image.stand_in and environment.embedded else image.name
         built = builder.build(environment.project.engine, name, variables)

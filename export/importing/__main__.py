@@ -48,17 +48,19 @@ class Kind(NamedTuple):
     tools: Sequence[str] = ()
 
 
-TO_ONNX = {"onnx": "saved_model to onnx"}
-TORCH_TO_ONNX, TORCH = {"onnx": "torch to onnx"}, ("torch", "onnxscript", "torch-model-archiver")
+FROM_SAVED_MODEL = {"onnx": "saved_model to onnx", "tflite": "saved_model to tflite"}
+SAVED_MODEL_TOOLS = ("tensorflow", "tf2onnx", "ai-edge-litert")
+FROM_TORCH, TORCH_TOOLS = {"onnx": "torch to onnx"}, ("torch", "onnxscript", "torch-model-archiver")
 KINDS = {
     "an ONNX file": Kind("read onnx", "onnx", {}),
-    "a SavedModel": Kind("read saved_model", "saved_model", TO_ONNX, ("tensorflow", "tf2onnx")),
-    "a Keras file": Kind("read keras", "saved_model", TO_ONNX, ("tensorflow", "tf2onnx", "keras")),
-    "a program of torch.export": Kind("read program", "mar", TORCH_TO_ONNX, TORCH),
-    "a TorchScript file": Kind("read script", "mar", TORCH_TO_ONNX, TORCH),
-    "a pickled module": Kind("read module", "mar", TORCH_TO_ONNX, TORCH),
-    "a Python file": Kind("read module", "mar", TORCH_TO_ONNX, TORCH),
-    "a Hugging Face folder": Kind("read hugging face", "mar", TORCH_TO_ONNX, (*TORCH, "transformers")),
+    "a SavedModel": Kind("read saved_model", "saved_model", FROM_SAVED_MODEL, SAVED_MODEL_TOOLS),
+    "a Keras file": Kind("read keras", "saved_model", FROM_SAVED_MODEL, (*SAVED_MODEL_TOOLS, "keras")),
+    "a TFLite file": Kind("read tflite", "tflite", {}, ("ai-edge-litert",)),
+    "a program of torch.export": Kind("read program", "mar", FROM_TORCH, TORCH_TOOLS),
+    "a TorchScript file": Kind("read script", "mar", FROM_TORCH, TORCH_TOOLS),
+    "a pickled module": Kind("read module", "mar", FROM_TORCH, TORCH_TOOLS),
+    "a Python file": Kind("read module", "mar", FROM_TORCH, TORCH_TOOLS),
+    "a Hugging Face folder": Kind("read hugging face", "mar", FROM_TORCH, (*TORCH_TOOLS, "transformers")),
 }
 # By what torch_files finds in a file.
 TORCH_FILES = {
@@ -69,9 +71,11 @@ TORCH_FILES = {
 STACK_OF = {stack.artifact_format: stack.name for stack in STACKS.values()}
 PACKED = {stack.artifact_format: [ROOT / file for file in stack.packed] for stack in STACKS.values()}
 TAKEN = (
-    "import takes an ONNX file, a SavedModel's folder, a .keras file, a program of torch.export, a TorchScript file, a "
-    "Python file with safetensors weights beside it and a Hugging Face folder"
+    "import takes an ONNX file, a SavedModel's folder, a .keras file, a TFLite file, a program of torch.export, a "
+    "TorchScript file, a Python file with safetensors weights beside it and a Hugging Face folder"
 )
+# Where FlatBuffers say what a file is, and what TFLite's say.
+TFLITE_MARK, TFLITE_AT = b"TFL3", 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +100,7 @@ def parse_args(argv: Sequence[str]) -> ImportOptions:
         "path",
         type=Path,
         metavar="PATH",
-        help="an ONNX file (its external data beside it), a SavedModel's folder, a .keras file, a program of "
+        help="an ONNX file (its external data beside it), a SavedModel's folder, a .keras or TFLite file, a program of "
         "torch.export (.pt2), a TorchScript file, a Python file with safetensors weights beside it, or a Hugging Face "
         "folder",
     )
@@ -140,7 +144,12 @@ def import_model(options: ImportOptions) -> None:
         formats = found["formats"]
         _check_deployed(options, formats)
         packed = [file for artifact_format in formats for file in PACKED.get(artifact_format, ())]
-        files = [*_files(options.path, work, kind, found), *packed, *([options.spec] if options.spec else []), *samples]
+        files = [
+            *_files(options.path, work / kind.first, found),
+            *packed,
+            *([options.spec] if options.spec else []),
+            *samples,
+        ]
         tools = (*store.TOOLS, *kind.tools)
         source = store.fingerprint(files, tools)
         version, written = store.store(options.out, options.name, source, work, tools, trusted=options.trust_code)
@@ -190,16 +199,23 @@ def _kind_of(path: Path) -> str:
         raise Refused(f"{path} does not exist; {TAKEN}")
     if path.suffix in {".keras", ".py"}:
         return "a Keras file" if path.suffix == ".keras" else "a Python file"
+    with path.open("rb") as file:
+        beginning = file.read(TFLITE_AT + len(TFLITE_MARK))
+    if beginning[TFLITE_AT:] == TFLITE_MARK:
+        return "a TFLite file"
     return TORCH_FILES.get(torch_kind(path) or "", "an ONNX file")
 
 
-def _files(path: Path, work: Path, kind: Kind, found: Mapping[str, Any]) -> Sequence[Path]:
-    """Return the files that a version is made from; of an ONNX file and a SavedModel what was taken of them."""
+def _files(path: Path, taken: Path, found: Mapping[str, Any]) -> Sequence[Path]:
+    """Return the files that a version is made from: what was taken of a source, or the source itself.
+
+    The latter where what is taken is not the same each time: of Keras' and PyTorch's files.
+    """
     if "sources" in found:
         return [Path(file) for file in found["sources"]]
-    if path.suffix == ".keras" or kind.first == "mar":
+    if path.suffix == ".keras" or taken.name == "mar":
         return [path]
-    return sorted(each for each in (work / kind.first).rglob("*") if each.is_file())
+    return sorted(each for each in taken.rglob("*") if each.is_file())
 
 
 def _step(options: ImportOptions, step: str, work: Path, ends: float) -> None:

@@ -150,6 +150,17 @@ class Session:
         return {name: np.asarray(values) for name, values in found.items()}
 
 
+def frozen(session: Session) -> Any:
+    """Return the graph that the signature's outputs are computed by, with variables as constants."""
+    from tensorflow.python.framework import convert_to_constants  # noqa: PLC0415 - nothing public does it
+
+    return convert_to_constants.convert_variables_to_constants_from_session_graph(
+        session.session,
+        session.graph.as_graph_def(add_shapes=True),
+        [info.name.partition(":")[0] for info in session.outputs.values()],
+    )
+
+
 def _axes(info: Any) -> Axes:
     return tuple(dim.size if dim.size >= 0 else None for dim in info.tensor_shape.dim)
 

@@ -12,7 +12,7 @@ import onnx
 from export.importing.errors import Refused
 from export.importing.onnx_source import declare
 from export.importing.prove import first_line
-from export.importing.saved_model_source import Session, tensorflow
+from export.importing.saved_model_source import Session, frozen, tensorflow
 from export.onnx_file import FILE, Names, save
 from servepath.artifacts.spec import Spec
 
@@ -42,12 +42,9 @@ def _converted(session: Session, inputs: list[str], outputs: list[str]) -> tuple
     """Return the model, and the names in it of these inputs and outputs, in this order."""
     from tensorflow.python.framework import convert_to_constants  # noqa: PLC0415 - nothing public does it
 
-    v1 = tensorflow.compat.v1
-    frozen = convert_to_constants.convert_variables_to_constants_from_session_graph(
-        session.session, session.graph.as_graph_def(add_shapes=True), [name.partition(":")[0] for name in outputs]
-    )
+    constant = frozen(session)
     # As a function, since only that way of freezing puts the bodies of called functions in their place.
-    wrapped = v1.wrap_function(lambda: tensorflow.graph_util.import_graph_def(frozen, name=""), [])
+    wrapped = tensorflow.compat.v1.wrap_function(lambda: tensorflow.graph_util.import_graph_def(constant, name=""), [])
     graph = wrapped.graph
     pruned = wrapped.prune(*([graph.get_tensor_by_name(name) for name in names] for names in (inputs, outputs)))
     flat = convert_to_constants.convert_variables_to_constants_v2(pruned)

@@ -22,6 +22,7 @@ from servepath.artifacts.reference import FILE, FORMAT, load_groups
 from servepath.artifacts.spec import Spec
 
 Step = Callable[[Path, Path, Hints, str], None]
+NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def read_onnx(work: Path, source: Path, hints: Hints, name: str, samples: Sequence[Arrays] = ()) -> None:  # noqa: ARG001 - a Step
@@ -111,6 +112,24 @@ def torch_to_onnx(work: Path, source: Path, hints: Hints, name: str) -> None:  #
     add(work, "onnx", facts, compare(proof, onnx_source.load(folder)))
 
 
+def saved_model_to_tflite(work: Path, source: Path, hints: Hints, name: str) -> None:  # noqa: ARG001 - a Step
+    """Write WORK/tflite from WORK/saved_model: the signature's names are the file's, too."""
+    from export.importing import saved_model_to_tflite, tflite_source  # noqa: PLC0415
+
+    proof, folder = read_proof(work), _new(work, "tflite")
+    facts = saved_model_to_tflite.convert(work / "saved_model", folder)
+    add(work, "tflite", facts, compare(proof, tflite_source.load(folder, NONE)))
+
+
+def read_tflite(work: Path, source: Path, hints: Hints, name: str) -> None:  # noqa: ARG001 - a Step
+    """Read a TFLite file: WORK/tflite."""
+    from export.importing import tflite_source  # noqa: PLC0415
+
+    folder = _new(work, "tflite")
+    proof, facts, names = tflite_source.import_tflite(source, folder, hints, hints.read_samples())
+    write(work, proof, "tflite", facts, tflite_source.load(folder, names), names=names)
+
+
 STEPS: Mapping[str, Step] = MappingProxyType(
     {
         "read onnx": read_onnx,
@@ -122,12 +141,25 @@ STEPS: Mapping[str, Step] = MappingProxyType(
         "read module": read_module,
         "read hugging face": read_hugging_face,
         "torch to onnx": torch_to_onnx,
+        "read tflite": read_tflite,
+        "saved_model to tflite": saved_model_to_tflite,
     }
 )
 
 
-def write(work: Path, proof: Proof, artifact_format: str, facts: Mapping[str, str], run: Run) -> None:
-    """Write what was found, the golden rows and the first format, which must answer as the model did."""
+def write(
+    work: Path,
+    proof: Proof,
+    artifact_format: str,
+    facts: Mapping[str, str],
+    run: Run,
+    *,
+    names: Mapping[str, str] = NONE,
+) -> None:
+    """Write what was found, the golden rows and the first format, which must answer as the model did.
+
+    names: of tensors in the format's file, by public ones, where they differ.
+    """
     difference = compare(proof, run)
     tensors = {
         name + (f"#{number}" if number else ""): np.asarray(values, order="C")
@@ -143,13 +175,15 @@ def write(work: Path, proof: Proof, artifact_format: str, facts: Mapping[str, st
         "formats": {},
     }
     (work / FOUND).write_text(json.dumps(found))
-    add(work, artifact_format, facts, difference)
+    add(work, artifact_format, facts, difference, names=names)
 
 
-def add(work: Path, artifact_format: str, facts: Mapping[str, str], difference: float) -> None:
+def add(
+    work: Path, artifact_format: str, facts: Mapping[str, str], difference: float, *, names: Mapping[str, str] = NONE
+) -> None:
     """Note a format that has been written and agrees with the golden rows."""
     found = json.loads((work / FOUND).read_text())
-    found["formats"][artifact_format] = {"facts": dict(facts), "difference": difference}
+    found["formats"][artifact_format] = {"facts": dict(facts), "difference": difference, "names": dict(names)}
     (work / FOUND).write_text(json.dumps(found, indent=2))
 
 

@@ -42,7 +42,10 @@ FOUND = "found.json"
 # Distributions that shape what every import writes.
 TOOLS = ("numpy", "onnx", "onnxruntime-gpu", "safetensors")
 # What of this repository does.
-SOURCES = ("export/importing/*.py", "export/keras_model.py", "export/warmup.py", "models/frameworks.py")
+SOURCES = (
+    *("export/importing/*.py", "export/keras_model.py", "export/tflite_file.py", "export/warmup.py"),
+    *("models/frameworks.py", "servepath/artifacts/tflite.py"),
+)
 # An import's own folder in the store. A new one may not be held yet.
 WORK, NEW_S = ".import-", 60.0
 
@@ -97,7 +100,7 @@ def store(
     """
     found = json.loads((work / FOUND).read_text())
     found["probe"] = _probe(work, Spec.from_dict(found["spec"]))
-    folder, formats = exports / name, {**found["formats"], REFERENCE: {"facts": {}, "difference": 0.0}}
+    folder, formats = exports / name, {**found["formats"], REFERENCE: {"facts": {}, "difference": 0.0, "names": {}}}
     with alone(folder), _kept_if_known(folder):
         version = choose_version(folder, source)
         facts = provenance.versions(tools) | ({"code": "trusted"} if trusted else {})
@@ -176,6 +179,7 @@ class _Draft:
             git_commit=git_commit(),
             parity=Parity(self.found["rows"], tuple(self.found["batches"]), made["difference"], spec.row_independent),
             probe=self.found["probe"],
+            names=made["names"],
         )
 
 

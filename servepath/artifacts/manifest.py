@@ -38,7 +38,8 @@ class Manifest:
 
     files: sha256 of every file in the folder. contents: sha256 of what is served; the members of an archive, else the
     files. sha256: digest of contents, the artifact's identity. source: fingerprint of weights, spec and exporter.
-    probe: inputs that the model answers, by name, as {"shape", "data": base64}; none where zeros will do.
+    probe: inputs that the model answers, by name, as {"shape", "data": base64}; none where zeros will do. names: of
+    tensors in the file itself, by those of the spec, where they differ.
     """
 
     model: str
@@ -53,6 +54,7 @@ class Manifest:
     git_commit: str
     parity: Parity
     probe: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
@@ -73,6 +75,7 @@ class Manifest:
             spec=Spec.from_dict(raw["spec"]),
             parity=Parity(**{**parity, "batch_sizes": tuple(parity["batch_sizes"])}),
             probe=dict(raw.get("probe", {})),
+            names=dict(raw.get("names", {})),
         )
 
     def to_dict(self) -> dict[str, Any]:

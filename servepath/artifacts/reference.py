@@ -3,7 +3,7 @@
 A group is inputs of one shape, apart from the batch axis: tensors of the names in the spec, and of the second and any
 further group of NAME#1, NAME#2 and so on.
 
-The one module of this package that needs numpy and safetensors: the gateway does without.
+The one module of this package that needs numpy and safetensors (tflite.py needs LiteRT): the gateway does without.
 """
 
 from collections.abc import Mapping, Sequence

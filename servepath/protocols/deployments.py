@@ -103,6 +103,11 @@ class Deployments:
         """Return the limits of each path, by model and stack, in the file's order."""
         return {(one.model, stack): limits for one in self.models for stack, limits in one.stacks.items()}
 
+    @property
+    def own_stacks(self) -> tuple[Stack, ...]:
+        """Return the stacks of STACKS that some model is on, in its order: the servers that have to run here."""
+        return tuple(stack for name, stack in STACKS.items() if any(name in one.stacks for one in self.models))
+
 
 def read_deployments(path: Path) -> Deployments:
     """Read the file. Raises DeploymentsError."""

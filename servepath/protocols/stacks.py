@@ -200,6 +200,23 @@ STACKS = MappingProxyType(
                     ),
                 ),
             ),
+            Stack(
+                name="litert",
+                service="litert_svc",
+                artifact_format="tflite",
+                codec="servepath.protocols.oip",
+                ports=(Port("LITERT_SVC_PORT", "gRPC"), Port("LITERT_SVC_METRICS_PORT", METRICS)),
+                options=("--metrics-port", "{metrics_port}"),
+                images=(
+                    Image(
+                        name="litert_svc",
+                        repository="litert_svc",
+                        lock="litert_svc",
+                        extras=("litert-svc",),
+                        limit_mb=200,
+                    ),
+                ),
+            ),
         )
     },
 )

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from servepath.cli.arguments import Parser, seconds, whole
+from servepath.protocols.deployments import DeploymentsError, read_deployments
 from servepath.runner import logs, status
 from servepath.runner.config import GATEWAY, SERVICES, RunPaths, Service, read_external, read_services
-from servepath.runner.processes import RunError, ServiceFiles, lock
+from servepath.runner.processes import RunError, ServiceFiles, lock, main_process
 from servepath.runner.progress import progress_display
 from servepath.runner.up import Runner, stop_all
 from servepath.settings import SettingsError
@@ -30,7 +31,10 @@ def service(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerOptions:
-    """The command line of `python -m servepath.runner`; the last three where the command takes them."""
+    """The command line of `python -m servepath.runner`; the last three where the command takes them.
+
+    services: none where none is named.
+    """
 
     command: str
     services: Sequence[str]
@@ -44,7 +48,7 @@ def parse_args(argv: Sequence[str]) -> RunnerOptions:
     """Read the command line; exit code 2 and one line when it is wrong."""
     common = Parser(add_help=False)
     add = common.add_argument
-    add("services", nargs="*", type=service, metavar="SERVICE", help=f"{', '.join(SERVICES)} (default: all)")
+    add("services", nargs="*", type=service, metavar="SERVICE", help=f"{', '.join(SERVICES)} (default: what has paths)")
     add("--run-dir", type=Path, default=Path(".run"), help="folder of pid and log files (default: .run)")
     add("--exports", type=Path, default=Path("artifacts/exports"), help="default: artifacts/exports")
     add("--deployments", type=Path, default=Path("deployments.toml"), help="default: deployments.toml")
@@ -60,7 +64,7 @@ def parse_args(argv: Sequence[str]) -> RunnerOptions:
     args = parser.parse_args(argv)
     return RunnerOptions(
         command=args.command,
-        services=[name for name in SERVICES if name in args.services or not args.services],
+        services=[name for name in SERVICES if name in args.services],
         places=RunPaths(args.run_dir.resolve(), args.exports, args.deployments),
         timeout=getattr(args, "timeout", 0.0),
         follow=getattr(args, "follow", False),
@@ -72,15 +76,16 @@ def up(options: RunnerOptions) -> int:
     """Start and wait."""
     services = _services(options)
     with lock(options.places.run_dir), progress_display() as shown:
-        Runner(services, options.places, options.timeout, shown, _external(options)).start(options.services)
+        Runner(services, options.places, options.timeout, shown, _external(options)).start(_chosen(options))
     return 0
 
 
 def down(options: RunnerOptions) -> int:
     """Stop."""
+    services = options.services or SERVICES
     with lock(options.places.run_dir):
-        done = stop_all(options.places, options.services)
-    for name in reversed(options.services):
+        done = stop_all(options.places, services)
+    for name in reversed(services):
         print(f"{name:10} {done.get(name, 'not running')}")
     return 0
 
@@ -88,14 +93,14 @@ def down(options: RunnerOptions) -> int:
 def show_status(options: RunnerOptions) -> int:
     """Print the table."""
     services = _services(options)
-    external = _external(options)
-    found = status.states({name: services[name] for name in services}, options.places, external)
-    return 0 if status.show([state for state in found if state.service in (*options.services, *external)]) else 1
+    external, chosen = _external(options), _chosen(options)
+    found = status.states(services, options.places, external)
+    return 0 if status.show([state for state in found if state.service in (*chosen, *external)]) else 1
 
 
 def show_logs(options: RunnerOptions) -> int:
     """Print the last lines of the logs."""
-    places = [ServiceFiles(options.places.run_dir, name) for name in options.services]
+    places = [ServiceFiles(options.places.run_dir, name) for name in _chosen(options)]
     begin = logs.ends(places)
     logs.show(places, options.lines, lambda line: print(line, flush=True))
     if options.follow:
@@ -113,7 +118,19 @@ COMMANDS: dict[str, Callable[[RunnerOptions], int]] = {
 
 def _external(options: RunnerOptions) -> dict[str, tuple[str, str]]:
     """Return the external servers, which only the gateway calls."""
-    return read_external(options.places.deployments, Path(".env")) if GATEWAY in options.services else {}
+    return read_external(options.places.deployments, Path(".env")) if GATEWAY in (options.services or [GATEWAY]) else {}
+
+
+def _chosen(options: RunnerOptions) -> Sequence[str]:
+    """Return the services that are named; by default the gateway, the servers that have paths, and what runs.
+
+    Raises DeploymentsError.
+    """
+    if options.services:
+        return options.services
+    has_paths = {stack.service for stack in read_deployments(options.places.deployments).own_stacks}
+    run_dir = options.places.run_dir
+    return [name for name in SERVICES if name in {*has_paths, GATEWAY} or main_process(ServiceFiles(run_dir, name))]
 
 
 def _services(options: RunnerOptions) -> dict[str, Service]:
@@ -129,7 +146,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         code = COMMANDS[options.command](options)
         sys.stdout.flush()
-    except (SettingsError, RunError) as error:
+    except (SettingsError, RunError, DeploymentsError) as error:
         print(f"python -m servepath.runner: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

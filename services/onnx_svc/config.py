@@ -1,60 +1,28 @@
-"""onnx_svc's settings. Nothing else here reads the environment."""
+"""onnx_svc: what it is, and its settings. Nothing else here reads the environment."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from servepath.cli.arguments import up_to_an_hour, whole
-from servepath.settings import SettingsParser, one_of
-from services.dataplane.listeners import DEFAULT_LISTENER
+from servepath.protocols.stacks import STACKS
+from servepath.settings import one_of
 from services.dataplane.options import read_server_settings
+from services.oip_server import config
+from services.oip_server.service import OipService
 
+# platform: Triton's name for ONNX models on ONNX Runtime, which clients know.
+SERVICE = OipService(stack=STACKS["onnx"], kind="ONNX", file="model.onnx", platform="onnxruntime_onnx")
 DEVICES = ("auto", "cpu", "cuda")
 
 
-# No slots: the command line takes its defaults from the class.
 @dataclass(frozen=True)
-class Settings:
-    """Everything that onnx_svc is told from outside.
+class Settings(config.Settings):
+    """Everything that onnx_svc is told from outside. device: one of DEVICES."""
 
-    port, metrics_port: 0 takes a free one. threads: calls of one model version that compute at once; max_queue: calls
-    that may wait for one of them. watch_s: seconds between two looks at each model's current version. front: a key of
-    LISTENERS. workers: processes on one port. worker_of: of one of them, its socket to the first.
-    """
-
-    models: Path
-    port: int
-    metrics_port: int
     device: str = "auto"
-    host: str = "127.0.0.1"
-    metrics_host: str = "127.0.0.1"
-    threads: int = 2
-    max_queue: int = 1024
-    max_message_bytes: int = 64 * 2**20
-    default_deadline_s: float = 15.0
-    max_deadline_s: float = 120.0
-    drain_s: float = 25.0
-    watch_s: float = 1.0
-    front: str = DEFAULT_LISTENER
-    workers: int = 1
-    worker_of: int | None = None
 
 
 def read_settings(argv: Sequence[str] | None = None) -> Settings:
     """Read command line and environment. Raises SettingsError for a variable; exits with code 2 for an option."""
-    parser = SettingsParser(
-        "python -m services.onnx_svc", "Serve exported ONNX models over gRPC by the Open Inference Protocol."
-    )
-    setting = parser.setting
-    setting("models", "exported artifacts", kind=Path, default=Path("artifacts/exports"))
-    setting("device", "auto (the GPU if it works), cpu or cuda", kind=one_of(DEVICES), default=Settings.device)
-    setting("threads", "calls of a model that compute in parallel", kind=whole(1), default=Settings.threads)
-    setting("max_queue", "calls of a model that may wait", kind=whole(1), default=Settings.max_queue)
-    setting(
-        "default_deadline_s",
-        "deadline in seconds of calls without one",
-        kind=up_to_an_hour,
-        default=Settings.default_deadline_s,
-    )
-    setting("drain_s", "seconds for calls in flight when stopping", kind=up_to_an_hour, default=Settings.drain_s)
+    parser = config.settings_parser(SERVICE)
+    parser.setting("device", "auto (the GPU if it works), cpu or cuda", kind=one_of(DEVICES), default=Settings.device)
     return Settings(**read_server_settings(parser, "ONNX_SVC", argv))

@@ -23,9 +23,9 @@ from servepath.settings import SettingsError
 from services.dataplane.engine import Engine, EngineError, Load
 from services.dataplane.lifecycle import Server, log_to_stderr, serve
 from services.dataplane.listener import PortBusyError
-from services.onnx_svc.config import Settings, read_settings
+from services.oip_server.server import create_server
+from services.onnx_svc.config import SERVICE, Settings, read_settings
 from services.onnx_svc.ort import OrtEngine
-from services.onnx_svc.server import create_server
 from studies.injected_delay.servers import MAX_DELAY_US
 
 
@@ -59,7 +59,7 @@ def delayed(load: Load, delay_us: float) -> Load:
 
 async def start(settings: Settings, delay_us: float) -> Server:
     """Start the server and say where it listens."""
-    server = await create_server(settings, delayed(partial(OrtEngine, device=settings.device), delay_us))
+    server = await create_server(SERVICE, settings, delayed(partial(OrtEngine, device=settings.device), delay_us))
     logging.getLogger("studies.injected_delay.injected").info("listening on %s:%d", settings.host, server.port)
     return server
 

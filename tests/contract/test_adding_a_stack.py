@@ -38,7 +38,8 @@ PARTICULAR = {
     "deploy/k8s/overlays/gpu/": "onnx_svc alone would compute on the CPU without a word",
     "docker-compose.embedded.yml": "TensorFlow Serving alone has a stand-in",
     "deploy/images/pipeline.Dockerfile": "an .mar contains TorchServe's handler",
-    "export/": "the formats; one is called as its stack",
+    "export/": "the formats; one is called as its stack, and one as its stack's runtime",
+    "servepath/artifacts/tflite.py": "the format is called otherwise, its runtime as its stack",
     "models/": "the same",
 }
 PROSE = {".md", ".svg"}

@@ -28,6 +28,7 @@ FILES = sorted((ROOT / "deploy/images").glob("*.Dockerfile"))
 PROGRAMS = {
     "gateway": ("services.gateway",),
     "onnx_svc": ("services.onnx_svc",),
+    "litert_svc": ("services.litert_svc",),
     "torch_svc": ("services.torch_svc",),
     "tf_svc-embedded": ("services.tf_svc",),
     "loadtest": ("loadtest", "report", "servepath.client"),

@@ -17,6 +17,7 @@ from servepath.protocols.stacks import STACKS
 from servepath.runner.config import PORTS
 from servepath.settings import SettingsError
 from services.gateway import config as gateway_config
+from services.litert_svc import config as litert_config
 from services.onnx_svc import config as onnx_config
 from services.torch_svc import config as torch_config
 from training import __main__ as training_main
@@ -66,7 +67,9 @@ def settings() -> dict[str, str]:
 def wrong_settings(found: Mapping[str, str]) -> Iterator[str]:
     """Yield the settings that differ from .env; of an address only the port is the same."""
     wanted = {name: value for name, value in ENVIRONMENT.items() if SETTING.fullmatch(name)}
-    services = {name for name in wanted if name.startswith(("GATEWAY_", "TORCH_SVC_", "TF_SVC_", "ONNX_SVC_"))}
+    services = {
+        name for name in wanted if name.startswith(("GATEWAY_", "TORCH_SVC_", "TF_SVC_", "ONNX_SVC_", "LITERT_SVC_"))
+    }
     for name in sorted(services - {"GATEWAY_2_PORT"} | found.keys() - {TARGETS}):
         mine, theirs = (table.get(name, "").rpartition(":")[2] for table in (found, wanted))
         if mine != theirs:
@@ -143,7 +146,7 @@ def test_every_container_of_ours_on_a_read_only_file_system_has_a_tmp() -> None:
     base = [one["spec"]["template"]["spec"] for one in documents("base/*-svc.yaml") if one["kind"] == "Deployment"]
     base += [one["spec"]["template"]["spec"] for one in documents("base/gateway.yaml") if one["kind"] == "Deployment"]
     kserve = [one["spec"] for one in documents("base/kserve/*.yaml") if one.get("kind") == "ServingRuntime"]
-    assert (len(base), len(kserve), without_tmp(base + kserve)) == (4, 3, [])
+    assert (len(base), len(kserve), without_tmp(base + kserve)) == (5, 3, [])
 
 
 def test_a_container_without_a_tmp_is_found() -> None:
@@ -153,8 +156,10 @@ def test_a_container_without_a_tmp_is_found() -> None:
 
 EXPORTED = frozenset(
     name
-    for source in ("services/gateway/metrics.py", "services/onnx_svc/metrics.py")
-    for name in re.findall(r'"((?:servepath|onnx_svc)_[a-z_]+)"', (ROOT / source).read_text())
+    for source in ("services/gateway/metrics.py", "services/oip_server/metrics.py")
+    for name in re.findall(
+        r'"((?:servepath|onnx_svc)_[a-z_]+)"', (ROOT / source).read_text().replace('f"{service}_', '"onnx_svc_')
+    )
 )
 METRIC = re.compile(
     r"\b(?:servepath|onnx_svc)_(?:requests|rows|in_flight|queued|path|batch|model|request_d|backend_d)\w*"
@@ -215,6 +220,8 @@ def understand(image: str, argv: list[str]) -> None:
             gateway_config.read_settings(argv)
         case "onnx_svc", _:
             onnx_config.read_settings(argv)
+        case "litert_svc", _:
+            litert_config.read_settings(argv)
         case "torch_svc", _:
             torch_config.read_settings(argv)
         case "pipeline", ["training", *rest]:
@@ -246,6 +253,7 @@ def test_every_program_understands_what_its_container_is_told() -> None:
     assert {found["image"].removeprefix("servepath/") for found in told} == {
         "gateway",
         "onnx_svc",
+        "litert_svc",
         "torch_svc",
         "pipeline",
         "loadtest",

@@ -24,7 +24,7 @@ from tests.contract.registries import ROOT, RULES, Registries, ours
 from tests.manifests import SPEC
 
 Rule = Callable[[Registries], Iterator[str]]
-NEW = Stack(name="litert", service="litert_svc", artifact_format="tflite", codec="", ports=(), images=())
+NEW = Stack(name="openvino", service="openvino_svc", artifact_format="openvino_ir", codec="", ports=(), images=())
 THIRD = Model("torch", "models.simple_nn.model:SimpleNN", ("onnx", "reference"), SPEC)
 
 
@@ -64,7 +64,7 @@ WHOLE = Registries(
     layers=frozenset({"services.onnx_svc"}),
     routed=frozenset({"third@onnx"}),
 )
-STACKS_AND_NEW = {**WHOLE.stacks, "litert": NEW}
+STACKS_AND_NEW = {**WHOLE.stacks, "openvino": NEW}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -91,17 +91,17 @@ def with_codec(**changed: Any) -> dict[str, Any]:
 
 # The rule, what is broken, and a part of the line that must say so.
 BROKEN: list[tuple[Rule, dict[str, Any], str]] = [
-    (registries.stacks_fit_together, {"stacks": {"x": NEW}}, "STACKS['x'] is called 'litert'"),
+    (registries.stacks_fit_together, {"stacks": {"x": NEW}}, "STACKS['x'] is called 'openvino'"),
     (
         registries.stacks_fit_together,
-        {"stacks": {**WHOLE.stacks, "litert": replace(NEW, service="onnx_svc")}},
+        {"stacks": {**WHOLE.stacks, "openvino": replace(NEW, service="onnx_svc")}},
         "two stacks have the service 'onnx_svc'",
     ),
-    (registries.every_stack_has_a_codec, {"stacks": STACKS_AND_NEW}, "litert: in only one"),
+    (registries.every_stack_has_a_codec, {"stacks": STACKS_AND_NEW}, "openvino: in only one"),
     (registries.every_stack_has_a_codec, {"codecs": {}}, "onnx: in only one"),
     (registries.every_stack_has_a_codec, with_codec(translate=None), "onnx: its codec has no translate()"),
     (registries.every_stack_has_a_codec, with_codec(METHOD="ModelInfer"), "onnx: its codec's METHOD"),
-    (registries.every_service_starts, {"stacks": STACKS_AND_NEW}, "services/litert_svc/__main__.py is missing"),
+    (registries.every_service_starts, {"stacks": STACKS_AND_NEW}, "services/openvino_svc/__main__.py is missing"),
     (registries.every_service_starts, {"helps": {}}, "services/gateway/__main__.py is missing"),
     (registries.every_service_starts, with_help("onnx_svc", "--host", "--port"), "onnx_svc does not take --models"),
     (registries.every_service_starts, with_help(GATEWAY, "--host", "--port"), "gateway does not take --deployments"),
@@ -111,7 +111,7 @@ BROKEN: list[tuple[Rule, dict[str, Any], str]] = [
         "onnx_svc --host is not 127.0.0.1",
     ),
     (registries.every_service_listens_on_loopback, with_help(GATEWAY, "--port"), "gateway does not take --host"),
-    (registries.every_service_has_ports_and_address, {"stacks": STACKS_AND_NEW}, ".env: LITERT_SVC_PORT is missing"),
+    (registries.every_service_has_ports_and_address, {"stacks": STACKS_AND_NEW}, ".env: OPENVINO_SVC_PORT is missing"),
     (
         registries.every_service_has_ports_and_address,
         with_environment(ONNX_SVC_ADDR="10.0.0.1:8001"),
@@ -122,7 +122,7 @@ BROKEN: list[tuple[Rule, dict[str, Any], str]] = [
         with_environment(ONNX_SVC_METRICS_PORT="8001"),
         ".env: port 8001 is given twice",
     ),
-    (registries.the_runner_knows_every_service, {"stacks": STACKS_AND_NEW}, "litert_svc: in only one"),
+    (registries.the_runner_knows_every_service, {"stacks": STACKS_AND_NEW}, "openvino_svc: in only one"),
     (registries.the_runner_knows_every_service, {"stacks": {}}, "onnx_svc: in only one"),
     (
         registries.the_runner_knows_every_service,
@@ -144,10 +144,10 @@ BROKEN: list[tuple[Rule, dict[str, Any], str]] = [
     (registries.every_format_has_an_exporter, with_model(formats=("onnx",)), "third: no format 'reference'"),
     (
         registries.every_format_has_an_exporter,
-        {"formats": {**WHOLE.formats, ("torch", "tflite"): Format("export.gone", ())}},
+        {"formats": {**WHOLE.formats, ("torch", "openvino_ir"): Format("export.gone", ())}},
         "export.gone, which is no module",
     ),
-    (registries.every_stack_has_a_format, {"stacks": STACKS_AND_NEW}, "litert: FORMATS has no 'tflite'"),
+    (registries.every_stack_has_a_format, {"stacks": STACKS_AND_NEW}, "openvino: FORMATS has no 'openvino_ir'"),
     (
         registries.every_model_can_be_trained,
         with_model(builder="models.simple_nn.gone:Gone"),

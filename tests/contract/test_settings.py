@@ -12,6 +12,7 @@ import pytest
 from servepath.protocols.stacks import STACKS
 from servepath.settings import SettingsError
 from services.gateway import config as gateway
+from services.litert_svc import config as litert_svc
 from services.onnx_svc import config as onnx_svc
 from services.tf_svc import config as tf_svc
 from services.torch_svc import config as torch_svc
@@ -22,6 +23,7 @@ Read = Callable[[list[str]], Any]
 SERVICES: dict[str, Read] = {
     "gateway": gateway.read_settings,
     "onnx_svc": onnx_svc.read_settings,
+    "litert_svc": litert_svc.read_settings,
     "tf_svc": tf_svc.read_settings,
     "torch_svc": torch_svc.read_settings,
 }
@@ -31,7 +33,7 @@ SERVICES: dict[str, Read] = {
 def _the_repositorys_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     for name in list(os.environ):
-        if name.startswith(("GATEWAY_", "TORCH_SVC_", "TF_SVC_", "ONNX_SVC_", "FRONT", "TENSORFLOW_")):
+        if name.startswith(("GATEWAY_", "TORCH_SVC_", "TF_SVC_", "ONNX_SVC_", "LITERT_SVC_", "FRONT", "TENSORFLOW_")):
             monkeypatch.delenv(name)
 
 
@@ -47,6 +49,8 @@ BOTH = [
     ("gateway", "--metrics-port", "GATEWAY_METRICS_PORT", "metrics_port"),
     ("onnx_svc", "--port", "ONNX_SVC_PORT", "port"),
     ("onnx_svc", "--metrics-port", "ONNX_SVC_METRICS_PORT", "metrics_port"),
+    ("litert_svc", "--port", "LITERT_SVC_PORT", "port"),
+    ("litert_svc", "--metrics-port", "LITERT_SVC_METRICS_PORT", "metrics_port"),
     ("tf_svc", "--port", "TF_SVC_PORT", "port"),
     ("torch_svc", "--port", "TORCH_SVC_PORT", "ports.inference"),
 ]
@@ -67,7 +71,7 @@ def test_an_option_wins_over_its_variable(
     assert found(option, "9002") == 9002
 
 
-@pytest.mark.parametrize("service", ["gateway", "onnx_svc"])
+@pytest.mark.parametrize("service", ["gateway", "onnx_svc", "litert_svc"])
 def test_the_front_is_native_unless_told(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     read = SERVICES[service]
     assert read([]).front == "native"
@@ -76,7 +80,7 @@ def test_the_front_is_native_unless_told(service: str, monkeypatch: pytest.Monke
     assert read(["--front", "native"]).front == "native"
 
 
-@pytest.mark.parametrize("service", ["gateway", "onnx_svc"])
+@pytest.mark.parametrize("service", ["gateway", "onnx_svc", "litert_svc"])
 def test_metrics_listen_where_the_service_does_unless_told(service: str) -> None:
     read = SERVICES[service]
     assert read([]).metrics_host == "127.0.0.1"
@@ -91,7 +95,6 @@ def test_every_option_of_onnx_svc_reaches_its_setting() -> None:
         Path("m"),
         1,
         2,
-        "cuda",
         "::1",
         "::1",
         threads=3,
@@ -100,6 +103,7 @@ def test_every_option_of_onnx_svc_reaches_its_setting() -> None:
         drain_s=6,
         front="grpcio",
         workers=2,
+        device="cuda",
     )
 
 

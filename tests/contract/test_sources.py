@@ -26,6 +26,7 @@ EVERYWHERE = re.compile(r"0\.0\.0\.0|\[::\]|['\"]::['\"]|INADDR_ANY|in6addr_any"
 DOCUMENTED = {
     "deploy/k8s/base/gateway.yaml": "in a pod: a default-deny NetworkPolicy says who comes in",
     "deploy/k8s/base/onnx-svc.yaml": "in a pod: a default-deny NetworkPolicy says who comes in",
+    "deploy/k8s/base/litert-svc.yaml": "in a pod: a default-deny NetworkPolicy says who comes in",
     "deploy/k8s/base/torch-svc.yaml": "in a pod: a default-deny NetworkPolicy says who comes in",
     "deploy/k8s/base/kserve/onnx-svc.yaml": "in a pod: a default-deny NetworkPolicy says who comes in",
     "deploy/k8s/base/kserve/torch-svc.yaml": "in a pod: a default-deny NetworkPolicy says who comes in",
@@ -33,7 +34,7 @@ DOCUMENTED = {
     "docker-compose.gpu.yml": "as docker-compose.yml",
     **{
         f"deploy/images/{name}.Dockerfile": "inside a container, whose ports nobody reaches until they are published"
-        for name in ("gateway", "onnx_svc", "torch_svc", "tf_svc-embedded")
+        for name in ("gateway", "onnx_svc", "litert_svc", "torch_svc", "tf_svc-embedded")
     },
     "services/dataplane/workers.py": "compares what the user asked for, to know which address reaches a worker",
     "services/tf_svc/binary.py": "says that tensorflow_model_server has no option for less",

@@ -13,7 +13,7 @@ DRAIN_S = tomllib.loads((ROOT / "deployments.toml").read_text())["gateway"]["dra
 # Asks the API server who is asking.
 NEEDS_ITS_TOKEN = ("prometheus-adapter",)
 # Model servers: under overload a liveness probe would kill them for being slow.
-BACKENDS = ("torch-svc", "tf-svc", "onnx-svc")
+BACKENDS = ("torch-svc", "tf-svc", "onnx-svc", "litert-svc")
 # Who asks them, by name.
 ASKERS = ("gateway", "loadtest")
 DNS = {

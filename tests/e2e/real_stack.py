@@ -29,6 +29,8 @@ PORTS = (
     "TF_SVC_PORT",
     "ONNX_SVC_PORT",
     "ONNX_SVC_METRICS_PORT",
+    "LITERT_SVC_PORT",
+    "LITERT_SVC_METRICS_PORT",
 )
 BACKENDS = ("torch_svc", "tf_svc", "onnx_svc")
 READY_S = LONG_S

@@ -33,7 +33,12 @@ def here(tmp_path: Path, ready_made: Path) -> Iterator[Workplace]:
 def test_up_status_predict_down(here: Workplace) -> None:
     code, text = here.run(LOCAL, "up")
     assert code == 0, text
-    assert [name for name in SERVICES if f"{name:10} ready after" in text] == list(SERVICES)
+    assert [name for name in SERVICES if f"{name:10} ready after" in text] == [
+        "torch_svc",
+        "tf_svc",
+        "onnx_svc",
+        "gateway",
+    ]
     for path in PATHS:
         code, text = here.run("client", "predict", path, "1 2")
         assert (code, f"served by {path}:" in text) == (0, True)
@@ -95,6 +100,8 @@ def test_a_service_that_cannot_start_is_named_with_the_end_of_its_log(here: Work
     (here.folder / "deployments.toml").unlink()
     (here.folder / "deployments.toml").write_text("[models.simple_nn]\ndefualt = 'onnx'\n")
     code, text = here.run(LOCAL, "up")
+    assert (code, "line 2: unknown key 'defualt'" in text, text.count("\n")) == (1, True, 1)
+    code, text = here.run(LOCAL, "up", "gateway")
 
     assert code == 1
     assert f"gateway ended with exit code 1; the end of {here.place('gateway').log_file}:" in text
@@ -169,7 +176,7 @@ def test_logs_follow_what_is_written_until_ctrl_c(here: Workplace) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["up", "gatway"], "'gatway' is not a service; known: torch_svc, tf_svc, onnx_svc, gateway"),
+        (["up", "gatway"], "'gatway' is not a service; known: torch_svc, tf_svc, onnx_svc, litert_svc, gateway"),
         (["up", "--timeout", "0"], "'0' is not a number of seconds above 0"),
         (["logs", "-n", "x"], "'x' is not a whole number from 0"),
     ],

@@ -108,7 +108,7 @@ def serving(exports: Path, deployments: Path) -> Iterator[str]:
     """Serve a store by onnx_svc behind a gateway; yield the gateway's address once every path answers."""
     onnx, onnx_metrics, port, metrics = free_ports(4)
     environment = {"PATH": "/usr/bin:/bin", "ONNX_SVC_ADDR": f"127.0.0.1:{onnx}", "TORCH_SVC_ADDR": "127.0.0.1:1"}
-    environment |= {"TF_SVC_ADDR": "127.0.0.1:1"}
+    environment |= {"TF_SVC_ADDR": "127.0.0.1:1", "LITERT_SVC_ADDR": "127.0.0.1:1"}
     own = ["--models", str(exports), "--port", str(onnx), "--metrics-port", str(onnx_metrics), "--device", "cpu"]
     ours = ["--deployments", str(deployments), "--exports", str(exports), "--port", str(port)]
     commands = [["services.onnx_svc", *own], ["services.gateway", *ours, "--metrics-port", str(metrics)]]

@@ -1,4 +1,4 @@
-"""Tensors keep their meaning from the framework's model to the ONNX file, whatever order an exporter lists them in."""
+"""Tensors keep their meaning from the framework's model to the file, whatever order an exporter lists them in."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from export import keras_onnx, torch_onnx
+from export import keras_onnx, keras_tflite, torch_onnx
 from export.errors import ExportError
 from tests import two_inputs
 from tests.two_inputs import ALPHA, FLAG, NUM, ZETA, keras_model, torch_model
@@ -30,6 +30,16 @@ def answers_by_name(folder: Path) -> None:
 def test_a_keras_model_answers_by_name_in_onnx(tmp_path: Path, inputs: str, outputs: str) -> None:
     keras_onnx.write(keras_model(inputs, outputs, tmp_path), tmp_path, 1)
     answers_by_name(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+def test_a_keras_model_answers_by_name_in_tflite(tmp_path: Path, form: str) -> None:
+    keras_tflite.write(keras_model(form, form, tmp_path), tmp_path, 1)
+    found = keras_tflite.load(tmp_path)({"num": NUM, "flag": FLAG})
+    assert found.keys() == {"zeta", "alpha"}
+    np.testing.assert_array_equal(found["zeta"], ZETA)
+    np.testing.assert_array_equal(found["alpha"], ALPHA)
 
 
 @pytest.mark.slow

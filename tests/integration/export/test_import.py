@@ -22,9 +22,10 @@ from servepath.artifacts.manifest import read_manifest, verify
 from servepath.artifacts.reference import read_reference
 from servepath.artifacts.spec import Spec, Tolerance
 from servepath.protocols.signature import probe_inputs
-from services.onnx_svc.artifact import load
+from services.oip_server.artifact import load
+from services.onnx_svc.config import SERVICE
 from services.onnx_svc.ort import OrtEngine
-from tests.hostile_models import Make, external, hostile, hostile_to_tensorflow, model, value
+from tests.hostile_models import Make, external, hostile, hostile_tflite, hostile_to_tensorflow, model, value
 
 node = helper.make_node
 
@@ -250,7 +251,7 @@ def test_another_file_under_the_name_is_the_next_version(tmp_path: Path, run: An
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("make", "said"), [pytest.param(m, s, id=n) for n, m, s in hostile()])
+@pytest.mark.parametrize(("make", "said"), [pytest.param(m, s, id=n) for n, m, s in (*hostile(), *hostile_tflite())])
 def test_a_hostile_file_is_one_line_and_leaves_nothing(tmp_path: Path, run: Any, make: Make, said: str) -> None:
     _is_refused(tmp_path, run, make, said)
 
@@ -471,7 +472,7 @@ def test_what_a_saved_model_became_is_loaded_by_the_server_with_its_open_axes(tm
     code, out, err = run(path)
     assert code == 0, err
     assert "no path on onnx" not in out
-    loaded = load(tmp_path / "exports" / "mine" / "onnx" / "1", partial(OrtEngine, device="cpu"))
+    loaded = load(tmp_path / "exports" / "mine" / "onnx" / "1", SERVICE, partial(OrtEngine, device="cpu"))
     (words_spec,), (scores,) = loaded.spec.inputs, loaded.spec.outputs
     assert (words_spec.shape[0], words_spec.shape[2]) == ("batch", 3)
     assert scores.shape == ("batch", words_spec.shape[1], 2)

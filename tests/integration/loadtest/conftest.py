@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from servepath.protocols import oip, servepath
+from servepath.protocols.stacks import STACKS
 from servepath.protocols.types import Answer, Provenance, Request, Tensor
 from tests.manifests import write_manifest
 
@@ -87,7 +88,7 @@ def stand(tmp_path: Path) -> Iterator[Stand]:
     behaviour = Behaviour()
     server, port = serve(behaviour)
     address = f"127.0.0.1:{port}"
-    names = ("GATEWAY_ADDR", "TORCH_SVC_ADDR", "TF_SVC_ADDR", "ONNX_SVC_ADDR")
+    names = ("GATEWAY_ADDR", *(stack.address_variable for stack in STACKS.values()))
     (tmp_path / "env").write_text("".join(f"{name}={address}\n" for name in names))
     (tmp_path / "deployments.toml").write_text(f"[models.{MODEL}]\ndefault = 'onnx'\n[models.{MODEL}.stacks.onnx]\n")
     write_reference(tmp_path / "exports")

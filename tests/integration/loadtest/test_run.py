@@ -16,11 +16,12 @@ import psutil
 import pytest
 from pyarrow import parquet
 
+from servepath.protocols.stacks import STACKS
 from tests.integration.loadtest.conftest import write_reference
 from tests.limits import LONG_S
 
 ROOT = Path(__file__).parents[3]
-ADDRESSES = ("GATEWAY_ADDR", "TORCH_SVC_ADDR", "TF_SVC_ADDR", "ONNX_SVC_ADDR")
+ADDRESSES = ("GATEWAY_ADDR", *(stack.address_variable for stack in STACKS.values()))
 QUICK = ["--duration=0.2", "--warmup=0.2", "--rate=200", "--min-requests=20", "--seed=7", "--rounds=2"]
 MEASUREMENTS = ("line@onnx.direct", "line@onnx.gateway", "null@null.direct")
 

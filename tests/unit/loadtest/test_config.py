@@ -5,7 +5,13 @@ import pytest
 from loadtest.config import SettingsError, check_targets, parse_targets, read_settings
 from servepath.protocols.deployments import read_deployments
 
-ADDRESSES = {"GATEWAY_ADDR": "h:1", "TORCH_SVC_ADDR": "h:2", "TF_SVC_ADDR": "h:3", "ONNX_SVC_ADDR": "[::1]:4"}
+ADDRESSES = {
+    "GATEWAY_ADDR": "h:1",
+    "TORCH_SVC_ADDR": "h:2",
+    "TF_SVC_ADDR": "h:3",
+    "ONNX_SVC_ADDR": "[::1]:4",
+    "LITERT_SVC_ADDR": "h:5",
+}
 
 
 def write(folder: Path, values: dict[str, str]) -> Path:
@@ -22,6 +28,7 @@ def test_the_environment_overrules_the_file(tmp_path: Path) -> None:
         "torchserve": "h:2",
         "tfserving": "other:9",
         "onnx": "[::1]:4",
+        "litert": "h:5",
     }
     assert settings.files["TORCH_SVC_TOKEN_FILE"] == Path(".run/torch_svc/token")
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from services.dataplane.engine import Load
-from services.onnx_svc.config import Settings
+from services.oip_server.server import OipServer, create_server
+from services.onnx_svc.config import SERVICE, Settings
 from services.onnx_svc.ort import OrtEngine
-from services.onnx_svc.server import OnnxServer, create_server
 from tests.limits import LONG_S
 from tests.loop_thread import LoopThread
 from tests.oip_client import Client
@@ -39,15 +39,15 @@ def exports(tmp_path: Path) -> Path:
     return two_models(tmp_path)
 
 
-Start = Callable[..., OnnxServer]
+Start = Callable[..., OipServer]
 
 
 def starter(loop: LoopThread, front: str) -> Iterator[Start]:
-    started: list[OnnxServer] = []
+    started: list[OipServer] = []
 
-    def start(models: Path, load: Load = ON_CPU, **changes: Any) -> OnnxServer:
+    def start(models: Path, load: Load = ON_CPU, **changes: Any) -> OipServer:
         settings = Settings(models, **{"port": 0, "metrics_port": 0, "watch_s": 0.02, "front": front, **changes})
-        started.append(loop.run(create_server(settings, load)))
+        started.append(loop.run(create_server(SERVICE, settings, load)))
         return started[-1]
 
     yield start
@@ -68,17 +68,17 @@ def shared_exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shared_server(loop: LoopThread, shared_exports: Path, front: str) -> Iterator[OnnxServer]:
+def shared_server(loop: LoopThread, shared_exports: Path, front: str) -> Iterator[OipServer]:
     """One server for tests that only ask."""
     for start in starter(loop, front):
         yield start(shared_exports, max_message_bytes=2 * 2**20)
 
 
 @pytest.fixture
-def connect() -> Iterator[Callable[[OnnxServer], Client]]:
+def connect() -> Iterator[Callable[[OipServer], Client]]:
     clients: list[Client] = []
 
-    def start(server: OnnxServer) -> Client:
+    def start(server: OipServer) -> Client:
         clients.append(Client(server.port))
         return clients[-1]
 
@@ -88,7 +88,7 @@ def connect() -> Iterator[Callable[[OnnxServer], Client]]:
 
 
 @pytest.fixture(scope="module")
-def client(shared_server: OnnxServer) -> Iterator[Client]:
+def client(shared_server: OipServer) -> Iterator[Client]:
     """One connection to the shared server."""
     client = Client(shared_server.port)
     yield client

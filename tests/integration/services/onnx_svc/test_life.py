@@ -18,15 +18,15 @@ from servepath_pb.servepath.oip import oip_pb2 as pb
 from services import healthcheck
 from services.dataplane.engine import EngineError
 from services.dataplane.listener import PortBusyError
-from services.onnx_svc.server import OnnxServer
+from services.oip_server.server import OipServer
 from tests.engines import Gated
 from tests.limits import LONG_S
 from tests.loop_thread import LoopThread, wait_until
 from tests.oip_client import Client, ask, code_and_reason, y_of
 from tests.tiny_onnx import linear, make_export
 
-Start = Callable[..., OnnxServer]
-Connect = Callable[[OnnxServer], Client]
+Start = Callable[..., OipServer]
+Connect = Callable[[OipServer], Client]
 StatusCode = grpc.StatusCode
 
 

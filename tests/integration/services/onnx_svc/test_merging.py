@@ -7,14 +7,14 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from servepath.protocols import oip
-from services.onnx_svc.server import OnnxServer
+from services.oip_server.server import OipServer
 from tests.engines import Gated
 from tests.limits import LONG_S
 from tests.loop_thread import wait_until
 from tests.oip_client import Client, ask, y_of
 
-Start = Callable[..., OnnxServer]
-Connect = Callable[[OnnxServer], Client]
+Start = Callable[..., OipServer]
+Connect = Callable[[OipServer], Client]
 
 
 def test_waiting_calls_are_computed_in_one_run(start_server: Start, connect: Connect, exports: Path) -> None:

@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from servepath.protocols import oip
-from services.onnx_svc.server import OnnxServer
+from services.oip_server.server import OipServer
 from tests.limits import LONG_S
 from tests.oip_client import Client, ask, y_of
 
@@ -72,7 +72,7 @@ def test_a_signal_ends_it_with_exit_code_0_after_every_call_was_answered(spawn: 
     ],
 )
 def test_what_keeps_it_from_starting_is_one_line_and_exit_code_1(
-    spawn: Spawn, shared_server: OnnxServer, arguments: tuple[str, ...], line: str
+    spawn: Spawn, shared_server: OipServer, arguments: tuple[str, ...], line: str
 ) -> None:
     process = spawn(*(argument.format(busy=shared_server.port) for argument in arguments))
     _, log = process.communicate(timeout=LONG_S)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from servepath.protocols.types import Request, Tensor
-from services.onnx_svc.server import OnnxServer
+from services.oip_server.server import OipServer
 from tests.oip_client import Client
 from tests.planted import KERNEL, plant
 
@@ -33,7 +33,7 @@ def test_exported_models_answer_within_their_tolerance(client: Client, path: str
 
 
 def test_both_are_served_under_the_names_of_their_spec(
-    shared_server: OnnxServer, connect: Callable[[OnnxServer], Client]
+    shared_server: OipServer, connect: Callable[[OipServer], Client]
 ) -> None:
     client = connect(shared_server)
     for path in BIASES:

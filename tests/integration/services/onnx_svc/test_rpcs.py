@@ -11,12 +11,12 @@ from servepath.artifacts.manifest import artifact_folder, read_manifest
 from servepath.protocols import oip
 from servepath.protocols.types import Request, Tensor
 from servepath_pb.servepath.oip import oip_pb2 as pb
-from services.onnx_svc.server import OnnxServer
+from services.oip_server.server import OipServer
 from tests.limits import LONG_S
 from tests.oip_client import Client, ask, code_and_reason, y_of
 
-Start = Callable[..., OnnxServer]
-Connect = Callable[[OnnxServer], Client]
+Start = Callable[..., OipServer]
+Connect = Callable[[OipServer], Client]
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
@@ -142,7 +142,7 @@ def test_a_method_that_is_not_offered_is_unimplemented(client: Client, method: s
     assert y_of(client.infer(ask())) == 7
 
 
-def scrape(server: OnnxServer) -> dict[str, float]:
+def scrape(server: OipServer) -> dict[str, float]:
     with urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=LONG_S) as reply:
         lines = reply.read().decode().splitlines()
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}

@@ -38,6 +38,12 @@ def test_a_good_file_gives_models_stacks_and_limits(tmp_path: Path) -> None:
     assert (model.stacks["onnx"].max_queue, model.stacks["onnx"].max_in_flight) == (5, 2)
 
 
+def test_the_stacks_that_have_paths_are_those_whose_servers_run(tmp_path: Path) -> None:
+    path = tmp_path / "deployments.toml"
+    path.write_text(GOOD)
+    assert [stack.service for stack in read_deployments(path).own_stacks] == ["torch_svc", "onnx_svc"]
+
+
 def test_the_repositorys_own_file_lists_the_four_paths() -> None:
     names = [name for model in read_deployments(Path("deployments.toml")).models for name in model.names if "@" in name]
     assert {"simple_nn@torchserve", "simple_nn@onnx", "keras_dense@tfserving", "keras_dense@onnx"} <= set(names)

@@ -17,7 +17,7 @@ def read(**environment: str) -> dict[str, Service]:
 def test_the_env_file_gives_every_service_its_ports_and_command() -> None:
     services = read()
 
-    assert list(services) == ["torch_svc", "tf_svc", "onnx_svc", "gateway"]
+    assert list(services) == ["torch_svc", "tf_svc", "onnx_svc", "litert_svc", "gateway"]
     assert services["torch_svc"].ports == (7070, 7071, 8080, 8081, 8082)
     assert services["gateway"].command == (
         *(sys.executable, "-m", "services.gateway", "--port", "50051"),

@@ -1,7 +1,8 @@
-"""onnx_svc put together: the one place where its objects are built."""
+"""The server put together: the one place where its objects are built."""
 
 import asyncio
 from functools import partial
+from pathlib import Path
 
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -14,13 +15,14 @@ from services.dataplane.engine import Load
 from services.dataplane.listener import ListenerLimits
 from services.dataplane.listeners import LISTENERS
 from services.dataplane.metrics_server import MetricsServer, process_registry, serve_metrics
-from services.onnx_svc.artifact import STACK, Version
-from services.onnx_svc.config import Settings
-from services.onnx_svc.control import Controls
-from services.onnx_svc.metrics import Metrics
-from services.onnx_svc.models import Models, load_models
-from services.onnx_svc.threads import EngineThreads
-from services.onnx_svc.watch import Watcher
+from services.oip_server.artifact import Version, load
+from services.oip_server.config import Settings
+from services.oip_server.control import Controls
+from services.oip_server.metrics import Metrics
+from services.oip_server.models import Models, load_models
+from services.oip_server.service import OipService
+from services.oip_server.threads import EngineThreads
+from services.oip_server.watch import Watcher
 
 # How long the connections get, after the last call has been answered, to carry that answer.
 CLOSE_GRACE_S = 3.0
@@ -28,16 +30,20 @@ CLOSE_GRACE_S = 3.0
 MAX_MERGE_ROWS = 256
 
 
-class OnnxServer:
+class OipServer:
     """A started server; `drain` and `close` end it. port, metrics_port: where it listens."""
 
-    def __init__(self, settings: Settings, models: Models, watcher: Watcher, batch_scope: BatchScope) -> None:
+    def __init__(
+        self, service: OipService, settings: Settings, models: Models, watcher: Watcher, batch_scope: BatchScope
+    ) -> None:
         registry = process_registry()
+        self._service = service
         self._settings = settings
         self._models = models
         self._watcher = watcher
         self._registry = registry
-        self._data_plane = DataPlane(models, {oip.METHOD: oip}, Metrics(registry, models).on_complete, batch_scope)
+        metrics = Metrics(service.name, registry, models)
+        self._data_plane = DataPlane(models, {oip.METHOD: oip}, metrics.on_complete, batch_scope)
         self._health = health.aio.HealthServicer()
         self._front = LISTENERS[settings.front](
             f"{settings.host}:{settings.port}",
@@ -66,7 +72,8 @@ class OnnxServer:
         self._metrics_server = serve_metrics(self._registry, self._settings.metrics_host, self._settings.metrics_port)
         self.metrics_port = self._metrics_server.port
         # Every model has answered a row of zeros when it was loaded.
-        for name in ("", *(f"{model}{suffix}" for model in self._models.models for suffix in ("", f"@{STACK.name}"))):
+        suffixes = ("", f"@{self._service.stack.name}")
+        for name in ("", *(f"{model}{suffix}" for model in self._models.models for suffix in suffixes)):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self.port = await self._front.start()
         self._watching = asyncio.create_task(self._watcher.run(self._settings.watch_s))
@@ -87,21 +94,24 @@ class OnnxServer:
             self._metrics_server.close()
 
     def _add_controls(self, server: aio.Server) -> None:
-        server.add_generic_rpc_handlers((Controls(self._models, lambda: self._data_plane.draining).handlers(),))
+        controls = Controls(self._service, self._models, lambda: self._data_plane.draining)
+        server.add_generic_rpc_handlers((controls.handlers(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
 
 
-async def create_server(settings: Settings, load_engine: Load) -> OnnxServer:
+async def create_server(service: OipService, settings: Settings, load_engine: Load) -> OipServer:
     """Load every model and listen. Raises ArtifactError, EngineError or PortBusyError."""
     batch_scope = BatchScope()
-    make_version = partial(
-        Version,
-        compute=partial(EngineThreads, threads=settings.threads),
-        limits=BatchLimits(settings.threads, settings.max_queue, MAX_MERGE_ROWS),
-        batch_scope=batch_scope,
-    )
-    models = Models(await asyncio.to_thread(load_models, settings.models, load_engine, make_version))
-    server = OnnxServer(settings, models, Watcher(settings.models, models, load_engine, make_version), batch_scope)
+    compute = partial(EngineThreads, threads=settings.threads)
+    limits = BatchLimits(settings.threads, settings.max_queue, MAX_MERGE_ROWS)
+
+    def make_version(folder: Path) -> Version:
+        return Version(load(folder, service, load_engine), compute, limits, batch_scope)
+
+    found = await asyncio.to_thread(load_models, settings.models, service, make_version)
+    models = Models(found, service.stack.name)
+    watcher = Watcher(settings.models, service.artifact_format, models, make_version)
+    server = OipServer(service, settings, models, watcher, batch_scope)
     try:
         await server.start()
     except BaseException:

@@ -8,18 +8,17 @@ from servepath.artifacts.spec import TensorSpec
 from servepath.protocols import oip
 from servepath_pb.servepath.oip import oip_pb2 as pb
 from services.dataplane import control
-from services.onnx_svc.models import Models
+from services.oip_server.models import Models
+from services.oip_server.service import OipService
 
-NAME = "servepath onnx_svc"
 VERSION = "0.1.0"
-# Triton's name for ONNX models on ONNX Runtime, which clients know.
-PLATFORM = "onnxruntime_onnx"
 
 
 class Controls:
     """Answers control RPCs from the models; `draining` says whether this process is shutting down."""
 
-    def __init__(self, models: Models, draining: Callable[[], bool]) -> None:
+    def __init__(self, service: OipService, models: Models, draining: Callable[[], bool]) -> None:
+        self._service = service
         self._models = models
         self._draining = draining
 
@@ -46,7 +45,7 @@ class Controls:
 
     async def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
         """Answer what this server is. It has no extension of the protocol."""
-        return pb.ServerMetadataResponse(name=NAME, version=VERSION)
+        return pb.ServerMetadataResponse(name=f"servepath {self._service.name}", version=VERSION)
 
     async def model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
         """Answer whether a version is ready. Raises BadInput or ModelNotFound."""
@@ -60,7 +59,7 @@ class Controls:
         return pb.ModelMetadataResponse(
             name=request.name,
             versions=[str(number) for number in sorted(model.versions)],
-            platform=PLATFORM,
+            platform=self._service.platform,
             inputs=_tensors(spec.inputs),
             outputs=_tensors(spec.outputs),
             properties={

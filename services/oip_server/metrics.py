@@ -1,4 +1,4 @@
-"""onnx_svc's Prometheus metrics. Every label comes from the models that are served, never from a caller."""
+"""The service's Prometheus metrics. Every label comes from the models that are served, never from a caller."""
 
 from functools import partial
 from time import perf_counter_ns
@@ -10,7 +10,7 @@ from servepath.protocols.errors import ServeError
 from servepath.protocols.status import code_of
 from services.dataplane.backend import Call, Outcome
 from services.dataplane.counters import Counter, Histogram
-from services.onnx_svc.models import Model, Models
+from services.oip_server.models import Model, Models
 
 # The library's default buckets begin at 5 ms, above everything that a small model takes.
 BUCKETS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
@@ -31,26 +31,26 @@ class _ModelMetrics:
 class Metrics:
     """Counts every call once, in `on_complete`."""
 
-    def __init__(self, registry: CollectorRegistry, models: Models) -> None:
+    def __init__(self, service: str, registry: CollectorRegistry, models: Models) -> None:
         self.requests = Counter(
-            "onnx_svc_requests", "ModelInfer calls ended, by gRPC code.", ("model", "code"), registry=registry
+            f"{service}_requests", "ModelInfer calls ended, by gRPC code.", ("model", "code"), registry=registry
         )
-        self.rows = Counter("onnx_svc_rows", "Rows answered.", ("model",), registry=registry)
+        self.rows = Counter(f"{service}_rows", "Rows answered.", ("model",), registry=registry)
         self.duration = Histogram(
-            "onnx_svc_request_duration_seconds",
+            f"{service}_request_duration_seconds",
             "From a call's arrival to its end, waiting included.",
             ("model",),
             buckets=BUCKETS_S,
             registry=registry,
         )
         in_flight = Gauge(
-            "onnx_svc_in_flight_requests",
+            f"{service}_in_flight_requests",
             "Calls being computed, a merged one counted once.",
             ("model",),
             registry=registry,
         )
-        queued = Gauge("onnx_svc_queued_requests", "Calls waiting for a thread.", ("model",), registry=registry)
-        current = Gauge("onnx_svc_model_version", "The current version.", ("model",), registry=registry)
+        queued = Gauge(f"{service}_queued_requests", "Calls waiting for a thread.", ("model",), registry=registry)
+        current = Gauge(f"{service}_model_version", "The current version.", ("model",), registry=registry)
         for name, model in models.models.items():
             in_flight.labels(name).set_function(partial(_sum, model, "in_flight"))
             queued.labels(name).set_function(partial(_sum, model, "queued"))

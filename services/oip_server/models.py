@@ -9,11 +9,13 @@ from servepath.artifacts.manifest import ArtifactError, artifact_folder, current
 from servepath.protocols.errors import ModelNotFound, ServeError
 from servepath.protocols.names import invalid_name_error
 from services.dataplane.backend import Call
-from services.dataplane.engine import EngineError, Load
-from services.onnx_svc.artifact import FORMAT, STACK, Artifact, Version, load
+from services.dataplane.engine import EngineError
+from services.oip_server.artifact import Version
+from services.oip_server.service import OipService
 
 log = logging.getLogger(__name__)
-VersionFactory = Callable[[Artifact], Version]
+# From an artifact's folder. Raises ArtifactError or EngineError.
+VersionFactory = Callable[[Path], Version]
 
 
 class Model:
@@ -39,11 +41,11 @@ class Model:
 
 
 class Models:
-    """The first backend: takes each call to the version that it names. Callers may write MODEL or MODEL@onnx."""
+    """The first backend: takes each call to the version that it names. Callers may write MODEL or MODEL@STACK."""
 
-    def __init__(self, models: Mapping[str, Model]) -> None:
+    def __init__(self, models: Mapping[str, Model], stack: str) -> None:
         self.models = MappingProxyType(dict(models))
-        self._by_name = {**models, **{f"{name}@{STACK.name}": model for name, model in models.items()}}
+        self._by_name = {**models, **{f"{name}@{stack}": model for name, model in models.items()}}
 
     def find(self, name: str, version: int) -> tuple[Model, Version]:
         """Return a model and one of its versions. Raises BadInput for an invalid name, ModelNotFound."""
@@ -77,31 +79,31 @@ class Models:
                 await version.chain.close()
 
 
-def load_models(exports: Path, load_engine: Load, make_version: VersionFactory) -> dict[str, Model]:
-    """Load every model under `exports` that has an ONNX form.
+def load_models(exports: Path, service: OipService, make_version: VersionFactory) -> dict[str, Model]:
+    """Load every model under `exports` that has the service's format.
 
     Raises ArtifactError or EngineError when there is none, or when one's current version cannot be served; any other
     version that cannot is logged and left out.
     """
-    names = sorted(folder.parent.name for folder in exports.glob(f"*/{FORMAT}") if folder.is_dir())
+    names = sorted(folder.parent.name for folder in exports.glob(f"*/{service.artifact_format}") if folder.is_dir())
     if not names:
         raise ArtifactError(
-            f"{exports} holds no ONNX artifact; run: make export, or choose another folder with --models"
+            f"{exports} holds no {service.kind} artifact; run: make export, or choose another folder with --models"
         )
-    return {name: _load_model(exports, name, load_engine, make_version) for name in names}
+    return {name: _load_model(exports, name, service.artifact_format, make_version) for name in names}
 
 
-def versions_on_disk(exports: Path, model: str) -> frozenset[int]:
+def versions_on_disk(exports: Path, model: str, artifact_format: str) -> frozenset[int]:
     """Return the numbers of a model's version folders."""
-    return frozenset(int(f.name) for f in (exports / model / FORMAT).iterdir() if f.name.isdecimal())
+    return frozenset(int(f.name) for f in (exports / model / artifact_format).iterdir() if f.name.isdecimal())
 
 
-def _load_model(exports: Path, name: str, load_engine: Load, make_version: VersionFactory) -> Model:
+def _load_model(exports: Path, name: str, artifact_format: str, make_version: VersionFactory) -> Model:
     current = current_version(exports, name)
-    versions = {current: make_version(load(artifact_folder(exports, name, FORMAT, current), load_engine))}
-    for number in sorted(versions_on_disk(exports, name) - {current}):
+    versions = {current: make_version(artifact_folder(exports, name, artifact_format, current))}
+    for number in sorted(versions_on_disk(exports, name, artifact_format) - {current}):
         try:
-            versions[number] = make_version(load(artifact_folder(exports, name, FORMAT, number), load_engine))
+            versions[number] = make_version(artifact_folder(exports, name, artifact_format, number))
         except (ArtifactError, EngineError) as error:
             log.error("%s version %d is not served: %s", name, number, error)  # noqa: TRY400 - the text says it all
     for number, version in sorted(versions.items()):

@@ -5,9 +5,9 @@ import logging
 from pathlib import Path
 
 from servepath.artifacts.manifest import ArtifactError, artifact_folder, current_version
-from services.dataplane.engine import EngineError, Load
-from services.onnx_svc.artifact import FORMAT, Version, load
-from services.onnx_svc.models import Model, Models, VersionFactory, versions_on_disk
+from services.dataplane.engine import EngineError
+from services.oip_server.artifact import Version
+from services.oip_server.models import Model, Models, VersionFactory, versions_on_disk
 
 log = logging.getLogger(__name__)
 
@@ -15,10 +15,10 @@ log = logging.getLogger(__name__)
 class Watcher:
     """Looks at each model's `current` file. Which models there are is settled at the start."""
 
-    def __init__(self, exports: Path, models: Models, load_engine: Load, make_version: VersionFactory) -> None:
+    def __init__(self, exports: Path, artifact_format: str, models: Models, make_version: VersionFactory) -> None:
         self._exports = exports
+        self._format = artifact_format
         self._models = models
-        self._load_engine = load_engine
         self._make_version = make_version
         # Model -> the version tried last and its folder's inode; a folder regenerated is tried again.
         self._tried: dict[str, tuple[int, int]] = {}
@@ -46,7 +46,8 @@ class Watcher:
             return
         if version is not None:
             log.info("%s: version %d replaces version %d", model.name, version.artifact.version, model.current)
-            model.adopt(version, await asyncio.to_thread(versions_on_disk, self._exports, model.name))
+            on_disk = await asyncio.to_thread(versions_on_disk, self._exports, model.name, self._format)
+            model.adopt(version, on_disk)
 
     def _new_version(self, model: Model) -> Version | None:
         number = current_version(self._exports, model.name)
@@ -54,9 +55,9 @@ class Watcher:
             return None
         if number in model.versions:
             return model.versions[number]
-        folder = artifact_folder(self._exports, model.name, FORMAT, number)
+        folder = artifact_folder(self._exports, model.name, self._format, number)
         attempt = (number, folder.stat().st_ino)
         if self._tried.get(model.name) == attempt:
             return None
         self._tried[model.name] = attempt
-        return self._make_version(load(folder, self._load_engine))
+        return self._make_version(folder)

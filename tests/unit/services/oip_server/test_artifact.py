@@ -10,7 +10,8 @@ from servepath.artifacts.spec import Spec, TensorSpec
 from servepath.protocols.errors import BadInput
 from servepath.protocols.types import Tensor
 from services.dataplane.engine import EngineError
-from services.onnx_svc.artifact import load
+from services.oip_server.artifact import load
+from services.onnx_svc.config import SERVICE
 from services.onnx_svc.ort import OrtEngine
 from tests.manifests import SPEC
 from tests.tiny_onnx import linear, make_export
@@ -51,7 +52,7 @@ class Odd:
 
 def test_a_loaded_artifact_says_what_it_is(tmp_path: Path) -> None:
     folder = folder_with(tmp_path)
-    served = load(folder, ON_CPU).served
+    served = load(folder, SERVICE, ON_CPU).served
     assert served.model == "simple_nn"
     assert (served.stack, served.engine, served.version) == ("onnx", "onnxruntime", 1)
     assert (served.sha256, served.sha256_observed) == (digest(hash_files(folder)), True)
@@ -63,13 +64,13 @@ def test_a_loaded_artifact_says_what_it_is(tmp_path: Path) -> None:
 def test_a_file_whose_tensors_are_not_the_manifests_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
     folder = folder_with(tmp_path, renamed(**changes))
     with pytest.raises(ArtifactError, match=r"model\.onnx: inputs are x FP32 \[-1, 2\], the manifest says"):
-        load(folder, ON_CPU)
+        load(folder, SERVICE, ON_CPU)
 
 
 def test_a_folder_under_another_number_than_its_manifests_is_refused(tmp_path: Path) -> None:
     moved = folder_with(tmp_path).rename(tmp_path / "simple_nn" / "onnx" / "2")
     with pytest.raises(ArtifactError, match="its manifest is that of simple_nn/onnx/1"):
-        load(moved, ON_CPU)
+        load(moved, SERVICE, ON_CPU)
 
 
 def test_an_artifact_with_external_data_is_refused_even_when_its_hashes_are_right(tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_an_artifact_with_external_data_is_refused_even_when_its_hashes_are_righ
     files = hash_files(folder)
     (folder / MANIFEST).write_text(json.dumps({**manifest, "files": files, "contents": files, "sha256": digest(files)}))
     with pytest.raises(ArtifactError, match=r"expected model\.onnx alone: external data files are not loaded"):
-        load(folder, ON_CPU)
+        load(folder, SERVICE, ON_CPU)
 
 
 @pytest.mark.parametrize("name", ["model.onnx.data", "notes.txt"])
@@ -87,7 +88,7 @@ def test_a_file_that_the_manifest_does_not_list_is_refused(tmp_path: Path, name:
     folder = folder_with(tmp_path)
     (folder / name).touch()
     with pytest.raises(ArtifactError, match=f"{name} is not in the manifest"):
-        load(folder, ON_CPU)
+        load(folder, SERVICE, ON_CPU)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +104,9 @@ def test_a_model_that_answers_its_probe_wrongly_is_refused(tmp_path: Path, answe
     with pytest.raises(
         ArtifactError, match=r"the probe's inputs get a wrong answer \(.*(lacks an output|is not 1 rows of FP32)"
     ):
-        load(folder_with(tmp_path), lambda _: Odd(answer))
+        load(folder_with(tmp_path), SERVICE, lambda _: Odd(answer))
 
 
 def test_a_model_that_refuses_its_probe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="the engine refuses the probe's inputs"):
-        load(folder_with(tmp_path), lambda _: Odd(BadInput("no")))
+        load(folder_with(tmp_path), SERVICE, lambda _: Odd(BadInput("no")))

@@ -4,25 +4,22 @@ The manifest's sha256 proves integrity, that these are the bytes which the expor
 signed. Anyone who may write to the exports folder decides what is served.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from servepath.artifacts.manifest import ArtifactError, Manifest, verify
-from servepath.artifacts.spec import Spec, TensorSpec
+from servepath.artifacts.spec import OPEN, Spec, TensorSpec
 from servepath.protocols.errors import BackendBadReply, BadInput
 from servepath.protocols.signature import Signature, probe_inputs
-from servepath.protocols.stacks import STACKS
 from servepath.protocols.types import Provenance, Request
 from services.dataplane.backend import Backend
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.batcher import Batcher, BatchLimits
 from services.dataplane.engine import Engine, EngineError, Load
 from services.dataplane.validate import Validate
+from services.oip_server.service import OipService
 
-STACK = STACKS["onnx"]
-FORMAT = STACK.artifact_format
-FILE = "model.onnx"
 # What stands behind the queue: whatever runs an engine. The arguments are the engine, who answers, and all outputs.
 Compute = Callable[[Engine, Provenance, tuple[str, ...]], Backend]
 
@@ -42,16 +39,17 @@ class Artifact:
         return self.served.version
 
 
-def load(folder: Path, load_engine: Load) -> Artifact:
-    """Verify, load and try the artifact in EXPORTS/MODEL/onnx/VERSION. Raises ArtifactError or EngineError."""
-    manifest = _verified(folder)
+def load(folder: Path, service: OipService, load_engine: Load) -> Artifact:
+    """Verify, load and try the artifact in EXPORTS/MODEL/FORMAT/VERSION. Raises ArtifactError or EngineError."""
+    file = folder / service.file
+    manifest = _verified(folder, service)
     signature = Signature(manifest.spec)
-    engine = load_engine(folder / FILE)
-    _check_declared(folder, manifest.spec, engine)
-    _try(folder, manifest, signature, engine)
+    engine = load_engine(file)
+    _check_declared(file, manifest.spec, engine)
+    _try(file, manifest, signature, engine)
     served = Provenance(
         model=manifest.model,
-        stack=STACK.name,
+        stack=service.stack.name,
         engine=engine.name,
         engine_version=engine.version,
         version=manifest.version,
@@ -73,7 +71,7 @@ class Version:
         self.chain: Backend = Validate(self.merge, artifact.signature, lambda _: artifact.served)
 
 
-def _verified(folder: Path) -> Manifest:
+def _verified(folder: Path, service: OipService) -> Manifest:
     """Return the manifest of a verified folder that holds nothing a model could load beside itself."""
     manifest = verify(folder)
     model, artifact_format, version = folder.parts[-3:]
@@ -82,26 +80,26 @@ def _verified(folder: Path) -> Manifest:
             f"{folder}: its manifest is that of {manifest.model}/{manifest.format}/{manifest.version}; "
             f"remove {folder} and run: make export"
         )
-    if manifest.files.keys() != {FILE}:
+    if manifest.files.keys() != {service.file}:
         # ONNX Runtime refuses external data outside the model's folder; with one file in it there is none inside.
         raise ArtifactError(
-            f"{folder} holds {sorted(manifest.files)}, expected {FILE} alone: external data files are not loaded; "
-            "export the model as one file"
+            f"{folder} holds {sorted(manifest.files)}, expected {service.file} alone: external data files are not "
+            "loaded; export the model as one file"
         )
     return manifest
 
 
-def _check_declared(folder: Path, spec: Spec, engine: Engine) -> None:
+def _check_declared(file: Path, spec: Spec, engine: Engine) -> None:
     inputs, outputs = engine.declared()
     for kind, found, wanted in (("inputs", inputs, spec.inputs), ("outputs", outputs, spec.outputs)):
-        if sorted(map(_declaration, found)) != sorted(map(_declaration, wanted)):
+        if not _fit(found, wanted, exactly=kind == "inputs"):
             raise ArtifactError(
-                f"{folder / FILE}: {kind} are {_shown(found)}, the manifest says {_shown(wanted)}; "
-                f"remove {folder} and run: make export"
+                f"{file}: {kind} are {_shown(found)}, the manifest says {_shown(wanted)}; "
+                f"remove {file.parent} and run: make export"
             )
 
 
-def _try(folder: Path, manifest: Manifest, signature: Signature, engine: Engine) -> None:
+def _try(file: Path, manifest: Manifest, signature: Signature, engine: Engine) -> None:
     """Run the probe's inputs: a model that cannot answer them is not served."""
     wanted = [tensor.name for tensor in signature.spec.outputs]
     try:
@@ -109,13 +107,26 @@ def _try(folder: Path, manifest: Manifest, signature: Signature, engine: Engine)
         rows = signature.check(Request(manifest.model, 0, inputs))
         signature.check_answer(engine.run(inputs, wanted), rows, wanted)
     except BadInput as error:
-        raise EngineError(f"{folder / FILE}: the engine refuses the probe's inputs ({error.text})") from error
+        raise EngineError(f"{file}: the engine refuses the probe's inputs ({error.text})") from error
     except BackendBadReply as error:
-        raise ArtifactError(f"{folder / FILE}: the probe's inputs get a wrong answer ({error})") from error
+        raise ArtifactError(f"{file}: the probe's inputs get a wrong answer ({error})") from error
 
 
-def _declaration(tensor: TensorSpec) -> tuple[str, str, tuple[int, ...]]:
-    return tensor.name, tensor.dtype, tensor.sizes
+def _fit(found: Sequence[TensorSpec], wanted: Sequence[TensorSpec], *, exactly: bool) -> bool:
+    """Return whether a file's tensors are those of the spec.
+
+    A file may leave more open than the spec. What it says of outputs is no more than its writer knew: TFLite's calls an
+    axis fixed that the data decides.
+    """
+    by_name = {tensor.name: tensor for tensor in found}
+    return by_name.keys() == {tensor.name for tensor in wanted} and all(
+        (by_name[tensor.name].dtype, len(by_name[tensor.name].shape)) == (tensor.dtype, len(tensor.shape))
+        and all(
+            own in (OPEN, size) or (size == OPEN and not exactly)
+            for own, size in zip(by_name[tensor.name].sizes, tensor.sizes, strict=True)
+        )
+        for tensor in wanted
+    )
 
 
 def _shown(tensors: tuple[TensorSpec, ...]) -> str:

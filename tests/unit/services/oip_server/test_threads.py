@@ -11,7 +11,7 @@ from servepath.artifacts.spec import TensorSpec
 from servepath.protocols.errors import BadInput, Internal
 from servepath.protocols.types import Tensor
 from services.dataplane.backend import Call, Outcome
-from services.onnx_svc.threads import INLINE_S, RECENT, EngineThreads, InlinePolicy
+from services.oip_server.threads import INLINE_S, RECENT, EngineThreads, InlinePolicy
 from tests.limits import LONG_S
 from tests.serving_fakes import SERVED, call
 
