@@ -12,7 +12,7 @@ from servepath.cli import children
 from servepath.cli.children import Process, tail
 
 READY_S, STOP_S, POLL_S = 60.0, 30.0, 0.05
-# Above, the server would run on threads the calls that it runs on its loop now (services/onnx_svc/threads.py).
+# Above, the server would run on threads the calls that it runs on its loop now (services/oip_server/threads.py).
 MAX_DELAY_US = 150.0
 LISTENING = re.compile(r"studies\.injected_delay\.injected: listening on (\S+:\d+)$", re.MULTILINE)
 # What .env calls the address of the stack; the load test reads it from a side's file.

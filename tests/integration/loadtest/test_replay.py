@@ -14,9 +14,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from servepath.artifacts.manifest import artifact_folder
-from services.onnx_svc.config import Settings
+from services.oip_server.server import create_server
+from services.onnx_svc.config import SERVICE, Settings
 from services.onnx_svc.ort import OrtEngine
-from services.onnx_svc.server import create_server
 from tests.integration.loadtest.test_run import ADDRESSES, ROOT, loadtest, rows, run_json
 from tests.limits import LONG_S
 from tests.loop_thread import LoopThread
@@ -43,7 +43,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     save_file({"x": X, "y": Y}, reference / "reference.safetensors")
     write_manifest(reference, "line", "reference", 1)
     loop = LoopThread()
-    server = loop.run(create_server(Settings(exports, port=0, metrics_port=0), partial(OrtEngine, device="cpu")))
+    server = loop.run(
+        create_server(SERVICE, Settings(exports, port=0, metrics_port=0), partial(OrtEngine, device="cpu"))
+    )
     (folder / "env").write_text("".join(f"{name}=127.0.0.1:{server.port}\n" for name in ADDRESSES))
     (folder / "deployments.toml").write_text("[models.line]\ndefault = 'onnx'\n[models.line.stacks.onnx]\n")
     places = {"env-file": "env", "deployments": "deployments.toml", "exports": "exports", "out": "results"}
