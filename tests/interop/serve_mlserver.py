@@ -6,6 +6,7 @@ Without WORKERS the models run in the server's own process. The session's settin
 
 import asyncio
 import sys
+import tempfile
 
 import onnxruntime
 from mlserver import MLModel, MLServer, ModelSettings, Settings
@@ -52,9 +53,11 @@ def _echo(tensor: RequestInput) -> ResponseOutput:
 async def main(grpc_port: int, http_port: int, metrics_port: int, model: str, workers: int) -> None:
     """Serve until a signal comes."""
     ports = {"grpc_port": grpc_port, "http_port": http_port, "metrics_port": metrics_port}
-    server = MLServer(Settings(host="127.0.0.1", parallel_workers=workers, debug=False, **ports))
     onnx = ModelSettings(name="theirs", implementation=Onnx, parameters=ModelParameters(uri=model, version="blue"))
-    await server.start([onnx, ModelSettings(name="echo", implementation=Echo)])
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as metrics:  # otherwise in the folder where it starts
+        own = {"parallel_workers": workers, "metrics_dir": metrics, "debug": False}
+        server = MLServer(Settings(host="127.0.0.1", **own, **ports))
+        await server.start([onnx, ModelSettings(name="echo", implementation=Echo)])
 
 
 if __name__ == "__main__":
