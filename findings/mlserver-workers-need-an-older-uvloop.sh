@@ -32,6 +32,7 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -51,7 +52,7 @@ ready = f"http://127.0.0.1:{ports['http_port']}/v2/models/nothing/ready"
 found = "neither ready nor failed in 60 s"
 with open(log, "w") as output:
     command = [os.path.join(os.path.dirname(sys.executable), "mlserver"), "start", folder]
-    server = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+    server = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
 try:
     for _ in range(120):
         time.sleep(0.5)
@@ -64,7 +65,7 @@ try:
                 found = "the model is ready"
                 break
 finally:
-    server.kill()
+    os.killpg(server.pid, signal.SIGKILL)  # its workers, too
     server.wait()
 print(f"uvloop {importlib.metadata.version('uvloop')}, {sys.argv[1]} workers: {found}")
 PYTHON
