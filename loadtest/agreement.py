@@ -6,14 +6,12 @@ cosine: twice the angle). Of classes, the first path's best one must be among an
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from loadtest.calls import Caller, Clock, Target
 from loadtest.payloads import PlannedRequest, encoded
 from servepath.artifacts.spec import Spec, Tolerance
 from servepath.protocols.arrays import to_array
 from servepath.protocols.errors import ServeError
-from servepath.protocols.probes import Expected
+from servepath.protocols.probes import Expected, wanted
 from servepath.protocols.signature import Signature
 from servepath.protocols.types import Tensor
 from servepath.settings import SettingsError
@@ -48,7 +46,7 @@ def learned(
 
 def _expected(spec: Spec, answered: Tensor) -> Expected:
     declared = next(tensor for tensor in spec.outputs if tensor.name == answered.name)
-    values = to_array(answered).astype(np.float64)
+    values = wanted(to_array(answered))
     tolerance = spec.tolerance_of(declared)
     limits = APART * tolerance.limits(values)
     if tolerance.cosine is not None:  # of twice the angle

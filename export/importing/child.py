@@ -45,6 +45,9 @@ def main() -> int:
     except ExportError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    except SystemExit as error:
+        sys.stderr.write(f"the model's own code ends the process (exit code {error.code})\n")
+        return 1
     except MemoryError:
         sys.stderr.write(f"the model wants more memory than {memory // 2**30} GiB\n")
         return 1

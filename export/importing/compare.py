@@ -6,6 +6,7 @@ from export.importing.errors import Refused
 from export.importing.prove import Proof
 from export.importing.trial import Run
 from servepath.artifacts.spec import Spec
+from servepath.protocols.arrays import NAMES
 
 BATCHES = (1, 2, 7)
 
@@ -21,6 +22,7 @@ def compare(proof: Proof, run: Run) -> float:
         inputs, wanted = ({t.name: group[t.name] for t in tensors} for tensors in (spec.inputs, spec.outputs))
         for size in BATCHES if spec.row_independent else BATCHES[:1]:
             found = _answers(spec, inputs, run, size)
+            _check_dtypes(spec, found)
             difference = largest_of(found, wanted)
             if not agree(found, wanted, tolerances):
                 raise Refused(
@@ -29,6 +31,12 @@ def compare(proof: Proof, run: Run) -> float:
                 )
             worst = max(worst, difference)
     return worst
+
+
+def _check_dtypes(spec: Spec, found: Arrays) -> None:
+    for tensor in spec.outputs:
+        if tensor.name in found and (dtype := NAMES.get(found[tensor.name].dtype)) != tensor.dtype:
+            raise Refused(f"output {tensor.name!r} would be {dtype}, the model's is {tensor.dtype}")
 
 
 def _answers(spec: Spec, inputs: Arrays, run: Run, size: int) -> Arrays:

@@ -62,7 +62,8 @@ def _model(folder: Path, config: Mapping[str, Any]) -> tuple[Any, Any]:
         import transformers  # noqa: PLC0415 - a large package that nothing else needs
     except ImportError:
         raise Refused("a Hugging Face folder needs transformers: pip install 'servepath[import]'") from None
-    names = config.get("architectures") or ["none"]
+    names = config.get("architectures")
+    names = names if isinstance(names, list) and names else ["none"]
     kind = getattr(transformers, str(names[0]), None)
     if kind is None or not isinstance(kind, type) or not issubclass(kind, transformers.PreTrainedModel):
         raise Refused(
@@ -95,18 +96,19 @@ def _inputs(kind: Any, model: Any, folder: Path) -> tuple[list[Declared], Hints]
         size, channels = getattr(config, "image_size", None), getattr(config, "num_channels", 3)
         axes = (BATCH, channels, *([size, size] if isinstance(size, int) else size or ("height", "width")))
         return [Declared("pixel_values", "FP32", axes)], Hints()
-    if kind.main_input_name != "input_ids" or getattr(config, "is_encoder_decoder", False):
+    words = getattr(config, "vocab_size", None)
+    if kind.main_input_name != "input_ids" or words is None or getattr(config, "is_encoder_decoder", False):
         raise Refused(
             f"{kind.__name__} takes {kind.main_input_name}: import reads encoders and decoders of text, and models of "
             "pictures; export it with torch.export and import the .pt2 file"
         )
     types = getattr(config, "type_vocab_size", 0)
     names = [name for name in _tokenized(folder) if name in takes and (name != TEXT[2] or types > 1)]
-    ranges = {"input_ids": (0.0, config.vocab_size - 1.0), "token_type_ids": (0.0, max(types - 1.0, 0.0))}
+    ranges = {"input_ids": (0.0, words - 1.0), "token_type_ids": (0.0, max(types - 1.0, 0.0))}
     most = getattr(config, "max_position_embeddings", LENGTHS[-1])
     hints = Hints(
         ranges={name: limits for name, limits in ranges.items() if name in names},
-        sizes={LENGTH: tuple(length for length in LENGTHS if length <= most)},
+        sizes={LENGTH: tuple(length for length in LENGTHS if length <= most) or (most,)},
     )
     return [Declared(name, "INT64", (BATCH, LENGTH)) for name in names], hints
 

@@ -134,8 +134,15 @@ def _check_limits(spec: Spec) -> None:
         if len(tensor.shape) > MAX_RANK:
             raise Refused(f"{tensor.name!r} has {len(tensor.shape)} axes, a tensor of a call has at most {MAX_RANK}")
     names = [tensor.name for tensor in spec.inputs + spec.outputs]
+    for name in names:
+        # "#" parts the groups of a reference, the other name is what safetensors has for itself.
+        if not name or not name.isprintable() or "#" in name or name == "__metadata__":
+            raise Refused(f"no tensor can be called {name!r} here: say another in [names] of a spec file")
     if twice := [name for name in names if names.count(name) > 1]:
-        raise Refused(f"an input and an output are both called {twice[0]!r}: answers could not be told from requests")
+        raise Refused(
+            f"an input and an output are both called {twice[0]!r}: answers could not be told from requests; "
+            "give one of them another name in the model"
+        )
 
 
 def _check_repeatable(trial: Trial, asked: Arrays, answer: Arrays, base: Sizes) -> None:

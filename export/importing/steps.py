@@ -85,7 +85,7 @@ def read_module(work: Path, source: Path, hints: Hints, name: str) -> None:
     if source.suffix == ".py":
         model, files = torch_module.read_module(source, hints)
     else:
-        model, files = torch_module.read_pickle(source, hints), [source]
+        model, files = torch_module.read_pickle(source, hints)
     inputs = torch_module.module_inputs(hints)
     exported = _new(work, "exported") / "model.pt2"
     torch_module.export(model, inputs, hints, exported)

@@ -40,28 +40,36 @@ def read_module(path: Path, hints: Hints) -> tuple[torch.nn.Module, list[Path]]:
         model.load_state_dict(safetensors.torch.load_file(weights))
     except Exception as error:
         raise Refused(f"{weights.name} does not hold the weights of {path.name}: {_said(error)}") from error
-    return model, [path, weights]
+    return model, [*_own_files(path), weights]
 
 
-def read_pickle(path: Path, hints: Hints) -> torch.nn.Module:
-    """Return the model in a pickle, where its code is trusted. Raises Refused."""
+def _own_files(path: Path) -> list[Path]:
+    """Return the file and those beside or below it that were imported from it: a change in any is another model."""
+    folder = path.resolve().parent
+    files = {Path(file).resolve() for each in list(sys.modules.values()) if (file := getattr(each, "__file__", None))}
+    own = (file for file in files if file.is_relative_to(folder) and not file.is_relative_to(sys.prefix))
+    return [path, *sorted(file for file in own if file != path.resolve())]
+
+
+def read_pickle(path: Path, hints: Hints) -> tuple[torch.nn.Module, list[Path]]:
+    """Return the model in a pickle, where its code is trusted, and the files that were read. Raises Refused."""
     if not hints.trust_code:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception:  # noqa: BLE001 - PyTorch refuses what is more than tensors, by several kinds
             content = None
         if content is not None:
-            return _module_of(path, content)
+            return _module_of(path, content), [path]
         raise Refused(
             f"{path.name} is a pickle of Python objects, which can run code when it is read: save a program of "
             f"torch.export, or safetensors weights beside a Python file{TRUST}"
         )
-    sys.path.insert(0, str(path.parent))  # where its classes are
+    sys.path.append(str(path.parent))  # where its classes are
     try:
         model = torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:
         raise Refused(f"{path.name} cannot be unpickled: {type(error).__name__}: {first_line(error)}") from error
-    return _module_of(path, model)
+    return _module_of(path, model), _own_files(path)
 
 
 def _module_of(path: Path, content: Any) -> torch.nn.Module:
@@ -148,12 +156,12 @@ def module_inputs(hints: Hints) -> list[Declared]:
 
 
 def _imported(path: Path) -> Any:
-    found = importlib.util.spec_from_file_location(path.stem, path)
+    found = importlib.util.spec_from_file_location(f"imported_{path.stem}", path)  # a name that no package has
     if found is None or found.loader is None:
         raise Refused(f"{path.name} is not a Python file")
     module = importlib.util.module_from_spec(found)
-    sys.path.insert(0, str(path.parent))  # what it imports may lie beside it
-    sys.modules[path.stem] = module
+    sys.path.append(str(path.parent))  # what it imports may lie beside it
+    sys.modules[module.__name__] = module
     found.loader.exec_module(module)
     return module
 

@@ -89,15 +89,22 @@ def named(results: Any, prefix: str = "") -> dict[str, torch.Tensor]:
         raise Refused(
             f"output {prefix or OUTPUT!r} is no tensor but a {type(results).__name__}; a reply carries tensors"
         )
-    return {inner: tensor for name, each in results.items() for inner, tensor in named(each, name).items()}
+    found: dict[str, torch.Tensor] = {}
+    for name, each in results.items():
+        for inner, tensor in named(each, name).items():
+            if inner in found:
+                raise Refused(f"two outputs would be called {inner!r}; return them under other names")
+            found[inner] = tensor
+    return found
 
 
 def _proved(
     inputs: Sequence[Declared], run: Run, hints: Hints, samples: Sequence[Arrays], exact: Run | None = None
 ) -> Proof:
     proof = prove(inputs, run, hints, samples, exact=exact)
-    tensors = [tensor.name for tensor in proof.spec.inputs + proof.spec.outputs]
-    if unknown := [name for name, public in hints.names.items() if public not in tensors]:
+    own = {public: name for name, public in hints.names.items()}
+    tensors = [own.get(tensor.name, tensor.name) for tensor in proof.spec.inputs + proof.spec.outputs]
+    if unknown := sorted(hints.names.keys() - set(tensors)):
         raise Refused(f"[names] has {unknown[0]!r}; the model has {', '.join(tensors)}")
     return proof
 
@@ -115,7 +122,10 @@ def _run(model: Callable[..., Any], inputs: Sequence[Declared], hints: Hints, ki
         for name, tensor in results.items():
             if tensor.dtype not in DTYPES:
                 raise Refused(f"output {name!r} is {tensor.dtype}, which import cannot compare")
-        return {hints.names.get(name, name): tensor.cpu().numpy().copy() for name, tensor in results.items()}
+        answer = {hints.names.get(name, name): tensor.detach().cpu().numpy().copy() for name, tensor in results.items()}
+        if len(answer) < len(results):
+            raise Refused("[names] calls two outputs the same")
+        return answer
 
     return run
 
@@ -175,7 +185,13 @@ def _script_inputs(script: Any, hints: Hints) -> list[Declared]:
     arguments = script.forward.schema.arguments[1:]
     said = ", ".join(f"{each.name} ({each.type})" for each in arguments)
     numbers = {each.name: NUMBERS.get(each.type.kind(), "") for each in arguments}
-    known = {name: Declared(name, dtype, ()) for name, dtype in numbers.items() if dtype} | declared_inputs(hints)
+    said_inputs = declared_inputs(hints)
+    # A number with a default is one only where something behind it was declared: arguments are given in their order.
+    last = max((place for place, each in enumerate(arguments) if each.name in said_inputs), default=-1)
+    asked = {e.name for place, e in enumerate(arguments) if place < last or not e.has_default_value()}
+    known = {
+        name: Declared(name, dtype, ()) for name, dtype in numbers.items() if dtype and name in asked
+    } | said_inputs
     if unknown := sorted(known.keys() - numbers.keys()):
         raise Refused(f"[inputs] names {unknown[0]!r}; forward takes {said}")
     found = [each.name for each in arguments if each.name in known]

@@ -34,7 +34,7 @@ class NotReady(Exception):
 
 
 class Expected(NamedTuple):
-    """One output that must come: values is float64 of `shape`.
+    """One output that must come: values of `shape`, float64 where they have fractions, else of their own dtype.
 
     limits: how far each element may be off; tolerance: what is asked instead where it is by vector.
     """
@@ -59,12 +59,17 @@ def probe_request(reference: Reference, pick: Any, group: int = 0) -> ProbeReque
     """Return the probe request of some rows of a reference's group. pick: a slice, their numbers, or ... for all."""
     spec, arrays = reference.spec, reference.groups[group]
     inputs = tuple(from_values(tensor.name, tensor.dtype, arrays[tensor.name][pick]) for tensor in spec.inputs)
-    outputs = [(t, arrays[t.name][pick].astype(np.float64), spec.tolerance_of(t)) for t in spec.outputs]
+    outputs = [(t, wanted(arrays[t.name][pick]), spec.tolerance_of(t)) for t in spec.outputs]
     expected = tuple(
         Expected(tensor.name, tensor.dtype, values.shape, values, tolerance.limits(values), tolerance)
         for tensor, values, tolerance in outputs
     )
     return ProbeRequest(Request(reference.model, 0, inputs), reference.version, expected)
+
+
+def wanted(values: Array) -> Array:
+    """Return what an output is compared with: float64, but for whole numbers, which that rounds beyond 2**53."""
+    return values.astype(np.float64) if values.dtype.kind == "f" else values
 
 
 def read_probe_request(exports: Path, model: str) -> ProbeRequest:
@@ -118,11 +123,12 @@ def _difference(tensor: Tensor, want: Expected) -> str:
     if tensor.dtype != want.dtype:
         return f"answered {tensor.name} as {tensor.dtype}, expected {want.dtype}"
     with np.errstate(invalid="ignore"):  # infinities have no difference
-        agrees = (
-            want.tolerance.holds(values.astype(np.float64), want.values)
-            if want.tolerance.by_vector
-            else within(values, want.values, want.limits)
-        )
+        if want.values.dtype.kind != "f":
+            agrees = np.array_equal(values, want.values)
+        elif want.tolerance.by_vector:
+            agrees = want.tolerance.holds(values.astype(np.float64), want.values)
+        else:
+            agrees = within(values, want.values, want.limits)
     if not agrees:
         return (
             f"returned an incorrect response: {tensor.name} is {values.ravel()[:4].tolist()}, the reference says "

@@ -94,7 +94,7 @@ class Handler:
             return self.forward(items)
         except (torch.AcceleratorError, torch.OutOfMemoryError):
             raise  # no item's fault: TorchServe reports it
-        except (RuntimeError, ValueError, IndexError):
+        except Exception:  # a program's guards assert, TorchScript has errors of its own
             if len(items) > 1:
                 return {
                     key: reply for index, item in items.items() for key, reply in self.answer({index: item}).items()
@@ -106,7 +106,7 @@ class Handler:
         """Run all items' rows together and return each the reply with its own rows."""
         merged = [torch.from_numpy(joined(parts)).to(self.device) for parts in zip(*items.values(), strict=True)]
         with torch.inference_mode():
-            results = [result.cpu().numpy() for result in tensors_of(self.model(*merged))]
+            results = [result.detach().cpu().numpy() for result in tensors_of(self.model(*merged))]
         if len(items) == 1:
             return {index: self.reply(results) for index in items}
         ends = np.cumsum([len(arrays[0]) for arrays in items.values()])[:-1]

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,11 +91,14 @@ def compare(model: ForeignModel, path: Path, minutes: float) -> tuple[int, str]:
     words += ["--spec", str(model.spec_file)] if model.spec_file else []
     command = [sys.executable, "-m", "servepath", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        timer = threading.Timer(COMPARE_S, process.terminate)
+        timer.start()
         lines = []
         for line in process.stdout or ():
             print(line, end="", flush=True)
             lines.append(line)
-        return process.wait(COMPARE_S), "".join(lines)
+        timer.cancel()
+        return process.wait(), "".join(lines)
 
 
 def main(argv: Sequence[str]) -> int:

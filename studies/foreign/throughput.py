@@ -88,15 +88,20 @@ def parse_args(argv: Sequence[str]) -> ThroughputOptions:
 
 
 def rows_per_second(way: Way, seconds: float) -> float:
-    """Return what the callers of a way got, together."""
+    """Return what the callers of a way got, together. Raises StageFailed when a call fails."""
     counts = [0] * len(way.callers)
     calls = [make() for make in way.callers]
     end = time.perf_counter() + seconds
 
+    failures: list[Exception] = []
+
     def work(number: int) -> None:
-        while time.perf_counter() < end:
-            calls[number]()
-            counts[number] += way.rows
+        try:
+            while time.perf_counter() < end and not failures:
+                calls[number]()
+                counts[number] += way.rows
+        except Exception as error:  # noqa: BLE001 - a caller that stops would pass for a slow server
+            failures.append(error)
 
     begin = time.perf_counter()
     threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(len(calls))]
@@ -104,11 +109,15 @@ def rows_per_second(way: Way, seconds: float) -> float:
         thread.start()
     for thread in threads:
         thread.join()
+    if failures:
+        raise StageFailed(f"{way.name}: {type(failures[0]).__name__}: {failures[0]}")
     return sum(counts) / (time.perf_counter() - begin)
 
 
 def asked(reference: Reference, group: int, rows: int) -> Mapping[str, Any]:
-    """Return a request of so many rows, those of a group over and over."""
+    """Return a request of so many rows, those of a group over and over. Raises StageFailed."""
+    if not reference.spec.by_rows or group >= len(reference.groups):
+        raise StageFailed(f"{reference.model} has no rows to ask, or fewer groups than {group + 1}")
     arrays = reference.groups[group]
     names = [tensor.name for tensor in reference.spec.inputs]
     return {name: np.resize(arrays[name], (rows, *arrays[name].shape[1:])) for name in names}

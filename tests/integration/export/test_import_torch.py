@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -255,6 +256,74 @@ def test_functions_that_are_no_operators_are_refused(tmp_path: Path, folder: Pat
         torch_source.import_program(tmp_path / "net.pt2", folder, Hints())
 
 
+def changed_program(path: Path, old: bytes, new: bytes) -> Path:
+    """Write a program again with other text in its description."""
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    assert any(old in each for name, each in content.items() if "/models/" in name)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, each in content.items():
+            archive.writestr(name, each.replace(old, new) if "/models/" in name else each)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"L['x'].size()[0] ==", b"L['x'].unknown()[0] =="),
+        (b"L['x'].size()[0] ==", b"__name__ and L['x'].size()[0] =="),
+        (b"Symbol('s77'", b"Symbol('s77 + 1'"),
+        (b"Symbol('s77'", b"symbol('s77'"),
+    ],
+)
+def test_text_that_is_evaluated_must_be_arithmetic_on_sizes(
+    tmp_path: Path, folder: Path, old: bytes, new: bytes
+) -> None:
+    with pytest.raises(Refused, match="where a size or a guard should be"):
+        torch_source.import_program(changed_program(net(tmp_path), old, new), folder, Hints())
+
+
+def test_an_archive_with_two_files_of_one_name_is_refused(tmp_path: Path) -> None:
+    path = net(tmp_path)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr(archive.namelist()[0], b"")
+    with pytest.raises(Refused, match="two files of one name"):
+        torch_kind(path)
+
+
+def test_a_program_that_is_cut_inside_is_refused(tmp_path: Path, folder: Path) -> None:
+    path = rewritten(net(tmp_path), model_weights_config=lambda content: content[:40])
+    with pytest.raises(Refused, match=r"is no program of torch\.export, or is cut off"):
+        torch_source.import_program(path, folder, Hints())
+
+
+@pytest.mark.parametrize("name", ["a#1", "a\nb", "__metadata__"])
+def test_outputs_that_nothing_could_be_called_are_refused(tmp_path: Path, folder: Path, name: str) -> None:
+    class Named(torch.nn.Linear):  # type: ignore[misc]
+        def forward(self, x: torch.Tensor) -> Mapping[str, torch.Tensor]:
+            return {name: super().forward(x)}
+
+    path = program(tmp_path / "p.pt2", Named(4, 2), torch.ones(3, 4), axes=({0: AUTO},))
+    with pytest.raises(Refused, match="no tensor can be called"):
+        torch_source.import_program(path, folder, Hints())
+
+
+def test_two_outputs_of_one_name_are_refused() -> None:
+    with pytest.raises(Refused, match="two outputs would be called 'a_b'"):
+        torch_source.named({"a_b": ONE, "a": {"b": ONE}})
+
+
+def test_a_parameter_may_be_an_output(tmp_path: Path, folder: Path) -> None:
+    class Own(torch.nn.Linear):  # type: ignore[misc]
+        def forward(self, x: torch.Tensor) -> Mapping[str, torch.Tensor]:
+            return {"y": super().forward(x), "weight": self.weight}
+
+    path = program(tmp_path / "p.pt2", Own(4, 2), torch.ones(3, 4), axes=({0: AUTO},))
+    proof, _ = torch_source.import_program(path, folder, Hints())
+    assert shapes(proof.spec)["weight"] == (2, 4)
+    assert answers(folder, proof)({"x": np.ones((1, 4), np.float32)})["weight"].shape == (2, 4)
+
+
 def script(path: Path, model: torch.nn.Module) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -305,11 +374,12 @@ def test_torchscript_that_writes_files_or_wants_foreign_operators_is_refused(
 
 NET = """
 import torch
+from layer import SIZE
 
 
 class Block(torch.nn.Linear):
     def __init__(self):
-        super().__init__(4, 2)
+        super().__init__(SIZE, 2)
 
 
 class Net(torch.nn.Module):
@@ -326,6 +396,8 @@ class Net(torch.nn.Module):
 def module(tmp_path: Path) -> Path:
     """Return a Python file with two classes, and weights beside it."""
     (tmp_path / "my_net.py").write_text(NET)
+    (tmp_path / "layer.py").write_text("SIZE = 4\n")
+    sys.modules.pop("layer", None)  # of another test
     weights = {"block.weight": torch.ones(2, 4), "block.bias": torch.zeros(2)}
     safetensors.torch.save_file(weights, tmp_path / "my_net.safetensors")
     return tmp_path / "my_net.py"
@@ -334,7 +406,7 @@ def module(tmp_path: Path) -> Path:
 def test_a_class_with_weights_becomes_a_program(module: Path, folder: Path, tmp_path: Path) -> None:
     hints = Hints(inputs={"x": X}, class_name="Net")
     model, files = torch_module.read_module(module, hints)
-    assert files == [module, module.with_suffix(".safetensors")]
+    assert files == [module, module.parent / "layer.py", module.with_suffix(".safetensors")]
     torch_module.export(model, torch_module.module_inputs(hints), hints, tmp_path / "m.pt2")
     inputs = torch_module.module_inputs(hints)
     proof, _ = torch_source.import_program(tmp_path / "m.pt2", folder, hints, (), inputs)
@@ -470,3 +542,21 @@ def test_a_declared_axis_has_its_name_only_where_the_program_keeps_it_open(tmp_p
     declared = [Declared("rows", "FP32", ("batch", "length", 4))]
     proof, _ = torch_source.import_program(path, folder, Hints(), (), declared)
     assert shapes(proof.spec) == {"rows": ("batch", 5, 4), "output": ("batch", 5, 2)}
+
+
+def test_a_number_with_a_default_is_no_input_unless_something_behind_it_is(tmp_path: Path, folder: Path) -> None:
+    class Defaults(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None, times: int = 3) -> torch.Tensor:
+            return x * times if mask is None else x * mask
+
+    path = script(tmp_path / "s.pt", Defaults())
+    proof, _ = torch_source.import_script(path, folder, Hints(inputs={"x": X}))
+    assert list(shapes(proof.spec)) == ["x", "output"]
+
+
+def test_a_file_that_ends_the_process_is_one_line(
+    module: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module.write_text("import sys\nsys.exit(0)\n")
+    assert main([str(module), "--name", "m", "--out", str(tmp_path / "out"), "--deployments", str(tmp_path / "d")]) == 1
+    assert "the model's own code ends the process (exit code 0)" in capsys.readouterr().err

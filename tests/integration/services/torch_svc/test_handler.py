@@ -211,3 +211,19 @@ def test_weights_that_do_not_fit_the_model_stop_it_from_loading(tmp_path: Path) 
 
 def test_without_a_gpu_assigned_the_cpu_is_used() -> None:
     assert choose_device(None).type == "cpu"
+
+
+GUARDED = """
+import torch
+class Guarded(torch.nn.Module):
+    def forward(self, x):
+        assert len(x) <= 2
+        return x[:, :1]
+"""
+
+
+def test_a_guard_that_refuses_a_merged_batch_fails_no_item_that_it_takes_alone(tmp_path: Path) -> None:
+    handler = made(tmp_path, GUARDED, {}, inputs=[X], outputs=[Y])
+    first, second, refused = handler.handle([item([[1, 2]]), item([[3, 4], [5, 6]]), item([[0, 0]] * 3)], None)
+    assert [tensors(reply)["y"].tolist() for reply in (first, second)] == [[[1]], [[3], [5]]]
+    assert metadata(refused)["reason"] == "BAD_INPUT.VALUE"

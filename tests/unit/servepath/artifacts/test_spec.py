@@ -39,6 +39,8 @@ def test_answers_of_another_shape_do_not_agree() -> None:
         ([[1.0, 0.1], [0.0, 1.0]], True),
         ([[1.0, 0.0], [1.0, 1.0]], False),  # one vector is 45 degrees off
         ([[1.0, 0.0], [0.0, math.nan]], False),
+        ([[1.0, 0.0], [0.0, math.inf]], False),
+        ([[1.0, 0.0], [0.0, 0.0]], False),
         ([[1.0, 0.0, 0.0]], False),
     ],
 )
@@ -77,3 +79,19 @@ def test_a_tolerance_is_read_as_it_was_written(raw: dict[str, float]) -> None:
 def test_a_tolerance_of_no_meaning_is_refused(raw: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"cosine|top_k"):
         Tolerance.from_dict(raw)
+
+
+def test_a_vector_of_nothing_agrees_with_itself_alone() -> None:
+    assert Tolerance(cosine=0.9).holds(np.zeros((1, 2)), np.zeros((1, 2)))
+    assert not Tolerance(cosine=0.9).holds(np.ones((1, 2)), np.zeros((1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("answer", "holds"), [([0.0, 0.0, 0.0], True), ([0.0, 0.0, 1.0], True), ([1.0, 0.0, 0.0], False)]
+)
+def test_of_several_best_classes_any_may_be_the_answers(answer: list[float], holds: bool) -> None:  # noqa: FBT001 - a case
+    assert Tolerance(top_k=1).holds(np.array([answer]), np.array([[0.0, 0.5, 0.5]])) is holds
+
+
+def test_an_answer_that_is_no_number_is_no_class() -> None:
+    assert not Tolerance(top_k=1).holds(np.array([[math.nan, 0.0]]), np.array([[1.0, 0.0]]))
