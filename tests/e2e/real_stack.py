@@ -43,7 +43,7 @@ class RealStack:
     def __init__(self, exports: Path, folder: Path) -> None:
         self.folder = folder
         self.environment = os.environ | free_ports() | {"TORCH_SVC_TOKEN_FILE": str(folder / "token")}
-        for service in ("GATEWAY", *(backend.upper() for backend in BACKENDS)):
+        for service in ("GATEWAY", *(stack.service.upper() for stack in STACKS.values())):
             self.environment[f"{service}_ADDR"] = f"127.0.0.1:{self.environment[f'{service}_PORT']}"
         self.gateway = self.environment["GATEWAY_ADDR"]
         run = str(folder / "run")

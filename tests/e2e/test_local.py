@@ -97,15 +97,19 @@ def test_a_busy_port_is_refused_with_service_and_holder_and_nothing_is_started(h
 
 
 def test_a_service_that_cannot_start_is_named_with_the_end_of_its_log(here: Workplace) -> None:
-    (here.folder / "deployments.toml").unlink()
-    (here.folder / "deployments.toml").write_text("[models.simple_nn]\ndefualt = 'onnx'\n")
-    code, text = here.run(LOCAL, "up")
-    assert (code, "line 2: unknown key 'defualt'" in text, text.count("\n")) == (1, True, 1)
-    code, text = here.run(LOCAL, "up", "gateway")
-
+    code, text = here.run(LOCAL, "up", "gateway", GATEWAY_WORKERS="many")
     assert code == 1
     assert f"gateway ended with exit code 1; the end of {here.place('gateway').log_file}:" in text
-    assert "defualt" in text
+    assert "GATEWAY_WORKERS" in text
+    assert here.left() == []
+
+
+def test_a_list_of_paths_with_a_mistake_is_one_line_and_nothing_is_started(here: Workplace) -> None:
+    (here.folder / "deployments.toml").unlink()
+    (here.folder / "deployments.toml").write_text("[models.simple_nn]\ndefualt = 'onnx'\n")
+    for words in ([], ["gateway"]):
+        code, text = here.run(LOCAL, "up", *words)
+        assert (code, "line 2: unknown key 'defualt'" in text, text.count("\n")) == (1, True, 1)
     assert here.left() == []
 
 

@@ -247,7 +247,7 @@ def test_a_name_with_dots_is_quoted_and_one_that_no_model_may_have_is_refused(tm
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("tolerance = 3", "tolerance: expected rtol and atol, from 0 on, got 3"),
+        ("tolerance = 3", "tolerance: expected rtol and atol, or cosine, or top_k, got 3"),
         ("tolerance = {rtol = [1], atol = 1}", "tolerance: "),
         ("ranges = 3", "ranges: expected a table, got 3"),
         ("sizes = []", r"sizes: expected a table, got \[\]"),
