@@ -86,7 +86,7 @@ def eventually(client: Client) -> Answer:
 
 
 def test_a_renewed_key_works_and_the_old_one_is_refused(exports: Path, tmp_path: Path) -> None:
-    with started(exports, tmp_path / "run", "--token-minutes", "1", "--token-renew-s", "15") as service:
+    with started(exports, tmp_path / "run", "--token-minutes", "5", "--token-renew-s", "15") as service:
         service.wait_for("ready on")
         old = service.token.metadata()
         assert (service.run_dir / "token").stat().st_mode & 0o777 == 0o600
