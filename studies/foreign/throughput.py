@@ -151,7 +151,8 @@ def served(name: str, door: Door, payload: bytes, options: ThroughputOptions) ->
     def make() -> Call:
         channel = grpc.insecure_channel(door.address, (*OPTIONS, ("grpc.use_local_subchannel_pool", 1)))
         call: Callable[..., object] = channel.unary_unary(door.method)
-        return lambda: call(payload, timeout=CALL_S, metadata=door.metadata())
+        metadata = door.metadata()  # here, since what reads a key that is renewed is for one thread
+        return lambda: call(payload, timeout=CALL_S, metadata=metadata)
 
     return Way(name, [make] * options.callers, options.rows)
 
