@@ -97,10 +97,10 @@ def test_a_busy_port_is_refused_with_service_and_holder_and_nothing_is_started(h
 
 
 def test_a_service_that_cannot_start_is_named_with_the_end_of_its_log(here: Workplace) -> None:
-    code, text = here.run(LOCAL, "up", "gateway", GATEWAY_WORKERS="many")
+    code, text = here.run(LOCAL, "up", "gateway", FRONT="none")
     assert code == 1
     assert f"gateway ended with exit code 1; the end of {here.place('gateway').log_file}:" in text
-    assert "GATEWAY_WORKERS" in text
+    assert "FRONT: 'none' is not one of" in text
     assert here.left() == []
 
 
