@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from servepath.cli.arguments import Parser, positive
-from servepath.cli.children import run_and_wait
+from servepath.cli.children import CLEANUP_S, end, run_and_wait
 from servepath.cli.signals import run_main
 from studies.foreign.models import MODELS, ForeignModel, Package
 from studies.foreign.outcome import Outcome, lines_of
@@ -94,10 +94,15 @@ def compare(model: ForeignModel, path: Path, minutes: float) -> tuple[int, str]:
         timer = threading.Timer(COMPARE_S, process.terminate)
         timer.start()
         lines = []
-        for line in process.stdout or ():
-            print(line, end="", flush=True)
-            lines.append(line)
-        timer.cancel()
+        try:
+            for line in process.stdout or ():
+                print(line, end="", flush=True)
+                lines.append(line)
+        except BaseException:  # Ctrl-C or SIGTERM: it stops the services that it started
+            end(process, CLEANUP_S)
+            raise
+        finally:
+            timer.cancel()
         return process.wait(), "".join(lines)
 
 
