@@ -85,7 +85,7 @@ def _model(folder: Path, config: Mapping[str, Any]) -> tuple[Any, Any]:
         raise Refused(
             f"{folder} lacks {len(missing)} weights of {names[0]}, such as {missing[0]}: its answers would be random"
         )
-    model.config.use_cache = False
+    model.config.use_cache, model.config.return_dict = False, True
     return kind, model.eval()
 
 
@@ -122,14 +122,9 @@ def _tokenized(folder: Path) -> list[str]:
     return [name for name in TEXT if name in names] if isinstance(names, list) else list(TEXT)
 
 
-class _Tensors(torch.nn.Module):  # type: ignore[misc]
+class _Tensors(torch_module.Positional):
     """A model of transformers as a function of tensors: results by name, without what is no tensor."""
 
-    def __init__(self, model: Any, names: list[str]) -> None:
-        super().__init__()
-        self.model = model
-        self.names = names
-
     def forward(self, *tensors: torch.Tensor) -> dict[str, torch.Tensor]:
-        results = self.model(**dict(zip(self.names, tensors, strict=True)), return_dict=True)
-        return {name: value for name, value in results.items() if isinstance(value, torch.Tensor)}
+        """Return the tensors of the model's results."""
+        return {name: value for name, value in super().forward(*tensors).items() if isinstance(value, torch.Tensor)}

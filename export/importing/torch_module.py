@@ -23,6 +23,9 @@ from export.importing.torch_files import TRUST
 from export.importing.torch_source import declared_inputs
 from servepath.artifacts.spec import BATCH, TensorSpec
 
+# Parameters of `forward` that take any name.
+VARIABLE = frozenset({inspect.Parameter.VAR_KEYWORD})
+
 
 def read_module(path: Path, hints: Hints) -> tuple[torch.nn.Module, list[Path]]:
     """Return the model that a Python file makes, with its weights, and the files that were read. Raises Refused."""
@@ -97,13 +100,10 @@ def export(model: torch.nn.Module, inputs: Sequence[Declared], hints: Hints, tar
             f"{said}; forward takes {', '.join(takes)}: say them in a spec file (--spec), such as "
             '[inputs] x = { dtype = "FP32", shape = ["batch", 4] }'
         )
-    write(_Positional(model, names), inputs, hints, target)
+    write(Positional(model, names), inputs, hints, target)
 
 
-VARIABLE = frozenset({inspect.Parameter.VAR_KEYWORD})
-
-
-class _Positional(torch.nn.Module):  # type: ignore[misc]
+class Positional(torch.nn.Module):  # type: ignore[misc]
     """A model that takes its tensors in an order: torch.export puts those by name into the order of `forward`."""
 
     def __init__(self, model: torch.nn.Module, names: Sequence[str]) -> None:
@@ -112,6 +112,7 @@ class _Positional(torch.nn.Module):  # type: ignore[misc]
         self.names = list(names)
 
     def forward(self, *tensors: torch.Tensor) -> Any:
+        """Return what the model returns."""
         return self.model(**dict(zip(self.names, tensors, strict=True)))
 
 

@@ -51,7 +51,7 @@ def import_program(
     found = _program_inputs(_loaded(path, torch.export.load))
     inputs = [_renamed(own, each, hints) for own, each in zip(found, declared or found, strict=True)]
     run = _run(mar.handler_module().load_program(folder / PROGRAM_FILE, CPU), inputs, hints)
-    program = torch.export.load(path)
+    program = torch.export.load(path)  # another one: all modules of a program share its weights
     exact = _run(mar.handler_module().caller(program, program.module().double()), inputs, hints, DOUBLE)
     return _proved(inputs, run, hints, samples, exact), {}
 
@@ -82,15 +82,15 @@ def named(results: Any, prefix: str = "") -> dict[str, torch.Tensor]:
     if hasattr(results, "_asdict"):
         results = results._asdict()  # a named tuple's public way
     if isinstance(results, list | tuple):
-        results = {(prefix or OUTPUT) + f"_{number}": each for number, each in enumerate(results)}
+        parts = [((prefix or OUTPUT) + f"_{number}", each) for number, each in enumerate(results)]
     elif isinstance(results, Mapping):
-        results = {f"{prefix}_{name}" if prefix else str(name): each for name, each in results.items()}
+        parts = [(f"{prefix}_{name}" if prefix else str(name), each) for name, each in results.items()]
     else:
         raise Refused(
             f"output {prefix or OUTPUT!r} is no tensor but a {type(results).__name__}; a reply carries tensors"
         )
     found: dict[str, torch.Tensor] = {}
-    for name, each in results.items():
+    for name, each in parts:
         for inner, tensor in named(each, name).items():
             if inner in found:
                 raise Refused(f"two outputs would be called {inner!r}; return them under other names")

@@ -308,9 +308,10 @@ def test_outputs_that_nothing_could_be_called_are_refused(tmp_path: Path, folder
         torch_source.import_program(path, folder, Hints())
 
 
-def test_two_outputs_of_one_name_are_refused() -> None:
-    with pytest.raises(Refused, match="two outputs would be called 'a_b'"):
-        torch_source.named({"a_b": ONE, "a": {"b": ONE}})
+@pytest.mark.parametrize(("results", "name"), [({"a_b": ONE, "a": {"b": ONE}}, "a_b"), ({1: ONE, "1": ONE}, "1")])
+def test_two_outputs_of_one_name_are_refused(results: Any, name: str) -> None:
+    with pytest.raises(Refused, match=f"two outputs would be called '{name}'"):
+        torch_source.named(results)
 
 
 def test_a_parameter_may_be_an_output(tmp_path: Path, folder: Path) -> None:
