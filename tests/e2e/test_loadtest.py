@@ -126,7 +126,7 @@ def test_one_wrong_answer_in_a_thousand_is_named_and_such_a_path_has_no_latency(
         try:
             with grpc.insecure_channel(stack.environment["ONNX_SVC_ADDR"]) as channel:
                 grpc.channel_ready_future(channel).result(timeout=LONG_S)
-            with start(stack, exports, tmp_path, "--rate=600", "--min-requests=6000") as process:
+            with start(stack, exports, tmp_path, "--closed-loop", "--min-requests=6000") as process:
                 process.communicate(timeout=LONG_S)
         finally:
             liar.kill()
@@ -141,12 +141,11 @@ def test_one_wrong_answer_in_a_thousand_is_named_and_such_a_path_has_no_latency(
     summary = json.loads((tmp_path / "latest/summary.json").read_text())
     (path,) = summary["paths"]
     assert judged.returncode == 1
-    assert path["requests"] == 6000
-    # Six, but answers may overtake one another where the warm-up ends and the block ends, and on a busy machine some
-    # requests are not sent at all.
-    answered = path["requests"] - path["errors"]
-    assert abs(path["wrong_answers"] - answered / 1000) < 2
-    named = f"simple_nn@onnx direct: {path['wrong_answers']} of 6,000 responses are incorrect"
+    assert path["requests"] >= 6000
+    assert path["errors"] == 0
+    # One in a thousand, but for answers that overtake one another where the warm-up and the measurement end.
+    assert abs(path["wrong_answers"] - path["requests"] / 1000) < 2
+    named = f"simple_nn@onnx direct: {path['wrong_answers']} of {path['requests']:,} responses are incorrect"
     assert any(reason.startswith(named) for reason in summary["reasons"])
     assert not any(value for name, value in path.items() if name.endswith("_ms"))
     assert summary["verdicts"] == []
