@@ -86,8 +86,8 @@ loadtest: $(if $(TARGETS),$(READY),up) ## load the paths and report (RATE, DURAT
 crosscheck: up ## the load test against MLPerf LoadGen and h2load (RATE, ROUNDS, PATHS, VIA, SEED); takes about 13 minutes
 	$(PYTHON) -m servepath crosscheck $(if $(RATE),--rate $(RATE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(if $(SEED),--seed $(SEED))
 
-capacity: up ## the highest rate of each path that keeps SLO_P99_MS=5, and beyond (PATHS, VIA, WANTED_RPS, PROCESSES, SEED)
-	$(PYTHON) -m servepath capacity $(CAPACITY) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA))
+capacity: up ## the highest rate of each path that keeps SLO_P99_MS=5, and beyond (PATHS, VIA, PAYLOADS=FILE, WANTED_RPS, PROCESSES, SEED)
+	$(PYTHON) -m servepath capacity $(CAPACITY) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(if $(PAYLOADS),--payloads '$(PAYLOADS)')
 	$(PYTHON) -m servepath report
 
 report: $(READY) ## the newest load test's verdicts, table, summary and page, once more

@@ -169,7 +169,9 @@ def _try(options: ImportOptions, kind: Kind, work: Path) -> Mapping[str, str]:
     ends = time.monotonic() + options.limit_s
     _step(options, kind.step, work, ends)
     found = json.loads((work / store.FOUND).read_text())
-    _show(Spec.from_dict(found["spec"]), found["notes"])
+    spec = Spec.from_dict(found["spec"])
+    _show(spec, found["notes"])
+    deployed.check_limits(options.deployments, spec)
     refused = {}
     for artifact_format, step in kind.others.items():
         try:
@@ -257,6 +259,8 @@ def _show(spec: Spec, notes: Sequence[str]) -> None:
     for what, tensors in (("input", spec.inputs), ("output", spec.outputs)):
         for tensor in tensors:
             print(f"  {what:6} {tensor.name:{width}} {tensor.dtype} [{', '.join(map(str, tensor.shape))}]")
+    for axis, most in spec.max_sizes.items():
+        print(f"  axis {axis!r}: at most {most}")
     if spec.row_independent:
         print("  rows are independent of each other: requests are batched")
     for note in notes:

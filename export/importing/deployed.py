@@ -13,7 +13,9 @@ from typing import Any
 from export.errors import ExportError
 from servepath.artifacts.atomic import write_file
 from servepath.artifacts.names import ModelNameError, check_model_name
+from servepath.artifacts.spec import Spec
 from servepath.cli.locked import Held, locked
+from servepath.protocols.deployments import DeploymentsError, GatewayLimits, read_gateway_limits
 
 # For other imports that add to the same file at this moment.
 WAIT_S, PAUSE_S = 30.0, 0.05
@@ -35,6 +37,16 @@ def check(path: Path, model: str, stacks: Sequence[str]) -> None:
                 f"{path} has {model}@{stack}, and this model cannot be served on {stack}: take "
                 f"[models.{_key(model)}.stacks.{_key(stack)}] out of that file, or choose another --name"
             )
+
+
+def check_limits(path: Path, spec: Spec) -> None:
+    """Raise ExportError for a model that the gateway would not take by the limits in the file."""
+    try:
+        limits = read_gateway_limits(path) if path.exists() else GatewayLimits()
+    except DeploymentsError as error:
+        raise ExportError(str(error)) from error
+    if above := limits.exceeded_by(spec):
+        raise ExportError(f"{above} of {path}")
 
 
 def deploy(path: Path, model: str, stacks: Sequence[str]) -> str:

@@ -92,6 +92,11 @@ def read_hints(path: Path | None) -> Hints:
     )
 
 
+def printable(name: str) -> str:
+    """Return a tensor's own name as one that may be public: "#" parts the groups of a reference."""
+    return "".join(c if c.isprintable() and c != "#" else "_" for c in name)
+
+
 def _npz(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from export.importing.axes import Axes
 from export.importing.draw import Arrays
 from export.importing.errors import Refused
-from export.importing.hints import Hints
+from export.importing.hints import Hints, printable
 from export.importing.onnx_weights import MAX_BYTES, read_weights
 from export.importing.prove import Declared, Proof, Run, first_line, prove
 from export.onnx_file import FILE, predictor
@@ -119,7 +119,7 @@ def _public_names(graph: onnx.GraphProto, hints: Hints) -> Mapping[str, str]:
     names = [value.name for value in (*_inputs(graph), *graph.output)]
     if unknown := sorted(hints.names.keys() - set(names)):
         raise Refused(f"the spec names {unknown[0]!r}; the model has {', '.join(map(repr, names))}")
-    wanted = Counter(hints.names.get(name, _printable(name)) for name in names)
+    wanted = Counter(hints.names.get(name, printable(name)) for name in names)
     for name, said in hints.names.items():
         if wanted[said] > 1:
             raise Refused(f"the spec names {name!r} {said!r}, which another tensor of the model is called")
@@ -132,16 +132,12 @@ def _inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
     return [value for value in graph.input if value.name not in weights]
 
 
-def _printable(name: str) -> str:
-    return "".join(c if c.isprintable() and c != "#" else "_" for c in name)
-
-
 def _apart(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
     """Return for each name a printable one without '#' that no other has."""
     found: dict[str, str] = {}
     used = set(taken)
     for name in dict.fromkeys(names):
-        wanted = _printable(name)
+        wanted = printable(name)
         found[name] = free_name(wanted, used) if wanted in used else wanted
         used.add(found[name])
     return found

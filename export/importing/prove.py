@@ -7,6 +7,7 @@ runtime that reads the file; whatever it raises is the runtime's word on the inp
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from types import MappingProxyType
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from export.importing.errors import Refused
 from export.importing.hints import Hints
 from export.importing.rows import BATCH_ROWS, MOST_ROWS, find_rows, find_tolerances
 from export.importing.trial import Failed, Run, Trial
-from servepath.artifacts.spec import BATCH, EXACT, Spec, Tolerance
+from servepath.artifacts.spec import BATCH, EXACT, Spec, TensorSpec, Tolerance
 from servepath.protocols.arrays import DTYPES
 from servepath.protocols.signature import MAX_RANK, MAX_TENSORS
 
@@ -27,6 +28,9 @@ __all__ = ["Declared", "Proof", "Run", "cut", "first_line", "prove"]
 GROUP_BYTES = 2**20
 # Groups where a request has no rows.
 SINGLE_GROUPS = 8
+# The largest size of an open axis, by the input's public name and the axis' place.
+Bounds = Mapping[tuple[str, int], int]
+NO_BOUNDS: Bounds = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +50,28 @@ def prove(
     outputs: Mapping[str, Axes] | None = None,
     *,
     exact: Run | None = None,
+    bounds: Bounds = NO_BOUNDS,
 ) -> Proof:
     """Try the model and return what it is.
 
     samples: requests that it must answer, in place of drawn ones: inputs by name, and the answers that are known.
     outputs: the axes of outputs as the file declares them. exact: the model in float64, whose answers are the reference
-    where it can be run so. Raises Refused with the one reason why it cannot be served.
+    where it can be run so. bounds: the largest sizes of axes, where the file has them. Raises Refused with the one
+    reason why it cannot be served.
     """
     if not inputs:
         raise Refused("the model has no inputs, so there is nothing to ask it")
     trial = Trial(name_axes(inputs), run, hints, samples)
     try:
-        return _prove(trial, samples, outputs or {}, exact)
+        return _prove(trial, samples, outputs or {}, exact, bounds)
     except Failed as error:
         what = "a sample" if samples else "some drawn inputs and not on all"
         raise Refused(f"the model does not run on {what}: {error}{'' if samples else FIX}") from error
 
 
-def _prove(trial: Trial, samples: Sequence[Arrays], declared: Mapping[str, Axes], exact: Run | None) -> Proof:
+def _prove(
+    trial: Trial, samples: Sequence[Arrays], declared: Mapping[str, Axes], exact: Run | None, bounds: Bounds
+) -> Proof:
     base = find_sizes(trial)
     asked = trial.ask(base, seed=0)
     answer = trial.answer(asked)
@@ -71,10 +79,12 @@ def _prove(trial: Trial, samples: Sequence[Arrays], declared: Mapping[str, Axes]
     outputs, sizes = find_outputs(trial, base, answer, declared)
     tolerances = find_tolerances(trial, asked, answer)
     _check_samples(trial, samples, tolerances)
-    spec = Spec(trial.inputs, outputs, row_independent=False, tolerance=EXACT)
+    most = _max_sizes(trial.inputs, bounds)
+    spec = Spec(trial.inputs, outputs, row_independent=False, tolerance=EXACT, max_sizes=most)
     if spec.by_rows:
         try:
-            independent, tolerances = find_rows(trial, base, tolerances)
+            rows = min(MOST_ROWS, most.get(BATCH, MOST_ROWS))
+            independent, tolerances = find_rows(trial, base, tolerances, rows)
         except Failed as error:
             independent = False
             trial.notes.append(f"rows could not be tried alone and together ({error}): requests are never batched")
@@ -90,6 +100,17 @@ def _prove(trial: Trial, samples: Sequence[Arrays], declared: Mapping[str, Axes]
         groups = better
         trial.notes.append("the reference is the model in float64")
     return Proof(spec, groups, tuple(trial.notes))
+
+
+def _max_sizes(inputs: Sequence[TensorSpec], bounds: Bounds) -> dict[str, int]:
+    """Return the largest size of each open axis that has one, by its name."""
+    found: dict[str, int] = {}
+    for tensor in inputs:
+        for place, axis in enumerate(tensor.shape):
+            most = bounds.get((tensor.name, place))
+            if isinstance(axis, str) and most is not None:
+                found[axis] = min(most, found.get(axis, most))
+    return found
 
 
 def _in_float64(spec: Spec, groups: Sequence[Arrays], exact: Run) -> tuple[Arrays, ...]:

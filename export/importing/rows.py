@@ -56,10 +56,12 @@ def _tolerance(name: str, values: NDArray[Any], effect: float, eps: float) -> To
     return Tolerance(RTOL[values.dtype.name], atol)
 
 
-def find_rows(trial: Trial, base: Sizes, tolerances: dict[str, Tolerance]) -> tuple[bool, dict[str, Tolerance]]:
+def find_rows(
+    trial: Trial, base: Sizes, tolerances: dict[str, Tolerance], most: int = MOST_ROWS
+) -> tuple[bool, dict[str, Tolerance]]:
     """Return whether rows are independent, and the tolerances with what a row differs alone and in a batch.
 
-    Notes why they are not. Raises Failed where they cannot be tried.
+    most: rows of the largest batch that is tried. Notes why they are not. Raises Failed where they cannot be tried.
     """
     batch, others = (trial.draw({**base, BATCH: BATCH_ROWS}, seed) for seed in (3, 5))
     together = trial.answer(batch)
@@ -81,7 +83,7 @@ def find_rows(trial: Trial, base: Sizes, tolerances: dict[str, Tolerance]) -> tu
     if not _differ(list(together.values())):
         trial.notes.append("all rows that were tried have one answer, which proves nothing: requests are never batched")
         return False, tolerances
-    trial.answer(trial.draw({**base, BATCH: MOST_ROWS}, seed=6))
+    trial.answer(trial.draw({**base, BATCH: most}, seed=6))
     return True, _widened(trial, tolerances, together, single)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from export.importing.axes import Axes
 from export.importing.draw import Arrays
 from export.importing.errors import Refused
-from export.importing.hints import Hints
+from export.importing.hints import Hints, printable
 from export.importing.prove import Declared, Proof, Run, prove
 from export.tflite_file import predictor
 from servepath.artifacts.spec import OPEN
@@ -74,17 +74,13 @@ def public_names(names: Iterable[str], hints: Hints) -> dict[str, str]:
     own = list(dict.fromkeys(names))
     if unknown := sorted(hints.names.keys() - set(own)):
         raise Refused(f"the spec names {unknown[0]!r}; the model has {', '.join(map(repr, own))}")
-    found = {name: hints.names.get(name, _printable(name)) for name in own}
+    found = {name: hints.names.get(name, printable(name)) for name in own}
     public = list(found.values())
     if twice := [name for name in public if public.count(name) > 1]:
         raise Refused(
             f"two tensors of the model would be called {twice[0]!r}; say other [names] in a spec file (--spec)"
         )
     return found
-
-
-def _printable(name: str) -> str:
-    return "".join(c if c.isprintable() and c != "#" else "_" for c in name)
 
 
 def _dtype(what: str, name: str, details: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ it returns a mapping or a named tuple, else `output`, or `output_0` and so on.
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ from export.importing.axes import Axes, Declared
 from export.importing.draw import Arrays
 from export.importing.errors import Refused
 from export.importing.hints import Hints
-from export.importing.prove import Proof, Run, first_line, prove
+from export.importing.prove import NO_BOUNDS, Bounds, Proof, Run, first_line, prove
 from export.importing.torch_files import check_program, check_script
 from servepath.artifacts.spec import Spec
 
 PROGRAM_FILE, SCRIPT_FILE = "model.pt2", "model.pt"
 OUTPUT = "output"
+# A bound from here on is no bound: torch.export says so of axes that it knows nothing of.
+MOST_SIZE = 2**31
 CPU = torch.device("cpu")
 DOUBLE = torch.float64
 DTYPES: Mapping[Any, str] = {
@@ -48,12 +50,13 @@ def import_program(
     """
     check_program(path)
     shutil.copyfile(path, folder / PROGRAM_FILE)
-    found = _program_inputs(_loaded(path, torch.export.load))
+    program = _loaded(path, torch.export.load)
+    found = _program_inputs(program)
     inputs = [_renamed(own, each, hints) for own, each in zip(found, declared or found, strict=True)]
     run = _run(mar.handler_module().load_program(folder / PROGRAM_FILE, CPU), inputs, hints)
-    program = torch.export.load(path)  # another one: all modules of a program share its weights
+    # This program is another one than the one that `run` loaded: all modules of a program share its weights.
     exact = _run(mar.handler_module().caller(program, program.module().double()), inputs, hints, DOUBLE)
-    return _proved(inputs, run, hints, samples, exact), {}
+    return _proved(inputs, run, hints, samples, exact=exact, bounds=_bounds(program, inputs)), {}
 
 
 def import_script(
@@ -99,9 +102,15 @@ def named(results: Any, prefix: str = "") -> dict[str, torch.Tensor]:
 
 
 def _proved(
-    inputs: Sequence[Declared], run: Run, hints: Hints, samples: Sequence[Arrays], exact: Run | None = None
+    inputs: Sequence[Declared],
+    run: Run,
+    hints: Hints,
+    samples: Sequence[Arrays],
+    *,
+    exact: Run | None = None,
+    bounds: Bounds = NO_BOUNDS,
 ) -> Proof:
-    proof = prove(inputs, run, hints, samples, exact=exact)
+    proof = prove(inputs, run, hints, samples, exact=exact, bounds=bounds)
     own = {public: name for name, public in hints.names.items()}
     tensors = [own.get(tensor.name, tensor.name) for tensor in proof.spec.inputs + proof.spec.outputs]
     if unknown := sorted(hints.names.keys() - set(tensors)):
@@ -145,13 +154,9 @@ def _renamed(own: Declared, declared: Declared, hints: Hints) -> Declared:
 
 def _program_inputs(program: Any) -> list[Declared]:
     """Return the inputs of an exported program; axes that it holds to be one have one name. Raises Refused."""
-    nodes = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
     axes: dict[str, str] = {}
     found = []
-    for given in program.graph_signature.input_specs:
-        if given.kind.name != "USER_INPUT" or hasattr(given.arg, "value"):  # a constant is part of the program
-            continue
-        name, value = given.arg.name, nodes[given.arg.name]
+    for name, value in _taken(program):
         if not isinstance(value, torch.Tensor):
             raise Refused(
                 f"input {name!r} is a number and no tensor; export the program with a tensor of no axes there"
@@ -163,6 +168,25 @@ def _program_inputs(program: Any) -> list[Declared]:
             for place, size in enumerate(value.shape)
         )
         found.append(Declared(name, DTYPES[value.dtype], shape))
+    return found
+
+
+def _taken(program: Any) -> Iterator[tuple[str, Any]]:
+    """Yield name and example of each input; a constant is part of the program, and none."""
+    nodes = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
+    for given in program.graph_signature.input_specs:
+        if given.kind.name == "USER_INPUT" and not hasattr(given.arg, "value"):
+            yield given.arg.name, nodes[given.arg.name]
+
+
+def _bounds(program: Any, inputs: Sequence[Declared]) -> Bounds:
+    """Return the largest sizes of the inputs' open axes that the program itself asserts, by the inputs' names."""
+    found = {}
+    for declared, (_, value) in zip(inputs, _taken(program), strict=True):
+        for place, size in enumerate(value.shape):
+            known = None if isinstance(size, int) else program.range_constraints.get(size.node.expr)
+            if known is not None and known.upper < MOST_SIZE:
+                found[declared.name, place] = int(known.upper)
     return found
 
 

@@ -24,7 +24,7 @@ from servepath.results.names import VIAS
 from servepath.settings import SettingsError
 
 # What is the load test's own, and goes to it as it is.
-HANDED_ON = ("paths", "via", "seed", "processes", "connections", "exports", "deployments", "env_file")
+HANDED_ON = ("paths", "via", "rows", "seed", "processes", "connections", "exports", "deployments", "env_file")
 EPILOG = (
     "exit codes: 0 found; 1 a run, server, file or worker is missing; 2 a bad value; 130 after Ctrl-C, "
     "with what was found written"
@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.read(CapacityOptions, arguments)
     argv = [f"--{name.replace('_', '-')}={getattr(options, name)}" for name in HANDED_ON]
     argv += ["--no-real-time"] if options.no_real_time else []
+    argv += [f"--payloads={options.payloads}"] if options.payloads else []
     load = argument_parser().read(LoadOptions, argv)
     try:
         try:
@@ -63,6 +64,8 @@ def _parser() -> Parser:
     add("--slo-p99-ms", type=positive, default=5.0, help="the objective: p99 of response times, in ms (default: 5)")
     add("--paths", default="all", help="MODEL@STACK,... or all (default)")
     add("--via", choices=(*VIAS, "both"), default="both", help="how to reach them (default: both)")
+    add("--rows", type=whole(1), default=1, help="rows in each request, as in the run (default: 1)")
+    add("--payloads", type=Path, metavar="FILE", help="send the requests of a file, those that the run sent")
     add("--wanted-rps", type=positive, default=2000.0, help="the rate to answer for (default: 2000)")
     add("--seconds", type=seconds, default=90.0, help="maximum seconds for each path and way (default: 90)")
     add("--seed", type=int, default=random.randrange(2**31), help="of arrivals and payloads (default: drawn)")  # noqa: S311

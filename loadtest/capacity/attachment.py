@@ -13,7 +13,7 @@ from servepath.settings import SettingsError
 
 NAME = CAPACITY_FILE
 # What must be the same for earlier paths to stay: the file says it once for all of them.
-ALIKE = ("slo_p99_ms", "git_commit")
+ALIKE = ("slo_p99_ms", "git_commit", "payloads")
 
 
 def run_folder(results: Path) -> Path:
@@ -35,8 +35,9 @@ class Attachment:
     def begin(self, measurements: Sequence[Measurement]) -> None:
         """Discard earlier results of these measurements; others stay, for the same objective and commit.
 
-        Raises SettingsError for an invalid capacity.json.
+        Raises SettingsError for an invalid capacity.json, and for requests other than the run's.
         """
+        self._check_payloads({measurement.path.model for measurement in measurements})
         self.paths = self._kept({(*measurement.path, measurement.via) for measurement in measurements})
         for measurement in measurements:
             for file in self.folder.glob(f"capacity/{measurement}-*.parquet"):
@@ -48,6 +49,15 @@ class Attachment:
         content = {"capacity": {**self.facts, "complete": complete, "paths": self.paths}}
         atomic.write_file(self.folder / NAME, json.dumps(content, indent=2) + "\n")
 
+    def _check_payloads(self, models: Collection[str]) -> None:
+        """Raise SettingsError unless the run sent the same requests: its latency and this capacity are shown as one."""
+        sent = json.loads((self.folder / RUN_FILE).read_text()).get("payloads")
+        for model in sorted(models) if sent is not None else ():
+            here, there = (_requests(payloads, model) for payloads in (self.facts["payloads"], sent))
+            if there is not None and here != there:
+                file = f" and --payloads {sent['file']}" if "file" in sent else ""
+                raise SettingsError(f"{self.folder} has other requests of {model}: add its --rows{file}")
+
     def _kept(self, ours: Collection[tuple[str, str, str]]) -> list[dict[str, Any]]:
         try:
             found = json.loads((self.folder / NAME).read_text())["capacity"]
@@ -58,3 +68,9 @@ class Attachment:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SettingsError(f"{self.folder / NAME} cannot be read ({error!r}); remove it") from error
         return before if alike else []
+
+
+def _requests(payloads: Mapping[str, Any], model: str) -> Any:
+    """Return what tells a model's requests from others, None where there are none of it."""
+    found = payloads["models"].get(model)
+    return found and (payloads.get("sha256"), {key: value for key, value in found.items() if key != "expected"})

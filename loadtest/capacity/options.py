@@ -11,6 +11,8 @@ class CapacityOptions:
     slo_p99_ms: float
     paths: str
     via: str
+    rows: int
+    payloads: Path | None
     wanted_rps: float
     seconds: float
     seed: int

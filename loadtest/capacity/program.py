@@ -48,7 +48,8 @@ def run_all(
         check_reachable(ours.prepared.loaded, ours.clock)
         settings = read_settings(load.env_file, deployments=plan.read_deployments(load.deployments))
         measurements = [measurement for measurement in ours.measurements if measurement != NO_OP]
-        attachment = Attachment(options.run, _facts(options, load, ours.about))
+        facts = _facts(options, load, ours.about) | {"payloads": ours.prepared.payloads}
+        attachment = Attachment(options.run, facts)
         attachment.begin(measurements)
         try:
             with workers_of(ours.generator, load, words, ours.interruption) as workers:

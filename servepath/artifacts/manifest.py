@@ -16,6 +16,8 @@ from servepath.artifacts.spec import Spec
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
+# What there is to do about an artifact that is missing or not what it should be.
+AGAIN = "run: make export or make import"
 
 
 class ArtifactError(Exception):
@@ -122,11 +124,11 @@ def current_version(exports: Path, model: str) -> int:
     try:
         return int(path.read_text())
     except FileNotFoundError as error:
-        raise ArtifactError(f"{path} is missing: {model} has not been exported; run: make export") from error
+        raise ArtifactError(f"{path} is missing: {model} has not been exported; {AGAIN}") from error
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise ArtifactError(f"{path} does not hold a version number; run: make export") from error
+        raise ArtifactError(f"{path} does not hold a version number; {AGAIN}") from error
 
 
 def _check_name(exports: Path, model: str) -> None:
@@ -142,13 +144,13 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.from_dict(json.loads(path.read_text()))
     except FileNotFoundError as error:
-        raise ArtifactError(f"{path} is missing; run: make export") from error
+        raise ArtifactError(f"{path} is missing; {AGAIN}") from error
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         # Not repr(error): that of a UnicodeDecodeError holds the whole file.
         why = f"{type(error).__name__}: {error}"
-        raise ArtifactError(f"{path} is not a manifest ({why}); remove {folder} and run: make export") from error
+        raise ArtifactError(f"{path} is not a manifest ({why}); remove {folder} and {AGAIN}") from error
 
 
 def any_manifest(exports: Path, model: str) -> Manifest:
@@ -156,7 +158,7 @@ def any_manifest(exports: Path, model: str) -> Manifest:
     version = current_version(exports, model)
     for path in sorted((exports / model).glob(f"[!.]*/{version}/{MANIFEST}")):
         return read_manifest(path.parent)
-    raise ArtifactError(f"{exports / model}: version {version} is in no format; run: make export")
+    raise ArtifactError(f"{exports / model}: version {version} is in no format; {AGAIN}")
 
 
 def verify(folder: Path) -> Manifest:
@@ -169,14 +171,12 @@ def verify(folder: Path) -> Manifest:
     # Names first: a folder that is still being copied is told apart without reading what is there of it.
     for name in sorted(manifest.files.keys() | found.keys()):
         if name not in found:
-            raise ArtifactError(f"{folder / name} is missing; remove {folder} and run: make export")
+            raise ArtifactError(f"{folder / name} is missing; remove {folder} and {AGAIN}")
         if name not in manifest.files:
-            raise ArtifactError(f"{folder / name} is not in the manifest; remove {folder} and run: make export")
+            raise ArtifactError(f"{folder / name} is not in the manifest; remove {folder} and {AGAIN}")
     for name, path in found.items():
         if hash_file(path) != manifest.files[name]:
-            raise ArtifactError(f"{path} does not match its manifest; remove {folder} and run: make export")
+            raise ArtifactError(f"{path} does not match its manifest; remove {folder} and {AGAIN}")
     if digest(manifest.contents) != manifest.sha256:
-        raise ArtifactError(
-            f"{folder / MANIFEST}: sha256 is not that of contents; remove {folder} and run: make export"
-        )
+        raise ArtifactError(f"{folder / MANIFEST}: sha256 is not that of contents; remove {folder} and {AGAIN}")
     return manifest

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file
 
-from servepath.artifacts.manifest import ArtifactError, artifact_folder, current_version, verify
+from servepath.artifacts.manifest import AGAIN, ArtifactError, artifact_folder, current_version, verify
 from servepath.artifacts.spec import Spec
 
 FORMAT = "reference"
@@ -58,8 +58,6 @@ def load_groups(folder: Path, spec: Spec) -> Sequence[Mapping[str, npt.NDArray[A
     for mark in ("", *(f"#{number}" for number in range(1, len(arrays) // max(len(names), 1)))):
         for name in names:
             if name + mark not in arrays:
-                raise ArtifactError(
-                    f"{folder / FILE} has no tensor {name + mark!r}; remove {folder} and run: make export"
-                )
+                raise ArtifactError(f"{folder / FILE} has no tensor {name + mark!r}; remove {folder} and {AGAIN}")
         groups.append({name: arrays[name + mark] for name in names})
     return groups

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -136,12 +136,21 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A model's contract. `row_independent`: a row's answer does not depend on the other rows of its batch."""
+    """A model's contract.
+
+    row_independent: a row's answer does not depend on the other rows of its batch. max_sizes: the largest size of an
+    open axis, by its name, where the model has one, such as the words that a text may have.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     row_independent: bool
     tolerance: Tolerance
+    max_sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def max_rows(self, most: int) -> int:
+        """Return how many rows one call may have that several are merged into: at most `most`, 1 for no merging."""
+        return min(most, self.max_sizes.get(BATCH, most)) if self.row_independent else 1
 
     def tolerance_of(self, output: TensorSpec) -> Tolerance:
         """Return how far an output may be off: nothing where it has no fractions, its own tolerance or the model's."""
@@ -160,14 +169,18 @@ class Spec:
             outputs=tuple(TensorSpec.from_dict(tensor) for tensor in raw["outputs"]),
             row_independent=bool(raw["row_independent"]),
             tolerance=Tolerance.from_dict(raw["tolerance"]),
+            max_sizes={str(axis): int(size) for axis, size in raw.get("max_sizes", {}).items()},
         )
+        if unknown := sorted(spec.max_sizes.keys() - {axis for tensor in spec.inputs for axis in tensor.shape}):
+            raise ValueError(f"max_sizes has {unknown[0]!r}, which is no open axis of an input")
         if spec.row_independent and not spec.by_rows:
             raise ValueError("row_independent = true needs the batch axis as the first axis of every tensor")
         return spec
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return asdict(self)
+        """Return the JSON form; without max_sizes, where there are none, as files had it before."""
+        raw = asdict(self)
+        return raw if self.max_sizes else {key: value for key, value in raw.items() if key != "max_sizes"}
 
 
 def read_spec(path: Path) -> Spec:

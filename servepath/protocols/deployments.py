@@ -13,12 +13,15 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from servepath.artifacts.names import ModelNameError, check_model_name
+from servepath.artifacts.spec import Spec
 from servepath.protocols.external import ExternalModel
+from servepath.protocols.signature import MAX_ELEMENTS, MAX_RANK, MAX_TENSORS
 from servepath.protocols.stacks import STACKS, Stack, external_stack
 from servepath.results.names import NULL_NAME
 
 # gRPC's numbers are C ints.
 MAX_NUMBER = 2**31 - 1
+CEILINGS = MappingProxyType({"max_tensors": MAX_TENSORS, "max_rank": MAX_RANK, "max_elements": MAX_ELEMENTS})
 SERVER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 # What an external server may not be called, since it means something where a stack's name may stand.
 RESERVED = MappingProxyType(
@@ -39,13 +42,31 @@ class DeploymentsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class GatewayLimits:
-    """What the gateway accepts: message size in bytes, deadlines and draining time in seconds."""
+    """What the gateway accepts: message size in bytes, deadlines and draining time in seconds.
+
+    max_tensors: inputs or outputs of a model. max_rank: axes of one. max_elements: of one input of a request.
+    """
 
     max_message_bytes: int = 16 * 2**20
+    max_tensors: int = 16
+    max_rank: int = 8
+    max_elements: int = 2**24
     default_deadline_s: float = 15.0
     max_deadline_s: float = 120.0
     drain_s: float = 25.0
     probe_interval_s: float = 1.0
+
+    def exceeded_by(self, spec: Spec) -> str:
+        """Return what of a model is above these limits, as a sentence; nothing where nothing is."""
+        tensors = max(len(spec.inputs), len(spec.outputs))
+        rank = max((len(tensor.shape) for tensor in spec.inputs + spec.outputs), default=0)
+        for found, what, key, most in (
+            (tensors, "inputs or outputs", "max_tensors", self.max_tensors),
+            (rank, "axes in one tensor", "max_rank", self.max_rank),
+        ):
+            if found > most:
+                return f"the model has {found} {what}, the gateway takes {most}: raise {key} in [gateway]"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +132,14 @@ class Deployments:
 
 def read_deployments(path: Path) -> Deployments:
     """Read the file. Raises DeploymentsError."""
-    try:
-        text = path.read_text()
-        raw = tomllib.loads(text)
-    except FileNotFoundError as error:
-        raise DeploymentsError(f"{path} is missing; give the list of paths with --deployments FILE") from error
-    except OSError as error:
-        raise DeploymentsError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DeploymentsError(f"{path} is not TOML: {error}") from error
+    text, raw = _read(path)
     return _Reader(path, text).deployments(raw)
+
+
+def read_gateway_limits(path: Path) -> GatewayLimits:
+    """Read [gateway] of the file alone, which may have no model yet. Raises DeploymentsError."""
+    text, raw = _read(path)
+    return _Reader(path, text).gateway(raw)
 
 
 def read_names(path: Path) -> list[tuple[str, str]]:
@@ -133,6 +152,18 @@ def read_names(path: Path) -> list[tuple[str, str]]:
         return [(model, stack) for model, table in models.items() for stack in table["stacks"]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DeploymentsError(f"{path} is not a list of paths ({error!r}); see docs/add-a-path.md") from error
+
+
+def _read(path: Path) -> tuple[str, Mapping[str, Any]]:
+    try:
+        text = path.read_text()
+        return text, tomllib.loads(text)
+    except FileNotFoundError as error:
+        raise DeploymentsError(f"{path} is missing; give the list of paths with --deployments FILE") from error
+    except OSError as error:
+        raise DeploymentsError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DeploymentsError(f"{path} is not TOML: {error}") from error
 
 
 T = TypeVar("T", GatewayLimits, PathLimits)
@@ -149,12 +180,7 @@ class _Reader:
 
     def deployments(self, raw: Mapping[str, Any]) -> Deployments:
         self._known((), raw, ("gateway", "servers", "models"))
-        limits = self._limits(("gateway",), self._table(raw, (), "gateway", {}), GatewayLimits)
-        if limits.default_deadline_s > limits.max_deadline_s:
-            text = (
-                f"default_deadline_s is {limits.default_deadline_s:g}, above max_deadline_s {limits.max_deadline_s:g}"
-            )
-            raise self._error(("gateway",), "default_deadline_s", text)
+        limits = self.gateway(raw)
         servers = self._table(raw, (), "servers", {})
         for name in servers:
             self._servers[name] = self._server(name, self._table(servers, ("servers",), name))
@@ -163,6 +189,15 @@ class _Reader:
             raise self._error((), "models", "no model is listed; add [models.NAME]")
         found = tuple(self._model(name, self._table(models, ("models",), name)) for name in models)
         return Deployments(self._path, limits, found)
+
+    def gateway(self, raw: Mapping[str, Any]) -> GatewayLimits:
+        limits = self._limits(("gateway",), self._table(raw, (), "gateway", {}), GatewayLimits)
+        if limits.default_deadline_s > limits.max_deadline_s:
+            text = (
+                f"default_deadline_s is {limits.default_deadline_s:g}, above max_deadline_s {limits.max_deadline_s:g}"
+            )
+            raise self._error(("gateway",), "default_deadline_s", text)
+        return limits
 
     def _server(self, name: str, raw: Mapping[str, Any]) -> bool:
         table = ("servers", name)
@@ -234,8 +269,8 @@ class _Reader:
             if not fits or isinstance(value, bool) or not 0 < value < float("inf"):
                 what = "a whole number" if kinds[key] is int else "a number"
                 raise self._error(table, key, f"{key} must be {what} above 0, got {value!r}")
-            if value > MAX_NUMBER:
-                raise self._error(table, key, f"{key} must be at most {MAX_NUMBER}, got {value!r}")
+            if value > (most := CEILINGS.get(key, MAX_NUMBER)):
+                raise self._error(table, key, f"{key} must be at most {most}, got {value!r}")
         return kind(**raw)
 
     def _table(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 import grpc
 import numpy as np
 
+from servepath.artifacts.manifest import AGAIN
 from servepath.artifacts.reference import Reference, read_reference
 from servepath.artifacts.spec import EXACT, Tolerance, within
 from servepath.protocols.arrays import Array, from_values, to_array
@@ -132,6 +133,6 @@ def _difference(tensor: Tensor, want: Expected) -> str:
     if not agrees:
         return (
             f"returned an incorrect response: {tensor.name} is {values.ravel()[:4].tolist()}, the reference says "
-            f"{want.values.ravel()[:4].tolist()}; check what that server loaded, or run: make export"
+            f"{want.values.ravel()[:4].tolist()}; check what that server loaded, or {AGAIN}"
         )
     return ""

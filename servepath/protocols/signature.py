@@ -10,10 +10,11 @@ from servepath.protocols.errors import BackendBadReply, BadInput
 from servepath.protocols.tensors import ITEM_BYTES, fits
 from servepath.protocols.types import Request, Tensor
 
-MAX_RANK = 8
-MAX_TENSORS = 16
-# 2**24 FP32 elements are 64 MiB, the largest message that any of our servers takes.
-MAX_ELEMENTS = 2**24
+# What any message may hold, before anybody knows of which model it is. The gateway's own limits, in deployments.toml,
+# are at most these: a million empty tensors fit two megabytes, and 2**28 FP32 elements are 1 GiB.
+MAX_RANK = 32
+MAX_TENSORS = 256
+MAX_ELEMENTS = 2**28
 
 # Sizes of open axes, by name.
 Sizes = dict[str, int]
@@ -25,10 +26,11 @@ class Signature:
     A model by rows has requests of so many rows, which may be cut and joined. Of any other a request is one row.
     """
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, max_elements: int = MAX_ELEMENTS) -> None:
+        """`max_elements`: of one input of a request."""
         self.spec = spec
         self._by_rows = spec.by_rows
-        self._inputs = {tensor.name: _check_of(tensor) for tensor in spec.inputs}
+        self._inputs = {tensor.name: _check_of(tensor, max_elements) for tensor in spec.inputs}
         self._outputs = {tensor.name: (tensor, tensor.sizes) for tensor in spec.outputs}
 
     def check(self, request: Request) -> int:
@@ -79,6 +81,10 @@ class Signature:
             check(tensor, sizes)
         if len(seen) != len(inputs):
             raise BadInput("an input is given twice", "INPUTS")
+        for axis, most in self.spec.max_sizes.items():
+            if sizes[axis] > most:
+                what = f"{sizes[axis]} rows" if axis == BATCH else f"{sizes[axis]} along {axis!r}"
+                raise BadInput(f"the request has {what}; the model takes at most {most}", "SHAPE")
         return sizes
 
     def _check_outputs(self, names: Sequence[str]) -> None:
@@ -116,8 +122,9 @@ def probe_inputs(manifest: Manifest) -> tuple[Tensor, ...]:
 class _Check:
     """The check of one input: dtype, shape, and that the bytes are exactly what these say."""
 
-    def __init__(self, spec: TensorSpec) -> None:
+    def __init__(self, spec: TensorSpec, max_elements: int) -> None:
         self._spec = spec
+        self._max_elements = max_elements
 
     def __call__(self, tensor: Tensor, sizes: Sizes) -> None:
         """Add the sizes of the tensor's open axes to `sizes`. Raises BadInput."""
@@ -129,8 +136,8 @@ class _Check:
         for axis, size in zip(spec, shape, strict=True):
             if isinstance(axis, str):
                 self._bind(axis, size, sizes)
-        if prod(shape) > MAX_ELEMENTS:
-            raise self._error(f"{prod(shape)} elements, at most {MAX_ELEMENTS} fit one request", "SHAPE")
+        if prod(shape) > self._max_elements:
+            raise self._error(f"{prod(shape)} elements, at most {self._max_elements} fit one request", "SHAPE")
         self._check_data(tensor)
 
     def _bind(self, axis: str, size: int, sizes: Sizes) -> None:
@@ -160,11 +167,11 @@ class _Check:
 class _RowsCheck(_Check):
     """The check of an input whose only open axis is the batch axis: most models', and quicker."""
 
-    def __init__(self, spec: TensorSpec) -> None:
-        super().__init__(spec)
+    def __init__(self, spec: TensorSpec, max_elements: int) -> None:
+        super().__init__(spec, max_elements)
         self._inner = spec.sizes[1:]
         inner_elements = prod(self._inner)
-        self._max_rows = MAX_ELEMENTS // inner_elements if inner_elements else 0
+        self._max_rows = max_elements // inner_elements if inner_elements else 0
         self._row_bytes = inner_elements * ITEM_BYTES[spec.dtype] if spec.dtype in ITEM_BYTES else None
 
     def __call__(self, tensor: Tensor, sizes: Sizes) -> None:
@@ -183,9 +190,9 @@ class _RowsCheck(_Check):
             raise self._error(f"{len(tensor.data)} bytes of data, its shape says {rows * self._row_bytes}", "BYTES")
 
 
-def _check_of(spec: TensorSpec) -> _Check:
+def _check_of(spec: TensorSpec, max_elements: int) -> _Check:
     plain = spec.by_rows and not any(isinstance(axis, str) for axis in spec.shape[1:])
-    return _RowsCheck(spec) if plain else _Check(spec)
+    return (_RowsCheck if plain else _Check)(spec, max_elements)
 
 
 def _is_one(tensor: Tensor, dtype: str, wanted: tuple[int, ...]) -> bool:

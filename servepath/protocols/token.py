@@ -42,8 +42,8 @@ class TokenFile:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._file = WatchedText(path, clock)
-        self._key = ""
-        self._metadata: Metadata = ()
+        # Key and metadata change together: several threads may ask.
+        self._known: tuple[str, Metadata] = ("", ())
 
     def metadata(self) -> Metadata:
         """Return (("authorization", "Bearer KEY"),), or () while there is no file; looks at it every 0.5 s at most."""
@@ -57,9 +57,11 @@ class TokenFile:
         return self._of(self._file.reload())
 
     def _of(self, key: str) -> Metadata:
-        if key != self._key:
-            self._key, self._metadata = key, _bearer(key)
-        return self._metadata
+        known, metadata = self._known
+        if key != known:
+            metadata = _bearer(key)
+            self._known = (key, metadata)
+        return metadata
 
 
 def credentials_of(stack: Stack, files: Mapping[str, Path]) -> Credentials:

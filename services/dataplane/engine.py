@@ -7,9 +7,15 @@ from typing import Protocol
 from servepath.artifacts.spec import TensorSpec
 from servepath.protocols.types import Tensor
 
+REJECTED = "the model rejected an element of its input, or the size of an axis"
+
 
 class EngineError(Exception):
     """A model cannot be loaded or run on this machine; the text names the file or device and the fix."""
+
+
+class RunError(Exception):
+    """A run failed, on account of its input or of the engine itself: the engine cannot tell."""
 
 
 class Engine(Protocol):
@@ -27,7 +33,8 @@ class Engine(Protocol):
     def run(self, inputs: Sequence[Tensor], outputs: Sequence[str]) -> tuple[Tensor, ...]:
         """Return the named outputs, in that order, for inputs that fit the declaration. Called by several threads.
 
-        Raises BadInput when the computation refuses the elements (an index out of range); anything else is our fault.
+        Raises BadInput when the computation refuses the elements (an index out of range), RunError when it may be the
+        input's fault, such as an axis longer than the model can take; anything else is our fault.
         """
 
 

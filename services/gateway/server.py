@@ -13,7 +13,7 @@ from servepath.artifacts.spec import Spec
 from servepath.http2.drivers.asyncio_driver import new_coalescer
 from servepath.protocols import oip, servepath
 from servepath.protocols.codecs import STACK_CODECS, StackCodec, external_codec
-from servepath.protocols.deployments import Deployment, Deployments, PathLimits, read_deployments
+from servepath.protocols.deployments import Deployment, Deployments, DeploymentsError, PathLimits, read_deployments
 from servepath.protocols.identity import engine_of
 from servepath.protocols.signature import Signature, probe_inputs
 from servepath.protocols.stacks import Stack
@@ -137,8 +137,10 @@ class _Paths:
 
     def _path(self, deployment: Deployment, name: str, limits: PathLimits) -> Path:
         model, stack, address = deployment.model, self._stacks[name], self._settings.addresses[name]
-        artifacts = self._artifacts(model, stack)
-        signature = self.signatures.setdefault(model, Signature(artifacts.current.spec))
+        artifacts, gateway = self._artifacts(model, stack), self._deployments.gateway
+        if above := gateway.exceeded_by(artifacts.current.spec):
+            raise DeploymentsError(f"{model}: {above} of {self._deployments.file}")
+        signature = self.signatures.setdefault(model, Signature(artifacts.current.spec, gateway.max_elements))
         request = Request(model, 0, probe_inputs(artifacts.current))
         self.probes.setdefault(model, (request, signature.check(request)))
         replica = Replica(
@@ -167,8 +169,8 @@ class _Paths:
 
 
 def _batch_limits(limits: PathLimits, spec: Spec) -> BatchLimits:
-    """Return the limits of a path; a model whose rows depend on each other is never batched."""
-    rows = limits.max_merge_rows if spec.row_independent else 1
+    """Return the limits of a path's batches."""
+    rows = spec.max_rows(limits.max_merge_rows)
     return BatchLimits(limits.max_in_flight, limits.max_queue, rows, limits.max_merge_bytes)
 
 

@@ -15,9 +15,8 @@ from servepath.artifacts.manifest import read_manifest
 from servepath.artifacts.spec import TensorSpec
 from servepath.artifacts.tflite import VERSION, TfliteError, TfliteModel
 from servepath.protocols.arrays import DTYPES, NAMES, Array
-from servepath.protocols.errors import BadInput
 from servepath.protocols.types import Tensor
-from services.dataplane.engine import EngineError
+from services.dataplane.engine import EngineError, RunError
 
 
 class LiteRtEngine:
@@ -39,7 +38,7 @@ class LiteRtEngine:
         return self._specs(model.inputs), self._specs(model.outputs)
 
     def run(self, inputs: Sequence[Tensor], outputs: Sequence[str]) -> tuple[Tensor, ...]:
-        """Compute. Raises BadInput when LiteRT refuses the size of an open axis, or an element."""
+        """Compute. Raises RunError when LiteRT refuses something: the size of an open axis, or an element."""
         feed = {self._names.get(tensor.name, tensor.name): _to_array(tensor) for tensor in inputs}
         try:
             model = self._idle.pop()
@@ -48,7 +47,7 @@ class LiteRtEngine:
         try:
             found = model.run(**feed)
         except RuntimeError as error:  # and its interpreter goes: tensors may be half resized
-            raise BadInput("the model rejected the size of an axis or an element of its input", "CONTENT") from error
+            raise RunError(str(error)) from error
         self._idle.append(model)
         return tuple(_to_tensor(name, found[self._names.get(name, name)]) for name in outputs)
 

@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from servepath.artifacts.manifest import ArtifactError, Manifest, verify
+from servepath.artifacts.manifest import AGAIN, ArtifactError, Manifest, verify
 from servepath.artifacts.spec import OPEN, Spec, TensorSpec
 from servepath.protocols.errors import BackendBadReply, BadInput
 from servepath.protocols.signature import Signature, probe_inputs
-from servepath.protocols.types import Provenance, Request
+from servepath.protocols.types import Provenance, Request, Tensor
 from services.dataplane.backend import Backend
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.batcher import Batcher, BatchLimits
-from services.dataplane.engine import Engine, EngineError, Load
+from services.dataplane.engine import REJECTED, Engine, EngineError, Load, RunError
 from services.dataplane.validate import Validate
 from services.oip_server.service import OipService
 
@@ -46,7 +46,7 @@ def load(folder: Path, service: OipService, load_engine: Load) -> Artifact:
     signature = Signature(manifest.spec)
     engine = load_engine(file)
     _check_declared(file, manifest.spec, engine)
-    _try(file, manifest, signature, engine)
+    probed = _probed(file, manifest, signature, engine)
     served = Provenance(
         model=manifest.model,
         stack=service.stack.name,
@@ -56,7 +56,27 @@ def load(folder: Path, service: OipService, load_engine: Load) -> Artifact:
         sha256=manifest.sha256,
         sha256_observed=True,
     )
-    return Artifact(manifest.spec, signature, engine, served)
+    return Artifact(manifest.spec, signature, probed, served)
+
+
+class ProbedEngine:
+    """An engine that tells whose fault a failed run is: it is the input's while the probe's inputs still run."""
+
+    def __init__(self, engine: Engine, probe: Sequence[Tensor], outputs: Sequence[str]) -> None:
+        """`probe`: inputs that the engine has answered with all its `outputs`."""
+        self.name, self.version = engine.name, engine.version
+        self.declared = engine.declared
+        self._engine = engine
+        self._probe = probe
+        self._outputs = outputs
+
+    def run(self, inputs: Sequence[Tensor], outputs: Sequence[str]) -> tuple[Tensor, ...]:
+        """Return the named outputs. Raises BadInput for inputs that do not run, RunError where nothing does."""
+        try:
+            return self._engine.run(inputs, outputs)
+        except RunError as error:
+            self._engine.run(self._probe, self._outputs)
+            raise BadInput(REJECTED, "CONTENT") from error
 
 
 class Version:
@@ -64,8 +84,7 @@ class Version:
 
     def __init__(self, artifact: Artifact, compute: Compute, limits: BatchLimits, batch_scope: BatchScope) -> None:
         self.artifact = artifact
-        if not artifact.spec.row_independent:
-            limits = replace(limits, max_rows=1)
+        limits = replace(limits, max_rows=artifact.spec.max_rows(limits.max_rows))
         outputs = tuple(tensor.name for tensor in artifact.spec.outputs)
         self.merge = Batcher(compute(artifact.engine, artifact.served, outputs), limits, batch_scope)
         self.chain: Backend = Validate(self.merge, artifact.signature, lambda _: artifact.served)
@@ -78,7 +97,7 @@ def _verified(folder: Path, service: OipService) -> Manifest:
     if (manifest.model, manifest.format, str(manifest.version)) != (model, artifact_format, version):
         raise ArtifactError(
             f"{folder}: its manifest is that of {manifest.model}/{manifest.format}/{manifest.version}; "
-            f"remove {folder} and run: make export"
+            f"remove {folder} and {AGAIN}"
         )
     if manifest.files.keys() != {service.file}:
         # ONNX Runtime refuses external data outside the model's folder; with one file in it there is none inside.
@@ -95,21 +114,22 @@ def _check_declared(file: Path, spec: Spec, engine: Engine) -> None:
         if not _fit(found, wanted, exactly=kind == "inputs"):
             raise ArtifactError(
                 f"{file}: {kind} are {_shown(found)}, the manifest says {_shown(wanted)}; "
-                f"remove {file.parent} and run: make export"
+                f"remove {file.parent} and {AGAIN}"
             )
 
 
-def _try(file: Path, manifest: Manifest, signature: Signature, engine: Engine) -> None:
-    """Run the probe's inputs: a model that cannot answer them is not served."""
+def _probed(file: Path, manifest: Manifest, signature: Signature, engine: Engine) -> ProbedEngine:
+    """Return the engine, which has run the probe's inputs: a model that cannot answer them is not served."""
     wanted = [tensor.name for tensor in signature.spec.outputs]
     try:
         inputs = probe_inputs(manifest)
         rows = signature.check(Request(manifest.model, 0, inputs))
         signature.check_answer(engine.run(inputs, wanted), rows, wanted)
-    except BadInput as error:
-        raise EngineError(f"{file}: the engine refuses the probe's inputs ({error.text})") from error
+    except (BadInput, RunError) as error:
+        raise EngineError(f"{file}: the engine refuses the probe's inputs ({error})") from error
     except BackendBadReply as error:
         raise ArtifactError(f"{file}: the probe's inputs get a wrong answer ({error})") from error
+    return ProbedEngine(engine, inputs, wanted)
 
 
 def _fit(found: Sequence[TensorSpec], wanted: Sequence[TensorSpec], *, exactly: bool) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from servepath.artifacts.manifest import ArtifactError, artifact_folder, current_version
+from servepath.artifacts.manifest import AGAIN, ArtifactError, artifact_folder, current_version
 from servepath.protocols.errors import ModelNotFound, ServeError
 from servepath.protocols.names import invalid_name_error
 from services.dataplane.backend import Call
@@ -88,7 +88,7 @@ def load_models(exports: Path, service: OipService, make_version: VersionFactory
     names = sorted(folder.parent.name for folder in exports.glob(f"*/{service.artifact_format}") if folder.is_dir())
     if not names:
         raise ArtifactError(
-            f"{exports} holds no {service.kind} artifact; run: make export, or choose another folder with --models"
+            f"{exports} holds no {service.kind} artifact; {AGAIN}, or choose another folder with --models"
         )
     return {name: _load_model(exports, name, service.artifact_format, make_version) for name in names}
 

@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
+from servepath.artifacts.manifest import AGAIN
 from servepath.artifacts.spec import OPEN, TensorSpec
 from servepath.protocols.arrays import DTYPES, NAMES, Array, to_array
 from servepath.protocols.errors import BadInput
 from servepath.protocols.tensors import pack
 from servepath.protocols.types import Tensor
-from services.dataplane.engine import EngineError
+from services.dataplane.engine import REJECTED, EngineError, RunError
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # BF16 is missing: numpy has no such type.
@@ -62,12 +63,14 @@ class OrtEngine:
         return tuple(map(self._spec, inputs)), tuple(map(self._spec, outputs))
 
     def run(self, inputs: Sequence[Tensor], outputs: Sequence[str]) -> tuple[Tensor, ...]:
-        """Compute. Raises BadInput when ONNX Runtime calls an argument invalid."""
+        """Compute. Raises BadInput when ONNX Runtime calls an argument invalid, RunError when it fails otherwise."""
         feed = {tensor.name: _to_array(tensor) for tensor in inputs}
         try:
             arrays = self._session.run(outputs, feed, self._options(sum(len(tensor.data) for tensor in inputs)))
         except InvalidArgument as error:
-            raise BadInput("the model rejected an element of its input", "CONTENT") from error
+            raise BadInput(REJECTED, "CONTENT") from error
+        except (Fail, RuntimeException) as error:
+            raise RunError(str(error)) from error
         return tuple(map(_to_tensor, outputs, arrays))
 
     def _options(self, size: int) -> Any:
@@ -103,7 +106,7 @@ def _session(file: Path, device: str) -> Any:
         return onnxruntime.InferenceSession(str(file), options, providers=providers)
     except Exception as error:
         reason = str(error).splitlines()[0][:300]
-        raise EngineError(f"{file}: ONNX Runtime cannot load it ({reason}); run: make export") from error
+        raise EngineError(f"{file}: ONNX Runtime cannot load it ({reason}); {AGAIN}") from error
 
 
 def _has_driver() -> bool:

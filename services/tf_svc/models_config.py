@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from google.protobuf import text_format
 
+from servepath.artifacts.manifest import AGAIN
 from servepath.settings import SettingsError
 from servepath_pb.servepath.tfserving.tfserving_pb2 import ModelServerConfig
 
@@ -26,9 +27,9 @@ def find(exports: Path) -> dict[str, Path]:
         bases = {path.parent.name: path.resolve() for path in sorted(exports.glob(f"*/{FORMAT}"))}
         found = {name: base for name, base in bases.items() if any(path.name.isdecimal() for path in base.iterdir())}
     except OSError as error:
-        raise SettingsError(f"{exports} cannot be read ({error.strerror}); run: make export") from error
+        raise SettingsError(f"{exports} cannot be read ({error.strerror}); {AGAIN}") from error
     if not found:
-        raise SettingsError(f"{exports} has no MODEL/{FORMAT}/VERSION folder; run: make export")
+        raise SettingsError(f"{exports} has no MODEL/{FORMAT}/VERSION folder; {AGAIN}")
     return found
 
 

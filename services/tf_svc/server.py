@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc import StatusCode
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from servepath.artifacts.manifest import AGAIN
 from servepath.protocols import tfserving
 from servepath.protocols.identity import ENGINE_KEY, ENGINE_VERSION_KEY
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
@@ -88,7 +89,7 @@ def create_server(
     for name, model in versions.items():
         found = model.due()
         if found is None:
-            raise LoadError(StatusCode.NOT_FOUND, f"{models[name].base} has no version; run: make export")
+            raise LoadError(StatusCode.NOT_FOUND, f"{models[name].base} has no version; {AGAIN}")
         model.take(found)
     server = grpc.server(
         ThreadPoolExecutor(settings.threads, thread_name_prefix="call"),

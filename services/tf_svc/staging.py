@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from servepath.artifacts.manifest import ArtifactError, verify
+from servepath.artifacts.manifest import AGAIN, ArtifactError, verify
 from services.tf_svc.models_config import FORMAT
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Staging:
             model.base.mkdir(parents=True)
             model.step()
             if model.linked is None:
-                raise ArtifactError(model.wrong or f"{model.source} has no version folder; run: make export")
+                raise ArtifactError(model.wrong or f"{model.source} has no version folder; {AGAIN}")
 
     def step(self) -> None:
         """Look at the versions once and follow them; what goes wrong is logged and tried again with the next look."""
@@ -132,7 +132,7 @@ def check(model: str, version: int, folder: Path) -> None:
     manifest = verify(folder)
     if (manifest.model, manifest.format, manifest.version) != (model, FORMAT, version):
         holds = f"{manifest.model} as {manifest.format}, version {manifest.version}"
-        raise ArtifactError(f"{folder} holds {holds}, by its manifest; remove it and run: make export")
+        raise ArtifactError(f"{folder} holds {holds}, by its manifest; remove it and {AGAIN}")
 
 
 def version_folders(source: Path) -> dict[int, Path]:

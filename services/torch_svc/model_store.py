@@ -7,7 +7,15 @@ handler is code that TorchServe runs, so anyone who can write to the exports fol
 import shutil
 from pathlib import Path
 
-from servepath.artifacts.manifest import ArtifactError, Manifest, artifact_folder, current_version, hash_file, verify
+from servepath.artifacts.manifest import (
+    AGAIN,
+    ArtifactError,
+    Manifest,
+    artifact_folder,
+    current_version,
+    hash_file,
+    verify,
+)
 from servepath.protocols.stacks import STACKS
 
 FORMAT = STACKS["torchserve"].artifact_format
@@ -20,7 +28,7 @@ def fill(exports: Path, store: Path) -> dict[str, Manifest]:
     """
     manifests = {folder.parent.name: _copy(exports, folder.parent.name, store) for folder in _with_archives(exports)}
     if not manifests:
-        raise ArtifactError(f"{exports} holds no model in the format {FORMAT}; run: make export")
+        raise ArtifactError(f"{exports} holds no model in the format {FORMAT}; {AGAIN}")
     return manifests
 
 
@@ -33,7 +41,7 @@ def _copy(exports: Path, model: str, store: Path) -> Manifest:
     manifest = verify(folder)
     name = f"{model}.{FORMAT}"
     if name not in manifest.files:
-        raise ArtifactError(f"{folder} holds no {name}; remove it and run: make export")
+        raise ArtifactError(f"{folder} holds no {name}; remove it and {AGAIN}")
     copy = store / name
     shutil.copyfile(folder / name, copy)
     if hash_file(copy) != manifest.files[name]:  # changed since, or the disk is full

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import grpc
 
-from servepath.artifacts.manifest import Manifest
+from servepath.artifacts.manifest import AGAIN, Manifest
 from servepath.protocols import torchserve
 from servepath.protocols.errors import BackendUnavailable, DeadlineExceeded, Overloaded, ServeError
 from servepath.protocols.signature import probe_inputs
@@ -71,7 +71,7 @@ class Probe:
         if (served.version, served.sha256) != (manifest.version, manifest.sha256):
             raise ServerError(
                 f"{manifest.model} answered as version {served.version} sha256 {served.sha256}, its manifest says "
-                f"version {manifest.version} sha256 {manifest.sha256}; run: make export"
+                f"version {manifest.version} sha256 {manifest.sha256}; {AGAIN}"
             )
 
     def _complain(self, model: str, error: ServeError) -> None:

@@ -169,5 +169,6 @@ def test_an_archive_cut_in_half_is_refused_in_one_line_that_names_it(exports: Pa
     with started(broken, tmp_path / "run") as service:
         assert service.process.wait(LONG_S) == 1
         assert service.log() == (
-            f"torch_svc: {archive} does not match its manifest; remove {archive.parent} and run: make export\n"
+            f"torch_svc: {archive} does not match its manifest; remove {archive.parent} and "
+            "run: make export or make import\n"
         )

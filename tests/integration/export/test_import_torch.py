@@ -126,6 +126,28 @@ def test_a_program_keeps_its_open_axes_and_the_names_of_its_results(tmp_path: Pa
     assert proof.spec.row_independent
 
 
+class Placed(torch.nn.Module):  # type: ignore[misc]
+    """x [batch, length, 4] with a weight for each of at most 12 places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = torch.nn.Parameter(torch.randn(12, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.places[: x.shape[1]]
+
+
+def test_an_axis_has_the_largest_size_that_the_program_asserts(tmp_path: Path, folder: Path) -> None:
+    rows = torch.export.Dim("rows", max=40)
+    path = program(tmp_path / "p.pt2", Placed(), torch.randn(3, 5, 4), axes=({0: rows, 1: AUTO},))
+    proof, _ = torch_source.import_program(path, folder, Hints(names={"x": "words"}))
+    assert proof.spec.inputs[0].shape == ("batch", "words_1", 4)
+    assert proof.spec.max_sizes == {"batch": 40, "words_1": 12}
+    assert proof.spec.row_independent  # though a batch of 64 rows cannot be tried
+    assert proof.spec.max_rows(64) == 40
+    assert Spec.from_dict(proof.spec.to_dict()) == proof.spec
+
+
 def test_the_reference_of_a_program_is_the_program_in_float64(tmp_path: Path, folder: Path) -> None:
     proof, _ = torch_source.import_program(net(tmp_path), folder, Hints())
     assert "the reference is the model in float64" in proof.notes

@@ -117,6 +117,12 @@ ROWS: list[tuple[str, bytes, grpc.StatusCode, str]] = [
     ("M03 homoglyph", named("s\u0456mple_nn"), INVALID, "BAD_INPUT.MODEL_NAME"),
     ("M04 shell", named("$(id)"), INVALID, "BAD_INPUT.MODEL_NAME"),
     ("M05 address", named("http://169.254.169.254/"), INVALID, "BAD_INPUT.MODEL_NAME"),
+    (
+        "T13 an axis longer than the model can take",
+        payload(Tensor("p", "FP32", (5,), bytes(20)), model="placed"),
+        INVALID,
+        "BAD_INPUT.CONTENT",
+    ),
     ("M06 version 0", changed(lambda m: setattr(m, "model_version", "0")), INVALID, "BAD_INPUT.VERSION"),
     ("M06 version -1", changed(lambda m: setattr(m, "model_version", "-1")), INVALID, "BAD_INPUT.VERSION"),
     ("M06 version latest", changed(lambda m: setattr(m, "model_version", "latest")), INVALID, "BAD_INPUT.VERSION"),
@@ -151,6 +157,8 @@ def shared_exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_model(exports, "text", "Identity", TensorSpec("s", "BYTES", one), TensorSpec("t", "BYTES", one))
     make_model(exports, "flag", "Not", TensorSpec("b", "BOOL", one), TensorSpec("n", "BOOL", one))
     table = numpy_helper.from_array(np.array([5, 6], np.float32), "table")
+    places = numpy_helper.from_array(np.zeros(3, np.float32), "places")
+    make_model(exports, "placed", "Add", TensorSpec("p", "FP32", one), TensorSpec("q", "FP32", one), places)
     make_model(exports, "lookup", "Gather", TensorSpec("k", "INT64", one), TensorSpec("v", "FP32", one), table)
     return exports
 

@@ -10,12 +10,17 @@ from loadtest.capacity.attachment import Attachment
 from loadtest.plan import Measurement, ServingPath
 from servepath.settings import SettingsError
 
-FACTS = {"slo_p99_ms": 5.0, "git_commit": "abc"}
+ONE_ROW, TWO_ROWS = (
+    {"models": {"m": {"requests": 9, "shapes": [{"inputs": {"x": [rows, 2]}, "requests": 9}], "expected": "-"}}}
+    for rows in (1, 2)
+)
+FACTS = {"slo_p99_ms": 5.0, "git_commit": "abc", "payloads": ONE_ROW}
 MINE, OTHER = ({"model": "m", "stack": stack, "via": "direct"} for stack in ("onnx", "tfserving"))
 MEASUREMENT = Measurement(ServingPath("m", "onnx"), "direct")
 
 
 def begun(folder: Path, before: Any) -> list[dict[str, Any]]:
+    (folder / "run.json").write_text("{}")
     (folder / "capacity.json").write_text(json.dumps({"capacity": before}))
     attachment = Attachment(folder, FACTS)
     attachment.begin([MEASUREMENT])
@@ -28,7 +33,7 @@ def test_what_is_searched_again_is_forgotten_and_what_is_not_stays(tmp_path: Pat
     assert begun(tmp_path, FACTS | {"paths": [MINE, OTHER]}) == [OTHER]
 
 
-@pytest.mark.parametrize("differs", [{"slo_p99_ms": 6}, {"git_commit": "def"}])
+@pytest.mark.parametrize("differs", [{"slo_p99_ms": 6}, {"git_commit": "def"}, {"payloads": TWO_ROWS}])
 def test_what_is_of_another_objective_or_commit_goes(tmp_path: Path, differs: dict[str, Any]) -> None:
     assert begun(tmp_path, FACTS | differs | {"paths": [OTHER]}) == []
 
@@ -41,3 +46,26 @@ def test_a_file_that_is_no_capacity_is_named_and_its_rows_stay(tmp_path: Path, b
     with pytest.raises(SettingsError, match=r"capacity\.json cannot be read .*; remove it"):
         begun(tmp_path, before)
     assert rows.exists()
+
+
+FILE = {"source": "file", "file": "words.jsonl", "sha256": "aa"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "missing"),
+    [(TWO_ROWS, "add its --rows$"), (ONE_ROW | FILE, r"add its --rows and --payloads words\.jsonl$")],
+)
+def test_a_capacity_by_other_requests_than_the_run_sent_is_refused(
+    tmp_path: Path, sent: dict[str, Any], missing: str
+) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"payloads": sent}))
+    with pytest.raises(SettingsError, match=f"has other requests of m: {missing}"):
+        Attachment(tmp_path, FACTS).begin([MEASUREMENT])
+    assert not (tmp_path / "capacity.json").exists()
+
+
+@pytest.mark.parametrize("sent", [ONE_ROW, {"models": {"other": {}}}, None])
+def test_a_capacity_by_the_requests_of_the_run_is_added(tmp_path: Path, sent: Any) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({} if sent is None else {"payloads": sent}))
+    Attachment(tmp_path, FACTS).begin([MEASUREMENT])
+    assert (tmp_path / "capacity.json").exists()

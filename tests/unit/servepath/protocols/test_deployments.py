@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from servepath.protocols.deployments import DeploymentsError, read_deployments
+from servepath.artifacts.spec import EXACT, Spec, TensorSpec
+from servepath.protocols.deployments import DeploymentsError, GatewayLimits, read_deployments, read_gateway_limits
 from servepath.protocols.external import ExternalModel
 from servepath.protocols.stacks import STACKS
 
@@ -65,6 +66,9 @@ def test_the_repositorys_own_limits_stay_below_what_the_servers_refuse() -> None
         ("drain_s = 3", "drain_s = inf", 2, "drain_s must be a number above 0, got inf"),
         ("drain_s = 3", "default_deadline_s = 121", 2, "default_deadline_s is 121, above max_deadline_s 120"),
         ("drain_s = 3", "max_message_bytes = 3_000_000_000", 2, "must be at most 2147483647, got 3000000000"),
+        ("drain_s = 3", "max_tensors = 257", 2, "max_tensors must be at most 256, got 257"),
+        ("drain_s = 3", "max_rank = 33", 2, "max_rank must be at most 32, got 33"),
+        ("drain_s = 3", "max_elements = 268_435_457", 2, "max_elements must be at most 268435456, got 268435457"),
         ("max_queue = 5", "max_queue = 5.5", 8, "max_queue must be a whole number above 0, got 5.5"),
         ("max_queue = 5", "max_queue = true", 8, "max_queue must be a whole number above 0, got True"),
         ("max_queue = 5", "max_que = 5", 8, "did you mean 'max_queue'?"),
@@ -184,3 +188,32 @@ def test_a_mistake_about_an_external_server_names_its_line_and_key(
     text = read(tmp_path, EXTERNAL.replace(good, bad, 1))
     assert says in text
     assert f"line {line}:" in text
+
+
+def spec_of(inputs: int, outputs: int, rank: int) -> Spec:
+    def tensors(count: int) -> tuple[TensorSpec, ...]:
+        return tuple(TensorSpec(f"t{number}", "FP32", (2,) * rank) for number in range(count))
+
+    return Spec(tensors(inputs), tensors(outputs), row_independent=False, tolerance=EXACT)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (spec_of(3, 1, 2), ""),
+        (spec_of(4, 1, 2), "the model has 4 inputs or outputs, the gateway takes 3: raise max_tensors in [gateway]"),
+        (spec_of(1, 5, 2), "the model has 5 inputs or outputs, the gateway takes 3: raise max_tensors in [gateway]"),
+        (spec_of(1, 1, 3), "the model has 3 axes in one tensor, the gateway takes 2: raise max_rank in [gateway]"),
+    ],
+)
+def test_a_model_above_the_gateways_limits_is_told_which_to_raise(spec: Spec, said: str) -> None:
+    assert GatewayLimits(max_tensors=3, max_rank=2).exceeded_by(spec) == said
+
+
+def test_the_gateways_limits_are_read_of_a_file_that_has_no_model_yet(tmp_path: Path) -> None:
+    path = tmp_path / "deployments.toml"
+    path.write_text("[gateway]\nmax_rank = 3\n")
+    assert read_gateway_limits(path) == GatewayLimits(max_rank=3)
+    path.write_text("[gateway]\nmax_rang = 3\n")
+    with pytest.raises(DeploymentsError, match=r"line 2: unknown key 'max_rang'.*did you mean 'max_rank'"):
+        read_gateway_limits(path)

@@ -1,4 +1,5 @@
 import struct
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -173,8 +174,10 @@ def test_axes_of_one_name_have_one_size() -> None:
 
 
 def test_an_open_axis_has_its_limit_of_elements() -> None:
-    with pytest.raises(BadInput, match="at most 16777216 fit one request"):
-        TEXTS.check(request(Tensor("ids", "INT64", (2**20, 2**5), b""), texts(1, 1).inputs[1]))
+    with pytest.raises(BadInput, match="33554432 elements, at most 33554431 fit one request"):
+        Signature(TEXTS.spec, 2**25 - 1).check(
+            request(Tensor("ids", "INT64", (2**20, 2**5), b""), texts(1, 1).inputs[1])
+        )
 
 
 def test_an_answer_may_have_any_size_along_an_open_axis_and_no_other_rows() -> None:
@@ -226,3 +229,17 @@ def test_an_axis_is_a_size_or_a_name(axis: Any) -> None:
 
 def test_minus_one_in_the_first_place_is_the_batch_axis() -> None:
     assert TensorSpec.from_dict({"name": "x", "dtype": "FP32", "shape": [-1, 2]}).shape == ("batch", 2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "length", "said"),
+    [(2, 4, ""), (2, 5, "the request has 5 along 'length'; the model takes at most 4"), (3, 1, "has 3 rows; .* 2$")],
+)
+def test_an_open_axis_may_have_a_largest_size(rows: int, length: int, said: str) -> None:
+    bounded = Signature(replace(TEXTS.spec, max_sizes={"length": 4, "batch": 2}))
+    if not said:
+        assert bounded.check(texts(rows, length)) == rows
+        return
+    with pytest.raises(BadInput, match=said) as caught:
+        bounded.check(texts(rows, length))
+    assert caught.value.reason == "BAD_INPUT.SHAPE"

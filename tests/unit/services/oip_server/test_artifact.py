@@ -9,8 +9,8 @@ from servepath.artifacts.manifest import MANIFEST, ArtifactError, digest, hash_f
 from servepath.artifacts.spec import Spec, TensorSpec
 from servepath.protocols.errors import BadInput
 from servepath.protocols.types import Tensor
-from services.dataplane.engine import EngineError
-from services.oip_server.artifact import load
+from services.dataplane.engine import EngineError, RunError
+from services.oip_server.artifact import ProbedEngine, load
 from services.onnx_svc.config import SERVICE
 from services.onnx_svc.ort import OrtEngine
 from tests.manifests import SPEC
@@ -110,3 +110,26 @@ def test_a_model_that_answers_its_probe_wrongly_is_refused(tmp_path: Path, answe
 def test_a_model_that_refuses_its_probe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="the engine refuses the probe's inputs"):
         load(folder_with(tmp_path), SERVICE, lambda _: Odd(BadInput("no")))
+
+
+class Picky(Odd):
+    """An Engine that runs for a probe of one row alone, or not at all."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        super().__init__(Tensor("y", "FP32", (1, 1), bytes(4)))
+        self._broken = broken
+
+    def run(self, inputs: Sequence[Tensor], outputs: Sequence[str]) -> tuple[Tensor, ...]:
+        if self._broken or inputs[0].shape[0] != 1:
+            raise RunError("no kernel")
+        return super().run(inputs, outputs)
+
+
+def test_a_run_that_fails_is_the_inputs_fault_while_the_probe_still_runs() -> None:
+    one, two = (Tensor("x", "FP32", (rows, 2), bytes(8 * rows)) for rows in (1, 2))
+    probed = ProbedEngine(Picky(), (one,), ["y"])
+    assert probed.run((one,), ["y"])[0].shape == (1, 1)
+    with pytest.raises(BadInput, match="rejected an element of its input, or the size of an axis"):
+        probed.run((two,), ["y"])
+    with pytest.raises(RunError):
+        ProbedEngine(Picky(broken=True), (one,), ["y"]).run((two,), ["y"])
