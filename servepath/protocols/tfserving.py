@@ -24,6 +24,8 @@ MODEL_SERVICE = "tensorflow.serving.ModelService"
 STATUS_METHOD = f"/{MODEL_SERVICE}/GetModelStatus"
 # An embedded server says so here; tensorflow_model_server sends neither key.
 MAX_VERSION = 2**63 - 1
+# Elements that one value of a reply may stand for.
+MAX_REPEATED = 2**24
 
 # tensorflow/core/framework/types.proto
 DATA_TYPES = MappingProxyType(
@@ -134,8 +136,8 @@ def _tensor(name: str, message: pb.TensorProto) -> Tensor:
 
 
 def _packed(dtype: str, values: Sequence[Any], count: int) -> bytes:
-    # One value stands for all. Not for strings: a short reply could then claim any amount of memory.
-    repeat = count if len(values) == 1 and dtype != "BYTES" else 1
+    # One value stands for all, up to a bound and not for strings: a short reply could claim any amount of memory.
+    repeat = count if len(values) == 1 and dtype != "BYTES" and count <= MAX_REPEATED else 1
     if len(values) * repeat != count:
         _unusable("number of values")
     try:

@@ -141,8 +141,8 @@ def test_an_axis_has_the_largest_size_that_the_program_asserts(tmp_path: Path, f
     rows = torch.export.Dim("rows", max=40)
     path = program(tmp_path / "p.pt2", Placed(), torch.randn(3, 5, 4), axes=({0: rows, 1: AUTO},))
     proof, _ = torch_source.import_program(path, folder, Hints(names={"x": "words"}))
-    assert proof.spec.inputs[0].shape == ("batch", "words_1", 4)
-    assert proof.spec.max_sizes == {"batch": 40, "words_1": 12}
+    assert proof.spec.inputs[0].shape == ("batch", "x_1", 4)
+    assert proof.spec.max_sizes == {"batch": 40, "x_1": 12}
     assert proof.spec.row_independent  # though a batch of 64 rows cannot be tried
     assert proof.spec.max_rows(64) == 40
     assert Spec.from_dict(proof.spec.to_dict()) == proof.spec

@@ -148,6 +148,25 @@ def make_model(
     make_export(exports, name, content=model_file(graph), spec=Spec((takes,), (gives,), True, Tolerance(0, 0)))  # noqa: FBT003 - row_independent
 
 
+def make_placed(exports: Path) -> None:
+    """Make a model that adds a number to each element, and has three of them."""
+    p, q = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch"]) for name in ("p", "q"))
+    constants = [
+        numpy_helper.from_array(np.zeros(3, np.float32), "places"),
+        numpy_helper.from_array(np.zeros(1, int), "0"),
+    ]
+    nodes = [
+        helper.make_node("Shape", ["p"], ["size"]),
+        helper.make_node("Slice", ["places", "0", "size"], ["first"]),
+        helper.make_node("Add", ["p", "first"], ["q"]),
+    ]
+    takes, gives = (TensorSpec(name, "FP32", (-1,)) for name in ("p", "q"))
+    spec = Spec((takes,), (gives,), row_independent=False, tolerance=Tolerance(0, 0))
+    make_export(
+        exports, "placed", content=model_file(helper.make_graph(nodes, "placed", [p], [q], constants)), spec=spec
+    )
+
+
 @pytest.fixture(scope="module")
 def shared_exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The linear model, and others that take strings, indices and booleans."""
@@ -157,8 +176,7 @@ def shared_exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_model(exports, "text", "Identity", TensorSpec("s", "BYTES", one), TensorSpec("t", "BYTES", one))
     make_model(exports, "flag", "Not", TensorSpec("b", "BOOL", one), TensorSpec("n", "BOOL", one))
     table = numpy_helper.from_array(np.array([5, 6], np.float32), "table")
-    places = numpy_helper.from_array(np.zeros(3, np.float32), "places")
-    make_model(exports, "placed", "Add", TensorSpec("p", "FP32", one), TensorSpec("q", "FP32", one), places)
+    make_placed(exports)
     make_model(exports, "lookup", "Gather", TensorSpec("k", "INT64", one), TensorSpec("v", "FP32", one), table)
     return exports
 

@@ -23,5 +23,5 @@ def test_a_million_empty_tensors_of_two_megabytes_are_refused_without_being_read
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(servepath, "_input", None)
-    with pytest.raises(BadInput, match="more than 16 inputs"):
+    with pytest.raises(BadInput, match=f"more than {MAX_TENSORS} inputs"):
         servepath.decode_request(b"\x1a\x00" * 10**6)
