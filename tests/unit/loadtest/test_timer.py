@@ -4,17 +4,18 @@ import time
 import gevent
 import pytest
 
-from loadtest.timer import MillisecondTimer, TimerFd, best_timer
+from loadtest.timer import EARLY_NS, LONG_NS, MillisecondTimer, TimerFd, best_timer
 
 TIMERS = (TimerFd, MillisecondTimer) if hasattr(os, "eventfd") else (MillisecondTimer,)
 
 
 @pytest.mark.parametrize("make", TIMERS)
-def test_a_wait_never_ends_early_and_lets_others_run(make: type[TimerFd]) -> None:
+@pytest.mark.parametrize("wait_ns", [3_000_000, LONG_NS + 3_000_000])
+def test_a_wait_never_ends_early_and_lets_others_run(make: type[TimerFd], wait_ns: int) -> None:
     timer, ran = make(), []
     gevent.spawn(ran.append, 1)
     for _ in range(5):
-        due_ns = time.perf_counter_ns() + 3_000_000
+        due_ns = time.perf_counter_ns() + wait_ns
         timer.wait_until(due_ns)
         assert time.perf_counter_ns() >= due_ns
     assert ran == [1]
@@ -28,6 +29,18 @@ def test_a_moment_that_is_past_is_not_waited_for_but_others_may_run(make: type[T
     timer.wait_until(time.perf_counter_ns() - 10**12)
     timer.wait_until(0)
     assert ran == [1]
+    timer.close()
+
+
+@pytest.mark.skipif(TimerFd not in TIMERS, reason="no timerfd")
+def test_others_run_while_the_end_of_a_long_wait_is_watched_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    timer, ran, slept = TimerFd(), [], []
+    monkeypatch.setattr(timer, "_sleep_until", slept.append)
+    gevent.spawn(ran.append, 1)
+    due_ns = time.perf_counter_ns() + LONG_NS + 3_000_000
+    timer.wait_until(due_ns)
+    assert time.perf_counter_ns() >= due_ns
+    assert (ran, slept) == ([1], [due_ns - EARLY_NS])
     timer.close()
 
 
