@@ -44,7 +44,16 @@ class Reference:
 
 def read_reference(exports: Path, model: str) -> Reference:
     """Read the current reference of a model after checking its hashes. Raises ArtifactError."""
-    version = current_version(exports, model)
+    return _read(exports, model, current_version(exports, model))
+
+
+def find_reference(exports: Path, model: str, version: int) -> Reference | None:
+    """Read the reference of a version likewise, None where there is none. Raises ArtifactError."""
+    there = artifact_folder(exports, model, FORMAT, version).is_dir()
+    return _read(exports, model, version) if there else None
+
+
+def _read(exports: Path, model: str, version: int) -> Reference:
     folder = artifact_folder(exports, model, FORMAT, version)
     spec = verify(folder).spec
     return Reference(model, version, spec, load_groups(folder, spec))

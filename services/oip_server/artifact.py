@@ -4,11 +4,13 @@ The manifest's sha256 proves integrity, that these are the bytes which the expor
 signed. Anyone who may write to the exports folder decides what is served.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from servepath.artifacts.manifest import AGAIN, ArtifactError, Manifest, verify
+from servepath.artifacts.reference import find_reference
 from servepath.artifacts.spec import OPEN, Spec, TensorSpec
 from servepath.protocols.errors import BackendBadReply, BadInput
 from servepath.protocols.signature import Signature, probe_inputs
@@ -18,20 +20,24 @@ from services.dataplane.batch_scope import BatchScope
 from services.dataplane.batcher import Batcher, BatchLimits
 from services.dataplane.engine import REJECTED, Engine, EngineError, Load, RunError
 from services.dataplane.validate import Validate
+from services.oip_server.proof import Proof, RowByRow, prove
 from services.oip_server.service import OipService
 
+log = logging.getLogger(__name__)
 # What stands behind the queue: whatever runs an engine. The arguments are the engine, who answers, and all outputs.
 Compute = Callable[[Engine, Provenance, tuple[str, ...]], Backend]
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A loaded version that has answered once."""
+    """A loaded version that has answered. max_rows: of several calls joined; 1 joins none."""
 
     spec: Spec
     signature: Signature
     engine: Engine
     served: Provenance
+    max_rows: int
+    proof: Proof
 
     @property
     def version(self) -> int:
@@ -39,14 +45,23 @@ class Artifact:
         return self.served.version
 
 
-def load(folder: Path, service: OipService, load_engine: Load) -> Artifact:
-    """Verify, load and try the artifact in EXPORTS/MODEL/FORMAT/VERSION. Raises ArtifactError or EngineError."""
+def load(folder: Path, service: OipService, load_engine: Load, max_rows: int = 1) -> Artifact:
+    """Verify, load and prove the artifact in EXPORTS/MODEL/FORMAT/VERSION. Raises ArtifactError or EngineError.
+
+    max_rows: of one call. What has no reference beside it, as none of our exports, is tried with its probe alone.
+    """
     file = folder / service.file
     manifest = _verified(folder, service)
     signature = Signature(manifest.spec)
     engine = load_engine(file)
     _check_declared(file, manifest.spec, engine)
-    probed = _probed(file, manifest, signature, engine)
+    probed: Engine = _probed(file, manifest, signature, engine)
+    max_rows, proof = manifest.spec.max_rows(max_rows), Proof(0.0)
+    if (reference := find_reference(folder.parents[2], manifest.model, manifest.version)) is not None:
+        proof = prove(probed, reference, max_rows)
+    if proof.why_unbatched:
+        log.warning("%s: rows are computed one by one: %s", manifest.model, proof.why_unbatched)
+        probed, max_rows = RowByRow(probed), 1
     served = Provenance(
         model=manifest.model,
         stack=service.stack.name,
@@ -56,7 +71,7 @@ def load(folder: Path, service: OipService, load_engine: Load) -> Artifact:
         sha256=manifest.sha256,
         sha256_observed=True,
     )
-    return Artifact(manifest.spec, signature, probed, served)
+    return Artifact(manifest.spec, signature, probed, served, max_rows, proof)
 
 
 class ProbedEngine:
@@ -84,7 +99,7 @@ class Version:
 
     def __init__(self, artifact: Artifact, compute: Compute, limits: BatchLimits, batch_scope: BatchScope) -> None:
         self.artifact = artifact
-        limits = replace(limits, max_rows=artifact.spec.max_rows(limits.max_rows))
+        limits = replace(limits, max_rows=artifact.max_rows)
         outputs = tuple(tensor.name for tensor in artifact.spec.outputs)
         self.merge = Batcher(compute(artifact.engine, artifact.served, outputs), limits, batch_scope)
         self.chain: Backend = Validate(self.merge, artifact.signature, lambda _: artifact.served)

@@ -67,6 +67,8 @@ class Controls:
                 "engine_version": served.engine_version,
                 "sha256": served.sha256,
                 "version": str(served.version),
+                "difference": f"{version.artifact.proof.difference:.3g}",
+                "max_batch_rows": str(version.artifact.max_rows),
             },
         )
 

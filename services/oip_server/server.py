@@ -106,7 +106,7 @@ async def create_server(service: OipService, settings: Settings, load_engine: Lo
     limits = BatchLimits(settings.threads, settings.max_queue, MAX_MERGE_ROWS)
 
     def make_version(folder: Path) -> Version:
-        return Version(load(folder, service, load_engine), compute, limits, batch_scope)
+        return Version(load(folder, service, load_engine, MAX_MERGE_ROWS), compute, limits, batch_scope)
 
     found = await asyncio.to_thread(load_models, settings.models, service, make_version)
     models = Models(found, service.stack.name)

@@ -1,0 +1,126 @@
+"""Whether an engine answers what the model's reference says on the device that it serves on, and in batches.
+
+The export proved both on the machine that it ran on. Another device adds in another order, or rounds to fewer bits of
+its own accord, and there a batch may differ from its rows.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from servepath.artifacts.reference import Reference
+from servepath.protocols.arrays import to_array
+from servepath.protocols.probes import Expected, fault, probe_request
+from servepath.protocols.tensors import row_offsets
+from servepath.protocols.types import Tensor
+from services.dataplane.engine import Engine, EngineError
+
+# Rows of each group that are asked alone, and what a batch may take, by what one of them took: a start must not wait
+# for minutes of a heavy model.
+ALONE, BATCH_S = 4, 5.0
+
+
+class Proof(NamedTuple):
+    """What an engine showed. difference: its largest from the reference, of rows that were asked alone.
+
+    why_unbatched: what is wrong with its batches, "" where nothing is.
+    """
+
+    difference: float
+    why_unbatched: str = ""
+
+
+def prove(engine: Engine, reference: Reference, max_rows: int) -> Proof:
+    """Ask the engine what the reference knows: each request alone, then `max_rows` rows together where that is not 1.
+
+    Raises EngineError where an answer to rows alone is beyond the tolerance: such a model is not served.
+    """
+    worst, slowest_s = 0.0, 0.0
+    batches = []
+    for group in range(len(reference.groups)):
+        singles = _singles(reference, group)
+        for pick in singles:
+            began = perf_counter()
+            difference, wrong = _asked(engine, reference, group, pick)
+            slowest_s = max(slowest_s, perf_counter() - began)
+            worst = max(worst, difference)
+            if wrong:
+                raise EngineError(
+                    f"{reference.model}: {engine.name} {engine.version} is {difference:.2g} away from the reference, "
+                    f"beyond {reference.spec.tolerance}: this device computes otherwise than the export proved. Serve "
+                    "it on another device, or import it with a [tolerance] that allows the difference"
+                )
+        batches.append(np.resize(np.arange(_count(reference, group)), max_rows))
+    if max_rows == 1:
+        return Proof(worst)
+    affordable = max(2, int(BATCH_S / max(slowest_s, 1e-9)))
+    for group, rows in enumerate(batches):
+        difference, wrong = _asked(engine, reference, group, rows[:affordable])
+        if wrong:
+            what = f"{difference:.2g} away from the reference, rows alone {worst:.2g}"
+            return Proof(
+                worst, f"in a batch of {len(rows[:affordable])} rows, {engine.name} {engine.version} is {what}"
+            )
+    return Proof(worst)
+
+
+class RowByRow:
+    """An engine whose batches are computed a row at a time, so that they equal their rows."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.name, self.version = engine.name, engine.version
+        self.declared = engine.declared
+        self._engine = engine
+
+    def run(self, inputs: Sequence[Tensor], outputs: Sequence[str]) -> tuple[Tensor, ...]:
+        """Return the named outputs. Raises what the engine raises."""
+        rows = inputs[0].shape[0]
+        if rows <= 1:
+            return self._engine.run(inputs, outputs)
+        cut = [_rows(tensor) for tensor in inputs]
+        parts = [self._engine.run(row, outputs) for row in zip(*cut, strict=True)]
+        return tuple(_stacked(tensors) for tensors in zip(*parts, strict=True))
+
+
+def _count(reference: Reference, group: int) -> int:
+    return len(reference.groups[group][reference.spec.inputs[0].name]) if reference.spec.by_rows else 1
+
+
+def _singles(reference: Reference, group: int) -> Sequence[Any]:
+    """Return what is asked of a group for itself: its first rows, or all of it where the model has no rows."""
+    if not reference.spec.by_rows:
+        return (...,)
+    return [slice(row, row + 1) for row in range(min(ALONE, _count(reference, group)))]
+
+
+def _asked(engine: Engine, reference: Reference, group: int, pick: Any) -> tuple[float, bool]:
+    """Return the largest difference of the answers to some rows, and whether one is beyond the tolerance."""
+    asked = probe_request(reference, pick, group)
+    outputs = engine.run(asked.request.inputs, [want.name for want in asked.expected])
+    return _largest(outputs, asked.expected), bool(fault(outputs, asked.expected))
+
+
+def _largest(outputs: Sequence[Tensor], expected: Sequence[Expected]) -> float:
+    """Return the largest difference where both are finite and of one shape."""
+    largest = 0.0
+    for tensor, want in zip(outputs, expected, strict=True):
+        values = to_array(tensor)
+        if values.dtype.kind not in "fiu" or values.shape != want.values.shape:
+            continue
+        with np.errstate(invalid="ignore"):
+            apart = np.abs(values.astype(np.float64) - want.values.astype(np.float64))
+        largest = max(largest, float(apart[np.isfinite(apart)].max(initial=0.0)))
+    return largest
+
+
+def _rows(tensor: Tensor) -> list[Tensor]:
+    shape, ends = (1, *tensor.shape[1:]), row_offsets(tensor)
+    return [tensor._replace(shape=shape, data=tensor.data[begin:end]) for begin, end in pairwise(ends)]
+
+
+def _stacked(parts: Sequence[Tensor]) -> Tensor:
+    first = parts[0]
+    return first._replace(shape=(len(parts), *first.shape[1:]), data=b"".join(part.data for part in parts))
