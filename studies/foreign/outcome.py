@@ -32,7 +32,7 @@ class Outcome:
             return cls(model, code, (), refused, lines[-1])
         summary = json.loads(SUMMARY.read_text())
         paths = [_path(model, row) for row in summary["paths"]]
-        valid = "" if summary["valid"] else " (times not valid: the machine was busy)"
+        valid = "" if summary["valid"] else " (times not valid)"
         return cls(model, code, paths, refused, " ".join(conclude(summary)) + valid)
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from servepath.demo.compare import FOLDER, Workplace, conclude, load_arguments, name_of, settings
+from report.verdicts import MIN_ROUNDS
+from servepath.demo.compare import FOLDER, ROUNDS, Workplace, conclude, load_arguments, name_of, settings
 
 SUMMARY: dict[str, Any] = json.loads((Path(__file__).parents[2] / "data/run/expected.json").read_text())
 
@@ -41,14 +42,19 @@ def test_a_single_path_is_said_to_be_the_only_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "minutes", "paths", "duration"), [(500.0, 3.0, 2, 6.0), (4.0, 3.0, 2, 25.0), (500.0, 0.001, 1, 1.35)]
+    ("rate", "minutes", "paths", "duration"), [(500.0, 3.0, 2, 5.0), (4.0, 3.0, 2, 20.83), (500.0, 0.001, 1, 1.35)]
 )
 def test_a_slow_model_is_loaded_until_its_percentiles_count(
     rate: float, minutes: float, paths: int, duration: float
 ) -> None:
     words = load_arguments(rate, minutes, paths)
     assert f"--duration={duration:g}" in words
-    assert "--min-requests=100" in words
+    assert "--min-requests=84" in words
+
+
+def test_a_comparison_has_rounds_enough_for_a_verdict() -> None:
+    assert ROUNDS >= MIN_ROUNDS
+    assert f"--rounds={ROUNDS}" in load_arguments(500.0, 3.0, 2)
 
 
 @pytest.mark.parametrize(
