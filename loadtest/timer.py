@@ -6,8 +6,8 @@ moment of CLOCK_MONOTONIC, by a high-resolution timer; the hub watches it like a
 os.timerfd_create: ctypes asks libc.
 
 A core that has slept for long wakes late, 0.4 ms on the median and over 1 ms once in 50 times (2 cores of a virtual
-machine, 5 to 25 requests/s, 2026-11-28, 1f8ad0f). So a long wait ends a little early, and the rest is spent
-looking at the clock and at replies.
+machine, 5 to 25 requests/s, 2026-11-28, 1f8ad0f). So a wait ends a little early, if there are not too many, and
+the rest is spent looking at the clock and at replies.
 """
 
 import ctypes
@@ -22,8 +22,9 @@ TFD_NONBLOCK, TFD_CLOEXEC, TFD_TIMER_ABSTIME = os.O_NONBLOCK, os.O_CLOEXEC, 1
 NS_PER_S = 1_000_000_000
 EXPIRATIONS_BYTES = 8
 READ = 1
-# A wait of at least LONG_NS ends EARLY_NS before its time: at most 10 % of a core, 4 % of one by a Poisson schedule.
-LONG_NS, EARLY_NS = 10_000_000, 1_000_000
+# So much before its time a wait ends, where that takes no more than this share of a core: always below 50 requests/s.
+EARLY_NS, SHARE = 1_000_000, 0.05
+MAX_CREDIT_NS = 10 * EARLY_NS
 
 
 class Timer(Protocol):
@@ -61,18 +62,22 @@ class TimerFd:
         # On Linux time.perf_counter_ns() reads CLOCK_MONOTONIC, too.
         self._file = self._checked(self._libc.timerfd_create(time.CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC))
         self._watcher = get_hub().loop.io(self._file, READ)
+        self._credit_ns = 0.0
 
     def wait_until(self, due_ns: int) -> None:
         """Wait; every wait yields once."""
         left_ns = due_ns - time.perf_counter_ns()
         if left_ns <= 0:
             gevent.sleep(0)
-        elif left_ns < LONG_NS:
+            return
+        self._credit_ns = min(self._credit_ns + SHARE * left_ns, MAX_CREDIT_NS)
+        if left_ns <= EARLY_NS or self._credit_ns < EARLY_NS:
             self._sleep_until(due_ns)
-        else:
-            self._sleep_until(due_ns - EARLY_NS)
-            while time.perf_counter_ns() < due_ns:
-                gevent.sleep(0)
+            return
+        self._credit_ns -= EARLY_NS
+        self._sleep_until(due_ns - EARLY_NS)
+        while time.perf_counter_ns() < due_ns:
+            gevent.sleep(0)
 
     def _sleep_until(self, due_ns: int) -> None:
         seconds, nanoseconds = divmod(due_ns, NS_PER_S)
