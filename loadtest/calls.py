@@ -125,6 +125,7 @@ class Caller:
             sha256=served.sha256,
             engine=served.engine,
             engine_version=served.engine_version,
+            precision=served.precision,
             gateway_us=served.gateway_us if through_gateway else None,
             backend_us=served.backend_us if through_gateway else None,
             queue_us=served.queue_us if through_gateway else None,

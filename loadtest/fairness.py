@@ -24,6 +24,7 @@ PATH_KEYS: Mapping[str, str] = {
     "cpu_model": MUST_EQUAL,
     "cpu_quota": MUST_EQUAL,
     "threads": MUST_EQUAL,
+    "precision": MUST_EQUAL,
     "engine": SUBJECT,
     "engine_version": SUBJECT,
     "batching": SUBJECT,

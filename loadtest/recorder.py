@@ -58,7 +58,7 @@ class Sample(NamedTuple):
     ok: a readable reply came. code: its gRPC code, or the reason of a reply that was none. wrong: the reply is not the
     expected answer, or not from the path that was asked. The fields after `rows` say who answered, empty or 0 if nobody
     did; gateway_us, backend_us and queue_us (a part of gateway_us) are None where no gateway was on the way. Sizes of
-    messages are None where none was sent or came.
+    messages are None where none was sent or came. precision: what was computed in, "" where nobody said; no column.
     """
 
     sent_ns: int
@@ -78,6 +78,7 @@ class Sample(NamedTuple):
     response_us: float | None = None
     request_bytes: int | None = None
     reply_bytes: int | None = None
+    precision: str = ""
 
     def scheduled(self, due_ns: int) -> "Sample":
         """Return the sample of a request that an open-loop schedule wanted sent at `due_ns`."""

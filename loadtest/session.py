@@ -22,12 +22,13 @@ from servepath.http2.client import NoHttp2Error
 from servepath.settings import SettingsError
 
 UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+UNKNOWN = "unknown"
 # How long a server may take to say that it speaks gRPC.
 GREETING_S = 2.0
 
 
 def check_reachable(loaded: Sequence[Loaded], clock: Clock) -> dict[Measurement, dict[str, str]]:
-    """Call every target once, and return who answered: engine, engine_version, artifact (sha256).
+    """Call every target once, and return who answered: engine, engine_version, precision, artifact (sha256).
 
     Raises SettingsError naming the first that no server answers for.
     """
@@ -42,7 +43,12 @@ def _ask_once(caller: Caller, target: Target, payload: Payload) -> dict[str, str
     if sample.code in UNREACHABLE:
         measurement = target.measurement
         raise SettingsError(f"{measurement} at {target.address}: {sample.code}; {_how_to_fix(target.address)}")
-    return {"engine": sample.engine, "engine_version": sample.engine_version, "artifact": sample.sha256}
+    return {
+        "engine": sample.engine,
+        "engine_version": sample.engine_version,
+        "precision": sample.precision or UNKNOWN,
+        "artifact": sample.sha256,
+    }
 
 
 def _how_to_fix(address: str) -> str:

@@ -152,11 +152,10 @@ def _completing(path: ServingPath, exports: Path, engine_from: EngineOf) -> Call
 
     def decode(reply: bytes, trailing: Metadata) -> Answer:
         answer = decode_answer(reply, path.model, path.stack)
-        engine, engine_version = engine_from(trailing)
+        engine, engine_version, precision = engine_from(trailing)
         sha256 = sha256_of(answer.served.version)
-        return answer._replace(
-            served=answer.served._replace(engine=engine, engine_version=engine_version, sha256=sha256)
-        )
+        served = answer.served._replace(engine=engine, engine_version=engine_version, precision=precision)
+        return answer._replace(served=served._replace(sha256=sha256))
 
     return decode
 

@@ -25,7 +25,7 @@ from servepath.artifacts.spec import Spec
 PROGRAM_FILE, SCRIPT_FILE = "model.pt2", "model.pt"
 OUTPUT = "output"
 # A bound from here on is no bound: torch.export says so of axes that it knows nothing of.
-MOST_SIZE = 2**31
+MAX_SIZE = 2**31
 CPU = torch.device("cpu")
 DOUBLE = torch.float64
 DTYPES: Mapping[Any, str] = {
@@ -185,7 +185,7 @@ def _bounds(program: Any, inputs: Sequence[Declared]) -> Bounds:
     for declared, (_, value) in zip(inputs, _taken(program), strict=True):
         for place, size in enumerate(value.shape):
             known = None if isinstance(size, int) else program.range_constraints.get(size.node.expr)
-            if known is not None and known.upper < MOST_SIZE:
+            if known is not None and known.upper < MAX_SIZE:
                 found[declared.name, place] = int(known.upper)
     return found
 

@@ -74,6 +74,7 @@ def prediction_text(prediction: Prediction) -> str:
     outputs = "\n".join(f"{name} = {rows}" for name, rows in prediction.to_lists().items())
     return (
         f"{outputs}\nserved by {served.model}@{served.stack}: {served.engine} {served.engine_version}, "
+        f"{served.precision and served.precision + ', '}"
         f"version {served.version or UNKNOWN}, sha256 {served.sha256[:12] or UNKNOWN}, "
         f"gateway {served.gateway_us} us, backend {served.backend_us} us"
     )

@@ -33,7 +33,8 @@ RAW, TYPED = CONTENTS = ("raw", "typed")
 # Nothing is merged: nobody has proven there that a row is answered alike whatever other rows come with it. So that
 # server works on several calls at once, or merges them itself.
 EXTERNAL_LIMITS = MappingProxyType({"max_merge_rows": 1, "max_in_flight": 32})
-EXTERNAL_KEYS = ("name", "version", "inputs", "outputs")
+EXTERNAL_KEYS = ("name", "version", "precision", "inputs", "outputs")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8")
 
 
 class DeploymentsError(Exception):
@@ -240,6 +241,7 @@ class _Reader:
         return ExternalModel(
             name=self._text(table, "name", raw.get("name", model)),
             version=self._text(table, "version", raw["version"]) if "version" in raw else "",
+            precision=self._one_of(table, raw, "precision", PRECISIONS) if "precision" in raw else "",
             inputs=self._names(table, raw, "inputs"),
             outputs=self._names(table, raw, "outputs"),
             typed=self._servers[table[-1]],

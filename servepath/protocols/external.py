@@ -40,7 +40,7 @@ class ExternalModel:
     """What an external server calls a model of ours.
 
     version: empty for the one that it chooses. inputs, outputs: its names by ours, where they differ. typed: it reads
-    typed contents and no raw ones.
+    typed contents and no raw ones. precision: what it computes in, as its operator says, where its replies do not.
     """
 
     name: str
@@ -48,6 +48,7 @@ class ExternalModel:
     inputs: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     typed: bool = False
+    precision: str = ""
 
 
 class ExternalCodec:
@@ -84,7 +85,8 @@ class ExternalCodec:
         outputs = oip.outputs_of(message, self._ours)
         served = oip.provenance_of(message, model, stack, _number(message.model_version))
         renamed = tuple(tensor._replace(name=self._ours[tensor.name]) for tensor in outputs)
-        return Answer(renamed, _checked(served)._replace(stack=stack))
+        checked = _checked(served)
+        return Answer(renamed, checked._replace(stack=stack, precision=checked.precision or self._model.precision))
 
     def translate(self, code: StatusCode, details: str) -> ServeError:
         """Map the server's error to one of ours."""
@@ -120,9 +122,9 @@ def _number(version: str) -> int:
 
 def _checked(served: Provenance) -> Provenance:
     """Return the origin without what is no engine's name or no hash."""
-    engine, engine_version = _word(served.engine), _word(served.engine_version)
+    engine, engine_version, precision = map(_word, (served.engine, served.engine_version, served.precision))
     sha256 = served.sha256 if SHA256.fullmatch(served.sha256) else ""
-    return served._replace(engine=engine, engine_version=engine_version, sha256=sha256)
+    return served._replace(engine=engine, engine_version=engine_version, precision=precision, sha256=sha256)
 
 
 def _word(text: str) -> str:

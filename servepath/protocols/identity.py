@@ -8,26 +8,36 @@ from servepath.protocols.watched import WatchedText
 
 ENGINE_KEY = "x-servepath-engine"
 ENGINE_VERSION_KEY = "x-servepath-engine-version"
+PRECISION_KEY = "x-servepath-precision"
 UNKNOWN = "version not reported"
+FP32 = "fp32"
 
 Trailing = Iterable[tuple[str, str | bytes]] | None
-EngineOf = Callable[[Trailing], tuple[str, str]]
+# Engine, engine_version and precision, as Provenance has them.
+Named = tuple[str, str, str]
+EngineOf = Callable[[Trailing], Named]
 
 
 def engine_of(stack: Stack, files: Mapping[str, Path]) -> EngineOf:
-    """Return what reads (engine, engine_version) from the trailing metadata of a stack's reply.
+    """Return what reads engine, engine_version and precision from the trailing metadata of a stack's reply.
 
-    Both are empty for a stack whose replies tell. files: those of service_files(); looked at twice a second at most.
+    All are empty for a stack whose replies tell. files: those of service_files(); looked at twice a second at most.
+    A server whose file is there was started by its service, which keeps it from computing float32 in TF32.
     """
     identity = stack.identity
     if identity is None:
-        return lambda _: ("", "")
+        return lambda _: ("", "", "")
     version = WatchedText(files[identity.version_file.variable])
-    return lambda trailing: named(trailing) or (identity.engine, version.text() or UNKNOWN)
+
+    def started() -> Named:
+        found = version.text()
+        return identity.engine, found or UNKNOWN, FP32 if found else ""
+
+    return lambda trailing: named(trailing) or started()
 
 
-def named(trailing: Trailing) -> tuple[str, str] | None:
-    """Return (engine, engine_version) as trailing metadata name them, None where they do not."""
+def named(trailing: Trailing) -> Named | None:
+    """Return engine, engine_version and precision as trailing metadata name them, None where they do not."""
     found = dict(trailing or ())
-    names = found.get(ENGINE_KEY), found.get(ENGINE_VERSION_KEY)
-    return (str(names[0]), str(names[1])) if all(names) else None
+    engine, version, precision = (str(found.get(key, "")) for key in (ENGINE_KEY, ENGINE_VERSION_KEY, PRECISION_KEY))
+    return (engine, version, precision) if engine and version else None

@@ -2,8 +2,8 @@
 
 Raw and typed contents are read, raw ones written, as Triton does: its client reads nothing else. Parameters that would
 change what an answer means are refused, `timeout` is kept, all others are ignored.
-Who answered travels in the response's parameters: stack, engine, engine_version, sha256, sha256_source, gateway_us,
-backend_us and queue_us (see servepath.v1.Served).
+Who answered travels in the response's parameters: stack, engine, engine_version, precision, sha256, sha256_source,
+gateway_us, backend_us and queue_us (see servepath.v1.Served).
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -149,13 +149,13 @@ def encode_answer(request: Request, answer: Answer) -> bytes:
     if len(outputs) == 1:
         name, dtype, shape, data = outputs[0]
         parts = [
-            _common_part(request.model, served[:7], ((name, dtype, shape),)),
+            _common_part(request.model, served[:8], ((name, dtype, shape),)),
             _RAW_OUTPUT,
             _varint(len(data)),
             data,
         ]
     else:
-        parts = [_common_part(request.model, served[:7], tuple([tensor[:3] for tensor in outputs]))]
+        parts = [_common_part(request.model, served[:8], tuple([tensor[:3] for tensor in outputs]))]
         for tensor in outputs:
             parts += (_RAW_OUTPUT, _varint(len(tensor.data)), tensor.data)
     if request.request_id:
@@ -180,11 +180,11 @@ _GATEWAY_US, _BACKEND_US, _QUEUE_US = b"gateway_us", b"backend_us", b"queue_us"
 @lru_cache(4096)
 def _common_part(
     model: str,
-    served: tuple[str, str, str, str, int, str, bool],
+    served: tuple[str, str, str, str, int, str, bool, str],
     shapes: tuple[tuple[str, str, tuple[int, ...]], ...],
 ) -> bytes:
     """Encode what is the same for every call; `served` is the Provenance without its times."""
-    _, stack, engine, engine_version, version, sha256, sha256_observed = served
+    _, stack, engine, engine_version, version, sha256, sha256_observed, precision = served
     message = ModelInferResponse(model_name=model, model_version=str(version or ""))
     for name, dtype, shape in shapes:
         message.outputs.add(name=name, datatype=dtype, shape=shape)
@@ -192,6 +192,8 @@ def _common_part(
     parameters["stack"].string_param = stack
     parameters["engine"].string_param = engine
     parameters["engine_version"].string_param = engine_version
+    if precision:
+        parameters["precision"].string_param = precision
     parameters["sha256"].string_param = sha256
     parameters["sha256_source"].string_param = SOURCES[sha256_observed] if sha256 else UNKNOWN_SOURCE
     return message.SerializeToString()
@@ -233,6 +235,7 @@ def provenance_of(message: ModelInferResponse, model: str, stack: str, version: 
         version=version,
         sha256=text.get("sha256", ""),
         sha256_observed=text.get("sha256_source") == SOURCES[True],
+        precision=text.get("precision", ""),
         gateway_us=_microseconds(message, "gateway_us"),
         backend_us=_microseconds(message, "backend_us"),
         queue_us=_microseconds(message, "queue_us"),

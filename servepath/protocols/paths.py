@@ -14,8 +14,8 @@ REQUEST = b""  # ListPathsRequest has no fields
 class PathInfo(NamedTuple):
     """One deployment path.
 
-    engine, engine_version: empty until it answered once. version, sha256: 0 and empty where its server, an external
-    one, does not name them.
+    engine, engine_version, precision: empty until it answered once. version, sha256: 0 and empty where its server, an
+    external one, does not name them, and likewise precision.
     """
 
     model: str
@@ -28,6 +28,7 @@ class PathInfo(NamedTuple):
     sha256: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    precision: str = ""
 
     @property
     def name(self) -> str:
@@ -56,4 +57,5 @@ def _path(path: pb.Path) -> PathInfo:
         sha256=path.sha256,
         inputs=tuple(TensorSpec(t.name, t.dtype, tuple(t.shape)) for t in path.inputs),
         outputs=tuple(TensorSpec(t.name, t.dtype, tuple(t.shape)) for t in path.outputs),
+        precision=path.precision,
     )

@@ -65,6 +65,7 @@ def encode_answer(request: Request, answer: Answer) -> bytes:
     message.served.engine = served.engine
     message.served.engine_version = served.engine_version
     message.served.version = served.version
+    message.served.precision = served.precision
     message.served.sha256 = served.sha256
     if served.sha256:
         observed = served.sha256_observed
@@ -94,6 +95,7 @@ def decode_answer(payload: bytes) -> Answer:
             version=served.version,
             sha256=served.sha256,
             sha256_observed=observed,
+            precision=served.precision,
             gateway_us=served.gateway_us,
             backend_us=served.backend_us,
             queue_us=served.queue_us,

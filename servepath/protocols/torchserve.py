@@ -143,7 +143,8 @@ def _served(metadata: Mapping[str, str], model: str, stack: str) -> Provenance:
         _malformed("does not identify the server")
     if not (version.isascii() and version.isdecimal() and len(version) <= MAX_DIGITS):
         _malformed("has no version")
-    return Provenance(model, stack, engine, engine_version, int(version), sha256, sha256_observed=True)
+    served = Provenance(model, stack, engine, engine_version, int(version), sha256, sha256_observed=True)
+    return served._replace(precision=metadata.get("precision", ""))
 
 
 def _tensors(header: Mapping[str, Any], data: bytes) -> tuple[Tensor, ...]:

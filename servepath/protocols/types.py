@@ -41,6 +41,7 @@ class Provenance(NamedTuple):
 
     version, sha256: 0 and "" where the server does not name them; the version of an external server is its own number.
     sha256_observed: the server hashed what it loaded; otherwise the hash was looked up in the manifest by version.
+    precision: what it computes in ("fp32", "tf32", "fp16", "int8"), empty where it does not say.
     gateway_us, backend_us: microseconds; 0 where no gateway was on the way. queue_us: of gateway_us, what the request
     waited for a place in a call to the server.
     """
@@ -52,6 +53,7 @@ class Provenance(NamedTuple):
     version: int
     sha256: str
     sha256_observed: bool
+    precision: str = ""
     gateway_us: int = 0
     backend_us: int = 0
     queue_us: int = 0

@@ -22,10 +22,12 @@ class Engine(Protocol):
     """A loaded model.
 
     name, version: as every reply and table shows them, such as "onnxruntime" and "1.31.1 (CPUExecutionProvider)".
+    precision: what it computes in, such as "fp32".
     """
 
     name: str
     version: str
+    precision: str
 
     def declared(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """Return inputs and outputs as the file itself declares them, -1 for every open dimension."""

@@ -109,6 +109,7 @@ def _describe(path: Path) -> gateway_pb2.Path:
         ready=path.replica.ready(),
         engine=served.engine,
         engine_version=served.engine_version,
+        precision=served.precision,
         version=served.version,
         sha256=served.sha256,
         inputs=_own_tensors(spec.inputs),

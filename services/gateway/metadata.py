@@ -9,7 +9,7 @@ from servepath.http2.drivers.asyncio_channel import UnaryChannel
 from servepath.http2.replies import Reply
 from servepath.http2.write_coalescer import WriteCoalescer
 from servepath.protocols.external import SERVER_METADATA, UNKNOWN_ENGINE, engine_named
-from servepath.protocols.identity import Trailing
+from servepath.protocols.identity import Named, Trailing
 
 MAX_BYTES = 64 * 2**10
 
@@ -21,9 +21,9 @@ class ServerMetadata:
         self._channel = UnaryChannel(address, SERVER_METADATA, MAX_BYTES, coalescer)
         self._engine = UNKNOWN_ENGINE
 
-    def engine_of(self, _: Trailing) -> tuple[str, str]:
-        """Return (engine, engine_version), unknown ones as long as the server has not named any."""
-        return self._engine
+    def engine_of(self, _: Trailing) -> Named:
+        """Return engine and version, unknown ones as long as the server has not named any, and no precision."""
+        return (*self._engine, "")
 
     async def refresh(self, timeout_s: float) -> None:
         """Request it from the server; what it said last stays when it does not answer. Raises nothing."""

@@ -99,5 +99,5 @@ class Metrics:
         backend_us = outcome.served.backend_us
         path.backend.observe(backend_us / 1e6)
         # Rebuilt: _replace takes twice as long.
-        served = Provenance(*outcome.served[:7], total_us - backend_us, backend_us, call.queued_ns // 1000)
+        served = Provenance(*outcome.served[:8], total_us - backend_us, backend_us, call.queued_ns // 1000)
         return Answer(outcome.outputs, served)

@@ -114,8 +114,9 @@ class Replica:
     def _complete(self, served: Provenance, trailing: Metadata) -> Provenance:
         """Fill in what the protocol's replies do not carry."""
         if not served.engine:
-            engine, engine_version = self._engine_of(trailing)
-            served = served._replace(engine=engine, engine_version=engine_version)
+            engine, engine_version, precision = self._engine_of(trailing)
+            precision = served.precision or precision
+            served = served._replace(engine=engine, engine_version=engine_version, precision=precision)
         return self._artifacts.identified(served)
 
 

@@ -70,6 +70,7 @@ def load(folder: Path, service: OipService, load_engine: Load, max_rows: int = 1
         version=manifest.version,
         sha256=manifest.sha256,
         sha256_observed=True,
+        precision=engine.precision,
     )
     return Artifact(manifest.spec, signature, probed, served, max_rows, proof)
 
@@ -79,7 +80,7 @@ class ProbedEngine:
 
     def __init__(self, engine: Engine, probe: Sequence[Tensor], outputs: Sequence[str]) -> None:
         """`probe`: inputs that the engine has answered with all its `outputs`."""
-        self.name, self.version = engine.name, engine.version
+        self.name, self.version, self.precision = engine.name, engine.version, engine.precision
         self.declared = engine.declared
         self._engine = engine
         self._probe = probe

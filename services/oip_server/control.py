@@ -65,6 +65,7 @@ class Controls:
             properties={
                 "engine": served.engine,
                 "engine_version": served.engine_version,
+                "precision": served.precision,
                 "sha256": served.sha256,
                 "version": str(served.version),
                 "difference": f"{version.artifact.proof.difference:.3g}",

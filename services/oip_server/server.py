@@ -71,7 +71,7 @@ class OipServer:
         """Listen. Raises PortBusyError."""
         self._metrics_server = serve_metrics(self._registry, self._settings.metrics_host, self._settings.metrics_port)
         self.metrics_port = self._metrics_server.port
-        # Every model has answered a row of zeros when it was loaded.
+        # Every model was proven when it was loaded.
         suffixes = ("", f"@{self._service.stack.name}")
         for name in ("", *(f"{model}{suffix}" for model in self._models.models for suffix in suffixes)):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)

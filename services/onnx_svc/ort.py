@@ -49,6 +49,7 @@ class OrtEngine:
     """One ONNX file in one session. Thread-safe; ONNX Runtime releases the interpreter lock while it computes."""
 
     name = "onnxruntime"
+    precision = "fp32"
 
     def __init__(self, file: Path, device: str) -> None:
         """Load `file` on "cpu", "cuda" or "auto" (CUDA when it works). Raises EngineError."""

@@ -103,7 +103,8 @@ def run(argv: Sequence[str], settings: Settings, stopped: threading.Event, each_
     log.info("%s %s, %s", NAME, version, settings.socket or f"port {settings.port}")
     child = subprocess.Popen(
         [sys.executable, "-IS", die_with_parent.__file__, *argv],
-        env={**os.environ, die_with_parent.PARENT: str(os.getpid())},
+        # float32 is float32, as on the other stacks: TensorFlow computes it in TF32 on GPUs unless told not to.
+        env={"NVIDIA_TF32_OVERRIDE": "0", **os.environ, die_with_parent.PARENT: str(os.getpid())},
     )
     try:
         write_file(settings.run_dir / TF_VERSION.name, f"{version}\n")

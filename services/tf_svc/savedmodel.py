@@ -34,6 +34,8 @@ MAX_WARMUP_RECORDS = 1000
 def configure() -> str:
     """Set TensorFlow up for many small calls and return the device it computes on, for the log. Call it once, first."""
     tf.get_logger().setLevel(logging.ERROR)  # its session loader calls itself deprecated
+    # float32 is float32, as on the other stacks: TensorFlow computes it in TF32 on GPUs unless told not to.
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # noqa: FBT003 - its API
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, enable=True)

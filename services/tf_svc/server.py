@@ -14,7 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from servepath.artifacts.manifest import AGAIN
 from servepath.protocols import tfserving
-from servepath.protocols.identity import ENGINE_KEY, ENGINE_VERSION_KEY
+from servepath.protocols.identity import ENGINE_KEY, ENGINE_VERSION_KEY, FP32, PRECISION_KEY
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
 from services.dataplane.listener import PortBusyError
 from services.tf_svc.address import grpc_address
@@ -116,7 +116,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
 
 
 def _register(server: grpc.Server, answers: Answers, engine_version: str) -> None:
-    trailing = ((ENGINE_KEY, ENGINE), (ENGINE_VERSION_KEY, engine_version))
+    trailing = ((ENGINE_KEY, ENGINE), (ENGINE_VERSION_KEY, engine_version), (PRECISION_KEY, FP32))
     prediction = {
         "Predict": unary(pb.PredictRequest, answers.predict, trailing),
         "GetModelMetadata": unary(pb.GetModelMetadataRequest, answers.metadata, trailing),

@@ -5,8 +5,8 @@ repository. Each item of a batch is answered for itself, since one exception wou
 
 A request maps each input's name to its little-endian bytes, and SHAPES to all their shapes as JSON; without these, the
 length gives the rows where spec.json leaves nothing else open. A reply is a safetensors buffer with one tensor per
-output, and in its metadata who answered: engine, engine_version, version, sha256. A refused item's buffer holds no
-tensors, and `error` and `reason` beside these.
+output, and in its metadata who answered: engine, engine_version, precision, version, sha256. A refused item's buffer
+holds no tensors, and `error` and `reason` beside these.
 
 The model is a program of torch.export (.pt2), a TorchScript file (.pt), or the one module class of a Python file with
 safetensors weights. It is called with the inputs in the spec's order; its results, however nested, are the outputs.
@@ -51,6 +51,8 @@ class Handler:
     def initialize(self, context: Any) -> None:
         """Load the model of context.system_properties["model_dir"]. Raises when a file is missing or unusable."""
         torch.set_num_threads(1)  # a thread pool costs more than it gives on one small batch at a time
+        # float32 is float32, as on the other stacks: cuDNN's convolutions take TF32 (10 bits) unless told not to.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         folder = Path(context.system_properties["model_dir"])
         described = context.manifest["model"]
         spec = json.loads((folder / "spec.json").read_text())
@@ -61,6 +63,7 @@ class Handler:
         self.identity = {
             "engine": "torchserve",
             "engine_version": str(context.system_properties["server_version"]),
+            "precision": "fp32",
             "version": str(described["modelVersion"]),
             "sha256": digest(folder),
         }

@@ -65,8 +65,10 @@ contents = "typed"
 SIMPLE = """
 [models.simple_nn.stacks.{name}]
 name = "theirs"
+precision = "fp32"
 [models.simple_nn.stacks.{name}-typed]
 name = "theirs"
+precision = "fp32"
 [models.lost.stacks.{name}]
 name = "nobody"
 """

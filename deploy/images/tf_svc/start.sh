@@ -26,4 +26,6 @@ if [ -n "${TF_SVC_SOCKET:-}" ]; then
 else
     set -- "--port=${TF_SVC_PORT:-8500}" "$@"
 fi
+# float32 is float32, as on the other stacks: TensorFlow computes it in TF32 on GPUs unless told not to.
+export NVIDIA_TF32_OVERRIDE="${NVIDIA_TF32_OVERRIDE:-0}"
 exec tensorflow_model_server "$@"

@@ -31,6 +31,7 @@ class Behaviour:
     engine_version: str = "1.5"
     delay_s: float = 0.0
     gateway_bias: float = 0.0
+    gateway_precision: str = "fp32"
 
     def answer(self, request: Request) -> Answer:
         x = np.frombuffer(request.inputs[0].data, "<f4").reshape(request.inputs[0].shape)
@@ -39,6 +40,7 @@ class Behaviour:
         self.models.append(request.model)
         time.sleep(self.delay_s)
         served = Provenance(MODEL, self.stack, "test engine", self.engine_version, 1, "ab" * 32, sha256_observed=True)
+        served = served._replace(precision=self.gateway_precision if "@" in request.model else "fp32")
         return Answer((Tensor("y", "FP32", y.shape, y.tobytes()),), served._replace(gateway_us=40, backend_us=160))
 
 

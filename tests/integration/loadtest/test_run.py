@@ -159,6 +159,18 @@ def test_the_manifest_names_the_paths_conditions_and_a_difference_refuses_before
     assert len(stand.behaviour.models) == asked + 2  # each was asked once whether it is there
 
 
+@pytest.mark.slow
+def test_two_precisions_are_compared_only_where_that_is_declared(stand: Any) -> None:
+    stand.behaviour.gateway_precision = "tf32"
+    done = loadtest(stand)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "loadtest: precision must be equal and differs (fp32: line@onnx.direct; tf32: line@onnx.gateway); fix it, or "
+        "declare it: --allow precision\n"
+    )
+    assert loadtest(stand, "--allow=precision").returncode == 0
+
+
 def test_a_server_with_another_bias_is_caught_in_every_row(stand: Any) -> None:
     stand.behaviour.bias += 1.0
     assert loadtest(stand, "--via=direct").returncode == 0

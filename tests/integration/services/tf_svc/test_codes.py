@@ -205,13 +205,13 @@ def test_every_dtype_comes_back_as_it_went(server: TfServer) -> None:
     reply, call = server.channel.unary_unary(tfserving.METHOD).with_call(payload, timeout=LONG_S)
     answer = tfserving.decode_answer(reply, "kinds", "tfserving")
     assert {t.name: t[1:] for t in answer.outputs} == {f"{t.name}_out": t[1:] for t in inputs}
-    assert identity.named(call.trailing_metadata()) == ("embedded", "tensorflow 2.21.0")
+    assert identity.named(call.trailing_metadata()) == ("embedded", "tensorflow 2.21.0", "fp32")
 
 
 def test_a_refusal_names_the_engine_too(server: TfServer) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         server.predict(ask("nope"))
-    assert identity.named(caught.value.trailing_metadata()) == ("embedded", "tensorflow 2.21.0")
+    assert identity.named(caught.value.trailing_metadata()) == ("embedded", "tensorflow 2.21.0", "fp32")
 
 
 def test_the_log_says_embedded_and_never_the_real_server(server: TfServer) -> None:

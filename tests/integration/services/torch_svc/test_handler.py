@@ -99,6 +99,7 @@ def test_a_reply_says_who_answered_with_which_version_of_which_files(affine: Han
     )
     assert metadata(reply) == {
         "engine": "torchserve",
+        "precision": "fp32",
         "engine_version": "0.12.0",
         "version": "7",
         "sha256": hashlib.sha256(lines.encode()).hexdigest(),

@@ -56,5 +56,7 @@ def test_what_an_external_server_does_not_name_is_unknown() -> None:
     served = Provenance("m", "theirs", "mlserver", "1.7.1", 0, "", sha256_observed=False)
     text = prediction_text(Prediction({}, served))
     assert "served by m@theirs: mlserver 1.7.1, version unknown, sha256 unknown, " in text
+    told = prediction_text(Prediction({}, served._replace(precision="tf32")))
+    assert "served by m@theirs: mlserver 1.7.1, tf32, version unknown" in told
     path = PathInfo("m", "theirs", True, True, "mlserver", "1.7.1", 0, "", (), ())  # noqa: FBT003 - is_default, ready
     assert paths_text([path]).split("  ")[-1] == "mlserver 1.7.1, artifact unknown"

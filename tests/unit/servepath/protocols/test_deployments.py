@@ -117,6 +117,7 @@ default = "onnx"
 max_queue = 7
 name = "m-v2"
 version = "2"
+precision = "bf16"
 inputs = { x = "input-0" }
 [models.m.stacks.other-one]
 max_merge_rows = 8
@@ -130,7 +131,7 @@ def test_an_external_server_is_a_stack_of_the_models_that_are_on_it(tmp_path: Pa
     (model,) = deployments.models
     assert list(model.names) == ["m", "m@onnx", "m@theirs", "m@other-one"]
     assert deployments.external == {
-        ("m", "theirs"): ExternalModel("m-v2", "2", {"x": "input-0"}),
+        ("m", "theirs"): ExternalModel("m-v2", "2", {"x": "input-0"}, precision="bf16"),
         ("m", "other-one"): ExternalModel("m", typed=True),
     }
     stacks = deployments.stacks
@@ -171,7 +172,8 @@ def test_a_server_that_no_model_is_on_is_no_stack(tmp_path: Path) -> None:
         ('name = "m-v2"', "name = 3", 12, "name in [models.m.stacks.theirs] must be a text, got 3"),
         ('name = "m-v2"', 'name = ""', 12, "name in [models.m.stacks.theirs] must be a text, got ''"),
         ('version = "2"', "version = 2", 13, "version in [models.m.stacks.theirs] must be a text, got 2"),
-        ('{ x = "input-0" }', '"input-0"', 14, "[models.m.stacks.theirs.inputs] must be a table"),
+        ('"bf16"', '"half"', 14, 'precision in [models.m.stacks.theirs] must be "fp32" or "tf32" or'),
+        ('{ x = "input-0" }', '"input-0"', 15, "[models.m.stacks.theirs.inputs] must be a table"),
         ("max_queue = 7", "max_queu = 7", 11, "did you mean 'max_queue'?"),
         ("max_queue = 7", "max_queue = 0", 11, "max_queue must be a whole number above 0, got 0"),
         (

@@ -126,7 +126,17 @@ def test_what_a_server_says_of_its_origin_is_kept_but_for_the_stacks_name() -> N
     assert codec().decode_answer(payload, "m", "theirs").served == served._replace(stack="theirs")
 
 
-@pytest.mark.parametrize(("key", "said"), [("sha256", "main"), ("engine", "a\nb")])
+def test_the_precision_is_what_the_server_says_or_its_operator() -> None:
+    message = reply()
+    told = ExternalCodec(ExternalModel("theirs", precision="bf16"), SPEC)
+    silent = ExternalCodec(ExternalModel("theirs"), SPEC)
+    assert silent.decode_answer(message.SerializeToString(), "m", "theirs").served.precision == ""
+    assert told.decode_answer(message.SerializeToString(), "m", "theirs").served.precision == "bf16"
+    message.parameters["precision"].string_param = "tf32"
+    assert told.decode_answer(message.SerializeToString(), "m", "theirs").served.precision == "tf32"
+
+
+@pytest.mark.parametrize(("key", "said"), [("sha256", "main"), ("engine", "a\nb"), ("precision", "a\nb")])
 def test_what_is_no_hash_or_no_name_is_not_passed_on(key: str, said: str) -> None:
     message = reply()
     message.parameters[key].string_param = said

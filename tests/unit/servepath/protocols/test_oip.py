@@ -15,7 +15,7 @@ from servepath_pb.servepath.oip.oip_pb2 import InferTensorContents, ModelInferRe
 
 X = Tensor("x", "FP32", (1, 2), struct.pack("<2f", 1, 2))
 REQUEST = Request("simple_nn", 0, (X,))
-SERVED = Provenance("simple_nn", "onnx", "onnxruntime", "1.0", 3, "ab" * 32, sha256_observed=True)
+SERVED = Provenance("simple_nn", "onnx", "onnxruntime", "1.0", 3, "ab" * 32, sha256_observed=True, precision="fp32")
 DTYPES = (*tensors.ITEM_BYTES, "BYTES")
 # Elements that a typed field of each dtype holds exactly.
 VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -269,12 +269,13 @@ def test_a_lost_call_and_a_message_above_a_limit_are_told_from_overload(
     st.sampled_from(["", "id", "\u00e9" * 60]),
     st.lists(st.binary(max_size=300), max_size=3),
     st.tuples(st.integers(0, 2**62), st.integers(0, 2**62), st.integers(0, 2**62)),
+    st.sampled_from(["", "fp32"]),
 )
 def test_a_reply_written_in_parts_is_the_message_that_protobuf_would_build(
-    request_id: str, data: list[bytes], times_us: tuple[int, int, int]
+    request_id: str, data: list[bytes], times_us: tuple[int, int, int], precision: str
 ) -> None:
     tensors = tuple(Tensor(f"y{number}", "UINT8", (len(part),), part) for number, part in enumerate(data))
-    served = Provenance("m", "onnx", "engine", "1.0", 7, "ab", True, *times_us)  # noqa: FBT003 - sha256_observed
+    served = Provenance("m", "onnx", "engine", "1.0", 7, "ab", True, precision, *times_us)  # noqa: FBT003 - sha256_observed
     message = ModelInferResponse.FromString(
         oip.encode_answer(Request("m@onnx", 0, (), request_id=request_id), Answer(tensors, served))
     )
@@ -283,6 +284,7 @@ def test_a_reply_written_in_parts_is_the_message_that_protobuf_would_build(
         whole.outputs.add(name=tensor.name, datatype=tensor.dtype, shape=tensor.shape)
         whole.raw_output_contents.append(tensor.data)
     texts = {"stack": "onnx", "engine": "engine", "engine_version": "1.0", "sha256": "ab", "sha256_source": "observed"}
+    texts |= {"precision": precision} if precision else {}
     for name, text in texts.items():
         whole.parameters[name].string_param = text
     if served.backend_us:
