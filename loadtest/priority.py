@@ -1,8 +1,8 @@
 """Real-time scheduling for the generator, where the system permits it: on a busy machine it is what keeps it on time.
 
 On a core with three busy loops an ordinary generator sent a quarter of its requests more than a millisecond late, a
-real-time one none (docs/adr/0013-open-loop.md). It spins for at
-most 5 % of the time (timer.py), so it takes hardly more than its work needs.
+real-time one none (docs/adr/0013-open-loop.md). It spins for at most 5 % of the time (timer.py), so it takes hardly
+more than its work needs.
 """
 
 import os

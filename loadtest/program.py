@@ -27,6 +27,7 @@ from loadtest.timer import best_timer
 from loadtest.workers import InterruptedRun, Interruption, Workers, elsewhere, here, work
 from servepath.artifacts.commit import git_commit
 from servepath.artifacts.reference import Reference
+from servepath.artifacts.spec import BATCH
 from servepath.results.names import ANSWERS_OF, FROM_FILE, FROM_REFERENCE
 from servepath.settings import SettingsError
 
@@ -180,6 +181,8 @@ class Prepared:
             return replay.read_requests(options.payloads, reference, rows=options.rows)
         if options.rows > reference.rows:
             raise SettingsError(f"--rows {options.rows}: the reference of {reference.model} has {reference.rows} rows")
+        if options.rows > (most := reference.spec.max_sizes.get(BATCH, options.rows)):
+            raise SettingsError(f"--rows {options.rows}: {reference.model} takes at most {most} rows")
         return from_reference(reference, rows=options.rows, seed=options.seed)
 
     def _encode(self, target: Target) -> list[Payload]:

@@ -5,7 +5,7 @@ from export.importing.draw import Arrays
 from export.importing.errors import Refused
 from export.importing.prove import Proof
 from export.importing.trial import Run
-from servepath.artifacts.spec import Spec
+from servepath.artifacts.spec import BATCH, Spec
 from servepath.protocols.arrays import NAMES
 
 BATCHES = (1, 2, 7)
@@ -20,7 +20,7 @@ def compare(proof: Proof, run: Run) -> float:
     tolerances = {tensor.name: spec.tolerance_of(tensor) for tensor in spec.outputs}
     for group in proof.groups:
         inputs, wanted = ({t.name: group[t.name] for t in tensors} for tensors in (spec.inputs, spec.outputs))
-        for size in BATCHES if spec.row_independent else BATCHES[:1]:
+        for size in batches_of(spec):
             found = _answers(spec, inputs, run, size)
             _check_dtypes(spec, found)
             difference = largest_of(found, wanted)
@@ -31,6 +31,12 @@ def compare(proof: Proof, run: Run) -> float:
                 )
             worst = max(worst, difference)
     return worst
+
+
+def batches_of(spec: Spec) -> tuple[int, ...]:
+    """Return the sizes of the batches in which a format is compared: those that the model may have."""
+    sizes = BATCHES if spec.row_independent else BATCHES[:1]
+    return tuple(size for size in sizes if size <= spec.max_sizes.get(BATCH, size))
 
 
 def _check_dtypes(spec: Spec, found: Arrays) -> None:

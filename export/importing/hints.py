@@ -7,6 +7,8 @@ samples = ["request.npz"] # requests that it must answer: inputs by name, and th
 input_ids = [0, 30521]
 [sizes]                   # of an open axis: what proofs and load tests use
 length = [16, 7, 64]
+[max_sizes]               # of an open axis: more is refused
+length = 512
 [tolerance]
 rtol = 1e-4
 atol = 1e-5
@@ -45,6 +47,7 @@ class Hints:
     names: Mapping[str, str] = field(default_factory=dict)
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     sizes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    max_sizes: Mapping[str, int] = field(default_factory=dict)
     tolerance: Tolerance | None = None
     samples: Sequence[Path] = ()
     inputs: Mapping[str, TensorSpec] = field(default_factory=dict)
@@ -66,7 +69,7 @@ def read_hints(path: Path | None) -> Hints:
         raw = tomllib.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise ExportError(f"{path} cannot be read: {error}") from error
-    known = {"names": _name, "ranges": _range, "sizes": _sizes, "inputs": _tensor, "torch": _text}
+    known = {"names": _name, "ranges": _range, "sizes": _sizes, "max_sizes": _size, "inputs": _tensor, "torch": _text}
     if unknown := sorted(raw.keys() - known.keys() - {"tolerance", "samples"}):
         raise ExportError(f"{path}: unknown key {unknown[0]}; there are {', '.join((*known, 'tolerance', 'samples'))}")
     tables: dict[str, dict[str, Any]] = {}
@@ -83,6 +86,7 @@ def read_hints(path: Path | None) -> Hints:
         names=tables["names"],
         ranges=tables["ranges"],
         sizes=tables["sizes"],
+        max_sizes=tables["max_sizes"],
         inputs=tables["inputs"],
         tolerance=found,
         samples=[path.parent / name for name in samples],
@@ -155,6 +159,12 @@ def _sizes(value: Any) -> tuple[int, ...]:
     if not isinstance(value, list) or not value or any(type(size) is not int or size < 1 for size in value):
         raise ValueError("expected a list of whole numbers from 1 on")
     return tuple(value)
+
+
+def _size(value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError("expected a whole number from 1 on")
+    return value
 
 
 def _tolerance(value: Any) -> Tolerance:

@@ -36,7 +36,12 @@ def export(folder: Path, target: Path, hints: Hints) -> tuple[list[Declared], Hi
     config = _config(folder)
     kind, model = _model(folder, config)
     inputs, said = _inputs(kind, model, folder)
-    said = replace(hints, ranges={**said.ranges, **hints.ranges}, sizes={**said.sizes, **hints.sizes})
+    said = replace(
+        hints,
+        ranges={**said.ranges, **hints.ranges},
+        sizes={**said.sizes, **hints.sizes},
+        max_sizes={**said.max_sizes, **hints.max_sizes},
+    )
     torch_module.write(_Tensors(model, [each.name for each in inputs]), inputs, said, target)
     return inputs, said, sorted(file for pattern in FILES for file in folder.glob(pattern))
 
@@ -105,10 +110,12 @@ def _inputs(kind: Any, model: Any, folder: Path) -> tuple[list[Declared], Hints]
     types = getattr(config, "type_vocab_size", 0)
     names = [name for name in _tokenized(folder) if name in takes and (name != TEXT[2] or types > 1)]
     ranges = {"input_ids": (0.0, words - 1.0), "token_type_ids": (0.0, max(types - 1.0, 0.0))}
-    most = getattr(config, "max_position_embeddings", LENGTHS[-1])
+    longest = getattr(config, "max_position_embeddings", None)
+    most = longest if isinstance(longest, int) and longest > 0 else LENGTHS[-1]
     hints = Hints(
         ranges={name: limits for name, limits in ranges.items() if name in names},
         sizes={LENGTH: tuple(length for length in LENGTHS if length <= most) or (most,)},
+        max_sizes={LENGTH: most} if most == longest else {},
     )
     return [Declared(name, "INT64", (BATCH, LENGTH)) for name in names], hints
 

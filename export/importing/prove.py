@@ -79,7 +79,7 @@ def _prove(
     outputs, sizes = find_outputs(trial, base, answer, declared)
     tolerances = find_tolerances(trial, asked, answer)
     _check_samples(trial, samples, tolerances)
-    most = _max_sizes(trial.inputs, bounds)
+    most = _max_sizes(trial.inputs, bounds, trial.hints.max_sizes)
     spec = Spec(trial.inputs, outputs, row_independent=False, tolerance=EXACT, max_sizes=most)
     if spec.by_rows:
         try:
@@ -102,14 +102,14 @@ def _prove(
     return Proof(spec, groups, tuple(trial.notes))
 
 
-def _max_sizes(inputs: Sequence[TensorSpec], bounds: Bounds) -> dict[str, int]:
-    """Return the largest size of each open axis that has one, by its name."""
+def _max_sizes(inputs: Sequence[TensorSpec], bounds: Bounds, said: Mapping[str, int]) -> dict[str, int]:
+    """Return the largest size of each open axis that has one, by its name: the file's, or a smaller one said."""
     found: dict[str, int] = {}
     for tensor in inputs:
         for place, axis in enumerate(tensor.shape):
-            most = bounds.get((tensor.name, place))
-            if isinstance(axis, str) and most is not None:
-                found[axis] = min(most, found.get(axis, most))
+            known = [most for most in (bounds.get((tensor.name, place)), said.get(str(axis))) if most is not None]
+            if isinstance(axis, str) and known:
+                found[axis] = min(*known, found.get(axis, known[0]))
     return found
 
 
@@ -144,8 +144,8 @@ def _with_tolerances(spec: Spec, tolerances: Mapping[str, Tolerance]) -> Spec:
 
 def _check_limits(spec: Spec) -> None:
     """Raise Refused for a model that no call could reach."""
-    if len(spec.inputs) > MAX_TENSORS:
-        raise Refused(f"the model has {len(spec.inputs)} inputs, a call has at most {MAX_TENSORS}")
+    if (count := max(len(spec.inputs), len(spec.outputs))) > MAX_TENSORS:
+        raise Refused(f"the model has {count} inputs or outputs, a call has at most {MAX_TENSORS}")
     for tensor in spec.outputs:
         if not tensor.shape and spec.tolerance_of(tensor).by_vector:
             raise Refused(

@@ -63,13 +63,14 @@ def find_rows(
 
     most: rows of the largest batch that is tried. Notes why they are not. Raises Failed where they cannot be tried.
     """
-    batch, others = (trial.draw({**base, BATCH: BATCH_ROWS}, seed) for seed in (3, 5))
+    count = min(BATCH_ROWS, most)
+    batch, others = (trial.draw({**base, BATCH: count}, seed) for seed in (3, 5))
     together = trial.answer(batch)
     bits = {name: _bits(values, SAME_BITS, _coarsest(batch, together)) for name, values in together.items()}
-    first, order = slice(1), np.random.default_rng(4).permutation(BATCH_ROWS)
+    first, order = slice(1), np.random.default_rng(4).permutation(count)
     mixed = {name: np.concatenate([values[:1], others[name][1:]]) for name, values in batch.items()}
     shuffled = trial.answer({name: values[order] for name, values in batch.items()})
-    single = joined([trial.answer(cut(batch, slice(row, row + 1))) for row in range(BATCH_ROWS)])
+    single = joined([trial.answer(cut(batch, slice(row, row + 1))) for row in range(count)])
     noise = {name: _noise(values, _coarsest(batch, together)) for name, values in together.items()}
     # An open axis that the data decides has another size in each answer: such rows cannot be joined.
     if (

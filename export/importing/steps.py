@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from export.importing.compare import BATCHES, compare
+from export.importing.compare import batches_of, compare
 from export.importing.draw import Arrays
 from export.importing.hints import Hints
 from export.importing.prove import Proof, Run
@@ -170,7 +170,7 @@ def write(
     found = {
         "spec": proof.spec.to_dict(),
         "notes": proof.notes,
-        "batches": BATCHES if proof.spec.row_independent else BATCHES[:1],
+        "batches": batches_of(proof.spec),
         "rows": sum(len(next(iter(group.values()))) if proof.spec.by_rows else 1 for group in proof.groups),
         "formats": {},
     }

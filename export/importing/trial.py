@@ -91,8 +91,9 @@ class Trial:
         names = [tensor.name for tensor in self.inputs]
         if unknown := sorted(self.hints.ranges.keys() - set(names)):
             raise Refused(f"[ranges] names {unknown[0]!r}; the model's inputs are {', '.join(names)}")
-        if unknown := sorted(self.hints.sizes.keys() - set(self.axes)):
-            raise Refused(f"[sizes] names {unknown[0]!r}; the open axes are {', '.join(self.axes) or 'none'}")
+        for table, said in (("sizes", self.hints.sizes), ("max_sizes", self.hints.max_sizes)):
+            if unknown := sorted(said.keys() - set(self.axes)):
+                raise Refused(f"[{table}] names {unknown[0]!r}; the open axes are {', '.join(self.axes) or 'none'}")
         for tensor in self.inputs:
             kind = np.dtype(DTYPES[tensor.dtype])
             low, high = self.hints.ranges.get(tensor.name, (0, 0))

@@ -13,7 +13,7 @@ from servepath.settings import SettingsError
 
 NAME = CAPACITY_FILE
 # What must be the same for earlier paths to stay: the file says it once for all of them.
-ALIKE = ("slo_p99_ms", "git_commit", "payloads")
+ALIKE = ("slo_p99_ms", "git_commit")
 
 
 def run_folder(results: Path) -> Path:
@@ -29,7 +29,7 @@ class Attachment:
     """The capacities of a run. facts: what was asked for, and by which generator."""
 
     folder: Path
-    facts: Mapping[str, Any]
+    facts: dict[str, Any]
     paths: list[dict[str, Any]] = field(default_factory=list)
 
     def begin(self, measurements: Sequence[Measurement]) -> None:
@@ -55,19 +55,27 @@ class Attachment:
         for model in sorted(models) if sent is not None else ():
             here, there = (_requests(payloads, model) for payloads in (self.facts["payloads"], sent))
             if there is not None and here != there:
-                file = f" and --payloads {sent['file']}" if "file" in sent else ""
-                raise SettingsError(f"{self.folder} has other requests of {model}: add its --rows{file}")
+                file = f"--payloads {sent['file']}" if "file" in sent else "no --payloads"
+                raise SettingsError(
+                    f"{self.folder} has other requests of {model}: say what that run said, --rows and {file}"
+                )
 
     def _kept(self, ours: Collection[tuple[str, str, str]]) -> list[dict[str, Any]]:
         try:
             found = json.loads((self.folder / NAME).read_text())["capacity"]
             alike = all(found.get(name) == self.facts[name] for name in ALIKE)
             before = [path for path in found["paths"] if (path["model"], path["stack"], path["via"]) not in ours]
+            theirs = found.get("payloads", {}).get("models", {})
         except FileNotFoundError:
             return []
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SettingsError(f"{self.folder / NAME} cannot be read ({error!r}); remove it") from error
-        return before if alike else []
+        if not alike:
+            return []
+        # Their requests were those of the run, too.
+        payloads = self.facts["payloads"]
+        self.facts["payloads"] = {**payloads, "models": {**theirs, **payloads["models"]}}
+        return before
 
 
 def _requests(payloads: Mapping[str, Any], model: str) -> Any:

@@ -27,6 +27,7 @@ from servepath.settings import SettingsError
 ROUNDS = 12
 # Its own folder: capacity and scorecard are added to the newest run of the load test, and this one is none of those.
 OUT = "results/gate"
+PROTO = "proto/servepath/v1/gateway.proto"
 GATEWAY = "gateway"
 EPILOG = """
 All other options of python -m loadtest are taken too, --side and those of workers excepted. All paths, both ways and
@@ -91,7 +92,7 @@ def _gate(gate: GateOptions, options: LoadOptions, words: Sequence[str]) -> int:
                 "is loaded"
             )
             stack.enter_context(serving(side, _services(paths)))
-        _load(here, sides, run_dirs, [*words, f"--paths={','.join(map(str, paths))}"])
+        _load(here, sides, run_dirs, [*words, f"--paths={','.join(map(str, paths))}", *allowed_of(place)])
     return _judge(here, (options.out / "latest").resolve(), gate)
 
 
@@ -116,6 +117,15 @@ def _paths(options: LoadOptions, place: Path) -> list[plan.ServingPath]:
     for name in external:
         _say(f"{name} is skipped: an external server is the same one for both sides")
     return [path for path in chosen if path in theirs and path.stack in STACKS]
+
+
+def allowed_of(place: Path) -> list[str]:
+    """Return what the sides may differ in: servers of a ref from before that was said do not say their precision."""
+    proto = place / PROTO
+    if not proto.exists() or " precision = " in proto.read_text():
+        return []
+    _say("the ref's servers do not say which precision they compute in: it may differ")
+    return ["--allow=precision"]
 
 
 def _services(paths: Sequence[plan.ServingPath]) -> list[str]:

@@ -22,6 +22,7 @@ from typing import Any
 
 from rich.console import Console
 
+from servepath.artifacts.atomic import write_file
 from servepath.artifacts.names import ModelNameError, model_name
 from servepath.artifacts.reference import read_reference
 from servepath.cli.arguments import Parser, positive
@@ -29,6 +30,7 @@ from servepath.cli.signals import run_main
 from servepath.client import Client, PredictError
 from servepath.demo.stages import Stage, StageFailed, run
 from servepath.protocols.deployments import read_deployments
+from servepath.protocols.signature import MAX_RANK, MAX_TENSORS
 from servepath.protocols.stacks import STACKS
 from servepath.results.thresholds import MIN_REQUESTS, UNTRUSTED
 from servepath.runner.config import GATEWAY, RunPaths, read_services
@@ -110,7 +112,8 @@ def parse_args(argv: Sequence[str]) -> CompareOptions:
 def stages(options: CompareOptions, console: Console) -> Workplace:
     """Run all stages. Raises StageFailed."""
     place = Workplace(options.name or name_of(options.path))
-    place.deployments.unlink(missing_ok=True)
+    place.folder.mkdir(parents=True, exist_ok=True)
+    write_file(place.deployments, f"[gateway]\nmax_tensors = {MAX_TENSORS}\nmax_rank = {MAX_RANK}\n")
     into = ["--out", str(place.exports), "--deployments", str(place.deployments)]
     said = [*(["--spec", str(options.spec)] if options.spec else []), *(["--trust-code"] if options.trust_code else [])]
     run(Stage("import", ["export.importing", str(options.path), "--name", place.name, *into, *said]), console)

@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -61,9 +62,11 @@ class GatewayLimits:
         """Return what of a model is above these limits, as a sentence; nothing where nothing is."""
         tensors = max(len(spec.inputs), len(spec.outputs))
         rank = max((len(tensor.shape) for tensor in spec.inputs + spec.outputs), default=0)
+        fixed = [prod(size for size in tensor.shape if isinstance(size, int)) for tensor in spec.inputs]
         for found, what, key, most in (
             (tensors, "inputs or outputs", "max_tensors", self.max_tensors),
             (rank, "axes in one tensor", "max_rank", self.max_rank),
+            (max(fixed, default=0), "elements in the smallest input", "max_elements", self.max_elements),
         ):
             if found > most:
                 return f"the model has {found} {what}, the gateway takes {most}: raise {key} in [gateway]"

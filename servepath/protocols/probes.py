@@ -12,7 +12,7 @@ import numpy as np
 
 from servepath.artifacts.manifest import AGAIN
 from servepath.artifacts.reference import Reference, read_reference
-from servepath.artifacts.spec import EXACT, Tolerance, within
+from servepath.artifacts.spec import BATCH, EXACT, Tolerance, within
 from servepath.protocols.arrays import Array, from_values, to_array
 from servepath.protocols.types import Answer, Request, Tensor
 
@@ -76,7 +76,8 @@ def wanted(values: Array) -> Array:
 def read_probe_request(exports: Path, model: str) -> ProbeRequest:
     """Return the probe request of the first rows of a model's current reference. Raises ArtifactError."""
     reference = read_reference(exports, model)
-    return probe_request(reference, slice(ROWS) if reference.spec.by_rows else ...)
+    rows = min(ROWS, reference.spec.max_sizes.get(BATCH, ROWS))
+    return probe_request(reference, slice(rows) if reference.spec.by_rows else ...)
 
 
 def fault(outputs: Sequence[Tensor], expected: Sequence[Expected]) -> str:

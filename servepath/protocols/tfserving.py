@@ -22,7 +22,6 @@ METHOD = f"/{SERVICE}/Predict"
 METADATA_METHOD = f"/{SERVICE}/GetModelMetadata"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
 STATUS_METHOD = f"/{MODEL_SERVICE}/GetModelStatus"
-# An embedded server says so here; tensorflow_model_server sends neither key.
 MAX_VERSION = 2**63 - 1
 # Elements that one value of a reply may stand for.
 MAX_REPEATED = 2**24

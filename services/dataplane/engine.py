@@ -22,7 +22,7 @@ class Engine(Protocol):
     """A loaded model.
 
     name, version: as every reply and table shows them, such as "onnxruntime" and "1.31.1 (CPUExecutionProvider)".
-    precision: what it computes in, such as "fp32".
+    precision: what it computes float32 numbers in, such as "fp32".
     """
 
     name: str

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 class Replica:
     """One server of one path.
 
-    engine_of: gives engine and version from a reply's trailing metadata, for protocols whose replies do not name them.
+    engine_of: gives engine, version and precision from a reply's trailing metadata, where replies do not name them.
     metadata: of an external server.
     """
 

@@ -14,6 +14,7 @@ from servepath.http2.drivers.asyncio_driver import new_coalescer
 from servepath.protocols import oip, servepath
 from servepath.protocols.codecs import STACK_CODECS, StackCodec, external_codec
 from servepath.protocols.deployments import Deployment, Deployments, DeploymentsError, PathLimits, read_deployments
+from servepath.protocols.errors import BadInput
 from servepath.protocols.identity import engine_of
 from servepath.protocols.signature import Signature, probe_inputs
 from servepath.protocols.stacks import Stack
@@ -142,7 +143,12 @@ class _Paths:
             raise DeploymentsError(f"{model}: {above} of {self._deployments.file}")
         signature = self.signatures.setdefault(model, Signature(artifacts.current.spec, gateway.max_elements))
         request = Request(model, 0, probe_inputs(artifacts.current))
-        self.probes.setdefault(model, (request, signature.check(request)))
+        try:
+            self.probes.setdefault(model, (request, signature.check(request)))
+        except BadInput as error:
+            raise DeploymentsError(
+                f"{model}: [gateway] of {self._deployments.file} refuses its probe: {error}"
+            ) from error
         replica = Replica(
             model=model,
             stack=name,

@@ -104,7 +104,7 @@ def run(argv: Sequence[str], settings: Settings, stopped: threading.Event, each_
     child = subprocess.Popen(
         [sys.executable, "-IS", die_with_parent.__file__, *argv],
         # float32 is float32, as on the other stacks: TensorFlow computes it in TF32 on GPUs unless told not to.
-        env={"NVIDIA_TF32_OVERRIDE": "0", **os.environ, die_with_parent.PARENT: str(os.getpid())},
+        env={**os.environ, "NVIDIA_TF32_OVERRIDE": "0", die_with_parent.PARENT: str(os.getpid())},
     )
     try:
         write_file(settings.run_dir / TF_VERSION.name, f"{version}\n")

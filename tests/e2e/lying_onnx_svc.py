@@ -28,6 +28,7 @@ class Model:
         manifest = read_manifest(folder)
         self.session = onnxruntime.InferenceSession(folder / "model.onnx")
         self.served = Provenance(name, "onnx", "a liar", "1", manifest.version, manifest.sha256, sha256_observed=True)
+        self.served = self.served._replace(precision="fp32")
 
 
 class Liar(FakeBackend):

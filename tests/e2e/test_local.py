@@ -134,19 +134,32 @@ def test_ctrl_c_of_up_leaves_nothing(here: Workplace, moment: str) -> None:
     assert here.left() == []
 
 
-def test_a_real_server_that_answers_wrongly_is_caught_by_name(here: Workplace, ready_made: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "artifact", "said"),
+    [
+        (
+            "keras_dense@tfserving",
+            "keras_dense/saved_model/1",
+            "tf_svc cannot be used: keras_dense@tfserving returned an incorrect response: y is [",
+        ),
+        # onnx_svc finds out by itself, since it asks the reference before it listens.
+        ("simple_nn@onnx", "simple_nn/onnx/1", "away from the reference, beyond rtol"),
+    ],
+)
+def test_a_real_server_that_answers_wrongly_is_caught_by_name(
+    here: Workplace, ready_made: Path, path: str, artifact: str, said: str
+) -> None:
     exports = here.folder / "planted"
     shutil.copytree(ready_made / "exports", exports)
-    shutil.rmtree(exports / "simple_nn" / "onnx" / "1")
+    shutil.rmtree(exports / artifact)
     plant = (
-        "from pathlib import Path; from tests.planted import plant; "
-        f"plant(Path({str(exports)!r}), {{'simple_nn@onnx': 2.0}})"
+        f"from pathlib import Path; from tests.planted import plant; plant(Path({str(exports)!r}), {{{path!r}: 2.0}})"
     )
     subprocess.run([sys.executable, "-c", plant], check=True, timeout=LONG_S, cwd=workplace.ROOT)
     code, text = here.run(LOCAL, "up", "--exports", str(exports))
 
     assert code == 1
-    assert "onnx_svc cannot be used: simple_nn@onnx returned an incorrect response: y is [" in text
+    assert said in text
     assert here.left() == []
 
 

@@ -12,7 +12,7 @@ for base in "${TF_SVC_MODELS:-/models}"/*/saved_model; do
 done
 echo "}" >> "$config"
 if ! grep -q base_path "$config"; then
-    echo "tf_svc: ${TF_SVC_MODELS:-/models} has no MODEL/saved_model/VERSION folder; run: make export" >&2
+    echo "tf_svc: ${TF_SVC_MODELS:-/models} has no MODEL/saved_model/VERSION folder; run: make export or make import" >&2
     exit 1
 fi
 set -- "--model_config_file=$config" "$@"
@@ -27,5 +27,5 @@ else
     set -- "--port=${TF_SVC_PORT:-8500}" "$@"
 fi
 # float32 is float32, as on the other stacks: TensorFlow computes it in TF32 on GPUs unless told not to.
-export NVIDIA_TF32_OVERRIDE="${NVIDIA_TF32_OVERRIDE:-0}"
+export NVIDIA_TF32_OVERRIDE=0
 exec tensorflow_model_server "$@"

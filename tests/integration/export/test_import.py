@@ -132,9 +132,13 @@ def test_names_ranges_and_a_tolerance_are_the_users(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[range]\n", "unknown key range; there are names, ranges, sizes, inputs, torch, tolerance, samples"),
+        (
+            "[range]\n",
+            "unknown key range; there are names, ranges, sizes, max_sizes, inputs, torch",
+        ),
         ("[ranges]\nx = [2, 1]\n", r"ranges.x: expected \[lowest, highest\]"),
         ("[sizes]\nn = [0]\n", "sizes.n: expected a list of whole numbers from 1 on"),
+        ("[max_sizes]\nn = 0\n", "max_sizes.n: expected a whole number from 1 on, got 0"),
         ("[tolerance]\nrtol = 1\n", "tolerance: expected rtol and atol"),
         ("samples = 3\n", "samples: expected a list of file names"),
         ("[names\n", "cannot be read"),
@@ -455,11 +459,18 @@ def test_a_model_that_runs_with_a_few_rows_alone_is_not_batched(tmp_path: Path) 
     [
         (Hints(ranges={"z": (0, 1)}), r"\[ranges\] names 'z'; the model's inputs are x"),
         (Hints(sizes={"z": (1, 2)}), r"\[sizes\] names 'z'; the open axes are batch"),
+        (Hints(max_sizes={"z": 2}), r"\[max_sizes\] names 'z'; the open axes are batch"),
     ],
 )
 def test_hints_about_what_is_not_there_are_refused(tmp_path: Path, hints: Hints, said: str) -> None:
     with pytest.raises(Refused, match=said):
         found(tmp_path, model(), hints)
+
+
+@pytest.mark.parametrize("most", [4, 20])
+def test_the_largest_size_of_an_axis_may_be_said(tmp_path: Path, most: int) -> None:
+    spec, _ = found(tmp_path, model(), Hints(max_sizes={"batch": most}))
+    assert (spec.max_sizes, spec.row_independent, spec.max_rows(64)) == ({"batch": most}, True, most)
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from export import mar
 from export.importing import hugging_face, torch_module, torch_source, torch_to_onnx
 from export.importing.__main__ import main
 from export.importing.axes import Declared
+from export.importing.compare import compare
 from export.importing.errors import Refused
 from export.importing.hints import Hints, read_hints
 from export.importing.onnx_source import load as load_onnx
@@ -137,14 +138,16 @@ class Placed(torch.nn.Module):  # type: ignore[misc]
         return x * self.places[: x.shape[1]]
 
 
-def test_an_axis_has_the_largest_size_that_the_program_asserts(tmp_path: Path, folder: Path) -> None:
-    rows = torch.export.Dim("rows", max=40)
+@pytest.mark.parametrize("most", [40, 4])
+def test_an_axis_has_the_largest_size_that_the_program_asserts(tmp_path: Path, folder: Path, most: int) -> None:
+    rows = torch.export.Dim("rows", max=most)
     path = program(tmp_path / "p.pt2", Placed(), torch.randn(3, 5, 4), axes=({0: rows, 1: AUTO},))
     proof, _ = torch_source.import_program(path, folder, Hints(names={"x": "words"}))
     assert proof.spec.inputs[0].shape == ("batch", "x_1", 4)
-    assert proof.spec.max_sizes == {"batch": 40, "x_1": 12}
+    assert proof.spec.max_sizes == {"batch": most, "x_1": 12}
     assert proof.spec.row_independent  # though a batch of 64 rows cannot be tried
-    assert proof.spec.max_rows(64) == 40
+    assert proof.spec.max_rows(64) == most
+    assert compare(proof, answers(folder, proof)) < 1e-5
     assert Spec.from_dict(proof.spec.to_dict()) == proof.spec
 
 
@@ -523,6 +526,7 @@ def test_a_hugging_face_folder_becomes_a_program(bert: Path, folder: Path, tmp_p
         "pooler_output": ("batch", 8),
     }
     assert proof.spec.row_independent
+    assert proof.spec.max_sizes == {"length": 512}
     assert any("'attention_mask' was drawn as ones, then zeros" in note for note in proof.notes)
     assert all(group["attention_mask"][:, 0].all() for group in proof.groups)
 

@@ -22,7 +22,7 @@ MEASUREMENT = Measurement(ServingPath("m", "onnx"), "direct")
 def begun(folder: Path, before: Any) -> list[dict[str, Any]]:
     (folder / "run.json").write_text("{}")
     (folder / "capacity.json").write_text(json.dumps({"capacity": before}))
-    attachment = Attachment(folder, FACTS)
+    attachment = Attachment(folder, dict(FACTS))
     attachment.begin([MEASUREMENT])
     written = json.loads((folder / "capacity.json").read_text())["capacity"]
     assert (written["paths"], written["complete"]) == (attachment.paths, False)
@@ -33,7 +33,7 @@ def test_what_is_searched_again_is_forgotten_and_what_is_not_stays(tmp_path: Pat
     assert begun(tmp_path, FACTS | {"paths": [MINE, OTHER]}) == [OTHER]
 
 
-@pytest.mark.parametrize("differs", [{"slo_p99_ms": 6}, {"git_commit": "def"}, {"payloads": TWO_ROWS}])
+@pytest.mark.parametrize("differs", [{"slo_p99_ms": 6}, {"git_commit": "def"}])
 def test_what_is_of_another_objective_or_commit_goes(tmp_path: Path, differs: dict[str, Any]) -> None:
     assert begun(tmp_path, FACTS | differs | {"paths": [OTHER]}) == []
 
@@ -53,19 +53,29 @@ FILE = {"source": "file", "file": "words.jsonl", "sha256": "aa"}
 
 @pytest.mark.parametrize(
     ("sent", "missing"),
-    [(TWO_ROWS, "add its --rows$"), (ONE_ROW | FILE, r"add its --rows and --payloads words\.jsonl$")],
+    [(TWO_ROWS, "--rows and no --payloads$"), (ONE_ROW | FILE, r"--rows and --payloads words\.jsonl$")],
 )
 def test_a_capacity_by_other_requests_than_the_run_sent_is_refused(
     tmp_path: Path, sent: dict[str, Any], missing: str
 ) -> None:
     (tmp_path / "run.json").write_text(json.dumps({"payloads": sent}))
-    with pytest.raises(SettingsError, match=f"has other requests of m: {missing}"):
-        Attachment(tmp_path, FACTS).begin([MEASUREMENT])
+    with pytest.raises(SettingsError, match=f"has other requests of m: say what that run said, {missing}"):
+        Attachment(tmp_path, dict(FACTS)).begin([MEASUREMENT])
     assert not (tmp_path / "capacity.json").exists()
 
 
 @pytest.mark.parametrize("sent", [ONE_ROW, {"models": {"other": {}}}, None])
 def test_a_capacity_by_the_requests_of_the_run_is_added(tmp_path: Path, sent: Any) -> None:
     (tmp_path / "run.json").write_text(json.dumps({} if sent is None else {"payloads": sent}))
-    Attachment(tmp_path, FACTS).begin([MEASUREMENT])
+    Attachment(tmp_path, dict(FACTS)).begin([MEASUREMENT])
     assert (tmp_path / "capacity.json").exists()
+
+
+def test_the_requests_of_models_searched_before_stay_written(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    before = FACTS | {"payloads": {"models": {"other": {"requests": 3}}}, "paths": [OTHER | {"model": "other"}]}
+    (tmp_path / "capacity.json").write_text(json.dumps({"capacity": before}))
+    Attachment(tmp_path, dict(FACTS)).begin([MEASUREMENT])
+    written = json.loads((tmp_path / "capacity.json").read_text())["capacity"]
+    assert [path["model"] for path in written["paths"]] == ["other"]
+    assert written["payloads"]["models"].keys() == {"m", "other"}

@@ -206,10 +206,14 @@ def spec_of(inputs: int, outputs: int, rank: int) -> Spec:
         (spec_of(4, 1, 2), "the model has 4 inputs or outputs, the gateway takes 3: raise max_tensors in [gateway]"),
         (spec_of(1, 5, 2), "the model has 5 inputs or outputs, the gateway takes 3: raise max_tensors in [gateway]"),
         (spec_of(1, 1, 3), "the model has 3 axes in one tensor, the gateway takes 2: raise max_rank in [gateway]"),
+        (
+            Spec((TensorSpec("x", "FP32", ("batch", 9)),), (), row_independent=False, tolerance=EXACT),
+            "the model has 9 elements in the smallest input, the gateway takes 8: raise max_elements in [gateway]",
+        ),
     ],
 )
 def test_a_model_above_the_gateways_limits_is_told_which_to_raise(spec: Spec, said: str) -> None:
-    assert GatewayLimits(max_tensors=3, max_rank=2).exceeded_by(spec) == said
+    assert GatewayLimits(max_tensors=3, max_rank=2, max_elements=8).exceeded_by(spec) == said
 
 
 def test_the_gateways_limits_are_read_of_a_file_that_has_no_model_yet(tmp_path: Path) -> None:
