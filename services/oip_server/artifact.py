@@ -26,6 +26,7 @@ from services.oip_server.service import OipService
 log = logging.getLogger(__name__)
 # What stands behind the queue: whatever runs an engine. The arguments are the engine, who answers, and all outputs.
 Compute = Callable[[Engine, Provenance, tuple[str, ...]], Backend]
+UNBATCHED = BatchLimits(max_rows=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,10 @@ class Artifact:
         return self.served.version
 
 
-def load(folder: Path, service: OipService, load_engine: Load, max_rows: int = 1) -> Artifact:
+def load(folder: Path, service: OipService, load_engine: Load, limits: BatchLimits = UNBATCHED) -> Artifact:
     """Verify, load and prove the artifact in EXPORTS/MODEL/FORMAT/VERSION. Raises ArtifactError or EngineError.
 
-    max_rows: of one call. What has no reference beside it, as none of our exports, is tried with its probe alone.
+    limits: of calls that are joined. Where there is no reference beside it, its probe alone is tried.
     """
     file = folder / service.file
     manifest = _verified(folder, service)
@@ -56,9 +57,9 @@ def load(folder: Path, service: OipService, load_engine: Load, max_rows: int = 1
     engine = load_engine(file)
     _check_declared(file, manifest.spec, engine)
     probed: Engine = _probed(file, manifest, signature, engine)
-    max_rows, proof = manifest.spec.max_rows(max_rows), Proof(0.0)
+    max_rows, proof = manifest.spec.max_rows(limits.max_rows), Proof(None)
     if (reference := find_reference(folder.parents[2], manifest.model, manifest.version)) is not None:
-        proof = prove(probed, reference, max_rows)
+        proof = prove(probed, reference, max_rows, limits.max_bytes)
     if proof.why_unbatched:
         log.warning("%s: rows are computed one by one: %s", manifest.model, proof.why_unbatched)
         probed, max_rows = RowByRow(probed), 1
@@ -90,8 +91,11 @@ class ProbedEngine:
         """Return the named outputs. Raises BadInput for inputs that do not run, RunError where nothing does."""
         try:
             return self._engine.run(inputs, outputs)
-        except RunError as error:
+        except RunError:
             self._engine.run(self._probe, self._outputs)
+        try:
+            return self._engine.run(inputs, outputs)  # memory, for one, may have been others' a moment ago
+        except RunError as error:
             raise BadInput(REJECTED, "CONTENT") from error
 
 

@@ -56,6 +56,7 @@ class Controls:
         """Declare a version's tensors, and all versions. Raises BadInput or ModelNotFound."""
         model, version = self._models.find(request.name, oip.parse_version(request.version))
         served, spec = version.artifact.served, version.artifact.spec
+        difference = version.artifact.proof.difference
         return pb.ModelMetadataResponse(
             name=request.name,
             versions=[str(number) for number in sorted(model.versions)],
@@ -68,8 +69,8 @@ class Controls:
                 "precision": served.precision,
                 "sha256": served.sha256,
                 "version": str(served.version),
-                "difference": f"{version.artifact.proof.difference:.3g}",
                 "max_batch_rows": str(version.artifact.max_rows),
+                **({} if difference is None else {"difference": f"{difference:.3g}"}),
             },
         )
 

@@ -4,6 +4,7 @@ The export proved both on the machine that it ran on. Another device adds in ano
 its own accord, and there a batch may differ from its rows.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from time import perf_counter
@@ -13,10 +14,11 @@ import numpy as np
 
 from servepath.artifacts.reference import Reference
 from servepath.protocols.arrays import to_array
+from servepath.protocols.errors import BadInput
 from servepath.protocols.probes import Expected, fault, probe_request
 from servepath.protocols.tensors import row_offsets
 from servepath.protocols.types import Tensor
-from services.dataplane.engine import Engine, EngineError
+from services.dataplane.engine import Engine, EngineError, RunError
 
 # Rows of each group that are asked alone, and what all batches together may take, by what one row took: a start must
 # not wait for a heavy model, whose batches are then smaller (of 64 rows, a sentence encoder took 13 s here).
@@ -24,25 +26,25 @@ ALONE, BATCHES_S = 4, 2.0
 
 
 class Proof(NamedTuple):
-    """What an engine showed. difference: its largest from the reference, of rows that were asked alone.
+    """What an engine showed. difference: its largest from the reference, of rows alone; None where there is none.
 
     why_unbatched: what is wrong with its batches, "" where nothing is.
     """
 
-    difference: float
+    difference: float | None
     why_unbatched: str = ""
 
 
-def prove(engine: Engine, reference: Reference, max_rows: int) -> Proof:
+def prove(engine: Engine, reference: Reference, max_rows: int, max_bytes: int) -> Proof:
     """Return what the engine shows when it is asked rows of the reference alone, and up to `max_rows` together.
 
-    Raises EngineError where an answer to rows alone is beyond the tolerance: such a model is not served.
+    max_bytes: of a batch's inputs; a larger one is never joined, and memory has an end. Raises EngineError where an
+    answer to rows alone is beyond the tolerance: such a model is not served.
     """
     worst, slowest_s = 0.0, 0.0
-    batches = []
-    for group in range(len(reference.groups)):
-        singles = _singles(reference, group)
-        for pick in singles:
+    groups = range(len(reference.groups))
+    for group in groups:
+        for pick in _singles(reference, group):
             began = perf_counter()
             difference, wrong = _asked(engine, reference, group, pick)
             slowest_s = max(slowest_s, perf_counter() - began)
@@ -53,17 +55,16 @@ def prove(engine: Engine, reference: Reference, max_rows: int) -> Proof:
                     f"beyond {reference.spec.tolerance}: this device computes otherwise than the export proved. Serve "
                     "it on another device, or import it with a [tolerance] that allows the difference"
                 )
-        batches.append(np.resize(np.arange(_count(reference, group)), max_rows))
-    if max_rows == 1:
-        return Proof(worst)
-    affordable = max(2, int(BATCHES_S / len(batches) / max(slowest_s, 1e-9)))
-    for group, rows in enumerate(batches):
-        difference, wrong = _asked(engine, reference, group, rows[:affordable])
+    affordable = min(max_rows, int(BATCHES_S / len(groups) / max(slowest_s, 1e-9)))
+    for group in groups if max_rows > 1 else ():
+        rows = max(2, min(affordable, max_bytes // max(_row_bytes(reference, group), 1)))
+        try:
+            difference, wrong = _asked(engine, reference, group, np.resize(np.arange(_count(reference, group)), rows))
+        except EngineError as error:
+            return Proof(worst, f"in a batch of {rows} rows, {error}")
         if wrong:
             what = f"{difference:.2g} away from the reference, rows alone {worst:.2g}"
-            return Proof(
-                worst, f"in a batch of {len(rows[:affordable])} rows, {engine.name} {engine.version} is {what}"
-            )
+            return Proof(worst, f"in a batch of {rows} rows, {engine.name} {engine.version} is {what}")
     return Proof(worst)
 
 
@@ -89,6 +90,10 @@ def _count(reference: Reference, group: int) -> int:
     return len(reference.groups[group][reference.spec.inputs[0].name]) if reference.spec.by_rows else 1
 
 
+def _row_bytes(reference: Reference, group: int) -> int:
+    return sum(int(reference.groups[group][tensor.name][:1].nbytes) for tensor in reference.spec.inputs)
+
+
 def _singles(reference: Reference, group: int) -> Sequence[Any]:
     """Return what is asked of a group for itself: its first rows, or all of it where the model has no rows."""
     if not reference.spec.by_rows:
@@ -99,20 +104,28 @@ def _singles(reference: Reference, group: int) -> Sequence[Any]:
 def _asked(engine: Engine, reference: Reference, group: int, pick: Any) -> tuple[float, bool]:
     """Return the largest difference of the answers to some rows, and whether one is beyond the tolerance."""
     asked = probe_request(reference, pick, group)
-    outputs = engine.run(asked.request.inputs, [want.name for want in asked.expected])
+    try:
+        outputs = engine.run(asked.request.inputs, [want.name for want in asked.expected])
+    except (BadInput, RunError) as error:
+        who = f"{reference.model}: {engine.name} {engine.version}"
+        raise EngineError(f"{who} does not run the reference's rows: {error}") from error
     return _largest(outputs, asked.expected), bool(fault(outputs, asked.expected))
 
 
 def _largest(outputs: Sequence[Tensor], expected: Sequence[Expected]) -> float:
-    """Return the largest difference where both are finite and of one shape."""
+    """Return the largest difference; infinite where a shape differs, or where one of two alone is finite."""
     largest = 0.0
     for tensor, want in zip(outputs, expected, strict=True):
         values = to_array(tensor)
-        if values.dtype.kind not in "fiu" or values.shape != want.values.shape:
+        if values.dtype.kind not in "fiu":
             continue
-        with np.errstate(invalid="ignore"):
-            apart = np.abs(values.astype(np.float64) - want.values.astype(np.float64))
-        largest = max(largest, float(apart[np.isfinite(apart)].max(initial=0.0)))
+        if values.shape != want.values.shape:
+            return math.inf
+        one, other = values.astype(np.float64), want.values.astype(np.float64)
+        both = np.isfinite(one) & np.isfinite(other)
+        if (np.isfinite(one) != np.isfinite(other)).any():
+            return math.inf
+        largest = max(largest, float(np.abs(one[both] - other[both]).max(initial=0.0)))
     return largest
 
 

@@ -71,7 +71,7 @@ class OipServer:
         """Listen. Raises PortBusyError."""
         self._metrics_server = serve_metrics(self._registry, self._settings.metrics_host, self._settings.metrics_port)
         self.metrics_port = self._metrics_server.port
-        # Every model was proven when it was loaded.
+        # Every model has answered when it was loaded.
         suffixes = ("", f"@{self._service.stack.name}")
         for name in ("", *(f"{model}{suffix}" for model in self._models.models for suffix in suffixes)):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -106,7 +106,7 @@ async def create_server(service: OipService, settings: Settings, load_engine: Lo
     limits = BatchLimits(settings.threads, settings.max_queue, MAX_MERGE_ROWS)
 
     def make_version(folder: Path) -> Version:
-        return Version(load(folder, service, load_engine, MAX_MERGE_ROWS), compute, limits, batch_scope)
+        return Version(load(folder, service, load_engine, limits), compute, limits, batch_scope)
 
     found = await asyncio.to_thread(load_models, settings.models, service, make_version)
     models = Models(found, service.stack.name)

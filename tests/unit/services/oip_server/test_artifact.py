@@ -134,3 +134,17 @@ def test_a_run_that_fails_is_the_inputs_fault_while_the_probe_still_runs() -> No
         probed.run((two,), ["y"])
     with pytest.raises(RunError):
         ProbedEngine(Picky(broken=True), (one,), ["y"]).run((two,), ["y"])
+
+
+def test_a_run_that_fails_once_is_tried_again() -> None:
+    class Once(Picky):
+        failed = False
+
+        def run(self, inputs: Sequence[Tensor], outputs: Sequence[str]) -> tuple[Tensor, ...]:
+            if not self.failed:
+                self.failed = True
+                raise RunError("no memory at this moment")
+            return super().run(inputs, outputs)
+
+    one = Tensor("x", "FP32", (1, 2), bytes(8))
+    assert ProbedEngine(Once(), (one,), ["y"]).run((one,), ["y"])[0].shape == (1, 1)

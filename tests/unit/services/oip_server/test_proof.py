@@ -13,7 +13,8 @@ from servepath.artifacts.reference import FILE, FORMAT
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 from servepath.protocols.arrays import Array, from_values, to_array
 from servepath.protocols.types import Tensor
-from services.dataplane.engine import EngineError
+from services.dataplane.batcher import BatchLimits
+from services.dataplane.engine import EngineError, RunError
 from services.oip_server.artifact import Artifact, load
 from services.oip_server.proof import RowByRow
 from services.onnx_svc.config import SERVICE
@@ -61,15 +62,15 @@ def rounded_as_tf32(y: Array) -> Array:
     return ((bits + 0x1000) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
-def loaded(tmp_path: Path, engine: StandIn, max_rows: int = 64, *, answers: Array | None = None) -> Artifact:
-    """Load the engine as version 1 of a model with a reference: these answers, or the right ones."""
+def loaded(tmp_path: Path, engine: StandIn, max_rows: int = 64, max_bytes: int = 2**16) -> Artifact:
+    """Load the engine as version 1 of a model with a reference."""
     make_export(tmp_path, "m", content=linear(0))
     folder = artifact_folder(tmp_path, "m", FORMAT, 1)
     folder.mkdir(parents=True)
-    y = X.astype(np.float64) @ WEIGHTS if answers is None else answers
-    safetensors.numpy.save_file({"x": X, "y": y}, folder / FILE)
+    safetensors.numpy.save_file({"x": X, "y": X.astype(np.float64) @ WEIGHTS}, folder / FILE)
     write_manifest(folder, "m", FORMAT, 1)
-    return load(artifact_folder(tmp_path, "m", "onnx", 1), SERVICE, lambda _: engine, max_rows)
+    limits = BatchLimits(max_rows=max_rows, max_bytes=max_bytes)
+    return load(artifact_folder(tmp_path, "m", "onnx", 1), SERVICE, lambda _: engine, limits)
 
 
 def test_what_answers_as_exported_is_batched(tmp_path: Path) -> None:
@@ -104,6 +105,40 @@ def test_an_engine_that_rounds_to_fewer_bits_is_not_served(tmp_path: Path) -> No
         "this device computes otherwise than the export proved",
     ):
         loaded(tmp_path, StandIn(rounded_as_tf32))
+
+
+def test_an_engine_that_runs_no_batch_is_served_row_by_row(tmp_path: Path) -> None:
+    def runs_rows_alone(y: Array) -> Array:
+        if len(y) > 1:
+            raise RunError("out of memory")
+        return y
+
+    artifact = loaded(tmp_path, StandIn(runs_rows_alone))
+    assert artifact.max_rows == 1
+    assert artifact.proof.why_unbatched.startswith("in a batch of 64 rows, m: stand-in 1 (imagined device) does not ")
+    (y,) = artifact.engine.run((from_values("x", "FP32", X),), ["y"])
+    assert y.shape == (ROWS, 1)
+
+
+def test_an_engine_that_does_not_run_the_reference_is_not_served(tmp_path: Path) -> None:
+    def runs_zeros_alone(y: Array) -> Array:  # as the probe's are
+        if y.any():
+            raise RunError("no kernel")
+        return y
+
+    with pytest.raises(EngineError, match=r"^m: stand-in 1 .* does not run the reference's rows"):
+        loaded(tmp_path, StandIn(runs_zeros_alone))
+
+
+def test_no_batch_is_asked_that_is_larger_than_any_that_is_joined(tmp_path: Path) -> None:
+    engine = StandIn(as_exported)
+    assert loaded(tmp_path, engine, max_bytes=5 * 8).max_rows == 64
+    assert max(engine.batches) == 5
+
+
+def test_an_answer_that_is_not_finite_is_infinitely_far_away(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="is inf away from the reference"):
+        loaded(tmp_path, StandIn(lambda y: np.where(y > 1, np.nan, y)))
 
 
 def test_a_model_that_is_never_batched_is_asked_no_batch(tmp_path: Path) -> None:
