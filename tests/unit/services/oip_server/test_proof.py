@@ -138,7 +138,7 @@ def test_no_batch_is_asked_that_is_larger_than_any_that_is_joined(tmp_path: Path
 
 def test_an_answer_that_is_not_finite_is_infinitely_far_away(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="is inf away from the reference"):
-        loaded(tmp_path, StandIn(lambda y: np.where(y > 1, np.nan, y)))
+        loaded(tmp_path, StandIn(lambda y: np.where(y < 0, np.nan, y)))
 
 
 def test_a_model_that_is_never_batched_is_asked_no_batch(tmp_path: Path) -> None:
