@@ -15,6 +15,7 @@ from loadtest.payloads import PlannedRequest
 from loadtest.plan import Measurement
 from servepath.artifacts.reference import Reference
 
+UNKNOWN = "unknown"
 MUST_EQUAL, SUBJECT, NOTE = "must-equal", "subject", "note"
 # Of each path and way.
 PATH_KEYS: Mapping[str, str] = {
@@ -66,7 +67,9 @@ def check(paths: Mapping[Measurement, Values], allowed: Collection[str]) -> None
             holders.setdefault(str(values[key]), []).append(str(measurement))
         if len(holders) > 1 and key not in allowed:
             sides = "; ".join(f"{value}: {', '.join(names)}" for value, names in holders.items())
-            raise UnfairError(f"{key} must be equal and differs ({sides}); fix it, or declare it: --allow {key}")
+            # Artifacts and servers of earlier releases do not say everything.
+            again = ": export or import again what is unknown" if UNKNOWN in holders else ""
+            raise UnfairError(f"{key} must be equal and differs ({sides}); fix it{again}, or declare it: --allow {key}")
 
 
 def weights(references: Sequence[Reference]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from loadtest import workers
 from loadtest.calls import Caller, Clock, Target
 from loadtest.connection import greet
+from loadtest.fairness import UNKNOWN
 from loadtest.generator import Loaded
 from loadtest.measurement_spec import MeasurementSpec
 from loadtest.payloads import Payload
@@ -22,7 +23,6 @@ from servepath.http2.client import NoHttp2Error
 from servepath.settings import SettingsError
 
 UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
-UNKNOWN = "unknown"
 # How long a server may take to say that it speaks gRPC.
 GREETING_S = 2.0
 

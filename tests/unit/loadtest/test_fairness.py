@@ -38,6 +38,11 @@ def test_a_difference_in_what_must_be_equal_refuses_and_names_key_values_and_pat
     assert str(caught.value) == f"{text}: --allow {key}"
 
 
+def test_what_is_not_said_is_to_be_exported_again() -> None:
+    with pytest.raises(UnfairError, match="fix it: export or import again what is unknown, or declare it"):
+        check({ONE: conditions(precision="fp32"), TWO: conditions(precision="unknown")}, [])
+
+
 @pytest.mark.parametrize("key", DECLARABLE)
 def test_a_declared_difference_passes(key: str) -> None:
     check({ONE: conditions(), TWO: conditions(**{key: "other"})}, [key])
