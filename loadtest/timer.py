@@ -22,7 +22,8 @@ TFD_NONBLOCK, TFD_CLOEXEC, TFD_TIMER_ABSTIME = os.O_NONBLOCK, os.O_CLOEXEC, 1
 NS_PER_S = 1_000_000_000
 EXPIRATIONS_BYTES = 8
 READ = 1
-# So much before its time a wait ends, where that takes no more than this share of a core: always below 50 requests/s.
+# So much before its time a wait ends, where that takes no more than this share of a core: below 50 requests/s,
+# but for bursts.
 EARLY_NS, SHARE = 1_000_000, 0.05
 MAX_CREDIT_NS = 10 * EARLY_NS
 
