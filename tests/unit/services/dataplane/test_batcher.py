@@ -19,6 +19,7 @@ from servepath.protocols.errors import (
     TooLarge,
 )
 from servepath.protocols.types import Answer, Request, Tensor
+from services.dataplane import batcher as batcher_module
 from services.dataplane.backend import Call, Outcome
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.batcher import Batcher, BatchLimits
@@ -145,6 +146,19 @@ def test_bytes_bound_a_merged_call() -> None:
     bench.submit(*(nonces(n) for n in range(6)), nonces(1, 2, 3))
     bench.answer_all()
     assert bench.sent == [1, 2, 2, 1, 3]
+
+
+def test_where_calls_take_long_each_in_flight_gets_its_share_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(batcher_module, "perf_counter", lambda: now)
+    bench = Bench(max_in_flight=2)
+    bench.submit(nonces(0))
+    now = 10 * batcher_module.SHARED_S
+    bench.answer_all()
+    bench.submit(*(nonces(float(value)) for value in range(10)))
+    bench.open[0].end(echo(bench.open[0]))  # 9 rows are outstanding, 8 of them wait
+    bench.open[0].end(echo(bench.open[0]))  # 8 rows, 3 wait
+    assert bench.sent == [1, 1, 1, 5, 3]
 
 
 def test_one_row_at_most_merges_nothing() -> None:
