@@ -47,7 +47,7 @@ def export_model(trained: Trained, exports: Path, *, new_version: bool = False) 
                 verify(artifact)
             else:
                 written.append(export_format(trained, artifact_format, exports, version))
-                note_written(folder, version, artifact_format)
+            note_written(folder, version, artifact_format)  # of one that is there, too: an export may have been killed
         make_current(exports, trained.name, version)
         return written
 
@@ -131,7 +131,10 @@ def read_written(folder: Path) -> set[tuple[int, str]]:
 
 def note_written(folder: Path, version: int, artifact_format: str) -> None:
     """Note that an artifact has been written."""
-    noted = sorted(read_written(folder) | {(version, artifact_format)})
+    before = read_written(folder)
+    if (version, artifact_format) in before:
+        return
+    noted = sorted(before | {(version, artifact_format)})
     write_file(folder / WRITTEN, "".join(f"{number} {name}\n" for number, name in noted))
 
 

@@ -110,6 +110,7 @@ def store(
             target = artifact_folder(exports, name, artifact_format, version)
             if target.exists():
                 verify(target)
+                note_written(folder, version, artifact_format)  # an import may have been killed before it did
                 continue
             with new_folder(target) as new:
                 contents = draft.fill(artifact_format, new, work / artifact_format)

@@ -7,8 +7,10 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
+from typing import NamedTuple
 
 from servepath.artifacts.manifest import (
+    MANIFEST,
     ArtifactError,
     Manifest,
     any_manifest,
@@ -25,38 +27,55 @@ REFRESH_S = 1.0
 MAX_MISSED = 64
 
 
+class _Known(NamedTuple):
+    """A manifest, its file's inode, size and time of change, and when that was looked at."""
+
+    manifest: Manifest
+    stamp: tuple[int, int, int]
+    seen_at: float
+
+
 class Artifacts:
     """The versions of one model in one format, read from disk when they are first asked for."""
 
     def __init__(self, exports: Path, model: str, artifact_format: str, clock: Callable[[], float] = monotonic) -> None:
         """Read the current version's manifest. Raises ArtifactError."""
+        self._model, self._format = model, artifact_format
         self._folder = exports / model / artifact_format
         self.current = read_manifest(artifact_folder(exports, model, artifact_format, current_version(exports, model)))
-        self._manifests: dict[int, Manifest] = {self.current.version: self.current}
+        self._known: dict[int, _Known] = {}
         self._clock = clock
         self._listed_at = -REFRESH_S
         # Version -> when it was found to have no manifest.
         self._missed: dict[int, float] = {}
+        self._read(self.current.version)
 
     def find(self, version: int) -> Manifest | None:
         """Return a version's manifest, or None. The folder is listed at most once per REFRESH_S, whatever is asked."""
-        if version not in self._manifests and self._clock() - self._listed_at >= REFRESH_S:
+        if version not in self._known and self._clock() - self._listed_at >= REFRESH_S:
             self._list()
-        return self._manifests.get(version)
+        return self._manifest(version)
 
     def find_served(self, version: int) -> Manifest | None:
         """Return the manifest of a version that a server has just answered with, or None.
 
         Looks at once: a caller who asks for unknown versions must not keep a new one from being known for REFRESH_S.
-        One that is not there is looked for again after REFRESH_S: this is the event loop, and the disk may be far away.
+        Looks again after REFRESH_S, since what was missing may be there and what was wrong may be repaired: this is the
+        event loop, and the disk may be far away.
         """
-        manifest = self._manifests.get(version)
-        if manifest is None and self._clock() - self._missed.get(version, -REFRESH_S) >= REFRESH_S:
+        known = self._known.get(version)
+        looked_at = known.seen_at if known else self._missed.get(version, -REFRESH_S)
+        if self._clock() - looked_at >= REFRESH_S:
             self._read(version)
-            manifest = self._manifests.get(version)
-            if manifest is None:
+            if version in self._known:
+                self._known[version] = self._known[version]._replace(seen_at=self._clock())
+            else:
                 self._miss(version)
-        return manifest
+        return self._manifest(version)
+
+    def _manifest(self, version: int) -> Manifest | None:
+        known = self._known.get(version)
+        return known.manifest if known else None
 
     def promised(self, version: int) -> tuple[int, str]:
         """Return version and hash of what would answer: `version`, or the current one where that has no manifest."""
@@ -80,12 +99,12 @@ class Artifacts:
         """Return the versions that are on disk, oldest first."""
         if self._clock() - self._listed_at >= REFRESH_S:
             self._list()
-        return sorted(self._manifests)
+        return sorted(self._known)
 
     def _list(self) -> None:
         self._listed_at = self._clock()
         for folder in self._folder.iterdir() if self._folder.is_dir() else ():
-            if folder.name.isdecimal() and int(folder.name) not in self._manifests:
+            if folder.name.isdecimal() and int(folder.name) not in self._known:
                 self._read(int(folder.name))
 
     def _miss(self, version: int) -> None:
@@ -94,9 +113,15 @@ class Artifacts:
         self._missed[version] = self._clock()
 
     def _read(self, version: int) -> None:
-        # Half-made or foreign: its server will refuse it too.
+        """Read a manifest that is new or has changed. Half-made or foreign: its server refuses it, too."""
+        folder = self._folder / str(version)
         with contextlib.suppress(ArtifactError, OSError):
-            self._manifests[version] = read_manifest(self._folder / str(version))
+            found = (folder / MANIFEST).stat()
+            stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
+            known = self._known.get(version)
+            manifest = known.manifest if known and known.stamp == stamp else read_manifest(folder)
+            if (manifest.model, manifest.format, manifest.version) == (self._model, self._format, version):
+                self._known[version] = _Known(manifest, stamp, self._clock())
 
 
 class ExternalArtifacts:

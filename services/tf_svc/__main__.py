@@ -14,7 +14,6 @@ from pathlib import Path
 from servepath.artifacts.atomic import write_file
 from servepath.artifacts.manifest import ArtifactError
 from servepath.cli.locked import Held, locked
-from servepath.protocols.stacks import TF_VERSION
 from servepath.settings import SettingsError
 from services.dataplane.listener import PortBusyError
 from services.tf_svc import binary, models_config
@@ -47,7 +46,7 @@ def main() -> int:
 def _run(settings: Settings, stopped: threading.Event) -> int:
     program = binary.find(settings)
     with _alone(settings.run_dir):
-        (settings.run_dir / TF_VERSION.name).unlink(missing_ok=True)  # one that a killed predecessor left
+        settings.version_file.unlink(missing_ok=True)  # one that a killed predecessor left
         return _serve(program, settings, stopped)
 
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from servepath.artifacts.atomic import write_file
 from servepath.cli import children, die_with_parent
 from servepath.protocols.identity import UNKNOWN
-from servepath.protocols.stacks import TF_VERSION
 from servepath.settings import SettingsError
 from services.tf_svc.address import refuse_taken
 from services.tf_svc.config import Settings
@@ -97,7 +96,8 @@ def check_address(settings: Settings) -> None:
 def run(argv: Sequence[str], settings: Settings, stopped: threading.Event, each_poll: Callable[[], None]) -> int:
     """Run the program until it ends or `stopped` is set; return the exit code, 0 where it was told to stop.
 
-    The child is killed when this process dies. each_poll: called once a poll while it runs.
+    The child is killed when this process dies. each_poll: called once a poll while it runs, on a thread of its own:
+    hashing a new version takes as long as it is large.
     """
     version = version_of(argv[0])
     log.info("%s %s, %s", NAME, version, settings.socket or f"port {settings.port}")
@@ -107,13 +107,18 @@ def run(argv: Sequence[str], settings: Settings, stopped: threading.Event, each_
         env={**os.environ, "NVIDIA_TF32_OVERRIDE": "0", die_with_parent.PARENT: str(os.getpid())},
     )
     try:
-        write_file(settings.run_dir / TF_VERSION.name, f"{version}\n")
+        write_file(settings.version_file, f"{version}\n")
+        threading.Thread(target=_follow, args=(each_poll, settings.poll_s, stopped), daemon=True).start()
         while not stopped.wait(settings.poll_s):
             if (code := child.poll()) is not None:
                 log.error("%s ended by itself, exit code %d", NAME, code)
                 return code if code > 0 else 1
-            each_poll()
     finally:
         children.end(child, settings.grace_s)
-        (settings.run_dir / TF_VERSION.name).unlink(missing_ok=True)
+        settings.version_file.unlink(missing_ok=True)
     return 0
+
+
+def _follow(each_poll: Callable[[], None], poll_s: float, stopped: threading.Event) -> None:
+    while not stopped.wait(poll_s):
+        each_poll()

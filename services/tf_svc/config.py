@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from servepath.cli.arguments import whole
+from servepath.protocols.stacks import TF_VERSION
 from servepath.settings import SettingsParser, one_of, port
 
 Engine = Literal["auto", "embedded", "tensorflow_model_server"]
@@ -24,7 +25,8 @@ class Settings:
 
     models: exports folder. config: a models.config to use as it is. binary: path of tensorflow_model_server, "" to look
     on PATH. socket: a Unix socket to listen on instead of host and port. threads: of the embedded server. max_calls: in
-    flight, more are refused. grace_s: for calls in flight at the end.
+    flight, more are refused. version_file: where callers find the program's version. grace_s: for calls in flight at
+    the end.
     """
 
     models: Path
@@ -38,6 +40,7 @@ class Settings:
     threads: int
     max_calls: int
     max_message_bytes: int
+    version_file: Path
     poll_s: float
     grace_s: float
 
@@ -58,10 +61,12 @@ def read_settings(argv: Sequence[str] | None = None) -> Settings:
     variable("threads", "TF_SVC_THREADS", kind=whole(1, 1024), default=8)
     variable("max_calls", "TF_SVC_MAX_CALLS", kind=whole(1, MAX_CALLS), default=300)
     variable("max_message_bytes", "TF_SVC_MAX_MESSAGE_BYTES", kind=whole(1024, 2**31 - 1), default=64 * 2**20)
+    variable("version_file", TF_VERSION.variable, kind=Path, default=None)
     variable("grace_s", "TF_SVC_GRACE_S", kind=whole(0, 3600), default=25)
     values = parser.read_settings(argv)
     if "port" in parser.given and "socket" not in parser.given:
         values["socket"] = None
+    values["version_file"] = values["version_file"] or values["run_dir"] / TF_VERSION.name
     return Settings(**values, poll_s=1.0)
 
 

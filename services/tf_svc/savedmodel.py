@@ -66,16 +66,21 @@ def _restored(session: Any, version: int, folder: Path) -> Servable:
     definitions = pb.SignatureDefMap()
     for name, definition in declared.items():
         definitions.signature_def[name].ParseFromString(definition.SerializeToString())
-    signatures = {
-        name: _signature(session, definition)
-        for name, definition in definitions.signature_def.items()
-        if name != INIT_SIGNATURE
-    }
+    signatures = {}
+    for name, definition in definitions.signature_def.items():
+        if name != INIT_SIGNATURE:
+            try:
+                signatures[name] = _signature(session, definition)
+            except (KeyError, ValueError):
+                log.warning("%s: signature %r is left out: it has tensors of a kind that is not served", folder, name)
     return Servable(version, signatures, definitions.SerializeToString())
 
 
 def _signature(session: Any, definition: pb.SignatureDef) -> Signature:
-    """Return a signature's call. Feeds and fetches are the graph's tensors that its declaration names."""
+    """Return a signature's call. Feeds and fetches are the graph's tensors that its declaration names.
+
+    Raises KeyError for a dtype that is not served, ValueError for what is no dense tensor, such as a sparse one.
+    """
     inputs = tuple(_declared(alias, definition.inputs[alias]) for alias in sorted(definition.inputs))
     outputs = tuple(sorted(definition.outputs))
     tensor = session.graph.get_tensor_by_name

@@ -59,10 +59,11 @@ class _Model:
         self.linked: int | None = None
         self.wrong = ""
         self._name = name
-        # Versions that do not fit, as they were then: not read again until they change.
-        self._refused: dict[int, Snapshot] = {}
-        # Versions of which the log has a line: a folder that is being copied changes with every look.
-        self._logged: set[int] = set()
+        # Versions that do not fit, as they were then, and why: not read again until they change.
+        self._refused: dict[int, tuple[Snapshot, str]] = {}
+        # What the log says of them: at once, and again where something else is wrong with a folder that has come to
+        # rest. One that is being copied changes with every look.
+        self._logged: dict[int, str] = {}
         self._unreadable = False
 
     def step(self) -> None:
@@ -72,8 +73,8 @@ class _Model:
             self._warn_once(error)
             return
         self._unreadable, self.wrong = False, ""
-        self._refused = {version: seen for version, seen in self._refused.items() if version in folders}
-        self._logged &= folders.keys()
+        self._refused = {version: refused for version, refused in self._refused.items() if version in folders}
+        self._logged = {version: text for version, text in self._logged.items() if version in folders}
         version = next((version for version in sorted(folders, reverse=True) if self._fits(version, folders)), None)
         if version == self.linked or (version is None and folders):
             return
@@ -98,26 +99,29 @@ class _Model:
         try:
             # Before its files are read: what comes meanwhile must be another state than the one that was judged.
             seen = _snapshot(folder)
-            if self._refused.get(version) == seen:
+            before, why = self._refused.get(version, (None, ""))
+            if before == seen:
+                self._refuse(version, why, at_rest=True)
                 return False
             check(self._name, version, folder)
         except OSError as error:
-            self._refuse(version, error)
+            self._refuse(version, str(error))
         except ArtifactError as error:
             if not isinstance(error.__cause__, OSError):  # what cannot be read now may be read later, unchanged
-                self._refused[version] = seen
-            self._refuse(version, error)
+                self._refused[version] = seen, str(error)
+            self._refuse(version, str(error))
         else:
-            self._logged.discard(version)
+            self._logged.pop(version, None)
             return True
         return False
 
-    def _refuse(self, version: int, error: Exception) -> None:
-        self.wrong = self.wrong or str(error)
-        if version not in self._logged:
+    def _refuse(self, version: int, why: str, *, at_rest: bool = False) -> None:
+        self.wrong = self.wrong or why
+        logged = self._logged.get(version)
+        if logged is None or (at_rest and logged != why):
             still = "nothing is served" if self.linked is None else f"version {self.linked} serves on"
-            log.error("%s: version %d refused, %s: %s", self._name, version, still, error)
-        self._logged.add(version)
+            log.error("%s: version %d refused, %s: %s", self._name, version, still, why)
+            self._logged[version] = why
 
     def _warn_once(self, error: OSError) -> None:
         if not self._unreadable:
@@ -136,9 +140,9 @@ def check(model: str, version: int, folder: Path) -> None:
 
 
 def version_folders(source: Path) -> dict[int, Path]:
-    """Return the folders named by a whole number, `007` too. Raises OSError."""
-    folders = (path for path in sorted(source.iterdir()) if path.name.isascii() and path.name.isdecimal())
-    return {int(path.name): path for path in folders if path.is_dir()}
+    """Return the folders named as exports name them, `7` and not `007`, by number. Raises OSError."""
+    folders = (path for path in source.iterdir() if path.name.isascii() and path.name.isdecimal())
+    return {int(path.name): path for path in folders if path.name == str(int(path.name)) and path.is_dir()}
 
 
 def _snapshot(folder: Path) -> Snapshot:

@@ -11,6 +11,12 @@ from export import parity, saved_model, warmup
 from export.errors import ExportError, ParityError
 from models import frameworks
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
+from servepath.protocols import tfserving
+from servepath.protocols.arrays import from_values
+from servepath.protocols.types import Request, Tensor
+from tests.limits import LONG_S
+from tests.manifests import write_manifest
+from tests.tf_server import TfServer
 
 tensorflow = frameworks.tensorflow()
 keras = tensorflow.keras
@@ -113,20 +119,40 @@ MODELS: dict[str, tuple[Any, dict[str, tuple[str, int]], dict[str, tuple[str, in
 }
 
 
+def ask_embedded_server(exports: Path, run_folder: Path, rows: Arrays, expected: Arrays) -> Arrays:
+    """Return what the embedded server answers; its bytes are read as the dtypes that are expected."""
+    with TfServer(exports, run_folder) as server:
+        server.wait_ready()
+        inputs = [
+            from_values(name, "BYTES", values)
+            if values.dtype == object
+            else Tensor(name, OIP[values.dtype.name], values.shape, values.tobytes())
+            for name, values in rows.items()
+        ]
+        payload = tfserving.encode_request(Request("made", 0, tuple(inputs)), "made", 0)
+        reply = server.channel.unary_unary(tfserving.METHOD)(payload, timeout=LONG_S)
+    answer = tfserving.decode_answer(reply, "made", "tfserving")
+    return {
+        tensor.name: np.frombuffer(tensor.data, expected[tensor.name].dtype).reshape(tensor.shape)
+        for tensor in answer.outputs
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
-def test_a_keras_model_answers_alike_in_a_session_in_python_and_in_keras(tmp_path: Path, name: str) -> None:
+def test_a_keras_model_answers_alike_in_a_session_in_python_in_keras_and_when_served(tmp_path: Path, name: str) -> None:
     build, inputs, outputs = MODELS[name]
-    made = make(tmp_path / "made", build(), inputs, outputs)
+    made = make(tmp_path / "build", build(), inputs, outputs)
     if name == "one layer":
         made.reference = lambda given: {"y": np.asarray(made.model(given["x"]))}  # type: ignore[method-assign]
-    folder = tmp_path / "saved"
-    folder.mkdir()
+    folder = tmp_path / "exports" / "made" / "saved_model" / "1"
+    folder.mkdir(parents=True)
     saved_model.write(made, folder, 1)  # type: ignore[arg-type]
+    write_manifest(folder, "made", "saved_model", 1, made.spec)
     rows = {name: values[:3] for name, values in parity.seeded_inputs(made.spec).items()}
     expected = made.reference(rows)
-    for predict in (saved_model.load(folder), saved_model.load_in_python(folder)):
-        answer = predict(rows)
+    served = ask_embedded_server(tmp_path / "exports", tmp_path / "run", rows, expected)
+    for answer in (saved_model.load(folder)(rows), saved_model.load_in_python(folder)(rows), served):
         assert answer.keys() == expected.keys() == outputs.keys()
         for key, values in answer.items():
             assert values.dtype == expected[key].dtype
@@ -148,6 +174,28 @@ def test_a_savedmodel_that_hangs_a_keras_model_on_a_module_is_found_by_the_sessi
     assert parity.check(two, "saved_model", saved_model.load_in_python(tmp_path / "old")).batch_equals_singles  # type: ignore[arg-type]
     with pytest.raises(tensorflow.errors.FailedPreconditionError, match="Could not find variable"):
         parity.check(two, "saved_model", saved_model.load(tmp_path / "old"))  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_a_signature_of_tensors_that_are_not_served_is_left_out_and_the_others_are_served(tmp_path: Path) -> None:
+    def serve(x: Any) -> Any:
+        return {"y": x + 1.0}
+
+    def spectrum(x: Any) -> Any:
+        return {"y": tensorflow.cast(x, tensorflow.complex64)}
+
+    folder = tmp_path / "exports" / "made" / "saved_model" / "1"
+    folder.mkdir(parents=True)
+    signatures = {
+        name: tensorflow.function(call).get_concrete_function(x=tensorflow.TensorSpec((None, 2), name="x"))
+        for name, call in {"serving_default": serve, "spectrum": spectrum}.items()
+    }
+    tensorflow.saved_model.save(tensorflow.Module(), str(folder), signatures=signatures)
+    write_manifest(folder, "made", "saved_model", 1)
+    rows = {"x": np.ones((1, 2), np.float32)}
+    answer = ask_embedded_server(tmp_path / "exports", tmp_path / "run", rows, {"y": rows["x"]})
+    assert answer["y"].tolist() == [[2.0, 2.0]]
+    assert "signature 'spectrum' is left out" in (tmp_path / "run.log").read_text()
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,11 @@ def test_inputs_and_outputs_keep_their_names_whatever_their_order(server: TfServ
     assert {name: list(value.float_val) for name, value in outputs.items()} == {"quotient": [2.0], "doubled": [12.0]}
 
 
+def test_row_counts_that_broadcast_are_computed_as_the_graph_does(server: TfServer) -> None:
+    left, also = tensor(FLOAT, (1, 1), float_val=[6.0]), tensor(FLOAT, (3, 1), float_val=[1.0, 2.0, 3.0])
+    assert list(server.predict(ask("pair", left=left, also=also)).outputs["quotient"].float_val) == [6.0, 3.0, 2.0]
+
+
 def test_only_the_outputs_asked_for_are_answered(server: TfServer) -> None:
     message = ask("pair", left=tensor(FLOAT, (1, 1), float_val=[6.0]), also=tensor(FLOAT, (1, 1), float_val=[3.0]))
     message.output_filter.append("quotient")

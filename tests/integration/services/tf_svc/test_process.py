@@ -287,6 +287,14 @@ def test_the_real_server_is_started_without_batching_on_staged_folders(exports: 
     assert "listens on every interface" in done.stderr
 
 
+def test_one_call_at_a_time_takes_two_threads_of_which_the_last_refuses(
+    exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_SVC_MAX_CALLS", "1")
+    _, record = run_with_stand_in(tmp_path, "--models", exports, "--port", str(free_port()))
+    assert "--grpc_max_threads=2" in record.read_text().splitlines()
+
+
 def test_the_real_server_is_given_a_socket_and_no_port(exports: Path, tmp_path: Path) -> None:
     done, record = run_with_stand_in(tmp_path, "--models", exports, "--socket", tmp_path / "grpc.sock")
     assert record.read_text().splitlines()[:2] == ["--port=0", f"--grpc_socket_path={tmp_path}/grpc.sock"]

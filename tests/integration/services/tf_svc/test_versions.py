@@ -50,12 +50,12 @@ class Caller:
             self._thread.join()
 
 
-def place(built: Path, server: TfServer, version: int, name: str = "") -> Path:
+def place(built: Path, server: TfServer, version: int) -> Path:
     """Put a version folder at its name with one rename, as an export does."""
     base = server.exports / "moving" / "saved_model"
     hidden = base / f".{version}.tmp"
     shutil.copytree(built / "moving" / "saved_model" / str(version), hidden)
-    return hidden.rename(base / (name or str(version)))
+    return hidden.rename(base / str(version))
 
 
 def remove_index(folder: Path) -> None:
@@ -153,25 +153,25 @@ def test_a_version_that_is_copied_in_file_by_file_is_served_when_it_is_whole(bui
     assert {version for version, _ in caller.answers} == {5, 6}
 
 
-def test_a_folder_007_is_version_7_and_names_that_are_no_numbers_are_ignored(built: Path, server: TfServer) -> None:
+def test_what_is_not_named_as_exports_name_versions_is_ignored(built: Path, server: TfServer) -> None:
     base = server.exports / "moving" / "saved_model"
-    for name in ("abc", ".9.tmp", "10.tmp", "-8"):
+    for name in ("abc", ".9.tmp", "10.tmp", "-8", "008"):
         (base / name).mkdir()
     (base / "99").write_text("no folder")
-    place(built, server, 7, "007")
+    place(built, server, 7)
     eventually(lambda: serves(server, 7))
     assert set(server.states("moving")) == {1, 2, 3, 4, 5, 6, 7}
 
 
 def test_files_changed_in_place_are_not_noticed(server: TfServer) -> None:
-    cut(server.exports / "moving" / "saved_model" / "007")
+    cut(server.exports / "moving" / "saved_model" / "7")
     threading.Event().wait(1.5)
     assert serves(server, 7)
 
 
 def test_when_the_newest_goes_the_one_before_it_is_served_again(server: TfServer) -> None:
     base = server.exports / "moving" / "saved_model"
-    shutil.rmtree(base / "007")
+    shutil.rmtree(base / "7")
     eventually(lambda: serves(server, 6))
     eventually(lambda: server.states("moving")[7] == (END, 0))
 

@@ -33,6 +33,14 @@ def test_the_environment_overrules_the_env_file() -> None:
     assert service.command[3:] == ("--port", "18500", "--models", "exports", "--run-dir", "/run-dir/tf_svc")
 
 
+def test_a_unix_socket_takes_the_place_of_the_port() -> None:
+    services = read(TF_SVC_ADDR="unix:/run-dir/tf_svc/grpc.sock")
+
+    assert (services["tf_svc"].address, services["tf_svc"].ports) == ("unix:/run-dir/tf_svc/grpc.sock", ())
+    assert services["tf_svc"].command[3:5] == ("--socket", "/run-dir/tf_svc/grpc.sock")
+    assert services["gateway"].environment["TF_SVC_ADDR"] == "unix:/run-dir/tf_svc/grpc.sock"
+
+
 def test_a_service_may_have_an_interpreter_of_its_own() -> None:
     services = read(TORCH_SVC_PYTHON="/other/python")
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from servepath.artifacts.manifest import MANIFEST
 from services.gateway.artifacts import MAX_MISSED, REFRESH_S, Artifacts
 from tests.exports import make_export
 
@@ -43,6 +44,34 @@ def test_a_served_version_without_a_manifest_is_looked_for_once_in_a_while(disk:
     assert disk.artifacts.find_served(2) is None
     disk.now += REFRESH_S
     assert disk.artifacts.find_served(2) is not None
+
+
+def test_a_foreign_manifest_is_none_and_once_repaired_it_is_known(disk: Disk, tmp_path: Path) -> None:
+    make_export(tmp_path / "others", "other", "onnx", 2)
+    shutil.copytree(tmp_path / "others" / "other" / "onnx" / "2", tmp_path / "m" / "onnx" / "2")
+    assert disk.artifacts.versions == [1]
+    assert disk.artifacts.find_served(2) is None
+    shutil.rmtree(tmp_path / "m" / "onnx" / "2")
+    disk.show()
+    disk.now += REFRESH_S
+    found = disk.artifacts.find_served(2)
+    assert found is not None
+    assert found.model == "m"
+
+
+def test_a_manifest_that_is_replaced_is_read_again_and_one_that_goes_is_remembered(disk: Disk, tmp_path: Path) -> None:
+    disk.show()
+    before = disk.artifacts.find_served(2)
+    assert before is not None
+    file = tmp_path / "m" / "onnx" / "2" / MANIFEST
+    replacement = file.with_suffix(".new")
+    replacement.write_text(file.read_text().replace(before.source, "of another make"))
+    replacement.rename(file)
+    disk.now += REFRESH_S
+    assert disk.artifacts.find_served(2).source == "of another make"  # type: ignore[union-attr]
+    shutil.rmtree(file.parent)
+    disk.now += REFRESH_S
+    assert disk.artifacts.find_served(2).source == "of another make"  # type: ignore[union-attr]
 
 
 def test_one_missing_version_does_not_hide_another(disk: Disk) -> None:

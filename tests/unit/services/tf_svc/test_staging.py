@@ -105,8 +105,25 @@ def test_a_version_that_is_copied_file_by_file_is_said_to_be_refused_once_and_ta
     assert len(refusals(caplog)) == 1
 
 
+def test_what_is_wrong_with_a_copy_that_has_come_to_rest_is_said(
+    source: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(source, 1)
+    staging = begun(source)
+    (source / "2").mkdir()
+    staging.step()
+    shutil.copytree(make(source, 3, "other"), source / "2", dirs_exist_ok=True)
+    shutil.rmtree(source / "3")
+    for _ in range(3):
+        staging.step()
+    first, last = refusals(caplog)
+    assert "manifest.json is missing" in first
+    assert "holds other as saved_model, version 3" in last
+
+
 def test_what_is_no_folder_or_has_no_number_is_no_version(source: Path) -> None:
     make(source, 1)
+    make(source, 2).rename(source / "007")  # no other part of this repository looks for version 7 there
     (source / "99").write_text("a file")
     (source / ".2.tmp").mkdir()
     assert set(served(begun(source))) == {"1"}
