@@ -4,11 +4,11 @@ import ipaddress
 import math
 import socket
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import psutil
 
 from loadtest import host
+from servepath.cli.cores import cpu_quota
 from servepath.protocols.addresses import host_port, socket_path
 
 UNKNOWN = "unknown"
@@ -65,16 +65,8 @@ def _threads(process: psutil.Process) -> str:
 
 
 def _quota(process: psutil.Process) -> str:
-    """Return the tightest cpu.max above the process (cgroup v2), such as "1.5 cores", or "none"."""
-    line = Path(f"/proc/{process.pid}/cgroup").read_text().splitlines()[-1]
-    folder = Path("/sys/fs/cgroup") / line.rpartition(":")[2].lstrip("/")
-    quotas = []
-    for place in (folder, *folder.parents):
-        file = place / "cpu.max"
-        if file.is_file():
-            quota, period = file.read_text().split()
-            quotas += [] if quota == "max" else [int(quota) / int(period)]
-    return f"{min(quotas):g} cores" if quotas else "none"
+    quota = cpu_quota(process.pid)
+    return "none" if quota is None else f"{quota:g} cores"
 
 
 def cores(addresses: Sequence[str]) -> float | None:
@@ -87,8 +79,8 @@ def cores(addresses: Sequence[str]) -> float | None:
             if process is None:
                 return None
             allowed |= set(process.cpu_affinity() or ())
-            quota = _quota(process).removesuffix(" cores")
-            quotas += math.inf if quota == "none" else float(quota)
+            quota = cpu_quota(process.pid)
+            quotas += math.inf if quota is None else quota
     except (psutil.Error, OSError):
         return None
     return min(float(len(allowed)), quotas) or None

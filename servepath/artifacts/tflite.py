@@ -27,11 +27,10 @@ class TfliteModel:
     name and returns arrays by name, whatever the shapes were before; raises RuntimeError, ValueError for another dtype.
     """
 
-    def __init__(self, file: Path) -> None:
-        """Load a file. Raises TfliteError."""
+    def __init__(self, file: Path, threads: int = 1) -> None:
+        """Load a file. threads: of each run. Raises TfliteError."""
         try:
-            # One thread: servers run calls side by side, and a second level of threads would fight for the same cores.
-            interpreter = Interpreter(model_path=str(file), num_threads=1)
+            interpreter = Interpreter(model_path=str(file), num_threads=threads)
             signatures = interpreter.get_signature_list()
             if signatures:
                 runner = interpreter.get_signature_runner(SIGNATURE if SIGNATURE in signatures else min(signatures))

@@ -1,7 +1,8 @@
 """LiteRT as an Engine.
 
-There is one interpreter for each call that computes at once. A call of other shapes resizes the one that it gets, which
-costs microseconds (0.3 ms with 300 tensors), where another interpreter would hold another copy of the weights.
+A call that is alone computes in an interpreter of all cores, others in one of one core each: two of one thread answer
+more than two of two threads, which wait for one another (ADR 29). A call of other shapes resizes the one that it gets,
+which costs microseconds (0.3 ms with 300 tensors), where another would hold another copy of the weights.
 """
 
 from collections import deque
@@ -14,9 +15,11 @@ import numpy as np
 from servepath.artifacts.manifest import read_manifest
 from servepath.artifacts.spec import TensorSpec
 from servepath.artifacts.tflite import VERSION, TfliteError, TfliteModel
+from servepath.cli.cores import usable_cores
 from servepath.protocols.arrays import DTYPES, NAMES, Array
 from servepath.protocols.types import Tensor
 from services.dataplane.engine import EngineError, RunError
+from services.oip_server.alone import Alone
 
 
 class LiteRtEngine:
@@ -30,31 +33,36 @@ class LiteRtEngine:
         """Load `file`. names: the file's own names of tensors by public ones, where they differ. Raises EngineError."""
         self._file = file
         self._names = names
-        # Those that no call computes in: never more than there were calls at once.
-        self._idle = deque([self._load()])
+        # Interpreters that no call computes in, by their threads: never more of them than there were calls at once.
+        self._cores = usable_cores()
+        self._idle = {threads: deque[TfliteModel]() for threads in (1, self._cores)}
+        self._idle[self._cores].append(self._load(self._cores))
+        self._alone = Alone()
 
     def declared(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """Return the signature's inputs and outputs. Raises EngineError for a type that we do not serve."""
-        model = self._idle[0]
+        model = self._idle[self._cores][0]
         return self._specs(model.inputs), self._specs(model.outputs)
 
     def run(self, inputs: Sequence[Tensor], outputs: Sequence[str]) -> tuple[Tensor, ...]:
         """Compute. Raises RunError when LiteRT refuses something: the size of an open axis, or an element."""
         feed = {self._names.get(tensor.name, tensor.name): _to_array(tensor) for tensor in inputs}
-        try:
-            model = self._idle.pop()
-        except IndexError:
-            model = self._load()
-        try:
-            found = model.run(**feed)
-        except RuntimeError as error:  # and its interpreter goes: tensors may be half resized
-            raise RunError(str(error)) from error
-        self._idle.append(model)
+        with self._alone.run() as alone:
+            threads = self._cores if alone else 1
+            try:
+                model = self._idle[threads].pop()
+            except IndexError:
+                model = self._load(threads)
+            try:
+                found = model.run(**feed)
+            except RuntimeError as error:  # and its interpreter goes: tensors may be half resized
+                raise RunError(str(error)) from error
+            self._idle[threads].append(model)
         return tuple(_to_tensor(name, found[self._names.get(name, name)]) for name in outputs)
 
-    def _load(self) -> TfliteModel:
+    def _load(self, threads: int) -> TfliteModel:
         try:
-            return TfliteModel(self._file)
+            return TfliteModel(self._file, threads)
         except TfliteError as error:
             raise EngineError(f"{self._file}: LiteRT cannot load it ({error}); import the model again") from error
 

@@ -1,11 +1,17 @@
 """ONNX Runtime as an Engine.
 
+A run that is alone computes on all cores, one that is not on one: two runs of one thread each answer more rows than two
+of two threads, which wait for one another (ADR 29). So there are two sessions, and they share their weights.
+
 Which provider computes is asked of the session: onnxruntime.get_available_providers() lists what was compiled in, and a
 session that cannot have CUDA falls back to the CPU without an error.
 """
 
 import ctypes
-from collections.abc import Sequence
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,11 +22,15 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, R
 
 from servepath.artifacts.manifest import AGAIN
 from servepath.artifacts.spec import OPEN, TensorSpec
+from servepath.cli.cores import usable_cores
 from servepath.protocols.arrays import DTYPES, NAMES, Array, to_array
 from servepath.protocols.errors import BadInput
 from servepath.protocols.tensors import pack
 from servepath.protocols.types import Tensor
 from services.dataplane.engine import REJECTED, EngineError, RunError
+from services.oip_server.alone import Alone
+
+log = logging.getLogger(__name__)
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # float32 is float32: CUDA's provider computes it in TF32 (10 bits) unless told not to, which PyTorch does not. Its
@@ -37,6 +47,10 @@ TYPES = MappingProxyType(
 # encoder of 90 MB kept 1.2 GB, for good (ONNX Runtime 1.31).
 SHRINK = onnxruntime.RunOptions()
 SHRINK.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+# Larger files have their weights shared by way of a file; of smaller ones a second copy costs less than that.
+SHARED_BYTES = 16 * 2**20
+# Of the file of weights, beside the model's own size: they are packed for this CPU's instructions, some of them twice.
+ROOM = 2
 # It comes after so many runs in a row that were smaller than the largest one before by this factor.
 SMALL_RUNS, SMALLER = 64, 4
 NO_CUDA = (
@@ -46,48 +60,45 @@ NO_CUDA = (
 
 
 class OrtEngine:
-    """One ONNX file in one session. Thread-safe; ONNX Runtime releases the interpreter lock while it computes."""
+    """One ONNX file, in a session of one core and one of all.
+
+    Thread-safe; ONNX Runtime releases the interpreter lock while it computes.
+    """
 
     name = "onnxruntime"
     precision = "fp32"
 
     def __init__(self, file: Path, device: str) -> None:
         """Load `file` on "cpu", "cuda" or "auto" (CUDA when it works). Raises EngineError."""
-        self._session = _session(file, device)
-        (provider, *_) = self._session.get_providers()
+        self._wide: _Session | None = None
+        if device == "cuda" or (device == "auto" and _has_driver()):
+            self._narrow = _cuda_session(file)
+        else:
+            self._narrow, self._wide = _cpu_sessions(file)
+        (provider, *_) = self._narrow.session.get_providers()
         if device == "cuda" and provider != CUDA:
             raise EngineError(NO_CUDA)
+        self._alone = Alone()
         self.version = f"{onnxruntime.__version__} ({provider})"
         self._file = file
-        self._largest = 0
-        self._small_runs = 0
 
     def declared(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """Return the session's inputs and outputs. Raises EngineError for a type that we do not serve."""
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        inputs, outputs = self._narrow.session.get_inputs(), self._narrow.session.get_outputs()
         return tuple(map(self._spec, inputs)), tuple(map(self._spec, outputs))
 
     def run(self, inputs: Sequence[Tensor], outputs: Sequence[str]) -> tuple[Tensor, ...]:
         """Compute. Raises BadInput when ONNX Runtime calls an argument invalid, RunError when it fails otherwise."""
         feed = {tensor.name: _to_array(tensor) for tensor in inputs}
         try:
-            arrays = self._session.run(outputs, feed, self._options(sum(len(tensor.data) for tensor in inputs)))
+            with self._alone.run() as alone:
+                session = (self._wide if alone else None) or self._narrow
+                arrays = session.run(outputs, feed, sum(len(tensor.data) for tensor in inputs))
         except InvalidArgument as error:
             raise BadInput(REJECTED, "CONTENT") from error
         except (Fail, RuntimeException) as error:
             raise RunError(str(error)) from error
         return tuple(map(_to_tensor, outputs, arrays))
-
-    def _options(self, size: int) -> Any:
-        """Return the options of a run of `size` bytes of input. Threads may count a run twice, which does no harm."""
-        if size * SMALLER >= self._largest:
-            self._largest, self._small_runs = max(size, self._largest), 0
-            return None
-        self._small_runs += 1
-        if self._small_runs < SMALL_RUNS:
-            return None
-        self._largest = self._small_runs = 0
-        return SHRINK
 
     def _spec(self, node: Any) -> TensorSpec:
         if node.type not in TYPES:
@@ -97,21 +108,83 @@ class OrtEngine:
         )
 
 
-def _session(file: Path, device: str) -> Any:
-    onnxruntime.disable_telemetry_events()  # a server reports to nobody but its users
+class _Session:
+    """One session, and when its arena has to let go of memory."""
+
+    def __init__(self, file: Path, options: Any, providers: Sequence[Any] = (CPU,)) -> None:
+        """Load a file. Raises EngineError."""
+        onnxruntime.disable_telemetry_events()  # a server reports to nobody but its users
+        try:
+            self.session = onnxruntime.InferenceSession(str(file), options, providers=list(providers))
+        except Exception as error:
+            reason = str(error).splitlines()[0][:300]
+            raise EngineError(f"{file}: ONNX Runtime cannot load it ({reason}); {AGAIN}") from error
+        self._largest = 0
+        self._small_runs = 0
+
+    def run(self, outputs: Sequence[str], feed: Mapping[str, Array], size: int) -> Sequence[Any]:
+        """Return the outputs' values. size: bytes of input."""
+        return self.session.run(outputs, feed, self._run_options(size))  # type: ignore[no-any-return]
+
+    def _run_options(self, size: int) -> Any:
+        """Return the options of a run. Threads may count a run twice, which does no harm."""
+        if size * SMALLER >= self._largest:
+            self._largest, self._small_runs = max(size, self._largest), 0
+            return None
+        self._small_runs += 1
+        if self._small_runs < SMALL_RUNS:
+            return None
+        self._largest = self._small_runs = 0
+        return SHRINK
+
+
+def _cuda_session(file: Path) -> _Session:
+    onnxruntime.preload_dlls()
+    return _Session(file, _options(1), [(CUDA, dict(CUDA_OPTIONS)), CPU])
+
+
+def _cpu_sessions(file: Path) -> tuple[_Session, _Session | None]:
+    """Return the session of one core and, where there are more, that of all."""
+    cores = usable_cores()
+    if cores == 1:
+        return _Session(file, _options(1)), None
+    if file.stat().st_size < SHARED_BYTES:
+        return _Session(file, _options(1)), _Session(file, _options(cores))
+    needed = ROOM * file.stat().st_size
+    with tempfile.TemporaryDirectory(prefix="servepath-weights-", ignore_cleanup_errors=True) as folder:
+        if shutil.disk_usage(folder).free < needed:
+            log.warning(
+                "%s: every run computes on one core: %s has no room for %d MB of weights that two sessions share; set "
+                "TMPDIR to a folder that has",
+                *(file, folder, needed // 2**20),
+            )
+            return _Session(file, _options(1)), None
+        shared = _with_shared_weights(file, Path(folder))
+        return _Session(shared, _options(1)), _Session(shared, _options(cores))
+
+
+def _with_shared_weights(file: Path, folder: Path) -> Path:
+    """Write the optimized model, its weights packed, and return its file. Sessions map it: the folder may go then.
+
+    Of 86 MB of weights two sessions took 228 MB of their own, and share 107 MB this way (ONNX Runtime 1.31).
+    """
+    options, path = _options(1), folder / "model.onnx"
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 3  # it warns that the file is for this machine alone, as it is meant to be
+    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
+    options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    options.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
+    _Session(file, options)
+    return path
+
+
+def _options(threads: int) -> Any:
     options = onnxruntime.SessionOptions()
-    # Calls run side by side on our own threads; a second level of threads would only fight for the same cores.
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    providers: list[Any] = [CPU]
-    if device == "cuda" or (device == "auto" and _has_driver()):
-        onnxruntime.preload_dlls()
-        providers = [(CUDA, dict(CUDA_OPTIONS)), CPU]
-    try:
-        return onnxruntime.InferenceSession(str(file), options, providers=providers)
-    except Exception as error:
-        reason = str(error).splitlines()[0][:300]
-        raise EngineError(f"{file}: ONNX Runtime cannot load it ({reason}); {AGAIN}") from error
+    # Threads that wait for more work after a run would take the cores of other runs.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
 
 
 def _has_driver() -> bool:

@@ -64,7 +64,7 @@ def command(program: str, settings: Settings, config: Path) -> list[str]:
         "--num_load_threads=2",
         "--max_num_load_retries=1",
         "--load_retry_interval_micros=1000000",
-        "--tensorflow_intra_op_parallelism=1",
+        "--tensorflow_intra_op_parallelism=0",  # large operations share one pool of all cores (ADR 29)
         "--tensorflow_inter_op_parallelism=1",
         "--enable_profiler=false",
         "--enable_grpc_healthcheck_service=true",

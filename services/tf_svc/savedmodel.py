@@ -44,8 +44,9 @@ def configure() -> str:
 
 def load(model: str, version: int, folder: Path) -> Servable:
     """Load a version folder and replay its warm-up records. Raises LoadError with the code that the real server has."""
-    # One thread per call, the caller's own: hand-offs between threads cost more than a small model's arithmetic.
-    config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
+    # A call's own thread goes from operation to operation: hand-offs cost more than a small model's arithmetic. Large
+    # operations share one pool of all cores, whoever calls (ADR 29).
+    config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=0, inter_op_parallelism_threads=-1)
     config.gpu_options.allow_growth = True
     graph = tf.Graph()
     session = tf.compat.v1.Session(graph=graph, config=config)

@@ -9,6 +9,8 @@ from servepath.protocols.stacks import STACKS, TORCH_TOKEN, Port
 from servepath.settings import SettingsParser, fixed_port, variables
 
 MAX_TOKEN_MINUTES = 7 * 24 * 60
+# What the handler takes its threads from: torch knows a process's affinity, and no quota.
+THREADS = "SERVEPATH_THREADS"
 # Set for us by nobody, but read by TorchServe in place of our settings.
 FOREIGN_PREFIXES = ("TS_", "LOG_LOCATION", "METRICS_LOCATION")
 

@@ -18,6 +18,7 @@ import inspect
 import json
 import logging
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -40,6 +41,8 @@ DTYPES = MappingProxyType(
 )
 # The name under which the shapes travel; no tensor's name has a "#".
 SHAPES = "#shapes"
+# The threads of a run, where torch_svc runs the worker.
+THREADS = "SERVEPATH_THREADS"
 # What TorchScript calls arguments that are numbers.
 NUMBERS = frozenset({"IntType", "FloatType", "BoolType", "NumberType"})
 log = logging.getLogger(__name__)
@@ -50,7 +53,9 @@ class Handler:
 
     def initialize(self, context: Any) -> None:
         """Load the model of context.system_properties["model_dir"]. Raises when a file is missing or unusable."""
-        torch.set_num_threads(1)  # a thread pool costs more than it gives on one small batch at a time
+        # A worker computes one batch at a time: on all cores, as torch would, or on as many as torch_svc says.
+        if "OMP_NUM_THREADS" not in os.environ and THREADS in os.environ:
+            torch.set_num_threads(int(os.environ[THREADS]))
         # float32 is float32, as on the other stacks: cuDNN's convolutions take TF32 (10 bits) unless told not to.
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         folder = Path(context.system_properties["model_dir"])

@@ -275,7 +275,7 @@ def test_the_real_server_is_started_without_batching_on_staged_folders(exports: 
         "--num_load_threads=2",
         "--max_num_load_retries=1",
         "--load_retry_interval_micros=1000000",
-        "--tensorflow_intra_op_parallelism=1",
+        "--tensorflow_intra_op_parallelism=0",
         "--tensorflow_inter_op_parallelism=1",
         "--enable_profiler=false",
         "--enable_grpc_healthcheck_service=true",

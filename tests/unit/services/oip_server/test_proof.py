@@ -1,6 +1,7 @@
 """Engines that answer otherwise here than where they were exported; the stand-ins say so in their names."""
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from servepath.protocols.arrays import Array, from_values, to_array
 from servepath.protocols.types import Tensor
 from services.dataplane.batcher import BatchLimits
 from services.dataplane.engine import EngineError, RunError
+from services.oip_server.alone import Alone
 from services.oip_server.artifact import Artifact, load
 from services.oip_server.proof import RowByRow
 from services.onnx_svc.config import SERVICE
+from tests.limits import LONG_S
 from tests.manifests import SPEC, write_manifest
 from tests.tiny_onnx import linear, make_export
 
@@ -78,7 +81,21 @@ def test_what_answers_as_exported_is_batched(tmp_path: Path) -> None:
     artifact = loaded(tmp_path, engine)
     assert artifact.max_rows == 64
     assert 0 < artifact.proof.difference < 1e-5  # float32's own rounding
-    assert engine.batches == [1, 1, 1, 1, 1, 64]  # the probe, four rows alone, and the largest batch
+    # The probe, then twice at once: two rows alone, and the largest batch.
+    assert engine.batches == [1] + 2 * [1, 1] + 2 * [64]
+
+
+def test_an_engine_that_answers_otherwise_beside_another_run_is_not_served(tmp_path: Path) -> None:
+    both_run, alone = threading.Barrier(2), Alone()
+
+    def off_beside_another(y: Array) -> Array:
+        with alone.run() as is_alone:
+            if y.any():  # the row of zeros is the probe's, which runs by itself
+                both_run.wait(LONG_S)
+            return y if is_alone else y + 1e-3
+
+    with pytest.raises(EngineError, match=r"is 0\.001 away from the reference"):
+        loaded(tmp_path, StandIn(off_beside_another))
 
 
 def test_an_engine_whose_batches_differ_from_their_rows_is_served_row_by_row(

@@ -1,4 +1,7 @@
+import shutil
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -12,6 +15,7 @@ from servepath.protocols.errors import BadInput
 from servepath.protocols.tensors import ITEM_BYTES, pack
 from servepath.protocols.types import Tensor
 from services.dataplane.engine import EngineError
+from services.onnx_svc import ort
 from services.onnx_svc.ort import SMALL_RUNS, OrtEngine
 from tests.tiny_onnx import linear, model_file
 
@@ -101,6 +105,48 @@ def test_an_element_that_the_model_refuses_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
         engine(tmp_path, model_file(graph)).run((Tensor("k", "INT64", (1,), (7).to_bytes(8, "little")),), ["v"])
     assert caught.value.reason == "BAD_INPUT.CONTENT"
+
+
+def square(size: int) -> bytes:
+    weights = numpy_helper.from_array(np.eye(size, dtype=np.float32), "w")
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size]) for name in ("x", "y")]
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    return model_file(helper.make_graph([node], "square", values[:1], values[1:], [weights]))
+
+
+def test_sessions_of_one_core_and_of_all_share_their_weights_and_answer_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ort, "SHARED_BYTES", 2**20)
+    monkeypatch.setattr(ort, "usable_cores", lambda: 2)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    loaded = engine(tmp_path, square(1024))
+    x = Tensor("x", "FP32", (2, 1024), np.arange(2048, dtype=np.float32).tobytes())
+    alone = loaded.run([x], ["y"])
+    with loaded._alone.run():
+        beside_another = loaded.run([x], ["y"])
+    assert alone == beside_another == (x._replace(name="y"),)
+    maps = [line for line in Path("/proc/self/maps").read_text().splitlines() if str(tmp_path) in line]
+    assert len(maps) >= 2
+    assert all(line.endswith("weights (deleted)") for line in maps)
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_without_room_for_shared_weights_every_run_takes_one_core_and_the_log_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ort, "SHARED_BYTES", 2**20)
+    monkeypatch.setattr(ort, "usable_cores", lambda: 2)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
+    loaded = engine(tmp_path, square(1024))
+    assert loaded._wide is None
+    assert "no room for 8 MB of weights that two sessions share; set TMPDIR" in caplog.text
+
+
+def test_one_core_has_one_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ort, "usable_cores", lambda: 1)
+    assert engine(tmp_path, linear(1))._wide is None
 
 
 def test_memory_of_one_large_request_is_given_back_after_small_ones(tmp_path: Path) -> None:
