@@ -18,7 +18,6 @@ CMD [ \
     "--num_load_threads=2", \
     "--max_num_load_retries=1", \
     "--load_retry_interval_micros=1000000", \
-    "--tensorflow_intra_op_parallelism=0", \
     "--tensorflow_inter_op_parallelism=1", \
     "--enable_profiler=false", \
     "--enable_grpc_healthcheck_service=true" \

@@ -1,5 +1,6 @@
 """The cores that a process may use, by its affinity and by the quota of its control groups."""
 
+import contextlib
 import math
 import os
 from pathlib import Path
@@ -8,7 +9,9 @@ from pathlib import Path
 def usable_cores() -> int:
     """Return how many this process may use, a part of one counted whole; at least 1."""
     allowed = len(os.sched_getaffinity(0))
-    quota = cpu_quota("self")
+    quota = None
+    with contextlib.suppress(OSError, IndexError, ValueError):  # no control groups, or of another kind
+        quota = cpu_quota("self")
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
 
 

@@ -1,9 +1,9 @@
 """The policy that nothing waits for ever, and that what has to wait leaves together.
 
 A call leaves at once while fewer than `max_in_flight` calls are at the inner backend. Otherwise it waits, and leaves
-with whatever else has come meanwhile: merged into one call of many rows. No timer: at low load nothing is delayed, at
-high load the batches grow by themselves. Calls that came in one list are one arrival. When the queue is full, a call
-is refused at once.
+with whatever else has come meanwhile, or its share of that, merged into one call of many rows. No timer: at low load
+nothing is delayed, at high load the batches grow by themselves. Calls that came in one list are one arrival. When the
+queue is full, a call is refused at once.
 """
 
 import logging
@@ -199,8 +199,9 @@ class Batcher:
         self._in_flight -= 1
         self._rows_in_flight -= call.rows
         now = perf_counter()
-        self._call_s += (now - sent - self._call_s) / RECENT
         rows = 0 if isinstance(outcome, ServeError) else call.rows
+        if rows:  # a refusal or a deadline says nothing of how long calls take
+            self._call_s += (now - sent - self._call_s) / RECENT
         self._controller.record(rows, now - self._busy_until, waited=waited)
         self._busy_until = now
         if len(members) > 1:

@@ -7,10 +7,9 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple
 
 from servepath.artifacts.manifest import (
-    MANIFEST,
+    AGAIN,
     ArtifactError,
     Manifest,
     any_manifest,
@@ -27,14 +26,6 @@ REFRESH_S = 1.0
 MAX_MISSED = 64
 
 
-class _Known(NamedTuple):
-    """A manifest, its file's inode, size and time of change, and when that was looked at."""
-
-    manifest: Manifest
-    stamp: tuple[int, int, int]
-    seen_at: float
-
-
 class Artifacts:
     """The versions of one model in one format, read from disk when they are first asked for."""
 
@@ -42,40 +33,38 @@ class Artifacts:
         """Read the current version's manifest. Raises ArtifactError."""
         self._model, self._format = model, artifact_format
         self._folder = exports / model / artifact_format
-        self.current = read_manifest(artifact_folder(exports, model, artifact_format, current_version(exports, model)))
-        self._known: dict[int, _Known] = {}
+        current = current_version(exports, model)
+        self.current = read_manifest(artifact_folder(exports, model, artifact_format, current))
+        if not self._is_ours(self.current, current):
+            raise ArtifactError(
+                f"{self._folder / str(current)} is another artifact, by its manifest; remove it and {AGAIN}"
+            )
+        self._manifests: dict[int, Manifest] = {current: self.current}
         self._clock = clock
         self._listed_at = -REFRESH_S
-        # Version -> when it was found to have no manifest.
+        # Version -> when it was found to have no manifest, or one that is not of what answers.
         self._missed: dict[int, float] = {}
-        self._read(self.current.version)
 
     def find(self, version: int) -> Manifest | None:
         """Return a version's manifest, or None. The folder is listed at most once per REFRESH_S, whatever is asked."""
-        if version not in self._known and self._clock() - self._listed_at >= REFRESH_S:
+        if version not in self._manifests and self._clock() - self._listed_at >= REFRESH_S:
             self._list()
-        return self._manifest(version)
+        return self._manifests.get(version)
 
     def find_served(self, version: int) -> Manifest | None:
         """Return the manifest of a version that a server has just answered with, or None.
 
         Looks at once: a caller who asks for unknown versions must not keep a new one from being known for REFRESH_S.
-        Looks again after REFRESH_S, since what was missing may be there and what was wrong may be repaired: this is the
-        event loop, and the disk may be far away.
         """
-        known = self._known.get(version)
-        looked_at = known.seen_at if known else self._missed.get(version, -REFRESH_S)
-        if self._clock() - looked_at >= REFRESH_S:
-            self._read(version)
-            if version in self._known:
-                self._known[version] = self._known[version]._replace(seen_at=self._clock())
-            else:
-                self._miss(version)
-        return self._manifest(version)
+        if version not in self._manifests:
+            self._look_again(version)
+        return self._manifests.get(version)
 
-    def _manifest(self, version: int) -> Manifest | None:
-        known = self._known.get(version)
-        return known.manifest if known else None
+    def _look_again(self, version: int) -> None:
+        """Read a manifest, at most once per REFRESH_S: this is the event loop, and the disk may be far away."""
+        if self._clock() - self._missed.get(version, -REFRESH_S) >= REFRESH_S:
+            self._miss(version)
+            self._read(version)
 
     def promised(self, version: int) -> tuple[int, str]:
         """Return version and hash of what would answer: `version`, or the current one where that has no manifest."""
@@ -91,6 +80,9 @@ class Artifacts:
         if manifest is None:
             raise BackendBadReply(f"{stack} answered with version {served.version}, which has no manifest")
         if served.sha256 and served.sha256 != manifest.sha256:
+            self._look_again(served.version)  # it may have been exported anew under its number
+            manifest = self._manifests[served.version]
+        if served.sha256 and served.sha256 != manifest.sha256:
             raise BackendBadReply(f"{stack} serves an artifact other than the one in the manifest")
         return served if served.sha256 else served._replace(sha256=manifest.sha256)
 
@@ -99,12 +91,12 @@ class Artifacts:
         """Return the versions that are on disk, oldest first."""
         if self._clock() - self._listed_at >= REFRESH_S:
             self._list()
-        return sorted(self._known)
+        return sorted(self._manifests)
 
     def _list(self) -> None:
         self._listed_at = self._clock()
         for folder in self._folder.iterdir() if self._folder.is_dir() else ():
-            if folder.name.isdecimal() and int(folder.name) not in self._known:
+            if folder.name.isdecimal() and int(folder.name) not in self._manifests:
                 self._read(int(folder.name))
 
     def _miss(self, version: int) -> None:
@@ -113,15 +105,14 @@ class Artifacts:
         self._missed[version] = self._clock()
 
     def _read(self, version: int) -> None:
-        """Read a manifest that is new or has changed. Half-made or foreign: its server refuses it, too."""
-        folder = self._folder / str(version)
+        # Half-made or foreign: its server will refuse it too.
         with contextlib.suppress(ArtifactError, OSError):
-            found = (folder / MANIFEST).stat()
-            stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
-            known = self._known.get(version)
-            manifest = known.manifest if known and known.stamp == stamp else read_manifest(folder)
-            if (manifest.model, manifest.format, manifest.version) == (self._model, self._format, version):
-                self._known[version] = _Known(manifest, stamp, self._clock())
+            manifest = read_manifest(self._folder / str(version))
+            if self._is_ours(manifest, version):
+                self._manifests[version] = manifest
+
+    def _is_ours(self, manifest: Manifest, version: int) -> bool:
+        return (manifest.model, manifest.format, manifest.version) == (self._model, self._format, version)
 
 
 class ExternalArtifacts:

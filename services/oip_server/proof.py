@@ -5,6 +5,7 @@ its own accord, and there a batch may differ from its rows.
 """
 
 import math
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -106,13 +107,20 @@ def _singles(reference: Reference, group: int) -> Sequence[Any]:
 def _asked(engine: Engine, reference: Reference, group: int, pick: Any) -> tuple[float, bool]:
     """Return the largest difference of the answers to some rows, and whether one is beyond the tolerance.
 
-    They are asked twice at the same time: a run beside another may be computed otherwise than one alone.
+    They are asked twice at the same time: a run beside another may be computed otherwise than one alone. (Runs of some
+    microseconds may miss each other.)
     """
     asked = probe_request(reference, pick, group)
     names = [want.name for want in asked.expected]
+    both = threading.Barrier(AT_ONCE)
+
+    def run(_: int) -> Sequence[Tensor]:
+        both.wait()
+        return engine.run(asked.request.inputs, names)
+
     try:
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            answers = list(pool.map(lambda _: engine.run(asked.request.inputs, names), range(AT_ONCE)))
+            answers = list(pool.map(run, range(AT_ONCE)))
     except (BadInput, RunError) as error:
         who = f"{reference.model}: {engine.name} {engine.version}"
         raise EngineError(f"{who} does not run the reference's rows: {error}") from error

@@ -11,7 +11,7 @@ import ctypes
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -49,8 +49,8 @@ SHRINK = onnxruntime.RunOptions()
 SHRINK.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 # Larger files have their weights shared by way of a file; of smaller ones a second copy costs less than that.
 SHARED_BYTES = 16 * 2**20
-# Of the file of weights, beside the model's own size: they are packed for this CPU's instructions, some of them twice.
-ROOM = 2
+# How much larger the file of packed weights is at most: float32 twice, float16 four times, since they are unfolded.
+ROOM = 4
 # It comes after so many runs in a row that were smaller than the largest one before by this factor.
 SMALL_RUNS, SMALLER = 64, 4
 NO_CUDA = (
@@ -70,35 +70,58 @@ class OrtEngine:
 
     def __init__(self, file: Path, device: str) -> None:
         """Load `file` on "cpu", "cuda" or "auto" (CUDA when it works). Raises EngineError."""
-        self._wide: _Session | None = None
+        self._wide = None
+        provider = CPU
         if device == "cuda" or (device == "auto" and _has_driver()):
-            self._narrow = _cuda_session(file)
-        else:
-            self._narrow, self._wide = _cpu_sessions(file)
-        (provider, *_) = self._narrow.session.get_providers()
-        if device == "cuda" and provider != CUDA:
-            raise EngineError(NO_CUDA)
+            onnxruntime.preload_dlls()
+            self._narrow = _session(file, _options(1), [(CUDA, dict(CUDA_OPTIONS)), CPU])
+            (provider, *_) = self._narrow.get_providers()
+            if device == "cuda" and provider != CUDA:
+                raise EngineError(NO_CUDA)
+        if provider != CUDA:
+            self._narrow, self._wide = _cpu_sessions(file, usable_cores())
         self._alone = Alone()
         self.version = f"{onnxruntime.__version__} ({provider})"
         self._file = file
+        self._largest = 0
+        self._small_runs = 0
+        self._untried = self._wide is not None
 
     def declared(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """Return the session's inputs and outputs. Raises EngineError for a type that we do not serve."""
-        inputs, outputs = self._narrow.session.get_inputs(), self._narrow.session.get_outputs()
+        inputs, outputs = self._narrow.get_inputs(), self._narrow.get_outputs()
         return tuple(map(self._spec, inputs)), tuple(map(self._spec, outputs))
 
     def run(self, inputs: Sequence[Tensor], outputs: Sequence[str]) -> tuple[Tensor, ...]:
         """Compute. Raises BadInput when ONNX Runtime calls an argument invalid, RunError when it fails otherwise."""
         feed = {tensor.name: _to_array(tensor) for tensor in inputs}
         try:
+            if self._untried:
+                # The probe has to be answered by both. And an arena never lets go of what its first run took.
+                self._untried = False
+                self._narrow.run(outputs, feed)
             with self._alone.run() as alone:
                 session = (self._wide if alone else None) or self._narrow
-                arrays = session.run(outputs, feed, sum(len(tensor.data) for tensor in inputs))
+                arrays = session.run(outputs, feed)
+            if self._holds_too_much(sum(len(tensor.data) for tensor in inputs)):
+                for each in filter(None, (self._narrow, self._wide)):
+                    each.run(outputs, feed, SHRINK)
         except InvalidArgument as error:
             raise BadInput(REJECTED, "CONTENT") from error
         except (Fail, RuntimeException) as error:
             raise RunError(str(error)) from error
         return tuple(map(_to_tensor, outputs, arrays))
+
+    def _holds_too_much(self, size: int) -> bool:
+        """Return whether the arenas should let go after a run of `size` bytes. Threads may count one twice: no harm."""
+        if size * SMALLER >= self._largest:
+            self._largest, self._small_runs = max(size, self._largest), 0
+            return False
+        self._small_runs += 1
+        if self._small_runs < SMALL_RUNS:
+            return False
+        self._largest = self._small_runs = 0
+        return True
 
     def _spec(self, node: Any) -> TensorSpec:
         if node.type not in TYPES:
@@ -108,65 +131,33 @@ class OrtEngine:
         )
 
 
-class _Session:
-    """One session, and when its arena has to let go of memory."""
-
-    def __init__(self, file: Path, options: Any, providers: Sequence[Any] = (CPU,)) -> None:
-        """Load a file. Raises EngineError."""
-        onnxruntime.disable_telemetry_events()  # a server reports to nobody but its users
-        try:
-            self.session = onnxruntime.InferenceSession(str(file), options, providers=list(providers))
-        except Exception as error:
-            reason = str(error).splitlines()[0][:300]
-            raise EngineError(f"{file}: ONNX Runtime cannot load it ({reason}); {AGAIN}") from error
-        self._largest = 0
-        self._small_runs = 0
-
-    def run(self, outputs: Sequence[str], feed: Mapping[str, Array], size: int) -> Sequence[Any]:
-        """Return the outputs' values. size: bytes of input."""
-        return self.session.run(outputs, feed, self._run_options(size))  # type: ignore[no-any-return]
-
-    def _run_options(self, size: int) -> Any:
-        """Return the options of a run. Threads may count a run twice, which does no harm."""
-        if size * SMALLER >= self._largest:
-            self._largest, self._small_runs = max(size, self._largest), 0
-            return None
-        self._small_runs += 1
-        if self._small_runs < SMALL_RUNS:
-            return None
-        self._largest = self._small_runs = 0
-        return SHRINK
-
-
-def _cuda_session(file: Path) -> _Session:
-    onnxruntime.preload_dlls()
-    return _Session(file, _options(1), [(CUDA, dict(CUDA_OPTIONS)), CPU])
-
-
-def _cpu_sessions(file: Path) -> tuple[_Session, _Session | None]:
-    """Return the session of one core and, where there are more, that of all."""
-    cores = usable_cores()
+def _cpu_sessions(file: Path, cores: int) -> tuple[Any, Any]:
+    """Return the session of one core and, where there are more, that of all, or None. Raises EngineError."""
     if cores == 1:
-        return _Session(file, _options(1)), None
-    if file.stat().st_size < SHARED_BYTES:
-        return _Session(file, _options(1)), _Session(file, _options(cores))
-    needed = ROOM * file.stat().st_size
-    with tempfile.TemporaryDirectory(prefix="servepath-weights-", ignore_cleanup_errors=True) as folder:
-        if shutil.disk_usage(folder).free < needed:
-            log.warning(
-                "%s: every run computes on one core: %s has no room for %d MB of weights that two sessions share; set "
-                "TMPDIR to a folder that has",
-                *(file, folder, needed // 2**20),
-            )
-            return _Session(file, _options(1)), None
-        shared = _with_shared_weights(file, Path(folder))
-        return _Session(shared, _options(1)), _Session(shared, _options(cores))
+        return _session(file, _options(1)), None
+    if (size := file.stat().st_size) < SHARED_BYTES:
+        return _session(file, _options(1)), _session(file, _options(cores))
+    try:
+        with tempfile.TemporaryDirectory(prefix="servepath-weights-", ignore_cleanup_errors=True) as folder:
+            if shutil.disk_usage(folder).free > ROOM * size:
+                shared = _with_shared_weights(file, Path(folder))
+                return _session(shared, _options(1)), _session(shared, _options(cores))
+            why = f"{folder} has no room for {ROOM * size // 2**20} MB"
+    except (EngineError, OSError) as error:
+        why = str(error)
+    log.warning(
+        "%s: calls that are alone take one core, too: the weights cannot be shared by two sessions (%s); set TMPDIR to "
+        "a folder with room",
+        *(file, why),
+    )
+    return _session(file, _options(1)), None
 
 
 def _with_shared_weights(file: Path, folder: Path) -> Path:
     """Write the optimized model, its weights packed, and return its file. Sessions map it: the folder may go then.
 
-    Of 86 MB of weights two sessions took 228 MB of their own, and share 107 MB this way (ONNX Runtime 1.31).
+    Of 86 MB of weights two sessions took 228 MB of memory of their own; the packed file has 128 MB, of which 107 were
+    in memory, once (ONNX Runtime 1.31). Raises EngineError.
     """
     options, path = _options(1), folder / "model.onnx"
     options.optimized_model_filepath = str(path)
@@ -174,7 +165,7 @@ def _with_shared_weights(file: Path, folder: Path) -> Path:
     options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
     options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
     options.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
-    _Session(file, options)
+    _session(file, options)
     return path
 
 
@@ -185,6 +176,15 @@ def _options(threads: int) -> Any:
     # Threads that wait for more work after a run would take the cores of other runs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
+
+
+def _session(file: Path, options: Any, providers: Sequence[Any] = (CPU,)) -> Any:
+    onnxruntime.disable_telemetry_events()  # a server reports to nobody but its users
+    try:
+        return onnxruntime.InferenceSession(str(file), options, providers=list(providers))
+    except Exception as error:
+        reason = str(error).splitlines()[0][:300]
+        raise EngineError(f"{file}: ONNX Runtime cannot load it ({reason}); {AGAIN}") from error
 
 
 def _has_driver() -> bool:

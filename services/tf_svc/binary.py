@@ -19,6 +19,7 @@ from pathlib import Path
 
 from servepath.artifacts.atomic import write_file
 from servepath.cli import children, die_with_parent
+from servepath.cli.cores import usable_cores
 from servepath.protocols.identity import UNKNOWN
 from servepath.settings import SettingsError
 from services.tf_svc.address import refuse_taken
@@ -52,6 +53,8 @@ def command(program: str, settings: Settings, config: Path) -> list[str]:
         program,
         *listen,
         f"--model_config_file={config.resolve()}",
+        # Large operations share one pool of all cores (ADR 29); by itself it knows no quota.
+        f"--tensorflow_intra_op_parallelism={usable_cores()}",
         "--rest_api_port=0",
         # A label of a version that is being loaded is an error otherwise, so that no config with labels could start.
         "--allow_version_labels_for_unavailable_models=true",
@@ -64,7 +67,6 @@ def command(program: str, settings: Settings, config: Path) -> list[str]:
         "--num_load_threads=2",
         "--max_num_load_retries=1",
         "--load_retry_interval_micros=1000000",
-        "--tensorflow_intra_op_parallelism=0",  # large operations share one pool of all cores (ADR 29)
         "--tensorflow_inter_op_parallelism=1",
         "--enable_profiler=false",
         "--enable_grpc_healthcheck_service=true",

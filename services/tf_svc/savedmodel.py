@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from grpc import StatusCode
 
+from servepath.cli.cores import usable_cores
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
 from services.tf_svc import answers
 from services.tf_svc.refusal import LoadError, Refusal
@@ -46,7 +47,7 @@ def load(model: str, version: int, folder: Path) -> Servable:
     """Load a version folder and replay its warm-up records. Raises LoadError with the code that the real server has."""
     # A call's own thread goes from operation to operation: hand-offs cost more than a small model's arithmetic. Large
     # operations share one pool of all cores, whoever calls (ADR 29).
-    config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=0, inter_op_parallelism_threads=-1)
+    config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=usable_cores(), inter_op_parallelism_threads=-1)
     config.gpu_options.allow_growth = True
     graph = tf.Graph()
     session = tf.compat.v1.Session(graph=graph, config=config)
@@ -72,8 +73,8 @@ def _restored(session: Any, version: int, folder: Path) -> Servable:
         if name != INIT_SIGNATURE:
             try:
                 signatures[name] = _signature(session, definition)
-            except (KeyError, ValueError):
-                log.warning("%s: signature %r is left out: it has tensors of a kind that is not served", folder, name)
+            except (KeyError, ValueError) as error:
+                log.warning("%s: signature %r is left out: tensors that are not served (%s)", folder, name, error)
     return Servable(version, signatures, definitions.SerializeToString())
 
 

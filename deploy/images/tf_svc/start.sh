@@ -15,7 +15,13 @@ if ! grep -q base_path "$config"; then
     echo "tf_svc: ${TF_SVC_MODELS:-/models} has no MODEL/saved_model/VERSION folder; run: make export or make import" >&2
     exit 1
 fi
-set -- "--model_config_file=$config" "$@"
+# All cores, or as many as the quota has, a part counted whole: by itself the program knows no quota.
+cores=$(nproc)
+if read -r quota period 2> /dev/null < /sys/fs/cgroup/cpu.max && [ "$quota" != max ]; then
+    quota=$(((quota + period - 1) / period))
+    [ "$quota" -ge "$cores" ] || cores=$quota
+fi
+set -- "--model_config_file=$config" "--tensorflow_intra_op_parallelism=$cores" "$@"
 if [ -n "${TF_SVC_SOCKET:-}" ]; then
     folder=$(dirname "$TF_SVC_SOCKET")
     # One that a killed server left would pass for a server.

@@ -292,6 +292,10 @@ def test_a_version_that_stopped_half_way_is_finished_under_its_own_number(root: 
     assert current_version(root / "exports", "simple_nn") == 1
     assert export(root) == ["onnx", "reference"]
     assert current_version(root / "exports", "simple_nn") == 2
+    # The export that was killed had not noted it: the one that finished did, and the number is not written again.
+    shutil.rmtree(root / "exports" / "simple_nn" / "mar" / "2")
+    assert export(root) == ["mar", "onnx", "reference"]
+    assert current_version(root / "exports", "simple_nn") == 3
 
 
 def test_a_half_made_version_of_other_weights_is_passed_over(root: Path) -> None:

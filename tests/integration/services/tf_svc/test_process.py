@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +15,11 @@ import grpc
 import psutil
 import pytest
 
+from servepath.cli.cores import usable_cores
 from servepath.protocols import tfserving
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
+from services.tf_svc import binary
+from services.tf_svc.config import read_settings
 from tests.limits import LONG_S
 from tests.manifests import write_manifest
 from tests.tf_server import TfServer, ask, eventually, tensor
@@ -267,6 +271,7 @@ def test_the_real_server_is_started_without_batching_on_staged_folders(exports: 
     assert record.read_text().splitlines() == [
         f"--port={port}",
         f"--model_config_file={tmp_path}/run/models.config",
+        f"--tensorflow_intra_op_parallelism={usable_cores()}",
         "--rest_api_port=0",
         "--allow_version_labels_for_unavailable_models=true",
         "--file_system_poll_wait_seconds=1",
@@ -275,7 +280,6 @@ def test_the_real_server_is_started_without_batching_on_staged_folders(exports: 
         "--num_load_threads=2",
         "--max_num_load_retries=1",
         "--load_retry_interval_micros=1000000",
-        "--tensorflow_intra_op_parallelism=0",
         "--tensorflow_inter_op_parallelism=1",
         "--enable_profiler=false",
         "--enable_grpc_healthcheck_service=true",
@@ -299,6 +303,21 @@ def test_the_real_server_is_given_a_socket_and_no_port(exports: Path, tmp_path: 
     done, record = run_with_stand_in(tmp_path, "--models", exports, "--socket", tmp_path / "grpc.sock")
     assert record.read_text().splitlines()[:2] == ["--port=0", f"--grpc_socket_path={tmp_path}/grpc.sock"]
     assert "every interface" not in done.stderr
+
+
+def test_the_real_servers_version_is_where_callers_are_told_to_look(
+    exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "elsewhere"
+    monkeypatch.setenv("TF_SVC_VERSION_FILE", str(place))
+    written: list[str] = []
+    monkeypatch.setattr(binary, "write_file", lambda path, text: written.append(f"{path} {text}"))
+    settings = read_settings(["--models", str(exports), "--run-dir", str(tmp_path / "run")])
+    program = tmp_path / "stand_in"
+    program.write_text(STAND_IN.format(record=tmp_path / "record"))
+    program.chmod(0o755)
+    assert binary.run([str(program)], settings, threading.Event(), lambda: None) == 42
+    assert written == [f"{place} 0.0.0-stand-in\n"]
 
 
 def test_the_real_server_gets_a_config_of_the_users_own_unread(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 from numpy.typing import NDArray
 
 from services.torch_svc.handler import SHAPES, Handler, choose_device
@@ -50,6 +51,27 @@ def made(folder: Path, source: str, weights: Mapping[str, NDArray[Any]], **spec:
     handler = Handler()
     handler.initialize(SimpleNamespace(system_properties=properties, manifest={"model": described}))
     return handler
+
+
+@pytest.mark.parametrize(
+    ("environment", "threads"),
+    [({"SERVEPATH_THREADS": "3"}, 3), ({"SERVEPATH_THREADS": "3", "OMP_NUM_THREADS": "1"}, 2), ({}, 2)],
+)
+def test_a_worker_takes_the_threads_that_torch_svc_says_unless_the_user_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str], threads: int
+) -> None:
+    before = torch.get_num_threads()
+    for name in ("SERVEPATH_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    torch.set_num_threads(2)  # what torch itself would have taken
+    try:
+        weights = {"linear.weight": np.zeros((1, 2), np.float32), "linear.bias": np.zeros(1, np.float32)}
+        made(tmp_path, AFFINE, weights, inputs=[X], outputs=[Y])
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from servepath.artifacts.manifest import MANIFEST
+from servepath.artifacts.manifest import MANIFEST, ArtifactError
+from servepath.protocols.errors import BackendBadReply
+from servepath.protocols.types import Provenance
 from services.gateway.artifacts import MAX_MISSED, REFRESH_S, Artifacts
 from tests.exports import make_export
 
@@ -59,19 +61,25 @@ def test_a_foreign_manifest_is_none_and_once_repaired_it_is_known(disk: Disk, tm
     assert found.model == "m"
 
 
-def test_a_manifest_that_is_replaced_is_read_again_and_one_that_goes_is_remembered(disk: Disk, tmp_path: Path) -> None:
+def test_a_manifest_is_read_again_where_a_server_answers_with_another_hash(disk: Disk, tmp_path: Path) -> None:
     disk.show()
     before = disk.artifacts.find_served(2)
     assert before is not None
+    served = Provenance("m", "onnx", "", "", 2, "of another export", sha256_observed=True)
+    with pytest.raises(BackendBadReply, match="other than the one in the manifest"):
+        disk.artifacts.identified(served)
     file = tmp_path / "m" / "onnx" / "2" / MANIFEST
-    replacement = file.with_suffix(".new")
-    replacement.write_text(file.read_text().replace(before.source, "of another make"))
-    replacement.rename(file)
+    file.write_text(file.read_text().replace(before.sha256, served.sha256))
     disk.now += REFRESH_S
-    assert disk.artifacts.find_served(2).source == "of another make"  # type: ignore[union-attr]
-    shutil.rmtree(file.parent)
-    disk.now += REFRESH_S
-    assert disk.artifacts.find_served(2).source == "of another make"  # type: ignore[union-attr]
+    assert disk.artifacts.identified(served) == served
+
+
+def test_a_current_version_that_is_another_artifact_is_refused_at_the_start(tmp_path: Path) -> None:
+    make_export(tmp_path, "m", "onnx", 1)
+    make_export(tmp_path / "others", "other", "onnx", 1)
+    shutil.copy(tmp_path / "others/other/onnx/1" / MANIFEST, tmp_path / "m/onnx/1" / MANIFEST)
+    with pytest.raises(ArtifactError, match="m/onnx/1 is another artifact, by its manifest; remove it and run: make "):
+        Artifacts(tmp_path, "m", "onnx")
 
 
 def test_one_missing_version_does_not_hide_another(disk: Disk) -> None:

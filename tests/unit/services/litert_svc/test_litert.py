@@ -12,6 +12,7 @@ from servepath.artifacts.spec import Spec, TensorSpec
 from servepath.protocols.tensors import ITEM_BYTES
 from servepath.protocols.types import Tensor
 from services.dataplane.engine import EngineError, RunError
+from services.litert_svc import litert
 from services.litert_svc.config import SERVICE
 from services.litert_svc.litert import LiteRtEngine, load
 from services.oip_server import artifact
@@ -135,6 +136,26 @@ def test_concurrent_calls_of_different_shapes_get_their_own_answers(tmp_path: Pa
 def folder_with(tmp_path: Path, content: bytes, spec: Spec = SPEC, names: Mapping[str, str] = NONE) -> Path:
     make_export(tmp_path, "mine", content=content, spec=spec, names=names)
     return tmp_path / "mine" / "tflite" / "1"
+
+
+def test_a_call_that_is_alone_takes_all_cores_and_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(litert, "usable_cores", lambda: 3)
+    threads: list[int] = []
+    interpreter = litert.TfliteModel
+
+    def watched(file: Path, count: int) -> object:
+        threads.append(count)
+        return interpreter(file, count)
+
+    monkeypatch.setattr(litert, "TfliteModel", watched)
+    loaded = engine(tmp_path, linear(1))
+    x = Tensor("x", "FP32", (1, 2), bytes(8))
+    loaded.run([x], ["y"])
+    assert threads == [3]
+    with loaded._alone.run():
+        loaded.run([x], ["y"])
+    loaded.run([x], ["y"])
+    assert threads == [3, 1]
 
 
 def test_an_artifact_is_loaded_under_its_manifests_names(tmp_path: Path) -> None:

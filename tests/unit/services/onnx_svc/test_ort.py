@@ -2,6 +2,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -114,6 +115,17 @@ def square(size: int) -> bytes:
     return model_file(helper.make_graph([node], "square", values[:1], values[1:], [weights]))
 
 
+class Watched:
+    """A session that says when it runs."""
+
+    def __init__(self, session: Any, name: str, used: list[str]) -> None:
+        self._session, self._name, self._used = session, name, used
+
+    def run(self, *args: Any) -> Any:
+        self._used.append(self._name)
+        return self._session.run(*args)
+
+
 def test_sessions_of_one_core_and_of_all_share_their_weights_and_answer_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,10 +135,15 @@ def test_sessions_of_one_core_and_of_all_share_their_weights_and_answer_alike(
     (tmp_path / "temporary").mkdir()
     loaded = engine(tmp_path, square(1024))
     x = Tensor("x", "FP32", (2, 1024), np.arange(2048, dtype=np.float32).tobytes())
+    loaded.run([x], ["y"])
+    used: list[str] = []
+    loaded._narrow = Watched(loaded._narrow, "one core", used)
+    loaded._wide = Watched(loaded._wide, "all", used)
     alone = loaded.run([x], ["y"])
     with loaded._alone.run():
         beside_another = loaded.run([x], ["y"])
     assert alone == beside_another == (x._replace(name="y"),)
+    assert used == ["all", "one core"]
     maps = [line for line in Path("/proc/self/maps").read_text().splitlines() if str(tmp_path) in line]
     assert len(maps) >= 2
     assert all(line.endswith("weights (deleted)") for line in maps)
@@ -141,7 +158,20 @@ def test_without_room_for_shared_weights_every_run_takes_one_core_and_the_log_sa
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
     loaded = engine(tmp_path, square(1024))
     assert loaded._wide is None
-    assert "no room for 8 MB of weights that two sessions share; set TMPDIR" in caplog.text
+    assert "the weights cannot be shared by two sessions (" in caplog.text
+    assert "has no room for 16 MB); set TMPDIR to a folder with room" in caplog.text
+
+
+def test_a_temporary_folder_that_cannot_be_used_does_not_keep_a_model_from_being_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ort, "SHARED_BYTES", 2**20)
+    monkeypatch.setattr(ort, "usable_cores", lambda: 2)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    loaded = engine(tmp_path, square(1024))
+    x = Tensor("x", "FP32", (1, 1024), bytes(4096))
+    assert loaded.run([x], ["y"]) == (x._replace(name="y"),)
+    assert "set TMPDIR to a folder with room" in caplog.text
 
 
 def test_one_core_has_one_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +179,11 @@ def test_one_core_has_one_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert engine(tmp_path, linear(1))._wide is None
 
 
-def test_memory_of_one_large_request_is_given_back_after_small_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cores", [1, 2])
+def test_memory_of_large_requests_is_given_back_after_small_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    monkeypatch.setattr(ort, "usable_cores", lambda: cores)
     width = 2**15
     weights = numpy_helper.from_array(np.ones((1, width), np.float32), "w")
     nodes = [
@@ -162,6 +196,8 @@ def test_memory_of_one_large_request_is_given_back_after_small_ones(tmp_path: Pa
     loaded.run([one], ["y"])
     before = memory()
     loaded.run([many], ["y"])
+    with loaded._alone.run():  # in the session of one core
+        loaded.run([many], ["y"])
     largest = memory()
     for _ in range(SMALL_RUNS):
         loaded.run([one], ["y"])
