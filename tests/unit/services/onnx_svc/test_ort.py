@@ -150,6 +150,18 @@ def test_sessions_of_one_core_and_of_all_share_their_weights_and_answer_alike(
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
+def test_two_sessions_take_no_memory_of_their_own_for_shared_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ort, "usable_cores", lambda: 2)
+    content = square(4096)
+    engine(tmp_path, linear(1))  # what ONNX Runtime takes for itself
+    before = memory_of_its_own()
+    loaded = engine(tmp_path, content)
+    loaded.run([Tensor("x", "FP32", (1, 4096), bytes(4 * 4096))], ["y"])
+    assert memory_of_its_own() - before < len(content) / 2
+
+
 def test_without_room_for_shared_weights_every_run_takes_one_core_and_the_log_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -204,6 +216,12 @@ def test_memory_of_large_requests_is_given_back_after_small_ones(
     held = 2000 * 4 * width
     assert largest - before > held / 2
     assert memory() - before < held / 4
+
+
+def memory_of_its_own() -> int:
+    """Return the bytes of memory that this process has and no file has."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/smaps_rollup").read_text().splitlines() if ":" in line)
+    return int(lines["Pss_Anon"].split()[0]) * 1024
 
 
 def memory() -> int:
