@@ -48,12 +48,12 @@ TYPES = MappingProxyType(
 # encoder of 90 MB kept 1.2 GB, for good (ONNX Runtime 1.31).
 SHRINK = onnxruntime.RunOptions()
 SHRINK.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-# Larger files have their weights shared by way of a file; of smaller ones a second copy costs less than that.
-SHARED_BYTES = 16 * 2**20
-# How much larger the file of packed weights is at most: float32 twice, float16 four times, since they are unfolded.
-ROOM = 4
 # It comes after so many runs in a row that were smaller than the largest one before by this factor.
 SMALL_RUNS, SMALLER = 64, 4
+# The weights of larger models are shared by two sessions by way of a file; of smaller ones a second copy costs less.
+SHARED_BYTES = 16 * 2**20
+# How many times as large as the model that file may be: float32 is packed beside what cannot be, float16 unfolded first.
+ROOM = 4
 NO_CUDA = (
     "--device cuda: ONNX Runtime cannot use CUDA here (above it says what it misses); install NVIDIA's driver, "
     "onnxruntime-gpu[cuda,cudnn] and nvidia-cublas, or take --device auto"
