@@ -52,7 +52,7 @@ SHRINK.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 SMALL_RUNS, SMALLER = 64, 4
 # The weights of larger models are shared by two sessions by way of a file; of smaller ones a second copy costs less.
 SHARED_BYTES = 16 * 2**20
-# How many times as large as the model that file may be: float32 is packed beside what cannot be, float16 unfolded first.
+# How many times as large as the model that file may be: what is packed counts twice, float16 is unfolded first.
 ROOM = 4
 NO_CUDA = (
     "--device cuda: ONNX Runtime cannot use CUDA here (above it says what it misses); install NVIDIA's driver, "
