@@ -105,6 +105,7 @@ class OrtEngine:
                 session = (self._wide if alone else None) or self._narrow
                 arrays = session.run(outputs, feed)
             if self._holds_too_much(sum(len(tensor.data) for tensor in inputs)):
+                # Each session has an arena of its own, and one lets go at the end of a run alone.
                 for each in filter(None, (self._narrow, self._wide)):
                     each.run(outputs, feed, SHRINK)
         except InvalidArgument as error:
@@ -158,7 +159,7 @@ def _cpu_sessions(file: Path, cores: int) -> tuple[Any, Any]:
 def _with_shared_weights(file: Path, folder: Path) -> Path:
     """Write the optimized model, its weights packed, and return its file. Sessions map it: the folder may go then.
 
-    Of 264 MB of weights two sessions take 267 MB of memory this way, pages that both map counted once, and one session
+    Of 264 MB of weights two sessions take 273 MB of memory this way, pages that both map counted once, and one session
     of its own 284 MB (ONNX Runtime 1.31.1, 2026-11-29). Raises EngineError.
     """
     options, path = _options(1), folder / "model.onnx"
