@@ -40,7 +40,7 @@ PLAN = $(if $(PAYLOADS),--payloads '$(PAYLOADS)') $(if $(SEED),--seed $(SEED)) $
 # make loadtest TARGETS=gateway=HOST:PORT,onnx=HOST:PORT ENVIRONMENT='compose on one machine': servers elsewhere
 ELSEWHERE = $(if $(TARGETS),--targets '$(TARGETS)') $(if $(ENVIRONMENT),--environment '$(ENVIRONMENT)')
 
-.PHONY: help setup proto train export import compare up status logs down predict loadtest crosscheck capacity report demo scorecard gate
+.PHONY: help setup proto train export import compare up status logs down predict loadtest crosscheck capacity report demo demo-text scorecard gate
 .PHONY: k8s test-deploy e2e-compose check-compose gpu-check images locks pin-images release-check sbom
 .PHONY: bench validate-method test test-all test-python test-report check fmt unit integration e2e clean
 
@@ -49,6 +49,10 @@ help: ## list these targets
 
 demo: $(READY) ## train, export, serve, predict, load and compare every path (RATE, DURATION, ROUNDS, MODEL=FILE); stops what it started
 	$(PYTHON) -m servepath demo $(LOAD) $(if $(filter command environment,$(origin MODEL)),--model '$(MODEL)')
+
+demo-text: $(READY) ## train policy_classifier on its corpus of HR policies, serve it on four stacks, load and compare them (MINUTES=3, RATE)
+	$(PYTHON) -m training.text_classifier
+	$(PYTHON) -m servepath compare artifacts/models/policy_classifier $(if $(RATE),--rate $(RATE)) $(if $(MINUTES),--minutes $(MINUTES))
 
 setup: $(READY) ## the .venv with everything that is needed, and the generated code
 
@@ -76,8 +80,8 @@ logs: $(READY) ## the ends of the services' logs (.run/SERVICE.log)
 down: $(READY) ## stop the services
 	$(PYTHON) -m servepath down
 
-predict: $(READY) ## one prediction (MODEL=my_model@onnx X='1 2')
-	$(PYTHON) -m servepath predict '$(MODEL)' '$(X)'
+predict: $(READY) ## one prediction (MODEL=my_model@onnx X='1 2'; TEXT='...' for a classifier of texts)
+	$(PYTHON) -m servepath predict '$(MODEL)' $(if $(TEXT),--text '$(TEXT)','$(X)')
 
 loadtest: $(if $(TARGETS),$(READY),up) ## load the paths and report (RATE, DURATION, ROUNDS, PATHS=MODEL@STACK,.., VIA=direct|gateway|both, PAYLOADS=FILE, SEED, TARGETS)
 	$(PYTHON) -m servepath loadtest $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(PLAN) $(ELSEWHERE)

@@ -11,6 +11,10 @@ class Diverged(Exception):
     """The loss is not a number any more; the text says at which epoch, and what to do."""
 
 
+class Unusable(Exception):
+    """Something that training starts from cannot be used; the text names it, what is wrong and the fix."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """What was asked for: epochs of full-batch SGD at the rate lr, from the start that the seed gives."""

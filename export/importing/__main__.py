@@ -51,6 +51,12 @@ class Kind(NamedTuple):
 FROM_SAVED_MODEL = {"onnx": "saved_model to onnx", "tflite": "saved_model to tflite"}
 SAVED_MODEL_TOOLS = ("tensorflow", "tf2onnx", "ai-edge-litert")
 FROM_TORCH, TORCH_TOOLS = {"onnx": "torch to onnx"}, ("torch", "onnxscript", "torch-model-archiver")
+FROM_HUGGING_FACE = {
+    "saved_model": "hugging face to saved_model",
+    "tflite": FROM_SAVED_MODEL["tflite"],
+    **FROM_TORCH,
+}
+HUGGING_FACE_TOOLS = (*TORCH_TOOLS, "transformers", "tensorflow", "keras", "ai-edge-litert")
 KINDS = {
     "an ONNX file": Kind("read onnx", "onnx", {}),
     "a SavedModel": Kind("read saved_model", "saved_model", FROM_SAVED_MODEL, SAVED_MODEL_TOOLS),
@@ -60,7 +66,7 @@ KINDS = {
     "a TorchScript file": Kind("read script", "mar", FROM_TORCH, TORCH_TOOLS),
     "a pickled module": Kind("read module", "mar", FROM_TORCH, TORCH_TOOLS),
     "a Python file": Kind("read module", "mar", FROM_TORCH, TORCH_TOOLS),
-    "a Hugging Face folder": Kind("read hugging face", "mar", FROM_TORCH, (*TORCH_TOOLS, "transformers")),
+    "a Hugging Face folder": Kind("read hugging face", "mar", FROM_HUGGING_FACE, HUGGING_FACE_TOOLS),
 }
 # By what torch_files finds in a file.
 TORCH_FILES = {
@@ -172,8 +178,11 @@ def _try(options: ImportOptions, kind: Kind, work: Path) -> Mapping[str, str]:
     spec = Spec.from_dict(found["spec"])
     _show(spec, found["notes"])
     deployed.check_limits(options.deployments, spec)
-    refused = {}
+    refused: dict[str, str] = {}
     for artifact_format, step in kind.others.items():
+        if (source := step.partition(" to ")[0]) in refused:
+            refused[artifact_format] = refused[source]
+            continue
         try:
             _step(options, step, work, ends)
         except Refused as error:

@@ -6,33 +6,47 @@ Its config names an architecture of transformers; no code in the folder runs.
 import inspect
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from export.importing import torch_module
+from export.importing import hugging_face_text, torch_module
 from export.importing.axes import Declared
 from export.importing.errors import Refused
 from export.importing.hints import Hints
+from export.importing.hugging_face_text import SCORES
 from export.importing.prove import first_line
 from servepath.artifacts.spec import BATCH
+from servepath.artifacts.text import TextForm
 
 LENGTH = "length"
 # What encoders and decoders of text take; each where `forward` has it.
 TEXT = ("input_ids", "attention_mask", "token_type_ids")
 # The usual length of a text, and those that are tried: a sentence, a word, a paragraph.
 LENGTHS = (32, 3, 128)
-FILES = ("config.json", "tokenizer_config.json", "*.safetensors", "*.safetensors.index.json")
+FILES = ("config.json", "tokenizer_config.json", "tokenizer.json", "*.safetensors", "*.safetensors.index.json")
 
 
-def export(folder: Path, target: Path, hints: Hints) -> tuple[list[Declared], Hints, list[Path]]:
-    """Write the program; return its inputs, the user's hints with what the folder says, and the files that were read.
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What a folder gave.
 
-    Raises Refused.
+    hints: the user's, with what the folder says. files: those that were read. text: how callers send texts, None where
+    they cannot; note: why not, for a network that classifies texts.
     """
+
+    inputs: list[Declared]
+    hints: Hints
+    files: list[Path]
+    text: TextForm | None
+    note: str
+
+
+def export(folder: Path, target: Path, hints: Hints) -> Exported:
+    """Write the program; return what it is. Raises Refused."""
     config = _config(folder)
     kind, model = _model(folder, config)
     inputs, said = _inputs(kind, model, folder)
@@ -42,8 +56,16 @@ def export(folder: Path, target: Path, hints: Hints) -> tuple[list[Declared], Hi
         sizes={**said.sizes, **hints.sizes},
         max_sizes={**said.max_sizes, **hints.max_sizes},
     )
-    torch_module.write(_Tensors(model, [each.name for each in inputs]), inputs, said, target)
-    return inputs, said, sorted(file for pattern in FILES for file in folder.glob(pattern))
+    names = [each.name for each in inputs]
+    scored = bool(hugging_face_text.labels_of(kind, model.config))
+    torch_module.write(_Tensors(model, names, scored=scored), inputs, said, target)
+    files = sorted(file for pattern in FILES for file in folder.glob(pattern))
+    text, note = hugging_face_text.find(folder, kind, model.config, names)
+    return Exported(inputs, said, files, _renamed(text, said), note)
+
+
+def _renamed(text: TextForm | None, hints: Hints) -> TextForm | None:
+    return replace(text, scores=hints.names.get(text.scores, text.scores)) if text else None
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
@@ -130,8 +152,16 @@ def _tokenized(folder: Path) -> list[str]:
 
 
 class _Tensors(torch_module.Positional):
-    """A model of transformers as a function of tensors: results by name, without what is no tensor."""
+    """A model of transformers as a function of tensors: results by name, without what is no tensor.
+
+    scored: the logits are of labels, one of which is right, and their probabilities stand beside them.
+    """
+
+    def __init__(self, model: torch.nn.Module, names: Sequence[str], *, scored: bool) -> None:
+        super().__init__(model, names)
+        self.scored = scored
 
     def forward(self, *tensors: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the tensors of the model's results."""
-        return {name: value for name, value in super().forward(*tensors).items() if isinstance(value, torch.Tensor)}
+        found = {name: value for name, value in super().forward(*tensors).items() if isinstance(value, torch.Tensor)}
+        return {**found, SCORES: found["logits"].softmax(-1)} if self.scored else found

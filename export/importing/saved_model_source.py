@@ -63,6 +63,12 @@ def import_saved_model(
     return proof, {"tensorflow": str(tensorflow.__version__)}
 
 
+def adopt(path: Path, folder: Path, proof: Proof, name: str) -> None:
+    """Copy a SavedModel of our own making into FOLDER, with its warm-up record."""
+    copy_parts(path, folder)
+    _write_warmup(proof, folder, name)
+
+
 def load(folder: Path) -> Run:
     """Return a function that runs the copy as TensorFlow Serving does."""
     return Session(folder).run

@@ -5,6 +5,7 @@ WORK/FORMAT: the files of a format. WORK/reference: the golden rows.
 """
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +21,8 @@ from export.importing.prove import Proof, Run
 from export.importing.store import FOUND
 from servepath.artifacts.reference import FILE, FORMAT, load_groups
 from servepath.artifacts.spec import Spec
+from servepath.artifacts.text import FORM, LABEL, TEXT, TOKENIZER
+from servepath.artifacts.text import FORMAT as TEXT_FORMAT
 
 Step = Callable[[Path, Path, Hints, str], None]
 NONE: Mapping[str, str] = MappingProxyType({})
@@ -98,9 +101,26 @@ def read_hugging_face(work: Path, source: Path, hints: Hints, name: str) -> None
     from export.importing import hugging_face  # noqa: PLC0415
 
     exported = _new(work, "exported") / "model.pt2"
-    inputs, hints, files = hugging_face.export(source, exported, hints)
-    read_program(work, exported, hints, name, inputs)
-    note_sources(work, files)
+    found = hugging_face.export(source, exported, hints)
+    read_program(work, exported, found.hints, name, found.inputs)
+    note_sources(work, found.files)
+    if found.text is not None:
+        folder = _new(work, TEXT_FORMAT)
+        shutil.copyfile(source / TOKENIZER, folder / TOKENIZER)
+        (folder / FORM).write_text(found.text.to_json())
+    offered = f"callers may send texts as {TEXT!r}, BYTES [-1], and get a {LABEL!r} with the answer"
+    note(work, offered if found.text else found.note)
+
+
+def hugging_face_to_saved_model(work: Path, source: Path, hints: Hints, name: str) -> None:
+    """Write WORK/saved_model: the same network in Keras with the weights carried over."""
+    from export.importing import distilbert_keras, saved_model_source  # noqa: PLC0415
+
+    proof, exported = read_proof(work), _new(work, "exported_keras")
+    facts = distilbert_keras.export(source, exported, hints, proof.spec)
+    folder = _new(work, "saved_model")
+    saved_model_source.adopt(exported, folder, proof, name)
+    add(work, "saved_model", facts, compare(proof, saved_model_source.load(folder)))
 
 
 def torch_to_onnx(work: Path, source: Path, hints: Hints, name: str) -> None:  # noqa: ARG001 - a Step
@@ -140,6 +160,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
         "read script": read_script,
         "read module": read_module,
         "read hugging face": read_hugging_face,
+        "hugging face to saved_model": hugging_face_to_saved_model,
         "torch to onnx": torch_to_onnx,
         "read tflite": read_tflite,
         "saved_model to tflite": saved_model_to_tflite,
@@ -191,6 +212,13 @@ def note_sources(work: Path, files: Sequence[Path]) -> None:
     """Note the files that a version is made from, where they are other than what was taken of the source."""
     found = json.loads((work / FOUND).read_text())
     (work / FOUND).write_text(json.dumps({**found, "sources": [str(file.resolve()) for file in files]}, indent=2))
+
+
+def note(work: Path, sentence: str) -> None:
+    """Add a sentence for the user to those of the proof; nothing for an empty one."""
+    found = json.loads((work / FOUND).read_text())
+    found["notes"] += [sentence] * bool(sentence)
+    (work / FOUND).write_text(json.dumps(found, indent=2))
 
 
 def read_proof(work: Path) -> Proof:

@@ -31,6 +31,7 @@ from servepath.artifacts.manifest import (
 from servepath.artifacts.reference import FORMAT as REFERENCE
 from servepath.artifacts.reference import load_groups
 from servepath.artifacts.spec import Spec
+from servepath.artifacts.text import FORMAT as TEXT
 from servepath.cli.locked import Held, locked
 from servepath.protocols.stacks import STACKS
 
@@ -100,7 +101,9 @@ def store(
     """
     found = json.loads((work / FOUND).read_text())
     found["probe"] = _probe(work, Spec.from_dict(found["spec"]))
-    folder, formats = exports / name, {**found["formats"], REFERENCE: {"facts": {}, "difference": 0.0, "names": {}}}
+    beside = [each for each in (REFERENCE, TEXT) if (work / each).is_dir()]
+    plain = {each: {"facts": {}, "difference": 0.0, "names": {}} for each in beside}
+    folder, formats = exports / name, {**found["formats"], **plain}
     with alone(folder), _kept_if_known(folder):
         version = choose_version(folder, source)
         facts = provenance.versions(tools) | ({"code": "trusted"} if trusted else {})

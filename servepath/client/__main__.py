@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from servepath.artifacts.text import LABEL
 from servepath.cli.arguments import Parser, seconds
 from servepath.client import Client, PredictError, Prediction
 from servepath.protocols.paths import PathInfo
@@ -51,6 +52,7 @@ class ClientOptions:
     json: bool
     model: str = ""
     x: Any = None
+    text: Sequence[str] | None = None
 
 
 def parse_args(argv: Sequence[str]) -> ClientOptions:
@@ -63,17 +65,39 @@ def parse_args(argv: Sequence[str]) -> ClientOptions:
     commands = parser.add_subparsers(dest="command", required=True, metavar="predict|paths")
     predict = commands.add_parser("predict", parents=[common], help="one prediction")
     predict.add_argument("model", help="MODEL (its default stack) or MODEL@STACK")
-    predict.add_argument("x", type=values, help="'1 2' is one row, '1 2; 3 4' two; or JSON")
+    given = predict.add_mutually_exclusive_group(required=True)
+    given.add_argument("x", nargs="?", type=values, help="'1 2' is one row, '1 2; 3 4' two; or JSON")
+    given.add_argument("--text", action="append", help="a text, for a classifier of texts; may be given several times")
     commands.add_parser("paths", parents=[common], help="the deployment paths and which of them answer now")
     return ClientOptions(**vars(parser.parse_args(argv)))
 
 
+def _readable(rows: Any) -> Any:
+    """Return nested lists with texts in the place of bytes."""
+    if isinstance(rows, list):
+        return [_readable(row) for row in rows]
+    return rows.decode(errors="backslashreplace") if isinstance(rows, bytes) else rows
+
+
+def texts_text(texts: Sequence[str], prediction: Prediction) -> str:
+    """Format the labels of texts for people, one a line, then who served them."""
+    labels = [label.decode(errors="backslashreplace") for label in prediction.outputs[LABEL]]
+    width = max(map(len, labels))
+    lines = [f"{label:{width}}  {text}" for label, text in zip(labels, texts, strict=True)]
+    return "\n".join([*lines, served_text(prediction)])
+
+
 def prediction_text(prediction: Prediction) -> str:
     """Format an answer for people: the outputs, then who served them and in what time."""
+    outputs = "\n".join(f"{name} = {_readable(rows)}" for name, rows in prediction.to_lists().items())
+    return f"{outputs}\n{served_text(prediction)}"
+
+
+def served_text(prediction: Prediction) -> str:
+    """Return who served an answer and in what time, for people."""
     served = prediction.served
-    outputs = "\n".join(f"{name} = {rows}" for name, rows in prediction.to_lists().items())
     return (
-        f"{outputs}\nserved by {served.model}@{served.stack}: {served.engine} {served.engine_version}, "
+        f"served by {served.model}@{served.stack}: {served.engine} {served.engine_version}, "
         f"{served.precision and served.precision + ', '}"
         f"version {served.version or UNKNOWN}, sha256 {served.sha256[:12] or UNKNOWN}, "
         f"gateway {served.gateway_us} us, backend {served.backend_us} us"
@@ -95,6 +119,14 @@ def _as_json(value: Any) -> str:
 
 def _prediction_json(prediction: Prediction) -> str:
     return _as_json({"outputs": prediction.to_lists(), "served": prediction.served._asdict()})
+
+
+def _formatted(options: ClientOptions, prediction: Prediction) -> str:
+    if options.json:
+        return _prediction_json(prediction)
+    if options.text and LABEL in prediction.outputs:
+        return texts_text(options.text, prediction)
+    return prediction_text(prediction)
 
 
 def _paths_json(paths: Sequence[PathInfo]) -> str:
@@ -120,8 +152,8 @@ def main(argv: Sequence[str]) -> int:
     with Client(addr) as client:
         try:
             if options.command == "predict":
-                prediction = client.predict(options.model, options.x, timeout_s=options.timeout)
-                print(_prediction_json(prediction) if options.json else prediction_text(prediction))
+                prediction = client.predict(options.model, options.text or options.x, timeout_s=options.timeout)
+                print(_formatted(options, prediction))
             else:
                 paths = client.list_paths(timeout_s=options.timeout)
                 print(_paths_json(paths) if options.json else paths_text(paths))

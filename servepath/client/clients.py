@@ -46,8 +46,9 @@ class Client:
         """Return the prediction of `model` (MODEL or MODEL@STACK).
 
         inputs: rows as nested lists or an array, or a dict of them by input name; they are converted to the model's
-        declared dtypes. version 0 is the current one; no `outputs` means all. timeout_s: math.inf waits for as long as
-        the gateway lets a call take. Raises PredictError, or ValueError for a timeout below 0.
+        declared dtypes. A classifier of texts takes a list of texts, too. version 0 is the current one; no `outputs`
+        means all. timeout_s: math.inf waits for as long as the gateway lets a call take.
+        Raises PredictError, or ValueError for a timeout below 0.
         """
         exchange = self._core.predict(model, inputs, version=version, outputs=outputs, request_id=request_id)
         return self._drive(exchange, timeout_s)

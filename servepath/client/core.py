@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from grpc import StatusCode
 
-from servepath.artifacts.spec import TensorSpec
+from servepath.artifacts.spec import OPEN, TensorSpec
+from servepath.artifacts.text import TEXT
 from servepath.client.errors import PredictError
 from servepath.protocols import arrays, paths, servepath
 from servepath.protocols.arrays import Array
@@ -27,6 +28,9 @@ class Rpc(NamedTuple):
     payload: bytes
     what: str
 
+
+# What a model of ids takes as well, where it has labels.
+TEXTS = (TensorSpec(TEXT, "BYTES", (OPEN,)),)
 
 T = TypeVar("T")
 Exchange = Generator[Rpc, bytes, T]
@@ -57,6 +61,7 @@ class Core:
 
     address: str
     _inputs: dict[str, tuple[TensorSpec, ...]] = field(default_factory=dict)
+    _texts: set[str] = field(default_factory=set)
 
     def list_paths(self) -> Exchange[tuple[PathInfo, ...]]:
         """Request the list of paths."""
@@ -67,6 +72,7 @@ class Core:
             raise self._unusable("ListPaths", error) from error
         self._inputs = {path.name: path.inputs for path in found}
         self._inputs |= {path.model: path.inputs for path in found if path.is_default}
+        self._texts = {name for path in found if path.labels for name in (path.name, path.model)}
         return found
 
     def predict(
@@ -97,7 +103,8 @@ class Core:
         self, model: str, inputs: Any, *, version: int, outputs: Sequence[str], request_id: str
     ) -> Exchange[Prediction]:
         try:
-            tensors = _tensors(inputs, self._takes(model))
+            takes = self._takes(model)
+            tensors = _tensors(inputs, TEXTS if model in self._texts and _are_texts(inputs) else takes)
         except BadInput as error:
             raise PredictError(f"{model}: {error.text}", StatusCode.INVALID_ARGUMENT, error.reason) from error
         request = Request(model, version, tensors, tuple(outputs), request_id)
@@ -117,6 +124,13 @@ class Core:
 
     def _unusable(self, what: str, error: Exception) -> PredictError:
         return PredictError(f"{what} at {self.address}: {error}", StatusCode.INTERNAL, "BACKEND_BAD_REPLY")
+
+
+def _are_texts(inputs: Any) -> bool:
+    """Return whether inputs are a list of texts, by name or without."""
+    if isinstance(inputs, Mapping):
+        return inputs.keys() == {TEXT}
+    return isinstance(inputs, Sequence) and bool(inputs) and all(isinstance(each, str) for each in inputs)
 
 
 def _tensors(inputs: Any, specs: tuple[TensorSpec, ...]) -> tuple[Tensor, ...]:

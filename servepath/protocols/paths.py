@@ -15,7 +15,7 @@ class PathInfo(NamedTuple):
     """One deployment path.
 
     engine, engine_version, precision: empty until it answered once. version, sha256: 0 and empty where its server, an
-    external one, does not name them, and likewise precision.
+    external one, does not name them, and likewise precision. labels, max_tokens: of a model that takes texts as well.
     """
 
     model: str
@@ -29,6 +29,8 @@ class PathInfo(NamedTuple):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     precision: str = ""
+    labels: tuple[str, ...] = ()
+    max_tokens: int = 0
 
     @property
     def name(self) -> str:
@@ -58,4 +60,6 @@ def _path(path: pb.Path) -> PathInfo:
         inputs=tuple(TensorSpec(t.name, t.dtype, tuple(t.shape)) for t in path.inputs),
         outputs=tuple(TensorSpec(t.name, t.dtype, tuple(t.shape)) for t in path.outputs),
         precision=path.precision,
+        labels=tuple(path.labels),
+        max_tokens=path.max_tokens,
     )

@@ -30,10 +30,14 @@ class Call:
     deadline: time.monotonic() seconds by which the caller must have its outcome. arrived_ns: time.perf_counter_ns() of
     its arrival. queued_ns: how long it waited for a place among the calls at a server, below 0 while it waits. rows:
     set by validation. stage: where its deadline would strike now. owner: who is told first when the call ends; cheaper
-    than a callback for what happens to nearly every call, and set again as the call goes on.
+    than a callback for what happens to nearly every call, and set again as the call goes on. translate: makes what the
+    caller gets of the answer, where a policy has put another request in the place of the caller's.
     """
 
-    __slots__ = ("_callbacks", "arrived_ns", "deadline", "outcome", "owner", "queued_ns", "request", "rows", "stage")
+    __slots__ = (
+        *("_callbacks", "arrived_ns", "deadline", "outcome", "owner", "queued_ns", "request", "rows", "stage"),
+        "translate",
+    )
 
     def __init__(self, request: Request, deadline: float) -> None:
         self.request = request
@@ -44,6 +48,7 @@ class Call:
         self.stage = DeadlineStage.IN_QUEUE
         self.outcome: Outcome | None = None
         self.owner: Owner | None = None
+        self.translate: Callable[[Answer], Outcome] | None = None
         self._callbacks: list[Callable[[Outcome], None]] = []
 
     def add_done_callback(self, callback: Callable[[Outcome], None]) -> None:

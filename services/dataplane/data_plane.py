@@ -130,11 +130,20 @@ class DataPlane:
             log.exception("a backend raised instead of ending the call")
             call.end(Internal())
 
+    def _translated(self, translate: Callable[[Answer], Outcome], answer: Answer) -> Outcome:
+        try:
+            return translate(answer)
+        except Exception:
+            log.exception("an answer could not be translated")
+            return Internal()
+
     def _answer(self, raw: RawCall, codec: Codec, call: Call, outcome: Outcome) -> None:
         self._deadlines.forget(call)
         self._in_flight -= 1
         if not self._in_flight:
             self._idle.set()
+        if call.translate is not None and not isinstance(outcome, ServeError):
+            outcome = self._translated(call.translate, outcome)
         outcome = self._finish(call, outcome)
         if isinstance(outcome, ServeError):
             raw.fail(outcome)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import grpc
 
 from servepath.artifacts.spec import TensorSpec
+from servepath.artifacts.text import TextForm
 from servepath.protocols import oip, servepath
 from servepath.protocols.errors import ModelNotFound
 from servepath.protocols.names import invalid_name_error
@@ -20,13 +21,14 @@ VERSION = "0.1.0"
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """One deployment path, as the control RPCs see it."""
+    """One deployment path, as the control RPCs see it. text: how it takes texts, where it does."""
 
     model: str
     stack: str
     is_default: bool
     replica: Replica
     artifacts: Artifacts | ExternalArtifacts
+    text: TextForm | None = None
 
 
 class Controls:
@@ -114,6 +116,8 @@ def _describe(path: Path) -> gateway_pb2.Path:
         sha256=served.sha256,
         inputs=_own_tensors(spec.inputs),
         outputs=_own_tensors(spec.outputs),
+        labels=path.text.labels if path.text else (),
+        max_tokens=path.text.max_tokens if path.text else 0,
     )
 
 

@@ -9,7 +9,9 @@ from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from servepath.artifacts.manifest import Manifest
 from servepath.artifacts.spec import Spec
+from servepath.artifacts.text import TextForm
 from servepath.http2.drivers.asyncio_driver import new_coalescer
 from servepath.protocols import oip, servepath
 from servepath.protocols.codecs import STACK_CODECS, StackCodec, external_codec
@@ -36,6 +38,7 @@ from services.gateway.metrics import Metrics
 from services.gateway.probe import Prober
 from services.gateway.replica import Replica
 from services.gateway.router import ModelRouter, VersionRouter
+from services.gateway.text import TextInput, Translators
 
 # How long the connections get after the last call has been answered.
 CLOSE_GRACE_S = 3.0
@@ -123,6 +126,7 @@ class _Paths:
         self.signatures: dict[str, Signature] = {}
         self.probes: dict[str, tuple[Request, int]] = {}
         self.chains: dict[str, Backend] = {}
+        self.translators: dict[str, Translators] = {}
         for deployment in deployments.models:
             self._add(deployment)
 
@@ -134,7 +138,9 @@ class _Paths:
         route = VersionRouter(merges, {name: path.artifacts for name, path in names.items()})
         signature = self.signatures[deployment.model]
         for name, path in names.items():
-            self.chains[name] = Validate(route, signature, partial(_who_would_answer, path))
+            chain: Backend = Validate(route, signature, partial(_who_would_answer, path))
+            translators = self.translators[deployment.model]
+            self.chains[name] = TextInput(chain, translators, partial(_version_of_texts, path)) if path.text else chain
 
     def _path(self, deployment: Deployment, name: str, limits: PathLimits) -> Path:
         model, stack, address = deployment.model, self._stacks[name], self._settings.addresses[name]
@@ -163,7 +169,15 @@ class _Paths:
             metadata=ServerMetadata(address, self.coalescer) if stack.external else None,
         )
         self.merges[model, name] = Batcher(replica, _batch_limits(limits, artifacts.current.spec), self.batch_scope)
-        return Path(model, name, name == deployment.default, replica, artifacts)
+        return Path(
+            model, name, name == deployment.default, replica, artifacts, self._text_of(model, artifacts.current)
+        )
+
+    def _text_of(self, model: str, current: Manifest) -> TextForm | None:
+        """Return how a model takes texts, None where it does not. Raises ArtifactError."""
+        translators = Translators(self._settings.exports, model, current.spec)
+        translators = self.translators.setdefault(model, translators)
+        return translators.find(current.version).form if translators.has(current.version) else None
 
     def _artifacts(self, model: str, stack: Stack) -> Artifacts | ExternalArtifacts:
         exports = self._settings.exports
@@ -185,6 +199,13 @@ def _who_would_answer(path: Path, version: int) -> Provenance:
     served = path.replica.served
     version, sha256 = path.artifacts.promised(version or served.version)
     return served._replace(version=version, sha256=sha256, sha256_observed=False)
+
+
+def _version_of_texts(path: Path, version: int) -> int:
+    """Return the version whose tokenizer is for a request of this one: of an external server, always our current."""
+    if isinstance(path.artifacts, ExternalArtifacts):
+        return path.artifacts.current.version
+    return _who_would_answer(path, version).version
 
 
 def _controls(settings: Settings, controls: Controls, prober: Prober) -> list[Callable[[aio.Server], None]]:

@@ -38,9 +38,12 @@ STOP_S = 30
 
 
 class RealStack:
-    """The services as child processes; logs in FOLDER/SERVICE.log."""
+    """The services as child processes; logs in FOLDER/SERVICE.log.
 
-    def __init__(self, exports: Path, folder: Path) -> None:
+    deployments: what the gateway is to serve, where it is not what the repository's file says of these exports.
+    """
+
+    def __init__(self, exports: Path, folder: Path, deployments: str = "") -> None:
         self.folder = folder
         self.environment = os.environ | free_ports() | {"TORCH_SVC_TOKEN_FILE": str(folder / "token")}
         for service in ("GATEWAY", *(stack.service.upper() for stack in STACKS.values())):
@@ -53,7 +56,13 @@ class RealStack:
             "onnx_svc": ["--models", str(exports)],
             "gateway": ["--exports", str(exports), "--deployments", str(folder / "deployments.toml")],
         }
-        self._paths = write_deployments(folder / "deployments.toml", exports)
+        file = folder / "deployments.toml"
+        if deployments:
+            file.write_text(deployments)
+            self._paths = sum(len(model.stacks) for model in read_deployments(file).models)
+            self._commands = {"litert_svc": ["--models", str(exports)], **self._commands}
+        else:
+            self._paths = write_deployments(file, exports)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, service: str) -> None:

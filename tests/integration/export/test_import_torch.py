@@ -516,10 +516,11 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_hugging_face_folder_becomes_a_program(bert: Path, folder: Path, tmp_path: Path) -> None:
-    inputs, hints, files = hugging_face.export(bert, tmp_path / "m.pt2", Hints(sizes={"length": [6, 3, 9]}))
-    assert hints.ranges["input_ids"] == (0, 49)
-    assert [file.name for file in files] == ["config.json", "model.safetensors"]
-    proof, _ = torch_source.import_program(tmp_path / "m.pt2", folder, hints, (), inputs)
+    found = hugging_face.export(bert, tmp_path / "m.pt2", Hints(sizes={"length": [6, 3, 9]}))
+    assert found.hints.ranges["input_ids"] == (0, 49)
+    assert [file.name for file in found.files] == ["config.json", "model.safetensors"]
+    assert (found.text, found.note) == (None, "")
+    proof, _ = torch_source.import_program(tmp_path / "m.pt2", folder, found.hints, (), found.inputs)
     assert shapes(proof.spec) == {
         **dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), ("batch", "length")),
         "last_hidden_state": ("batch", "length", 8),

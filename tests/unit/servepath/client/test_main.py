@@ -1,9 +1,10 @@
 from typing import Any
 
+import numpy as np
 import pytest
 
 from servepath.client import Prediction
-from servepath.client.__main__ import parse_args, paths_text, prediction_text, values
+from servepath.client.__main__ import parse_args, paths_text, prediction_text, texts_text, values
 from servepath.protocols.paths import PathInfo
 from servepath.protocols.types import Provenance
 
@@ -31,7 +32,7 @@ def test_x_is_rows_of_numbers_or_json(text: str, rows: Any) -> None:
         (["predict", "m", "1 2;"], "is not like '1 2'"),
         (["predict", "m", "[[1, 2]"], "is not like '1 2'"),
         (["predict", "m", "[" * 10**5], "is not like '1 2'"),
-        (["predict", "m"], "required: x"),
+        (["predict", "m"], "one of the arguments x --text is required"),
         (["predict", "m", "1", "--timeout", "0"], "'0' is not a number of seconds above 0"),
         (["predict", "m", "1", "--timeout", "nan"], "'nan' is not a number of seconds above 0"),
         (["paths", "--addr", "localhost"], "'localhost' is not HOST:PORT"),
@@ -60,3 +61,17 @@ def test_what_an_external_server_does_not_name_is_unknown() -> None:
     assert "served by m@theirs: mlserver 1.7.1, tf32, version unknown" in told
     path = PathInfo("m", "theirs", True, True, "mlserver", "1.7.1", 0, "", (), ())  # noqa: FBT003 - is_default, ready
     assert paths_text([path]).split("  ")[-1] == "mlserver 1.7.1, artifact unknown"
+
+
+def test_labels_are_printed_before_their_texts() -> None:
+    labels = np.array([b"pay", b"remote_work"], object)
+    prediction = Prediction({"label": labels}, Provenance("m", "onnx", "e", "1", 1, "a" * 64, sha256_observed=True))
+    first, second, third = texts_text(["When?", "Where?"], prediction).splitlines()
+    assert (first, second) == ("pay          When?", "remote_work  Where?")
+    assert third.startswith("served by m@onnx: e 1")
+
+
+def test_texts_and_numbers_exclude_each_other() -> None:
+    assert parse_args(["predict", "m", "--text", "a", "--text", "b"]).text == ["a", "b"]
+    with pytest.raises(SystemExit):
+        parse_args(["predict", "m", "1 2", "--text", "a"])

@@ -1,0 +1,171 @@
+"""A classifier of texts from a Hugging Face folder: its labels and tokenizer, and the same network in Keras."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+
+from export.importing import distilbert_keras, hugging_face, hugging_face_text
+from export.importing.__main__ import main
+from export.importing.errors import Refused
+from export.importing.hints import Hints
+from servepath.artifacts.manifest import verify
+from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
+from servepath.artifacts.text import TextForm, read_text_form
+from servepath.protocols.deployments import read_deployments
+
+transformers = pytest.importorskip("transformers")
+tokenizers = pytest.importorskip("tokenizers")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+LABELS = {0: "leave", 1: "pay", 2: "travel"}
+PAD = "[PAD]"
+WORDS = {"[CLS]": 0, PAD: 1, "[UNK]": 2, "pay": 3, "leave": 4}
+IDS = np.array([[0, 3, 4, 7, 1], [0, 4, 1, 1, 1]])
+MASK = np.array([[1, 1, 1, 1, 0], [1, 1, 0, 0, 0]])
+SPEC = Spec(
+    inputs=tuple(TensorSpec(name, "INT64", ("batch", "length")) for name in ("input_ids", "attention_mask")),
+    outputs=tuple(TensorSpec(name, "FP32", ("batch", 3)) for name in ("logits", "probabilities")),
+    row_independent=True,
+    tolerance=Tolerance(1e-5, 1e-5),
+)
+Change = Callable[[Path], Any]
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder as transformers writes it, of a tiny DistilBERT with weights that matter."""
+    folder = tmp_path_factory.mktemp("classifier")
+    torch.manual_seed(3)
+    config = transformers.DistilBertConfig(
+        vocab_size=20, dim=8, n_layers=2, n_heads=2, hidden_dim=16, max_position_embeddings=16, id2label=LABELS
+    )
+    model = transformers.DistilBertForSequenceClassification(config)
+    for parameter in model.parameters():  # as new, biases are zeros and norms ones, which a mistake would not move
+        torch.nn.init.normal_(parameter, 0.0, 0.5)
+    model.save_pretrained(folder)
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(WORDS, unk_token=next(w for w in WORDS if "UNK" in w)))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        model_max_length=12,
+        model_input_names=["input_ids", "attention_mask"],
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def copied(classifier: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(classifier, tmp_path / "copied"))
+
+
+def edit(file: str, **values: Any) -> Change:
+    def change(folder: Path) -> None:
+        (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | values))
+
+    return change
+
+
+def test_every_stack_gets_the_network_and_callers_may_send_texts(classifier: Path, tmp_path: Path) -> None:
+    exports, deployments = tmp_path / "exports", tmp_path / "d.toml"
+    words = [str(classifier), "--name", "m", "--out", str(exports), "--deployments", str(deployments)]
+    assert main(words) == 0
+    (deployed,) = read_deployments(deployments).models
+    assert set(deployed.stacks) == {"torchserve", "tfserving", "litert", "onnx"}
+    form = read_text_form(exports / "m" / "text" / "1")
+    assert form == TextForm(("leave", "pay", "travel"), "probabilities", 12, 0)
+    manifests = {kind: verify(exports / "m" / kind / "1") for kind in ("mar", "onnx", "saved_model", "tflite", "text")}
+    assert len({json.dumps(each.spec.to_dict()) for each in manifests.values()}) == 1
+    assert [tensor.name for tensor in manifests["mar"].spec.outputs] == ["logits", "probabilities"]
+
+
+def test_the_network_in_keras_answers_as_transformers(classifier: Path, tmp_path: Path) -> None:
+    from export.saved_model import load  # noqa: PLC0415 - TensorFlow, which the other tests need not wait for
+
+    distilbert_keras.export(classifier, tmp_path / "saved", Hints(), SPEC)
+    found = load(tmp_path / "saved")({"input_ids": IDS, "attention_mask": MASK})
+    model = transformers.DistilBertForSequenceClassification.from_pretrained(classifier).double().eval()
+    with torch.inference_mode():
+        wanted = model(input_ids=torch.from_numpy(IDS), attention_mask=torch.from_numpy(MASK)).logits
+    np.testing.assert_allclose(found["logits"], wanted.numpy(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found["probabilities"], wanted.softmax(-1).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_network_in_keras_has_the_public_names(classifier: Path, tmp_path: Path) -> None:
+    from export.saved_model import load  # noqa: PLC0415
+
+    names = {"input_ids": "ids", "probabilities": "scores"}
+    tensors = [tuple(replace(t, name=names.get(t.name, t.name)) for t in each) for each in (SPEC.inputs, SPEC.outputs)]
+    spec = replace(SPEC, inputs=tensors[0], outputs=tensors[1])
+    distilbert_keras.export(classifier, tmp_path / "saved", Hints(names=names), spec)
+    assert set(load(tmp_path / "saved")({"ids": IDS, "attention_mask": MASK})) == {"logits", "scores"}
+
+
+def lose(name: str) -> Change:
+    def change(folder: Path) -> None:
+        weights = safetensors.numpy.load_file(folder / "model.safetensors")
+        del weights[name]
+        safetensors.numpy.save_file(weights, folder / "model.safetensors")
+
+    return change
+
+
+def add(name: str) -> Change:
+    def change(folder: Path) -> None:
+        weights = safetensors.numpy.load_file(folder / "model.safetensors")
+        safetensors.numpy.save_file({**weights, name: np.ones(2, np.float32)}, folder / "model.safetensors")
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (edit("config.json", architectures=["BertForSequenceClassification"]), "no network in Keras for BertForSeq"),
+        (edit("config.json", activation="relu"), "has the activation 'gelu', the folder's config 'relu'"),
+        (lose("classifier.bias"), r"are not those of DistilBertForSequenceClassification: 'classifier\.bias'"),
+        (add("more.weight"), r"has weights that DistilBertForSequenceClassification lacks, such as more\.weight"),
+    ],
+)
+def test_another_network_is_not_written_as_this_one(copied: Path, tmp_path: Path, change: Change, said: str) -> None:
+    change(copied)
+    with pytest.raises(Refused, match=said):
+        distilbert_keras.export(copied, tmp_path / "saved", Hints(), SPEC)
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (lambda folder: (folder / "tokenizer.json").unlink(), "the folder's tokenizer cannot be read"),
+        (edit("tokenizer_config.json", model_input_names=["input_ids"]), "the network takes input_ids, and texts of"),
+        (edit("config.json", problem_type="multi_label_classification"), ""),
+    ],
+)
+def test_a_network_whose_texts_cannot_be_translated_is_served_by_ids(
+    copied: Path, tmp_path: Path, change: Change, note: str
+) -> None:
+    change(copied)
+    found = hugging_face.export(copied, tmp_path / "m.pt2", Hints())
+    assert found.text is None
+    assert note in found.note
+    assert bool(note) == bool(found.note)
+
+
+def test_labels_are_those_of_the_config_by_number(classifier: Path) -> None:
+    config = transformers.AutoConfig.from_pretrained(classifier)
+    kind = transformers.DistilBertForSequenceClassification
+    assert hugging_face_text.labels_of(kind, config) == ["leave", "pay", "travel"]
+    assert hugging_face_text.labels_of(transformers.DistilBertModel, config) == []
+
+
+def test_another_tokenizer_is_another_version(classifier: Path, tmp_path: Path) -> None:
+    found = hugging_face.export(classifier, tmp_path / "m.pt2", Hints())
+    assert "tokenizer.json" in {file.name for file in found.files}
