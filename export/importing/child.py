@@ -38,6 +38,8 @@ def main() -> int:
     """Do the step; exit code 1 and one line on stderr where the model is refused."""
     step, work, source, spec, name, limit_s, trust = sys.argv[1:]
     memory = bound(float(limit_s))
+    # Before PyTorch comes: threads that spin would stand still beside anything else that computes.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.simplefilter("ignore")
     try:
         hints = replace(read_hints(Path(spec) if spec else None), trust_code=bool(trust))

@@ -1,7 +1,7 @@
-"""Serves two models by MLServer: `serve_mlserver.py GRPC_PORT HTTP_PORT METRICS_PORT MODEL.onnx [WORKERS]`.
+"""Serves two models by MLServer: `serve_mlserver.py GRPC_PORT HTTP_PORT METRICS_PORT MODEL.onnx [WORKERS [THREADS]]`.
 
 Run by tests/e2e/test_external.py and studies/foreign in a virtual environment of its own (tests/interop/mlserver.txt).
-Without WORKERS the models run in the server's own process. The session's settings are those of onnx_svc.
+Without WORKERS the models run in the server's own process. THREADS: of each run, 1 as onnx_svc under load.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ class Onnx(MLModel):
 
     async def load(self) -> bool:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        uri = self.settings.parameters.uri
+        uri, extra = self.settings.parameters.uri, self.settings.parameters.extra
+        options.intra_op_num_threads = extra["threads"]
         self._session = onnxruntime.InferenceSession(uri, options, providers=["CPUExecutionProvider"])
         return True
 
@@ -50,10 +50,10 @@ def _echo(tensor: RequestInput) -> ResponseOutput:
     return ResponseOutput(name=name, shape=tensor.shape, datatype=tensor.datatype, data=tensor.data)
 
 
-async def main(grpc_port: int, http_port: int, metrics_port: int, model: str, workers: int) -> None:
+async def main(ports: dict[str, int], model: str, workers: int, threads: int) -> None:
     """Serve until a signal comes."""
-    ports = {"grpc_port": grpc_port, "http_port": http_port, "metrics_port": metrics_port}
-    onnx = ModelSettings(name="theirs", implementation=Onnx, parameters=ModelParameters(uri=model, version="blue"))
+    parameters = ModelParameters(uri=model, version="blue", extra={"threads": threads})
+    onnx = ModelSettings(name="theirs", implementation=Onnx, parameters=parameters)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as metrics:  # otherwise in the folder where it starts
         own = {"parallel_workers": workers, "metrics_dir": metrics, "debug": False}
         server = MLServer(Settings(host="127.0.0.1", **own, **ports))
@@ -61,4 +61,6 @@ async def main(grpc_port: int, http_port: int, metrics_port: int, model: str, wo
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*map(int, sys.argv[1:4]), sys.argv[4], int((sys.argv[5:] or ["0"])[0])))
+    more = [*map(int, sys.argv[5:7]), *(0, 1)[len(sys.argv[5:7]) :]]
+    ports = dict(zip(("grpc_port", "http_port", "metrics_port"), map(int, sys.argv[1:4]), strict=True))
+    asyncio.run(main(ports, sys.argv[4], *more))

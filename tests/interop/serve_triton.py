@@ -1,7 +1,7 @@
-"""Serves two models by Triton: `serve_triton.py GRPC_PORT HTTP_PORT METRICS_PORT MODEL.onnx`.
+"""Serves two models by Triton: `serve_triton.py GRPC_PORT HTTP_PORT METRICS_PORT MODEL.onnx [INSTANCES [THREADS]]`.
 
-Run by tests/e2e/test_external.py in a virtual environment of its own (tests/interop/triton.txt): nvidia-pytriton brings
-tritonserver, without its ONNX backend, so that Python calls ONNX Runtime.
+Run by tests/e2e/test_external.py and studies/foreign in a virtual environment of its own (tests/interop/triton.txt):
+nvidia-pytriton brings tritonserver, without its ONNX backend, so that Python calls ONNX Runtime.
 """
 
 import sys
@@ -17,15 +17,27 @@ from pytriton.triton import Triton, TritonConfig
 KINDS = {"n": np.int64, "s": np.bytes_, "h": np.float16}
 
 
-def onnx(file: str) -> Any:
-    """Return the function of a model in ONNX Runtime."""
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+class Onnx:
+    """A model in ONNX Runtime, as Triton calls it: requests of one shape in batches."""
+
+    def __init__(self, file: str, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        self.inputs = [_tensor(node) for node in self._session.get_inputs()]
+        self.outputs = [_tensor(node) for node in self._session.get_outputs()]
 
     @batch
-    def infer(**inputs: Any) -> list[Any]:
-        return session.run(None, inputs)
+    def infer(self, **inputs: Any) -> list[Any]:
+        """Return the outputs in their order."""
+        return self._session.run(None, inputs)
 
-    return infer
+
+def _tensor(node: Any) -> Tensor:
+    """Return an input or output without its batch axis."""
+    kind = np.dtype({"float": "float32"}.get(found := node.type[len("tensor(") : -1], found)).type
+    shape = tuple(size if isinstance(size, int) else -1 for size in node.shape[1:])
+    return Tensor(name=node.name, dtype=kind, shape=shape)
 
 
 @batch
@@ -35,19 +47,22 @@ def echo(**inputs: Any) -> dict[str, Any]:
     return {name.replace("in-", "out-"): array for name, array in inputs.items()} | {"unwanted": unwanted}
 
 
-def main(grpc_port: int, http_port: int, metrics_port: int, model: str) -> None:
+def main(ports: dict[str, int], model: str, instances: int, threads: int) -> None:
     """Serve until a signal comes."""
     here = dict.fromkeys(("grpc_address", "http_address", "metrics_address"), "127.0.0.1")
-    config = TritonConfig(grpc_port=grpc_port, http_port=http_port, metrics_port=metrics_port, **here)
+    config = TritonConfig(**ports, **here)
     inputs = [Tensor(name=f"in-{name}", dtype=kind, shape=(1,)) for name, kind in KINDS.items()]
     outputs = [Tensor(name=f"out-{name}", dtype=kind, shape=(1,)) for name, kind in KINDS.items()]
     unwanted = Tensor(name="unwanted", dtype=np.int32, shape=(1,))
-    x, y = Tensor(name="x", dtype=np.float32, shape=(2,)), Tensor(name="y", dtype=np.float32, shape=(1,))
+    models = [Onnx(model, threads) for _ in range(instances)]
     with tempfile.TemporaryDirectory() as folder, Triton(config=config, workspace=f"{folder}/triton") as triton:
-        triton.bind("theirs", onnx(model), [x], [y], config=ModelConfig(max_batch_size=64))
+        calls = [each.infer for each in models]
+        triton.bind("theirs", calls, models[0].inputs, models[0].outputs, config=ModelConfig(max_batch_size=64))
         triton.bind("echo", echo, inputs, [*outputs, unwanted], config=ModelConfig(max_batch_size=64))
         triton.serve()
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:4]), sys.argv[4])
+    named = dict(zip(("grpc_port", "http_port", "metrics_port"), map(int, sys.argv[1:4]), strict=True))
+    # 0 threads are ONNX Runtime's own choice.
+    main(named, sys.argv[4], *map(int, [*sys.argv[5:7], *("1", "0")[len(sys.argv[5:7]) :]]))

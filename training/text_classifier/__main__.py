@@ -157,6 +157,7 @@ def main(argv: Sequence[str]) -> int:
     os.environ.update(
         HF_HUB_OFFLINE="1",
         HF_HUB_DISABLE_PROGRESS_BARS="1",
+        OMP_WAIT_POLICY="PASSIVE",  # threads that spin would stand still beside anything else that computes
         TOKENIZERS_PARALLELISM="false",
         TRANSFORMERS_VERBOSITY="error",
     )

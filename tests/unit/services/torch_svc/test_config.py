@@ -10,5 +10,11 @@ def test_a_busy_ports_explanation_names_its_use_and_its_variable() -> None:
 
 
 def test_variables_that_would_overrule_our_settings_do_not_reach_torchserve() -> None:
-    found = child_environment({"TS_CONFIG_FILE": "x", "LOG_LOCATION": "y", "METRICS_LOCATION": "z", "HOME": "/root"})
-    assert found == {"HOME": "/root"}
+    foreign = {"TS_CONFIG_FILE": "x", "LOG_LOCATION": "y", "METRICS_LOCATION": "z"}
+    found = child_environment({**foreign, "HOME": "/root"}, cores=3)
+    assert found == {"HOME": "/root", "SERVEPATH_THREADS": "3", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def test_what_the_user_says_of_threads_stays() -> None:
+    given = {"SERVEPATH_THREADS": "1", "OMP_WAIT_POLICY": "ACTIVE"}
+    assert child_environment(given, cores=3) == given
