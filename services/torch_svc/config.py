@@ -102,8 +102,8 @@ def child_environment(environment: Mapping[str, str], cores: int) -> dict[str, s
     """Return the environment of TorchServe and its workers, without what it would read in place of our settings.
 
     What it says of threads stays. OpenMP's threads wait for each other by spinning unless told otherwise: two of them,
-    beside two other busy processes on two cores, had 5 rows/s where two that sleep have 118 (a small DistilBERT, PyTorch
-    2.13.0, 2026-11-29).
+    beside two other busy processes on two cores, had 5 rows/s where two that sleep have 118 (a small DistilBERT,
+    PyTorch 2.13.0, 2026-11-29).
     """
     ours = {THREADS: str(cores), "OMP_WAIT_POLICY": "PASSIVE"}
     return ours | {name: value for name, value in environment.items() if not name.startswith(FOREIGN_PREFIXES)}
