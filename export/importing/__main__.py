@@ -272,6 +272,8 @@ def _show(spec: Spec, notes: Sequence[str]) -> None:
         print(f"  axis {axis!r}: at most {most}")
     if spec.row_independent:
         print("  rows are independent of each other: requests are batched")
+    for axis in spec.padded:
+        print(f"  zeros along {axis!r} change no answer: requests of nearly one size are batched, too")
     for note in notes:
         print(f"  {note}")
     print(f"  tolerance: {spec.tolerance}")

@@ -16,7 +16,7 @@ from export.importing.axes import FIX, Axes, Declared, find_outputs, find_sizes,
 from export.importing.draw import Arrays, Sizes, is_mask, sized
 from export.importing.errors import Refused
 from export.importing.hints import Hints
-from export.importing.rows import BATCH_ROWS, MOST_ROWS, find_rows, find_tolerances
+from export.importing.rows import BATCH_ROWS, MOST_ROWS, find_padded, find_rows, find_tolerances
 from export.importing.trial import Failed, Run, Trial
 from servepath.artifacts.spec import BATCH, EXACT, Spec, TensorSpec, Tolerance
 from servepath.protocols.arrays import DTYPES
@@ -94,6 +94,10 @@ def _prove(
     masks = [tensor.name for tensor in trial.inputs if is_mask(tensor) and tensor.name not in trial.ranges]
     trial.notes += [f"{name!r} was drawn as ones, then zeros: a row of zeros alone was not tried" for name in masks]
     spec = _with_tolerances(spec, tolerances)
+    if spec.row_independent:
+        spec, notes = find_padded(trial, base, spec)
+        trial.notes += notes
+        spec = _with_tolerances(spec, {t.name: t.tolerance for t in spec.outputs if t.tolerance})
     _check_limits(spec)
     groups = tuple(_groups(trial, spec, sizes))
     if exact is not None and (better := _in_float64(spec, groups, exact)):

@@ -6,19 +6,22 @@ batch, may be off is what the last bit of every input changes, and what a row di
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.importing.answers import agree, cut, joined, largest, scale
-from export.importing.draw import Arrays, Sizes
+from export.importing.draw import Arrays, Sizes, is_mask
 from export.importing.errors import Refused
 from export.importing.trial import Trial
-from servepath.artifacts.spec import BATCH, Tolerance
+from servepath.artifacts.spec import BATCH, Spec, TensorSpec, Tolerance
 
 # More rows than one, and no power of two; and as many as a server joins.
 BATCH_ROWS, MOST_ROWS = 7, 64
+# How many times as long a row is made by zeros.
+PADDED_BY = 3
 # Runtimes add in different orders: how much more than the effect of the last bit of every input they may differ.
 MARGIN = 8.0
 # Last bits that the same additions may change.
@@ -86,6 +89,49 @@ def find_rows(
         return False, tolerances
     trial.answer(trial.draw({**base, BATCH: most}, seed=6))
     return True, _widened(trial, tolerances, together, single)
+
+
+def find_padded(trial: Trial, base: Sizes, spec: Spec) -> tuple[Spec, list[str]]:
+    """Return the spec with the axes along which zeros may be added, and the notes on them.
+
+    Tried is where a mask of the model's says which places are there: another model may give the same answers by chance,
+    as one that takes the largest of a row does until all of it is below zero. The tolerance grows with what zeros
+    change, as it does with batches. Raises Failed.
+    """
+    notes: list[str] = []
+    for axis in trial.axes:
+        having = [tensor for tensor in spec.inputs if axis in tensor.shape]
+        if axis == BATCH or not spec.may_pad(axis) or not any(map(is_mask, having)):
+            continue
+        most = spec.max_sizes.get(axis, PADDED_BY * base[axis])
+        first = max(1, min(base[axis], most // PADDED_BY))
+        asked = trial.draw({**base, BATCH: BATCH_ROWS, axis: first}, seed=7)
+        short = trial.answer(asked)
+        names = {tensor.name for tensor in having}
+        for size in {min(first + 1, most), min(PADDED_BY * first, most)}:
+            filled = {n: _filled(values, size) if n in names else values for n, values in asked.items()}
+            long = trial.answer(filled)
+            noise = {name: _noise(values, _coarsest(asked, short)) for name, values in short.items()}
+            if not agree(long, short, noise):
+                notes.append(f"zeros along {axis!r} change answers: requests of several sizes are never batched")
+                break
+            outputs = tuple(_widened_by(trial, tensor, long, short) for tensor in spec.outputs)
+            spec = replace(spec, outputs=outputs)
+        else:
+            spec = replace(spec, padded=(*spec.padded, axis))
+    return spec, notes
+
+
+def _filled(values: NDArray[Any], size: int) -> NDArray[Any]:
+    return np.pad(values, [(0, 0), (0, size - values.shape[1]), *[(0, 0)] * (values.ndim - 2)])
+
+
+def _widened_by(trial: Trial, output: TensorSpec, one: Arrays, other: Arrays) -> TensorSpec:
+    own = output.tolerance
+    if own is None or own.by_vector or trial.hints.tolerance is not None:
+        return output
+    atol = max(own.atol, MARGIN * largest(one[output.name], other[output.name]))
+    return replace(output, tolerance=Tolerance(own.rtol, atol))
 
 
 def _widened(trial: Trial, tolerances: dict[str, Tolerance], together: Arrays, single: Arrays) -> dict[str, Tolerance]:

@@ -139,7 +139,9 @@ class Spec:
     """A model's contract.
 
     row_independent: a row's answer does not depend on the other rows of its batch. max_sizes: the largest size of an
-    open axis, by its name, where the model has one, such as the words that a text may have.
+    open axis, by its name, where the model has one, such as the words that a text may have. padded: axes, second ones
+    of inputs, along which zeros at the end of all inputs, the mask among them, change no answer: so requests of several
+    sizes may be merged.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -147,6 +149,7 @@ class Spec:
     row_independent: bool
     tolerance: Tolerance
     max_sizes: Mapping[str, int] = field(default_factory=dict)
+    padded: tuple[str, ...] = ()
 
     def max_rows(self, most: int) -> int:
         """Return how many rows one call may have that several are merged into: at most `most`, 1 for no merging."""
@@ -155,6 +158,11 @@ class Spec:
     def tolerance_of(self, output: TensorSpec) -> Tolerance:
         """Return how far an output may be off: nothing where it has no fractions, its own tolerance or the model's."""
         return (output.tolerance or self.tolerance) if output.dtype in FRACTIONS else EXACT
+
+    @property
+    def padded_inputs(self) -> frozenset[str]:
+        """Return the names of the inputs that have a padded axis."""
+        return frozenset(tensor.name for tensor in self.inputs if set(tensor.shape) & set(self.padded))
 
     @property
     def by_rows(self) -> bool:
@@ -170,17 +178,27 @@ class Spec:
             row_independent=bool(raw["row_independent"]),
             tolerance=Tolerance.from_dict(raw["tolerance"]),
             max_sizes={str(axis): int(size) for axis, size in raw.get("max_sizes", {}).items()},
+            padded=tuple(str(axis) for axis in raw.get("padded", ())),
         )
         if unknown := sorted(spec.max_sizes.keys() - {axis for tensor in spec.inputs for axis in tensor.shape}):
             raise ValueError(f"max_sizes has {unknown[0]!r}, which is no open axis of an input")
         if spec.row_independent and not spec.by_rows:
             raise ValueError("row_independent = true needs the batch axis as the first axis of every tensor")
+        if unfit := [axis for axis in spec.padded if not (spec.row_independent and spec.may_pad(axis))]:
+            raise ValueError(f"padded has {unfit[0]!r}, which is no second axis of inputs alone, of independent rows")
         return spec
 
+    def may_pad(self, axis: str) -> bool:
+        """Return whether an axis is the second one of every input that has it, of numbers all, and of no output."""
+        having = [tensor for tensor in self.inputs if axis in tensor.shape]
+        second = all(tensor.shape[1:2] == (axis,) and axis not in tensor.shape[2:] for tensor in having)
+        numbers = all(tensor.dtype != "BYTES" for tensor in having)
+        return bool(having) and second and numbers and all(axis not in tensor.shape for tensor in self.outputs)
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form; without max_sizes, where there are none, as files had it before."""
-        raw = asdict(self)
-        return raw if self.max_sizes else {key: value for key, value in raw.items() if key != "max_sizes"}
+        """Return the JSON form; without max_sizes and padded, where there are none, as files had it before."""
+        empty = {name for name in ("max_sizes", "padded") if not getattr(self, name)}
+        return {key: value for key, value in asdict(self).items() if key not in empty}
 
 
 def read_spec(path: Path) -> Spec:

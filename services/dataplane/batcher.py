@@ -22,16 +22,19 @@ from servepath.protocols.errors import (
     ServeError,
     TooLarge,
 )
+from servepath.protocols.types import Request
 from services.dataplane.backend import Backend, Call, Outcome
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.batching_controller import BatchingController
-from services.dataplane.rows import Key, concat, key_of, size_of, split
+from services.dataplane.rows import NONE, Key, Names, concat, key_of, length_of, size_of, split
 
 log = logging.getLogger(__name__)
 # Where recent calls took longer, a merged one has no more than its share of the rows outstanding (ADR 9). MiniLM, 16
 # callers of 2 rows, 2 engine threads: 139 rows/s instead of 112 (2 x86_64 cores, 2026-11-29).
 SHARED_S = 20e-3
 RECENT = 8
+# Of calls that are filled up to one length, the longest and the shortest.
+LONGER = 1.3
 # An ordered set: a call that ends while it waits leaves at once, from wherever it stands.
 Waiting = OrderedDict[Call, None]
 
@@ -42,12 +45,14 @@ class BatchLimits:
 
     max_in_flight: calls at the inner backend at once. max_queue: calls waiting for that. max_rows, max_bytes: of one
     merged call; max_rows 1 merges nothing, and is the only right value where rows are not independent of each other.
+    padded: inputs whose second axis may be filled up with zeros, so that calls of nearly one length are merged.
     """
 
     max_in_flight: int = 2
     max_queue: int = 1024
     max_rows: int = 64
     max_bytes: int = 64 * 2**10
+    padded: Names = NONE
 
 
 class Batcher:
@@ -125,7 +130,7 @@ class Batcher:
         self._take(key, self._groups[key], (call,))
 
     def _key_of(self, call: Call) -> Key | None:
-        return key_of(call.request) if self._limits.max_rows > 1 else None
+        return key_of(call.request, self._limits.padded) if self._limits.max_rows > 1 else None
 
     def _take(self, key: Key | None, group: Waiting, calls: Sequence[Call]) -> None:
         """Remove calls from their group."""
@@ -166,7 +171,10 @@ class Batcher:
         batch: list[Call] = []
         rows = size = 0
         max_rows = self._limits.max_rows if self._call_s < SHARED_S else min(self._limits.max_rows, self._share())
+        lengths = _Lengths(self._limits.padded)
         for call in group:
+            if not lengths.take(call.request):
+                continue
             rows += call.rows
             size += size_of(call.request)
             if batch and (rows > max_rows or size > self._limits.max_bytes):
@@ -185,7 +193,7 @@ class Batcher:
         if not self._in_flight:
             self._busy_until = perf_counter()
         self._in_flight += 1
-        call = members[0] if len(members) == 1 else _Members(members).merged
+        call = members[0] if len(members) == 1 else _Members(members, self._limits.padded).merged
         call.add_done_callback(partial(self._returned, call, members, perf_counter(), waited))
         self._rows_in_flight += call.rows
         self.on_send(call.rows)
@@ -227,11 +235,32 @@ class Batcher:
                 member.end(answer)
 
 
+class _Lengths:
+    """Which calls may stand beside each other: those whose lengths differ by at most LONGER."""
+
+    def __init__(self, padded: Names) -> None:
+        self._padded = padded
+        self._shortest = self._longest = -1
+
+    def take(self, request: Request) -> bool:
+        """Return whether a request may join those that were taken, and take it."""
+        if not self._padded:
+            return True
+        length = length_of(request, self._padded)
+        shortest = length if self._longest < 0 else min(self._shortest, length)
+        longest = max(self._longest, length)
+        if longest > LONGER * shortest:  # of nothing and something, too: a row that is all zeros is another one
+            return False
+        self._shortest, self._longest = shortest, longest
+        return True
+
+
 class _Members:
     """The calls of a merged one: it lasts as long as the most patient of them, and as any of them."""
 
-    def __init__(self, members: Sequence[Call]) -> None:
-        self.merged = Call(concat([member.request for member in members]), max([member.deadline for member in members]))
+    def __init__(self, members: Sequence[Call], padded: Names) -> None:
+        request = concat([member.request for member in members], padded)
+        self.merged = Call(request, max([member.deadline for member in members]))
         self.merged.rows = sum([member.rows for member in members])
         self._alive = len(members)
         for member in members:

@@ -2,19 +2,26 @@
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from math import prod
 
-from servepath.protocols.tensors import row_offsets
+from servepath.protocols.tensors import ITEM_BYTES, row_offsets
 from servepath.protocols.types import Answer, Request, Tensor
 from services.dataplane.backend import Call
 
 Key = tuple[object, ...]
+Names = frozenset[str]
+NONE: Names = frozenset()
 
 
-def key_of(request: Request) -> Key:
+def key_of(request: Request, padded: Names = NONE) -> Key:
     """Return the key that two requests must share to be batched; the order of the inputs does not matter.
 
-    The name that the caller wrote is not part of it: MODEL and MODEL@STACK of one path go together.
+    padded: inputs whose second axis may be filled up with zeros, so that its size is no part of the key. Nor is the
+    name that the caller wrote: MODEL and MODEL@STACK of one path go together.
     """
+    if padded:
+        shapes = [(t.name, t.dtype, t.shape[2:] if t.name in padded else t.shape[1:]) for t in request.inputs]
+        return (request.version, request.outputs, frozenset(shapes))
     if len(request.inputs) == 1:
         (tensor,) = request.inputs
         return (request.version, request.outputs, tensor.name, tensor.dtype, tensor.shape[1:])
@@ -29,16 +36,38 @@ def size_of(request: Request) -> int:
     return sum(len(tensor.data) for tensor in request.inputs)
 
 
-def concat(requests: Sequence[Request]) -> Request:
-    """Concatenate requests into one of all rows, in order. They have equal keys and have been validated."""
+def length_of(request: Request, padded: Names) -> int:
+    """Return the size of the padded axis."""
+    return next(tensor.shape[1] for tensor in request.inputs if tensor.name in padded)
+
+
+def concat(requests: Sequence[Request], padded: Names = NONE) -> Request:
+    """Concatenate requests into one of all rows, in order. They have equal keys and have been validated.
+
+    The padded inputs are filled up with zeros to the longest.
+    """
     first = requests[0]
-    return first._replace(inputs=tuple(_joined(tensor, requests) for tensor in first.inputs), request_id="")
+    joined = tuple(_joined(tensor, requests, padded=tensor.name in padded) for tensor in first.inputs)
+    return first._replace(inputs=joined, request_id="")
 
 
-def _joined(like: Tensor, requests: Sequence[Request]) -> Tensor:
+def _joined(like: Tensor, requests: Sequence[Request], *, padded: bool) -> Tensor:
     parts = [tensor for request in requests for tensor in request.inputs if tensor.name == like.name]
     rows = sum(part.shape[0] for part in parts)
-    return like._replace(shape=(rows, *like.shape[1:]), data=b"".join([part.data for part in parts]))
+    if not padded:
+        return like._replace(shape=(rows, *like.shape[1:]), data=b"".join([part.data for part in parts]))
+    length, inner = max(part.shape[1] for part in parts), like.shape[2:]
+    data = b"".join([_filled(part, length, ITEM_BYTES[like.dtype] * prod(inner)) for part in parts])
+    return like._replace(shape=(rows, length, *inner), data=data)
+
+
+def _filled(tensor: Tensor, length: int, item_bytes: int) -> bytes:
+    """Return a tensor's bytes with every row filled up to `length` items of its second axis."""
+    own = tensor.shape[1] * item_bytes
+    if tensor.shape[1] == length:
+        return tensor.data
+    zeros = bytes((length - tensor.shape[1]) * item_bytes)
+    return b"".join([tensor.data[row * own : (row + 1) * own] + zeros for row in range(tensor.shape[0])])
 
 
 def split(answer: Answer, members: Sequence[Call]) -> list[Answer]:

@@ -191,7 +191,7 @@ class _Paths:
 def _batch_limits(limits: PathLimits, spec: Spec) -> BatchLimits:
     """Return the limits of a path's batches."""
     rows = spec.max_rows(limits.max_merge_rows)
-    return BatchLimits(limits.max_in_flight, limits.max_queue, rows, limits.max_merge_bytes)
+    return BatchLimits(limits.max_in_flight, limits.max_queue, rows, limits.max_merge_bytes, spec.padded_inputs)
 
 
 def _who_would_answer(path: Path, version: int) -> Provenance:

@@ -104,7 +104,7 @@ class Version:
 
     def __init__(self, artifact: Artifact, compute: Compute, limits: BatchLimits, batch_scope: BatchScope) -> None:
         self.artifact = artifact
-        limits = replace(limits, max_rows=artifact.max_rows)
+        limits = replace(limits, max_rows=artifact.max_rows, padded=artifact.spec.padded_inputs)
         outputs = tuple(tensor.name for tensor in artifact.spec.outputs)
         self.merge = Batcher(compute(artifact.engine, artifact.served, outputs), limits, batch_scope)
         self.chain: Backend = Validate(self.merge, artifact.signature, lambda _: artifact.served)

@@ -66,7 +66,7 @@ class Measured:
 
 
 def measure(way: Way, seconds: float) -> Measured:
-    """Ask for some seconds. Raises StageFailed when a call fails or an answer is wrong."""
+    """Return what the callers of a way get in some seconds. Raises StageFailed for a failed call or a wrong answer."""
     latencies: list[float] = []
     failures: list[Exception] = []
     asks = [make() for make in way.makers]

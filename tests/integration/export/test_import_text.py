@@ -12,8 +12,9 @@ import pytest
 import safetensors.numpy
 import torch
 
-from export.importing import distilbert_keras, hugging_face, hugging_face_text
+from export.importing import distilbert_keras, hugging_face, hugging_face_text, torch_module, torch_source
 from export.importing.__main__ import main
+from export.importing.axes import Declared
 from export.importing.errors import Refused
 from export.importing.hints import Hints
 from servepath.artifacts.manifest import verify
@@ -169,3 +170,48 @@ def test_labels_are_those_of_the_config_by_number(classifier: Path) -> None:
 def test_another_tokenizer_is_another_version(classifier: Path, tmp_path: Path) -> None:
     found = hugging_face.export(classifier, tmp_path / "m.pt2", Hints())
     assert "tokenizer.json" in {file.name for file in found.files}
+
+
+class Texts(torch.nn.Module):  # type: ignore[misc]
+    """One number a text [batch, 1] of ids and a mask [batch, length]: a mean under the mask, or of all places."""
+
+    def __init__(self, *, masked: bool) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(20, 4)
+        self.last = torch.nn.Linear(4, 1)
+        self.masked = masked
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        words, there = self.embedding(ids), mask.unsqueeze(-1).float()
+        sums = (words * there).sum(1)
+        return self.last(sums / there.sum(1) if self.masked else sums / ids.shape[1])
+
+
+@pytest.mark.parametrize(("masked", "padded"), [(True, ("length",)), (False, ())])
+def test_texts_are_filled_up_where_zeros_under_the_mask_change_nothing(
+    tmp_path: Path, *, masked: bool, padded: tuple[str, ...]
+) -> None:
+    ids = Declared("ids", "INT64", ("batch", "length"))
+    inputs = [ids, ids._replace(name="mask")]
+    hints = Hints(ranges={"ids": (0, 19)}, sizes={"length": (6, 3, 9)}, max_sizes={"length": 12})
+    torch.manual_seed(1)
+    torch_module.export(Texts(masked=masked), inputs, hints, tmp_path / "m.pt2")
+    (tmp_path / "made").mkdir()
+    proof, _ = torch_source.import_program(tmp_path / "m.pt2", tmp_path / "made", hints, (), inputs)
+    assert proof.spec.row_independent
+    assert proof.spec.padded == padded
+    assert Spec.from_dict(proof.spec.to_dict()) == proof.spec
+    said = "zeros along 'length' change answers: requests of several sizes are never batched"
+    assert (said in proof.notes) == (not masked)
+
+
+def test_a_spec_pads_second_axes_of_inputs_alone() -> None:
+    raw = SPEC.to_dict()
+    assert "padded" not in raw
+    assert Spec.from_dict({**raw, "padded": ["length"]}).padded_inputs == {"input_ids", "attention_mask"}
+    out = TensorSpec("states", "FP32", ("batch", "length", 2))
+    for wrong in ({"padded": ["batch"]}, {"padded": ["height"]}, {"padded": ["length"], "row_independent": False}):
+        with pytest.raises(ValueError, match="which is no second axis of inputs alone, of independent rows"):
+            Spec.from_dict({**raw, **wrong})
+    with pytest.raises(ValueError, match="padded has 'length'"):
+        Spec.from_dict(replace(SPEC, outputs=(*SPEC.outputs, out)).to_dict() | {"padded": ["length"]})

@@ -1,6 +1,7 @@
 import asyncio
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -58,7 +59,7 @@ def echo(call: Call) -> Outcome:
 class Bench:
     """A Merge over a backend that keeps its calls, and the rows of every call that was sent."""
 
-    def __init__(self, batch_scope: BatchScope | None = None, **limits: int) -> None:
+    def __init__(self, batch_scope: BatchScope | None = None, **limits: Any) -> None:
         self.inner = Keeping()
         self.batch_scope = batch_scope or BatchScope()
         self.batcher = Batcher(self.inner, BatchLimits(**limits), self.batch_scope)
@@ -476,3 +477,46 @@ def test_whatever_happens_every_member_ends_once_and_with_its_own_rows(
         world.check_bounds()
     assert (world.bench.batcher.in_flight, world.bench.batcher.queued) == (0, 0)
     world.check_ends()
+
+
+def texts(*lengths: int, value: int = 7) -> Call:
+    """Return a call of one row for each length; all have one length, and as many ids as a mask of ones says."""
+    (length,) = set(lengths)
+    data = struct.pack(f"<{len(lengths) * length}q", *[value] * (len(lengths) * length))
+    ones = struct.pack(f"<{len(lengths) * length}q", *[1] * (len(lengths) * length))
+    shape = (len(lengths), length)
+    made = Call(Request("m", 0, (Tensor("ids", "INT64", shape, data), Tensor("mask", "INT64", shape, ones))), 0.0)
+    made.rows = len(lengths)
+    return made
+
+
+PADDED = frozenset({"ids", "mask"})
+
+
+def test_texts_of_nearly_one_length_leave_together_filled_up_with_zeros() -> None:
+    bench = Bench(max_in_flight=1, padded=PADDED)
+    bench.submit(texts(5), texts(10), texts(20, value=9), texts(13, 13, value=8), texts(12))
+    bench.inner.calls[0].end(ANSWER)
+    merged = bench.inner.calls[1].request
+    # 20 is more than 1.3 times as long as 10, and goes alone behind them.
+    assert bench.sent == [1, 4]
+    ids, mask = ([struct.unpack("<13q", t.data[at : at + 104]) for at in range(0, 416, 104)] for t in merged.inputs)
+    assert [tensor.shape for tensor in merged.inputs] == [(4, 13), (4, 13)]
+    assert ids == [(7,) * 10 + (0,) * 3, (8,) * 13, (8,) * 13, (7,) * 12 + (0,)]
+    assert mask == [(1,) * 10 + (0,) * 3, (1,) * 13, (1,) * 13, (1,) * 12 + (0,)]
+    bench.inner.calls[1].end(ANSWER)
+    assert [tensor.shape for tensor in bench.inner.calls[2].request.inputs] == [(1, 20), (1, 20)]
+
+
+def test_a_text_of_no_token_is_not_filled_up() -> None:
+    bench = Bench(max_in_flight=1, padded=PADDED)
+    bench.submit(texts(5), texts(0), texts(1), texts(0))
+    bench.inner.calls[0].end(ANSWER)
+    assert [tensor.shape for tensor in bench.inner.calls[1].request.inputs] == [(2, 0), (2, 0)]
+
+
+def test_texts_of_several_lengths_stay_apart_where_zeros_would_change_answers() -> None:
+    bench = Bench(max_in_flight=1)
+    bench.submit(texts(5), texts(10), texts(11))
+    bench.inner.calls[0].end(ANSWER)
+    assert bench.sent == [1, 1]
