@@ -81,7 +81,7 @@ down: $(READY) ## stop the services
 	$(PYTHON) -m servepath down
 
 predict: $(READY) ## one prediction (MODEL=my_model@onnx X='1 2'; TEXT='...' for a classifier of texts)
-	$(PYTHON) -m servepath predict '$(MODEL)' $(if $(TEXT),--text '$(TEXT)','$(X)')
+	$(PYTHON) -m servepath predict '$(MODEL)' $(if $(TEXT),--text "$$TEXT",'$(X)')
 
 loadtest: $(if $(TARGETS),$(READY),up) ## load the paths and report (RATE, DURATION, ROUNDS, PATHS=MODEL@STACK,.., VIA=direct|gateway|both, PAYLOADS=FILE, SEED, TARGETS)
 	$(PYTHON) -m servepath loadtest $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(PLAN) $(ELSEWHERE)

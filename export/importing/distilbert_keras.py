@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
+from transformers import DistilBertConfig
 
 from export.importing.errors import Refused
 from export.importing.hints import Hints
@@ -44,7 +45,7 @@ class Attention(keras.layers.Layer):  # type: ignore[misc]
 class Classifier(keras.Model):  # type: ignore[misc]
     """Ids and mask [texts, tokens] to logits and probabilities [texts, labels]."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], labels: int) -> None:
         super().__init__(name="distilbert")
         width, layers = config["dim"], keras.layers
         self.words = layers.Embedding(config["vocab_size"], width, name="words")
@@ -60,7 +61,7 @@ class Classifier(keras.Model):  # type: ignore[misc]
             for number in range(config["n_layers"])
         ]
         self.hidden = layers.Dense(width, activation="relu", name="hidden")
-        self.last = layers.Dense(len(config["id2label"]), name="last")
+        self.last = layers.Dense(labels, name="last")
 
     def call(self, ids: Any, mask: Any) -> dict[str, Any]:
         """Return both outputs by name."""
@@ -75,9 +76,9 @@ class Classifier(keras.Model):  # type: ignore[misc]
 
 def export(folder: Path, target: Path, hints: Hints, spec: Spec) -> Mapping[str, str]:
     """Write the SavedModel under the spec's names; return facts for the manifest. Raises Refused."""
-    config = json.loads((folder / "config.json").read_text())
+    config = DistilBertConfig().to_dict() | json.loads((folder / "config.json").read_text())
     _check(config, spec, hints)
-    model = Classifier(config)
+    model = Classifier(config, int(spec.outputs[0].shape[1]))
     model(*(np.ones((1, 2), np.int64) for _ in range(2)))  # makes its variables
     names = {name: hints.names.get(name, name) for name in (IDS, MASK, LOGITS, SCORES)}
     _carry_over(model, _weights(folder))
@@ -116,8 +117,8 @@ def _check(config: Mapping[str, Any], spec: Spec, hints: Hints) -> None:
 def _weights(folder: Path) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {}
     for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, "np") as opened:
-            found |= {name: opened.get_tensor(name).astype(np.float32) for name in opened.keys()}  # noqa: SIM118 - no mapping
+        with safe_open(file, "pt") as opened:  # numpy has no bfloat16
+            found |= {name: opened.get_tensor(name).float().numpy() for name in opened.keys()}  # noqa: SIM118 - no mapping
     return found
 
 

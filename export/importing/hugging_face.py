@@ -60,12 +60,7 @@ def export(folder: Path, target: Path, hints: Hints) -> Exported:
     scored = bool(hugging_face_text.labels_of(kind, model.config))
     torch_module.write(_Tensors(model, names, scored=scored), inputs, said, target)
     files = sorted(file for pattern in FILES for file in folder.glob(pattern))
-    text, note = hugging_face_text.find(folder, kind, model.config, names)
-    return Exported(inputs, said, files, _renamed(text, said), note)
-
-
-def _renamed(text: TextForm | None, hints: Hints) -> TextForm | None:
-    return replace(text, scores=hints.names.get(text.scores, text.scores)) if text else None
+    return Exported(inputs, said, files, *hugging_face_text.find(folder, kind, model.config))
 
 
 def _config(folder: Path) -> Mapping[str, Any]:

@@ -98,18 +98,21 @@ def read_module(work: Path, source: Path, hints: Hints, name: str) -> None:
 
 def read_hugging_face(work: Path, source: Path, hints: Hints, name: str) -> None:
     """Read a Hugging Face folder: exported as a program, which is read like any other."""
-    from export.importing import hugging_face  # noqa: PLC0415
+    from export.importing import hugging_face, hugging_face_text  # noqa: PLC0415
 
     exported = _new(work, "exported") / "model.pt2"
     found = hugging_face.export(source, exported, hints)
     read_program(work, exported, found.hints, name, found.inputs)
     note_sources(work, found.files)
-    if found.text is not None:
+    form, said = found.text, found.note
+    if form is not None:
+        form, said = hugging_face_text.fitted(form, read_proof(work).spec, found.hints)
+    if form is not None:
         folder = _new(work, TEXT_FORMAT)
         shutil.copyfile(source / TOKENIZER, folder / TOKENIZER)
-        (folder / FORM).write_text(found.text.to_json())
-    offered = f"callers may send texts as {TEXT!r}, BYTES [-1], and get a {LABEL!r} with the answer"
-    note(work, offered if found.text else found.note)
+        (folder / FORM).write_text(form.to_json())
+        said = f"callers may send texts as {TEXT!r}, BYTES [-1], and get a {LABEL!r} with the answer"
+    note(work, said)
 
 
 def hugging_face_to_saved_model(work: Path, source: Path, hints: Hints, name: str) -> None:

@@ -16,6 +16,8 @@ FORMAT = "text"
 TOKENIZER, FORM = "tokenizer.json", "text.json"
 # What callers send instead of ids, BYTES [texts], and get beside the scores, BYTES [texts].
 TEXT, LABEL = "text", "label"
+# No network takes more of a text.
+MAX_TOKENS = 2**20
 # What a tokenizer gives, as the inputs of text models are called.
 IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
 
@@ -25,19 +27,22 @@ class TextForm:
     """What text.json holds.
 
     labels: by number. scores: the output whose last axis has one score a label. max_tokens: of a text, special ones
-    included. pad_id: what fills up the shorter texts of a request, under a mask of zeros.
+    included. The shorter texts of a request are filled up with zeros, ids and mask alike.
     """
 
     labels: Sequence[str]
     scores: str
     max_tokens: int
-    pad_id: int
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Self:
         """Read the form that `to_json` gives. Raises KeyError, TypeError or ValueError."""
         labels = tuple(str(label) for label in raw["labels"])
-        return cls(labels, str(raw["scores"]), int(raw["max_tokens"]), int(raw["pad_id"]))
+        for label in labels:
+            label.encode()  # raises UnicodeEncodeError, a ValueError
+        if not 1 <= (most := int(raw["max_tokens"])) <= MAX_TOKENS:
+            raise ValueError(f"max_tokens is {most}, not from 1 to {MAX_TOKENS}")
+        return cls(labels, str(raw["scores"]), most)
 
     def to_json(self) -> str:
         """Return the file's text."""

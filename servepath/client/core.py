@@ -72,7 +72,8 @@ class Core:
             raise self._unusable("ListPaths", error) from error
         self._inputs = {path.name: path.inputs for path in found}
         self._inputs |= {path.model: path.inputs for path in found if path.is_default}
-        self._texts = {name for path in found if path.labels for name in (path.name, path.model)}
+        self._texts = {path.name for path in found if path.labels}
+        self._texts |= {path.model for path in found if path.labels and path.is_default}
         return found
 
     def predict(
@@ -83,8 +84,8 @@ class Core:
         When the inputs are refused, ask again, and once more with what the model takes now, if that is something else:
         since it was asked, another version may have come.
         """
-        known = self._inputs.get(model)
-        if known is not None:
+        known = self._inputs.get(model), model in self._texts
+        if known[0] is not None:
             try:
                 return (
                     yield from self._predict(model, inputs, version=version, outputs=outputs, request_id=request_id)
@@ -93,7 +94,7 @@ class Core:
                 if not error.reason.startswith("BAD_INPUT."):
                     raise
                 yield from self.list_paths()
-                if self._inputs.get(model) == known:
+                if (self._inputs.get(model), model in self._texts) == known:
                     raise
         else:
             yield from self.list_paths()
@@ -103,8 +104,7 @@ class Core:
         self, model: str, inputs: Any, *, version: int, outputs: Sequence[str], request_id: str
     ) -> Exchange[Prediction]:
         try:
-            takes = self._takes(model)
-            tensors = _tensors(inputs, TEXTS if model in self._texts and _are_texts(inputs) else takes)
+            tensors = _tensors(inputs, _meant(inputs, self._takes(model), texts=model in self._texts))
         except BadInput as error:
             raise PredictError(f"{model}: {error.text}", StatusCode.INVALID_ARGUMENT, error.reason) from error
         request = Request(model, version, tensors, tuple(outputs), request_id)
@@ -126,11 +126,21 @@ class Core:
         return PredictError(f"{what} at {self.address}: {error}", StatusCode.INTERNAL, "BACKEND_BAD_REPLY")
 
 
+def _meant(inputs: Any, takes: tuple[TensorSpec, ...], *, texts: bool) -> tuple[TensorSpec, ...]:
+    """Return what inputs are meant for: what the model takes, or its texts, if it takes them. Raises BadInput."""
+    if not _are_texts(inputs) or any(spec.dtype == "BYTES" for spec in takes):
+        return takes
+    if not texts:
+        raise BadInput(f"takes no texts, but {', '.join(spec.name for spec in takes)}", "INPUTS")
+    return TEXTS
+
+
 def _are_texts(inputs: Any) -> bool:
     """Return whether inputs are a list of texts, by name or without."""
     if isinstance(inputs, Mapping):
         return inputs.keys() == {TEXT}
-    return isinstance(inputs, Sequence) and bool(inputs) and all(isinstance(each, str) for each in inputs)
+    listed = isinstance(inputs, Sequence) and not isinstance(inputs, str | bytes)
+    return listed and bool(inputs) and all(isinstance(each, str) for each in inputs)
 
 
 def _tensors(inputs: Any, specs: tuple[TensorSpec, ...]) -> tuple[Tensor, ...]:

@@ -8,7 +8,7 @@ queue is full, a call is refused at once.
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter, perf_counter_ns
@@ -26,7 +26,7 @@ from servepath.protocols.types import Request
 from services.dataplane.backend import Backend, Call, Outcome
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.batching_controller import BatchingController
-from services.dataplane.rows import NONE, Key, Names, concat, key_of, length_of, size_of, split
+from services.dataplane.rows import NONE, Key, Names, concat, key_of, lengths_of, size_of, split
 
 log = logging.getLogger(__name__)
 # Where recent calls took longer, a merged one has no more than its share of the rows outstanding (ADR 9). MiniLM, 16
@@ -172,12 +172,13 @@ class Batcher:
         rows = size = 0
         max_rows = self._limits.max_rows if self._call_s < SHARED_S else min(self._limits.max_rows, self._share())
         lengths = _Lengths(self._limits.padded)
+        max_bytes = self._limits.max_bytes / (LONGER if self._limits.padded else 1)
         for call in group:
             if not lengths.take(call.request):
                 continue
             rows += call.rows
             size += size_of(call.request)
-            if batch and (rows > max_rows or size > self._limits.max_bytes):
+            if batch and (rows > max_rows or size > max_bytes):
                 break
             batch.append(call)
         return batch
@@ -240,16 +241,18 @@ class _Lengths:
 
     def __init__(self, padded: Names) -> None:
         self._padded = padded
-        self._shortest = self._longest = -1
+        self._shortest: Mapping[str, int] = {}
+        self._longest: Mapping[str, int] = {}
 
     def take(self, request: Request) -> bool:
         """Return whether a request may join those that were taken, and take it."""
         if not self._padded:
             return True
-        length = length_of(request, self._padded)
-        shortest = length if self._longest < 0 else min(self._shortest, length)
-        longest = max(self._longest, length)
-        if longest > LONGER * shortest:  # of nothing and something, too: a row that is all zeros is another one
+        own = lengths_of(request, self._padded)
+        shortest = {name: min(length, self._shortest.get(name, length)) for name, length in own.items()}
+        longest = {name: max(length, self._longest.get(name, length)) for name, length in own.items()}
+        # Of nothing and something, too: a row that is all zeros is another one.
+        if any(longest[name] > LONGER * shortest[name] for name in own):
             return False
         self._shortest, self._longest = shortest, longest
         return True

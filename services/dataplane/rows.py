@@ -1,6 +1,6 @@
 """Requests joined along the batch axis, and the answer cut again: one copy of each member's bytes either way."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from math import prod
 
@@ -36,9 +36,9 @@ def size_of(request: Request) -> int:
     return sum(len(tensor.data) for tensor in request.inputs)
 
 
-def length_of(request: Request, padded: Names) -> int:
-    """Return the size of the padded axis."""
-    return next(tensor.shape[1] for tensor in request.inputs if tensor.name in padded)
+def lengths_of(request: Request, padded: Names) -> Mapping[str, int]:
+    """Return the sizes of the padded axes, by input."""
+    return {tensor.name: tensor.shape[1] for tensor in request.inputs if tensor.name in padded}
 
 
 def concat(requests: Sequence[Request], padded: Names = NONE) -> Request:

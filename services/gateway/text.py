@@ -5,6 +5,7 @@ A request that brings the model's own inputs passes as it is.
 """
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,8 @@ from services.dataplane.backend import Backend, Call, Outcome
 log = logging.getLogger(__name__)
 # Of all texts of a request: they are translated on the event loop, 1.3 MB/s (x86_64, 2026-11-29).
 MAX_BYTES = 2**15
+# Of all texts of a request, each filled up to the longest.
+MAX_IDS = 2**16
 # Lengths are filled up to a multiple of this: requests of nearly one length are merged, and a GPU sees few shapes.
 MULTIPLE = 8
 
@@ -71,19 +74,27 @@ class Translator:
         if scores.shape != (rows, width):
             raise BackendBadReply(f"output {scores.name!r} of the model server's reply is not of {width} labels")
         values = unpack(scores.dtype, scores.data)
+        if any(map(math.isnan, values)):
+            raise BackendBadReply(f"output {scores.name!r} of the model server's reply has scores that are no numbers")
         best = [_place_of_largest(values[row * width : (row + 1) * width]) for row in range(rows)]
         labels = pack(LABEL, "BYTES", [self.form.labels[place].encode() for place in best])
         outputs = (*answer.outputs, Tensor(LABEL, "BYTES", (rows,), labels))
         return answer._replace(outputs=tuple(tensor for tensor in outputs if not wanted or tensor.name in wanted))
 
     def _ids(self, texts: Sequence[str]) -> tuple[Tensor, ...]:
-        found = self._tokenizer.encode_batch_fast(texts)
-        longest = max((len(each) for each in found), default=1)
+        try:
+            found = self._tokenizer.encode_batch_fast(texts)
+        except Exception as error:  # the library raises Exception itself, as for a word that it has no token for
+            raise BadInput(f"the model's tokenizer does not take these texts: {error}", "CONTENT") from error
         most = self.form.max_tokens
-        if longest > most:
-            place = next(number for number, each in enumerate(found) if len(each) > most)
-            raise BadInput(f"text {place} has {len(found[place])} tokens; the model takes at most {most}", "SHAPE")
+        for place, each in enumerate(found):
+            if not 0 < len(each) <= most:
+                raise BadInput(f"text {place} has {len(each)} tokens; the model takes 1 to {most}", "SHAPE")
+        longest = max((len(each) for each in found), default=1)
         length = min(-(-longest // MULTIPLE) * MULTIPLE, most)
+        if len(texts) * length > MAX_IDS:
+            text = f"{len(texts)} texts, the longest of {longest} tokens, are {len(texts) * length} ids"
+            raise BadInput(f"{text}; at most {MAX_IDS} fit one request", "SHAPE")
         return tuple(
             Tensor(
                 tensor.name,
@@ -99,7 +110,7 @@ class Translator:
         for each in found:
             own = {IDS: each.ids, MASK: each.attention_mask, TYPES: each.type_ids}[name]
             elements += own
-            elements += [self.form.pad_id if name == IDS else 0] * (length - len(own))
+            elements += [0] * (length - len(own))
         return elements
 
 

@@ -63,8 +63,9 @@ def _check_distinct(texts: Mapping[str, Sequence[str]]) -> None:
     seen: dict[str, str] = {}
     for label, own in texts.items():
         for text in own:
-            if (first := seen.setdefault(text.casefold(), label)) != label or own.count(text) > 1:
-                raise Unusable(f"the text {text!r} is there twice, in {first} and {label}; leave one")
+            if (key := text.casefold()) in seen:
+                raise Unusable(f"the text {text!r} is there twice, in {seen[key]} and {label}; leave one")
+            seen[key] = label
 
 
 def _split(texts: Sequence[str]) -> tuple[list[str], ...]:

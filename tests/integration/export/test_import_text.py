@@ -82,7 +82,7 @@ def test_every_stack_gets_the_network_and_callers_may_send_texts(classifier: Pat
     (deployed,) = read_deployments(deployments).models
     assert set(deployed.stacks) == {"torchserve", "tfserving", "litert", "onnx"}
     form = read_text_form(exports / "m" / "text" / "1")
-    assert form == TextForm(("leave", "pay", "travel"), "probabilities", 12, 0)
+    assert form == TextForm(("leave", "pay", "travel"), "probabilities", 12)
     manifests = {kind: verify(exports / "m" / kind / "1") for kind in ("mar", "onnx", "saved_model", "tflite", "text")}
     assert len({json.dumps(each.spec.to_dict()) for each in manifests.values()}) == 1
     assert [tensor.name for tensor in manifests["mar"].spec.outputs] == ["logits", "probabilities"]
@@ -98,6 +98,16 @@ def test_the_network_in_keras_answers_as_transformers(classifier: Path, tmp_path
         wanted = model(input_ids=torch.from_numpy(IDS), attention_mask=torch.from_numpy(MASK)).logits
     np.testing.assert_allclose(found["logits"], wanted.numpy(), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found["probabilities"], wanted.softmax(-1).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_network_in_keras_takes_bfloat16_and_a_config_without_labels(copied: Path, tmp_path: Path) -> None:
+    model = transformers.DistilBertForSequenceClassification.from_pretrained(copied).bfloat16()
+    model.save_pretrained(copied)
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(
+        json.dumps({k: v for k, v in config.items() if k not in {"id2label", "dim"}} | {"dim": 8})
+    )
+    distilbert_keras.export(copied, tmp_path / "saved", Hints(), SPEC)
 
 
 def test_the_network_in_keras_has_the_public_names(classifier: Path, tmp_path: Path) -> None:
@@ -145,8 +155,8 @@ def test_another_network_is_not_written_as_this_one(copied: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("change", "note"),
     [
-        (lambda folder: (folder / "tokenizer.json").unlink(), "the folder's tokenizer cannot be read"),
-        (edit("tokenizer_config.json", model_input_names=["input_ids"]), "the network takes input_ids, and texts of"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "the folder's tokenizer or its labels cannot be used"),
+        (edit("config.json", id2label={"0": "\ud800", "1": "b", "2": "c"}), "cannot be used ('utf-8' codec"),
         (edit("config.json", problem_type="multi_label_classification"), ""),
     ],
 )
@@ -158,6 +168,28 @@ def test_a_network_whose_texts_cannot_be_translated_is_served_by_ids(
     assert found.text is None
     assert note in found.note
     assert bool(note) == bool(found.note)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"), [("[]", 16), ('{"model_max_length": 1e30}', 16), ('{"model_max_length": 9}', 9)]
+)
+def test_the_most_tokens_are_what_network_and_tokenizer_both_take(copied: Path, file: str, said: int) -> None:
+    (copied / "tokenizer_config.json").write_text(file)
+    config = transformers.AutoConfig.from_pretrained(copied)
+    form, _ = hugging_face_text.find(copied, transformers.DistilBertForSequenceClassification, config)
+    assert form is not None
+    assert form.max_tokens == said
+
+
+def test_the_text_form_is_of_what_was_proven() -> None:
+    form, proven = TextForm(("a", "b", "c"), "probabilities", 12), replace(SPEC, padded=("length",))
+    bounded = replace(proven, max_sizes={"length": 7})
+    assert hugging_face_text.fitted(form, bounded, Hints()) == (replace(form, max_tokens=7), "")
+    renamed = Hints(names={"probabilities": "scores"})
+    assert hugging_face_text.fitted(form, proven, renamed) == (replace(form, scores="scores"), "")
+    assert "nothing proves that shorter ones may be filled up" in hugging_face_text.fitted(form, SPEC, Hints())[1]
+    ids = replace(SPEC, inputs=(replace(SPEC.inputs[0], name="ids"), SPEC.inputs[1]))
+    assert "the network takes ids, attention_mask" in hugging_face_text.fitted(form, ids, Hints())[1]
 
 
 def test_labels_are_those_of_the_config_by_number(classifier: Path) -> None:

@@ -19,13 +19,14 @@ from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 from servepath.artifacts.text import FORM, FORMAT, TOKENIZER, TextForm
 from servepath.client.clients import AsyncClient
 from servepath.protocols import servepath
+from servepath.protocols.errors import BadInput
 from servepath.protocols.stacks import service_files
 from servepath.protocols.tensors import pack, split_strings
 from servepath.protocols.types import Answer, Request, Tensor
 from services.dataplane.backend import Call
 from services.gateway.config import Settings
 from services.gateway.server import Gateway, create_gateway
-from services.gateway.text import MAX_BYTES
+from services.gateway.text import MAX_BYTES, MAX_IDS, Translator
 from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
 from tests.integration.test_gateway import reason_of, until
@@ -61,7 +62,7 @@ def write_text_form(
     tokenizer.enable_padding(length=64)
     with new_folder(artifact_folder(exports, "policy", FORMAT, version)) as folder:
         tokenizer.save(str(folder / TOKENIZER))
-        (folder / FORM).write_text(TextForm(labels, scores, MAX_TOKENS, 0).to_json())
+        (folder / FORM).write_text(TextForm(labels, scores, MAX_TOKENS).to_json())
         write_manifest(folder, "policy", FORMAT, version, SPEC)
 
 
@@ -170,7 +171,46 @@ async def test_no_text_is_cut(bench: Bench) -> None:
     assert bench.asked()["input_ids"][0] == (1, MAX_TOKENS)
     code, reason, said = await bench.refusal("pay", "my " * MAX_TOKENS)
     assert (code, reason) == (StatusCode.INVALID_ARGUMENT, "BAD_INPUT.SHAPE")
-    assert said == "text 1 has 13 tokens; the model takes at most 12"
+    assert said == "text 1 has 13 tokens; the model takes 1 to 12"
+
+
+async def test_many_texts_beside_a_long_one_are_bounded(bench: Bench) -> None:
+    code, reason, said = await bench.refusal("my " * 11, *[""] * (MAX_IDS // MAX_TOKENS))
+    assert (code, reason) == (StatusCode.INVALID_ARGUMENT, "BAD_INPUT.SHAPE")
+    assert said == "5462 texts, the longest of 12 tokens, are 65544 ids; at most 65536 fit one request"
+
+
+async def test_scores_that_are_no_numbers_get_no_label(bench: Bench) -> None:
+    def nan(call: Call) -> Answer:
+        answer = classify(call)
+        rows = call.request.inputs[0].shape[0]
+        data = struct.pack(f"<{2 * rows}f", *[float("nan"), 1.0] * rows)
+        return answer._replace(outputs=tuple(tensor._replace(data=data) for tensor in answer.outputs))
+
+    bench.backend.behave = nan
+    assert (await bench.refusal("pay"))[1] == "BACKEND_BAD_REPLY"
+
+
+def translator(tmp_path: Path, tokenizer: Tokenizer) -> Translator:
+    tokenizer.save(str(tmp_path / TOKENIZER))
+    (tmp_path / FORM).write_text(TextForm(LABELS, "probabilities", MAX_TOKENS).to_json())
+    write_manifest(tmp_path, "policy", FORMAT, 1, SPEC)
+    return Translator(tmp_path, SPEC)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "text 0 has 0 tokens; the model takes 1 to 12"),
+        ("unheard", "the model's tokenizer does not take these texts"),
+    ],
+)
+def test_a_text_that_has_no_tokens_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    tokenizer = Tokenizer(WordLevel({"pay": 0}, unk_token=UNKNOWN))  # which it has no number for
+    tokenizer.pre_tokenizer = Whitespace()
+    request = Request("policy", 0, (Tensor("text", "BYTES", (1,), pack("text", "BYTES", [text.encode()])),))
+    with pytest.raises(BadInput, match=said):
+        translator(tmp_path, tokenizer).request(request)
 
 
 async def test_no_texts_have_no_labels(bench: Bench) -> None:
@@ -256,7 +296,7 @@ async def test_a_gateway_does_not_start_with_a_tokenizer_that_it_cannot_read(tmp
     with pytest.raises(ArtifactError, match="the model has no output 'elsewhere'"):
         await create_gateway(settings(tmp_path, exports, "127.0.0.1:1", "native"))
     folder = artifact_folder(exports, "policy", FORMAT, 1)
-    write_file(folder / FORM, TextForm(LABELS, "probabilities", MAX_TOKENS, 0).to_json())
+    write_file(folder / FORM, TextForm(LABELS, "probabilities", MAX_TOKENS).to_json())
     write_file(folder / TOKENIZER, "{}")
     with pytest.raises(ArtifactError, match="does not match its manifest"):
         await create_gateway(settings(tmp_path, exports, "127.0.0.1:1", "native"))

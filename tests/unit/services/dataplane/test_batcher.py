@@ -520,3 +520,25 @@ def test_texts_of_several_lengths_stay_apart_where_zeros_would_change_answers() 
     bench.submit(texts(5), texts(10), texts(11))
     bench.inner.calls[0].end(ANSWER)
     assert bench.sent == [1, 1]
+
+
+def pairs(question: int, page: int) -> Call:
+    """Return a call of one row of two texts, each of its own length."""
+    tensors = [Tensor(name, "INT64", (1, size), bytes(8 * size)) for name, size in (("q", question), ("p", page))]
+    made = Call(Request("m", 0, tuple(tensors)), 0.0)
+    made.rows = 1
+    return made
+
+
+def test_every_padded_axis_is_of_nearly_one_length() -> None:
+    bench = Bench(max_in_flight=1, padded=frozenset({"q", "p"}))
+    bench.submit(pairs(5, 5), pairs(10, 4), pairs(10, 512), pairs(11, 5))
+    bench.inner.calls[0].end(ANSWER)
+    assert [tensor.shape for tensor in bench.inner.calls[1].request.inputs] == [(2, 11), (2, 5)]
+
+
+def test_the_bytes_of_a_filled_up_call_are_bounded() -> None:
+    bench = Bench(max_in_flight=1, padded=PADDED, max_bytes=16 * 13 * 2)
+    bench.submit(texts(5), texts(10), texts(10), texts(13))
+    bench.inner.calls[0].end(ANSWER)
+    assert [tensor.shape for tensor in bench.inner.calls[1].request.inputs] == [(2, 10), (2, 10)]
