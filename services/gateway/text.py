@@ -9,17 +9,19 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from servepath.artifacts.manifest import ArtifactError, artifact_folder, verify
+from servepath.artifacts.manifest import ArtifactError, artifact_folder, read_manifest, verify
 from servepath.artifacts.spec import Spec
 from servepath.artifacts.text import FORMAT, IDS, LABEL, MASK, TEXT, TOKENIZER, TYPES, read_text_form
 from servepath.protocols.errors import BackendBadReply, BadInput, Internal
 from servepath.protocols.tensors import fits, pack, unpack
 from servepath.protocols.types import Answer, Request, Tensor
 from services.dataplane.backend import Backend, Call, Outcome
+from services.gateway.artifacts import REFRESH_S
 
 log = logging.getLogger(__name__)
 # Of all texts of a request: they are translated on the event loop, 1.3 MB/s (x86_64, 2026-11-29).
@@ -115,23 +117,41 @@ class Translator:
 
 
 class Translators:
-    """The translators of a model's versions, each read when it is first wanted."""
+    """The translators of a model's versions, each read when it is first wanted, and again when it is another one."""
 
-    def __init__(self, exports: Path, model: str, spec: Spec) -> None:
+    def __init__(self, exports: Path, model: str, spec: Spec, clock: Callable[[], float] = monotonic) -> None:
         self._exports, self._model, self._spec = exports, model, spec
-        self._known: dict[int, Translator] = {}
+        self._clock = clock
+        self._known: dict[int, Translator | Exception] = {}
+        self._checked: dict[int, float] = {}
 
     def has(self, version: int) -> bool:
         """Return whether a version takes texts."""
         return self._folder(version).is_dir()
 
     def find(self, version: int) -> Translator:
-        """Return a version's translator. Raises BadInput where it takes no texts, ArtifactError for a broken one."""
-        if version not in self._known:
-            if not self.has(version):
-                raise BadInput(f"version {version} of the model takes no texts", "INPUTS")
-            self._known[version] = Translator(self._folder(version), self._spec)
-        return self._known[version]
+        """Return a version's translator. Raises BadInput where it takes no texts, ArtifactError for a broken one.
+
+        Either is looked at once in REFRESH_S: this is the event loop.
+        """
+        now = self._clock()
+        if now - self._checked.get(version, -REFRESH_S) >= REFRESH_S:
+            self._checked[version] = now
+            self._known[version] = self._read(version)
+        found = self._known[version]
+        if isinstance(found, Exception):
+            raise found.with_traceback(None)  # which grows with each time that it is raised
+        return found
+
+    def _read(self, version: int) -> Translator | Exception:
+        folder, known = self._folder(version), self._known.get(version)
+        if not self.has(version):
+            return BadInput(f"version {version} of the model takes no texts", "INPUTS")
+        try:
+            same = isinstance(known, Translator) and read_manifest(folder).sha256 == known.sha256
+            return known if same and known is not None else Translator(folder, self._spec)
+        except ArtifactError as error:
+            return error
 
     def _folder(self, version: int) -> Path:
         return artifact_folder(self._exports, self._model, FORMAT, version)

@@ -1,5 +1,6 @@
 """Texts in and labels out through a gateway, in front of a real gRPC server that answers ids as it is told."""
 
+import shutil
 import struct
 from array import array
 from collections.abc import AsyncIterator
@@ -26,7 +27,7 @@ from servepath.protocols.types import Answer, Request, Tensor
 from services.dataplane.backend import Call
 from services.gateway.config import Settings
 from services.gateway.server import Gateway, create_gateway
-from services.gateway.text import MAX_BYTES, MAX_IDS, Translator
+from services.gateway.text import MAX_BYTES, MAX_IDS, Translator, Translators
 from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
 from tests.integration.test_gateway import reason_of, until
@@ -303,3 +304,27 @@ async def test_a_gateway_does_not_start_with_a_tokenizer_that_it_cannot_read(tmp
     write_manifest(folder, "policy", FORMAT, 1, SPEC)
     with pytest.raises(ArtifactError, match=r"tokenizer\.json cannot be read"):
         await create_gateway(settings(tmp_path, exports, "127.0.0.1:1", "native"))
+
+
+def test_a_version_that_was_made_anew_under_its_number_is_read_again_after_a_second(tmp_path: Path) -> None:
+    now = 0.0
+    translators = Translators(tmp_path, "policy", SPEC, lambda: now)
+    with pytest.raises(BadInput, match="version 1 of the model takes no texts"):
+        translators.find(1)
+    write_text_form(tmp_path, 1)
+    with pytest.raises(BadInput):
+        translators.find(1)
+    now = 1.0
+    first = translators.find(1)
+    now = 2.0
+    assert translators.find(1) is first
+    shutil.rmtree(artifact_folder(tmp_path, "policy", FORMAT, 1))
+    write_text_form(tmp_path, 1, labels=("money", "holidays"))
+    assert translators.find(1) is first
+    now = 3.0
+    assert translators.find(1).form.labels == ("money", "holidays")
+    write_file(artifact_folder(tmp_path, "policy", FORMAT, 1) / TOKENIZER, "{}")
+    write_manifest(artifact_folder(tmp_path, "policy", FORMAT, 1), "policy", FORMAT, 1, SPEC)
+    now = 4.0
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json cannot be read"):
+        translators.find(1)
