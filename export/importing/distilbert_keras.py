@@ -76,7 +76,7 @@ class Classifier(keras.Model):  # type: ignore[misc]
 
 def export(folder: Path, target: Path, hints: Hints, spec: Spec) -> Mapping[str, str]:
     """Write the SavedModel under the spec's names; return facts for the manifest. Raises Refused."""
-    config = DistilBertConfig().to_dict() | json.loads((folder / "config.json").read_text())
+    config = DistilBertConfig.from_dict(json.loads((folder / "config.json").read_text())).to_dict()
     _check(config, spec, hints)
     model = Classifier(config, int(spec.outputs[0].shape[1]))
     model(*(np.ones((1, 2), np.int64) for _ in range(2)))  # makes its variables

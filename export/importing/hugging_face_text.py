@@ -36,13 +36,16 @@ def find(folder: Path, kind: Any, config: Any) -> tuple[TextForm | None, str]:
     known = [each for each in limits if type(each) is int and 1 <= each <= MAX_TOKENS]
     try:
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        # As the gateway has it: what the file says of these would cut texts, or fill them up.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
         tokenizer.encode(TRIED)
         form = TextForm(tuple(labels), SCORES, min(known, default=USUAL_TOKENS))
         form.from_dict(json.loads(form.to_json()))
     except Exception as error:  # noqa: BLE001 - the library raises Exception itself
         return None, f"{WHY}the folder's tokenizer or its labels cannot be used ({error})"
-    if tokenizer.get_vocab_size() > config.vocab_size:
-        return None, f"{WHY}its tokenizer has {tokenizer.get_vocab_size()} tokens, the network {config.vocab_size}"
+    if (largest := max(tokenizer.get_vocab().values(), default=0)) >= config.vocab_size:
+        return None, f"{WHY}its tokenizer gives ids up to {largest}, the network has {config.vocab_size}"
     return form, ""
 
 

@@ -102,8 +102,9 @@ def store(
     found = json.loads((work / FOUND).read_text())
     found["probe"] = _probe(work, Spec.from_dict(found["spec"]))
     beside = [each for each in (REFERENCE, TEXT) if (work / each).is_dir()]
+    # First, since a server may answer as soon as its own format is there.
     plain = {each: {"facts": {}, "difference": 0.0, "names": {}} for each in beside}
-    folder, formats = exports / name, {**found["formats"], **plain}
+    folder, formats = exports / name, {**plain, **found["formats"]}
     with alone(folder), _kept_if_known(folder):
         version = choose_version(folder, source)
         facts = provenance.versions(tools) | ({"code": "trusted"} if trusted else {})

@@ -128,7 +128,7 @@ class Core:
 
 def _meant(inputs: Any, takes: tuple[TensorSpec, ...], *, texts: bool) -> tuple[TensorSpec, ...]:
     """Return what inputs are meant for: what the model takes, or its texts, if it takes them. Raises BadInput."""
-    if not _are_texts(inputs) or any(spec.dtype == "BYTES" for spec in takes):
+    if not _are_texts(inputs) or any(spec.dtype == "BYTES" or spec.name == TEXT for spec in takes):
         return takes
     if not texts:
         raise BadInput(f"takes no texts, but {', '.join(spec.name for spec in takes)}", "INPUTS")

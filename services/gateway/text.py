@@ -26,6 +26,7 @@ from services.gateway.artifacts import REFRESH_S
 log = logging.getLogger(__name__)
 # Of all texts of a request: they are translated on the event loop, 1.3 MB/s (x86_64, 2026-11-29).
 MAX_BYTES = 2**15
+MAX_TEXTS = 1024
 # Of all texts of a request, each filled up to the longest.
 MAX_IDS = 2**16
 # Lengths are filled up to a multiple of this: requests of nearly one length are merged, and a GPU sees few shapes.
@@ -84,10 +85,12 @@ class Translator:
         return answer._replace(outputs=tuple(tensor for tensor in outputs if not wanted or tensor.name in wanted))
 
     def _ids(self, texts: Sequence[str]) -> tuple[Tensor, ...]:
+        if len(texts) > MAX_TEXTS:
+            raise BadInput(f"{len(texts)} texts, at most {MAX_TEXTS} fit one request", "SHAPE")
         try:
             found = self._tokenizer.encode_batch_fast(texts)
         except Exception as error:  # the library raises Exception itself, as for a word that it has no token for
-            raise BadInput(f"the model's tokenizer does not take these texts: {error}", "CONTENT") from error
+            raise BadInput("the model's tokenizer does not take these texts", "CONTENT") from error
         most = self.form.max_tokens
         for place, each in enumerate(found):
             if not 0 < len(each) <= most:
@@ -152,6 +155,8 @@ class Translators:
             return known if same and known is not None else Translator(folder, self._spec)
         except ArtifactError as error:
             return error
+        except OSError as error:
+            return ArtifactError(f"{folder} cannot be read: {error.strerror}")
 
     def _folder(self, version: int) -> Path:
         return artifact_folder(self._exports, self._model, FORMAT, version)

@@ -100,14 +100,21 @@ def test_the_network_in_keras_answers_as_transformers(classifier: Path, tmp_path
     np.testing.assert_allclose(found["probabilities"], wanted.softmax(-1).numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_the_network_in_keras_takes_bfloat16_and_a_config_without_labels(copied: Path, tmp_path: Path) -> None:
+def test_the_network_in_keras_takes_bfloat16_and_a_config_in_other_words(copied: Path, tmp_path: Path) -> None:
+    from export.saved_model import load  # noqa: PLC0415
+
     model = transformers.DistilBertForSequenceClassification.from_pretrained(copied).bfloat16()
     model.save_pretrained(copied)
     config = json.loads((copied / "config.json").read_text())
-    (copied / "config.json").write_text(
-        json.dumps({k: v for k, v in config.items() if k not in {"id2label", "dim"}} | {"dim": 8})
-    )
+    other = {"hidden_size": config.pop("dim"), "num_attention_heads": config.pop("n_heads")}
+    for name in ("activation", "id2label", "label2id"):
+        del config[name]
+    (copied / "config.json").write_text(json.dumps(config | other))
     distilbert_keras.export(copied, tmp_path / "saved", Hints(), SPEC)
+    found = load(tmp_path / "saved")({"input_ids": IDS, "attention_mask": MASK})
+    with torch.inference_mode():
+        wanted = model.double()(input_ids=torch.from_numpy(IDS), attention_mask=torch.from_numpy(MASK)).logits
+    np.testing.assert_allclose(found["logits"], wanted.numpy(), rtol=1e-4, atol=1e-4)
 
 
 def test_the_network_in_keras_has_the_public_names(classifier: Path, tmp_path: Path) -> None:

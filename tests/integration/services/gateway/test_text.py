@@ -27,7 +27,7 @@ from servepath.protocols.types import Answer, Request, Tensor
 from services.dataplane.backend import Call
 from services.gateway.config import Settings
 from services.gateway.server import Gateway, create_gateway
-from services.gateway.text import MAX_BYTES, MAX_IDS, Translator, Translators
+from services.gateway.text import MAX_BYTES, MAX_TEXTS, Translator, Translators
 from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
 from tests.integration.test_gateway import reason_of, until
@@ -176,9 +176,20 @@ async def test_no_text_is_cut(bench: Bench) -> None:
 
 
 async def test_many_texts_beside_a_long_one_are_bounded(bench: Bench) -> None:
-    code, reason, said = await bench.refusal("my " * 11, *[""] * (MAX_IDS // MAX_TOKENS))
+    code, reason, said = await bench.refusal(*[""] * (MAX_TEXTS + 1))
     assert (code, reason) == (StatusCode.INVALID_ARGUMENT, "BAD_INPUT.SHAPE")
-    assert said == "5462 texts, the longest of 12 tokens, are 65544 ids; at most 65536 fit one request"
+    assert said == "1025 texts, at most 1024 fit one request"
+
+
+def test_texts_filled_up_to_the_longest_are_bounded(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(WordLevel(WORDS, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = Whitespace()
+    texts = ["my " * 100, *["my"] * 700]
+    request = Request(
+        "policy", 0, (Tensor("text", "BYTES", (701,), pack("text", "BYTES", [t.encode() for t in texts])),)
+    )
+    with pytest.raises(BadInput, match="701 texts, the longest of 100 tokens, are 72904 ids; at most 65536 fit"):
+        translator(tmp_path, tokenizer, max_tokens=128).request(request)
 
 
 async def test_scores_that_are_no_numbers_get_no_label(bench: Bench) -> None:
@@ -192,9 +203,9 @@ async def test_scores_that_are_no_numbers_get_no_label(bench: Bench) -> None:
     assert (await bench.refusal("pay"))[1] == "BACKEND_BAD_REPLY"
 
 
-def translator(tmp_path: Path, tokenizer: Tokenizer) -> Translator:
+def translator(tmp_path: Path, tokenizer: Tokenizer, max_tokens: int = MAX_TOKENS) -> Translator:
     tokenizer.save(str(tmp_path / TOKENIZER))
-    (tmp_path / FORM).write_text(TextForm(LABELS, "probabilities", MAX_TOKENS).to_json())
+    (tmp_path / FORM).write_text(TextForm(LABELS, "probabilities", max_tokens).to_json())
     write_manifest(tmp_path, "policy", FORMAT, 1, SPEC)
     return Translator(tmp_path, SPEC)
 

@@ -5,6 +5,8 @@ import grpc
 import numpy as np
 import pytest
 
+from servepath.artifacts.spec import TensorSpec
+from servepath.client import core
 from servepath.client.core import Core, Exchange, Prediction, Rpc
 from servepath.client.errors import PredictError
 from servepath.protocols import arrays, servepath
@@ -163,6 +165,7 @@ def test_version_outputs_and_request_id_are_passed_on() -> None:
         ("line", {"z": [[1]]}, "INVALID_ARGUMENT", "line: unexpected input 'z'; the model takes x"),
         ("line", [[1, 2], [3]], "INVALID_ARGUMENT", "line: input 'x': rows differ in length"),
         ("line", "one", "INVALID_ARGUMENT", "line: input 'x': text or mixed elements, expected FP32"),
+        ("line", ["one", "two"], "INVALID_ARGUMENT", "line: takes no texts, but x"),
     ],
 )
 def test_what_cannot_be_sent_is_refused_by_name(model: str, inputs: Any, code: str, text: str) -> None:
@@ -188,3 +191,11 @@ def test_the_only_output_is_not_guessed_among_several() -> None:
 
     with pytest.raises(ValueError, match="the model has the outputs y, z"):
         _ = prediction.output
+
+
+def test_an_input_of_numbers_may_be_called_text() -> None:
+    takes = (TensorSpec("text", "INT64", (-1, -1)),)
+    assert core._meant({"text": [[1, 2]]}, takes, texts=False) == takes
+    strings = (TensorSpec("text", "BYTES", (-1,)),)
+    assert core._meant(["a"], strings, texts=False) == strings
+    assert core._meant(["a"], (TensorSpec("ids", "INT64", (-1, -1)),), texts=True) == core.TEXTS

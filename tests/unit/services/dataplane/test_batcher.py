@@ -538,7 +538,7 @@ def test_every_padded_axis_is_of_nearly_one_length() -> None:
 
 
 def test_the_bytes_of_a_filled_up_call_are_bounded() -> None:
-    bench = Bench(max_in_flight=1, padded=PADDED, max_bytes=16 * 13 * 2)
+    bench = Bench(max_in_flight=1, padded=PADDED, max_bytes=16 * 36)
     bench.submit(texts(5), texts(10), texts(10), texts(13))
     bench.inner.calls[0].end(ANSWER)
     assert [tensor.shape for tensor in bench.inner.calls[1].request.inputs] == [(2, 10), (2, 10)]
