@@ -33,6 +33,7 @@ from servepath.artifacts.reference import load_groups
 from servepath.artifacts.spec import Spec
 from servepath.artifacts.text import FORMAT as TEXT
 from servepath.cli.locked import Held, locked
+from servepath.cli.signals import block_signals
 from servepath.protocols.stacks import STACKS
 
 # The inputs that a probe sends are in every manifest, so they have a bound.
@@ -59,15 +60,18 @@ def work_folder(exports: Path) -> Iterator[Path]:
     """
     exports = exports.resolve()
     made = [folder for folder in (exports, *exports.parents) if not folder.exists()]
-    exports.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(exports)
-    folder = Path(tempfile.mkdtemp(dir=exports, prefix=WORK))
+    folder: Path | None = None
     try:
+        with block_signals():  # in between, Ctrl-C would leave a folder that nobody knows
+            exports.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(dir=exports, prefix=WORK))
+        _remove_leftovers(exports)
         with locked(folder / LOCK):
             (folder / "work").mkdir()
             yield folder / "work"
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # where something was written
             for each in made:
                 each.rmdir()
