@@ -19,7 +19,7 @@ from deploy.engine import EngineError, engine
 from servepath.cli.signals import run_main
 from servepath.protocols.deployments import read_deployments
 from servepath.protocols.probes import NotReady, WrongAnswer
-from servepath.protocols.stacks import STACKS
+from servepath.protocols.stacks import PATH_STACKS, STACKS
 from servepath.runner.probe import Probe
 
 NAME = "servepath-gpu-check"
@@ -86,7 +86,7 @@ def _predict(project: Project) -> None:
     with Probe(f"127.0.0.1:{port}", ROOT / "artifacts" / "exports") as probe:
         for path in probe.paths():
             served = probe.ask(path).served
-            mark = STACKS[path.stack].cuda_mark if path.stack in STACKS else ""
+            mark = PATH_STACKS[path.stack].cuda_mark if path.stack in PATH_STACKS else ""
             if mark not in served.engine_version:
                 raise EngineError(f"{path.name} computes with {served.engine_version}, not {mark}")
 

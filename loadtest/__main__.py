@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except ValueError as error:
             parser.error(f"--paths: {error}")
         try:
-            check_targets(options.targets or (), plan.read_deployments(options.deployments).stacks)
+            check_targets(options.targets or (), plan.read_deployments(options.deployments).servers)
         except ValueError as error:
             parser.error(f"--targets: {error}")
         if len(dict(options.side)) < len(options.side) or len(options.side) == 1:

@@ -49,8 +49,8 @@ def read_settings(
         raise SettingsError(f"{side_file} is missing; it must hold the addresses of a side, as .env does")
     side = variables(side_file, {}) if side_file else {}
     values = variables(env_file, environment) | side
-    stacks = deployments.stacks if deployments else STACKS
-    names = {GATEWAY: GATEWAY_VARIABLE} | {name: stack.address_variable for name, stack in stacks.items()}
+    servers = deployments.servers if deployments else STACKS
+    names = {GATEWAY: GATEWAY_VARIABLE} | {name: stack.address_variable for name, stack in servers.items()}
     addresses = targets or {name: read_variable(values, variable, address) for name, variable in names.items()}
     exports = side.get("EXPORTS")
     return Settings(

@@ -15,7 +15,7 @@ from locust.argument_parser import LocustArgumentParser
 from loadtest import plan
 from loadtest.calls import Clock
 from loadtest.config import read_settings
-from loadtest.payloads import load_reference, prepare
+from loadtest.payloads import load_reference, on_path, prepare
 from loadtest.targets import target_of
 from loadtest.users import PathUser, user_class
 from servepath.results.names import VIAS
@@ -41,6 +41,7 @@ def user_classes() -> dict[str, type[PathUser]]:
         if measurement != plan.NO_OP:
             target = target_of(measurement, settings, EXPORTS)
             payloads = prepare(references[measurement.path.model], target.model, target.encode, rows=1, seed=0)
+            payloads = on_path(payloads, EXPORTS, *measurement.path)
             interval_s = 1 / USER_REQUESTS_PER_S
             classes[str(measurement)] = user_class(target, payloads, clock, interval_s=interval_s, users=USERS_IN_STEP)
     return classes

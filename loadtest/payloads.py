@@ -14,7 +14,7 @@ import numpy as np
 from servepath.artifacts.manifest import ArtifactError
 from servepath.artifacts.reference import Reference, read_reference
 from servepath.protocols.arrays import DTYPES
-from servepath.protocols.probes import Expected, probe_request
+from servepath.protocols.probes import Expected, allowing, probe_request, reduced_spec
 from servepath.protocols.types import Request
 
 # Of the shapes that a model is sent, run.json names so many.
@@ -76,6 +76,14 @@ def from_reference(reference: Reference, *, rows: int, seed: int) -> list[Planne
 def encoded(planned: Sequence[PlannedRequest], model: str, encode: Encode) -> list[Payload]:
     """Return requests as bytes that ask for `model`; where nobody knows the answer, none is expected."""
     return [Payload(encode(one.request, model, 0), one.rows, one.expected or ()) for one in planned]
+
+
+def on_path(payloads: list[Payload], exports: Path, model: str, stack: str) -> list[Payload]:
+    """Return payloads with what must come on a path: a reduced precision has tolerances of its own."""
+    spec = reduced_spec(exports, model, stack)
+    if spec is None:
+        return payloads
+    return [payload._replace(expected=allowing(payload.expected, spec)) for payload in payloads]
 
 
 def shapes(planned: Sequence[PlannedRequest]) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from servepath.protocols import deployments
+from servepath.protocols import deployments, stacks
 from servepath.protocols.deployments import Deployments, DeploymentsError
-from servepath.protocols.stacks import STACKS
+from servepath.protocols.stacks import PATH_STACKS
 from servepath.results.names import NULL_NAME, key_of, rows_file
 from servepath.settings import SettingsError
 
@@ -70,7 +70,7 @@ def read_paths(file: Path) -> list[ServingPath]:
 
 def read_own_paths(file: Path) -> list[ServingPath]:
     """Return the paths of deployments.toml less those on external servers, which nothing here starts or knows."""
-    return [path for path in read_paths(file) if path.stack in STACKS]
+    return [path for path in read_paths(file) if path.stack in PATH_STACKS]
 
 
 def choose(known: Sequence[ServingPath], wanted: str) -> list[ServingPath]:
@@ -98,8 +98,8 @@ def within_reach(measurements: Sequence[Measurement], targets: Collection[str]) 
 
 
 def server_of(measurement: Measurement) -> str:
-    """Return which server is called: "gateway", or the path's stack."""
-    return measurement.via if measurement.via == "gateway" else measurement.path.stack
+    """Return which server is called: "gateway", or the path's stack without its precision."""
+    return measurement.via if measurement.via == "gateway" else stacks.server_of(measurement.path.stack)
 
 
 def draw(measurements: Sequence[Measurement], rounds: int, seed: int) -> list[Turn]:

@@ -17,7 +17,7 @@ from loadtest.calls import Clock, Target
 from loadtest.config import read_settings
 from loadtest.generator import Generator, Loaded
 from loadtest.options import Address, LoadOptions
-from loadtest.payloads import Payload, PlannedRequest, encoded, from_reference, load_reference, shapes
+from loadtest.payloads import Payload, PlannedRequest, encoded, from_reference, load_reference, on_path, shapes
 from loadtest.plan import NO_OP, Measurement
 from loadtest.priority import keep_on_time
 from loadtest.progress import Report
@@ -28,6 +28,7 @@ from loadtest.workers import InterruptedRun, Interruption, Workers, elsewhere, h
 from servepath.artifacts.commit import git_commit
 from servepath.artifacts.reference import Reference
 from servepath.artifacts.spec import BATCH
+from servepath.protocols.stacks import server_of
 from servepath.results.names import ANSWERS_OF, FROM_FILE, FROM_REFERENCE
 from servepath.settings import SettingsError
 
@@ -130,6 +131,7 @@ class Prepared:
             for side, file in sides
         }
         models = dict.fromkeys(measurement.path.model for measurement in measurements if measurement != NO_OP)
+        self._exports = options.exports
         self._references = {model: load_reference(options.exports, model) for model in models}
         self._weights = fairness.weights(tuple(self._references.values()))
         self._planned = {model: self._plan(reference, options) for model, reference in self._references.items()}
@@ -169,7 +171,11 @@ class Prepared:
     def _server(self, measurement: Measurement) -> dict[str, str]:
         """Return what is known of a path's server; of one on another machine, nothing."""
         settings = self._settings[measurement.side]
-        return server.describe(settings.addresses[measurement.path.stack]) if settings.local else server.NOTHING_KNOWN
+        return (
+            server.describe(settings.addresses[server_of(measurement.path.stack)])
+            if settings.local
+            else server.NOTHING_KNOWN
+        )
 
     def _target(self, measurement: Measurement, options: LoadOptions, null_address: str) -> Target:
         if measurement == NO_OP:
@@ -191,7 +197,7 @@ class Prepared:
         payloads = encoded(planned, target.model, target.encode)
         if target.measurement == NO_OP:
             return [payload._replace(expected=()) for payload in payloads]
-        return payloads
+        return on_path(payloads, self._exports, *target.measurement.path)
 
     def _describe(self, file: Path | None) -> dict[str, Any]:
         """Return what run.json says of the payloads. Raises SettingsError for a file that cannot be read."""

@@ -21,7 +21,7 @@ from servepath.protocols.codecs import STACK_CODECS, external_codec
 from servepath.protocols.deployments import Deployments, DeploymentsError, read_deployments
 from servepath.protocols.external import SERVER_METADATA, UNKNOWN_ENGINE, engine_named
 from servepath.protocols.identity import EngineOf, engine_of
-from servepath.protocols.stacks import STACKS
+from servepath.protocols.stacks import PATH_STACKS
 from servepath.protocols.token import credentials_of
 from servepath.protocols.types import Answer, Provenance, Tensor
 from servepath.results.names import UNKNOWN_ARTIFACT
@@ -82,13 +82,13 @@ def _gateway(measurement: Measurement, settings: Settings) -> Target:
 
 def _direct(measurement: Measurement, settings: Settings, exports: Path) -> Target:
     path = measurement.path
-    stack, codec = STACKS[path.stack], STACK_CODECS[path.stack]
+    stack, codec = PATH_STACKS[path.stack], STACK_CODECS[path.stack]
     credentials = credentials_of(stack, settings.files)
     return Target(
         measurement=measurement,
-        address=settings.addresses[path.stack],
+        address=settings.addresses[plan.server_of(measurement)],
         method=codec.METHOD,
-        model=path.model,
+        model=stack.name_of(path.model),
         encode=codec.encode_request,
         decode=_completing(path, exports, engine_of(stack, settings.files)) if stack.identity else _decoder(path),
         metadata=credentials.metadata,
@@ -162,7 +162,7 @@ def _completing(path: ServingPath, exports: Path, engine_from: EngineOf) -> Call
 
 def _sha256(path: ServingPath, exports: Path, version: int) -> str:
     """Return the manifest's hash, or "" for a version that was not exported here; the report refuses such rows."""
-    folder = artifact_folder(exports, path.model, STACKS[path.stack].artifact_format, version)
+    folder = artifact_folder(exports, path.model, PATH_STACKS[path.stack].artifact_format, version)
     try:
         return read_manifest(folder).sha256
     except ArtifactError:

@@ -18,7 +18,6 @@ class GatedEngine:
 
     name = "gated"
     version = "1"
-    precision = "fp32"
 
     def __init__(self, gate: threading.Event) -> None:
         self.gate = gate

@@ -87,7 +87,7 @@ class Clients:
 @contextmanager
 def calling(addresses: Sequence[str], exports: Path, paths: Sequence[str]) -> Iterator[Clients]:
     """Call all `paths` while the `with` statement runs; `outcomes` counts the results afterwards."""
-    clients = Clients(addresses, {path: read_probe_request(exports, path.partition("@")[0]) for path in paths})
+    clients = Clients(addresses, {path: read_probe_request(exports, *path.split("@")) for path in paths})
     clients.start()
     try:
         yield clients

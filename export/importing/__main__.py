@@ -29,7 +29,7 @@ from servepath.artifacts.spec import Spec
 from servepath.cli.arguments import Parser, seconds
 from servepath.cli.children import ending_with_us, run_and_wait
 from servepath.cli.signals import run_main
-from servepath.protocols.stacks import STACKS
+from servepath.protocols.stacks import PATH_STACKS, PRECISIONS, STACKS
 
 LIMIT_S = 600.0
 # A step has nothing to clean up, and many a runtime does not notice Ctrl-C.
@@ -74,7 +74,7 @@ TORCH_FILES = {
     SCRIPT: "a TorchScript file",
     PICKLE: "a pickled module",
 }
-STACK_OF = {stack.artifact_format: stack.name for stack in STACKS.values()}
+STACK_OF = {stack.artifact_format: stack.name for stack in PATH_STACKS.values()}
 PACKED = {stack.artifact_format: [ROOT / file for file in stack.packed] for stack in STACKS.values()}
 TAKEN = (
     "import takes an ONNX file, a SavedModel's folder, a .keras file, a TFLite file, a program of torch.export, a "
@@ -95,6 +95,7 @@ class ImportOptions:
     deployments: Path
     no_deploy: bool
     limit_s: float
+    precision: Sequence[str]
     trust_code: bool
 
 
@@ -116,6 +117,13 @@ def parse_args(argv: Sequence[str]) -> ImportOptions:
     add("--deployments", type=Path, default=Path("deployments.toml"), metavar="FILE", help="default: deployments.toml")
     add("--no-deploy", action="store_true", help="leave the deployments file as it is")
     add("--limit-s", type=seconds, default=LIMIT_S, metavar="SECONDS", help="for all tries together (default: 600)")
+    add(
+        "--precision",
+        action="append",
+        choices=PRECISIONS,
+        default=[],
+        help="add a path NAME@onnx:PRECISION, if it passes the [gate] of --spec; may be given several times",
+    )
     add(
         "--trust-code",
         action="store_true",
@@ -140,8 +148,9 @@ def import_model(options: ImportOptions) -> None:
     if options.name in read_models():
         raise Refused(f"{options.name!r} is a model of models/; choose another --name")
     what = _kind_of(options.path)
-    kind = KINDS[what]
-    samples = read_hints(options.spec).samples
+    kind = _with_precisions(KINDS[what], options.precision)
+    hints = read_hints(options.spec)
+    samples = [*hints.samples, *([hints.gate.labelled] if hints.gate.labelled else [])]
     _check_deployed(options, [kind.first, *kind.others])
     print(f"trying {options.path}, {what}, in a process of its own", flush=True)
     with store.work_folder(options.out) as work:
@@ -161,13 +170,30 @@ def import_model(options: ImportOptions) -> None:
         version, written = store.store(options.out, options.name, source, work, tools, trusted=options.trust_code)
     for artifact_format, made in formats.items():
         state = "written" if artifact_format in written else "was there already, and matches its manifest"
-        print(f"  {artifact_format}: version {version} {state}, largest difference {made['difference']:.2g}")
+        cost = f"; {made['facts']['cost']}" if "cost" in made["facts"] else ""
+        print(f"  {artifact_format}: version {version} {state}, largest difference {made['difference']:.2g}{cost}")
+    wanted = {stack.artifact_format for stack in STACKS.values()} | kind.others.keys()
     for artifact_format, stack in STACK_OF.items():
-        if artifact_format not in formats:
+        if artifact_format in wanted - formats.keys():
             why = refused.get(artifact_format, f"it serves {artifact_format}, as which {what} cannot be written")
             print(f"  no path on {stack}: {why}")
     if not options.no_deploy:
         print(deployed.deploy(options.deployments, options.name, [STACK_OF[each] for each in formats]))
+
+
+def _with_precisions(kind: Kind, precisions: Sequence[str]) -> Kind:
+    """Return the kind with steps that write formats in reduced precisions. Raises Refused where there is none to."""
+    steps: dict[str, str] = {}
+    for precision in precisions:
+        stacks = [stack for stack in STACKS.values() if precision in stack.reduced]
+        fitting = [stack for stack in stacks if stack.artifact_format in {kind.first, *kind.others}]
+        if not fitting:
+            names = ", ".join(stack.name for stack in stacks)
+            raise Refused(f"--precision {precision} is for what is served on {names}, as which this cannot be written")
+        for stack in fitting:
+            reduced = stack.in_precision(precision).artifact_format
+            steps[reduced] = f"{stack.artifact_format} to {reduced}"
+    return kind._replace(others={**kind.others, **steps})
 
 
 def _try(options: ImportOptions, kind: Kind, work: Path) -> Mapping[str, str]:

@@ -33,6 +33,13 @@ def compare(proof: Proof, run: Run) -> float:
     return worst
 
 
+def answers_alone(spec: Spec, inputs: Arrays, run: Run) -> Arrays:
+    """Return the answers to all rows, each asked alone; of a request without rows, its answer. Raises Refused."""
+    found = _answers(spec, inputs, run, 1)
+    _check_dtypes(spec, found)
+    return found
+
+
 def batches_of(spec: Spec) -> tuple[int, ...]:
     """Return the sizes of the batches in which a format is compared: those that the model may have."""
     sizes = BATCHES if spec.row_independent else BATCHES[:1]

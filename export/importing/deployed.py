@@ -33,8 +33,10 @@ def check(path: Path, model: str, stacks: Sequence[str]) -> None:
     external = tomllib.loads(text).get("servers", {})  # whose servers have artifacts of their own
     for stack in there[model].get("stacks", {}):
         if stack not in stacks and stack not in external:
+            precision = stack.partition(":")[2]
+            again = f"import it with --precision {precision}, " if precision else ""
             raise ExportError(
-                f"{path} has {model}@{stack}, and this model cannot be served on {stack}: take "
+                f"{path} has {model}@{stack}, and this model cannot be served on {stack}: {again}take "
                 f"[models.{_key(model)}.stacks.{_key(stack)}] out of that file, or choose another --name"
             )
 
@@ -74,7 +76,7 @@ def _said(path: Path, model: str, stacks: Sequence[str]) -> str:
     missing = [stack for stack in stacks if stack not in there[model].get("stacks", {})]
     if not missing:
         return f"{path} has its paths already"
-    lines = " and ".join(f"[models.{_key(model)}.stacks.{stack}]" for stack in missing)
+    lines = " and ".join(f"[models.{_key(model)}.stacks.{_key(stack)}]" for stack in missing)
     return f"{path} has the model already: add {lines} to it"
 
 
@@ -106,7 +108,7 @@ def _composed(path: Path, text: str, model: str, stacks: Sequence[str]) -> str:
         check_model_name(model)
     except ModelNameError as error:
         raise ExportError(str(error)) from error
-    tables = "".join(f"[models.{_key(model)}.stacks.{stack}]\n" for stack in stacks)
+    tables = "".join(f"[models.{_key(model)}.stacks.{_key(stack)}]\n" for stack in stacks)
     gap = "\n" if text and not text.endswith("\n\n") else ""
     composed = f'{text}{gap}[models.{_key(model)}]\ndefault = "{stacks[0]}"\n{tables}'
     try:

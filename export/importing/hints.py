@@ -18,13 +18,18 @@ x = { dtype = "FP32", shape = ["batch", 4] }
 class = "Net"
 weights = "net.safetensors"
 part = "encoder"
+[gate]                    # how much accuracy a reduced precision may cost
+cosine = 0.99             # of an answer's vector and its reference, at least
+flips = 0.02              # share of answers whose largest element may be another one, of classes
+lost = 0.01               # of the accuracy on labelled texts
+labelled = "test.tsv"     # lines of LABEL, tab, TEXT
 """
 
 import math
 import tomllib
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +39,17 @@ from numpy.typing import NDArray
 from export.errors import ExportError
 from servepath.artifacts.spec import TensorSpec, Tolerance
 from servepath.protocols.arrays import DTYPES
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """How much accuracy a reduced precision may cost; see reduced.Cost. classes: flips count, whatever the model is."""
+
+    cosine: float = 0.99
+    flips: float = 0.02
+    lost: float = 0.01
+    labelled: Path | None = None
+    classes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +70,7 @@ class Hints:
     class_name: str = ""
     weights: Path | None = None
     part: str = ""
+    gate: Gate = Gate()
     trust_code: bool = False
 
     def read_samples(self) -> list[dict[str, NDArray[Any]]]:
@@ -70,14 +87,17 @@ def read_hints(path: Path | None) -> Hints:
     except (OSError, ValueError, RecursionError) as error:
         raise ExportError(f"{path} cannot be read: {error}") from error
     known = {"names": _name, "ranges": _range, "sizes": _sizes, "max_sizes": _size, "inputs": _tensor, "torch": _text}
-    if unknown := sorted(raw.keys() - known.keys() - {"tolerance", "samples"}):
-        raise ExportError(f"{path}: unknown key {unknown[0]}; there are {', '.join((*known, 'tolerance', 'samples'))}")
+    if unknown := sorted(raw.keys() - known.keys() - {"tolerance", "samples", "gate"}):
+        raise ExportError(
+            f"{path}: unknown key {unknown[0]}; there are {', '.join((*known, 'tolerance', 'samples', 'gate'))}"
+        )
     tables: dict[str, dict[str, Any]] = {}
     for name, read in known.items():
         table = _read(path, name, _table, raw.get(name, {}))
         tables[name] = {key: _read(path, f"{name}.{key}", read, value) for key, value in table.items()}
     tolerance = raw.get("tolerance")
     found = None if tolerance is None else _read(path, "tolerance", _tolerance, tolerance)
+    gate = _read(path, "gate", _gate, raw.get("gate", {}))
     samples = _read(path, "samples", _file_names, raw.get("samples", []))
     torch = tables.pop("torch")
     if unknown := sorted(torch.keys() - {"class", "weights", "part"}):
@@ -93,6 +113,7 @@ def read_hints(path: Path | None) -> Hints:
         class_name=torch.get("class", ""),
         weights=path.parent / torch["weights"] if "weights" in torch else None,
         part=torch.get("part", ""),
+        gate=replace(gate, labelled=path.parent / gate.labelled) if gate.labelled else gate,
     )
 
 
@@ -165,6 +186,15 @@ def _size(value: Any) -> int:
     if type(value) is not int or value < 1:
         raise ValueError("expected a whole number from 1 on")
     return value
+
+
+def _gate(value: Any) -> Gate:
+    table = dict(_table(value))
+    labelled = Path(_text(table.pop("labelled"))) if "labelled" in table else None
+    shares = all(type(each) in {int, float} and 0 <= each <= 1 for each in table.values())
+    if table.keys() - {"cosine", "flips", "lost"} or not shares:
+        raise ValueError('expected cosine, flips and lost, each from 0 to 1, and labelled = "FILE"')
+    return Gate(**table, labelled=labelled, classes="flips" in table)
 
 
 def _tolerance(value: Any) -> Tolerance:

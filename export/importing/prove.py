@@ -4,7 +4,8 @@ A file's declaration is where this starts, and is believed in nothing that can b
 runtime that reads the file; whatever it raises is the runtime's word on the inputs that it was given.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from types import MappingProxyType
@@ -18,7 +19,7 @@ from export.importing.errors import Refused
 from export.importing.hints import Hints
 from export.importing.rows import BATCH_ROWS, MOST_ROWS, find_padded, find_rows, find_tolerances
 from export.importing.trial import Failed, Run, Trial
-from servepath.artifacts.spec import BATCH, EXACT, Spec, TensorSpec, Tolerance
+from servepath.artifacts.spec import BATCH, EXACT, FP32, Spec, TensorSpec, Tolerance
 from servepath.protocols.arrays import DTYPES
 from servepath.protocols.signature import MAX_RANK, MAX_TENSORS
 
@@ -30,6 +31,11 @@ GROUP_BYTES = 2**20
 SINGLE_GROUPS = 8
 # The largest size of an open axis, by the input's public name and the axis' place.
 Bounds = Mapping[tuple[str, int], int]
+# By what numpy, PyTorch and ONNX call the dtypes. What is not here, such as an index, says nothing.
+PRECISION_OF = MappingProxyType(
+    {"float": FP32, "float32": FP32, "float16": "fp16", "bfloat16": "bf16", "float64": "fp64", "double": "fp64"}
+    | {"int8": "int8", "uint8": "int8"}
+)
 NO_BOUNDS: Bounds = MappingProxyType({})
 
 
@@ -67,6 +73,15 @@ def prove(
     except Failed as error:
         what = "a sample" if samples else "some drawn inputs and not on all"
         raise Refused(f"the model does not run on {what}: {error}{'' if samples else FIX}") from error
+
+
+def precision_of(weights: Iterable[tuple[str, int]]) -> str:
+    """Return what most of a model is computed in, from dtype and number of elements of its weights."""
+    counts: Counter[str] = Counter()
+    for dtype, elements in weights:
+        counts[PRECISION_OF.get(dtype.lower(), "")] += elements
+    counts.pop("", None)
+    return max(counts, key=counts.__getitem__, default=FP32)
 
 
 def _prove(

@@ -7,6 +7,7 @@ WORK/FORMAT: the files of a format. WORK/reference: the golden rows.
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -144,6 +145,29 @@ def saved_model_to_tflite(work: Path, source: Path, hints: Hints, name: str) -> 
     add(work, "tflite", facts, compare(proof, tflite_source.load(folder, NONE)))
 
 
+def onnx_to_fp16(work: Path, source: Path, hints: Hints, name: str) -> None:  # noqa: ARG001 - a Step
+    """Write WORK/onnx-fp16 from WORK/onnx."""
+    _reduce(work, hints, "fp16")
+
+
+def onnx_to_int8(work: Path, source: Path, hints: Hints, name: str) -> None:  # noqa: ARG001 - a Step
+    """Write WORK/onnx-int8 from WORK/onnx."""
+    _reduce(work, hints, "int8")
+
+
+def _reduce(work: Path, hints: Hints, precision: str) -> None:
+    from export.importing import onnx_source, reduced  # noqa: PLC0415
+
+    artifact_format = f"onnx-{precision}"
+    proof, folder = read_proof(work), _new(work, artifact_format)
+    facts = reduced.write(work / "onnx", folder, precision)
+    run, text = onnx_source.load(folder), work / TEXT_FORMAT
+    runs = (onnx_source.load(work / "onnx"), run)
+    spec, cost = reduced.judge(proof, runs, hints, precision, text if text.is_dir() else None)
+    difference = compare(replace(proof, spec=spec), run)
+    add(work, artifact_format, {**facts, "cost": str(cost)}, difference, spec=spec)
+
+
 def read_tflite(work: Path, source: Path, hints: Hints, name: str) -> None:  # noqa: ARG001 - a Step
     """Read a TFLite file: WORK/tflite."""
     from export.importing import tflite_source  # noqa: PLC0415
@@ -167,6 +191,8 @@ STEPS: Mapping[str, Step] = MappingProxyType(
         "torch to onnx": torch_to_onnx,
         "read tflite": read_tflite,
         "saved_model to tflite": saved_model_to_tflite,
+        "onnx to onnx-fp16": onnx_to_fp16,
+        "onnx to onnx-int8": onnx_to_int8,
     }
 )
 
@@ -203,11 +229,18 @@ def write(
 
 
 def add(
-    work: Path, artifact_format: str, facts: Mapping[str, str], difference: float, *, names: Mapping[str, str] = NONE
+    work: Path,
+    artifact_format: str,
+    facts: Mapping[str, str],
+    difference: float,
+    *,
+    names: Mapping[str, str] = NONE,
+    spec: Spec | None = None,
 ) -> None:
-    """Note a format that has been written and agrees with the golden rows."""
+    """Note a format that has been written and agrees with the golden rows. spec: its own, where it has one."""
     found = json.loads((work / FOUND).read_text())
-    found["formats"][artifact_format] = {"facts": dict(facts), "difference": difference, "names": dict(names)}
+    made = {"facts": dict(facts), "difference": difference, "names": dict(names)}
+    found["formats"][artifact_format] = made | ({"spec": spec.to_dict()} if spec else {})
     (work / FOUND).write_text(json.dumps(found, indent=2))
 
 

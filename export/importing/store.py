@@ -174,7 +174,9 @@ class _Draft:
         self, artifact_format: str, folder: Path, made: Mapping[str, Any], contents: Mapping[str, str]
     ) -> Manifest:
         """Return the manifest of the files in a folder."""
-        files, spec = hash_files(folder), self.spec
+        files = hash_files(folder)
+        spec = Spec.from_dict(made["spec"]) if "spec" in made else self.spec
+        batches = self.found["batches"] if spec.row_independent == self.spec.row_independent else (1,)
         return Manifest(
             model=self.model,
             format=artifact_format,
@@ -186,7 +188,7 @@ class _Draft:
             source=self.source,
             tools={**self.facts, **made["facts"]},
             git_commit=git_commit(),
-            parity=Parity(self.found["rows"], tuple(self.found["batches"]), made["difference"], spec.row_independent),
+            parity=Parity(self.found["rows"], tuple(batches), made["difference"], spec.row_independent),
             probe=self.found["probe"],
             names=made["names"],
         )

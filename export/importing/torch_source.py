@@ -7,6 +7,7 @@ it returns a mapping or a named tuple, else `output`, or `output_0` and so on.
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from export.importing.axes import Axes, Declared
 from export.importing.draw import Arrays
 from export.importing.errors import Refused
 from export.importing.hints import Hints
-from export.importing.prove import NO_BOUNDS, Bounds, Proof, Run, first_line, prove
+from export.importing.prove import NO_BOUNDS, Bounds, Proof, Run, first_line, precision_of, prove
 from export.importing.torch_files import check_program, check_script
 from servepath.artifacts.spec import Spec
 
@@ -54,9 +55,10 @@ def import_program(
     found = _program_inputs(program)
     inputs = [_renamed(own, each, hints) for own, each in zip(found, declared or found, strict=True)]
     run = _run(mar.handler_module().load_program(folder / PROGRAM_FILE, CPU), inputs, hints)
+    weights = [(str(values.dtype), values.numel()) for values in program.state_dict.values()]
     # This program is another one than the one that `run` loaded: all modules of a program share its weights.
     exact = _run(mar.handler_module().caller(program, program.module().double()), inputs, hints, DOUBLE)
-    return _proved(inputs, run, hints, samples, exact=exact, bounds=_bounds(program, inputs)), {}
+    return _proved(inputs, run, hints, samples, exact=exact, bounds=_bounds(program, inputs), weights=weights), {}
 
 
 def import_script(
@@ -68,7 +70,8 @@ def import_script(
     inputs = _script_inputs(script, hints)
     script.eval().save(str(folder / SCRIPT_FILE))
     run = _run(mar.handler_module().load_script(folder / SCRIPT_FILE, CPU), inputs, hints)
-    return _proved(inputs, run, hints, samples), {}
+    weights = [(str(values.dtype), values.numel()) for values in script.state_dict().values()]
+    return _proved(inputs, run, hints, samples, weights=weights), {}
 
 
 def load(folder: Path, name: str, spec: Spec) -> Run:
@@ -109,8 +112,11 @@ def _proved(
     *,
     exact: Run | None = None,
     bounds: Bounds = NO_BOUNDS,
+    weights: Sequence[tuple[str, int]],
 ) -> Proof:
     proof = prove(inputs, run, hints, samples, exact=exact, bounds=bounds)
+    own_precision = precision_of((name.removeprefix("torch."), elements) for name, elements in weights)
+    proof = replace(proof, spec=replace(proof.spec, precision=own_precision))
     own = {public: name for name, public in hints.names.items()}
     tensors = [own.get(tensor.name, tensor.name) for tensor in proof.spec.inputs + proof.spec.outputs]
     if unknown := sorted(hints.names.keys() - set(tensors)):

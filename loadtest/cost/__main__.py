@@ -29,7 +29,7 @@ from servepath.artifacts.manifest import ArtifactError
 from servepath.cli.arguments import Parser, positive, seconds, whole
 from servepath.cli.signals import run_main
 from servepath.protocols.probes import WrongAnswer
-from servepath.protocols.stacks import STACKS
+from servepath.protocols.stacks import PATH_STACKS
 from servepath.results.names import COST_FILE, RUN_FILE
 from servepath.runner.config import SERVICES, RunPaths, read_services
 from servepath.runner.processes import RunError, lock
@@ -113,7 +113,7 @@ def measure(options: CostOptions, console: Console) -> dict[str, Any]:
         alone, fronted = lives(bench, backends), front(bench, backends)
     cards = []
     for path in options.names:
-        service = STACKS[path[1]].service
+        service = PATH_STACKS[path[1]].service
         figures = list(price.figures(capacity, path, options.price))
         cards.append(card(path, services[service], alone[service], fronted, figures))
     measured = datetime.now(UTC).isoformat(timespec="seconds")

@@ -9,7 +9,7 @@ from loadtest.cost.figures import MIB, Figure, missing, spread
 from loadtest.cost.load import Measurement
 from loadtest.cost.program import GatewayCost, Life
 from loadtest.cost.startup import Name
-from servepath.protocols.stacks import STACKS, Stack
+from servepath.protocols.stacks import PATH_STACKS, Stack
 from servepath.runner.config import GATEWAY, Service
 
 START = ("start to first correct response", "s")
@@ -21,7 +21,7 @@ def card(path: Name, service: Service, life: Life, front: GatewayCost, worth: Se
     """Return the JSON form of a path's card. worth: its figures from the capacity."""
     engine, version = _of(life.measurements, path)[0].engine
     figures = [
-        _install(STACKS[path[1]], service, engine),
+        _install(PATH_STACKS[path[1]], service, engine),
         images.image_size(service.name),
         _start(path, life),
         *_memory(path, service.name, life, front),

@@ -7,7 +7,7 @@ from pathlib import Path
 from servepath.protocols.codecs import STACK_CODECS
 from servepath.protocols.errors import ServeError
 from servepath.protocols.probes import NotReady, ProbeClient, check, read_probe_request
-from servepath.protocols.stacks import STACKS, service_files
+from servepath.protocols.stacks import PATH_STACKS, service_files
 from servepath.protocols.token import credentials_of
 from servepath.runner import ports
 from servepath.runner.config import Service
@@ -20,7 +20,7 @@ class PathProbe(ExitStack):
         super().__init__()
         self._address = service.address
         self._files = service_files(service.environment)
-        self._probe_requests = {name: read_probe_request(exports, name[0]) for name in names}
+        self._probe_requests = {name: read_probe_request(exports, *name) for name in names}
         self._clients: dict[str, ProbeClient] = {}
 
     def right(self, model: str, stack: str) -> bool:
@@ -28,11 +28,12 @@ class PathProbe(ExitStack):
         if stack not in self._clients:
             if not ports.accepts(self._address):
                 return False
-            credentials = credentials_of(STACKS[stack], self._files)
+            credentials = credentials_of(PATH_STACKS[stack], self._files)
             self._clients[stack] = self.enter_context(ProbeClient(self._address, credentials.metadata))
         codec, probe_request = STACK_CODECS[stack], self._probe_requests[model, stack]
+        called = PATH_STACKS[stack].name_of(model)
         try:
-            reply = self._clients[stack].call(codec.METHOD, codec.encode_request(probe_request.request, model, 0))
+            reply = self._clients[stack].call(codec.METHOD, codec.encode_request(probe_request.request, called, 0))
             answer = codec.decode_answer(reply, model, stack)
         except (NotReady, ServeError):
             return False

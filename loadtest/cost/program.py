@@ -11,7 +11,7 @@ from loadtest.cost import process_tree
 from loadtest.cost.gpu import Gpus
 from loadtest.cost.load import Measurement, Plan, load
 from loadtest.cost.startup import Name, start, stop
-from servepath.protocols.stacks import STACKS
+from servepath.protocols.stacks import PATH_STACKS
 from servepath.runner import processes
 from servepath.runner.config import BACKENDS, GATEWAY, RunPaths, Service
 from servepath.runner.processes import RunError, ServiceFiles
@@ -71,7 +71,7 @@ class GatewayCost:
 
 def backends_of(names: Sequence[Name]) -> dict[str, list[Name]]:
     """Return the paths of each backend, in the order of starting."""
-    of = {service: [name for name in names if STACKS[name[1]].service == service] for service in BACKENDS}
+    of = {service: [name for name in names if PATH_STACKS[name[1]].service == service] for service in BACKENDS}
     return {service: paths for service, paths in of.items() if paths}
 
 

@@ -19,7 +19,7 @@ from loadtest.gate.sides import Side, serving, side_of
 from loadtest.options import LoadOptions, argument_parser
 from servepath.cli.arguments import Parser, positive
 from servepath.protocols.deployments import DeploymentsError, read_names
-from servepath.protocols.stacks import STACKS
+from servepath.protocols.stacks import PATH_STACKS
 from servepath.settings import SettingsError
 
 # 17 measurements of 1.5 s in a round (four paths, both ways, two sides, the no-op server): 12 rounds load for five
@@ -107,7 +107,7 @@ def _paths(options: LoadOptions, place: Path) -> list[plan.ServingPath]:
     except ValueError as error:
         raise GateError(f"--paths: {error}") from error
     missing = [str(path) for path in chosen if path not in theirs]
-    external = [str(path) for path in chosen if path.stack not in STACKS]
+    external = [str(path) for path in chosen if path.stack not in PATH_STACKS]
     if missing and options.paths != "all":
         raise GateError(f"--paths: the ref does not have {', '.join(missing)}")
     if external and options.paths != "all":
@@ -116,7 +116,7 @@ def _paths(options: LoadOptions, place: Path) -> list[plan.ServingPath]:
         _say(f"{name} is skipped: the ref does not have it")
     for name in external:
         _say(f"{name} is skipped: an external server is the same one for both sides")
-    return [path for path in chosen if path in theirs and path.stack in STACKS]
+    return [path for path in chosen if path in theirs and path.stack in PATH_STACKS]
 
 
 def allowed_of(place: Path) -> list[str]:
@@ -129,7 +129,7 @@ def allowed_of(place: Path) -> list[str]:
 
 
 def _services(paths: Sequence[plan.ServingPath]) -> list[str]:
-    return [*dict.fromkeys(STACKS[path.stack].service for path in paths), GATEWAY]
+    return [*dict.fromkeys(PATH_STACKS[path.stack].service for path in paths), GATEWAY]
 
 
 def _load(here: Shell, sides: Sequence[Side], folder: Path, words: Sequence[str]) -> None:

@@ -13,6 +13,8 @@ BATCH = "batch"
 OPEN = -1
 # The dtypes whose elements have fractions.
 FRACTIONS = frozenset({"FP16", "BF16", "FP32", "FP64"})
+# What float32 numbers are computed in, where nothing else is said.
+FP32 = "fp32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ class Spec:
     row_independent: a row's answer does not depend on the other rows of its batch. max_sizes: the largest size of an
     open axis, by its name, where the model has one, such as the words that a text may have. padded: axes, second ones
     of inputs, along which zeros at the end of all inputs, the mask among them, change no answer: so requests of several
-    sizes may be merged.
+    sizes may be merged. precision: what most of the model is computed in, by the dtypes of its weights.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -150,6 +152,7 @@ class Spec:
     tolerance: Tolerance
     max_sizes: Mapping[str, int] = field(default_factory=dict)
     padded: tuple[str, ...] = ()
+    precision: str = FP32
 
     def max_rows(self, most: int) -> int:
         """Return how many rows one call may have that several are merged into: at most `most`, 1 for no merging."""
@@ -179,6 +182,7 @@ class Spec:
             tolerance=Tolerance.from_dict(raw["tolerance"]),
             max_sizes={str(axis): int(size) for axis, size in raw.get("max_sizes", {}).items()},
             padded=tuple(str(axis) for axis in raw.get("padded", ())),
+            precision=str(raw.get("precision", FP32)),
         )
         if unknown := sorted(spec.max_sizes.keys() - {axis for tensor in spec.inputs for axis in tensor.shape}):
             raise ValueError(f"max_sizes has {unknown[0]!r}, which is no open axis of an input")
@@ -196,9 +200,9 @@ class Spec:
         return bool(having) and second and numbers and all(axis not in tensor.shape for tensor in self.outputs)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form; without max_sizes and padded, where there are none, as files had it before."""
-        empty = {name for name in ("max_sizes", "padded") if not getattr(self, name)}
-        return {key: value for key, value in asdict(self).items() if key not in empty}
+        """Return the JSON form; without what is as files from before had it: no max_sizes, no padded, in float32."""
+        usual = {"max_sizes": {}, "padded": (), "precision": FP32}
+        return {key: value for key, value in asdict(self).items() if key not in usual or value != usual[key]}
 
 
 def read_spec(path: Path) -> Spec:

@@ -31,7 +31,7 @@ from servepath.client import Client, PredictError
 from servepath.demo.stages import Stage, StageFailed, run
 from servepath.protocols.deployments import read_deployments
 from servepath.protocols.signature import MAX_RANK, MAX_TENSORS
-from servepath.protocols.stacks import STACKS
+from servepath.protocols.stacks import PATH_STACKS, PRECISIONS
 from servepath.results.thresholds import MIN_REQUESTS, UNTRUSTED
 from servepath.runner.config import GATEWAY, RunPaths, read_services
 
@@ -58,6 +58,7 @@ class CompareOptions:
     spec: Path | None
     rate: float | None
     minutes: float
+    precision: Sequence[str]
     trust_code: bool
 
 
@@ -105,6 +106,8 @@ def parse_args(argv: Sequence[str]) -> CompareOptions:
         default=3.0,
         help="of load in all, at least (default: 3); slow models take longer: every path gets 1,000 requests",
     )
+    precision = "add a path of a reduced precision, to be compared with the others: see servepath import --help"
+    add("--precision", action="append", choices=PRECISIONS, default=[], help=precision)
     add("--trust-code", action="store_true", help="let code in the file run: see servepath import --help")
     return parser.read(CompareOptions, argv)
 
@@ -116,12 +119,14 @@ def stages(options: CompareOptions, console: Console) -> Workplace:
     write_file(place.deployments, f"[gateway]\nmax_tensors = {MAX_TENSORS}\nmax_rank = {MAX_RANK}\n")
     into = ["--out", str(place.exports), "--deployments", str(place.deployments)]
     said = [*(["--spec", str(options.spec)] if options.spec else []), *(["--trust-code"] if options.trust_code else [])]
+    said += [f"--precision={precision}" for precision in options.precision]
     run(Stage("import", ["export.importing", str(options.path), "--name", place.name, *into, *said]), console)
     with services(place, console) as gateway:
         paths = [f"{place.name}@{stack}" for stack in place.stacks()]
         rate = options.rate or pilot(gateway, place, paths, console)
         load = load_arguments(rate, options.minutes, len(paths))
         words = ["loadtest", "--paths", ",".join(paths), "--via", "gateway", *place.words(), *load]
+        words += ["--allow=precision"] if options.precision else []
         run(Stage("load test", words), console)
         run(Stage("report", ["report"], (0, UNTRUSTED)), console)
     return place
@@ -135,7 +140,7 @@ def name_of(path: Path) -> str:
 @contextmanager
 def services(place: Workplace, console: Console) -> Iterator[str]:
     """Start the services that the paths need, yield the gateway's address, and stop them, whatever happens."""
-    names = [STACKS[stack].service for stack in place.stacks()] + [GATEWAY]
+    names = [PATH_STACKS[stack].service for stack in place.stacks()] + [GATEWAY]
     run_dir = (place.folder / "run").resolve()
     own = ["--run-dir", str(run_dir), *place.words()]
     found = read_services(RunPaths(run_dir, place.exports, place.deployments), Path(".env"))

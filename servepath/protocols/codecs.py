@@ -10,7 +10,7 @@ from servepath.artifacts.spec import Spec
 from servepath.protocols.deployments import Deployments, DeploymentsError
 from servepath.protocols.errors import ServeError
 from servepath.protocols.external import ExternalCodec
-from servepath.protocols.stacks import STACKS
+from servepath.protocols.stacks import PATH_STACKS
 from servepath.protocols.types import Answer, Request
 
 
@@ -30,7 +30,7 @@ class StackCodec(Protocol):
 
 
 STACK_CODECS: MappingProxyType[str, StackCodec] = MappingProxyType(
-    {name: cast("StackCodec", import_module(stack.codec)) for name, stack in STACKS.items()}
+    {name: cast("StackCodec", import_module(stack.codec)) for name, stack in PATH_STACKS.items()}
 )
 
 

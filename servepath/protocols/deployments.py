@@ -17,7 +17,7 @@ from servepath.artifacts.names import ModelNameError, check_model_name
 from servepath.artifacts.spec import Spec
 from servepath.protocols.external import ExternalModel
 from servepath.protocols.signature import MAX_ELEMENTS, MAX_RANK, MAX_TENSORS
-from servepath.protocols.stacks import STACKS, Stack, external_stack
+from servepath.protocols.stacks import PATH_STACKS, STACKS, Stack, external_stack
 from servepath.results.names import NULL_NAME
 
 # gRPC's numbers are C ints.
@@ -115,7 +115,12 @@ class Deployments:
 
     @property
     def stacks(self) -> dict[str, Stack]:
-        """Return every stack by name: those of this repository, then the external servers that a model is on."""
+        """Return every stack that a path may be on, by name: as `servers`, and ours in reduced precisions, too."""
+        return {**PATH_STACKS, **self.servers}
+
+    @property
+    def servers(self) -> dict[str, Stack]:
+        """Return the stacks of this repository by name, then the external servers that a model is on."""
         return {**STACKS, **{name: external_stack(name) for one in self.models for name in one.external}}
 
     @property
@@ -131,7 +136,8 @@ class Deployments:
     @property
     def own_stacks(self) -> tuple[Stack, ...]:
         """Return the stacks of STACKS that some model is on, in its order: the servers that have to run here."""
-        return tuple(stack for name, stack in STACKS.items() if any(name in one.stacks for one in self.models))
+        services = {self.stacks[name].service for one in self.models for name in one.stacks}
+        return tuple(stack for stack in STACKS.values() if stack.service in services)
 
 
 def read_deployments(path: Path) -> Deployments:
@@ -226,7 +232,7 @@ class _Reader:
         stacks = self._table(raw, table, "stacks")
         if not stacks:
             raise self._error(table, "stacks", f"no stack is listed; add [models.{name}.stacks.STACK]")
-        self._known((*table, "stacks"), stacks, (*STACKS, *self._servers))
+        self._known((*table, "stacks"), stacks, (*PATH_STACKS, *self._servers))
         default = raw.get("default")
         if not isinstance(default, str) or default not in stacks:
             raise self._error(table, "default", f"default must be one of {sorted(stacks)}, got {default!r}")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from servepath.artifacts.spec import FP32
 from servepath.protocols.stacks import Stack
 from servepath.protocols.watched import WatchedText
 
@@ -10,7 +11,6 @@ ENGINE_KEY = "x-servepath-engine"
 ENGINE_VERSION_KEY = "x-servepath-engine-version"
 PRECISION_KEY = "x-servepath-precision"
 UNKNOWN = "version not reported"
-FP32 = "fp32"
 
 Trailing = Iterable[tuple[str, str | bytes]] | None
 # Engine, engine_version and precision, as Provenance has them.

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple, Self
 import grpc
 import numpy as np
 
-from servepath.artifacts.manifest import AGAIN
+from servepath.artifacts.manifest import AGAIN, artifact_folder, current_version, read_manifest
 from servepath.artifacts.reference import Reference, read_reference
-from servepath.artifacts.spec import BATCH, EXACT, Tolerance, within
+from servepath.artifacts.spec import BATCH, EXACT, FP32, Spec, Tolerance, within
 from servepath.protocols.arrays import Array, from_values, to_array
+from servepath.protocols.stacks import PATH_STACKS
 from servepath.protocols.types import Answer, Request, Tensor
 
 ROWS = 8
@@ -73,11 +74,30 @@ def wanted(values: Array) -> Array:
     return values.astype(np.float64) if values.dtype.kind == "f" else values
 
 
-def read_probe_request(exports: Path, model: str) -> ProbeRequest:
-    """Return the probe request of the first rows of a model's current reference. Raises ArtifactError."""
+def read_probe_request(exports: Path, model: str, stack: str) -> ProbeRequest:
+    """Return the probe request of a path: the first rows of its model's current reference. Raises ArtifactError."""
     reference = read_reference(exports, model)
     rows = min(ROWS, reference.spec.max_sizes.get(BATCH, ROWS))
-    return probe_request(reference, slice(rows) if reference.spec.by_rows else ...)
+    asked = probe_request(reference, slice(rows) if reference.spec.by_rows else ...)
+    spec = reduced_spec(exports, model, stack)
+    return asked if spec is None else asked._replace(expected=allowing(asked.expected, spec))
+
+
+def reduced_spec(exports: Path, model: str, stack: str) -> Spec | None:
+    """Return the model's spec in a path's reduced precision, None on a path of full precision. Raises ArtifactError."""
+    on = PATH_STACKS.get(stack)
+    if on is None or on.precision == FP32:
+        return None
+    return read_manifest(artifact_folder(exports, model, on.artifact_format, current_version(exports, model))).spec
+
+
+def allowing(expected: tuple[Expected, ...], spec: Spec) -> tuple[Expected, ...]:
+    """Return the same values within the tolerances of another spec of the model."""
+    tolerances = {tensor.name: spec.tolerance_of(tensor) for tensor in spec.outputs}
+    return tuple(
+        want._replace(limits=tolerances[want.name].limits(want.values), tolerance=tolerances[want.name])
+        for want in expected
+    )
 
 
 def fault(outputs: Sequence[Tensor], expected: Sequence[Expected]) -> str:

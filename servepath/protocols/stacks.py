@@ -6,9 +6,11 @@ which deployments.toml names, are stacks too (external_stack): nothing of the ab
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
+
+from servepath.artifacts.spec import FP32
 
 RUN_DIR = Path(".run")
 METRICS = "metrics"
@@ -74,7 +76,8 @@ class Stack:
     the key that it demands, if it does. identity: who answered, None where the replies tell. images: first the one that
     is built by default. packed: files of this repository that its artifacts contain. engine_process: the program that
     serves, where that is a child of the service. cuda_mark: what its engine's version contains on a GPU, if it tells.
-    external: nothing here runs, builds or deploys it.
+    external: nothing here runs, builds or deploys it. reduced: the precisions, beside float32, that it serves models
+    in, each from a format of its own. precision: what a path on it computes in.
     """
 
     name: str
@@ -91,6 +94,17 @@ class Stack:
     engine_process: str = ""
     cuda_mark: str = ""
     external: bool = False
+    reduced: tuple[str, ...] = ()
+    precision: str = FP32
+
+    def in_precision(self, precision: str) -> "Stack":
+        """Return this server as a path of a reduced precision is on it, STACK:PRECISION."""
+        name, artifact_format = f"{self.name}:{precision}", f"{self.artifact_format}-{precision}"
+        return replace(self, name=name, artifact_format=artifact_format, precision=precision)
+
+    def name_of(self, model: str) -> str:
+        """Return what the server calls a model: its name, or the path's where the precision is a reduced one."""
+        return model if self.precision == FP32 else f"{model}@{self.name}"
 
     @property
     def address_variable(self) -> str:
@@ -182,6 +196,7 @@ STACKS = MappingProxyType(
                 ports=(Port("ONNX_SVC_PORT", "gRPC"), Port("ONNX_SVC_METRICS_PORT", METRICS)),
                 options=("--metrics-port", "{metrics_port}"),
                 cuda_mark="CUDAExecutionProvider",
+                reduced=("fp16", "int8"),
                 images=(
                     Image(
                         name="onnx_svc",
@@ -220,6 +235,22 @@ STACKS = MappingProxyType(
         )
     },
 )
+
+# The reduced precisions that some stack serves.
+PRECISIONS = tuple(dict.fromkeys(precision for stack in STACKS.values() for precision in stack.reduced))
+# What a path of ours may be on: each stack, and each with its reduced precisions.
+PATH_STACKS: Mapping[str, Stack] = MappingProxyType(
+    {
+        each.name: each
+        for stack in STACKS.values()
+        for each in (stack, *(stack.in_precision(precision) for precision in stack.reduced))
+    }
+)
+
+
+def server_of(stack: str) -> str:
+    """Return the stack whose server, and whose address, is that of a path's stack: the one without its precision."""
+    return stack.partition(":")[0]
 
 
 def external_stack(name: str) -> Stack:

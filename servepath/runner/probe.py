@@ -1,7 +1,7 @@
 """Real predictions through the gateway, checked against the reference that export made."""
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Self
 
@@ -17,7 +17,7 @@ class Probe:
 
     def __init__(self, address: str, exports: Path) -> None:
         self._client = ProbeClient(address)
-        self._probe_request = cache(lambda model: read_probe_request(exports, model))
+        self._probe_request = cache(partial(read_probe_request, exports))
 
     def paths(self) -> Sequence[PathInfo]:
         """Return the deployment paths. Raises NotReady."""
@@ -25,7 +25,7 @@ class Probe:
 
     def ask(self, path: PathInfo) -> Answer:
         """Return a path's checked answer. Raises NotReady, WrongAnswer or ArtifactError."""
-        probe_request = self._probe_request(path.model)
+        probe_request = self._probe_request(path.model, path.stack)
         payload = servepath.encode_request(probe_request.request, path.name, 0)
         try:
             answer = servepath.decode_answer(self._client.call(servepath.METHOD, payload))

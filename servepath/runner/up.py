@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from servepath.artifacts.manifest import ArtifactError
 from servepath.protocols.probes import NotReady, WrongAnswer
-from servepath.protocols.stacks import STACKS
+from servepath.protocols.stacks import PATH_STACKS
 from servepath.runner import ports, processes
 from servepath.runner.config import BACKENDS, GATEWAY, RunPaths, Service
 from servepath.runner.probe import Probe
@@ -152,7 +152,7 @@ def stop_all(places: RunPaths, names: Collection[str], grace_s: float = GRACE_S)
 def ask_paths(probe: Probe, server: str) -> None:
     """Probe every path of a service, or of an external server. Raises NotReady, WrongAnswer or ArtifactError."""
     for path in probe.paths():
-        stack = STACKS.get(path.stack)
+        stack = PATH_STACKS.get(path.stack)
         if server == (stack.service if stack else path.stack):
             probe.ask(path)
 

@@ -19,15 +19,13 @@ class RunError(Exception):
 
 
 class Engine(Protocol):
-    """A loaded model.
+    """A loaded model, which computes float32 numbers in float32 on every device.
 
     name, version: as every reply and table shows them, such as "onnxruntime" and "1.31.1 (CPUExecutionProvider)".
-    precision: what it computes float32 numbers in, such as "fp32".
     """
 
     name: str
     version: str
-    precision: str
 
     def declared(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """Return inputs and outputs as the file itself declares them, -1 for every open dimension."""

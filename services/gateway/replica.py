@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 class Replica:
     """One server of one path.
 
-    engine_of: gives engine, version and precision from a reply's trailing metadata, where replies do not name them.
+    called: what the server calls the model. engine_of: gives engine, version and precision from a reply's trailing
+    metadata, where replies do not name them.
     metadata: of an external server.
     """
 
@@ -34,6 +35,7 @@ class Replica:
         *,
         model: str,
         stack: str,
+        called: str,
         address: str,
         codec: StackCodec,
         signature: Signature,
@@ -46,6 +48,7 @@ class Replica:
     ) -> None:
         self.model = model
         self.stack = stack
+        self._called = called
         self._codec = codec
         self._signature = signature
         self._artifacts = artifacts
@@ -63,7 +66,7 @@ class Replica:
         """Send the call; its outcome follows."""
         call.stage = DeadlineStage.IN_BACKEND
         try:
-            payload = self._codec.encode_request(call.request, self.model, call.request.version)
+            payload = self._codec.encode_request(call.request, self._called, call.request.version)
         except ServeError as error:
             call.end(error)
             return

@@ -19,7 +19,7 @@ from servepath.protocols.deployments import Deployment, Deployments, Deployments
 from servepath.protocols.errors import BadInput
 from servepath.protocols.identity import engine_of
 from servepath.protocols.signature import Signature, probe_inputs
-from servepath.protocols.stacks import Stack
+from servepath.protocols.stacks import Stack, server_of
 from servepath.protocols.token import credentials_of
 from servepath.protocols.types import Provenance, Request
 from services.dataplane.backend import Backend
@@ -143,7 +143,7 @@ class _Paths:
             self.chains[name] = TextInput(chain, translators, partial(_version_of_texts, path)) if path.text else chain
 
     def _path(self, deployment: Deployment, name: str, limits: PathLimits) -> Path:
-        model, stack, address = deployment.model, self._stacks[name], self._settings.addresses[name]
+        model, stack, address = deployment.model, self._stacks[name], self._settings.addresses[server_of(name)]
         artifacts, gateway = self._artifacts(model, stack), self._deployments.gateway
         if above := gateway.exceeded_by(artifacts.current.spec):
             raise DeploymentsError(f"{model}: {above} of {self._deployments.file}")
@@ -158,6 +158,7 @@ class _Paths:
         replica = Replica(
             model=model,
             stack=name,
+            called=stack.name_of(model),
             address=address,
             codec=self._codec(model, stack, artifacts.current.spec),
             signature=signature,

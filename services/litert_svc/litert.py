@@ -27,7 +27,6 @@ class LiteRtEngine:
 
     name = "litert"
     version = VERSION
-    precision = "fp32"
 
     def __init__(self, file: Path, names: Mapping[str, str]) -> None:
         """Load `file`. names: the file's own names of tensors by public ones, where they differ. Raises EngineError."""

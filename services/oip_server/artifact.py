@@ -59,19 +59,20 @@ def load(folder: Path, service: OipService, load_engine: Load, limits: BatchLimi
     probed: Engine = _probed(file, manifest, signature, engine)
     max_rows, proof = manifest.spec.max_rows(limits.max_rows), Proof(None)
     if (reference := find_reference(folder.parents[2], manifest.model, manifest.version)) is not None:
-        proof = prove(probed, reference, max_rows, limits.max_bytes)
+        # The spec of what is served: a reduced precision has tolerances of its own.
+        proof = prove(probed, replace(reference, spec=manifest.spec), max_rows, limits.max_bytes)
     if proof.why_unbatched:
         log.warning("%s: rows are computed one by one: %s", manifest.model, proof.why_unbatched)
         probed, max_rows = RowByRow(probed), 1
     served = Provenance(
         model=manifest.model,
-        stack=service.stack.name,
+        stack=service.stacks[manifest.format].name,
         engine=engine.name,
         engine_version=engine.version,
         version=manifest.version,
         sha256=manifest.sha256,
         sha256_observed=True,
-        precision=engine.precision,
+        precision=manifest.spec.precision,
     )
     return Artifact(manifest.spec, signature, probed, served, max_rows, proof)
 
@@ -81,7 +82,7 @@ class ProbedEngine:
 
     def __init__(self, engine: Engine, probe: Sequence[Tensor], outputs: Sequence[str]) -> None:
         """`probe`: inputs that the engine has answered with all its `outputs`."""
-        self.name, self.version, self.precision = engine.name, engine.version, engine.precision
+        self.name, self.version = engine.name, engine.version
         self.declared = engine.declared
         self._engine = engine
         self._probe = probe

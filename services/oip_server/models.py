@@ -1,13 +1,14 @@
 """The models that are served: which versions of each are loaded, and which one is current."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from servepath.artifacts.manifest import AGAIN, ArtifactError, artifact_folder, current_version
+from servepath.artifacts.manifest import AGAIN, ArtifactError, current_version
 from servepath.protocols.errors import ModelNotFound, ServeError
 from servepath.protocols.names import invalid_name_error
+from servepath.protocols.stacks import Stack
 from services.dataplane.backend import Call
 from services.dataplane.engine import EngineError
 from services.oip_server.artifact import Version
@@ -19,10 +20,14 @@ VersionFactory = Callable[[Path], Version]
 
 
 class Model:
-    """One model. Its versions are replaced and never changed, so that the metrics' thread may read them too."""
+    """One model. Its versions are replaced and never changed, so that the metrics' thread may read them too.
 
-    def __init__(self, name: str, versions: Mapping[int, Version], current: int) -> None:
+    name: what callers ask for, with the path's precision where that is a reduced one. folder: of its versions.
+    """
+
+    def __init__(self, name: str, folder: Path, versions: Mapping[int, Version], current: int) -> None:
         self.name = name
+        self.folder = folder
         self.versions = versions
         self.current = current
 
@@ -41,11 +46,19 @@ class Model:
 
 
 class Models:
-    """The first backend: takes each call to the version that it names. Callers may write MODEL or MODEL@STACK."""
+    """The first backend: takes each call to the version that it names.
+
+    Callers may write MODEL, MODEL@STACK or MODEL@STACK:PRECISION.
+    """
 
     def __init__(self, models: Mapping[str, Model], stack: str) -> None:
         self.models = MappingProxyType(dict(models))
-        self._by_name = {**models, **{f"{name}@{stack}": model for name, model in models.items()}}
+        self._by_name = {**models, **{f"{name}@{stack}": model for name, model in models.items() if "@" not in name}}
+
+    @property
+    def names(self) -> Iterable[str]:
+        """Return every name that callers may use."""
+        return self._by_name
 
     def find(self, name: str, version: int) -> tuple[Model, Version]:
         """Return a model and one of its versions. Raises BadInput for an invalid name, ModelNotFound."""
@@ -80,34 +93,47 @@ class Models:
 
 
 def load_models(exports: Path, service: OipService, make_version: VersionFactory) -> dict[str, Model]:
-    """Load every model under `exports` that has the service's format.
+    """Load every model under `exports` that has the service's format, and what there is of it in reduced precisions.
 
     Raises ArtifactError or EngineError when there is none, or when one's current version cannot be served; any other
-    version that cannot is logged and left out.
+    version that cannot is logged and left out, and so is a model in a reduced precision.
     """
-    names = sorted(folder.parent.name for folder in exports.glob(f"*/{service.artifact_format}") if folder.is_dir())
-    if not names:
+    stack, *reduced = service.stacks.values()
+    found = {name: _load_model(exports, name, stack, make_version) for name in _having(exports, stack)}
+    if not found:
         raise ArtifactError(
             f"{exports} holds no {service.kind} artifact; {AGAIN}, or choose another folder with --models"
         )
-    return {name: _load_model(exports, name, service.artifact_format, make_version) for name in names}
+    for other in reduced:
+        for name in _having(exports, other):
+            try:
+                found[other.name_of(name)] = _load_model(exports, name, other, make_version)
+            except (ArtifactError, EngineError) as error:
+                log.error("%s is not served: %s", other.name_of(name), error)  # noqa: TRY400 - the text says it all
+    return found
 
 
-def versions_on_disk(exports: Path, model: str, artifact_format: str) -> frozenset[int]:
-    """Return the numbers of a model's version folders."""
-    return frozenset(int(f.name) for f in (exports / model / artifact_format).iterdir() if f.name.isdecimal())
+def versions_on_disk(folder: Path) -> frozenset[int]:
+    """Return the numbers of the version folders in a model's folder of a format."""
+    return frozenset(int(f.name) for f in folder.iterdir() if f.name.isdecimal())
 
 
-def _load_model(exports: Path, name: str, artifact_format: str, make_version: VersionFactory) -> Model:
-    current = current_version(exports, name)
-    versions = {current: make_version(artifact_folder(exports, name, artifact_format, current))}
-    for number in sorted(versions_on_disk(exports, name, artifact_format) - {current}):
+def _having(exports: Path, stack: Stack) -> list[str]:
+    """Return the names of the models that have a stack's format."""
+    return sorted(folder.parent.name for folder in exports.glob(f"*/{stack.artifact_format}") if folder.is_dir())
+
+
+def _load_model(exports: Path, model: str, stack: Stack, make_version: VersionFactory) -> Model:
+    name, current = stack.name_of(model), current_version(exports, model)
+    folder = exports / model / stack.artifact_format
+    versions = {current: make_version(folder / str(current))}
+    for number in sorted(versions_on_disk(folder) - {current}):
         try:
-            versions[number] = make_version(artifact_folder(exports, name, artifact_format, number))
+            versions[number] = make_version(folder / str(number))
         except (ArtifactError, EngineError) as error:
             log.error("%s version %d is not served: %s", name, number, error)  # noqa: TRY400 - the text says it all
     for number, version in sorted(versions.items()):
         served = version.artifact.served
         mark = ", current" if number == current else ""
         log.info("%s version %d on %s %s%s", name, number, served.engine, served.engine_version, mark)
-    return Model(name, versions, current)
+    return Model(name, folder, versions, current)

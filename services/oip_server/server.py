@@ -72,8 +72,7 @@ class OipServer:
         self._metrics_server = serve_metrics(self._registry, self._settings.metrics_host, self._settings.metrics_port)
         self.metrics_port = self._metrics_server.port
         # Every model has answered when it was loaded.
-        suffixes = ("", f"@{self._service.stack.name}")
-        for name in ("", *(f"{model}{suffix}" for model in self._models.models for suffix in suffixes)):
+        for name in ("", *self._models.names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self.port = await self._front.start()
         self._watching = asyncio.create_task(self._watcher.run(self._settings.watch_s))
@@ -110,7 +109,7 @@ async def create_server(service: OipService, settings: Settings, load_engine: Lo
 
     found = await asyncio.to_thread(load_models, settings.models, service, make_version)
     models = Models(found, service.stack.name)
-    watcher = Watcher(settings.models, service.artifact_format, models, make_version)
+    watcher = Watcher(models, make_version)
     server = OipServer(service, settings, models, watcher, batch_scope)
     try:
         await server.start()

@@ -28,6 +28,7 @@ class OipService:
         return f"services.{self.name}"
 
     @property
-    def artifact_format(self) -> str:
-        """Return what it loads."""
-        return self.stack.artifact_format
+    def stacks(self) -> dict[str, Stack]:
+        """Return what it serves by format: its stack, then the same in its reduced precisions."""
+        reduced = (self.stack.in_precision(precision) for precision in self.stack.reduced)
+        return {stack.artifact_format: stack for stack in (self.stack, *reduced)}

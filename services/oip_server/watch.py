@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-from pathlib import Path
 
-from servepath.artifacts.manifest import ArtifactError, artifact_folder, current_version
+from servepath.artifacts.manifest import ArtifactError, current_version
 from services.dataplane.engine import EngineError
 from services.oip_server.artifact import Version
 from services.oip_server.models import Model, Models, VersionFactory, versions_on_disk
@@ -15,9 +14,7 @@ log = logging.getLogger(__name__)
 class Watcher:
     """Looks at each model's `current` file. Which models there are is settled at the start."""
 
-    def __init__(self, exports: Path, artifact_format: str, models: Models, make_version: VersionFactory) -> None:
-        self._exports = exports
-        self._format = artifact_format
+    def __init__(self, models: Models, make_version: VersionFactory) -> None:
         self._models = models
         self._make_version = make_version
         # Model -> the version tried last and its folder's inode; a folder regenerated is tried again.
@@ -46,16 +43,16 @@ class Watcher:
             return
         if version is not None:
             log.info("%s: version %d replaces version %d", model.name, version.artifact.version, model.current)
-            on_disk = await asyncio.to_thread(versions_on_disk, self._exports, model.name, self._format)
+            on_disk = await asyncio.to_thread(versions_on_disk, model.folder)
             model.adopt(version, on_disk)
 
     def _new_version(self, model: Model) -> Version | None:
-        number = current_version(self._exports, model.name)
+        number = current_version(model.folder.parents[1], model.folder.parent.name)
         if number == model.current:
             return None
         if number in model.versions:
             return model.versions[number]
-        folder = artifact_folder(self._exports, model.name, self._format, number)
+        folder = model.folder / str(number)
         attempt = (number, folder.stat().st_ino)
         if self._tried.get(model.name) == attempt:
             return None

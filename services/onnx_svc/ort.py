@@ -67,7 +67,6 @@ class OrtEngine:
     """
 
     name = "onnxruntime"
-    precision = "fp32"
 
     def __init__(self, file: Path, device: str) -> None:
         """Load `file` on "cpu", "cuda" or "auto" (CUDA when it works). Raises EngineError."""

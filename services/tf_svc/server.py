@@ -13,8 +13,9 @@ from grpc import StatusCode
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from servepath.artifacts.manifest import AGAIN
+from servepath.artifacts.spec import FP32
 from servepath.protocols import tfserving
-from servepath.protocols.identity import ENGINE_KEY, ENGINE_VERSION_KEY, FP32, PRECISION_KEY
+from servepath.protocols.identity import ENGINE_KEY, ENGINE_VERSION_KEY, PRECISION_KEY
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
 from services.dataplane.listener import PortBusyError
 from services.tf_svc.address import grpc_address

@@ -68,7 +68,7 @@ class Handler:
         self.identity = {
             "engine": "torchserve",
             "engine_version": str(context.system_properties["server_version"]),
-            "precision": "fp32",
+            "precision": spec.get("precision", "fp32"),
             "version": str(described["modelVersion"]),
             "sha256": digest(folder),
         }

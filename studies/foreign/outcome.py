@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from servepath.artifacts.manifest import artifact_folder, current_version, read_manifest
 from servepath.demo.compare import SUMMARY, Workplace, conclude
-from servepath.protocols.stacks import STACKS
+from servepath.protocols.stacks import PATH_STACKS
 
 REFUSED = re.compile(r"^ *no path on (\S+): (.+)$", re.MULTILINE)
 
@@ -38,7 +38,7 @@ class Outcome:
 
 def _path(model: str, row: Mapping[str, Any]) -> str:
     exports, stack = Workplace(model).exports, str(row["stack"])
-    folder = artifact_folder(exports, model, STACKS[stack].artifact_format, current_version(exports, model))
+    folder = artifact_folder(exports, model, PATH_STACKS[stack].artifact_format, current_version(exports, model))
     manifest = read_manifest(folder)
     batched = "batched" if manifest.spec.row_independent else "one request at a time"
     counts = f"{row['requests']:,} requests, {row['errors']} errors, {row['wrong_answers']} wrong"

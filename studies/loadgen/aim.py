@@ -2,7 +2,7 @@
 
 from loadtest.calls import Target, is_right
 from loadtest.config import read_settings
-from loadtest.payloads import Payload, load_reference, prepare
+from loadtest.payloads import Payload, load_reference, on_path, prepare
 from loadtest.plan import NO_OP
 from loadtest.targets import no_op_target, target_of
 from servepath.http2.replies import Reply
@@ -17,8 +17,9 @@ def aim(job: Job) -> tuple[Target, list[Payload]]:
         payloads = prepare(load_reference(job.exports, job.model), "null", target.encode, rows=1, seed=job.seed)
         return target, [payload._replace(expected=()) for payload in payloads]
     target = target_of(job.measurement, read_settings(job.env_file), job.exports)
-    reference = load_reference(job.exports, job.measurement.path.model)
-    return target, prepare(reference, target.model, target.encode, rows=1, seed=job.seed)
+    path = job.measurement.path
+    payloads = prepare(load_reference(job.exports, path.model), target.model, target.encode, rows=1, seed=job.seed)
+    return target, on_path(payloads, job.exports, *path)
 
 
 def look_at(target: Target, payload: Payload, reply: Reply) -> tuple[bool, bool]:

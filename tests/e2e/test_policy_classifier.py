@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 
 NAME = "policy_classifier"
 STACKS = {"torchserve": "mar", "tfserving": "saved_model", "litert": "tflite", "onnx": "onnx"}
+REDUCED = {"onnx:int8": "onnx-int8", "onnx:fp16": "onnx-fp16"}
 MANY_S = 10 * LONG_S
 
 
@@ -38,7 +39,9 @@ def corpus() -> Corpus:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("policy")
     run("training.text_classifier", "--out", folder / "trained")
+    (folder / "spec.toml").write_text('[gate]\nlabelled = "trained/test.tsv"\n')
     words = ["--name", NAME, "--out", folder / "exports", "--deployments", folder / "imported.toml"]
+    words += ["--spec", folder / "spec.toml", "--precision=int8", "--precision=fp16"]
     run("export.importing", folder / "trained", *words)
     return folder
 
@@ -80,6 +83,21 @@ def test_every_stack_gives_every_text_of_the_test_part_the_same_label(
     np.testing.assert_allclose(scores.sum(1), 1, atol=1e-5)
 
 
+def test_a_reduced_precision_costs_no_more_accuracy_than_its_gate_allows(
+    stack: RealStack, corpus: Corpus, folder: Path
+) -> None:
+    texts, true = list(corpus.test.texts), [corpus.labels[number] for number in corpus.test.labels]
+    with Client(stack.gateway) as client:
+        right = {
+            name: sum(map(str.__eq__, probabilities(client, f"{NAME}@{name}", texts)[0], true)) / len(true)
+            for name in ("onnx", *REDUCED)
+        }
+    for name, artifact_format in REDUCED.items():
+        cost = read_manifest(folder / "exports" / NAME / artifact_format / "1").tools["cost"]
+        assert f"accuracy {right[name]:.3f} (in full {right['onnx']:.3f})" in cost
+        assert right["onnx"] - right[name] <= 0.01
+
+
 def test_the_labels_are_those_that_training_counted(stack: RealStack, corpus: Corpus, folder: Path) -> None:
     from training.text_classifier import fit, network  # noqa: PLC0415 - transformers takes seconds
 
@@ -93,7 +111,8 @@ def test_the_labels_are_those_that_training_counted(stack: RealStack, corpus: Co
 
 def test_answers_name_the_artifact_of_their_stack(stack: RealStack, folder: Path) -> None:
     with Client(stack.gateway) as client:
-        for name, artifact_format in STACKS.items():
+        for name, artifact_format in {**STACKS, **REDUCED}.items():
             served = client.predict(f"{NAME}@{name}", ["May I take a holiday in May?"], timeout_s=LONG_S).served
             manifest = read_manifest(folder / "exports" / NAME / artifact_format / "1")
             assert (served.stack, served.sha256) == (name, manifest.sha256)
+            assert served.precision == manifest.spec.precision

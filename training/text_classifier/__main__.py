@@ -1,7 +1,7 @@
 """Train a classifier of texts: `python -m training.text_classifier CORPUS --out FOLDER [--checkpoint FOLDER]`.
 
 The folder is one of Hugging Face's, config.json, model.safetensors and tokenizer.json, which `servepath import` takes;
-beside them lie the figures on the test part and two pictures.
+beside them lie the test part (LABEL, tab, TEXT), the figures on it and two pictures.
 """
 
 import argparse
@@ -116,6 +116,8 @@ def _write(options: Options, corpus: Corpus, folder: Path) -> float:
     accuracy = float(counts.trace() / counts.sum())
     made.model.save_pretrained(folder)
     made.tokenizer.save_pretrained(folder)
+    labelled = zip(corpus.test.labels, corpus.test.texts, strict=True)
+    (folder / "test.tsv").write_text("".join(f"{corpus.labels[label]}\t{text}\n" for label, text in labelled))
     title = f"{start}: {accuracy:.1%} of {counts.sum()} test texts right"
     (folder / "loss_curve.png").write_bytes(pictures.losses(history, title))
     (folder / "confusion_matrix.png").write_bytes(pictures.confusion(counts, corpus.labels, title))

@@ -360,6 +360,21 @@ def test_half_precision_does_not_hide_dependence_either(tmp_path: Path) -> None:
     assert spec.tolerance.atol < 0.01
 
 
+@pytest.mark.parametrize(
+    ("kind", "precision"), [(np.float32, "fp32"), (np.float16, "fp16"), (np.float64, "fp64"), (np.int8, "int8")]
+)
+def test_the_precision_of_a_model_is_that_of_most_of_its_weights(tmp_path: Path, kind: Any, precision: str) -> None:
+    weights = [numpy_helper.from_array(np.ones((2, 2), kind), "w"), numpy_helper.from_array(np.array(0), "index")]
+    nodes = [
+        node("Cast", ["w"], ["as_float"], to=TensorProto.FLOAT),
+        node("Gather", ["as_float", "index"], ["row"]),
+        node("Mul", ["x", "row"], ["y"]),
+    ]
+    spec, _ = found(tmp_path, model(nodes, outputs=[value("y", ["n", 2])], weights=weights))
+    assert spec.precision == precision
+    assert Spec.from_dict(spec.to_dict()) == spec
+
+
 def test_each_output_has_its_own_tolerance_and_whole_numbers_have_none(tmp_path: Path) -> None:
     made = model(
         [

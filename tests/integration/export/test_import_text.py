@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from export.importing.__main__ import main
 from export.importing.axes import Declared
 from export.importing.errors import Refused
 from export.importing.hints import Hints
+from export.importing.prove import prove
 from servepath.artifacts.manifest import verify
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 from servepath.artifacts.text import TextForm, read_text_form
@@ -242,6 +243,21 @@ def test_texts_are_filled_up_where_zeros_under_the_mask_change_nothing(
     assert Spec.from_dict(proof.spec.to_dict()) == proof.spec
     said = "zeros along 'length' change answers: requests of several sizes are never batched"
     assert (said in proof.notes) == (not masked)
+
+
+def test_a_model_that_takes_some_lengths_alone_is_served_and_its_lengths_are_never_joined() -> None:
+    def run(asked: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        ids, mask = asked["ids"], asked["mask"]
+        if ids.shape[1] % 3:
+            raise ValueError("lengths are multiples of 3")
+        return {"y": (ids * mask).sum(1, keepdims=True).astype(np.float32)}
+
+    ids = Declared("ids", "INT64", ("batch", "length"))
+    hints = Hints(ranges={"ids": (0, 19)}, sizes={"length": (6, 3, 9)})
+    proof = prove([ids, ids._replace(name="mask")], run, hints)
+    assert (proof.spec.row_independent, proof.spec.padded) == (True, ())
+    said = "rows could not be filled up (lengths are multiples of 3): requests of several sizes are never batched"
+    assert said in proof.notes
 
 
 def test_a_spec_pads_second_axes_of_inputs_alone() -> None:

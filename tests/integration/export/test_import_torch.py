@@ -171,6 +171,16 @@ def test_a_program_that_fixes_its_precision_has_a_reference_in_that(tmp_path: Pa
     assert proof.groups[0]["output"].dtype == np.float32
 
 
+def test_a_program_of_half_says_so_in_every_reply(tmp_path: Path, folder: Path) -> None:
+    path = program(tmp_path / "p.pt2", torch.nn.Linear(4, 2).half(), torch.ones(3, 4).half(), axes=({0: AUTO},))
+    proof, _ = torch_source.import_program(path, folder, Hints())
+    assert proof.spec.precision == "fp16"
+    (tmp_path / "packed").mkdir()
+    mar.pack("m", 1, proof.spec, sorted(folder.iterdir()), tmp_path / "packed")
+    with zipfile.ZipFile(tmp_path / "packed" / "m.mar") as archive:
+        assert json.loads(archive.read("spec.json"))["precision"] == "fp16"
+
+
 def test_the_archive_of_a_program_answers_requests_of_several_shapes_in_one_batch(tmp_path: Path, folder: Path) -> None:
     proof, _ = torch_source.import_program(net(tmp_path), folder, Hints())
     run = answers(folder, proof)

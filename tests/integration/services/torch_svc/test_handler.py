@@ -128,6 +128,17 @@ def test_a_reply_says_who_answered_with_which_version_of_which_files(affine: Han
     }
 
 
+def test_a_reply_says_the_precision_that_the_spec_names(affine: Handler, tmp_path: Path) -> None:  # noqa: ARG001 - its files
+    spec = json.loads((tmp_path / "spec.json").read_text())
+    (tmp_path / "spec.json").write_text(json.dumps({**spec, "precision": "fp16"}))
+    described = {"modelFile": "model.py", "serializedFile": "weights.safetensors", "modelVersion": "7"}
+    half = Handler()
+    properties = {"model_dir": str(tmp_path), "server_version": "0.12.0"}
+    half.initialize(SimpleNamespace(system_properties=properties, manifest={"model": described}))
+    (reply,) = half.handle([item([[1, 2]])], None)
+    assert metadata(reply)["precision"] == "fp16"
+
+
 def test_what_python_leaves_beside_the_files_does_not_change_their_hash(affine: Handler, tmp_path: Path) -> None:
     (tmp_path / "__pycache__").mkdir()
     (tmp_path / "__pycache__" / "model.cpython-311.pyc").write_bytes(b"x")

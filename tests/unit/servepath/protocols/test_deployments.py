@@ -5,7 +5,7 @@ import pytest
 from servepath.artifacts.spec import EXACT, Spec, TensorSpec
 from servepath.protocols.deployments import DeploymentsError, GatewayLimits, read_deployments, read_gateway_limits
 from servepath.protocols.external import ExternalModel
-from servepath.protocols.stacks import STACKS
+from servepath.protocols.stacks import PATH_STACKS, STACKS
 
 GOOD = """\
 [gateway]
@@ -134,8 +134,9 @@ def test_an_external_server_is_a_stack_of_the_models_that_are_on_it(tmp_path: Pa
         ("m", "theirs"): ExternalModel("m-v2", "2", {"x": "input-0"}, precision="bf16"),
         ("m", "other-one"): ExternalModel("m", typed=True),
     }
-    stacks = deployments.stacks
+    stacks = deployments.servers
     assert stacks.keys() == STACKS.keys() | {"theirs", "other-one"}
+    assert deployments.stacks == PATH_STACKS | stacks
     assert [stacks[name].address_variable for name in ("theirs", "other-one")] == ["THEIRS_ADDR", "OTHER_ONE_ADDR"]
 
 
@@ -152,7 +153,7 @@ def test_nothing_is_merged_for_an_external_server_unless_the_file_says_so(tmp_pa
 def test_a_server_that_no_model_is_on_is_no_stack(tmp_path: Path) -> None:
     path = tmp_path / "deployments.toml"
     path.write_text(GOOD + '[servers.theirs]\nprotocol = "oip"\n')
-    assert read_deployments(path).stacks == dict(STACKS)
+    assert read_deployments(path).servers == dict(STACKS)
 
 
 @pytest.mark.parametrize(

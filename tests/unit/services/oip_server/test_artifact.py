@@ -36,7 +36,6 @@ class Odd:
 
     name = "odd"
     version = "1"
-    precision = "fp32"
 
     def __init__(self, answer: Tensor | Exception) -> None:
         self._answer = answer

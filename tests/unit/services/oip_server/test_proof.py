@@ -41,7 +41,6 @@ class StandIn:
 
     name = "stand-in"
     version = "1 (imagined device)"
-    precision = "fp32"
 
     def __init__(self, device: Callable[[Array], Array], spec: Spec = SPEC) -> None:
         self.batches: list[int] = []

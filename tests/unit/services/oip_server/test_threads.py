@@ -21,7 +21,7 @@ SHORT_S, SLOW_S = INLINE_S / 10, INLINE_S * 10
 class Engine:
     """An Engine that says on which thread it ran."""
 
-    name = version = precision = "fake"
+    name = version = "fake"
 
     def __init__(self) -> None:
         self.threads: list[threading.Thread] = []

@@ -1,0 +1,211 @@
+"""ONNX in a reduced precision, by ONNX Runtime's own tools, behind a gate: what it costs in accuracy is measured."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+from tokenizers import Tokenizer
+
+from export.importing.answers import first_line, largest, scale
+from export.importing.compare import answers_alone
+from export.importing.errors import Refused
+from export.importing.hints import Gate, Hints
+from export.importing.prove import Proof, Run
+from export.importing.rows import find_padded, find_rows
+from export.importing.trial import Failed, Trial
+from export.onnx_file import FILE
+from servepath.artifacts.spec import BATCH, FRACTIONS, Spec, TensorSpec, Tolerance
+from servepath.artifacts.text import IDS, MASK, TOKENIZER, TYPES, read_text_form
+
+# Of the golden rows' largest difference: other rows may be further off.
+MARGIN = 2.0
+# Matrices and embeddings. Convolutions of int8 are slower than float32's on most CPUs (ONNX Runtime 1.31).
+QUANTIZED = ("MatMul", "Gather")
+# A model in full and in reduced precision.
+Runs = tuple[Run, Run]
+
+
+class Cost(NamedTuple):
+    """What a reduced precision costs.
+
+    cosine: the least, of an answer's vector and its reference. flips: share of vectors whose largest element is another
+    one. accuracy: shares of labelled texts that are answered correctly, in full and in reduced precision.
+    """
+
+    cosine: float
+    flips: float
+    accuracy: tuple[float, float] | None = None
+
+    def beyond(self, gate: Gate, *, classes: bool) -> str:
+        """Return what is beyond a gate, "" where nothing is. classes: the largest element of a vector is the answer."""
+        if not self.cosine >= gate.cosine:
+            return f"the least cosine of an answer and its reference is {self.cosine:.4g}, the gate {gate.cosine:g}"
+        if classes and self.flips > gate.flips:
+            return f"{self.flips:.1%} of the answers have another largest element, the gate is {gate.flips:.1%}"
+        if self.accuracy and self.accuracy[0] - self.accuracy[1] > gate.lost:
+            full, reduced = self.accuracy
+            return f"accuracy falls from {full:.3f} to {reduced:.3f}, the gate is {gate.lost:g}"
+        return ""
+
+    def __str__(self) -> str:
+        known = self.accuracy and f", accuracy {self.accuracy[1]:.3f} (in full {self.accuracy[0]:.3f})"
+        return f"least cosine {self.cosine:.4f}, another largest element in {self.flips:.1%}{known or ''}"
+
+
+def write(source: Path, folder: Path, precision: str) -> Mapping[str, str]:
+    """Write FOLDER/model.onnx from SOURCE/model.onnx in a precision; return facts. Raises Refused."""
+    model = onnx.load(source / FILE)
+    inputs, outputs = list(model.graph.input), list(model.graph.output)
+    try:
+        made = WRITERS[precision](model, folder / FILE)
+    except Refused:
+        raise
+    except Exception as error:
+        raise Refused(f"ONNX Runtime's tools cannot write it in {precision}: {first_line(error)}") from error
+    for values, known in ((made.graph.input, inputs), (made.graph.output, outputs)):
+        if [(each.name, each.type) for each in values] != [(each.name, each.type) for each in known]:
+            raise Refused(f"in {precision} the inputs or outputs of the model would be others")
+    (folder / FILE).write_bytes(made.SerializeToString(deterministic=True))
+    opset = max(entry.version for entry in made.opset_import if entry.domain in {"", "ai.onnx"})
+    return {"onnx_opset": str(opset), "onnx_ir": str(made.ir_version)}
+
+
+def judge(proof: Proof, runs: Runs, hints: Hints, precision: str, text: Path | None) -> tuple[Spec, Cost]:
+    """Return the model's spec in a reduced precision, and what that costs. Raises Refused where it is beyond the gate.
+
+    runs: the model in full and in reduced precision. text: the folder of its text form, if it has one.
+    """
+    spec, labelled = proof.spec, hints.gate.labelled
+    found = [
+        answers_alone(spec, {each.name: group[each.name] for each in spec.inputs}, runs[1]) for group in proof.groups
+    ]
+    outputs: list[TensorSpec] = []
+    cosine, flips = 1.0, 0.0
+    for tensor in spec.outputs:
+        pairs = [(own[tensor.name], group[tensor.name]) for own, group in zip(found, proof.groups, strict=True)]
+        if tensor.dtype in FRACTIONS:
+            outputs.append(replace(tensor, tolerance=_tolerance(pairs)))
+            vectors = [_vectors(own, known) for own, known in pairs]
+            cosine = min(cosine, *(float(_cosines(own, known).min(initial=1.0)) for own, known in vectors))
+            flips = max(flips, _flips(vectors))
+        else:
+            outputs.append(tensor)
+    if labelled is not None and text is None:
+        raise Refused(f"[gate] labelled: the model takes no texts, which {labelled.name} holds")
+    accuracy = _accuracy(labelled, text, spec, runs) if labelled is not None and text is not None else None
+    cost = Cost(cosine, flips, accuracy)
+    if beyond := cost.beyond(hints.gate, classes=text is not None or hints.gate.classes):
+        raise Refused(f"{beyond}; say another [gate] in a spec file (--spec) if that will do")
+    widest = max((t.tolerance for t in outputs if t.tolerance), key=lambda each: each.atol, default=spec.tolerance)
+    made = replace(spec, outputs=tuple(outputs), tolerance=widest, precision=precision)
+    return _with_rows(made, proof, runs[1], hints), cost
+
+
+def _tolerance(pairs: Sequence[tuple[Any, Any]]) -> Tolerance:
+    """Return the tolerance of an output, from its answers and their references."""
+    apart, size = max(largest(*each) for each in pairs), max(scale(known) for _, known in pairs)
+    return Tolerance(0.0, max(MARGIN * apart, float(np.finfo(np.float32).eps) * size))
+
+
+def _with_rows(spec: Spec, proof: Proof, run: Run, hints: Hints) -> Spec:
+    """Return the spec with what rows have to do with each other now: whole numbers of one scale make them depend."""
+    if not spec.row_independent:
+        return spec
+    samples = [{tensor.name: group[tensor.name] for tensor in spec.inputs} for group in proof.groups]
+    trial = Trial(spec.inputs, run, replace(hints, tolerance=spec.tolerance), samples)
+    base = trial.samples[0][1]
+    unpadded = replace(spec, row_independent=False, padded=())
+    try:
+        independent, _ = find_rows(trial, base, {}, min(64, spec.max_sizes.get(BATCH, 64)))
+        if not independent:
+            return unpadded
+        made, _ = find_padded(trial, base, replace(spec, padded=()))
+    except Failed:
+        return unpadded
+    return made
+
+
+def _vectors(own: Any, known: Any) -> tuple[Any, Any]:
+    """Return answers and their reference as vectors, [vectors, elements]; single elements are one vector together."""
+    width = known.shape[-1] if known.ndim > 1 and known.shape[-1] > 1 else max(known.size, 1)
+    return own.reshape(-1, width).astype(np.float64), known.reshape(-1, width).astype(np.float64)
+
+
+def _cosines(own: Any, known: Any) -> Any:
+    lengths = np.sqrt((own * own).sum(-1) * (known * known).sum(-1))
+    same = (own == known).all(-1)
+    return np.where(same, 1.0, (own * known).sum(-1) / np.where(lengths > 0, lengths, np.inf))
+
+
+def _flips(vectors: Sequence[tuple[Any, Any]]) -> float:
+    moved = np.concatenate([own.argmax(-1) != known.argmax(-1) for own, known in vectors])
+    return float(moved.mean()) if moved.size else 0.0
+
+
+def _accuracy(file: Path, text: Path, spec: Spec, runs: Runs) -> tuple[float, float]:
+    """Return the share of labelled texts whose label has the highest score, by each of the runs."""
+    form, tokenizer = read_text_form(text), Tokenizer.from_file(str(text / TOKENIZER))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    labels = list(form.labels)
+    right = [0, 0]
+    lines = _labelled(file, labels)
+    for label, sentence in lines:
+        ids = tokenizer.encode(sentence)
+        if not 0 < len(ids) <= form.max_tokens:
+            raise Refused(f"{file}: {sentence[:40]!r} has {len(ids)} tokens, the model takes 1 to {form.max_tokens}")
+        own = {IDS: ids.ids, MASK: ids.attention_mask, TYPES: ids.type_ids}
+        asked = {
+            tensor.name: np.array([own[tensor.name]], dtype=np.int64 if tensor.dtype == "INT64" else np.int32)
+            for tensor in spec.inputs
+        }
+        for place, run in enumerate(runs):
+            right[place] += int(run(asked)[form.scores][0].argmax()) == labels.index(label)
+    return right[0] / len(lines), right[1] / len(lines)
+
+
+def _labelled(file: Path, labels: Sequence[str]) -> list[tuple[str, str]]:
+    """Read lines of LABEL, tab, TEXT. Raises Refused."""
+    try:
+        lines = [line.split("\t", 1) for line in file.read_text().splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise Refused(f"{file} cannot be read: {error}") from error
+    for number, line in enumerate(lines, 1):
+        if len(line) < 2 or line[0] not in labels:  # noqa: PLR2004 - a label and a text
+            raise Refused(f"{file}, line {number}: expected one of {', '.join(labels)}, a tab and a text")
+    if not lines:
+        raise Refused(f"{file} has no lines")
+    return [(label, sentence) for label, sentence in lines]
+
+
+def _int8(model: onnx.ModelProto, file: Path) -> onnx.ModelProto:
+    """Return the model with weights of 8 bits, and numbers between them rounded to 8 bits as they come."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415 - an import alone of a reduced precision needs it
+
+    # Stale for the tool, which turns Gemm into MatMul and would then trust the old shapes of the weights.
+    del model.graph.value_info[:]
+    # 7 bits of the weights: with 8, CPUs without VNNI overflow where two products are added in 16 bits.
+    quantize_dynamic(model, file, list(QUANTIZED), per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+    made = onnx.load(file)
+    if not any(node.op_type in {"MatMulInteger", "DynamicQuantizeMatMul"} for node in made.graph.node):
+        raise Refused("it has no product of a matrix of weights, which alone is quantized")
+    return made
+
+
+def _fp16(model: onnx.ModelProto, file: Path) -> onnx.ModelProto:  # noqa: ARG001 - a writer
+    """Return the model with weights of float16, inputs and outputs as they are."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: PLC0415 - as above
+
+    made: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True)
+    if not any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in made.graph.initializer):
+        raise Refused("it has no weights of float32")
+    return made
+
+
+WRITERS: Mapping[str, Callable[[onnx.ModelProto, Path], onnx.ModelProto]] = MappingProxyType(
+    {"fp16": _fp16, "int8": _int8}
+)
