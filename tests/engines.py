@@ -18,6 +18,7 @@ class GatedEngine:
 
     name = "gated"
     version = "1"
+    slow_first_runs = False
 
     def __init__(self, gate: threading.Event) -> None:
         self.gate = gate

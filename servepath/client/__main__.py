@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,11 +106,23 @@ def served_text(prediction: Prediction) -> str:
 
 def paths_text(paths: Sequence[PathInfo]) -> str:
     """Format the paths for people, one a line; a star marks a model's default."""
-    return "\n".join(
-        f"{path.name + ('*' if path.is_default else ''):28} {'ready' if path.ready else 'NOT READY':9}  "
-        f"{path.engine} {path.engine_version}{'' if path.sha256 else ', artifact ' + UNKNOWN}".rstrip()
-        for path in paths
-    )
+    return "\n".join(_path_text(path) for path in paths)
+
+
+def _path_text(path: PathInfo) -> str:
+    state = "ready" if path.ready else "NOT READY"
+    said = ", ".join(filter(None, (f"{path.engine} {path.engine_version}".strip(), path.precision, *_known(path))))
+    return f"{path.name + '*' * path.is_default:28} {state:9}  {said}".rstrip()
+
+
+def _known(path: PathInfo) -> Iterator[str]:
+    """Yield what else there is to say of a path."""
+    if path.difference is not None:
+        yield f"{path.difference:.2g} from the reference"
+    if path.proof:
+        yield f"{'not batched' if path.ready else 'refused'}: {path.proof}"
+    if not path.sha256:
+        yield f"artifact {UNKNOWN}"
 
 
 def _as_json(value: Any) -> str:

@@ -16,6 +16,8 @@ class PathInfo(NamedTuple):
 
     engine, engine_version, precision: empty until it answered once. version, sha256: 0 and empty where its server, an
     external one, does not name them, and likewise precision. labels, max_tokens: of a model that takes texts as well.
+    difference: from the model's reference, as the gateway saw it, None until it has. proof: why the path is refused or
+    not batched, "" where it is neither.
     """
 
     model: str
@@ -31,6 +33,8 @@ class PathInfo(NamedTuple):
     precision: str = ""
     labels: tuple[str, ...] = ()
     max_tokens: int = 0
+    difference: float | None = None
+    proof: str = ""
 
     @property
     def name(self) -> str:
@@ -62,4 +66,6 @@ def _path(path: pb.Path) -> PathInfo:
         precision=path.precision,
         labels=tuple(path.labels),
         max_tokens=path.max_tokens,
+        difference=path.difference if path.HasField("difference") else None,
+        proof=path.proof,
     )

@@ -8,27 +8,18 @@ batch over gRPC.
 
 import json
 from collections.abc import Mapping, Sequence
-from math import prod
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
-from servepath.protocols import error_mapping, errors
-from servepath.protocols.tensors import ITEM_BYTES
+from servepath.protocols import error_mapping, errors, safetensors
 from servepath.protocols.types import Answer, Provenance, Request, Tensor
 from servepath_pb.servepath.torchserve.torchserve_pb2 import PredictionResponse, PredictionsRequest
 
 SERVICE = "org.pytorch.serve.grpc.inference.InferenceAPIsService"
 METHOD = f"/{SERVICE}/Predictions"
-# https://github.com/huggingface/safetensors#format; no strings there.
-DTYPES = MappingProxyType(
-    {"BOOL": "BOOL", "U8": "UINT8", "U16": "UINT16", "U32": "UINT32", "U64": "UINT64"}
-    | {"I8": "INT8", "I16": "INT16", "I32": "INT32", "I64": "INT64"}
-    | {"F16": "FP16", "BF16": "BF16", "F32": "FP32", "F64": "FP64"},
-)
-LENGTH_BYTES = 8
 MAX_DIGITS = 19  # of 2**63
 BAD_INPUT = "BAD_INPUT."
 # As in services/torch_svc/handler.py; no tensor's name has a "#".
@@ -61,14 +52,16 @@ def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
         prediction = PredictionResponse.FromString(payload).prediction
     except DecodeError:
         raise errors.BackendBadReply("TorchServe's reply is not a PredictionResponse") from None
-    header, data = _split(prediction)
-    metadata = header.pop("__metadata__", None)
+    try:
+        tensors, metadata = safetensors.parse(prediction)
+    except ValueError as error:
+        _malformed(str(error))
     if not isinstance(metadata, dict) or not all(_is_text(value) for value in metadata.values()):
         _malformed("has no metadata")
     if "error" in metadata:
         _refused(metadata)
     served = _served(metadata, model, stack)
-    return Answer(_tensors(header, data), served)
+    return Answer(tensors, served)
 
 
 def translate(code: StatusCode, details: str) -> errors.ServeError:
@@ -110,19 +103,6 @@ def _malformed(what: str) -> NoReturn:
     raise errors.BackendBadReply(f"TorchServe's reply {what}")
 
 
-def _split(buffer: bytes) -> tuple[dict[str, Any], bytes]:
-    begin = LENGTH_BYTES + int.from_bytes(buffer[:LENGTH_BYTES], "little")
-    if len(buffer) < max(begin, LENGTH_BYTES):
-        _malformed("is cut")
-    try:
-        header = json.loads(buffer[LENGTH_BYTES:begin])
-    except (ValueError, RecursionError):
-        _malformed("has no JSON header")
-    if not isinstance(header, dict):
-        _malformed("has no JSON header")
-    return header, buffer[begin:]
-
-
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and value.isprintable()
 
@@ -145,30 +125,3 @@ def _served(metadata: Mapping[str, str], model: str, stack: str) -> Provenance:
         _malformed("has no version")
     served = Provenance(model, stack, engine, engine_version, int(version), sha256, sha256_observed=True)
     return served._replace(precision=metadata.get("precision", ""))
-
-
-def _tensors(header: Mapping[str, Any], data: bytes) -> tuple[Tensor, ...]:
-    """Split the data; tensors must cover it exactly and in some order, as the format demands."""
-    found = sorted((_place(name, entry) for name, entry in header.items()), key=lambda place: place[3:])
-    position, tensors = 0, []
-    for name, dtype, shape, begin, end in found:
-        if begin != position:
-            _malformed("has overlapping tensors, or a gap between them")
-        tensors.append(Tensor(name, dtype, shape, data[begin:end]))
-        position = end
-    if position != len(data):
-        _malformed("holds more or less data than its tensors")
-    return tuple(tensors)
-
-
-def _place(name: str, entry: Any) -> tuple[str, str, tuple[int, ...], int, int]:
-    try:
-        dtype, shape, (begin, end) = DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
-    except (KeyError, TypeError, ValueError):
-        _malformed("has a tensor that is not described")
-    # type() and not isinstance: JSON's true is no size.
-    if not name.isprintable() or any(type(size) is not int or size < 0 for size in (*shape, begin, end)):
-        _malformed("has a tensor with an invalid name, shape or offset")
-    if end - begin != prod(shape) * ITEM_BYTES[dtype]:
-        _malformed("has a tensor whose bytes are not what its shape says")
-    return name, dtype, shape, begin, end

@@ -25,6 +25,8 @@ class Probe:
 
     def ask(self, path: PathInfo) -> Answer:
         """Return a path's checked answer. Raises NotReady, WrongAnswer or ArtifactError."""
+        if path.proof and not path.ready:
+            raise WrongAnswer(f"{path.name} is refused by the gateway: {path.proof}; check what its server loaded")
         probe_request = self._probe_request(path.model, path.stack)
         payload = servepath.encode_request(probe_request.request, path.name, 0)
         try:

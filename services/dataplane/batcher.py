@@ -59,12 +59,14 @@ class Batcher:
     """Bounds and merges the calls of one path or version.
 
     Calls with equal signatures wait in one group, and groups take turns, so that one shape cannot starve another.
-    on_send: called with the rows of every call that goes to the inner backend.
+    on_send: called with the rows of every call that goes to the inner backend. merging: whether waiting calls may leave
+    as one; it may change at any time.
     """
 
     def __init__(self, inner: Backend, limits: BatchLimits, batch_scope: BatchScope) -> None:
         """`batch_scope`: open while the caller is handing over a list of calls."""
         self.on_send: Callable[[int], None] = _nothing
+        self.merging = True
         self._inner = inner
         self._limits = limits
         self._batch_scope = batch_scope
@@ -161,7 +163,8 @@ class Batcher:
     def _next_batch(self) -> Sequence[Call]:
         """Remove the first group's oldest call, and those behind it that fit the same batch."""
         key, group = next(iter(self._groups.items()))
-        batch = self._fitting(group) if key is not None and self._controller.merging else [next(iter(group))]
+        merging = key is not None and self.merging and self._controller.merging
+        batch = self._fitting(group) if merging else [next(iter(group))]
         self._take(key, group, batch)
         if group:
             self._groups.move_to_end(key)

@@ -22,10 +22,12 @@ class Engine(Protocol):
     """A loaded model, which computes float32 numbers in float32 on every device.
 
     name, version: as every reply and table shows them, such as "onnxruntime" and "1.31.1 (CPUExecutionProvider)".
+    slow_first_runs: whether the first run of each batch size takes much longer than its others.
     """
 
     name: str
     version: str
+    slow_first_runs: bool
 
     def declared(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """Return inputs and outputs as the file itself declares them, -1 for every open dimension."""

@@ -126,6 +126,9 @@ class ExternalArtifacts:
     def find(self, version: int) -> None:
         """Return None: a caller who asks for a version means one of ours."""
 
+    def find_served(self, version: int) -> None:
+        """Return None: no manifest is that of a version of theirs."""
+
     def promised(self, version: int) -> tuple[int, str]:
         """Return the server's own version and that the hash is unknown."""
         return version, ""

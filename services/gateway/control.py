@@ -103,7 +103,7 @@ class Controls:
 
 
 def _describe(path: Path) -> gateway_pb2.Path:
-    served, spec = path.replica.served, path.artifacts.current.spec
+    served, spec, proof = path.replica.served, path.artifacts.current.spec, path.replica.proof
     return gateway_pb2.Path(
         model=path.model,
         stack=path.stack,
@@ -118,6 +118,8 @@ def _describe(path: Path) -> gateway_pb2.Path:
         outputs=_own_tensors(spec.outputs),
         labels=path.text.labels if path.text else (),
         max_tokens=path.text.max_tokens if path.text else 0,
+        difference=proof.difference,
+        proof=proof.fault or proof.why_unbatched,
     )
 
 

@@ -3,19 +3,23 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from functools import partial
 from time import monotonic
 
 from grpc_health.v1 import health, health_pb2
 
-from servepath.protocols.errors import Internal, ServeError
+from servepath.protocols.errors import BackendUnavailable, Internal, ServeError
 from servepath.protocols.types import Request
 from services.dataplane.backend import Call, Outcome
+from services.gateway.golden import NotYet, PathProver
 from services.gateway.replica import Replica
 
 log = logging.getLogger(__name__)
 STATES = {True: health_pb2.HealthCheckResponse.SERVING, False: health_pb2.HealthCheckResponse.NOT_SERVING}
 # A first call may wait for a server's lazy start; a later one that takes this long is as good as none.
 TIMEOUT_S = 2.0
+# A batch of a proof may take longer than a probe of one row.
+PROOF_TIMEOUT_S = 15.0
 # Two entries for anyone who runs this process, Kubernetes for one; no model may have such a name
 # (servepath/artifacts/names.py). LIVENESS: the event loop turns, whatever the paths do: a gateway that is started again
 # because a server is down helps nobody. READINESS: some path has answered once; then callers are better served by our
@@ -34,14 +38,19 @@ class Prober:
         replicas: Mapping[str, Replica],
         probes: Mapping[str, tuple[Request, int]],
         interval_s: float,
+        provers: Mapping[tuple[str, str], PathProver],
         *,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """`replicas`: every name -> its path's replica. `probes`: model -> request and its rows."""
+        """`replicas`: every name -> its path's replica. `probes`: model -> request and its rows.
+
+        `provers`: (model, stack) -> what proves that path.
+        """
         self.servicer = health.aio.HealthServicer()
         self._replicas = replicas
         self._probes = probes
         self._interval_s = interval_s
+        self._provers = provers
         self._timeout_s = timeout_s
         self._task: asyncio.Task[None] | None = None
         self._answered_once = False
@@ -67,29 +76,48 @@ class Prober:
 
     async def _probe(self, replica: Replica) -> None:
         await replica.identify(self._timeout_s)
+        reason = await self._fault(replica)
+        if (ready := not reason) != replica.ready_now:
+            log.info("%s@%s is %s", replica.model, replica.stack, "ready: answers" if ready else f"not ready: {reason}")
+        replica.ready_now = ready
+
+    async def _fault(self, replica: Replica) -> str:
+        """Return why a path is not ready, "" where it is."""
+        request, rows = self._probes[replica.model]
+        outcome = await self._ask(replica, request, rows)
+        prover = self._provers.get(replica.name)
+        if isinstance(outcome, ServeError):
+            if prover is not None and isinstance(outcome, BackendUnavailable):
+                prover.forget()
+            return outcome.text
+        if prover is None:
+            return ""
+        try:
+            replica.proof = await prover.proof(partial(self._ask, replica, timeout_s=PROOF_TIMEOUT_S), outcome.served)
+        except NotYet as error:
+            return str(error)
+        return replica.proof.fault
+
+    async def _ask(self, replica: Replica, request: Request, rows: int, timeout_s: float | None = None) -> Outcome:
+        """Return the outcome of one call of the gateway's own, whatever is known of the server."""
+        timeout_s = timeout_s or self._timeout_s
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[Outcome] = loop.create_future()
-        request, rows = self._probes[replica.model]
-        call = Call(request, monotonic() + self._timeout_s)
+        call = Call(request, monotonic() + timeout_s)
         call.rows = rows
         call.add_done_callback(lambda outcome: None if ended.done() else ended.set_result(outcome))
         # The call's own end and not a timeout of ours: whatever is late, the next probe follows.
-        timer = loop.call_later(self._timeout_s, call.expire)
+        timer = loop.call_later(timeout_s, call.expire)
         try:
             try:
-                replica.submit(call)
+                replica.send(call)
             except Exception:  # escaping, it would end all probes, and every entry stay as it is
                 log.exception("a probe of %s@%s could not be sent", replica.model, replica.stack)
                 call.end(Internal())
-            outcome = await ended
+            return await ended
         finally:
             timer.cancel()
             call.cancel()
-        ready = not isinstance(outcome, ServeError)
-        if ready != replica.ready_now:
-            reason = outcome.text if isinstance(outcome, ServeError) else "answers"
-            log.info("%s@%s is %s: %s", replica.model, replica.stack, "ready" if ready else "not ready", reason)
-        replica.ready_now = ready
 
     async def _publish(self) -> None:
         for name, replica in self._replicas.items():

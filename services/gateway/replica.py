@@ -10,13 +10,14 @@ from servepath.http2.drivers.asyncio_channel import Cancel, UnaryChannel
 from servepath.http2.replies import Metadata, Reply
 from servepath.http2.write_coalescer import WriteCoalescer
 from servepath.protocols.codecs import StackCodec
-from servepath.protocols.errors import DeadlineStage, Draining, Internal, ServeError, TooLarge
+from servepath.protocols.errors import BackendBadReply, DeadlineStage, Draining, Internal, ServeError, TooLarge
 from servepath.protocols.identity import EngineOf
 from servepath.protocols.signature import Signature
 from servepath.protocols.token import RENEWAL_PAUSES_S, Credentials
 from servepath.protocols.types import Answer, Provenance
 from services.dataplane.backend import Call, Outcome
 from services.gateway.artifacts import Artifacts, ExternalArtifacts
+from services.gateway.golden import Proof
 from services.gateway.metadata import ServerMetadata
 
 log = logging.getLogger(__name__)
@@ -58,11 +59,19 @@ class Replica:
         self._metadata = metadata
         self.channel = UnaryChannel(address, codec.METHOD, max_message_bytes, coalescer)
         self.ready_now = False
+        self.proof = Proof()
         self._closed = False
         # The last answer's origin; until there is one, what the manifest promises.
         self.served = Provenance(model, stack, "", "", *artifacts.promised(0), sha256_observed=False)
 
     def submit(self, call: Call) -> None:
+        """Send the call, whose outcome follows, unless the server is proven to answer something else than the model."""
+        if self.proof.fault:
+            call.end(BackendBadReply(f"{self.model}@{self.stack} is refused: {self.proof.fault}"))
+        else:
+            self.send(call)
+
+    def send(self, call: Call) -> None:
         """Send the call; its outcome follows."""
         call.stage = DeadlineStage.IN_BACKEND
         try:
@@ -75,6 +84,11 @@ class Replica:
             call.end(TooLarge(text))
         else:
             _Attempt(self, call, payload).send()
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Return the path, model and stack."""
+        return self.model, self.stack
 
     def ready(self) -> bool:
         """Return whether the last probe was answered."""

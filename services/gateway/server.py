@@ -33,6 +33,7 @@ from services.dataplane.validate import Validate
 from services.gateway.artifacts import Artifacts, ExternalArtifacts
 from services.gateway.config import Settings
 from services.gateway.control import Controls, Path
+from services.gateway.golden import PathProver
 from services.gateway.metadata import ServerMetadata
 from services.gateway.metrics import Metrics
 from services.gateway.probe import Prober
@@ -87,7 +88,7 @@ async def create_gateway(settings: Settings) -> Gateway:
         backend, {servepath.METHOD: servepath, oip.METHOD: oip}, metrics.on_complete, paths.batch_scope
     )
     replicas = {name: path.replica for name, path in paths.names.items()}
-    prober = Prober(replicas, paths.probes, deployments.gateway.probe_interval_s)
+    prober = Prober(replicas, paths.probes, deployments.gateway.probe_interval_s, paths.provers)
     front = LISTENERS[settings.front](
         f"{settings.host}:{settings.port}",
         (servepath.METHOD, oip.METHOD),
@@ -124,6 +125,7 @@ class _Paths:
         self.coalescer = new_coalescer()
         self.merges: dict[tuple[str, str], Batcher] = {}
         self.signatures: dict[str, Signature] = {}
+        self.provers: dict[tuple[str, str], PathProver] = {}
         self.probes: dict[str, tuple[Request, int]] = {}
         self.chains: dict[str, Backend] = {}
         self.translators: dict[str, Translators] = {}
@@ -169,7 +171,9 @@ class _Paths:
             coalescer=self.coalescer,
             metadata=ServerMetadata(address, self.coalescer) if stack.external else None,
         )
-        self.merges[model, name] = Batcher(replica, _batch_limits(limits, artifacts.current.spec), self.batch_scope)
+        batches = _batch_limits(limits, artifacts.current.spec)
+        merge = self.merges[model, name] = Batcher(replica, batches, self.batch_scope)
+        self.provers[model, name] = PathProver(self._settings.exports, artifacts, merge, batches)
         return Path(
             model, name, name == deployment.default, replica, artifacts, self._text_of(model, artifacts.current)
         )

@@ -27,6 +27,7 @@ class LiteRtEngine:
 
     name = "litert"
     version = VERSION
+    slow_first_runs = False
 
     def __init__(self, file: Path, names: Mapping[str, str]) -> None:
         """Load `file`. names: the file's own names of tensors by public ones, where they differ. Raises EngineError."""

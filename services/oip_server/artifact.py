@@ -20,6 +20,7 @@ from services.dataplane.batch_scope import BatchScope
 from services.dataplane.batcher import Batcher, BatchLimits
 from services.dataplane.engine import REJECTED, Engine, EngineError, Load, RunError
 from services.dataplane.validate import Validate
+from services.oip_server.buckets import Bucketed
 from services.oip_server.proof import Proof, RowByRow, prove
 from services.oip_server.service import OipService
 
@@ -64,6 +65,8 @@ def load(folder: Path, service: OipService, load_engine: Load, limits: BatchLimi
     if proof.why_unbatched:
         log.warning("%s: rows are computed one by one: %s", manifest.model, proof.why_unbatched)
         probed, max_rows = RowByRow(probed), 1
+    elif engine.slow_first_runs and max_rows > 1:
+        probed = _warmed(probed, manifest, max_rows, limits.max_bytes)
     served = Provenance(
         model=manifest.model,
         stack=service.stacks[manifest.format].name,
@@ -82,7 +85,7 @@ class ProbedEngine:
 
     def __init__(self, engine: Engine, probe: Sequence[Tensor], outputs: Sequence[str]) -> None:
         """`probe`: inputs that the engine has answered with all its `outputs`."""
-        self.name, self.version = engine.name, engine.version
+        self.name, self.version, self.slow_first_runs = engine.name, engine.version, engine.slow_first_runs
         self.declared = engine.declared
         self._engine = engine
         self._probe = probe
@@ -109,6 +112,21 @@ class Version:
         outputs = tuple(tensor.name for tensor in artifact.spec.outputs)
         self.merge = Batcher(compute(artifact.engine, artifact.served, outputs), limits, batch_scope)
         self.chain: Backend = Validate(self.merge, artifact.signature, lambda _: artifact.served)
+
+
+def _warmed(engine: Engine, manifest: Manifest, max_rows: int, max_bytes: int) -> Bucketed:
+    """Return an engine of few batch sizes, each of which has been run. Raises EngineError where one cannot be.
+
+    Of a model with other open axes, at the probe's sizes alone.
+    """
+    inputs = probe_inputs(manifest)
+    row_bytes = sum(len(tensor.data) for tensor in inputs) // inputs[0].shape[0]
+    bucketed = Bucketed(engine, max(1, min(max_rows, max_bytes // max(row_bytes, 1))))
+    try:
+        bucketed.warm(inputs, [tensor.name for tensor in manifest.spec.outputs])
+    except (BadInput, RunError) as error:
+        raise EngineError(f"{manifest.model}: {engine.name} does not run a batch that it may get: {error}") from error
+    return bucketed
 
 
 def _verified(folder: Path, service: OipService) -> Manifest:

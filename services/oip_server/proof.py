@@ -76,7 +76,7 @@ class RowByRow:
     """An engine whose batches are computed a row at a time, so that they equal their rows."""
 
     def __init__(self, engine: Engine) -> None:
-        self.name, self.version = engine.name, engine.version
+        self.name, self.version, self.slow_first_runs = engine.name, engine.version, engine.slow_first_runs
         self.declared = engine.declared
         self._engine = engine
 

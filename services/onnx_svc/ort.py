@@ -80,6 +80,7 @@ class OrtEngine:
                 raise EngineError(NO_CUDA)
         if provider != CUDA:
             self._narrow, self._wide = _cpu_sessions(file, usable_cores())
+        self.slow_first_runs = provider == CUDA
         self._alone = Alone()
         self.version = f"{onnxruntime.__version__} ({provider})"
         self._file = file

@@ -34,7 +34,7 @@ class Delayed:
 
     def __init__(self, engine: Engine, delay_us: float, clock_ns: Callable[[], int] = time.perf_counter_ns) -> None:
         self.name = f"{engine.name} with an injected delay of {delay_us:g} us"
-        self.version = engine.version
+        self.version, self.slow_first_runs = engine.version, engine.slow_first_runs
         self._engine = engine
         self._delay_ns = round(1000 * delay_us)
         self._clock_ns = clock_ns

@@ -22,6 +22,7 @@ class Server:
 
     model = "m"
     stack = "onnx"
+    name = ("m", "onnx")
 
     def __init__(self) -> None:
         self.ready_now = True
@@ -31,7 +32,7 @@ class Server:
     async def identify(self, timeout_s: float) -> None:
         pass
 
-    def submit(self, call: Call) -> None:
+    def send(self, call: Call) -> None:
         self.calls.append(call)
         self.behave(call)
 
@@ -44,7 +45,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_probe_that_nobody_ends_expires_and_the_next_ones_follow() -> None:
     server = Server()
-    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, timeout_s=0.02)  # type: ignore[dict-item]
+    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {}, timeout_s=0.02)  # type: ignore[dict-item]
     await prober.start()
     await until(lambda: not server.ready_now)
     server.behave = lambda call: call.end(ANSWER)
@@ -55,7 +56,7 @@ async def test_a_probe_that_nobody_ends_expires_and_the_next_ones_follow() -> No
 
 async def test_a_probe_that_cannot_be_sent_is_logged_and_the_next_ones_follow(caplog: pytest.LogCaptureFixture) -> None:
     server = Server()
-    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, timeout_s=0.5)  # type: ignore[dict-item]
+    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {}, timeout_s=0.5)  # type: ignore[dict-item]
 
     def fail(_: Call) -> None:
         raise ValueError("a key that is no header")
@@ -71,7 +72,7 @@ async def test_a_probe_that_cannot_be_sent_is_logged_and_the_next_ones_follow(ca
 
 async def test_stopping_ends_the_probe_that_is_out() -> None:
     server = Server()
-    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01)  # type: ignore[dict-item]
+    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {})  # type: ignore[dict-item]
     await prober.start()
     await until(lambda: bool(server.calls))
     await prober.stop()
@@ -96,7 +97,7 @@ async def come_to(prober: Prober, expected: tuple[bool, bool, bool]) -> None:
 async def test_a_gateway_is_alive_at_once_ready_after_a_first_answer_and_stays_so_while_its_servers_are_down() -> None:
     server = Server()
     server.ready_now = False
-    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, timeout_s=0.02)  # type: ignore[dict-item]
+    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {}, timeout_s=0.02)  # type: ignore[dict-item]
     await prober.start()
     assert await states(prober) == (True, False, False)
     server.behave = lambda call: call.end(ANSWER)

@@ -41,6 +41,7 @@ class StandIn:
 
     name = "stand-in"
     version = "1 (imagined device)"
+    slow_first_runs = False
 
     def __init__(self, device: Callable[[Array], Array], spec: Spec = SPEC) -> None:
         self.batches: list[int] = []

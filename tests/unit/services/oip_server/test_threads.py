@@ -22,6 +22,7 @@ class Engine:
     """An Engine that says on which thread it ran."""
 
     name = version = "fake"
+    slow_first_runs = False
 
     def __init__(self) -> None:
         self.threads: list[threading.Thread] = []
