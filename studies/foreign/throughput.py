@@ -40,6 +40,7 @@ class ThroughputOptions:
     lengths: list[int] | None
     seconds: float
     rounds: int
+    load: float | None
 
 
 def parse_args(argv: Sequence[str]) -> ThroughputOptions:
@@ -57,6 +58,7 @@ def parse_args(argv: Sequence[str]) -> ThroughputOptions:
     add("--lengths", type=whole(1), nargs=2, metavar=("LOW", "HIGH"), help="requests of one row of mixed lengths")
     add("--seconds", type=positive, default=5.0, help="of each measurement (default: 5)")
     add("--rounds", type=whole(1), default=7, help="measurements of each way (default: 7)")
+    add("--load", type=positive, help="then also at this share of each way's own capacity, such as 0.8")
     return parser.read(ThroughputOptions, argv)
 
 
@@ -77,8 +79,11 @@ def make_study(options: ThroughputOptions, folder: Path) -> Study:
     return Study(reference, asked, rows, bool(options.lengths), options.callers, file, place.exports, folder)
 
 
-def measure(options: ThroughputOptions, console: Console) -> dict[str, list[Measured]]:
-    """Return what each peer's best way got in each round. Raises StageFailed, ArtifactError."""
+def measure(options: ThroughputOptions, console: Console) -> Iterator[dict[str, list[Measured]]]:
+    """Yield what each peer's best way got in each round, and then at a share of its capacity.
+
+    Raises StageFailed, ArtifactError.
+    """
     with tempfile.TemporaryDirectory(prefix="servepath-throughput-") as folder, ExitStack() as servers:
         study = make_study(options, Path(folder))
         address = servers.enter_context(services(Workplace(options.model), console))
@@ -92,11 +97,26 @@ def measure(options: ThroughputOptions, console: Console) -> dict[str, list[Meas
             found[way.name] = ways.measure(way, options.seconds).rows_per_second
             console.print(f"{way.name}: {found[way.name]:.1f} rows/s", highlight=False)
         chosen = ways.best(tried, found)
-        rounds: dict[str, list[Measured]] = {way.name: [] for way in chosen}
-        for number in range(options.rounds):
-            for way in chosen if number % 2 else reversed(chosen):
-                rounds[way.name].append(ways.measure(way, options.seconds))
-            console.print(f"round {number + 1} of {options.rounds}", highlight=False)
+        rounds = _rounds(chosen, options, console, dict.fromkeys(found))
+        yield rounds
+        if options.load is not None:
+            served = [way for way in chosen if way.peer != ways.IN_PROCESS]
+            capacity = {
+                way.name: statistics.median(each.rows_per_second for each in rounds[way.name]) / way.rows
+                for way in served
+            }
+            rates: dict[str, float | None] = {name: options.load * calls for name, calls in capacity.items()}
+            yield _rounds(served, options, console, rates)
+
+
+def _rounds(
+    chosen: Sequence[ways.Way], options: ThroughputOptions, console: Console, rates: Mapping[str, float | None]
+) -> dict[str, list[Measured]]:
+    rounds: dict[str, list[Measured]] = {way.name: [] for way in chosen}
+    for number in range(options.rounds):
+        for way in chosen if number % 2 else reversed(chosen):
+            rounds[way.name].append(ways.measure(way, options.seconds, rates[way.name]))
+        console.print(f"round {number + 1} of {options.rounds}", highlight=False)
     return rounds
 
 
@@ -114,7 +134,13 @@ def table(found: Mapping[str, Sequence[Measured]]) -> Iterator[str]:
             medians = [
                 statistics.median(mine.latencies) / statistics.median(theirs.latencies) for mine, theirs in pairs
             ]
-            yield f"{GATEWAY} / {name}: rows/s {_spread(rates, '.2f')}, p50 {_spread(medians, '.2f')}"
+            tails = [_p99(mine.latencies) / _p99(theirs.latencies) for mine, theirs in pairs]
+            said = f"p50 {_spread(medians, '.2f')}, p99 {_spread(tails, '.2f')}"
+            yield f"{GATEWAY} / {name}: rows/s {_spread(rates, '.2f')}, {said}"
+
+
+def _p99(latencies: Sequence[float]) -> float:
+    return sorted(latencies)[min(int(0.99 * len(latencies)), len(latencies) - 1)]
 
 
 def _spread(values: Sequence[float], form: str) -> str:
@@ -124,13 +150,18 @@ def _spread(values: Sequence[float], form: str) -> str:
 def main(argv: Sequence[str]) -> int:
     """Measure, print the table, return the exit code."""
     options = parse_args(argv)
+    titles = [
+        "as fast as they can",
+        f"at {options.load} of each one's own capacity, a latency counted from a drawn time",
+    ]
     try:
-        found = measure(options, Console())
+        for title, found in zip(titles, measure(options, Console()), strict=False):
+            print(f"{title}:")
+            for line in table(found):
+                print(f"  {line}")
     except (StageFailed, ArtifactError) as failure:
         print(f"python -m studies.foreign.throughput: {failure}", file=sys.stderr)
         return 1
-    for line in table(found):
-        print(line)
     return 0
 
 

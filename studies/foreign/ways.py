@@ -1,5 +1,6 @@
 """The ways to get answers: ONNX Runtime in process, our servers, and others, each with its settings."""
 
+import random
 import subprocess
 import threading
 import time
@@ -65,17 +66,23 @@ class Measured:
     latencies: Sequence[float]
 
 
-def measure(way: Way, seconds: float) -> Measured:
-    """Return what the callers of a way get in some seconds. Raises StageFailed for a failed call or a wrong answer."""
+def measure(way: Way, seconds: float, rate: float | None = None) -> Measured:
+    """Return what the callers of a way get in some seconds. Raises StageFailed for a failed call or a wrong answer.
+
+    rate: of calls a second, at drawn times; a latency counts from there. Without it callers ask as soon as they can.
+    """
     latencies: list[float] = []
     failures: list[Exception] = []
     asks = [make() for make in way.makers]
-    end = time.perf_counter() + seconds
+    began = time.perf_counter()
+    schedule = _Due(began, began + seconds, rate)
 
     def work(caller: int) -> None:
         number = caller * 17
         try:
-            while (begin := time.perf_counter()) < end and not failures:
+            while not failures and (due := next(schedule, None)) is not None:
+                time.sleep(max(0.0, due - time.perf_counter()))
+                begin = due if rate else time.perf_counter()
                 asks[caller](number)
                 latencies.append(time.perf_counter() - begin)
                 number += 1
@@ -91,6 +98,23 @@ def measure(way: Way, seconds: float) -> Measured:
     if failures:
         raise StageFailed(f"{way.name}: {type(failures[0]).__name__}: {failures[0]}")
     return Measured(len(latencies) * way.rows / (time.perf_counter() - begin), latencies)
+
+
+class _Due(Iterator[float]):
+    """When each call is due, for all callers together: at once, or at times of a Poisson process."""
+
+    def __init__(self, begin: float, end: float, rate: float | None) -> None:
+        self._next, self._end, self._rate = begin, end, rate
+        self._draw = random.Random(0)  # noqa: S311 - times, not secrets
+        self._lock = threading.Lock()
+
+    def __next__(self) -> float:
+        """Return the next time. Raises StopIteration at the end."""
+        with self._lock:
+            self._next = self._next + self._draw.expovariate(self._rate) if self._rate else time.perf_counter()
+            if self._next >= self._end:
+                raise StopIteration
+            return self._next
 
 
 @dataclass(frozen=True, slots=True)
