@@ -16,6 +16,7 @@ from servepath.artifacts.reference import Reference, read_reference
 from servepath.protocols.arrays import DTYPES
 from servepath.protocols.probes import Expected, allowing, probe_request, reduced_spec
 from servepath.protocols.types import Request
+from servepath.settings import SettingsError
 
 # Of the shapes that a model is sent, run.json names so many.
 MAX_SHAPES = 8
@@ -79,10 +80,18 @@ def encoded(planned: Sequence[PlannedRequest], model: str, encode: Encode) -> li
 
 
 def on_path(payloads: list[Payload], exports: Path, model: str, stack: str) -> list[Payload]:
-    """Return payloads with what must come on a path: a reduced precision has tolerances of its own."""
+    """Return payloads with what must come on a path: a reduced precision has tolerances of its own, of rows alone.
+
+    Raises SettingsError for requests of several rows that depend on each other there.
+    """
     spec = reduced_spec(exports, model, stack)
     if spec is None:
         return payloads
+    if not spec.row_independent and (rows := max(payload.rows for payload in payloads)) > 1:
+        raise SettingsError(
+            f"{model}@{stack} answers a row otherwise beside others, so requests of {rows} rows cannot be checked; "
+            "send one row a request"
+        )
     return [payload._replace(expected=allowing(payload.expected, spec)) for payload in payloads]
 
 

@@ -146,7 +146,9 @@ class Prepared:
         """
         for model, planned in self._planned.items():
             if planned[0].expected is None:
-                first = next(target for target in self._targets if target.measurement.path.model == model)
+                own = [target for target in self._targets if target.measurement.path.model == model]
+                # The first one, of full precision if there is one: it is the stricter witness.
+                first = min(own, key=lambda target: ":" in target.measurement.path.stack)
                 check_reachable([(first, encoded(planned[:1], first.model, first.encode))], clock)
                 spec = self._references[model].spec
                 self._planned[model] = learned(planned, spec, first, clock, interrupted)

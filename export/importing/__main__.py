@@ -157,7 +157,7 @@ def import_model(options: ImportOptions) -> None:
         refused = _try(options, kind, work)
         found = json.loads((work / store.FOUND).read_text())
         formats = found["formats"]
-        _check_deployed(options, formats)
+        _check_deployed(options, formats, refused)
         packed = [file for artifact_format in formats for file in PACKED.get(artifact_format, ())]
         files = [
             *_files(options.path, work / kind.first, found),
@@ -216,12 +216,13 @@ def _try(options: ImportOptions, kind: Kind, work: Path) -> Mapping[str, str]:
     return refused
 
 
-def _check_deployed(options: ImportOptions, formats: Iterable[str]) -> None:
+def _check_deployed(options: ImportOptions, formats: Iterable[str], refused: Mapping[str, str] = deployed.NONE) -> None:
     """Raise ExportError where the deployments file and a model of these formats do not go together.
 
     Also where the file is left as it is: it may name a path that the new version would not have.
     """
-    deployed.check(options.deployments, options.name, [STACK_OF[each] for each in formats])
+    why = {STACK_OF[artifact_format]: reason for artifact_format, reason in refused.items()}
+    deployed.check(options.deployments, options.name, [STACK_OF[each] for each in formats], why)
 
 
 def _kind_of(path: Path) -> str:

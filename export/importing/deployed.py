@@ -8,6 +8,7 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from export.errors import ExportError
@@ -17,14 +18,15 @@ from servepath.artifacts.spec import Spec
 from servepath.cli.locked import Held, locked
 from servepath.protocols.deployments import DeploymentsError, GatewayLimits, read_gateway_limits
 
+NONE: Mapping[str, str] = MappingProxyType({})
 # For other imports that add to the same file at this moment.
 WAIT_S, PAUSE_S = 30.0, 0.05
 
 
-def check(path: Path, model: str, stacks: Sequence[str]) -> None:
+def check(path: Path, model: str, stacks: Sequence[str], refused: Mapping[str, str] = NONE) -> None:
     """Raise ExportError where `deploy` could not do its work, or where the file has a stack that is not in `stacks`.
 
-    A gateway does not start with a path whose model has no artifact for it.
+    A gateway does not start with a path whose model has no artifact for it. refused: why a stack cannot be, by name.
     """
     text, there = _read(path)
     if model not in there:
@@ -34,9 +36,9 @@ def check(path: Path, model: str, stacks: Sequence[str]) -> None:
     for stack in there[model].get("stacks", {}):
         if stack not in stacks and stack not in external:
             precision = stack.partition(":")[2]
-            again = f"import it with --precision {precision}, " if precision else ""
+            why = refused.get(stack) or (precision and f"import it with --precision {precision}")
             raise ExportError(
-                f"{path} has {model}@{stack}, and this model cannot be served on {stack}: {again}take "
+                f"{path} has {model}@{stack}, and this model cannot be served on {stack}{why and f' ({why})'}: take "
                 f"[models.{_key(model)}.stacks.{_key(stack)}] out of that file, or choose another --name"
             )
 

@@ -80,6 +80,8 @@ def judge(proof: Proof, runs: Runs, hints: Hints, precision: str, text: Path | N
     runs: the model in full and in reduced precision. text: the folder of its text form, if it has one.
     """
     spec, labelled = proof.spec, hints.gate.labelled
+    if spec.precision == precision:
+        raise Refused(f"most of its weights are {precision} already: that is what is served without it")
     found = [
         answers_alone(spec, {each.name: group[each.name] for each in spec.inputs}, runs[1]) for group in proof.groups
     ]
@@ -89,9 +91,10 @@ def judge(proof: Proof, runs: Runs, hints: Hints, precision: str, text: Path | N
         pairs = [(own[tensor.name], group[tensor.name]) for own, group in zip(found, proof.groups, strict=True)]
         if tensor.dtype in FRACTIONS:
             outputs.append(replace(tensor, tolerance=_tolerance(pairs)))
-            vectors = [_vectors(own, known) for own, known in pairs]
-            cosine = min(cosine, *(float(_cosines(own, known).min(initial=1.0)) for own, known in vectors))
-            flips = max(flips, _flips(vectors))
+            cosine = min(cosine, *(_least_cosine(own, known, by_rows=spec.by_rows) for own, known in pairs))
+            flips = max(flips, _flips(pairs))
+        elif any(not np.array_equal(own, known) for own, known in pairs):
+            raise Refused(f"output {tensor.name!r}, of whole numbers, is another one in {precision}")
         else:
             outputs.append(tensor)
     if labelled is not None and text is None:
@@ -116,7 +119,7 @@ def _with_rows(spec: Spec, proof: Proof, run: Run, hints: Hints) -> Spec:
     if not spec.row_independent:
         return spec
     samples = [{tensor.name: group[tensor.name] for tensor in spec.inputs} for group in proof.groups]
-    trial = Trial(spec.inputs, run, replace(hints, tolerance=spec.tolerance), samples)
+    trial = Trial(spec.inputs, run, replace(hints, sizes={}, max_sizes={}, tolerance=spec.tolerance), samples)
     base = trial.samples[0][1]
     unpadded = replace(spec, row_independent=False, padded=())
     try:
@@ -129,21 +132,26 @@ def _with_rows(spec: Spec, proof: Proof, run: Run, hints: Hints) -> Spec:
     return made
 
 
-def _vectors(own: Any, known: Any) -> tuple[Any, Any]:
-    """Return answers and their reference as vectors, [vectors, elements]; single elements are one vector together."""
-    width = known.shape[-1] if known.ndim > 1 and known.shape[-1] > 1 else max(known.size, 1)
-    return own.reshape(-1, width).astype(np.float64), known.reshape(-1, width).astype(np.float64)
+def _least_cosine(own: Any, known: Any, *, by_rows: bool) -> float:
+    """Return the least cosine of a row's answer and its reference, or of all of it; 0 where one alone is finite.
+
+    Single numbers are a vector together.
+    """
+    rows = len(known) if by_rows and known.size > len(known) else 1
+    one, other = (np.reshape(each, (rows, -1)).astype(np.float64) for each in (own, known))
+    finite = np.isfinite(other)
+    if not np.array_equal(one[~finite], other[~finite], equal_nan=True) or not np.isfinite(one[finite]).all():
+        return 0.0
+    one, other = np.where(finite, one, 0.0), np.where(finite, other, 0.0)
+    lengths = np.sqrt((one * one).sum(-1) * (other * other).sum(-1))
+    cosines = np.where(lengths > 0, (one * other).sum(-1) / np.where(lengths > 0, lengths, 1.0), (one == other).all(-1))
+    return float(cosines.min(initial=1.0))
 
 
-def _cosines(own: Any, known: Any) -> Any:
-    lengths = np.sqrt((own * own).sum(-1) * (known * known).sum(-1))
-    same = (own == known).all(-1)
-    return np.where(same, 1.0, (own * known).sum(-1) / np.where(lengths > 0, lengths, np.inf))
-
-
-def _flips(vectors: Sequence[tuple[Any, Any]]) -> float:
-    moved = np.concatenate([own.argmax(-1) != known.argmax(-1) for own, known in vectors])
-    return float(moved.mean()) if moved.size else 0.0
+def _flips(pairs: Sequence[tuple[Any, Any]]) -> float:
+    """Return the share of vectors, along the last axis, whose largest element is another one."""
+    moved = [(own.argmax(-1) != known.argmax(-1)).ravel() for own, known in pairs if known.size and known.ndim]
+    return float(np.concatenate(moved).mean()) if moved else 0.0
 
 
 def _accuracy(file: Path, text: Path, spec: Spec, runs: Runs) -> tuple[float, float]:
@@ -164,14 +172,14 @@ def _accuracy(file: Path, text: Path, spec: Spec, runs: Runs) -> tuple[float, fl
             for tensor in spec.inputs
         }
         for place, run in enumerate(runs):
-            right[place] += int(run(asked)[form.scores][0].argmax()) == labels.index(label)
+            right[place] += labels[int(run(asked)[form.scores][0].argmax())] == label
     return right[0] / len(lines), right[1] / len(lines)
 
 
 def _labelled(file: Path, labels: Sequence[str]) -> list[tuple[str, str]]:
     """Read lines of LABEL, tab, TEXT. Raises Refused."""
     try:
-        lines = [line.split("\t", 1) for line in file.read_text().splitlines() if line.strip()]
+        lines = [line.split("\t", 1) for line in file.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise Refused(f"{file} cannot be read: {error}") from error
     for number, line in enumerate(lines, 1):
@@ -184,7 +192,7 @@ def _labelled(file: Path, labels: Sequence[str]) -> list[tuple[str, str]]:
 
 def _int8(model: onnx.ModelProto, file: Path) -> onnx.ModelProto:
     """Return the model with weights of 8 bits, and numbers between them rounded to 8 bits as they come."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415 - an import alone of a reduced precision needs it
+    from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415 - only an import in a reduced precision needs it
 
     # Stale for the tool, which turns Gemm into MatMul and would then trust the old shapes of the weights.
     del model.graph.value_info[:]

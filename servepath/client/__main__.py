@@ -119,8 +119,10 @@ def _known(path: PathInfo) -> Iterator[str]:
     """Yield what else there is to say of a path."""
     if path.difference is not None:
         yield f"{path.difference:.2g} from the reference"
-    if path.proof:
-        yield f"{'not batched' if path.ready else 'refused'}: {path.proof}"
+    if path.refused:
+        yield f"refused: {path.refused}"
+    if path.unbatched:
+        yield f"not batched: {path.unbatched}"
     if not path.sha256:
         yield f"artifact {UNKNOWN}"
 

@@ -16,8 +16,8 @@ class PathInfo(NamedTuple):
 
     engine, engine_version, precision: empty until it answered once. version, sha256: 0 and empty where its server, an
     external one, does not name them, and likewise precision. labels, max_tokens: of a model that takes texts as well.
-    difference: from the model's reference, as the gateway saw it, None until it has. proof: why the path is refused or
-    not batched, "" where it is neither.
+    difference: from the model's reference, as the gateway saw it, None until it has. refused, unbatched: why requests
+    are refused or not batched by that, "" where they are not.
     """
 
     model: str
@@ -34,7 +34,8 @@ class PathInfo(NamedTuple):
     labels: tuple[str, ...] = ()
     max_tokens: int = 0
     difference: float | None = None
-    proof: str = ""
+    refused: str = ""
+    unbatched: str = ""
 
     @property
     def name(self) -> str:
@@ -67,5 +68,6 @@ def _path(path: pb.Path) -> PathInfo:
         labels=tuple(path.labels),
         max_tokens=path.max_tokens,
         difference=path.difference if path.HasField("difference") else None,
-        proof=path.proof,
+        refused=path.refused,
+        unbatched=path.unbatched,
     )

@@ -77,9 +77,9 @@ def wanted(values: Array) -> Array:
 def read_probe_request(exports: Path, model: str, stack: str) -> ProbeRequest:
     """Return the probe request of a path: the first rows of its model's current reference. Raises ArtifactError."""
     reference = read_reference(exports, model)
-    rows = min(ROWS, reference.spec.max_sizes.get(BATCH, ROWS))
-    asked = probe_request(reference, slice(rows) if reference.spec.by_rows else ...)
     spec = reduced_spec(exports, model, stack)
+    rows = min(ROWS, reference.spec.max_sizes.get(BATCH, ROWS)) if spec is None or spec.row_independent else 1
+    asked = probe_request(reference, slice(rows) if reference.spec.by_rows else ...)
     return asked if spec is None else asked._replace(expected=allowing(asked.expected, spec))
 
 

@@ -41,7 +41,7 @@ class Provenance(NamedTuple):
 
     version, sha256: 0 and "" where the server does not name them; the version of an external server is its own number.
     sha256_observed: the server hashed what it loaded; otherwise the hash was looked up in the manifest by version.
-    precision: what it computes float32 numbers in ("fp32", "tf32"), empty where it does not say.
+    precision: what it computes in ("fp32", "tf32", "int8"), empty where it does not say.
     gateway_us, backend_us: microseconds; 0 where no gateway was on the way. queue_us: of gateway_us, what the request
     waited for a place in a call to the server.
     """

@@ -25,14 +25,16 @@ class Probe:
 
     def ask(self, path: PathInfo) -> Answer:
         """Return a path's checked answer. Raises NotReady, WrongAnswer or ArtifactError."""
-        if path.proof and not path.ready:
-            raise WrongAnswer(f"{path.name} is refused by the gateway: {path.proof}; check what its server loaded")
+        if path.refused:
+            raise WrongAnswer(f"{path.name} is refused by the gateway: {path.refused}; check what its server loaded")
         probe_request = self._probe_request(path.model, path.stack)
         payload = servepath.encode_request(probe_request.request, path.name, 0)
         try:
             answer = servepath.decode_answer(self._client.call(servepath.METHOD, payload))
         except BackendBadReply as error:
             raise WrongAnswer(f"{path.name}: {error.text}") from error
+        if not path.ready:
+            raise NotReady(f"{path.name} answers, and is not proven yet")
         # The versions of a server that does not name its artifact are not ours.
         if answer.served.sha256 and answer.served.version != probe_request.version:
             raise NotReady(

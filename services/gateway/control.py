@@ -119,7 +119,8 @@ def _describe(path: Path) -> gateway_pb2.Path:
         labels=path.text.labels if path.text else (),
         max_tokens=path.text.max_tokens if path.text else 0,
         difference=proof.difference,
-        proof=proof.fault or proof.why_unbatched,
+        refused=proof.refused,
+        unbatched=proof.unbatched,
     )
 
 

@@ -17,7 +17,7 @@ from time import monotonic, perf_counter
 from typing import Any, NamedTuple
 
 from servepath.artifacts.manifest import ArtifactError, artifact_folder, verify
-from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
+from servepath.artifacts.spec import Spec, Tolerance
 from servepath.protocols.errors import BackendBadReply, BadInput, Internal, ServeError, TooLarge
 from servepath.protocols.safetensors import parse
 from servepath.protocols.tensors import ITEM_BYTES, row_offsets, unpack
@@ -27,27 +27,32 @@ from services.gateway.artifacts import Artifacts, ExternalArtifacts
 
 log = logging.getLogger(__name__)
 FORMAT, FILE = "reference", "reference.safetensors"
-# Rows of each group that are asked alone; what the batches may take, by what the slowest row took; and the elements of
-# an answer that are compared at once: 0.1 s (x86_64, 2026-11-29).
-ALONE, BATCHES_S, MAX_ELEMENTS = 2, 1.0, 2**18
-# What says of a batch that it is computed otherwise than its rows; anything else, that the server is busy or gone.
-OF_THE_BATCH = (BackendBadReply, BadInput, Internal, TooLarge)
-# A refused server is asked again so often.
-AGAIN_S = 30.0
+# Of an output that is wrong, in messages.
+SHOWN = 4
+# Rows of each group that are asked alone, and that batches are made of.
+ALONE, KEPT = 2, 8
+# What all batches together may take, by what the slowest row took. Elements of an answer that are compared: 2**18 take
+# 0.1 s (x86_64, 2026-11-29).
+BATCHES_S, MAX_ELEMENTS = 1.0, 2**20
+# How long a server may be busy before its path counts as ready without a proof; how often one that is refused or not
+# batched, or was not proven, is asked again.
+PATIENCE_S, AGAIN_S = 30.0, 30.0
 # Asks the server; the number is that of rows.
 Ask = Callable[[Request, int], Awaitable[Answer | ServeError]]
 Group = Mapping[str, Tensor]
 
 
 class Proof(NamedTuple):
-    """What a server showed. difference: the largest from the reference, of rows alone; None where there is none.
+    """What a server showed. difference: the largest from the reference, of rows alone; None where none was asked.
 
-    fault: what is wrong with its answers to rows alone, why_unbatched: with those to batches; "" where nothing is.
+    refused: what is wrong with its answers to rows alone, unbatched: with those to batches; "" where nothing is.
+    version: that answered.
     """
 
     difference: float | None = None
-    fault: str = ""
-    why_unbatched: str = ""
+    refused: str = ""
+    unbatched: str = ""
+    version: int = 0
 
 
 class NotYet(Exception):
@@ -61,49 +66,50 @@ class GoldenRows:
         """spec: of what the path serves; its tolerances are those that count."""
         self._model = model
         self._spec = spec
-        self._groups = groups
+        self._groups = [group for group in groups if _elements(spec, group) <= MAX_ELEMENTS]
 
     async def prove(self, ask: Ask, max_rows: int, max_bytes: int) -> Proof:
         """Return what a server shows when it is asked rows alone and up to `max_rows`, of `max_bytes`, together.
 
-        Raises NotYet.
+        A row that it does not take, such as one that is too large for it, shows nothing. Raises NotYet.
         """
-        worst = slowest_s = 0.0
+        worst, slowest_s = None, 0.0
         for group in self._groups:
             for row in range(min(ALONE, self._count(group))):
-                asked = {name: _row(tensor, row) for name, tensor in group.items()} if self._spec.by_rows else group
+                asked = {name: _rows(tensor, [row]) for name, tensor in group.items()} if self._spec.by_rows else group
                 began = perf_counter()
                 outcome = await ask(self._request(asked), 1)
                 slowest_s = max(slowest_s, perf_counter() - began)
-                if isinstance(outcome, BadInput | TooLarge | BackendBadReply):
-                    return Proof(worst, f"a row of the reference is refused: {outcome.text}")
-                difference, right = await self._compared(outcome, asked)
-                worst = max(worst, difference)
-                if not right:
-                    what = f"{difference:.2g} away from the reference, beyond {self._spec.tolerance}"
-                    return Proof(worst, f"an answer is {what}")
-        affordable = min(max_rows, int(BATCHES_S / max(len(self._groups), 1) / max(slowest_s, 1e-9)))
-        for group in self._groups if self._spec.by_rows and max_rows > 1 else ():
-            rows = self._batch_rows(group, affordable, max_bytes)
-            asked = {name: _repeated(tensor, rows) for name, tensor in group.items()}
-            outcome = await ask(self._request(asked), rows)
-            if isinstance(outcome, OF_THE_BATCH):
-                return Proof(worst, why_unbatched=f"a batch of {rows} rows is refused: {outcome.text}")
-            difference, right = await self._compared(outcome, asked)
-            if not right:
-                what = f"{difference:.2g} away from the reference, rows alone {worst:.2g}"
-                return Proof(worst, why_unbatched=f"in a batch of {rows} rows, an answer is {what}")
-        return Proof(worst if self._groups else None)
+                if isinstance(outcome, BadInput | TooLarge):
+                    break
+                difference, wrong = await self._compared(outcome, asked)
+                worst = max(worst or 0.0, difference)
+                if wrong:
+                    return Proof(worst, refused=wrong)
+        affordable = min(max_rows, max(2, int(BATCHES_S / max(len(self._groups), 1) / max(slowest_s, 1e-9))))
+        for group in self._groups if self._spec.by_rows and worst is not None else ():
+            rows = min(affordable, max_bytes // max(self._row_bytes(group), 1), self._most_compared(group))
+            if rows > 1:
+                numbers = [row % self._count(group) for row in range(rows)]
+                asked = {name: _rows(tensor, numbers) for name, tensor in group.items()}
+                outcome = await ask(self._request(asked), rows)
+                if isinstance(outcome, BackendBadReply | BadInput | Internal | TooLarge):
+                    return Proof(worst, unbatched=f"a batch of {rows} rows is refused: {outcome.text}")
+                _, wrong = await self._compared(outcome, asked)
+                if wrong:
+                    return Proof(worst, unbatched=f"in a batch of {rows} rows, {wrong}; rows alone are right")
+        return Proof(worst)
 
-    async def _compared(self, outcome: Answer | ServeError, wanted: Group) -> tuple[float, bool]:
+    async def _compared(self, outcome: Answer | ServeError, wanted: Group) -> tuple[float, str]:
         if isinstance(outcome, ServeError):
             raise NotYet(outcome.text)
         return await asyncio.to_thread(compared, self._spec, outcome.outputs, wanted)
 
-    def _batch_rows(self, group: Group, affordable: int, max_bytes: int) -> int:
-        row_bytes = sum(len(group[tensor.name].data) for tensor in self._spec.inputs) // max(self._count(group), 1)
-        elements = sum(math.prod(group[tensor.name].shape[1:]) for tensor in self._spec.outputs)
-        return max(2, min(affordable, max_bytes // max(row_bytes, 1), MAX_ELEMENTS // max(elements, 1)))
+    def _row_bytes(self, group: Group) -> int:
+        return sum(len(group[tensor.name].data) for tensor in self._spec.inputs) // max(self._count(group), 1)
+
+    def _most_compared(self, group: Group) -> int:
+        return MAX_ELEMENTS // max(_elements(self._spec, group), 1)
 
     def _count(self, group: Group) -> int:
         return group[self._spec.inputs[0].name].shape[0] if self._spec.by_rows else 1
@@ -117,8 +123,8 @@ def read_golden(exports: Path, model: str, version: int, spec: Spec) -> GoldenRo
     folder = artifact_folder(exports, model, FORMAT, version)
     if not (folder / FILE).is_file():
         return GoldenRows(model, spec, ())
-    verify(folder)
     try:
+        verify(folder)
         found = {tensor.name: tensor for tensor in parse((folder / FILE).read_bytes())[0]}
     except OSError as error:
         raise ArtifactError(f"{folder / FILE} cannot be read: {error.strerror}") from error
@@ -128,33 +134,48 @@ def read_golden(exports: Path, model: str, version: int, spec: Spec) -> GoldenRo
     marks = ["", *(f"#{number}" for number in range(1, len(found) // max(len(names), 1)))]
     if missing := [name + mark for mark in marks for name in names if name + mark not in found]:
         raise ArtifactError(f"{folder / FILE} has no tensor {missing[0]!r}")
-    return GoldenRows(model, spec, [{name: found[name + mark]._replace(name=name) for name in names} for mark in marks])
+    groups = [{name: found[name + mark]._replace(name=name) for name in names} for mark in marks]
+    if spec.by_rows:
+        groups = [{n: _rows(t, range(min(KEPT, t.shape[0]))) for n, t in group.items()} for group in groups]
+    return GoldenRows(model, spec, groups)
 
 
-def compared(spec: Spec, outputs: Sequence[Tensor], wanted: Group) -> tuple[float, bool]:
-    """Return the largest difference of numbers with fractions, and whether all outputs are within their tolerance."""
-    found, worst, right = {tensor.name: tensor for tensor in outputs}, 0.0, True
+def compared(spec: Spec, outputs: Sequence[Tensor], wanted: Group) -> tuple[float, str]:
+    """Return the largest difference of numbers, and what is beyond its tolerance, "" where nothing is."""
+    found, worst = {tensor.name: tensor for tensor in outputs}, 0.0
     for output in spec.outputs:
         own, reference = found.get(output.name), wanted[output.name]
         if own is None or own.shape != reference.shape or own.dtype != output.dtype:
-            return math.inf, False
+            shown = f"{own.dtype} {list(own.shape)}" if own else "missing"
+            return math.inf, f"output {output.name!r} is {shown}, expected {output.dtype} {list(reference.shape)}"
         if own.dtype == "BF16":  # nobody here can read it, and no import takes it
             continue
-        difference, agrees = _agrees(spec, output, _values(own), _values(reference))
-        worst, right = max(worst, difference), right and agrees
-    return worst, right
+        values, known = _values(own), _values(reference)
+        apart = [abs(one - other) for one, other in zip(values, known, strict=True)] if own.dtype != "BYTES" else []
+        worst = max(worst, *filter(math.isfinite, apart), 0.0)
+        tolerance = spec.tolerance_of(output)
+        if not _agrees(tolerance, values, known, reference.shape):
+            return worst, (
+                f"output {output.name!r} is {_shown(values)}, the reference says {_shown(known)}: "
+                f"{worst:.2g} apart, beyond {tolerance}"
+            )
+    return worst, ""
 
 
-def _agrees(spec: Spec, output: TensorSpec, own: Sequence[Any], reference: Sequence[Any]) -> tuple[float, bool]:
-    tolerance = spec.tolerance_of(output)
+def _shown(values: Sequence[Any]) -> str:
+    shown = (f"{value:.6g}" if isinstance(value, float) else repr(value) for value in values[:SHOWN])
+    return f"[{', '.join(shown)}]"
+
+
+def _agrees(tolerance: Tolerance, own: Sequence[Any], reference: Sequence[Any], shape: Sequence[int]) -> bool:
     if not own or not isinstance(own[0], float):
-        return 0.0, list(own) == list(reference)
-    apart = [abs(one - other) for one, other in zip(own, reference, strict=True)]
-    worst = max((each for each in apart if math.isfinite(each)), default=0.0)
-    if tolerance.by_vector:
-        width = max(int(output.sizes[-1]), 1) if output.sizes and output.sizes[-1] > 0 else 0
-        return worst, _by_vector(tolerance, own, reference, width or len(own))
-    return worst, all(map(partial(_near, tolerance), own, reference))
+        return list(own) == list(reference)
+    if not tolerance.by_vector:
+        return all(map(partial(_near, tolerance), own, reference))
+    width = shape[-1] if shape else 1
+    return all(
+        _vector_agrees(tolerance, own[at : at + width], reference[at : at + width]) for at in range(0, len(own), width)
+    )
 
 
 def _near(tolerance: Tolerance, own: float, reference: float) -> bool:
@@ -162,12 +183,6 @@ def _near(tolerance: Tolerance, own: float, reference: float) -> bool:
     if math.isfinite(reference):
         return bool(abs(own - reference) <= tolerance.limits(reference))
     return own == reference or (math.isnan(own) and math.isnan(reference))
-
-
-def _by_vector(tolerance: Tolerance, own: Sequence[float], reference: Sequence[float], width: int) -> bool:
-    return all(
-        _vector_agrees(tolerance, own[at : at + width], reference[at : at + width]) for at in range(0, len(own), width)
-    )
 
 
 def _vector_agrees(tolerance: Tolerance, own: Sequence[float], reference: Sequence[float]) -> bool:
@@ -187,76 +202,99 @@ def _values(tensor: Tensor) -> Sequence[Any]:
     return unpack(tensor.dtype, tensor.data)
 
 
-def _row(tensor: Tensor, row: int) -> Tensor:
+def _elements(spec: Spec, group: Group) -> int:
+    """Return the elements of an answer, to one row where there are rows."""
+    return sum(math.prod(group[tensor.name].shape[spec.by_rows :]) for tensor in spec.outputs)
+
+
+def _rows(tensor: Tensor, numbers: Sequence[int]) -> Tensor:
     ends = row_offsets(tensor)
-    return tensor._replace(shape=(1, *tensor.shape[1:]), data=tensor.data[ends[row] : ends[row + 1]])
-
-
-def _repeated(tensor: Tensor, rows: int) -> Tensor:
-    """Return so many rows, from the first on and, where there are no more, from the first again."""
-    count, ends = tensor.shape[0], row_offsets(tensor)
-    whole, rest = divmod(rows, count)
-    return tensor._replace(shape=(rows, *tensor.shape[1:]), data=tensor.data * whole + tensor.data[: ends[rest]])
+    data = b"".join([tensor.data[ends[row] : ends[row + 1]] for row in numbers])
+    return tensor._replace(shape=(len(numbers), *tensor.shape[1:]), data=data)
 
 
 class PathProver:
-    """Proves one path, again when another engine or version answers, and from time to time while it is refused."""
+    """Proves one path, again when another engine or version answers; now and then while something is wrong with it."""
 
     def __init__(
         self, exports: Path, artifacts: Artifacts | ExternalArtifacts, batcher: Batcher, limits: BatchLimits
     ) -> None:
+        self.proof: Proof | None = None
         self._exports = exports
         self._artifacts = artifacts
         self._batcher = batcher
         self._limits = limits
         self._proven: Provenance | None = None
-        self._proof = Proof()
-        self._tried_at = 0.0
+        self._again_at = 0.0
+        self._give_up_at: float | None = None
 
     def forget(self) -> None:
         """Prove the path again when it is back: its server may be another one."""
-        self._proven = None
+        self.proof = self._proven = self._give_up_at = None
 
-    async def proof(self, ask: Ask, served: Provenance) -> Proof:
-        """Return the proof of who answers now; merging stops or goes on by it. Raises NotYet."""
-        who = served._replace(gateway_us=0, backend_us=0, queue_us=0)
-        again = self._proof.fault and monotonic() - self._tried_at >= AGAIN_S
-        if self._proven == who and not again:
-            return self._proof
+    def wanted(self, served: Provenance) -> bool:
+        """Return whether who answers now has to be proven."""
+        return self._proven != _who(served) or monotonic() >= self._again_at
 
+    async def prove(self, ask: Ask, served: Provenance) -> None:
+        """Prove who answers now; merging stops or goes on by it. Raises nothing."""
+        if self._give_up_at is None:
+            self._give_up_at = monotonic() + PATIENCE_S
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                found = await self._proof(ask, served)
+        except (NotYet, TimeoutError) as error:
+            if monotonic() < self._give_up_at:
+                return
+            log.warning("%s is not proven: %s", _path(served), error or f"it takes more than {PATIENCE_S:g} s")
+            found = self.proof or Proof()
+            self._again_at = monotonic() + AGAIN_S
+        else:
+            odd = found.refused or found.unbatched
+            self._again_at = monotonic() + AGAIN_S if odd else math.inf
+            if (found, _who(served)) != (self.proof, self._proven):
+                _say(served, found)
+        self.proof, self._proven, self._give_up_at = found, _who(served), None
+        self._batcher.merging = not found.unbatched
+
+    async def _proof(self, ask: Ask, served: Provenance) -> Proof:
         async def ask_same(request: Request, rows: int) -> Answer | ServeError:
             outcome = await ask(request, rows)
-            if isinstance(outcome, Answer) and (outcome.served.version, outcome.served.sha256) != (
-                who.version,
-                who.sha256,
-            ):
+            if isinstance(outcome, Answer) and _who(outcome.served) != _who(served):
                 raise NotYet("another version answers than a moment ago")
             return outcome
 
-        self._tried_at = monotonic()
-        golden = await asyncio.to_thread(self._golden, served.version)
-        self._proof = await golden.prove(ask_same, self._limits.max_rows, self._limits.max_bytes)
-        self._proven = who
-        self._batcher.merging = not self._proof.why_unbatched
-        _say(f"{served.model}@{served.stack}", served, self._proof)
-        return self._proof
+        golden, precision = await asyncio.to_thread(self._golden, served)
+        found = await golden.prove(ask_same, self._limits.max_rows, self._limits.max_bytes)
+        if found.refused and served.precision not in {"", precision}:
+            # An external server's own choice: its operator has said so, and the tolerance is not of that.
+            log.warning("%s computes in %s: %s", _path(served), served.precision, found.refused)
+            found = found._replace(refused="")
+        return found._replace(version=served.version)
 
-    def _golden(self, version: int) -> GoldenRows:
-        """Return the golden rows of what answers; none of a reference that cannot be read, which no server can help."""
-        current = self._artifacts.current
-        own = self._artifacts.find_served(version) or current
+    def _golden(self, served: Provenance) -> tuple[GoldenRows, str]:
+        """Return the golden rows of what answers and its precision; no rows where the reference cannot be read."""
+        own = self._artifacts.find_served(served.version) or self._artifacts.current
         try:
-            return read_golden(self._exports, own.model, own.version, own.spec)
+            return read_golden(self._exports, own.model, own.version, own.spec), own.spec.precision
         except ArtifactError as error:
-            log.warning("%s is not proven: %s", own.model, error)
-            return GoldenRows(own.model, own.spec, ())
+            log.warning("%s is not proven: %s", _path(served), error)  # no server can help that
+            return GoldenRows(own.model, own.spec, ()), own.spec.precision
 
 
-def _say(path: str, served: Provenance, proof: Proof) -> None:
-    who = f"{path}: {served.engine} {served.engine_version}, version {served.version}"
-    if proof.fault:
-        log.error("%s, is refused: %s; check what that server loaded, and on which device", who, proof.fault)
-    elif proof.why_unbatched:
-        log.warning("%s: requests are not batched: %s", who, proof.why_unbatched)
+def _who(served: Provenance) -> Provenance:
+    return served._replace(gateway_us=0, backend_us=0, queue_us=0)
+
+
+def _path(served: Provenance) -> str:
+    return f"{served.model}@{served.stack}"
+
+
+def _say(served: Provenance, proof: Proof) -> None:
+    who = f"{_path(served)}: {served.engine} {served.engine_version}, version {served.version}"
+    if proof.refused:
+        log.error("%s, is refused: %s; check what that server loaded, and on which device", who, proof.refused)
+    elif proof.unbatched:
+        log.warning("%s: requests are not batched: %s", who, proof.unbatched)
     elif proof.difference is not None:
         log.info("%s is proven: at most %.2g away from the reference", who, proof.difference)

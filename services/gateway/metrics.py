@@ -70,7 +70,10 @@ class Metrics:
         )
         self._queued = Gauge("servepath_queued_requests", "Calls waiting for a server.", PATH_LABELS, registry=registry)
         self._ready = Gauge(
-            "servepath_path_ready", "1 while the path's probes are answered.", PATH_LABELS, registry=registry
+            "servepath_path_ready",
+            "1 while the path's probes are answered as its model does.",
+            PATH_LABELS,
+            registry=registry,
         )
         children = {labels: _PathMetrics(self, labels) for labels in (*names.values(), UNKNOWN)}
         self._by_name = {name: children[labels] for name, labels in names.items()}

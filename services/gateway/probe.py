@@ -11,7 +11,7 @@ from grpc_health.v1 import health, health_pb2
 from servepath.protocols.errors import BackendUnavailable, Internal, ServeError
 from servepath.protocols.types import Request
 from services.dataplane.backend import Call, Outcome
-from services.gateway.golden import NotYet, PathProver
+from services.gateway.golden import PathProver, Proof
 from services.gateway.replica import Replica
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class Prober:
         self._probes = probes
         self._interval_s = interval_s
         self._provers = provers
+        self._proofs: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._timeout_s = timeout_s
         self._task: asyncio.Task[None] | None = None
         self._answered_once = False
@@ -64,8 +65,10 @@ class Prober:
     async def stop(self) -> None:
         """Set every entry NOT_SERVING for good and end."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+            ending = {self._task, *self._proofs.values()}
+            for task in ending:
+                task.cancel()
+            await asyncio.wait(ending)
         await self.servicer.enter_graceful_shutdown()
 
     async def _run(self) -> None:
@@ -75,32 +78,38 @@ class Prober:
             await asyncio.sleep(self._interval_s)
 
     async def _probe(self, replica: Replica) -> None:
-        await replica.identify(self._timeout_s)
-        reason = await self._fault(replica)
+        try:
+            await replica.identify(self._timeout_s)
+            reason = await self._fault(replica)
+        except Exception:  # escaping, it would end all probes, and every entry stay as it is
+            log.exception("a probe of %s@%s failed", replica.model, replica.stack)
+            reason = "the probe itself failed"
         if (ready := not reason) != replica.ready_now:
             log.info("%s@%s is %s", replica.model, replica.stack, "ready: answers" if ready else f"not ready: {reason}")
         replica.ready_now = ready
 
     async def _fault(self, replica: Replica) -> str:
-        """Return why a path is not ready, "" where it is."""
+        """Return why a path is not ready, "" where it is; a proof goes on beside the probes."""
         request, rows = self._probes[replica.model]
-        outcome = await self._ask(replica, request, rows)
-        prover = self._provers.get(replica.name)
+        outcome, prover = await self._ask(replica, request, rows, self._timeout_s), self._provers[replica.name]
         if isinstance(outcome, ServeError):
-            if prover is not None and isinstance(outcome, BackendUnavailable):
+            if isinstance(outcome, BackendUnavailable):
                 prover.forget()
+                replica.proof = Proof()
             return outcome.text
-        if prover is None:
-            return ""
-        try:
-            replica.proof = await prover.proof(partial(self._ask, replica, timeout_s=PROOF_TIMEOUT_S), outcome.served)
-        except NotYet as error:
-            return str(error)
-        return replica.proof.fault
+        running = self._proofs.get(replica.name)
+        if prover.wanted(outcome.served) and (running is None or running.done()):
+            ask = partial(self._ask, replica, timeout_s=PROOF_TIMEOUT_S)
+            running = self._proofs[replica.name] = asyncio.create_task(prover.prove(ask, outcome.served))
+        if running is not None:
+            await asyncio.wait({running}, timeout=self._interval_s)
+        if prover.proof is None:
+            return "golden rows have not been answered yet"
+        replica.proof = prover.proof
+        return replica.proof.refused
 
-    async def _ask(self, replica: Replica, request: Request, rows: int, timeout_s: float | None = None) -> Outcome:
+    async def _ask(self, replica: Replica, request: Request, rows: int, timeout_s: float) -> Outcome:
         """Return the outcome of one call of the gateway's own, whatever is known of the server."""
-        timeout_s = timeout_s or self._timeout_s
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[Outcome] = loop.create_future()
         call = Call(request, monotonic() + timeout_s)

@@ -66,8 +66,9 @@ class Replica:
 
     def submit(self, call: Call) -> None:
         """Send the call, whose outcome follows, unless the server is proven to answer something else than the model."""
-        if self.proof.fault:
-            call.end(BackendBadReply(f"{self.model}@{self.stack} is refused: {self.proof.fault}"))
+        proof = self.proof
+        if proof.refused and call.request.version in {0, proof.version}:
+            call.end(BackendBadReply(f"{self.model}@{self.stack} is refused: {proof.refused}"))
         else:
             self.send(call)
 

@@ -66,7 +66,8 @@ def load(folder: Path, service: OipService, load_engine: Load, limits: BatchLimi
         log.warning("%s: rows are computed one by one: %s", manifest.model, proof.why_unbatched)
         probed, max_rows = RowByRow(probed), 1
     elif engine.slow_first_runs and max_rows > 1:
-        probed = _warmed(probed, manifest, max_rows, limits.max_bytes)
+        bucketed = _warmed(probed, manifest, max_rows, limits.max_bytes)
+        probed, max_rows = bucketed, max(bucketed.sizes, default=1)
     served = Provenance(
         model=manifest.model,
         stack=service.stacks[manifest.format].name,
@@ -115,17 +116,14 @@ class Version:
 
 
 def _warmed(engine: Engine, manifest: Manifest, max_rows: int, max_bytes: int) -> Bucketed:
-    """Return an engine of few batch sizes, each of which has been run. Raises EngineError where one cannot be.
+    """Return an engine of few batch sizes, each of which has been run.
 
     Of a model with other open axes, at the probe's sizes alone.
     """
     inputs = probe_inputs(manifest)
     row_bytes = sum(len(tensor.data) for tensor in inputs) // inputs[0].shape[0]
     bucketed = Bucketed(engine, max(1, min(max_rows, max_bytes // max(row_bytes, 1))))
-    try:
-        bucketed.warm(inputs, [tensor.name for tensor in manifest.spec.outputs])
-    except (BadInput, RunError) as error:
-        raise EngineError(f"{manifest.model}: {engine.name} does not run a batch that it may get: {error}") from error
+    bucketed.warm(inputs, [tensor.name for tensor in manifest.spec.outputs])
     return bucketed
 
 

@@ -4,11 +4,15 @@ cuDNN looks for an algorithm at each new size, 8 to 11 ms in its heuristic way a
 H200, ONNX Runtime 1.31.1, 2026-11-28), and merging makes every size up to its limit.
 """
 
+import logging
 from collections.abc import Sequence
 
+from servepath.protocols.errors import BadInput
 from servepath.protocols.tensors import row_offsets
 from servepath.protocols.types import Tensor
-from services.dataplane.engine import Engine
+from services.dataplane.engine import Engine, RunError
+
+log = logging.getLogger(__name__)
 
 
 class Bucketed:
@@ -25,9 +29,14 @@ class Bucketed:
         self._engine = engine
 
     def warm(self, row: Sequence[Tensor], outputs: Sequence[str]) -> None:
-        """Run every size with copies of the first row of these inputs. Raises what the engine raises."""
-        for size in self.sizes:
-            self._engine.run([_filled(_cut(tensor, 1), size) for tensor in row], outputs)
+        """Run every size with copies of the first row of these inputs; one that fails, and larger ones, are no size."""
+        for place, size in enumerate(self.sizes):
+            try:
+                self._engine.run([_filled(_cut(tensor, 1), size) for tensor in row], outputs)
+            except (BadInput, RunError) as error:
+                log.warning("%s does not run %d rows at once, batches have fewer: %s", self.name, size, error)
+                self.sizes = self.sizes[:place]
+                break
 
     def run(self, inputs: Sequence[Tensor], outputs: Sequence[str]) -> tuple[Tensor, ...]:
         """Return the named outputs. Raises what the engine raises."""

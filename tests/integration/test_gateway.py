@@ -1,6 +1,7 @@
 """The gateway in process, in front of a real gRPC server that answers or errs on demand."""
 
 import asyncio
+import re
 import struct
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,6 +28,7 @@ from services.gateway.probe import LIVENESS, READINESS
 from services.gateway.server import Gateway, create_gateway
 from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
+from tests.golden_rows import make_reference
 from tests.limits import LONG_S
 
 DEPLOYMENTS = """
@@ -167,6 +169,54 @@ async def test_an_answer_without_a_version_is_refused_with_the_reason(bench: Ben
     code, reason, text = await bench.refusal(ask())
     assert (code, reason) == (StatusCode.INTERNAL, "BACKEND_BAD_REPLY")
     assert text == "onnx does not say which version answered, so nobody can say what it is"
+
+
+async def listed(bench: Bench) -> gateway_pb2.Path:
+    reply = await bench.channel.unary_unary(servepath.LIST_PATHS)(b"", timeout=LONG_S)
+    (path,) = gateway_pb2.ListPathsResponse.FromString(reply).paths
+    return path
+
+
+async def listing(bench: Bench, condition: Callable[[gateway_pb2.Path], bool]) -> None:
+    async def holds() -> bool:
+        return condition(await listed(bench))
+
+    await until(holds)
+
+
+async def test_a_server_that_answers_another_model_is_refused_until_it_does_not(bench: Bench) -> None:
+    make_reference(bench.exports, "alpha", bias=7)
+    bench.backend.served = bench.backend.served._replace(engine_version="1")
+    await listing(bench, lambda path: path.HasField("difference"))
+    assert (await listed(bench)).difference < 1e-5
+    bench.backend.served, bench.backend.bias = bench.backend.served._replace(engine_version="2"), 8
+    await listing(bench, lambda path: bool(path.refused))
+    code, reason, text = await bench.refusal(ask())
+    assert (code, reason) == (StatusCode.INTERNAL, "BACKEND_BAD_REPLY")
+    assert text.startswith("alpha@onnx is refused: output 'y' is [")
+    path = await listed(bench)
+    assert (path.ready, path.difference) == (False, 1.0)
+    bench.backend.served, bench.backend.bias = bench.backend.served._replace(engine_version="3"), 7
+    await until(bench.gateway.backend.ready)
+    assert floats(await bench.predict(ask())) == [12]
+    assert (await listed(bench)).refused == ""
+
+
+async def test_a_server_whose_batches_differ_gets_each_request_alone(bench: Bench) -> None:
+    make_reference(bench.exports, "alpha", bias=7)
+
+    def differ(call: Call) -> Answer:
+        bench.backend.bias = 7 + (call.request.inputs[0].shape[0] > 1)
+        return bench.backend.answer(call)
+
+    bench.backend.behave = differ
+    bench.backend.served = bench.backend.served._replace(engine_version="1")
+    await listing(bench, lambda path: bool(path.unbatched))
+    path = await listed(bench)
+    assert re.match(r"in a batch of \d+ rows, output 'y' is \[", path.unbatched)
+    await until(bench.gateway.backend.ready)
+    answers = await asyncio.gather(*(bench.predict(ask(x(n, 0))) for n in range(3)))
+    assert [floats(answer) for answer in answers] == [[7], [8], [9]]
 
 
 async def test_typed_elements_are_answered_typed(bench: Bench) -> None:

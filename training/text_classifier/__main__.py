@@ -117,7 +117,7 @@ def _write(options: Options, corpus: Corpus, folder: Path) -> float:
     made.model.save_pretrained(folder)
     made.tokenizer.save_pretrained(folder)
     labelled = zip(corpus.test.labels, corpus.test.texts, strict=True)
-    (folder / "test.tsv").write_text("".join(f"{corpus.labels[label]}\t{text}\n" for label, text in labelled))
+    (folder / "test.tsv").write_text("".join(f"{corpus.labels[label]}\t{text}\n" for label, text in labelled), "utf-8")
     title = f"{start}: {accuracy:.1%} of {counts.sum()} test texts right"
     (folder / "loss_curve.png").write_bytes(pictures.losses(history, title))
     (folder / "confusion_matrix.png").write_bytes(pictures.confusion(counts, corpus.labels, title))

@@ -14,12 +14,15 @@ from onnx import helper, numpy_helper
 
 from export.importing.__main__ import main
 from export.importing.hints import Gate
-from export.importing.reduced import Cost
+from export.importing.reduced import Cost, _least_cosine
+from loadtest.payloads import load_reference, on_path, prepare
 from servepath.artifacts.manifest import MANIFEST, digest, hash_files, read_manifest
 from servepath.artifacts.spec import Spec
+from servepath.protocols import oip
 from servepath.protocols.deployments import read_deployments
 from servepath.protocols.probes import allowing, fault, read_probe_request
 from servepath.protocols.stacks import PATH_STACKS
+from servepath.settings import SettingsError
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.batcher import BatchLimits
 from services.dataplane.engine import EngineError
@@ -100,6 +103,9 @@ def test_what_is_served_is_of_that_precision_and_within_its_tolerance(
     served = load(tmp_path / "exports" / "m" / artifact_format / "1", SERVICE, lambda file: OrtEngine(file, "cpu"))
     assert (served.served.stack, served.served.precision) == (f"onnx:{precision}", precision)
     asked = read_probe_request(tmp_path / "exports", "m", f"onnx:{precision}")
+    asked = asked if precision == "fp16" else read_probe_request(tmp_path / "exports", "m", "onnx")
+    tolerances = spec_of(tmp_path, artifact_format)
+    asked = asked._replace(expected=allowing(asked.expected, tolerances))
     for row in range(4):
         inputs = [
             tensor._replace(shape=(1, WIDTH), data=tensor.data[row * 64 : row * 64 + 64])
@@ -155,9 +161,82 @@ def test_a_model_without_weights_to_reduce_is_no_path(imported: Any) -> None:
 def test_a_path_of_the_file_that_the_new_version_lacks_names_the_option(tmp_path: Path, imported: Any) -> None:
     imported(perceptron(), "int8")
     said = imported(perceptron(2.0), code=1)
-    assert "has m@onnx:int8, and this model cannot be served on onnx:int8: import it with --precision int8" in said
+    assert (
+        "has m@onnx:int8, and this model cannot be served on onnx:int8 (import it with --precision int8): take" in said
+    )
+    said = imported(perceptron(2.0), "int8", spec="[gate]\ncosine = 1.0\n", code=1)
+    assert "cannot be served on onnx:int8 (the least cosine of an answer and its reference is 0.99" in said
     imported(perceptron(2.0), "int8")
     assert (tmp_path / "exports" / "m" / "onnx-int8" / "2").is_dir()
+
+
+def test_a_model_that_is_in_that_precision_already_gets_no_second_path(imported: Any) -> None:
+    half = np.ones((2, 1), np.float16)
+    nodes = [node("Cast", ["w"], ["wide"], to=1), node("MatMul", ["x", "wide"], ["y"])]
+    said = imported(model(nodes, weights=[numpy_helper.from_array(half, "w")]), "fp16")
+    assert "no path on onnx:fp16: most of its weights are fp16 already" in said
+
+
+def test_whole_numbers_that_change_are_no_path(imported: Any) -> None:
+    made = perceptron()
+    made.graph.node.append(node("ArgMax", ["y"], ["label"], axis=1, keepdims=0))
+    made.graph.node.append(node("Cast", ["y"], ["rounded"], to=7))
+    for name in ("label", "rounded"):
+        made.graph.output.append(value(name, ["n"] if name == "label" else ["n", WIDTH], 7))
+    said = imported(made, "int8")
+    assert re.search(
+        "no path on onnx:int8: output '(label|rounded)', of whole numbers, is another one in int8", said
+    ), said
+
+
+def test_hints_about_sizes_do_not_keep_a_precision_out(tmp_path: Path, imported: Any) -> None:
+    weights = [numpy_helper.from_array(np.random.default_rng(0).normal(0, 1, (4, 4)).astype(np.float32), "w")]
+    nodes = [node("MatMul", ["x", "w"], ["y"])]
+    shape: list[int | str] = ["n", "length", 4]
+    made = model(nodes, inputs=[value("x", shape)], outputs=[value("y", shape)], weights=weights)
+    imported(made, "fp16", spec="[sizes]\nlength = [16]\n[max_sizes]\nlength = 20\n")
+    assert (tmp_path / "exports" / "m" / "onnx-fp16" / "1").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("own", "known", "least"),
+    [
+        ([[1.0, 2.0], [3.0, 4.0]], [[1.0, 2.0], [3.0, 4.0]], 1.0),
+        ([[1.0, 2.0], [4.0, -3.0]], [[1.0, 2.0], [3.0, 4.0]], 0.0),
+        ([[np.nan, 2.0]], [[1.0, 2.0]], 0.0),
+        ([[-np.inf, 2.0]], [[-np.inf, 2.0]], 1.0),
+        ([[-np.inf, 2.0]], [[-np.inf, -2.0]], -1.0),
+        ([[1.0, 2.0]], [[-np.inf, 2.0]], 0.0),
+        ([[0.0, 0.0]], [[0.0, 0.0]], 1.0),
+        ([[0.0, 1e-4]], [[0.0, 0.0]], 0.0),
+        ([[2.0], [1.0]], [[1.0], [2.0]], 0.8),
+    ],
+)
+def test_the_least_cosine_is_of_a_rows_whole_answer(own: Any, known: Any, least: float) -> None:
+    assert _least_cosine(np.array(own), np.array(known), by_rows=True) == pytest.approx(least)
+
+
+def test_zeros_of_one_channel_do_not_count_alone() -> None:
+    known, own = np.zeros((1, 2, 3)), np.zeros((1, 2, 3))
+    known[0, 0], own[0, 0], own[0, 1] = 1, 1, 1e-4
+    assert _least_cosine(own, known, by_rows=True) > 0.99
+
+
+def test_a_path_whose_rows_depend_on_each_other_is_asked_one_row(tmp_path: Path, imported: Any) -> None:
+    imported(perceptron(), "int8", "fp16")
+    rows = {
+        stack: read_probe_request(tmp_path / "exports", "m", stack).request.inputs[0].shape[0]
+        for stack in ("onnx", "onnx:fp16", "onnx:int8")
+    }
+    assert rows == {"onnx": 8, "onnx:fp16": 8, "onnx:int8": 1}
+    reference = load_reference(tmp_path / "exports", "m")
+    two = prepare(reference, "m", oip.encode_request, rows=2, seed=0)
+    assert on_path(two, tmp_path / "exports", "m", "onnx") == two
+    with pytest.raises(SettingsError, match="m@onnx:int8 answers a row otherwise beside others, so requests of 2 rows"):
+        on_path(two, tmp_path / "exports", "m", "onnx:int8")
+    one = prepare(reference, "m", oip.encode_request, rows=1, seed=0)
+    widened = on_path(one, tmp_path / "exports", "m", "onnx:int8")[0].expected[0].limits
+    assert (widened > one[0].expected[0].limits).all()
 
 
 def test_labelled_texts_need_a_model_of_texts(tmp_path: Path, imported: Any) -> None:
@@ -179,7 +258,6 @@ def test_accuracy_that_is_lost_is_beyond_the_gate() -> None:
     assert cost.beyond(Gate(), classes=False) == "accuracy falls from 0.930 to 0.910, the gate is 0.01"
     assert cost.beyond(Gate(lost=0.03), classes=False) == ""
     assert str(cost) == "least cosine 0.9950, another largest element in 50.0%, accuracy 0.910 (in full 0.930)"
-    assert "nan" in Cost(float("nan"), 0.0).beyond(Gate(), classes=False)
 
 
 def test_every_reduced_stack_has_the_address_of_its_server() -> None:

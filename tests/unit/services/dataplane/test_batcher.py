@@ -91,6 +91,21 @@ def test_calls_up_to_the_limit_go_on_alone_and_the_waiting_ones_leave_together()
     assert (bench.batcher.in_flight, bench.batcher.queued) == (0, 0)
 
 
+def test_waiting_calls_leave_one_by_one_while_they_may_not_be_merged() -> None:
+    bench = Bench(max_in_flight=1)
+    calls = [nonces(n) for n in range(6)]
+    bench.submit(*calls[:4])
+    bench.batcher.merging = False
+    bench.inner.calls[-1].end(ANSWER)
+    bench.inner.calls[-1].end(ANSWER)
+    assert bench.sent == [1, 1, 1]
+    bench.batcher.merging = True
+    bench.submit(*calls[4:])
+    bench.answer_all()
+    assert bench.sent == [1, 1, 1, 3]
+    assert (bench.batcher.in_flight, bench.batcher.queued) == (0, 0)
+
+
 def test_a_call_knows_how_long_it_waited_and_one_that_left_at_once_did_not() -> None:
     bench = Bench(max_in_flight=1)
     calls = [nonces(n) for n in range(3)]

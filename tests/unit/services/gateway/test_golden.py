@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.numpy
 
 from servepath.artifacts.manifest import ArtifactError, artifact_folder
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
@@ -32,12 +31,10 @@ from services.dataplane.batcher import Batcher, BatchLimits
 from services.gateway import golden
 from services.gateway.artifacts import Artifacts
 from services.gateway.golden import FILE, FORMAT, GoldenRows, NotYet, PathProver, compared, read_golden
-from tests.manifests import SPEC, write_manifest
+from tests.golden_rows import WEIGHTS, make_reference
+from tests.manifests import SPEC
 from tests.tiny_onnx import linear, make_export
 
-ROWS = 5
-X = np.linspace(-3, 3, 2 * ROWS, dtype=np.float32).reshape(ROWS, 2)
-WEIGHTS = np.array([[1.0], [2.0]])
 SERVED = Provenance("m", "onnx", "stand-in", "1", 1, "ab" * 32, sha256_observed=True)
 Device = Callable[[Array], Array]
 
@@ -81,56 +78,59 @@ def rounded_as_tf32(y: Array) -> Array:
     return ((bits + 0x1000) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
-def reference(exports: Path, version: int = 1, **changed: Array) -> None:
-    """Write the golden rows of `m`, in two groups."""
-    folder = artifact_folder(exports, "m", FORMAT, version)
-    folder.mkdir(parents=True)
-    y = X.astype(np.float64) @ WEIGHTS
-    arrays = {"x": X, "y": y, "x#1": X[:3], "y#1": y[:3], **changed}
-    (folder / FILE).write_bytes(safetensors.numpy.save(arrays))
-    write_manifest(folder, "m", FORMAT, version)
+def golden_file(exports: Path) -> Path:
+    return artifact_folder(exports, "m", FORMAT, 1) / FILE
 
 
 def rows(tmp_path: Path, spec: Spec = SPEC) -> GoldenRows:
-    reference(tmp_path)
+    make_reference(tmp_path, "m")
     return read_golden(tmp_path, "m", 1, spec)
 
 
 async def test_a_server_that_answers_as_the_model_is_proven_alone_and_at_the_limit(tmp_path: Path) -> None:
     server = StandIn(as_exported)
     proof = await rows(tmp_path).prove(server.ask, 64, 2**16)
-    assert (proof.fault, proof.why_unbatched) == ("", "")
+    assert (proof.refused, proof.unbatched) == ("", "")
     assert proof.difference is not None
     assert proof.difference < 1e-6
     assert server.batches == [1, 1, 1, 1, 64, 64]
 
 
-async def test_a_batch_has_no_more_bytes_than_a_merged_call(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("max_bytes", "batches"), [(80, [10, 10]), (15, [])])
+async def test_a_batch_has_no_more_bytes_than_a_merged_call(tmp_path: Path, max_bytes: int, batches: list[int]) -> None:
     server = StandIn(as_exported)
-    await rows(tmp_path).prove(server.ask, 64, 80)
-    assert server.batches[-2:] == [10, 10]
+    await rows(tmp_path).prove(server.ask, 64, max_bytes)
+    assert server.batches == [1, 1, 1, 1, *batches]
 
 
 async def test_a_server_whose_batches_differ_is_not_batched(tmp_path: Path) -> None:
     proof = await rows(tmp_path).prove(StandIn(off_in_batches).ask, 64, 2**16)
-    assert proof.fault == ""
-    assert proof.why_unbatched.startswith(
-        "in a batch of 64 rows, an answer is 0.001 away from the reference, rows alone"
-    )
+    assert proof.refused == ""
+    assert proof.unbatched.startswith("in a batch of 64 rows, output 'y' is [")
+    assert proof.unbatched.endswith(": 0.001 apart, beyond rtol 1e-05, atol 1e-05; rows alone are right")
 
 
 async def test_a_server_that_rounds_to_tf32_is_refused(tmp_path: Path) -> None:
     proof = await rows(tmp_path).prove(StandIn(rounded_as_tf32).ask, 64, 2**16)
-    assert "away from the reference, beyond rtol" in proof.fault
-    assert "an answer is 0.00" in proof.fault
+    assert "the reference says [" in proof.refused
+    assert "apart, beyond rtol" in proof.refused
 
 
-async def test_a_row_that_is_refused_is_a_fault_and_a_batch_that_is_refused_is_not(tmp_path: Path) -> None:
+async def test_a_row_that_a_server_does_not_take_says_nothing_of_others(tmp_path: Path) -> None:
+    golden_rows, server = rows(tmp_path), StandIn(as_exported)
+    server.error = lambda _: BadInput("longer than I take") if len(server.batches) < 2 else None
+    proof = await golden_rows.prove(server.ask, 1, 2**16)
+    assert proof.difference is not None
+    assert proof == golden.Proof(proof.difference)
+    assert server.batches == [1, 1, 1]
+    server.error = lambda _: TooLarge("too large")
+    assert await golden_rows.prove(server.ask, 64, 2**16) == golden.Proof()
+
+
+async def test_a_batch_that_is_refused_is_not_sent(tmp_path: Path) -> None:
     golden_rows, server = rows(tmp_path), StandIn(as_exported)
     server.error = lambda count: TooLarge("too large") if count > 1 else None
-    assert (await golden_rows.prove(server.ask, 64, 2**16)).why_unbatched == "a batch of 64 rows is refused: too large"
-    server.error = lambda _: BadInput("what is x?")
-    assert (await golden_rows.prove(server.ask, 64, 2**16)).fault == "a row of the reference is refused: what is x?"
+    assert (await golden_rows.prove(server.ask, 64, 2**16)).unbatched == "a batch of 64 rows is refused: too large"
 
 
 @pytest.mark.parametrize("when", [1, 64])
@@ -151,10 +151,10 @@ async def test_without_a_reference_nothing_is_asked(tmp_path: Path) -> None:
 
 
 def test_a_reference_that_is_changed_or_lacks_a_tensor_is_no_proof(tmp_path: Path) -> None:
-    reference(tmp_path)
+    make_reference(tmp_path, "m")
     with pytest.raises(ArtifactError, match="has no tensor 'z'"):
         read_golden(tmp_path, "m", 1, replace(SPEC, outputs=(TensorSpec("z", "FP32", ("batch", 1)),)))
-    (artifact_folder(tmp_path, "m", FORMAT, 1) / FILE).write_bytes(b"x")
+    golden_file(tmp_path).write_bytes(b"x")
     with pytest.raises(ArtifactError, match="does not match its manifest"):
         read_golden(tmp_path, "m", 1, SPEC)
 
@@ -192,7 +192,7 @@ def test_answers_agree_here_as_they_do_in_a_load_test(tolerance: Tolerance, kind
         found = (from_values("y", kind, own),)
         asked = probe_request(golden_reference(spec, group), slice(None))
         right = fault(found, asked.expected) == ""
-        assert compared(spec, found, {"y": known})[1] == right, seed
+        assert (compared(spec, found, {"y": known})[1] == "") == right, seed
         verdicts.add(right)
     assert verdicts == {True, False}
 
@@ -206,9 +206,22 @@ def golden_reference(spec: Spec, group: Any) -> Any:
 def test_an_answer_of_another_shape_or_dtype_or_without_an_output_is_none() -> None:
     y = np.ones((2, 1), np.float32)
     wanted = {"y": from_values("y", "FP64", y)}
-    assert compared(SPEC, (from_values("y", "FP32", y),), wanted) == (0.0, True)
-    for wrong in ((), (from_values("y", "FP64", y),), (from_values("y", "FP32", y[:1]),)):
-        assert compared(SPEC, wrong, wanted) == (np.inf, False)
+    assert compared(SPEC, (from_values("y", "FP32", y),), wanted) == (0.0, "")
+    for wrong, shown in (
+        ((), "missing"),
+        ((from_values("y", "FP64", y),), "FP64 [2, 1]"),
+        ((from_values("y", "FP32", y[:1]),), "FP32 [1, 1]"),
+    ):
+        assert compared(SPEC, wrong, wanted) == (np.inf, f"output 'y' is {shown}, expected FP32 [2, 1]")
+
+
+def test_a_vector_of_an_open_axis_is_one_row() -> None:
+    tensor, tolerance = TensorSpec("y", "FP32", ("batch", "words")), Tolerance(top_k=1)
+    spec = Spec((TensorSpec("x", "FP32", ("batch", 2)),), (tensor,), row_independent=True, tolerance=tolerance)
+    right, wrong = np.float32([[9, 1], [1, 2]]), np.float32([[9, 1], [2, 1]])
+    wanted = {"y": from_values("y", "FP64", right.astype(np.float64))}
+    assert compared(spec, (from_values("y", "FP32", right),), wanted)[1] == ""
+    assert "beyond top 1" in compared(spec, (from_values("y", "FP32", wrong),), wanted)[1]
 
 
 @pytest.fixture
@@ -220,46 +233,87 @@ def batcher() -> Batcher:
 @pytest.fixture
 def prover(tmp_path: Path, batcher: Batcher) -> PathProver:
     make_export(tmp_path, "m", content=linear(0))
-    reference(tmp_path)
+    make_reference(tmp_path, "m")
     return PathProver(tmp_path, Artifacts(tmp_path, "m", "onnx"), batcher, BatchLimits())
 
 
 async def test_a_path_is_proven_once_and_again_when_another_answers(prover: PathProver, batcher: Batcher) -> None:
     server = StandIn(off_in_batches)
-    assert (await prover.proof(server.ask, SERVED)).why_unbatched
+    assert prover.wanted(SERVED)
+    await prover.prove(server.ask, SERVED)
+    assert prover.proof is not None
+    assert prover.proof.unbatched
     assert not batcher.merging
-    asked = len(server.batches)
-    assert (await prover.proof(server.ask, SERVED._replace(backend_us=7))).why_unbatched
-    assert len(server.batches) == asked
+    assert not prover.wanted(SERVED._replace(backend_us=7))
     better = StandIn(as_exported, SERVED._replace(engine_version="2"))
-    assert not (await prover.proof(better.ask, better.served)).why_unbatched
+    assert prover.wanted(better.served)
+    await prover.prove(better.ask, better.served)
     assert batcher.merging
+    assert better.batches == [1, 1, 1, 1, 64, 64]
     prover.forget()
-    await prover.proof(better.ask, better.served)
-    assert len(better.batches) == 2 * len(set(better.batches)) * 3
+    assert prover.proof is None
+    assert prover.wanted(better.served)
 
 
-async def test_a_refused_path_is_asked_again_after_a_while(
+@pytest.mark.parametrize("device", [rounded_as_tf32, off_in_batches])
+async def test_a_path_that_something_is_wrong_with_is_asked_again_after_a_while(
+    prover: PathProver, monkeypatch: pytest.MonkeyPatch, device: Device
+) -> None:
+    monkeypatch.setattr(golden, "AGAIN_S", 0.0)
+    server = StandIn(device)
+    await prover.prove(server.ask, SERVED)
+    assert prover.proof is not None
+    assert prover.proof.refused or prover.proof.unbatched
+    assert prover.wanted(SERVED)
+    server.device = as_exported
+    await prover.prove(server.ask, SERVED)
+    assert (prover.proof.refused, prover.proof.unbatched) == ("", "")
+    assert not prover.wanted(SERVED)
+
+
+async def test_a_refusal_is_said_once_by_name(prover: PathProver, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        await prover.prove(StandIn(rounded_as_tf32).ask, SERVED)
+    assert caplog.text.count("m@onnx: stand-in 1, version 1, is refused: output 'y' is [") == 1
+
+
+async def test_a_version_that_changes_meanwhile_is_proven_the_next_time(prover: PathProver) -> None:
+    server = StandIn(as_exported, SERVED._replace(version=2))
+    await prover.prove(server.ask, SERVED)
+    assert prover.proof is None
+    assert prover.wanted(SERVED)
+
+
+async def test_a_server_that_stays_busy_is_ready_without_a_proof_and_asked_again_later(
     prover: PathProver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = StandIn(rounded_as_tf32)
-    assert (await prover.proof(server.ask, SERVED)).fault
-    assert "m@onnx: stand-in 1, version 1, is refused: an answer is" in caplog.text
-    server.device = as_exported
-    assert (await prover.proof(server.ask, SERVED)).fault
-    monkeypatch.setattr(golden, "AGAIN_S", 0.0)
-    assert not (await prover.proof(server.ask, SERVED)).fault
+    server = StandIn(as_exported)
+    server.error = lambda _: Overloaded("full")
+    await prover.prove(server.ask, SERVED)
+    assert prover.proof is None
+    prover.forget()
+    monkeypatch.setattr(golden, "PATIENCE_S", 0.0)
+    await prover.prove(server.ask, SERVED)
+    assert prover.proof == golden.Proof()
+    assert "m@onnx is not proven: " in caplog.text
+    assert not prover.wanted(SERVED)
 
 
-async def test_a_version_that_changes_meanwhile_proves_nothing(prover: PathProver) -> None:
-    server = StandIn(as_exported, SERVED._replace(version=2))
-    with pytest.raises(NotYet, match="another version answers than a moment ago"):
-        await prover.proof(server.ask, SERVED)
+async def test_an_external_server_of_another_precision_is_not_held_to_ours(
+    prover: PathProver, caplog: pytest.LogCaptureFixture
+) -> None:
+    served = SERVED._replace(precision="tf32")
+    await prover.prove(StandIn(rounded_as_tf32, served).ask, served)
+    assert prover.proof is not None
+    assert prover.proof.refused == ""
+    assert prover.proof.difference is not None
+    assert "m@onnx computes in tf32: output 'y' is [" in caplog.text
 
 
 async def test_a_reference_that_cannot_be_read_is_said_and_refuses_nobody(
     prover: PathProver, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (artifact_folder(tmp_path, "m", FORMAT, 1) / FILE).write_bytes(b"x")
-    assert await prover.proof(StandIn(rounded_as_tf32).ask, SERVED) == golden.Proof()
-    assert "m is not proven: " in caplog.text
+    golden_file(tmp_path).write_bytes(b"x")
+    await prover.prove(StandIn(rounded_as_tf32).ask, SERVED)
+    assert prover.proof == golden.Proof(version=1)
+    assert "m@onnx is not proven: " in caplog.text

@@ -5,16 +5,43 @@ from typing import Any
 import pytest
 from grpc_health.v1 import health_pb2
 
-from servepath.protocols.errors import Cancelled, DeadlineExceeded
+from servepath.protocols.errors import BackendUnavailable, Cancelled, DeadlineExceeded
 from servepath.protocols.signature import Signature
-from servepath.protocols.types import Request
+from servepath.protocols.types import Provenance, Request
 from services.dataplane.backend import Call
+from services.gateway.golden import Proof
 from services.gateway.probe import LIVENESS, READINESS, Prober
 from tests.limits import LONG_S
 from tests.manifests import SPEC
 from tests.serving_fakes import ANSWER
 
 PROBE = (Request("m", 0, Signature(SPEC).zeros(1)), 1)
+
+
+class Prover:
+    """What a Prober needs of a PathProver; the test says what is proven."""
+
+    def __init__(self, proof: Proof | None) -> None:
+        self.proof = proof
+        self.forgotten = 0
+        self.failing = False
+        self.done = asyncio.Event()
+
+    def wanted(self, _: Provenance) -> bool:
+        if self.failing:
+            raise OSError("a disk that is gone")
+        return self.proof is None
+
+    async def prove(self, _: Any, served: Provenance) -> None:
+        assert served == ANSWER.served
+        await self.done.wait()
+        self.proof = Proof(0.5)
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
+
+PROVEN: Any = Prover(Proof())
 
 
 class Server:
@@ -26,6 +53,7 @@ class Server:
 
     def __init__(self) -> None:
         self.ready_now = True
+        self.proof = Proof()
         self.calls: list[Call] = []
         self.behave: Callable[[Call], None] = lambda _: None
 
@@ -45,7 +73,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_probe_that_nobody_ends_expires_and_the_next_ones_follow() -> None:
     server = Server()
-    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {}, timeout_s=0.02)  # type: ignore[dict-item]
+    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {("m", "onnx"): PROVEN}, timeout_s=0.02)  # type: ignore[dict-item]
     await prober.start()
     await until(lambda: not server.ready_now)
     server.behave = lambda call: call.end(ANSWER)
@@ -56,7 +84,7 @@ async def test_a_probe_that_nobody_ends_expires_and_the_next_ones_follow() -> No
 
 async def test_a_probe_that_cannot_be_sent_is_logged_and_the_next_ones_follow(caplog: pytest.LogCaptureFixture) -> None:
     server = Server()
-    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {}, timeout_s=0.5)  # type: ignore[dict-item]
+    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {("m", "onnx"): PROVEN}, timeout_s=0.5)  # type: ignore[dict-item]
 
     def fail(_: Call) -> None:
         raise ValueError("a key that is no header")
@@ -72,7 +100,7 @@ async def test_a_probe_that_cannot_be_sent_is_logged_and_the_next_ones_follow(ca
 
 async def test_stopping_ends_the_probe_that_is_out() -> None:
     server = Server()
-    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {})  # type: ignore[dict-item]
+    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {("m", "onnx"): PROVEN})  # type: ignore[dict-item]
     await prober.start()
     await until(lambda: bool(server.calls))
     await prober.stop()
@@ -97,7 +125,7 @@ async def come_to(prober: Prober, expected: tuple[bool, bool, bool]) -> None:
 async def test_a_gateway_is_alive_at_once_ready_after_a_first_answer_and_stays_so_while_its_servers_are_down() -> None:
     server = Server()
     server.ready_now = False
-    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {}, timeout_s=0.02)  # type: ignore[dict-item]
+    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {("m", "onnx"): PROVEN}, timeout_s=0.02)  # type: ignore[dict-item]
     await prober.start()
     assert await states(prober) == (True, False, False)
     server.behave = lambda call: call.end(ANSWER)
@@ -106,3 +134,43 @@ async def test_a_gateway_is_alive_at_once_ready_after_a_first_answer_and_stays_s
     await come_to(prober, (True, True, False))
     await prober.stop()
     assert await states(prober) == (False, False, False)
+
+
+async def test_a_path_is_ready_once_it_is_proven_and_probes_go_on_meanwhile() -> None:
+    server, prover = Server(), Prover(None)
+    server.behave = lambda call: call.end(ANSWER)
+    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {("m", "onnx"): prover})  # type: ignore[dict-item]
+    await prober.start()
+    await until(lambda: len(server.calls) > 3)
+    assert not server.ready_now
+    prover.done.set()
+    await until(lambda: server.ready_now)
+    assert server.proof == Proof(0.5)
+    await prober.stop()
+
+
+async def test_a_refused_path_is_not_ready_and_one_whose_server_goes_is_proven_again() -> None:
+    server, prover = Server(), Prover(Proof(1.0, refused="wrong"))
+    server.behave = lambda call: call.end(ANSWER)
+    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {("m", "onnx"): prover})  # type: ignore[dict-item]
+    await prober.start()
+    await until(lambda: server.proof.refused == "wrong")
+    await until(lambda: not server.ready_now)
+    assert prover.forgotten == 0
+    server.behave = lambda call: call.end(BackendUnavailable("down"))
+    await until(lambda: prover.forgotten > 0)
+    assert server.proof == Proof()
+    await prober.stop()
+
+
+async def test_what_goes_wrong_with_one_probe_ends_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    server, prover = Server(), Prover(Proof())
+    server.behave = lambda call: call.end(ANSWER)
+    prover.failing = True
+    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {("m", "onnx"): prover})  # type: ignore[dict-item]
+    await prober.start()
+    await until(lambda: not server.ready_now)
+    prover.failing = False
+    await until(lambda: server.ready_now)
+    await prober.stop()
+    assert "a probe of m@onnx failed" in caplog.text

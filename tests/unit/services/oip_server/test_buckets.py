@@ -11,7 +11,7 @@ from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 from servepath.protocols.arrays import from_values, to_array
 from servepath.protocols.types import Tensor
 from services.dataplane.batcher import BatchLimits
-from services.dataplane.engine import Engine
+from services.dataplane.engine import Engine, RunError
 from services.oip_server.artifact import load
 from services.onnx_svc.config import SERVICE
 from services.onnx_svc.ort import OrtEngine
@@ -101,3 +101,18 @@ def test_where_sizes_cost_nothing_or_rows_depend_on_each_other_nothing_is_filled
     engine.run([images(3)], ["y"])
     assert device.sizes[-1] == 3
     assert set(device.sizes) == {1, 3}
+
+
+def test_a_size_that_does_not_run_is_none_and_the_model_is_served(tmp_path: Path) -> None:
+    make_export(tmp_path, "m", content=convolution(), spec=SPEC)
+
+    class Small(AsOnGpu):
+        def run(self, inputs: Sequence[Tensor], outputs: Sequence[str]) -> tuple[Tensor, ...]:
+            if inputs[0].shape[0] > 4:
+                raise RunError("out of memory")
+            return super().run(inputs, outputs)
+
+    artifact = load(tmp_path / "m" / "onnx" / "1", SERVICE, Small, BatchLimits(max_rows=16, max_bytes=2**20))
+    assert artifact.max_rows == 4
+    (found,) = artifact.engine.run([images(3)], ["y"])
+    assert found.shape[0] == 3
