@@ -34,7 +34,7 @@ class Probe:
         except BackendBadReply as error:
             raise WrongAnswer(f"{path.name}: {error.text}") from error
         if not path.ready:
-            raise NotReady(f"{path.name} answers, and is not proven yet")
+            raise NotReady(f"{path.name} is not ready yet")
         # The versions of a server that does not name its artifact are not ours.
         if answer.served.sha256 and answer.served.version != probe_request.version:
             raise NotReady(

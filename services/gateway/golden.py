@@ -33,10 +33,10 @@ SHOWN = 4
 ALONE, KEPT = 2, 8
 # What all batches together may take, by what the slowest row took. Elements of an answer that are compared: 2**18 take
 # 0.1 s (x86_64, 2026-11-29).
-BATCHES_S, MAX_ELEMENTS = 1.0, 2**20
-# How long a server may be busy before its path counts as ready without a proof; how often one that is refused or not
-# batched, or was not proven, is asked again.
-PATIENCE_S, AGAIN_S = 30.0, 30.0
+BATCHES_S, MAX_ELEMENTS = 1.0, 2**18
+# How long a server may be busy, or a proof last, before its path counts as ready without one (servepath.runner gives a
+# running server 10 s); how often one that is refused or not batched, or was not proven, is asked again.
+PATIENCE_S, PROOF_S, AGAIN_S = 8.0, 60.0, 30.0
 # Asks the server; the number is that of rows.
 Ask = Callable[[Request, int], Awaitable[Answer | ServeError]]
 Group = Mapping[str, Tensor]
@@ -46,17 +46,22 @@ class Proof(NamedTuple):
     """What a server showed. difference: the largest from the reference, of rows alone; None where none was asked.
 
     refused: what is wrong with its answers to rows alone, unbatched: with those to batches; "" where nothing is.
-    version: that answered.
+    batch_rows: of the batch that something is wrong with. version: that answered.
     """
 
     difference: float | None = None
     refused: str = ""
     unbatched: str = ""
+    batch_rows: int = 0
     version: int = 0
 
 
 class NotYet(Exception):
-    """The server is busy, or gone: nothing is known of it. The text says why."""
+    """The server is busy, or gone, or fails: nothing is known of it yet. The text says why."""
+
+
+class Failing(NotYet):
+    """The server fails on a row; one that goes on failing is refused."""
 
 
 class GoldenRows:
@@ -68,12 +73,14 @@ class GoldenRows:
         self._spec = spec
         self._groups = [group for group in groups if _elements(spec, group) <= MAX_ELEMENTS]
 
-    async def prove(self, ask: Ask, max_rows: int, max_bytes: int) -> Proof:
+    async def prove(self, ask: Ask, max_rows: int, max_bytes: int, *, least_rows: int = 2) -> Proof:
         """Return what a server shows when it is asked rows alone and up to `max_rows`, of `max_bytes`, together.
 
-        A row that it does not take, such as one that is too large for it, shows nothing. Raises NotYet.
+        least_rows: of the batches, however long they take. A group whose rows it does not take, such as too large ones,
+        shows nothing. Raises NotYet.
         """
         worst, slowest_s = None, 0.0
+        answered = []
         for group in self._groups:
             for row in range(min(ALONE, self._count(group))):
                 asked = {name: _rows(tensor, [row]) for name, tensor in group.items()} if self._spec.by_rows else group
@@ -86,23 +93,26 @@ class GoldenRows:
                 worst = max(worst or 0.0, difference)
                 if wrong:
                     return Proof(worst, refused=wrong)
-        affordable = min(max_rows, max(2, int(BATCHES_S / max(len(self._groups), 1) / max(slowest_s, 1e-9))))
-        for group in self._groups if self._spec.by_rows and worst is not None else ():
+            else:
+                answered.append(group)
+        affordable = min(max_rows, max(least_rows, int(BATCHES_S / max(len(answered), 1) / max(slowest_s, 1e-9))))
+        for group in answered if self._spec.by_rows else ():
             rows = min(affordable, max_bytes // max(self._row_bytes(group), 1), self._most_compared(group))
             if rows > 1:
                 numbers = [row % self._count(group) for row in range(rows)]
                 asked = {name: _rows(tensor, numbers) for name, tensor in group.items()}
                 outcome = await ask(self._request(asked), rows)
                 if isinstance(outcome, BackendBadReply | BadInput | Internal | TooLarge):
-                    return Proof(worst, unbatched=f"a batch of {rows} rows is refused: {outcome.text}")
+                    return Proof(worst, unbatched=f"a batch of {rows} rows is refused: {outcome.text}", batch_rows=rows)
                 _, wrong = await self._compared(outcome, asked)
                 if wrong:
-                    return Proof(worst, unbatched=f"in a batch of {rows} rows, {wrong}; rows alone are right")
+                    what = f"in a batch of {rows} rows, {wrong}; rows alone are right"
+                    return Proof(worst, unbatched=what, batch_rows=rows)
         return Proof(worst)
 
     async def _compared(self, outcome: Answer | ServeError, wanted: Group) -> tuple[float, str]:
         if isinstance(outcome, ServeError):
-            raise NotYet(outcome.text)
+            raise (Failing if isinstance(outcome, BackendBadReply | Internal) else NotYet)(outcome.text)
         return await asyncio.to_thread(compared, self._spec, outcome.outputs, wanted)
 
     def _row_bytes(self, group: Group) -> int:
@@ -151,19 +161,28 @@ def compared(spec: Spec, outputs: Sequence[Tensor], wanted: Group) -> tuple[floa
         if own.dtype == "BF16":  # nobody here can read it, and no import takes it
             continue
         values, known = _values(own), _values(reference)
-        apart = [abs(one - other) for one, other in zip(values, known, strict=True)] if own.dtype != "BYTES" else []
-        worst = max(worst, *filter(math.isfinite, apart), 0.0)
+        apart = [_apart(one, other) for one, other in zip(values, known, strict=True)] if own.dtype != "BYTES" else []
+        worst = max(worst, max(apart, default=0.0))
         tolerance = spec.tolerance_of(output)
         if not _agrees(tolerance, values, known, reference.shape):
             return worst, (
-                f"output {output.name!r} is {_shown(values)}, the reference says {_shown(known)}: "
+                f"output {output.name!r} is {_shown(values, apart)}, the reference says {_shown(known, apart)}: "
                 f"{worst:.2g} apart, beyond {tolerance}"
             )
     return worst, ""
 
 
-def _shown(values: Sequence[Any]) -> str:
-    shown = (f"{value:.6g}" if isinstance(value, float) else repr(value) for value in values[:SHOWN])
+def _apart(one: float, other: float) -> float:
+    """Return how far two numbers are apart: infinitely where one alone is finite."""
+    if math.isfinite(one) and math.isfinite(other):
+        return abs(one - other)
+    return 0.0 if one == other or (math.isnan(one) and math.isnan(other)) else math.inf
+
+
+def _shown(values: Sequence[Any], apart: Sequence[float]) -> str:
+    """Return some values, from the one on that is furthest off."""
+    begin = apart.index(max(apart)) if apart else 0
+    shown = (f"{value:.6g}" if isinstance(value, float) else repr(value) for value in values[begin : begin + SHOWN])
     return f"[{', '.join(shown)}]"
 
 
@@ -192,7 +211,7 @@ def _vector_agrees(tolerance: Tolerance, own: Sequence[float], reference: Sequen
         one, other = math.hypot(*own), math.hypot(*reference)
         return (one > 0) == (other > 0) and sum(map(operator.mul, own, reference)) >= tolerance.cosine * one * other
     best = max(reference)
-    highest = max(each for each, known in zip(own, reference, strict=True) if known == best)
+    highest = max((each for each, known in zip(own, reference, strict=True) if known == best), default=-math.inf)
     return sum(each > highest for each in own) < (tolerance.top_k or 1)
 
 
@@ -226,11 +245,13 @@ class PathProver:
         self._limits = limits
         self._proven: Provenance | None = None
         self._again_at = 0.0
-        self._give_up_at: float | None = None
+        self._asked_at: float | None = None
+        self._lives = 0
 
     def forget(self) -> None:
         """Prove the path again when it is back: its server may be another one."""
-        self.proof = self._proven = self._give_up_at = None
+        self._lives += 1
+        self.proof = self._proven = self._asked_at = None
 
     def wanted(self, served: Provenance) -> bool:
         """Return whether who answers now has to be proven."""
@@ -238,26 +259,33 @@ class PathProver:
 
     async def prove(self, ask: Ask, served: Provenance) -> None:
         """Prove who answers now; merging stops or goes on by it. Raises nothing."""
-        if self._give_up_at is None:
-            self._give_up_at = monotonic() + PATIENCE_S
+        life, began = self._lives, self._asked_at or monotonic()
+        self._asked_at, again_s = began, AGAIN_S
+        known = self.proof if self._proven == _who(served) else None
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                found = await self._proof(ask, served)
-        except (NotYet, TimeoutError) as error:
-            if monotonic() < self._give_up_at:
+            async with asyncio.timeout(PROOF_S):
+                found = await self._proof(ask, served, known)
+        except NotYet as error:
+            if monotonic() < began + PATIENCE_S:
                 return
-            log.warning("%s is not proven: %s", _path(served), error or f"it takes more than {PATIENCE_S:g} s")
-            found = self.proof or Proof()
-            self._again_at = monotonic() + AGAIN_S
+            log.warning("%s is not proven: %s", _path(served), error)
+            found = known or Proof(refused=str(error) if isinstance(error, Failing) else "", version=served.version)
+        except TimeoutError:
+            log.warning("%s is not proven: it takes more than %g s", _path(served), PROOF_S)
+            found = known or Proof(version=served.version)
+        except Exception:
+            log.exception("%s is not proven", _path(served))
+            found = known or Proof(version=served.version)
         else:
-            odd = found.refused or found.unbatched
-            self._again_at = monotonic() + AGAIN_S if odd else math.inf
-            if (found, _who(served)) != (self.proof, self._proven):
-                _say(served, found)
-        self.proof, self._proven, self._give_up_at = found, _who(served), None
+            again_s = AGAIN_S if found.refused or found.unbatched else math.inf
+        if life != self._lives:
+            return  # the server went meanwhile
+        _say(served, found, known)
+        self.proof, self._proven, self._asked_at = found, _who(served), None
+        self._again_at = monotonic() + again_s
         self._batcher.merging = not found.unbatched
 
-    async def _proof(self, ask: Ask, served: Provenance) -> Proof:
+    async def _proof(self, ask: Ask, served: Provenance, known: Proof | None) -> Proof:
         async def ask_same(request: Request, rows: int) -> Answer | ServeError:
             outcome = await ask(request, rows)
             if isinstance(outcome, Answer) and _who(outcome.served) != _who(served):
@@ -265,11 +293,14 @@ class PathProver:
             return outcome
 
         golden, precision = await asyncio.to_thread(self._golden, served)
-        found = await golden.prove(ask_same, self._limits.max_rows, self._limits.max_bytes)
-        if found.refused and served.precision not in {"", precision}:
-            # An external server's own choice: its operator has said so, and the tolerance is not of that.
-            log.warning("%s computes in %s: %s", _path(served), served.precision, found.refused)
-            found = found._replace(refused="")
+        # A verdict on batches is lifted by batches of that size alone, also where the server is slower now.
+        least_rows = max(2, known.batch_rows if known else 0)
+        limits = self._limits
+        found = await golden.prove(ask_same, limits.max_rows, limits.max_bytes, least_rows=least_rows)
+        external = isinstance(self._artifacts, ExternalArtifacts)
+        if found.refused and external and served.precision not in {"", precision}:
+            # Its own choice, which its operator has said; the tolerance is not of that. Nothing is known of batches.
+            found = Proof(found.difference, unbatched=f"it computes in {served.precision}: {found.refused}")
         return found._replace(version=served.version)
 
     def _golden(self, served: Provenance) -> tuple[GoldenRows, str]:
@@ -290,7 +321,10 @@ def _path(served: Provenance) -> str:
     return f"{served.model}@{served.stack}"
 
 
-def _say(served: Provenance, proof: Proof) -> None:
+def _say(served: Provenance, proof: Proof, known: Proof | None) -> None:
+    """Log a verdict, unless it is the one that is known."""
+    if known and (bool(known.refused), bool(known.unbatched)) == (bool(proof.refused), bool(proof.unbatched)):
+        return
     who = f"{_path(served)}: {served.engine} {served.engine_version}, version {served.version}"
     if proof.refused:
         log.error("%s, is refused: %s; check what that server loaded, and on which device", who, proof.refused)

@@ -66,8 +66,7 @@ def load(folder: Path, service: OipService, load_engine: Load, limits: BatchLimi
         log.warning("%s: rows are computed one by one: %s", manifest.model, proof.why_unbatched)
         probed, max_rows = RowByRow(probed), 1
     elif engine.slow_first_runs and max_rows > 1:
-        bucketed = _warmed(probed, manifest, max_rows, limits.max_bytes)
-        probed, max_rows = bucketed, max(bucketed.sizes, default=1)
+        probed, max_rows = _warmed(probed, manifest, max_rows, limits.max_bytes)
     served = Provenance(
         model=manifest.model,
         stack=service.stacks[manifest.format].name,
@@ -115,16 +114,17 @@ class Version:
         self.chain: Backend = Validate(self.merge, artifact.signature, lambda _: artifact.served)
 
 
-def _warmed(engine: Engine, manifest: Manifest, max_rows: int, max_bytes: int) -> Bucketed:
-    """Return an engine of few batch sizes, each of which has been run.
+def _warmed(engine: Engine, manifest: Manifest, max_rows: int, max_bytes: int) -> tuple[Bucketed, int]:
+    """Return an engine of few batch sizes, each of which has been run, and how many rows may be joined.
 
     Of a model with other open axes, at the probe's sizes alone.
     """
     inputs = probe_inputs(manifest)
     row_bytes = sum(len(tensor.data) for tensor in inputs) // inputs[0].shape[0]
     bucketed = Bucketed(engine, max(1, min(max_rows, max_bytes // max(row_bytes, 1))))
-    bucketed.warm(inputs, [tensor.name for tensor in manifest.spec.outputs])
-    return bucketed
+    if not bucketed.warm(inputs, [tensor.name for tensor in manifest.spec.outputs]):
+        max_rows = max(bucketed.sizes, default=1)
+    return bucketed, max_rows
 
 
 def _verified(folder: Path, service: OipService) -> Manifest:

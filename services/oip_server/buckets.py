@@ -28,15 +28,19 @@ class Bucketed:
         self.sizes = [2**power for power in range(max_rows.bit_length()) if 2**power < max_rows] + [max_rows]
         self._engine = engine
 
-    def warm(self, row: Sequence[Tensor], outputs: Sequence[str]) -> None:
-        """Run every size with copies of the first row of these inputs; one that fails, and larger ones, are no size."""
+    def warm(self, row: Sequence[Tensor], outputs: Sequence[str]) -> bool:
+        """Run every size with copies of the first row of these inputs; return whether all of them run.
+
+        One that does not, and those above it, are no sizes then.
+        """
         for place, size in enumerate(self.sizes):
             try:
                 self._engine.run([_filled(_cut(tensor, 1), size) for tensor in row], outputs)
             except (BadInput, RunError) as error:
                 log.warning("%s does not run %d rows at once, batches have fewer: %s", self.name, size, error)
                 self.sizes = self.sizes[:place]
-                break
+                return False
+        return True
 
     def run(self, inputs: Sequence[Tensor], outputs: Sequence[str]) -> tuple[Tensor, ...]:
         """Return the named outputs. Raises what the engine raises."""

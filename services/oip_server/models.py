@@ -109,7 +109,7 @@ def load_models(exports: Path, service: OipService, make_version: VersionFactory
             try:
                 found[other.name_of(name)] = _load_model(exports, name, other, make_version)
             except (ArtifactError, EngineError) as error:
-                log.error("%s is not served until a start with another version: %s", other.name_of(name), error)  # noqa: TRY400 - the text says it all
+                log.error("%s is not served before another start: %s", other.name_of(name), error)  # noqa: TRY400 - all is said
     return found
 
 

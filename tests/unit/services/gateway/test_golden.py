@@ -16,10 +16,12 @@ from servepath.artifacts.manifest import ArtifactError, artifact_folder
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 from servepath.protocols.arrays import Array, from_values, to_array
 from servepath.protocols.errors import (
+    BackendBadReply,
     BackendUnavailable,
     BadInput,
     DeadlineExceeded,
     DeadlineStage,
+    Internal,
     Overloaded,
     ServeError,
     TooLarge,
@@ -29,7 +31,7 @@ from servepath.protocols.types import Answer, Provenance, Request
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.batcher import Batcher, BatchLimits
 from services.gateway import golden
-from services.gateway.artifacts import Artifacts
+from services.gateway.artifacts import Artifacts, ExternalArtifacts
 from services.gateway.golden import FILE, FORMAT, GoldenRows, NotYet, PathProver, compared, read_golden
 from tests.golden_rows import WEIGHTS, make_reference
 from tests.manifests import SPEC
@@ -119,10 +121,10 @@ async def test_a_server_that_rounds_to_tf32_is_refused(tmp_path: Path) -> None:
 async def test_a_row_that_a_server_does_not_take_says_nothing_of_others(tmp_path: Path) -> None:
     golden_rows, server = rows(tmp_path), StandIn(as_exported)
     server.error = lambda _: BadInput("longer than I take") if len(server.batches) < 2 else None
-    proof = await golden_rows.prove(server.ask, 1, 2**16)
+    proof = await golden_rows.prove(server.ask, 64, 2**16)
     assert proof.difference is not None
     assert proof == golden.Proof(proof.difference)
-    assert server.batches == [1, 1, 1]
+    assert server.batches == [1, 1, 1, 64]
     server.error = lambda _: TooLarge("too large")
     assert await golden_rows.prove(server.ask, 64, 2**16) == golden.Proof()
 
@@ -284,30 +286,107 @@ async def test_a_version_that_changes_meanwhile_is_proven_the_next_time(prover: 
     assert prover.wanted(SERVED)
 
 
-async def test_a_server_that_stays_busy_is_ready_without_a_proof_and_asked_again_later(
-    prover: PathProver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("error", "refused"),
+    [(Overloaded("full"), ""), (BackendBadReply("it failed"), "it failed"), (Internal(), "internal")],
+)
+async def test_a_server_that_stays_busy_is_ready_without_a_proof_and_one_that_fails_is_not(
+    prover: PathProver,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: ServeError,
+    refused: str,
 ) -> None:
     server = StandIn(as_exported)
-    server.error = lambda _: Overloaded("full")
+    server.error = lambda _: error
     await prover.prove(server.ask, SERVED)
     assert prover.proof is None
-    prover.forget()
     monkeypatch.setattr(golden, "PATIENCE_S", 0.0)
     await prover.prove(server.ask, SERVED)
-    assert prover.proof == golden.Proof()
-    assert "m@onnx is not proven: " in caplog.text
+    assert prover.proof is not None
+    assert refused in prover.proof.refused
+    assert bool(refused) == bool(prover.proof.refused)
+    assert f"m@onnx is not proven: {error.text}" in caplog.text
     assert not prover.wanted(SERVED)
 
 
-async def test_an_external_server_of_another_precision_is_not_held_to_ours(
+async def test_a_proof_that_takes_too_long_is_said_and_the_path_is_ready(
+    prover: PathProver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(golden, "PROOF_S", 0.0)
+    await prover.prove(StandIn(as_exported).ask, SERVED)
+    assert prover.proof == golden.Proof(version=1)
+    assert "m@onnx is not proven: it takes more than 0 s" in caplog.text
+
+
+async def test_whatever_goes_wrong_with_a_proof_is_logged_and_the_path_is_ready(
     prover: PathProver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    served = SERVED._replace(precision="tf32")
+    async def broken(_: Request, __: int) -> Answer:
+        raise RuntimeError("a fault of ours")
+
+    await prover.prove(broken, SERVED)
+    assert prover.proof == golden.Proof(version=1)
+    assert "a fault of ours" in caplog.text
+
+
+async def test_a_proof_of_a_server_that_went_meanwhile_is_none(prover: PathProver, batcher: Batcher) -> None:
+    server = StandIn(off_in_batches)
+
+    async def gone(request: Request, count: int) -> Answer | ServeError:
+        prover.forget()
+        return await server.ask(request, count)
+
+    await prover.prove(gone, SERVED)
+    assert prover.proof is None
+    assert prover.wanted(SERVED)
+    assert batcher.merging
+    server.error = lambda _: Overloaded("full")
+    await prover.prove(gone, SERVED)
+    assert prover.proof is None
+
+
+async def test_a_new_version_does_not_inherit_the_verdict_on_the_old_one(
+    prover: PathProver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await prover.prove(StandIn(rounded_as_tf32).ask, SERVED)
+    monkeypatch.setattr(golden, "PATIENCE_S", 0.0)
+    better = StandIn(as_exported, SERVED._replace(engine_version="2"))
+    better.error = lambda _: Overloaded("full")
+    await prover.prove(better.ask, better.served)
+    assert prover.proof == golden.Proof(version=1)
+
+
+async def test_batches_are_sent_again_when_one_as_large_as_the_wrong_one_is_right(
+    prover: PathProver, monkeypatch: pytest.MonkeyPatch, batcher: Batcher
+) -> None:
+    server = StandIn(lambda y: y + 1e-3 if len(y) > 32 else y)
+    await prover.prove(server.ask, SERVED)
+    assert not batcher.merging
+    monkeypatch.setattr(golden, "BATCHES_S", 0.0)  # as of a server that is slow now
+    await prover.prove(server.ask, SERVED)
+    assert not batcher.merging
+    assert prover.proof is not None
+    assert prover.proof.batch_rows == 64
+    server.device = as_exported
+    await prover.prove(server.ask, SERVED)
+    assert batcher.merging
+
+
+@pytest.mark.parametrize(("external", "refused"), [(True, False), (False, True)])
+async def test_an_external_server_of_another_precision_is_not_held_to_ours(
+    tmp_path: Path, batcher: Batcher, *, external: bool, refused: bool
+) -> None:
+    make_export(tmp_path, "m", content=linear(0))
+    make_reference(tmp_path, "m")
+    artifacts = ExternalArtifacts(tmp_path, "m") if external else Artifacts(tmp_path, "m", "onnx")
+    prover, served = PathProver(tmp_path, artifacts, batcher, BatchLimits()), SERVED._replace(precision="tf32")
     await prover.prove(StandIn(rounded_as_tf32, served).ask, served)
     assert prover.proof is not None
-    assert prover.proof.refused == ""
+    assert bool(prover.proof.refused) == refused
     assert prover.proof.difference is not None
-    assert "m@onnx computes in tf32: output 'y' is [" in caplog.text
+    assert batcher.merging == refused
+    assert prover.proof.unbatched.startswith("it computes in tf32: output 'y' is [") == external
 
 
 async def test_a_reference_that_cannot_be_read_is_said_and_refuses_nobody(
