@@ -110,8 +110,8 @@ e2e-compose: $(READY) ## the containers on a real Docker engine: built, asked, l
 check-compose: ## the compose files by dclint, where there is npm
 	npx --yes dclint@3.1.0 docker-compose.yml docker-compose.gpu.yml docker-compose.embedded.yml
 
-gpu-check: $(READY) ## proof that every service of docker-compose.gpu.yml computes on the GPU; fails where there is none
-	$(PYTHON) -m servepath gpu-check
+gpu-check: $(READY) ## proof that every service computes on the GPU, in containers or those of make up (HERE=1); fails where there is none
+	$(PYTHON) -m servepath gpu-check $(if $(HERE),--here)
 
 k8s: | $(filter .venv-deploy/%,$(KUBECTL)) ## the Kubernetes manifests, for kubectl apply -f - (OVERLAY=cpu|gpu|kserve|autoscale|loadtest)
 	@$(KUBECTL) kustomize --load-restrictor=LoadRestrictionsNone deploy/k8s/overlays/$(OVERLAY)

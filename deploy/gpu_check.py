@@ -2,45 +2,105 @@
 
 Starts the containers as `docker compose -f docker-compose.yml -f docker-compose.gpu.yml` does and predicts on every
 path. Then each service must have a process that holds GPU memory by NVIDIA's own count (nvidia-smi), and an engine that
-tells its device must tell a GPU. Exit code 0: all do; 1: one does not, or there is not a GPU, with the reason; 130
-after Ctrl-C.
+tells its device must tell a GPU. With --here it looks at the services of `make up` instead, and shows what each path
+does. Exit code 0: all do; 1: one does not, or there is not a GPU, with the reason; 130 after Ctrl-C.
 """
 
+import argparse
 import csv
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from rich.console import Console
+
+from deploy import gpu_check_here
 from deploy.builder.images import read_variables, tag
 from deploy.compose import ROOT, Project
 from deploy.engine import EngineError, engine
+from servepath.artifacts.manifest import ArtifactError
+from servepath.cli.arguments import Parser, positive
 from servepath.cli.signals import run_main
-from servepath.protocols.deployments import read_deployments
+from servepath.protocols.deployments import DeploymentsError, read_deployments
 from servepath.protocols.probes import NotReady, WrongAnswer
-from servepath.protocols.stacks import PATH_STACKS, STACKS
+from servepath.protocols.stacks import PATH_STACKS, RUN_DIR, STACKS
+from servepath.runner.config import GATEWAY, RunPaths, read_services
 from servepath.runner.probe import Probe
+from servepath.settings import SettingsError
 
 NAME = "servepath-gpu-check"
 FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
 IMAGES = ("gateway", *(image.name for stack in STACKS.values() for image in stack.images if image.cuda))
 QUERY = ("--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
+DEVICE = ("--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
 SMI_S = 30.0
+WIDTH = 150
 
 
-def main() -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuCheckOptions:
+    """The command line."""
+
+    here: bool
+    run_dir: Path
+    exports: Path
+    deployments: Path
+    seconds: float
+
+
+def parse_args(argv: Sequence[str]) -> GpuCheckOptions:
+    """Read the command line; exit code 2 and one line when it is wrong."""
+    parser = Parser(
+        prog="servepath gpu-check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--here", action="store_true", help="the services that run on this machine (make up), without containers")
+    add("--run-dir", type=Path, default=RUN_DIR, help="of these services (default: .run)")
+    add("--exports", type=Path, default=Path("artifacts/exports"), help="default: artifacts/exports")
+    add("--deployments", type=Path, default=Path("deployments.toml"), metavar="FILE", help="default: deployments.toml")
+    add("--seconds", type=positive, default=2.0, help="of each measurement with --here (default: 2)")
+    return parser.read(GpuCheckOptions, argv)
+
+
+def main(argv: Sequence[str]) -> int:
     """Check, and return the exit code."""
+    options = parse_args(argv)
     try:
-        program = find_smi()
-        with engine() as docker:
-            for line in _check(Project(docker, NAME, FILES, {"HEALTH_INTERVAL": "3s"}), program):
-                print(line)
-    except (EngineError, OSError, NotReady, WrongAnswer) as error:
+        if options.here:
+            _check_here(options)
+        else:
+            os.chdir(ROOT)
+            program = find_smi()
+            with engine() as docker:
+                for line in _check(Project(docker, NAME, FILES, {"HEALTH_INTERVAL": "3s"}), program):
+                    print(line)
+    except (EngineError, ArtifactError, DeploymentsError, SettingsError, OSError, NotReady, WrongAnswer) as error:
         print(f"gpu-check failed: {error}", file=sys.stderr)
         return 1
     print("gpu-check passed: every service computes on the GPU")
     return 0
+
+
+def _check_here(options: GpuCheckOptions) -> None:
+    """Print what each path does, also on a machine without a GPU, and then complain. Raises EngineError and others."""
+    try:
+        program, why = find_smi(), ""
+        device = smi(program, *DEVICE).strip()
+    except EngineError as error:
+        program, why, device = "", str(error), "no GPU"
+    places = RunPaths(options.run_dir.resolve(), options.exports, options.deployments)
+    address = read_services(places, Path(".env"))[GATEWAY].address
+    memory = memory_by_process(smi(program, *QUERY)) if program else {}
+    rows = gpu_check_here.measure(places, address, memory, options.seconds)
+    console = Console()
+    console.width = max(console.width, WIDTH)  # in a pipe, too
+    console.print(gpu_check_here.table(rows, device))
+    if complaints := list(filter(None, [why, *(row.on_cpu for row in rows)])):
+        raise EngineError("; ".join(complaints))
 
 
 def find_smi(path: str | None = None) -> str:
@@ -113,5 +173,4 @@ def held(processes: Mapping[str, Collection[int]], memory: Mapping[int, int]) ->
 
 
 if __name__ == "__main__":
-    os.chdir(ROOT)
-    sys.exit(run_main(main))
+    sys.exit(run_main(lambda: main(sys.argv[1:])))

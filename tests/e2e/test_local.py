@@ -43,6 +43,15 @@ def test_up_status_predict_down(here: Workplace) -> None:
     for path in PATHS:
         code, text = here.run("client", "predict", path, "1 2")
         assert (code, f"served by {path}:" in text) == (0, True)
+    code, text = here.run(
+        "deploy.gpu_check", "--here", "--run-dir", str(here.place("gateway").run_dir), "--seconds", "0.2"
+    )
+    for path in PATHS:
+        assert re.search(rf"{path} .* fp32 ", text), text
+    if shutil.which("nvidia-smi") is None:  # it fails, and all figures are shown first
+        assert code == 1, text
+        assert "CPUExecutionProvider" in text
+        assert "gpu-check failed: there is no NVIDIA GPU" in text
     assert (
         here.run("servepath.client.example", (here.folder / ".env").read_text().split("GATEWAY_ADDR=")[1].split()[0])[0]
         == 0

@@ -1,9 +1,13 @@
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from deploy.engine import EngineError
 from deploy.gpu_check import find_smi, held, memory_by_process
+from deploy.gpu_check_here import Row, table
+from servepath.protocols.paths import PathInfo
 
 LISTING = "101, 512\n102, 300\n77, [N/A]\n"
 ALL = {"torch_svc": {1, 101}, "tf_svc": {102}, "onnx_svc": {101, 102}}
@@ -34,3 +38,34 @@ def test_a_driver_without_a_gpu_is_said(tmp_path: Path) -> None:
         find_smi(program(tmp_path, "true"))
     with pytest.raises(EngineError, match="couldn't communicate with the NVIDIA driver"):
         find_smi(program(tmp_path, 'echo "it couldn\'t communicate with the NVIDIA driver"; exit 9'))
+
+
+def row(stack: str, engine_version: str, memory_mib: int) -> Row:
+    path = PathInfo("m", stack, True, True, "e", engine_version, 1, "", (), (), "fp32", (), 0, 1e-6)  # noqa: FBT003
+    return Row(path, 64, (10.0, 2000.0), (12.0, 2500.0) if stack == "onnx" else None, memory_mib)
+
+
+@pytest.mark.parametrize(
+    ("stack", "engine_version", "memory_mib", "said"),
+    [
+        ("onnx", "1.31.1 (CUDAExecutionProvider)", 300, ""),
+        ("onnx:fp16", "1.31.1 (CUDAExecutionProvider)", 300, ""),
+        ("onnx", "1.31.1 (CPUExecutionProvider)", 300, "m@onnx computes with 1.31.1 (CPUExecutionProvider), not CUDA"),
+        ("torchserve", "0.12.0", 0, "m@torchserve: its service holds no GPU memory"),
+        ("torchserve", "0.12.0", 1, ""),
+    ],
+)
+def test_a_path_on_the_cpu_is_named(stack: str, engine_version: str, memory_mib: int, said: str) -> None:
+    found = row(stack, engine_version, memory_mib).on_cpu
+    assert found.startswith(said) if said else found == ""
+
+
+def test_every_figure_of_a_path_is_in_the_table() -> None:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(
+        table([row("onnx", "1.31.1 (CUDAExecutionProvider)", 300), row("torchserve", "0.12.0", 7)], "H200, 580")
+    )
+    text = console.export_text()
+    for figure in ("H200, 580", "m@onnx", "CUDAExecutionProvider", "fp32", "1e-06", "10", "2,000 (64)", "2,500", "300"):
+        assert figure in text
+    assert " - " in text
