@@ -40,7 +40,7 @@ PLAN = $(if $(PAYLOADS),--payloads '$(PAYLOADS)') $(if $(SEED),--seed $(SEED)) $
 # make loadtest TARGETS=gateway=HOST:PORT,onnx=HOST:PORT ENVIRONMENT='compose on one machine': servers elsewhere
 ELSEWHERE = $(if $(TARGETS),--targets '$(TARGETS)') $(if $(ENVIRONMENT),--environment '$(ENVIRONMENT)')
 
-.PHONY: help setup proto train export import compare up status logs down predict loadtest crosscheck capacity report demo demo-text scorecard gate
+.PHONY: help setup proto train export import compare routes up status logs down predict loadtest crosscheck capacity report demo demo-text scorecard gate
 .PHONY: k8s test-deploy e2e-compose check-compose gpu-check images locks pin-images release-check sbom
 .PHONY: bench validate-method test test-all test-python test-report check fmt unit integration e2e clean
 
@@ -79,6 +79,9 @@ logs: $(READY) ## the ends of the services' logs (.run/SERVICE.log)
 
 down: $(READY) ## stop the services
 	$(PYTHON) -m servepath down
+
+routes: $(READY) ## which path every name goes to, by deployments.toml
+	$(PYTHON) -m servepath routes check
 
 predict: $(READY) ## one prediction (MODEL=my_model@onnx X='1 2'; TEXT='...' for a classifier of texts)
 	$(PYTHON) -m servepath predict '$(MODEL)' $(if $(TEXT),--text "$$TEXT",'$(X)')

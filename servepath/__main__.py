@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "down": ("servepath.runner", "down"),
     "predict": ("servepath.client", "predict"),
     "paths": ("servepath.client", "paths"),
+    "routes": ("servepath.routes",),
     "loadtest": ("loadtest",),
     "report": ("report",),
     "capacity": ("loadtest.capacity",),

@@ -15,6 +15,7 @@ from typing import Any
 from servepath.artifacts.text import LABEL
 from servepath.cli.arguments import Parser, seconds
 from servepath.client import Client, PredictError, Prediction
+from servepath.protocols.deployments import ALL
 from servepath.protocols.paths import PathInfo
 from servepath.settings import SettingsError, address, read_variable, variables
 
@@ -117,6 +118,8 @@ def _path_text(path: PathInfo) -> str:
 
 def _known(path: PathInfo) -> Iterator[str]:
     """Yield what else there is to say of a path."""
+    if 0 < path.weight < ALL:
+        yield f"{path.weight:g} % of {path.model}"
     if path.difference is not None:
         yield f"{path.difference:.2g} from the reference"
     if path.refused:

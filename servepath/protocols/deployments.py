@@ -35,6 +35,7 @@ RAW, TYPED = CONTENTS = ("raw", "typed")
 # server works on several calls at once, or merges them itself.
 EXTERNAL_LIMITS = MappingProxyType({"max_merge_rows": 1, "max_in_flight": 32})
 EXTERNAL_KEYS = ("name", "version", "precision", "inputs", "outputs")
+ALL = 100.0  # percent
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8")
 
 
@@ -91,13 +92,20 @@ class PathLimits:
 class Deployment:
     """One model: its default stack and the limits of each stack that it runs on.
 
-    external: what those of the stacks that are external servers call it.
+    external: what those of the stacks that are external servers call it. weights: percent of the calls for the model
+    alone that each stack gets; none where the default gets all.
     """
 
     model: str
     default: str
     stacks: Mapping[str, PathLimits]
     external: Mapping[str, ExternalModel] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """Return percent of the calls for the model alone, by stack."""
+        return self.weights or {self.default: ALL}
 
     @property
     def names(self) -> dict[str, str]:
@@ -228,7 +236,7 @@ class _Reader:
             check_model_name(name)
         except ModelNameError as error:
             raise self._error(("models",), name, str(error)) from error
-        self._known(table, raw, ("default", "stacks"))
+        self._known(table, raw, ("default", "stacks", "weights"))
         stacks = self._table(raw, table, "stacks")
         if not stacks:
             raise self._error(table, "stacks", f"no stack is listed; add [models.{name}.stacks.STACK]")
@@ -243,7 +251,25 @@ class _Reader:
                 external[stack] = self._external(place, values, name)
                 values = EXTERNAL_LIMITS | {key: values[key] for key in values if key not in EXTERNAL_KEYS}
             paths[stack] = self._limits(place, values, PathLimits)
-        return Deployment(name, default, paths, external)
+        return Deployment(name, default, paths, external, self._weights(table, raw, paths))
+
+    def _weights(self, table: tuple[str, ...], raw: Mapping[str, Any], stacks: Mapping[str, Any]) -> dict[str, float]:
+        """Return the weights in the file's order, none where there are none."""
+        place = (*table, "weights")
+        found = self._table(raw, table, "weights", {})
+        self._known(place, found, stacks)
+        for stack, percent in found.items():
+            if type(percent) not in {int, float} or not 0 <= percent <= ALL or round(percent, 2) != percent:
+                raise self._error(
+                    place,
+                    stack,
+                    f"{stack} must be a percentage from 0 to 100, of at most two decimals, got {percent!r}",
+                )
+        if found and round(sum(found.values()), 2) != ALL:
+            raise self._error(
+                place, next(iter(found)), f"the weights of {table[-1]} are {sum(found.values()):g} % together, not 100"
+            )
+        return {stack: float(percent) for stack, percent in found.items()}
 
     def _external(self, table: tuple[str, ...], raw: Mapping[str, Any], model: str) -> ExternalModel:
         self._known(table, raw, (*EXTERNAL_KEYS, *(each.name for each in fields(PathLimits))))

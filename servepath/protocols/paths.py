@@ -17,7 +17,7 @@ class PathInfo(NamedTuple):
     engine, engine_version, precision: empty until it answered once. version, sha256: 0 and empty where its server, an
     external one, does not name them, and likewise precision. labels, max_tokens: of a model that takes texts as well.
     difference: from the model's reference, as the gateway saw it, None until it has. refused, unbatched: why requests
-    are refused or not batched by that, "" where they are not.
+    are refused or not batched by that, "" where they are not. weight: percent of the calls for the model alone.
     """
 
     model: str
@@ -36,6 +36,7 @@ class PathInfo(NamedTuple):
     difference: float | None = None
     refused: str = ""
     unbatched: str = ""
+    weight: float = 0.0
 
     @property
     def name(self) -> str:
@@ -70,4 +71,5 @@ def _path(path: pb.Path) -> PathInfo:
         difference=path.difference if path.HasField("difference") else None,
         refused=path.refused,
         unbatched=path.unbatched,
+        weight=path.weight,
     )

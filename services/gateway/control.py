@@ -21,13 +21,17 @@ VERSION = "0.1.0"
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """One deployment path, as the control RPCs see it. text: how it takes texts, where it does."""
+    """One deployment path, as the control RPCs see it.
+
+    weight: percent of the calls for the model alone that it gets. text: how it takes texts, where it does.
+    """
 
     model: str
     stack: str
     is_default: bool
     replica: Replica
     artifacts: Artifacts | ExternalArtifacts
+    weight: float
     text: TextForm | None = None
 
 
@@ -121,6 +125,7 @@ def _describe(path: Path) -> gateway_pb2.Path:
         difference=proof.difference,
         refused=proof.refused,
         unbatched=proof.unbatched,
+        weight=path.weight,
     )
 
 

@@ -1,7 +1,12 @@
 """Names to backends: which model a caller means, and which path of it."""
 
-from collections.abc import Mapping
+import random
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from itertools import accumulate
 
+from servepath.protocols.deployments import ALL
 from servepath.protocols.errors import ModelNotFound
 from servepath.protocols.names import invalid_name_error
 from services.dataplane.backend import Backend, Call
@@ -31,6 +36,45 @@ class ModelRouter:
         """Close every model's chain."""
         for model in set(self._models.values()):
             await model.close()
+
+
+class WeightedRouter:
+    """Takes a model's calls to its paths by their weights: those of one key to one path, others as it is drawn.
+
+    A key is on the path whose part of 0 to 100 % holds its hash, so that a change of weights moves no more keys than it
+    must. Each call goes on under its path's name.
+    """
+
+    def __init__(
+        self, paths: Mapping[str, Backend], weights: Mapping[str, float], draw: Callable[[], float] = random.random
+    ) -> None:
+        """`paths`: MODEL@STACK -> its chain. `weights`: the same names -> percent, 100 together."""
+        self._paths = paths
+        self._names = [name for name, percent in weights.items() if percent]
+        self._ends = [end / ALL for end in accumulate(weights[name] for name in self._names)]
+        self._draw = draw
+
+    def submit(self, call: Call) -> None:
+        """Pass the call on to the path that it falls to."""
+        share = share_of(call.key) if call.key else self._draw()
+        # The last one takes what rounding leaves.
+        name = self._names[min(bisect_right(self._ends, share), len(self._names) - 1)]
+        call.request = call.request._replace(model=name)
+        self._paths[name].submit(call)
+
+    def ready(self) -> bool:
+        """Return whether every path that gets calls is ready."""
+        return all(self._paths[name].ready() for name in self._names)
+
+    async def close(self) -> None:
+        """Close every path."""
+        for path in set(self._paths.values()):
+            await path.close()
+
+
+def share_of(key: str) -> float:
+    """Return where a key is between 0 and 1, in every process and for good."""
+    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") / 2**64
 
 
 class VersionRouter:

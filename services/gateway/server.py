@@ -38,11 +38,13 @@ from services.gateway.metadata import ServerMetadata
 from services.gateway.metrics import Metrics
 from services.gateway.probe import Prober
 from services.gateway.replica import Replica
-from services.gateway.router import ModelRouter, VersionRouter
+from services.gateway.router import ModelRouter, VersionRouter, WeightedRouter
 from services.gateway.text import TextInput, Translators
 
 # How long the connections get after the last call has been answered.
 CLOSE_GRACE_S = 3.0
+# Calls with one value of this go to one path of a model that has weights.
+CALLER_KEY = "x-servepath-key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,11 @@ async def create_gateway(settings: Settings) -> Gateway:
         metrics.watch(path, merge)
     backend = ModelRouter(paths.chains)
     data_plane = DataPlane(
-        backend, {servepath.METHOD: servepath, oip.METHOD: oip}, metrics.on_complete, paths.batch_scope
+        backend,
+        {servepath.METHOD: servepath, oip.METHOD: oip},
+        metrics.on_complete,
+        paths.batch_scope,
+        CALLER_KEY if any(deployment.weights for deployment in deployments.models) else "",
     )
     replicas = {name: path.replica for name, path in paths.names.items()}
     prober = Prober(replicas, paths.probes, deployments.gateway.probe_interval_s, paths.provers)
@@ -143,6 +149,9 @@ class _Paths:
             chain: Backend = Validate(route, signature, partial(_who_would_answer, path))
             translators = self.translators[deployment.model]
             self.chains[name] = TextInput(chain, translators, partial(_version_of_texts, path)) if path.text else chain
+        if deployment.weights:
+            weights = {f"{deployment.model}@{stack}": percent for stack, percent in deployment.weights.items()}
+            self.chains[deployment.model] = WeightedRouter({name: self.chains[name] for name in weights}, weights)
 
     def _path(self, deployment: Deployment, name: str, limits: PathLimits) -> Path:
         model, stack, address = deployment.model, self._stacks[name], self._settings.addresses[server_of(name)]
@@ -175,7 +184,13 @@ class _Paths:
         merge = self.merges[model, name] = Batcher(replica, batches, self.batch_scope)
         self.provers[model, name] = PathProver(self._settings.exports, artifacts, merge, batches)
         return Path(
-            model, name, name == deployment.default, replica, artifacts, self._text_of(model, artifacts.current)
+            model=model,
+            stack=name,
+            is_default=name == deployment.default,
+            replica=replica,
+            artifacts=artifacts,
+            weight=deployment.shares.get(name, 0.0),
+            text=self._text_of(model, artifacts.current),
         )
 
     def _text_of(self, model: str, current: Manifest) -> TextForm | None:

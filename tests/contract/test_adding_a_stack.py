@@ -36,6 +36,7 @@ PARTICULAR = {
     "deploy/grafana/": "the same",
     "deploy/k8s/components/autoscale/": "the same",
     "deploy/k8s/overlays/gpu/": "onnx_svc alone would compute on the CPU without a word",
+    "deploy/gpu_check_here.py": "onnx_svc's engine alone can be run without its server",
     "docker-compose.embedded.yml": "TensorFlow Serving alone has a stand-in",
     "deploy/images/pipeline.Dockerfile": "an .mar contains TorchServe's handler",
     "export/": "the formats; one is called as its stack, and one as its stack's runtime",

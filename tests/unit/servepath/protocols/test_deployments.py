@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ from servepath.artifacts.spec import EXACT, Spec, TensorSpec
 from servepath.protocols.deployments import DeploymentsError, GatewayLimits, read_deployments, read_gateway_limits
 from servepath.protocols.external import ExternalModel
 from servepath.protocols.stacks import PATH_STACKS, STACKS
+from servepath.routes import main as routes
 
 GOOD = """\
 [gateway]
@@ -224,3 +226,64 @@ def test_the_gateways_limits_are_read_of_a_file_that_has_no_model_yet(tmp_path: 
     path.write_text("[gateway]\nmax_rang = 3\n")
     with pytest.raises(DeploymentsError, match=r"line 2: unknown key 'max_rang'.*did you mean 'max_rank'"):
         read_gateway_limits(path)
+
+
+WEIGHTED = """
+[models.m]
+default = "onnx"
+[models.m.weights]
+onnx = 89.75
+torchserve = 10.25
+[models.m.stacks.onnx]
+[models.m.stacks.torchserve]
+"""
+
+
+def test_weights_are_percent_to_two_decimals(tmp_path: Path) -> None:
+    path = tmp_path / "deployments.toml"
+    path.write_text(WEIGHTED)
+    (model,) = read_deployments(path).models
+    assert model.shares == {"onnx": 89.75, "torchserve": 10.25}
+    path.write_text(WEIGHTED.replace("[models.m.weights]\nonnx = 89.75\ntorchserve = 10.25\n", ""))
+    (model,) = read_deployments(path).models
+    assert (model.weights, model.shares) == ({}, {"onnx": 100.0})
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "line", "says"),
+    [
+        ("10.25", "10.255", 6, "torchserve must be a percentage from 0 to 100, of at most two decimals, got 10.255"),
+        ("10.25", "-1", 6, "torchserve must be a percentage from 0 to 100"),
+        ("10.25", "true", 6, "torchserve must be a percentage from 0 to 100"),
+        ("10.25", "nan", 6, "torchserve must be a percentage from 0 to 100"),
+        ("10.25", "10.26", 5, "the weights of m are 100.01 % together, not 100"),
+        (
+            "torchserve = 10.25",
+            "tfserving = 10.25",
+            6,
+            "unknown key 'tfserving' in [models.m.weights]; known here: onnx, torchserve",
+        ),
+    ],
+)
+def test_wrong_weights_name_line_and_key(tmp_path: Path, good: str, bad: str, line: int, says: str) -> None:
+    path = tmp_path / "deployments.toml"
+    path.write_text(WEIGHTED.replace(good, bad, 1))
+    with pytest.raises(DeploymentsError, match=re.escape(f"{path}, line {line}: {says}")):
+        read_deployments(path)
+
+
+def test_routes_are_shown_and_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "deployments.toml"
+    path.write_text(WEIGHTED)
+    assert routes(["check", str(path)]) == 0
+    rows = [[cell.strip() for cell in line.split("\u2502")[1:5]] for line in capsys.readouterr().out.splitlines()]
+    assert [row for row in rows if row and row[0].startswith("m")] == [
+        ["m", "m@onnx", "89.75 %", "ONNX_SVC_ADDR"],
+        ["m", "m@torchserve", "10.25 %", "TORCH_SVC_ADDR"],
+        ["m@onnx", "m@onnx", "100 %", "ONNX_SVC_ADDR"],
+        ["m@torchserve", "m@torchserve", "100 %", "TORCH_SVC_ADDR"],
+    ]
+    path.write_text(WEIGHTED.replace("10.25", "10.26"))
+    assert routes(["check", str(path)]) == 1
+    said = capsys.readouterr().err
+    assert said == f"servepath routes: {path}, line 5: the weights of m are 100.01 % together, not 100\n"

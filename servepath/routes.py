@@ -1,0 +1,67 @@
+"""`servepath routes check FILE`: which path every name goes to, by a deployments file; a mistake names line and key."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from servepath.cli.arguments import Parser
+from servepath.protocols.deployments import ALL, Deployments, DeploymentsError, read_deployments
+
+WIDTH = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutesOptions:
+    """The command line."""
+
+    what: str
+    file: Path
+
+
+def parse_args(argv: Sequence[str]) -> RoutesOptions:
+    """Read the command line; exit code 2 and one line when it is wrong."""
+    parser = Parser(prog="servepath routes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["check"], help="read the file and show what it says")
+    parser.add_argument(
+        "file", type=Path, nargs="?", default=Path("deployments.toml"), help="default: deployments.toml"
+    )
+    return parser.read(RoutesOptions, argv)
+
+
+def routes(deployments: Deployments) -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield name, path, percent of the calls, the variable of the server's address, and the path's limits."""
+    stacks = deployments.stacks
+    for model in deployments.models:
+        names = [(model.model, stack, percent) for stack, percent in model.shares.items()]
+        for name, stack, percent in [*names, *((f"{model.model}@{stack}", stack, ALL) for stack in model.stacks)]:
+            limits = model.stacks[stack]
+            said = f"{limits.max_in_flight} in flight, {limits.max_queue} waiting, {limits.max_merge_rows} rows merged"
+            yield name, f"{model.model}@{stack}", f"{percent:g} %", stacks[stack].address_variable, said
+
+
+def main(argv: Sequence[str]) -> int:
+    """Show the routes; exit code 1 and one line where the file cannot be used."""
+    options = parse_args(argv)
+    try:
+        found = list(routes(read_deployments(options.file)))
+    except DeploymentsError as error:
+        sys.stderr.write(f"servepath routes: {error}\n")
+        return 1
+    table = Table()
+    for column in ("asked for", "goes to", "of the calls", "server at", "limits"):
+        table.add_column(column, justify="right" if column == "of the calls" else "left")
+    for row in found:
+        table.add_row(*row)
+    console = Console()
+    console.width = max(console.width, WIDTH)  # in a pipe, too
+    console.print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
