@@ -12,7 +12,7 @@ from rich.table import Table
 from servepath.cli.arguments import Parser
 from servepath.protocols.deployments import ALL, Deployments, DeploymentsError, read_deployments
 
-WIDTH = 120
+WIDTH = 140
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
