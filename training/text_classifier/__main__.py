@@ -32,6 +32,7 @@ WRITTEN = frozenset(
         "metrics.json",
         "loss_curve.png",
         "confusion_matrix.png",
+        "test.tsv",
     }
 )
 MAX_EPOCHS, MAX_BATCH = 1000, 4096

@@ -88,7 +88,7 @@ def test_a_first_import_that_fails_leaves_nothing_and_a_later_one_what_was_there
         store.store(exports, "m", "source", work)
     assert list(exports.iterdir()) == []
     (work / store.FOUND).write_text(json.dumps(found))
-    assert store.store(exports, "m", "source", work) == (1, ["onnx", "reference"])
+    assert store.store(exports, "m", "source", work) == (1, ["reference", "onnx"])
     (work / store.FOUND).write_text(json.dumps(lacking))
     with pytest.raises(FileNotFoundError):
         store.store(exports, "m", "another source", work)
