@@ -16,6 +16,7 @@ from tests.limits import LONG_S
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
     "client.py",
+    "deploy",
     "export",
     "loadtest",
     "models",
