@@ -66,7 +66,12 @@ def measure(places: RunPaths, address: str, memory: dict[int, int], seconds: flo
             spec = (
                 reduced_spec(places.exports, path.model, path.stack) or read_reference(places.exports, path.model).spec
             )
-            limit = spec.max_rows(deployments.paths[path.model, path.stack].max_merge_rows) if spec.by_rows else 1
+            limits = deployments.paths.get((path.model, path.stack))
+            if limits is None:
+                raise EngineError(
+                    f"{path.name} is not in {places.deployments}: give the gateway's file, --deployments FILE"
+                )
+            limit = spec.max_rows(limits.max_merge_rows) if spec.by_rows else 1
             rates = tuple(_rate(address, places.exports, path, count, seconds) for count in (1, limit))
             ceiling = _ceiling(places.exports, path, limit, seconds)
             own = members(ServiceFiles(places.run_dir, PATH_STACKS[path.stack].service))
@@ -140,7 +145,10 @@ def _ceiling(exports: Path, path: PathInfo, limit: int, seconds: float) -> tuple
         return None
     folder = artifact_folder(exports, path.model, stack.artifact_format, current_version(exports, path.model))
     words = [sys.executable, "-m", CEILING, str(folder), "--seconds", str(seconds), "--rows", "1", str(limit)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=CEILING_S, check=False)
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=CEILING_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise EngineError(f"{path.name} takes more than {CEILING_S:g} s in process: give it fewer --seconds") from error
     if done.returncode:
         raise EngineError(done.stderr.strip().splitlines()[-1])
     found = json.loads(done.stdout)["rows_per_second"]

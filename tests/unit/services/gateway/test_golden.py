@@ -34,6 +34,7 @@ from services.gateway import golden
 from services.gateway.artifacts import Artifacts, ExternalArtifacts
 from services.gateway.golden import FILE, FORMAT, GoldenRows, NotYet, PathProver, compared, read_golden
 from tests.golden_rows import WEIGHTS, make_reference
+from tests.imagined_devices import as_exported, off_in_batches, rounded_as_tf32
 from tests.manifests import SPEC
 from tests.tiny_onnx import linear, make_export
 
@@ -64,20 +65,6 @@ class StandIn:
             return error
         y = self.device(x.astype(np.float64) @ WEIGHTS).astype(np.float32)
         return Answer((from_values("y", "FP32", y),), self.served)
-
-
-def as_exported(y: Array) -> Array:
-    return y
-
-
-def off_in_batches(y: Array) -> Array:
-    return y + 1e-3 if len(y) > 1 else y
-
-
-def rounded_as_tf32(y: Array) -> Array:
-    """Return float32 numbers with the 10 bits of TF32."""
-    bits = np.ascontiguousarray(y, np.float32).view(np.uint32)
-    return ((bits + 0x1000) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
 def golden_file(exports: Path) -> Path:

@@ -21,6 +21,7 @@ from services.oip_server.alone import Alone
 from services.oip_server.artifact import Artifact, load
 from services.oip_server.proof import RowByRow
 from services.onnx_svc.config import SERVICE
+from tests.imagined_devices import as_exported, off_in_batches, rounded_as_tf32
 from tests.limits import LONG_S
 from tests.manifests import SPEC, write_manifest
 from tests.tiny_onnx import linear, make_export
@@ -56,20 +57,6 @@ class StandIn:
         self.batches.append(len(x))
         assert list(outputs) == ["y"]
         return (from_values("y", "FP32", self._device(x.astype(np.float64) @ WEIGHTS).astype(np.float32)),)
-
-
-def as_exported(y: Array) -> Array:
-    return y
-
-
-def off_in_batches(y: Array) -> Array:
-    return y + 1e-3 if len(y) > 1 else y
-
-
-def rounded_as_tf32(y: Array) -> Array:
-    """Return float32 numbers with the 10 bits of TF32."""
-    bits = np.ascontiguousarray(y, np.float32).view(np.uint32)
-    return ((bits + 0x1000) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
 def loaded(tmp_path: Path, engine: StandIn, max_rows: int = 64, max_bytes: int = 2**16) -> Artifact:
