@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from dotenv import dotenv_values
 
 from servepath.cli.arguments import Parser, whole
-from servepath.protocols.addresses import EXPECTED, MAX_PORT, is_address
+from servepath.protocols.addresses import EXPECTED, MAX_PORT, is_address, split_addresses
 
 ENV_FILE = Path(".env")
 PLACE = "set it in .env or in the environment"
@@ -48,6 +48,14 @@ def address(text: str) -> str:
     """Read HOST:PORT or unix:PATH."""
     if not is_address(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not {EXPECTED}")
+    return text
+
+
+def address_list(text: str) -> str:
+    """Read HOST:PORT or unix:PATH, or several with commas between them: replicas."""
+    found = [address(one) for one in split_addresses(text)]
+    if len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"{text!r} has an address twice")
     return text
 
 

@@ -18,6 +18,11 @@ def is_address(text: str) -> bool:
     return found is not None and 0 < int(found[1]) <= MAX_PORT
 
 
+def split_addresses(text: str) -> tuple[str, ...]:
+    """Return the addresses of a server's replicas, which commas stand between."""
+    return tuple(one.strip() for one in text.split(","))
+
+
 def socket_path(address: str) -> Path | None:
     """Return the path of a Unix socket's address, None for HOST:PORT."""
     return Path(address.removeprefix(UNIX)) if address.startswith(UNIX) else None

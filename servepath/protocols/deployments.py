@@ -93,7 +93,8 @@ class Deployment:
     """One model: its default stack and the limits of each stack that it runs on.
 
     external: what those of the stacks that are external servers call it. weights: percent of the calls for the model
-    alone that each stack gets; none where the default gets all.
+    alone that each stack gets; none where the default gets all. fallback: the stacks that such calls go to, one after
+    the other, where their own cannot answer.
     """
 
     model: str
@@ -101,6 +102,7 @@ class Deployment:
     stacks: Mapping[str, PathLimits]
     external: Mapping[str, ExternalModel] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
+    fallback: tuple[str, ...] = ()
 
     @property
     def shares(self) -> Mapping[str, float]:
@@ -236,7 +238,7 @@ class _Reader:
             check_model_name(name)
         except ModelNameError as error:
             raise self._error(("models",), name, str(error)) from error
-        self._known(table, raw, ("default", "stacks", "weights"))
+        self._known(table, raw, ("default", "fallback", "stacks", "weights"))
         stacks = self._table(raw, table, "stacks")
         if not stacks:
             raise self._error(table, "stacks", f"no stack is listed; add [models.{name}.stacks.STACK]")
@@ -251,7 +253,19 @@ class _Reader:
                 external[stack] = self._external(place, values, name)
                 values = EXTERNAL_LIMITS | {key: values[key] for key in values if key not in EXTERNAL_KEYS}
             paths[stack] = self._limits(place, values, PathLimits)
-        return Deployment(name, default, paths, external, self._weights(table, raw, paths))
+        weights = self._weights(table, raw, paths)
+        return Deployment(name, default, paths, external, weights, self._fallback(table, raw, paths))
+
+    def _fallback(self, table: tuple[str, ...], raw: Mapping[str, Any], stacks: Iterable[str]) -> tuple[str, ...]:
+        found, known = raw.get("fallback", []), sorted(stacks)
+        if not isinstance(found, list) or not all(isinstance(stack, str) for stack in found):
+            raise self._error(table, "fallback", f"fallback must be a list of stacks, got {found!r}")
+        for stack in found:
+            if stack not in known:
+                raise self._error(table, "fallback", f"fallback has {stack!r}, which is none of {known}")
+        if len(set(found)) < len(found):
+            raise self._error(table, "fallback", f"fallback has a stack twice: {found}")
+        return tuple(found)
 
     def _weights(self, table: tuple[str, ...], raw: Mapping[str, Any], stacks: Mapping[str, Any]) -> dict[str, float]:
         """Return the weights in the file's order, none where there are none."""

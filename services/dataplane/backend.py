@@ -71,6 +71,13 @@ class Call:
                     self._callbacks.pop()(outcome)
                 except Exception:
                     log.exception("a done callback of a call raised")
+                if self.outcome is None:
+                    return  # type: ignore[unreachable]  # that one has taken the call back
+
+    def take_back(self) -> None:
+        """Let a call go on that is ending, from a done callback: the callbacks added before wait for its next end."""
+        self.outcome = self.owner = None
+        self.stage = DeadlineStage.IN_QUEUE
 
     def cancel(self) -> None:
         """End the call because its caller went away."""

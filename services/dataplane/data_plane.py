@@ -35,7 +35,7 @@ class DataPlane:
 
     on_complete: sees every call's outcome last (metrics, timings) and gives the outcome to send; the call is None where
     the request could not be decoded. batch_scope: open while a list of several calls is handed over.
-    caller_key: the metadata key whose value becomes each call's key.
+    caller_key: the metadata key whose value becomes each call's key, if any; it may change at any time.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class DataPlane:
         self._codecs = codecs
         self._finish = on_complete
         self._batch_scope = batch_scope or BatchScope()
-        self._caller_key = caller_key
+        self.caller_key = caller_key
         self._draining = False
         self._last_arrival = 0.0
         self._in_flight = 0
@@ -124,8 +124,8 @@ class DataPlane:
         if not self._in_flight:
             self._idle.clear()
         self._in_flight += 1
-        if self._caller_key:
-            call.key = raw.metadata.get(self._caller_key, "")
+        if self.caller_key:
+            call.key = raw.metadata.get(self.caller_key, "")
         self._deadlines.watch(call)
         call.add_done_callback(partial(self._answer, raw, codec, call))
         raw.on_cancel(call.cancel)

@@ -106,6 +106,12 @@ class Workers:
         if self._reserved is not None:
             self._reserved.close()
 
+    def pass_on(self, number: signal.Signals) -> None:
+        """Send a signal to every worker."""
+        for worker in self._workers.values():
+            with suppress(ProcessLookupError):
+                worker.process.send_signal(number)
+
     async def _stop_keeping(self) -> None:
         """Start no worker any more, and end one that was just being started."""
         for keeper in self._keepers:

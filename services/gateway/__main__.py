@@ -1,6 +1,8 @@
 """python -m services.gateway --deployments FILE --port N."""
 
+import asyncio
 import logging
+import signal
 import sys
 
 import uvloop
@@ -11,16 +13,20 @@ from servepath.settings import SettingsError
 from services.dataplane.lifecycle import Server, log_to_stderr, serve
 from services.dataplane.listener import PortBusyError
 from services.dataplane.workers import BindAddresses, WorkerError, join, start_workers
-from services.gateway.config import Settings, read_settings, with_external
+from services.gateway.config import Settings, read_settings, with_addresses
 from services.gateway.server import create_gateway
 
 
 async def start(settings: Settings) -> Server:
-    """Start the gateway, or its workers, and say where they listen."""
+    """Start the gateway, or its workers, and say where they listen. SIGHUP reads deployments.toml and .env again."""
+    loop = asyncio.get_running_loop()
     if settings.workers > 1:
         addresses = BindAddresses(settings.host, settings.port, settings.metrics_host, settings.metrics_port)
-        return await start_workers("services.gateway", settings.workers, addresses)
-    gateway = await create_gateway(settings)
+        workers = await start_workers("services.gateway", settings.workers, addresses)
+        loop.add_signal_handler(signal.SIGHUP, workers.pass_on, signal.SIGHUP)
+        return workers
+    gateway = await create_gateway(settings, with_addresses)
+    loop.add_signal_handler(signal.SIGHUP, gateway.reloader.ask)
     logging.getLogger("services.gateway").info(
         "listening on %s:%d, metrics on %s:%d", settings.host, gateway.port, settings.metrics_host, gateway.metrics_port
     )
@@ -33,7 +39,7 @@ def main() -> int:
     """Run the gateway until a signal stops it; exit code 1 when it cannot start."""
     log_to_stderr()
     try:
-        settings = with_external(read_settings())
+        settings = with_addresses(read_settings())
         uvloop.run(serve(lambda: start(settings)))
     except (SettingsError, DeploymentsError, ArtifactError, PortBusyError, WorkerError) as error:
         # In one write: workers say theirs on the same stream.

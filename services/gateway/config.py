@@ -1,12 +1,12 @@
 """The gateway's settings. Nothing else here reads the environment."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from servepath.protocols.deployments import read_deployments
-from servepath.protocols.stacks import STACKS, service_files
-from servepath.settings import SettingsParser, address, read_variable, variables
+from servepath.protocols.stacks import STACKS, Stack, service_files
+from servepath.settings import SettingsParser, address_list, read_variable, variables
 from services.dataplane.listeners import DEFAULT_LISTENER
 from services.dataplane.options import read_server_settings
 
@@ -15,9 +15,9 @@ from services.dataplane.options import read_server_settings
 class Settings:
     """Everything that the gateway is told from outside.
 
-    addresses: stack -> HOST:PORT or unix:PATH. files: where services keep what their callers need, by
-    variable. front: a key of LISTENERS. workers: processes on one port. worker_of: of one of them, its socket to the
-    first.
+    addresses: stack -> HOST:PORT or unix:PATH, or several with commas between them: its replicas. files: where services
+    keep what their callers need, by variable. front: a key of LISTENERS. workers: processes on one port. worker_of: of
+    one of them, its socket to the first.
     """
 
     deployments: Path
@@ -45,16 +45,17 @@ def read_settings(argv: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--reflection", action="store_true", help=text)
     values = read_server_settings(parser, "GATEWAY", argv)
     found = variables()
-    addresses = {stack.name: read_variable(found, stack.address_variable, address) for stack in STACKS.values()}
-    return Settings(**values, addresses=addresses, files=service_files(found))
+    return Settings(**values, addresses=_addresses(found, STACKS.values()), files=service_files(found))
 
 
-def with_external(settings: Settings) -> Settings:
-    """Return the settings with the addresses of the external servers in deployments.toml.
+def with_addresses(settings: Settings) -> Settings:
+    """Return the settings with the addresses that there are now, also of the external servers in deployments.toml.
 
     Raises SettingsError for a variable, DeploymentsError for that file.
     """
-    found, stacks = variables(), read_deployments(settings.deployments).stacks
-    named = {name: stack.address_variable for name, stack in stacks.items() if stack.external}
-    addresses = {name: read_variable(found, variable, address) for name, variable in named.items()}
-    return replace(settings, addresses={**settings.addresses, **addresses})
+    servers = read_deployments(settings.deployments).servers
+    return replace(settings, addresses=_addresses(variables(), servers.values()))
+
+
+def _addresses(found: Mapping[str, str], stacks: Iterable[Stack]) -> dict[str, str]:
+    return {stack.name: read_variable(found, stack.address_variable, address_list) for stack in stacks}

@@ -1,50 +1,29 @@
 """The gateway's control RPCs: ListPaths, and what the Open Inference Protocol asks about server and models."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
 import grpc
 
 from servepath.artifacts.spec import TensorSpec
-from servepath.artifacts.text import TextForm
 from servepath.protocols import oip, servepath
+from servepath.protocols.deployments import Deployment
 from servepath.protocols.errors import ModelNotFound
 from servepath.protocols.names import invalid_name_error
 from servepath_pb.servepath.oip import oip_pb2
 from servepath_pb.servepath.v1 import gateway_pb2
 from services.dataplane import control
-from services.gateway.artifacts import Artifacts, ExternalArtifacts
-from services.gateway.replica import Replica
+from services.gateway.paths import Path
+from services.gateway.reload import Reloader
 
 VERSION = "0.1.0"
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
-    """One deployment path, as the control RPCs see it.
-
-    weight: percent of the calls for the model alone that it gets. text: how it takes texts, where it does.
-    """
-
-    model: str
-    stack: str
-    is_default: bool
-    replica: Replica
-    artifacts: Artifacts | ExternalArtifacts
-    weight: float
-    text: TextForm | None = None
-
-
 class Controls:
-    """Answers control RPCs from the paths.
+    """Answers control RPCs from the routes in use. draining: says whether this process is shutting down."""
 
-    names: every name that callers may use -> its path. draining: says whether this process is shutting down.
-    """
-
-    def __init__(self, names: Mapping[str, Path], draining: Callable[[], bool]) -> None:
-        self._names = names
+    def __init__(self, reloader: Reloader, draining: Callable[[], bool]) -> None:
+        self._reloader = reloader
         self._draining = draining
-        self._paths = [path for name, path in names.items() if "@" in name]
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """Return the handlers to register on a server."""
@@ -64,7 +43,10 @@ class Controls:
 
     async def list_paths(self, _: gateway_pb2.ListPathsRequest) -> gateway_pb2.ListPathsResponse:
         """List every path with what its last answer said."""
-        return gateway_pb2.ListPathsResponse(paths=[_describe(path) for path in self._paths])
+        routes = self._reloader.routes
+        paths = [_describe(path, one) for one in routes.deployments.models for path in routes.of(one.model)]
+        error, sha256 = self._reloader.error, self._reloader.sha256
+        return gateway_pb2.ListPathsResponse(paths=paths, deployments_error=error, deployments_sha256=sha256)
 
     async def server_live(self, _: oip_pb2.ServerLiveRequest) -> oip_pb2.ServerLiveResponse:
         """Answer that this process runs."""
@@ -72,7 +54,7 @@ class Controls:
 
     async def server_ready(self, _: oip_pb2.ServerReadyRequest) -> oip_pb2.ServerReadyResponse:
         """Answer whether every path is ready."""
-        ready = all(path.replica.ready() for path in self._paths) and not self._draining()
+        ready = all(path.replicas.ready() for path in self._reloader.routes.paths.values()) and not self._draining()
         return oip_pb2.ServerReadyResponse(ready=ready)
 
     async def server_metadata(self, _: oip_pb2.ServerMetadataRequest) -> oip_pb2.ServerMetadataResponse:
@@ -81,8 +63,9 @@ class Controls:
 
     async def model_ready(self, request: oip_pb2.ModelReadyRequest) -> oip_pb2.ModelReadyResponse:
         """Answer whether a path is ready. Raises BadInput or ModelNotFound."""
-        path = self._find(request.name, request.version)
-        return oip_pb2.ModelReadyResponse(ready=path.replica.ready() and not self._draining())
+        self._find(request.name, request.version)
+        ready = self._reloader.routes.chains[request.name].ready()
+        return oip_pb2.ModelReadyResponse(ready=ready and not self._draining())
 
     async def model_metadata(self, request: oip_pb2.ModelMetadataRequest) -> oip_pb2.ModelMetadataResponse:
         """Declare a path's tensors. Raises BadInput or ModelNotFound."""
@@ -97,7 +80,7 @@ class Controls:
         )
 
     def _find(self, name: str, version: str) -> Path:
-        path = self._names.get(name)
+        path = self._reloader.routes.names.get(name)
         if path is None:
             raise invalid_name_error(name)
         number = oip.parse_version(version)
@@ -106,13 +89,14 @@ class Controls:
         return path
 
 
-def _describe(path: Path) -> gateway_pb2.Path:
-    served, spec, proof = path.replica.served, path.artifacts.current.spec, path.replica.proof
+def _describe(path: Path, deployment: Deployment) -> gateway_pb2.Path:
+    served, spec, proof = path.replicas.served, path.artifacts.current.spec, path.replicas.proof
+    fallback = deployment.fallback
     return gateway_pb2.Path(
         model=path.model,
         stack=path.stack,
-        is_default=path.is_default,
-        ready=path.replica.ready(),
+        is_default=path.stack == deployment.default,
+        ready=path.replicas.ready(),
         engine=served.engine,
         engine_version=served.engine_version,
         precision=served.precision,
@@ -125,7 +109,10 @@ def _describe(path: Path) -> gateway_pb2.Path:
         difference=proof.difference,
         refused=proof.refused,
         unbatched=proof.unbatched,
-        weight=path.weight,
+        weight=deployment.shares.get(path.stack, 0.0),
+        fallback=fallback.index(path.stack) + 1 if path.stack in fallback else 0,
+        replicas=len(path.replicas.members),
+        replicas_usable=sum(member.usable for member in path.replicas.members),
     )
 
 

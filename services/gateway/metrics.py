@@ -10,8 +10,9 @@ from servepath.protocols.errors import ServeError
 from servepath.protocols.status import code_of
 from servepath.protocols.types import Answer, Provenance
 from services.dataplane.backend import Call, Outcome
-from services.dataplane.batcher import Batcher
 from services.dataplane.counters import Counter, Histogram
+from services.gateway.reload import Reloader
+from services.gateway.replicas import ReplicaSet
 
 # The library's default buckets begin at 5 ms, above everything that a healthy path takes.
 BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -19,6 +20,7 @@ BUCKETS_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 PATH_LABELS = ("model", "stack")
 # Calls that named no path we know, or could not be decoded.
 UNKNOWN = ("_unknown", "_unknown")
+Labels = tuple[str, str]
 
 
 class _PathMetrics:
@@ -30,13 +32,13 @@ class _PathMetrics:
         self.duration = metrics.duration.labels(*labels)
         self.backend = metrics.backend.labels(*labels)
         self.rows = metrics.rows.labels(*labels)
+        self.fallbacks = metrics.fallbacks.labels(*labels)
 
 
 class Metrics:
     """Counts every call once, in `on_complete`."""
 
-    def __init__(self, registry: CollectorRegistry, names: Mapping[str, tuple[str, str]]) -> None:
-        """`names`: every name that callers may use -> (model, stack) of its path."""
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
             "servepath_requests", "Calls ended, by gRPC code.", (*PATH_LABELS, "code"), registry=registry
         )
@@ -75,16 +77,76 @@ class Metrics:
             PATH_LABELS,
             registry=registry,
         )
-        children = {labels: _PathMetrics(self, labels) for labels in (*names.values(), UNKNOWN)}
-        self._by_name = {name: children[labels] for name, labels in names.items()}
-        self._unknown = children[UNKNOWN]
+        self.fallbacks = Counter(
+            "servepath_fallbacks",
+            "Calls that left a path for another of their model: it failed or was not ready.",
+            PATH_LABELS,
+            registry=registry,
+        )
+        self._retries = Counter(
+            "servepath_retries", "Calls sent again, to another replica.", PATH_LABELS, registry=registry
+        )
+        self._ejections = Counter(
+            "servepath_ejections",
+            "Times that a replica was left alone, since its calls failed.",
+            PATH_LABELS,
+            registry=registry,
+        )
+        self._replicas = Gauge("servepath_replicas_ready", "Replicas that get calls.", PATH_LABELS, registry=registry)
+        self._reloads = Counter(
+            "servepath_reloads", "Times that deployments.toml was read again.", ("result",), registry=registry
+        )
+        self._in_use = Gauge(
+            "servepath_deployments_in_use",
+            "1 while deployments.toml is in use as it is; 0 where it was changed to one that cannot be.",
+            registry=registry,
+        )
+        self._children = {UNKNOWN: _PathMetrics(self, UNKNOWN)}
+        self._unknown = self._children[UNKNOWN]
+        self._by_name: Mapping[str, _PathMetrics] = {}
+        self._watched: set[Labels] = set()
 
-    def watch(self, labels: tuple[str, str], merge: Batcher) -> None:
+    def use(self, names: Mapping[str, Labels], paths: Mapping[Labels, ReplicaSet]) -> None:
+        """Count for these from now on: every name that callers may use -> (model, stack) of its path; its replicas."""
+        for labels in paths:
+            if labels not in self._children:
+                self._children[labels] = _PathMetrics(self, labels)
+        self._by_name = {name: self._children[labels] for name, labels in names.items()}
+        for labels, replicas in paths.items():
+            self._watch(labels, replicas)
+        for labels in self._watched - paths.keys():
+            self._forget(labels)
+        self._watched = set(paths)
+
+    def _watch(self, labels: Labels, replicas: ReplicaSet) -> None:
         """Show a path's calls in flight, their rows, its queue and its readiness."""
-        merge.on_send = self._batch.labels(*labels).observe
-        self._in_flight.labels(*labels).set_function(lambda: merge.in_flight)
-        self._queued.labels(*labels).set_function(lambda: merge.queued)
-        self._ready.labels(*labels).set_function(merge.ready)
+        for member in replicas.members:
+            member.batcher.on_send = self._batch.labels(*labels).observe
+        replicas.on_retry = self._retries.labels(*labels).inc
+        replicas.on_eject = self._ejections.labels(*labels).inc
+        self._in_flight.labels(*labels).set_function(lambda: replicas.in_flight)
+        self._queued.labels(*labels).set_function(lambda: replicas.queued)
+        self._ready.labels(*labels).set_function(replicas.ready)
+        self._replicas.labels(*labels).set_function(lambda: sum(member.usable for member in replicas.members))
+
+    def _forget(self, labels: Labels) -> None:
+        """Show nothing of a path any more that there is none of; what was counted stays."""
+        for gauge in (self._in_flight, self._queued, self._ready, self._replicas):
+            gauge.remove(*labels)
+
+    def watch_reloads(self, reloader: Reloader) -> None:
+        """Show whether deployments.toml as it is now is in use, and count how often it was read again."""
+        done, failed = self._reloads.labels("done"), self._reloads.labels("failed")
+
+        def count() -> None:
+            (failed if reloader.error else done).inc()
+
+        reloader.on_reload = count
+        self._in_use.set_function(lambda: not reloader.error)
+
+    def on_fallback(self, name: str) -> None:
+        """Count a call that leaves a path."""
+        self._by_name.get(name, self._unknown).fallbacks.inc()
 
     def on_complete(self, call: Call | None, outcome: Outcome) -> Outcome:
         """Count an ended call; return its outcome with the gateway's own times added."""

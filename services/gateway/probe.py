@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import monotonic
 
@@ -11,8 +11,9 @@ from grpc_health.v1 import health, health_pb2
 from servepath.protocols.errors import BackendUnavailable, Internal, ServeError
 from servepath.protocols.types import Request
 from services.dataplane.backend import Call, Outcome
-from services.gateway.golden import PathProver, Proof
+from services.gateway.golden import Proof
 from services.gateway.replica import Replica
+from services.gateway.replicas import Member, ReplicaSet
 
 log = logging.getLogger(__name__)
 STATES = {True: health_pb2.HealthCheckResponse.SERVING, False: health_pb2.HealthCheckResponse.NOT_SERVING}
@@ -28,33 +29,29 @@ LIVENESS, READINESS = "liveness", "readiness"
 
 
 class Prober:
-    """Keeps grpc.health.v1 true: one entry for each MODEL@STACK, each MODEL (its default path) and "" (all paths).
+    """Keeps grpc.health.v1 true: one entry for each MODEL@STACK, each MODEL (where its calls go) and "" (all of them).
 
     Beside them stand LIVENESS and READINESS.
     """
 
-    def __init__(
-        self,
-        replicas: Mapping[str, Replica],
-        probes: Mapping[str, tuple[Request, int]],
-        interval_s: float,
-        provers: Mapping[tuple[str, str], PathProver],
-        *,
-        timeout_s: float = TIMEOUT_S,
-    ) -> None:
-        """`replicas`: every name -> its path's replica. `probes`: model -> request and its rows.
-
-        `provers`: (model, stack) -> what proves that path.
-        """
+    def __init__(self, interval_s: float, *, timeout_s: float = TIMEOUT_S) -> None:
         self.servicer = health.aio.HealthServicer()
-        self._replicas = replicas
-        self._probes = probes
+        self._ready: Mapping[str, Callable[[], bool]] = {}
+        self._sets: Sequence[ReplicaSet] = ()
+        self._gone: set[str] = set()
         self._interval_s = interval_s
-        self._provers = provers
-        self._proofs: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._proofs: dict[Replica, asyncio.Task[None]] = {}
         self._timeout_s = timeout_s
         self._task: asyncio.Task[None] | None = None
         self._answered_once = False
+
+    def use(self, ready: Mapping[str, Callable[[], bool]], sets: Sequence[ReplicaSet]) -> None:
+        """Probe these from now on; `ready`: every name -> what says whether its calls would be answered."""
+        self._gone = (self._gone | set(self._ready)) - set(ready)
+        self._ready, self._sets = ready, sets
+        kept = {member.replica for replicas in sets for member in replicas.members}
+        for replica in set(self._proofs) - kept:
+            self._proofs.pop(replica).cancel()
 
     async def start(self) -> None:
         """Set every entry but LIVENESS NOT_SERVING and begin."""
@@ -73,34 +70,41 @@ class Prober:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.gather(*(self._probe(replica) for replica in set(self._replicas.values())))
+            sets = self._sets
+            await asyncio.gather(*(self._probe(member) for replicas in sets for member in replicas.members))
+            for replicas in sets:
+                replicas.refresh()
             await self._publish()
             await asyncio.sleep(self._interval_s)
 
-    async def _probe(self, replica: Replica) -> None:
+    async def _probe(self, member: Member) -> None:
+        replica = member.replica
+        if not replica.health.probed:
+            return
         try:
             await replica.identify(self._timeout_s)
-            reason = await self._fault(replica)
+            reason = await self._fault(member)
         except Exception:  # escaping, it would end all probes, and every entry stay as it is
             log.exception("a probe of %s@%s failed", replica.model, replica.stack)
             reason = "the probe itself failed"
+        replica.health.record_probe(answered=not reason)
         if (ready := not reason) != replica.ready_now:
             log.info("%s@%s is %s", replica.model, replica.stack, "ready: answers" if ready else f"not ready: {reason}")
         replica.ready_now = ready
 
-    async def _fault(self, replica: Replica) -> str:
-        """Return why a path is not ready, "" where it is; a proof goes on beside the probes."""
-        request, rows = self._probes[replica.model]
-        outcome, prover = await self._ask(replica, request, rows, self._timeout_s), self._provers[replica.name]
+    async def _fault(self, member: Member) -> str:
+        """Return why a replica is not ready, "" where it is; a proof goes on beside the probes."""
+        replica, prover, (request, rows) = member.replica, member.prover, member.probe
+        outcome = await self._ask(replica, request, rows, self._timeout_s)
         if isinstance(outcome, ServeError):
             if isinstance(outcome, BackendUnavailable):
                 prover.forget()
                 replica.proof = Proof()
             return outcome.text
-        running = self._proofs.get(replica.name)
+        running = self._proofs.get(replica)
         if prover.wanted(outcome.served) and (running is None or running.done()):
             ask = partial(self._ask, replica, timeout_s=PROOF_TIMEOUT_S)
-            running = self._proofs[replica.name] = asyncio.create_task(prover.prove(ask, outcome.served))
+            running = self._proofs[replica] = asyncio.create_task(prover.prove(ask, outcome.served))
         if running is not None:
             await asyncio.wait({running}, timeout=self._interval_s)
         if prover.proof is None:
@@ -129,9 +133,12 @@ class Prober:
             call.cancel()
 
     async def _publish(self) -> None:
-        for name, replica in self._replicas.items():
-            await self.servicer.set(name, STATES[replica.ready_now])
-        ready = [replica.ready_now for replica in self._replicas.values()]
-        self._answered_once |= any(ready)
-        await self.servicer.set("", STATES[all(ready)])
+        ready = {name: is_ready() for name, is_ready in self._ready.items()}
+        for name, state in ready.items():
+            await self.servicer.set(name, STATES[state])
+        for name in self._gone:
+            await self.servicer.set(name, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+        self._gone.clear()
+        self._answered_once |= any(ready.values())
+        await self.servicer.set("", STATES[all(ready.values())])
         await self.servicer.set(READINESS, STATES[self._answered_once])

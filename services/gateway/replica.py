@@ -17,6 +17,7 @@ from servepath.protocols.token import RENEWAL_PAUSES_S, Credentials
 from servepath.protocols.types import Answer, Provenance
 from services.dataplane.backend import Call, Outcome
 from services.gateway.artifacts import Artifacts, ExternalArtifacts
+from services.gateway.ejection import Health
 from services.gateway.golden import Proof
 from services.gateway.metadata import ServerMetadata
 
@@ -60,6 +61,7 @@ class Replica:
         self.channel = UnaryChannel(address, codec.METHOD, max_message_bytes, coalescer)
         self.ready_now = False
         self.proof = Proof()
+        self.health = Health()
         self._closed = False
         # The last answer's origin; until there is one, what the manifest promises.
         self.served = Provenance(model, stack, "", "", *artifacts.promised(0), sha256_observed=False)
@@ -110,15 +112,21 @@ class Replica:
     def outcome(self, call: Call, reply: Reply, sent_ns: int) -> Outcome:
         """Return the outcome of a server's reply."""
         if reply.code is not StatusCode.OK:
-            return Draining() if self._closed else self._codec.translate(reply.code, reply.details)
+            return self._failed(Draining() if self._closed else self._codec.translate(reply.code, reply.details))
         backend_us = (perf_counter_ns() - sent_ns) // 1000
         try:
-            return self._answer(call, reply, backend_us)
+            answer = self._answer(call, reply, backend_us)
         except ServeError as error:
-            return error
+            return self._failed(error)
         except Exception:
             log.exception("a reply of %s@%s could not be read", self.model, self.stack)
             return Internal()
+        self.health.failures = 0
+        return answer
+
+    def _failed(self, error: ServeError) -> ServeError:
+        self.health.failed(error)
+        return error
 
     def _answer(self, call: Call, reply: Reply, backend_us: int) -> Answer:
         names = call.request.outputs

@@ -20,6 +20,10 @@ class ModelRouter:
         """`models`: every name that callers may use -> its model's chain."""
         self._models = models
 
+    def use(self, models: Mapping[str, Backend]) -> None:
+        """Take calls to these chains from now on."""
+        self._models = models
+
     def submit(self, call: Call) -> None:
         """Pass the call on, or end it because there is no such model."""
         model = self._models.get(call.request.model)
@@ -54,11 +58,15 @@ class WeightedRouter:
         self._ends = [end / ALL for end in accumulate(weights[name] for name in self._names)]
         self._draw = draw
 
-    def submit(self, call: Call) -> None:
-        """Pass the call on to the path that it falls to."""
+    def choose(self, call: Call) -> str:
+        """Return the path that the call falls to."""
         share = share_of(call.key) if call.key else self._draw()
         # The last one takes what rounding leaves.
-        name = self._names[min(bisect_right(self._ends, share), len(self._names) - 1)]
+        return self._names[min(bisect_right(self._ends, share), len(self._names) - 1)]
+
+    def submit(self, call: Call) -> None:
+        """Pass the call on to the path that it falls to."""
+        name = self.choose(call)
         call.request = call.request._replace(model=name)
         self._paths[name].submit(call)
 
@@ -77,27 +85,25 @@ def share_of(key: str) -> float:
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") / 2**64
 
 
-class VersionRouter:
-    """Takes a model's call to one of its paths."""
+class VersionCheck:
+    """Passes on a path's calls for versions that there are."""
 
-    def __init__(self, paths: Mapping[str, Backend], artifacts: Mapping[str, Artifacts | ExternalArtifacts]) -> None:
-        """`paths`, `artifacts`: every name of this model that callers may use -> that path's."""
-        self._paths = paths
+    def __init__(self, inner: Backend, artifacts: Artifacts | ExternalArtifacts) -> None:
+        self._inner = inner
         self._artifacts = artifacts
 
     def submit(self, call: Call) -> None:
         """Pass the call on, or end it because there is no such version."""
         name, version = call.request.model, call.request.version
-        if version and self._artifacts[name].find(version) is None:
+        if version and self._artifacts.find(version) is None:
             call.end(ModelNotFound(f"{name} has no version {version}"))
         else:
-            self._paths[name].submit(call)
+            self._inner.submit(call)
 
     def ready(self) -> bool:
-        """Return whether every path is ready."""
-        return all(path.ready() for path in self._paths.values())
+        """Return whether the path is ready."""
+        return self._inner.ready()
 
     async def close(self) -> None:
-        """Close every path."""
-        for path in set(self._paths.values()):
-            await path.close()
+        """Close the path."""
+        await self._inner.close()

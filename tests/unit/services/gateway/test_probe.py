@@ -9,8 +9,10 @@ from servepath.protocols.errors import BackendUnavailable, Cancelled, DeadlineEx
 from servepath.protocols.signature import Signature
 from servepath.protocols.types import Provenance, Request
 from services.dataplane.backend import Call
+from services.gateway.ejection import Health
 from services.gateway.golden import Proof
 from services.gateway.probe import LIVENESS, READINESS, Prober
+from services.gateway.replicas import Member, ReplicaSet
 from tests.limits import LONG_S
 from tests.manifests import SPEC
 from tests.serving_fakes import ANSWER
@@ -42,6 +44,7 @@ class Prover:
 
 
 PROVEN: Any = Prover(Proof())
+NO_QUEUE: Any = None
 
 
 class Server:
@@ -54,6 +57,7 @@ class Server:
     def __init__(self) -> None:
         self.ready_now = True
         self.proof = Proof()
+        self.health = Health()
         self.calls: list[Call] = []
         self.behave: Callable[[Call], None] = lambda _: None
 
@@ -65,6 +69,14 @@ class Server:
         self.behave(call)
 
 
+def probing(server: Any, prover: Any, timeout_s: float = LONG_S) -> Prober:
+    """Return a prober of one path with one replica."""
+    replicas = ReplicaSet([Member(server, NO_QUEUE, prover, PROBE)])
+    prober = Prober(0.01, timeout_s=timeout_s)
+    prober.use({"m@onnx": replicas.ready}, [replicas])
+    return prober
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(LONG_S):
         while not condition():  # noqa: ASYNC110 - what is waited for knows no events
@@ -73,7 +85,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_probe_that_nobody_ends_expires_and_the_next_ones_follow() -> None:
     server = Server()
-    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {("m", "onnx"): PROVEN}, timeout_s=0.02)  # type: ignore[dict-item]
+    prober = probing(server, PROVEN, timeout_s=0.02)
     await prober.start()
     await until(lambda: not server.ready_now)
     server.behave = lambda call: call.end(ANSWER)
@@ -84,7 +96,7 @@ async def test_a_probe_that_nobody_ends_expires_and_the_next_ones_follow() -> No
 
 async def test_a_probe_that_cannot_be_sent_is_logged_and_the_next_ones_follow(caplog: pytest.LogCaptureFixture) -> None:
     server = Server()
-    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {("m", "onnx"): PROVEN}, timeout_s=0.5)  # type: ignore[dict-item]
+    prober = probing(server, PROVEN, timeout_s=0.5)
 
     def fail(_: Call) -> None:
         raise ValueError("a key that is no header")
@@ -100,7 +112,7 @@ async def test_a_probe_that_cannot_be_sent_is_logged_and_the_next_ones_follow(ca
 
 async def test_stopping_ends_the_probe_that_is_out() -> None:
     server = Server()
-    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {("m", "onnx"): PROVEN})  # type: ignore[dict-item]
+    prober = probing(server, PROVEN)
     await prober.start()
     await until(lambda: bool(server.calls))
     await prober.stop()
@@ -125,7 +137,7 @@ async def come_to(prober: Prober, expected: tuple[bool, bool, bool]) -> None:
 async def test_a_gateway_is_alive_at_once_ready_after_a_first_answer_and_stays_so_while_its_servers_are_down() -> None:
     server = Server()
     server.ready_now = False
-    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {("m", "onnx"): PROVEN}, timeout_s=0.02)  # type: ignore[dict-item]
+    prober = probing(server, PROVEN, timeout_s=0.02)
     await prober.start()
     assert await states(prober) == (True, False, False)
     server.behave = lambda call: call.end(ANSWER)
@@ -139,7 +151,7 @@ async def test_a_gateway_is_alive_at_once_ready_after_a_first_answer_and_stays_s
 async def test_a_path_is_ready_once_it_is_proven_and_probes_go_on_meanwhile() -> None:
     server, prover = Server(), Prover(None)
     server.behave = lambda call: call.end(ANSWER)
-    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {("m", "onnx"): prover})  # type: ignore[dict-item]
+    prober = probing(server, prover)
     await prober.start()
     await until(lambda: len(server.calls) > 3)
     assert not server.ready_now
@@ -152,7 +164,7 @@ async def test_a_path_is_ready_once_it_is_proven_and_probes_go_on_meanwhile() ->
 async def test_a_refused_path_is_not_ready_and_one_whose_server_goes_is_proven_again() -> None:
     server, prover = Server(), Prover(Proof(1.0, refused="wrong"))
     server.behave = lambda call: call.end(ANSWER)
-    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {("m", "onnx"): prover})  # type: ignore[dict-item]
+    prober = probing(server, prover)
     await prober.start()
     await until(lambda: server.proof.refused == "wrong")
     await until(lambda: not server.ready_now)
@@ -167,7 +179,7 @@ async def test_what_goes_wrong_with_one_probe_ends_no_other(caplog: pytest.LogCa
     server, prover = Server(), Prover(Proof())
     server.behave = lambda call: call.end(ANSWER)
     prover.failing = True
-    prober = Prober({"m@onnx": server}, {"m": PROBE}, 0.01, {("m", "onnx"): prover})  # type: ignore[dict-item]
+    prober = probing(server, prover)
     await prober.start()
     await until(lambda: not server.ready_now)
     prover.failing = False

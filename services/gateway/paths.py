@@ -1,0 +1,211 @@
+"""What a deployments file says, built: every path's chain (validate > version > replicas > merge > call), every name's.
+
+A path that the file before had, too, is kept as it is, with its connections, its queue and what is known of it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from servepath.artifacts.spec import Spec
+from servepath.artifacts.text import TextForm
+from servepath.http2.drivers.asyncio_driver import new_coalescer
+from servepath.protocols.addresses import split_addresses
+from servepath.protocols.codecs import STACK_CODECS, external_codec
+from servepath.protocols.deployments import Deployment, Deployments, DeploymentsError, PathLimits
+from servepath.protocols.errors import BadInput
+from servepath.protocols.external import ExternalModel
+from servepath.protocols.identity import engine_of
+from servepath.protocols.signature import Signature, probe_inputs
+from servepath.protocols.stacks import Stack, server_of
+from servepath.protocols.token import credentials_of
+from servepath.protocols.types import Provenance, Request
+from services.dataplane.backend import Backend, Call
+from services.dataplane.batch_scope import BatchScope
+from services.dataplane.batcher import Batcher, BatchLimits
+from services.dataplane.validate import Validate
+from services.gateway.artifacts import Artifacts, ExternalArtifacts
+from services.gateway.config import Settings
+from services.gateway.fallback import Fallback
+from services.gateway.golden import PathProver
+from services.gateway.metadata import ServerMetadata
+from services.gateway.replica import Replica
+from services.gateway.replicas import Member, ReplicaSet
+from services.gateway.router import VersionCheck, WeightedRouter
+from services.gateway.text import TextInput, Translators
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a path is built from; one that has not changed is kept."""
+
+    limits: PathLimits
+    external: ExternalModel | None
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """One deployment path. chain: takes its calls. text: how it takes texts, where it does."""
+
+    model: str
+    stack: str
+    origin: Origin
+    artifacts: Artifacts | ExternalArtifacts
+    signature: Signature
+    replicas: ReplicaSet
+    chain: Backend
+    text: TextForm | None = None
+
+    @property
+    def name(self) -> str:
+        """Return MODEL@STACK."""
+        return f"{self.model}@{self.stack}"
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Every path, every name that callers may use and its path, and what takes the calls of each name."""
+
+    deployments: Deployments
+    paths: Mapping[tuple[str, str], Path]
+    names: Mapping[str, Path]
+    chains: Mapping[str, Backend]
+
+    def of(self, model: str) -> list[Path]:
+        """Return a model's paths in the file's order."""
+        return [path for (name, _), path in self.paths.items() if name == model]
+
+    @property
+    def labels(self) -> dict[str, tuple[str, str]]:
+        """Return the model and stack that calls of each name count for."""
+        return {name: (path.model, path.stack) for name, path in self.names.items()}
+
+
+class Builder:
+    """Builds Routes.
+
+    on_fallback: called with the name of a path that a call leaves for another. batch_scope: open while a list of calls
+    is handed over.
+    """
+
+    def __init__(self, settings: Settings, on_fallback: Callable[[str], None], batch_scope: BatchScope) -> None:
+        self.settings = settings
+        self._on_fallback = on_fallback
+        self._batch_scope = batch_scope
+        self.coalescer = new_coalescer()
+
+    def build(self, deployments: Deployments, known: Routes | None = None) -> Routes:
+        """Return the routes of a file, with the paths of `known` that are as before.
+
+        Raises DeploymentsError or ArtifactError; then nothing has been changed.
+        """
+        kept = known.paths if known else {}
+        paths = {
+            (path.model, path.stack): path for one in deployments.models for path in self._paths(deployments, one, kept)
+        }
+        names = {name: paths[one.model, stack] for one in deployments.models for name, stack in one.names.items()}
+        chains = {name: path.chain for name, path in names.items()}
+        chains |= {one.model: self._chain(one, chains) for one in deployments.models}
+        return Routes(deployments, paths, names, chains)
+
+    def _chain(self, deployment: Deployment, chains: Mapping[str, Backend]) -> Backend:
+        """Return what takes the calls for a model alone."""
+        model = deployment.model
+        names = {stack: f"{model}@{stack}" for stack in deployment.stacks}
+        paths = {name: chains[name] for name in names.values()}
+        router = None
+        if deployment.weights:
+            router = WeightedRouter(paths, {names[stack]: share for stack, share in deployment.weights.items()})
+        if not deployment.fallback:
+            return router or paths[names[deployment.default]]
+        asked = [stack for stack, share in deployment.shares.items() if share]
+        orders = {
+            names[one]: tuple(names[each] for each in dict.fromkeys((one, *deployment.fallback))) for one in asked
+        }
+        default = names[deployment.default]
+        choose: Callable[[Call], str] = router.choose if router else lambda _: default
+        return Fallback(choose, paths, orders, self._on_fallback)
+
+    def _paths(
+        self, deployments: Deployments, deployment: Deployment, kept: Mapping[tuple[str, str], Path]
+    ) -> Iterator[Path]:
+        model = deployment.model
+        known = [path for (other, _), path in kept.items() if other == model]
+        signature = known[0].signature if known else None
+        for name, limits in deployment.stacks.items():
+            external = deployment.external.get(name)
+            origin = Origin(limits, external, split_addresses(self.settings.addresses[server_of(name)]))
+            path = kept.get((model, name))
+            if path is None or path.origin != origin:
+                path = self._path(deployments, model, deployments.stacks[name], origin, signature)
+            signature = path.signature
+            yield path
+
+    def _path(
+        self, deployments: Deployments, model: str, stack: Stack, origin: Origin, signature: Signature | None
+    ) -> Path:
+        exports, gateway = self.settings.exports, deployments.gateway
+        artifacts = (
+            ExternalArtifacts(exports, model) if stack.external else Artifacts(exports, model, stack.artifact_format)
+        )
+        spec = artifacts.current.spec
+        if above := gateway.exceeded_by(spec):
+            raise DeploymentsError(f"{model}: {above} of {deployments.file}")
+        signature = signature or Signature(spec, gateway.max_elements)
+        request = Request(model, 0, probe_inputs(artifacts.current))
+        try:
+            probe = request, signature.check(request)
+        except BadInput as error:
+            raise DeploymentsError(f"{model}: [gateway] of {deployments.file} refuses its probe: {error}") from error
+        codec = external_codec(deployments, model, stack.name, spec) if stack.external else STACK_CODECS[stack.name]
+        limits = _batch_limits(origin.limits, spec)
+
+        def member(address: str) -> Member:
+            replica = Replica(
+                model=model,
+                stack=stack.name,
+                called=stack.name_of(model),
+                address=address,
+                codec=codec,
+                signature=signature,
+                artifacts=artifacts,
+                max_message_bytes=origin.limits.max_message_bytes,
+                credentials=credentials_of(stack, self.settings.files),
+                engine_of=engine_of(stack, self.settings.files),
+                coalescer=self.coalescer,
+                metadata=ServerMetadata(address, self.coalescer) if stack.external else None,
+            )
+            batcher = Batcher(replica, limits, self._batch_scope)
+            return Member(replica, batcher, PathProver(exports, artifacts, batcher, limits), probe)
+
+        replicas = ReplicaSet([member(address) for address in origin.addresses])
+        chain: Backend = Validate(
+            VersionCheck(replicas, artifacts), signature, partial(_who_would_answer, replicas, artifacts)
+        )
+        translators = Translators(exports, model, spec)
+        text = None
+        if translators.has(artifacts.current.version):
+            text = translators.find(artifacts.current.version).form
+            chain = TextInput(chain, translators, partial(_version_of_texts, replicas, artifacts))
+        return Path(model, stack.name, origin, artifacts, signature, replicas, chain, text)
+
+
+def _batch_limits(limits: PathLimits, spec: Spec) -> BatchLimits:
+    """Return the limits of the batches of each replica of a path."""
+    rows = spec.max_rows(limits.max_merge_rows)
+    return BatchLimits(limits.max_in_flight, limits.max_queue, rows, limits.max_merge_bytes, spec.padded_inputs)
+
+
+def _who_would_answer(replicas: ReplicaSet, artifacts: Artifacts | ExternalArtifacts, version: int) -> Provenance:
+    """Return the origin of an empty answer to a request of zero rows."""
+    served = replicas.served
+    version, sha256 = artifacts.promised(version or served.version)
+    return served._replace(version=version, sha256=sha256, sha256_observed=False)
+
+
+def _version_of_texts(replicas: ReplicaSet, artifacts: Artifacts | ExternalArtifacts, version: int) -> int:
+    """Return the version whose tokenizer is for a request of this one: of an external server, always our current."""
+    if isinstance(artifacts, ExternalArtifacts):
+        return artifacts.current.version
+    return _who_would_answer(replicas, artifacts, version).version
