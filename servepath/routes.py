@@ -33,15 +33,17 @@ def parse_args(argv: Sequence[str]) -> RoutesOptions:
     return parser.read(RoutesOptions, argv)
 
 
-def routes(deployments: Deployments) -> Iterator[tuple[str, str, str, str, str]]:
-    """Yield name, path, percent of the calls, the variable of the server's address, and the path's limits."""
+def routes(deployments: Deployments) -> Iterator[tuple[str, str, str, str, str, str]]:
+    """Yield name, path, percent of the calls, where those fall back to, the server's variable, the path's limits."""
     stacks = deployments.stacks
     for model in deployments.models:
         names = [(model.model, stack, percent) for stack, percent in model.shares.items()]
         for name, stack, percent in [*names, *((f"{model.model}@{stack}", stack, ALL) for stack in model.stacks)]:
             limits = model.stacks[stack]
             said = f"{limits.max_in_flight} in flight, {limits.max_queue} waiting, {limits.max_merge_rows} rows merged"
-            yield name, f"{model.model}@{stack}", f"{percent:g} %", stacks[stack].address_variable, said
+            others = [other for other in model.fallback if other != stack] if name == model.model else []
+            path = f"{model.model}@{stack}"
+            yield name, path, f"{percent:g} %", ", ".join(others), stacks[stack].address_variable, said
 
 
 def main(argv: Sequence[str]) -> int:
@@ -53,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write(f"servepath routes: {error}\n")
         return 1
     table = Table()
-    for column in ("asked for", "goes to", "of the calls", "server at", "limits"):
+    for column in ("asked for", "goes to", "of the calls", "falls back to", "server at", "limits"):
         table.add_column(column, justify="right" if column == "of the calls" else "left")
     for row in found:
         table.add_row(*row)

@@ -120,6 +120,10 @@ def _known(path: PathInfo) -> Iterator[str]:
     """Yield what else there is to say of a path."""
     if 0 < path.weight < ALL:
         yield f"{path.weight:g} % of {path.model}"
+    if path.fallback:
+        yield f"fallback {path.fallback} of {path.model}"
+    if path.replicas > 1:
+        yield f"{path.usable} of {path.replicas} replicas get calls"
     if path.difference is not None:
         yield f"{path.difference:.2g} from the reference"
     if path.refused:

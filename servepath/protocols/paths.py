@@ -18,6 +18,8 @@ class PathInfo(NamedTuple):
     external one, does not name them, and likewise precision. labels, max_tokens: of a model that takes texts as well.
     difference: from the model's reference, as the gateway saw it, None until it has. refused, unbatched: why requests
     are refused or not batched by that, "" where they are not. weight: percent of the calls for the model alone.
+    fallback: place among the paths that such calls fall back to, 0 where it is none of them. replicas: its servers;
+    usable: those that get calls.
     """
 
     model: str
@@ -37,6 +39,9 @@ class PathInfo(NamedTuple):
     refused: str = ""
     unbatched: str = ""
     weight: float = 0.0
+    fallback: int = 0
+    replicas: int = 1
+    usable: int = 1
 
     @property
     def name(self) -> str:
@@ -72,4 +77,7 @@ def _path(path: pb.Path) -> PathInfo:
         refused=path.refused,
         unbatched=path.unbatched,
         weight=path.weight,
+        fallback=path.fallback,
+        replicas=path.replicas,
+        usable=path.replicas_usable,
     )

@@ -75,7 +75,7 @@ class Call:
                     return  # type: ignore[unreachable]  # that one has taken the call back
 
     def take_back(self) -> None:
-        """Let a call go on that is ending, from a done callback: the callbacks added before wait for its next end."""
+        """Return an ending call to life, from a done callback: the callbacks added before wait for its next end."""
         self.outcome = self.owner = None
         self.stage = DeadlineStage.IN_QUEUE
 

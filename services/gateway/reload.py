@@ -30,6 +30,7 @@ class Reloader:
     def __init__(
         self,
         file: Path,
+        exports: Path,
         routes: Routes,
         build: Callable[[Routes], Routes],
         use: Callable[[Routes], None],
@@ -41,6 +42,7 @@ class Reloader:
         self.error = ""
         self.on_reload: Callable[[], None] = _nothing
         self._file = file
+        self._exports = exports
         self._build = build
         self._use = use
         self._look_every_s = look_every_s
@@ -86,7 +88,7 @@ class Reloader:
         try:
             self.routes = self._build(before)
         except (DeploymentsError, ArtifactError, SettingsError) as error:
-            self.error = str(error).replace(str(self._file), self._file.name)
+            self.error = self._for_clients(str(error))
             log.error("the routes stay as they were: %s", error)  # noqa: TRY400 - the text says it all
         except Exception:
             self.error = f"{self._file.name} cannot be used; the gateway's log has the cause"
@@ -100,6 +102,12 @@ class Reloader:
             changes = "; ".join(_changes(before, self.routes)) or "nothing that is routed has changed"
             log.info("%s is in use, sha256 %s: %s", self._file, content[:12], changes)
         self.on_reload()
+
+    def _for_clients(self, text: str) -> str:
+        """Return a message without the places of this machine's folders."""
+        for folder in (self._file.parent, self._exports):
+            text = text.replace(f"{folder}/", "")
+        return text
 
     def _content(self) -> str:
         """Return the hash of the file, "" where it cannot be read."""

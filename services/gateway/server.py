@@ -94,7 +94,7 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
 
     routes = builder.build(deployments)
     use(routes)
-    reloader = Reloader(settings.deployments, routes, build, use)
+    reloader = Reloader(settings.deployments, settings.exports, routes, build, use)
     metrics.watch_reloads(reloader)
     front = LISTENERS[settings.front](
         f"{settings.host}:{settings.port}",

@@ -272,16 +272,42 @@ def test_wrong_weights_name_line_and_key(tmp_path: Path, good: str, bad: str, li
         read_deployments(path)
 
 
+FALLING_BACK = WEIGHTED.replace('default = "onnx"', 'default = "onnx"\nfallback = ["torchserve"]')
+
+
+def test_a_fallback_is_a_list_of_the_models_stacks(tmp_path: Path) -> None:
+    path = tmp_path / "deployments.toml"
+    path.write_text(FALLING_BACK)
+    (model,) = read_deployments(path).models
+    assert model.fallback == ("torchserve",)
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ('"torchserve"', "fallback must be a list of stacks, got 'torchserve'"),
+        ("[1]", "fallback must be a list of stacks, got [1]"),
+        ('["tfserving"]', "fallback has 'tfserving', which is none of ['onnx', 'torchserve']"),
+        ('["onnx", "onnx"]', "fallback has a stack twice: ['onnx', 'onnx']"),
+    ],
+)
+def test_a_wrong_fallback_names_line_and_key(tmp_path: Path, bad: str, says: str) -> None:
+    path = tmp_path / "deployments.toml"
+    path.write_text(FALLING_BACK.replace('["torchserve"]', bad))
+    with pytest.raises(DeploymentsError, match=re.escape(f"{path}, line 4: {says}")):
+        read_deployments(path)
+
+
 def test_routes_are_shown_and_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "deployments.toml"
-    path.write_text(WEIGHTED)
+    path.write_text(FALLING_BACK)
     assert routes(["check", str(path)]) == 0
-    rows = [[cell.strip() for cell in line.split("\u2502")[1:5]] for line in capsys.readouterr().out.splitlines()]
+    rows = [[cell.strip() for cell in line.split("\u2502")[1:6]] for line in capsys.readouterr().out.splitlines()]
     assert [row for row in rows if row and row[0].startswith("m")] == [
-        ["m", "m@onnx", "89.75 %", "ONNX_SVC_ADDR"],
-        ["m", "m@torchserve", "10.25 %", "TORCH_SVC_ADDR"],
-        ["m@onnx", "m@onnx", "100 %", "ONNX_SVC_ADDR"],
-        ["m@torchserve", "m@torchserve", "100 %", "TORCH_SVC_ADDR"],
+        ["m", "m@onnx", "89.75 %", "torchserve", "ONNX_SVC_ADDR"],
+        ["m", "m@torchserve", "10.25 %", "", "TORCH_SVC_ADDR"],
+        ["m@onnx", "m@onnx", "100 %", "", "ONNX_SVC_ADDR"],
+        ["m@torchserve", "m@torchserve", "100 %", "", "TORCH_SVC_ADDR"],
     ]
     path.write_text(WEIGHTED.replace("10.25", "10.26"))
     assert routes(["check", str(path)]) == 1

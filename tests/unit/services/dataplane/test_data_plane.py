@@ -6,7 +6,7 @@ from time import monotonic
 import pytest
 
 from servepath.protocols import oip
-from servepath.protocols.errors import BadInput, Cancelled, DeadlineExceeded, Draining, Internal
+from servepath.protocols.errors import BackendUnavailable, BadInput, Cancelled, DeadlineExceeded, Draining, Internal
 from servepath.protocols.types import Answer, Request
 from servepath_pb.servepath.oip.oip_pb2 import ModelInferRequest
 from services.dataplane.backend import Call, Outcome
@@ -196,3 +196,33 @@ async def test_callers_that_never_stop_do_not_hold_up_a_drain() -> None:
         served.dispatch([late[-1]])
     await draining
     assert all(isinstance(raw.errors[0], Draining) for raw in late)
+
+
+async def test_a_call_that_is_taken_back_ends_once_later_and_for_those_before() -> None:
+    raw, inner = Raw(PAYLOAD), Keeping()
+    plane(inner).dispatch([raw])
+    (call,) = inner.calls
+    ended: list[Outcome] = []
+
+    def take_back(outcome: Outcome) -> None:
+        ended.append(outcome)
+        call.take_back()
+
+    call.add_done_callback(take_back)
+    call.end(BackendUnavailable("down"))
+    assert (call.outcome, len(ended), raw.replies, raw.errors) == (None, 1, [], [])
+    call.end(ANSWER)
+    call.end(BackendUnavailable("late"))
+    assert (len(ended), len(raw.replies), raw.errors) == (1, 1, [])
+
+
+async def test_a_call_that_was_taken_back_still_ends_when_its_caller_goes_away() -> None:
+    raw, inner = Raw(PAYLOAD), Keeping()
+    served = plane(inner)
+    served.dispatch([raw])
+    (call,) = inner.calls
+    call.add_done_callback(lambda _: call.take_back())
+    call.end(BackendUnavailable("down"))
+    raw.cancel()
+    assert isinstance(raw.errors[0], Cancelled)
+    assert served.in_flight == 0

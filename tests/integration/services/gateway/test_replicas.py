@@ -1,0 +1,126 @@
+"""Replicas and fallback over real gRPC: servers that go take no answer with them."""
+
+import asyncio
+import itertools
+import struct
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc import aio
+
+from servepath.protocols import servepath
+from servepath.protocols.errors import BackendBadReply
+from servepath.protocols.types import Request, Tensor
+from services.gateway.server import Gateway
+from tests.exports import make_export
+from tests.fake_stack import FakeBackend, FakeStack
+from tests.gateways import Caller, running, settings
+from tests.limits import LONG_S
+
+DEPLOYMENTS = """
+[servers.other]
+protocol = "oip"
+[models.alpha]
+default = "onnx"
+fallback = ["other"]
+[models.alpha.stacks.onnx]
+[models.alpha.stacks.other]
+"""
+CALLERS = 8
+
+
+def payload(name: str = "alpha") -> bytes:
+    x = Tensor("x", "FP32", (1, 2), struct.pack("<2f", 1, 2))
+    return servepath.encode_request(Request(name, 0, (x,)), name, 0)
+
+
+@asynccontextmanager
+async def in_front_of(folder: Path, stacks: list[FakeStack], front: str) -> AsyncIterator[tuple[Gateway, Caller]]:
+    """Run a gateway whose path on onnx has all stacks but the last as replicas; that one is `other`."""
+    make_export(folder / "exports", "alpha", "onnx")
+    for stack in stacks:
+        await stack.start()
+    addresses = {"onnx": ",".join(stack.address for stack in stacks[:-1]), "other": stacks[-1].address}
+    try:
+        async with running(settings(folder, DEPLOYMENTS, addresses, front)) as (gateway, caller):
+            await usable(caller, len(stacks) - 1)
+            yield gateway, caller
+    finally:
+        for stack in stacks:
+            await stack.stop()
+
+
+async def usable(caller: Caller, count: int) -> None:
+    """Wait until so many replicas on onnx get calls, and the other path is ready."""
+    async with asyncio.timeout(LONG_S):
+        while True:
+            paths = {path.stack: path for path in (await caller.list_paths()).paths}
+            if paths["onnx"].replicas_usable == count and paths["other"].ready:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_replicas_share_the_calls_and_one_that_is_stopped_under_load_costs_none(
+    tmp_path: Path, front: str
+) -> None:
+    stacks = [FakeStack(FakeBackend()) for _ in range(3)]
+    async with in_front_of(tmp_path, stacks, front) as (_, caller):
+        ending, answered = asyncio.Event(), Counter[str]()
+
+        async def call() -> None:
+            while not ending.is_set():
+                answered[(await caller.predict(payload("alpha@onnx"))).served.stack] += 1
+
+        calling = [asyncio.create_task(call()) for _ in range(CALLERS)]
+        for _ in range(3):
+            seen = [len(stack.backend.calls) for stack in stacks[:2]]
+            async with asyncio.timeout(LONG_S):
+                while any(len(s.backend.calls) < n + 20 for s, n in zip(stacks[:2], seen, strict=True)):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await stacks[0].stop()
+            await usable(caller, 1)
+            stacks[0] = await FakeStack(stacks[0].backend, stacks[0].port).start()
+            await usable(caller, 2)
+        ending.set()
+        await asyncio.gather(*calling)  # an error would be raised here
+    assert answered.keys() == {"onnx"}
+
+
+async def test_where_all_replicas_are_gone_the_next_path_answers_and_the_exact_path_says_so(
+    tmp_path: Path, front: str
+) -> None:
+    stacks = [FakeStack(FakeBackend()) for _ in range(3)]
+    async with in_front_of(tmp_path, stacks, front) as (_, caller):
+        assert (await caller.predict(payload())).served.stack == "onnx"
+        for stack in stacks[:2]:
+            await stack.stop()
+        answers = [await caller.predict(payload()) for _ in range(20)]
+        assert {answer.served.stack for answer in answers} == {"other"}
+        with pytest.raises(aio.AioRpcError) as caught:
+            await caller.predict(payload("alpha@onnx"))
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        stacks[:2] = [await FakeStack(stack.backend, stack.port).start() for stack in stacks[:2]]
+        await usable(caller, 2)
+        assert (await caller.predict(payload())).served.stack == "onnx"
+
+
+async def test_a_replica_that_fails_one_call_after_the_other_is_left_alone(tmp_path: Path, front: str) -> None:
+    stacks = [FakeStack(FakeBackend()) for _ in range(3)]
+    async with in_front_of(tmp_path, stacks, front) as (_, caller):
+        stacks[0].backend.behave = lambda _: BackendBadReply("broken")
+        found = Counter[str]()
+        async with asyncio.timeout(LONG_S):
+            for number in itertools.count():
+                try:
+                    await caller.predict(payload("alpha@onnx"))
+                except aio.AioRpcError as error:
+                    found[error.code().name] += 1
+                if number >= 50 and (await caller.list_paths()).paths[0].replicas_usable == 1:
+                    break
+        assert found.keys() <= {"INTERNAL"}
+        answers = [await caller.predict(payload("alpha@onnx")) for _ in range(20)]
+        assert len(answers) == 20

@@ -1,0 +1,223 @@
+"""Which replica of a path gets a call, and what becomes of the calls of one that fails."""
+
+from collections import Counter
+from random import Random
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from servepath.protocols.errors import (
+    BackendBadReply,
+    BackendUnavailable,
+    BadInput,
+    BatchSpoiled,
+    DeadlineExceeded,
+    DeadlineStage,
+    ServeError,
+)
+from servepath.protocols.types import Request
+from services.dataplane.backend import Call, Outcome
+from services.gateway.ejection import FAILURES, Health
+from services.gateway.golden import Proof
+from services.gateway.replicas import MAX_SAVED, RETRIES, RETRIES_EVERY_S, Member, ReplicaSet, RetryBudget
+from tests.serving_fakes import ANSWER, SERVED
+
+DOWN = BackendUnavailable("down")
+
+
+class Server:
+    """What a set needs of a Replica."""
+
+    model, stack = "m", "a"
+
+    def __init__(self) -> None:
+        self.health = Health()
+        self.ready_now = True
+        self.served = SERVED
+        self.proof = Proof()
+
+
+class Queue:
+    """What a set needs of a Batcher: ends calls as the test says, or keeps them."""
+
+    def __init__(self, outcome: Outcome | None = ANSWER) -> None:
+        self.outcome = outcome
+        self.calls: list[Call] = []
+        self.in_flight = self.queued = 0
+
+    def submit(self, call: Call) -> None:
+        self.calls.append(call)
+        if self.outcome is not None:
+            call.end(self.outcome)
+
+
+def replicas(*queues: Any, seed: int = 0) -> tuple[ReplicaSet, list[Server]]:
+    servers: list[Any] = [Server() for _ in queues]
+    nothing: Any = None
+    members = [Member(server, queue, nothing, nothing) for server, queue in zip(servers, queues, strict=True)]
+    return ReplicaSet(members, Random(seed).random), servers  # noqa: S311 - calls, not secrets
+
+
+def ask(found: ReplicaSet) -> Call:
+    call = Call(Request("m", 0, ()), monotonic() + 60)
+    found.submit(call)
+    return call
+
+
+def test_calls_go_to_the_less_loaded_of_two() -> None:
+    queues = [Queue(), Queue()]
+    queues[0].in_flight = 2
+    queues[1].queued = 1
+    found, _ = replicas(*queues)
+    for _ in range(20):
+        ask(found)
+    assert [len(queue.calls) for queue in queues] == [0, 20]
+
+
+def test_of_three_each_gets_its_share_and_the_busiest_only_where_it_is_drawn_twice() -> None:
+    queues = [Queue(), Queue(), Queue()]
+    queues[2].in_flight = 9
+    found, _ = replicas(*queues)
+    for _ in range(600):
+        ask(found)
+    counts = [len(queue.calls) for queue in queues]
+    assert counts[2] == 0
+    assert min(counts[:2]) > 150
+
+
+@pytest.mark.parametrize("error", [DOWN, BatchSpoiled("")])
+def test_a_call_that_one_replica_loses_is_answered_by_another(error: ServeError) -> None:
+    queues = [Queue(error), Queue()]
+    queues[1].in_flight = 1  # so that the failing one is asked first
+    found, _ = replicas(*queues)
+    retries = []
+    found.on_retry = lambda: retries.append(1)
+    assert ask(found).outcome is ANSWER
+    assert [len(queue.calls) for queue in queues] == [1, 1]
+    assert len(retries) == 1
+
+
+@pytest.mark.parametrize("error", [BadInput(""), BackendBadReply(""), DeadlineExceeded(DeadlineStage.IN_BACKEND)])
+def test_what_another_replica_would_do_no_better_is_not_tried_again(error: ServeError) -> None:
+    queues = [Queue(error), Queue(error)]
+    found, _ = replicas(*queues)
+    assert ask(found).outcome is error
+    assert sum(len(queue.calls) for queue in queues) == 1
+
+
+def test_each_replica_is_tried_once_and_a_lone_one_once() -> None:
+    queues = [Queue(DOWN), Queue(DOWN), Queue(DOWN)]
+    assert ask(replicas(*queues)[0]).outcome is DOWN
+    assert [len(queue.calls) for queue in queues] == [1, 1, 1]
+    alone = Queue(DOWN)
+    assert ask(replicas(alone)[0]).outcome is DOWN
+    assert len(alone.calls) == 1
+
+
+def test_tries_are_a_fifth_of_the_calls_and_a_few_more() -> None:
+    now = [0.0]
+    budget = RetryBudget(lambda: now[0])
+    assert [budget.take() for _ in range(RETRIES + 1)] == [True] * RETRIES + [False]
+    for _ in range(100):
+        budget.earn()
+    assert sum(budget.take() for _ in range(100)) in {19, 20}  # as tenths add up
+    now[0] = RETRIES_EVERY_S
+    assert sum(budget.take() for _ in range(100)) == RETRIES
+
+
+def test_what_is_saved_for_tries_is_bounded() -> None:
+    budget = RetryBudget(lambda: 0.0)
+    for _ in range(100_000):
+        budget.earn()
+    assert sum(budget.take() for _ in range(100_000)) <= MAX_SAVED + RETRIES + 1
+
+
+def fail(server: Server, times: int, error: ServeError = DOWN) -> None:
+    for _ in range(times):
+        server.health.failed(error)
+
+
+def test_a_replica_whose_calls_fail_in_a_row_gets_none_until_a_probe_is_answered() -> None:
+    queues = [Queue(), Queue()]
+    found, servers = replicas(*queues)
+    ejected = []
+    found.on_eject = lambda: ejected.append(1)
+    fail(servers[0], FAILURES - 1)
+    assert not servers[0].health.ejected
+    fail(servers[0], 1)
+    assert (servers[0].health.ejected, len(ejected)) == (True, 1)
+    for _ in range(10):
+        ask(found)
+    assert [len(queue.calls) for queue in queues] == [0, 10]
+    servers[0].health.record_probe(answered=True)
+    found.refresh()
+    assert Counter(ask(found).outcome is ANSWER for _ in range(50)) == {True: 50}
+    assert queues[0].calls
+
+
+def test_the_last_usable_replica_is_never_ejected() -> None:
+    queues = [Queue(), Queue()]
+    found, servers = replicas(*queues)
+    fail(servers[0], FAILURES)
+    fail(servers[1], 10 * FAILURES)
+    assert [server.health.ejected for server in servers] == [True, False]
+    assert found.ready()
+
+
+def test_one_that_does_not_answer_its_probes_gets_no_calls_while_another_does() -> None:
+    queues = [Queue(), Queue()]
+    found, servers = replicas(*queues)
+    servers[0].ready_now = False
+    found.refresh()
+    for _ in range(10):
+        ask(found)
+    assert len(queues[1].calls) == 10
+    servers[1].ready_now = False
+    found.refresh()
+    assert not found.ready()
+    for _ in range(30):
+        ask(found)
+    assert queues[0].calls  # then all are as good as each other
+
+
+def test_the_back_off_doubles_up_to_a_minute_and_shrinks_while_probes_are_answered() -> None:
+    now = [0.0]
+    health = Health(lambda: now[0])
+    spans = []
+    for _ in range(8):
+        health.eject()
+        spans.append(health.probe_at - now[0])
+        assert not health.probed
+        now[0] = health.probe_at
+        assert health.probed
+    assert spans == [1, 2, 4, 8, 16, 32, 60, 60]
+    health.record_probe(answered=True)
+    assert not health.ejected
+    for _ in range(59):
+        health.record_probe(answered=True)
+    health.eject()
+    assert health.probe_at - now[0] == 2.0
+
+
+def test_a_failed_probe_of_an_ejected_replica_ejects_it_for_longer() -> None:
+    health = Health(lambda: 0.0)
+    health.eject()
+    health.record_probe(answered=False)
+    assert (health.ejected, health.back_off_s) == (True, 2.0)
+
+
+def test_deadlines_and_bad_requests_eject_nobody() -> None:
+    queues = [Queue(), Queue()]
+    _, servers = replicas(*queues)
+    fail(servers[0], 100, DeadlineExceeded(DeadlineStage.IN_BACKEND))
+    fail(servers[0], 100, BadInput(""))
+    assert not servers[0].health.ejected
+
+
+def test_the_proof_shown_is_that_of_the_worst_replica() -> None:
+    found, servers = replicas(Queue(), Queue(), Queue())
+    servers[0].proof, servers[1].proof = Proof(0.5), Proof(0.1, unbatched="batches differ")
+    assert found.proof.unbatched == "batches differ"
+    servers[2].proof = Proof(9.0, refused="wrong")
+    assert found.proof.refused == "wrong"
