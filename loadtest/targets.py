@@ -20,7 +20,7 @@ from servepath.protocols import oip, servepath
 from servepath.protocols.codecs import STACK_CODECS, external_codec
 from servepath.protocols.deployments import Deployments, DeploymentsError, read_deployments
 from servepath.protocols.external import SERVER_METADATA, UNKNOWN_ENGINE, engine_named
-from servepath.protocols.identity import EngineOf, engine_of
+from servepath.protocols.identity import EngineOf, engine_of, precision_from
 from servepath.protocols.stacks import PATH_STACKS
 from servepath.protocols.token import credentials_of
 from servepath.protocols.types import Answer, Provenance, Tensor
@@ -146,27 +146,31 @@ def _decoder(path: ServingPath) -> Callable[[bytes, Metadata], Answer]:
 
 
 def _completing(path: ServingPath, exports: Path, engine_from: EngineOf) -> Callable[[bytes, Metadata], Answer]:
-    """Return a decoder that adds the engine, which the reply does not name, and the hash from the manifest."""
+    """Return a decoder that adds the engine, which the reply does not name, hash and precision from the manifest."""
     decode_answer = STACK_CODECS[path.stack].decode_answer
-    sha256_of = cache(lambda version: _sha256(path, exports, version))
+    artifact_of = cache(lambda version: _artifact(path, exports, version))
 
     def decode(reply: bytes, trailing: Metadata) -> Answer:
         answer = decode_answer(reply, path.model, path.stack)
         engine, engine_version, precision = engine_from(trailing)
-        sha256 = sha256_of(answer.served.version)
-        served = answer.served._replace(engine=engine, engine_version=engine_version, precision=precision)
-        return answer._replace(served=served._replace(sha256=sha256))
+        sha256, own = artifact_of(answer.served.version)
+        served = answer.served._replace(engine=engine, engine_version=engine_version, sha256=sha256)
+        return answer._replace(served=served._replace(precision=precision_from(precision, own)))
 
     return decode
 
 
-def _sha256(path: ServingPath, exports: Path, version: int) -> str:
-    """Return the manifest's hash, or "" for a version that was not exported here; the report refuses such rows."""
+def _artifact(path: ServingPath, exports: Path, version: int) -> tuple[str, str]:
+    """Return hash and precision by the manifest, both "" for a version that was not exported here.
+
+    The report refuses rows without a hash.
+    """
     folder = artifact_folder(exports, path.model, PATH_STACKS[path.stack].artifact_format, version)
     try:
-        return read_manifest(folder).sha256
+        manifest = read_manifest(folder)
     except ArtifactError:
-        return ""
+        return "", ""
+    return manifest.sha256, manifest.spec.precision
 
 
 def _nothing_to_send() -> Metadata:

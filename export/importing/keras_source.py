@@ -1,6 +1,8 @@
 """A .keras file -> a SavedModel whose signature has the model's own names. Code in it runs only where it is trusted."""
 
 import zipfile
+from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,11 @@ SIGNATURE = "serving_default"
 MAX_BYTES, MAX_RATIO = 2**31, 200
 
 
-def export(path: Path, folder: Path, *, trust_code: bool = False) -> None:
-    """Write the SavedModel into FOLDER; code in the file runs where it is trusted. Raises Refused."""
+def export(path: Path, folder: Path, *, trust_code: bool = False) -> list[tuple[str, int]]:
+    """Write the SavedModel into FOLDER; return dtype and number of elements of the model's weights.
+
+    Code in the file runs where it is trusted. Raises Refused.
+    """
     check_archive(path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=not trust_code)
@@ -39,6 +44,7 @@ def export(path: Path, folder: Path, *, trust_code: bool = False) -> None:
     archive.track(model)
     archive.add_endpoint(SIGNATURE, endpoint)
     archive.write_out(str(folder), verbose=False)
+    return list(_weights(model))
 
 
 def check_archive(path: Path) -> None:
@@ -53,6 +59,21 @@ def check_archive(path: Path) -> None:
     size = sum(member.file_size for member in members)
     if size > MAX_BYTES or size > MAX_RATIO * max(path.stat().st_size, 2**20):
         raise Refused(f"{path.name} would unpack to {size:,} bytes, which no model of its size does")
+
+
+def _weights(layer: Any) -> Iterator[tuple[str, int]]:
+    """Yield of each weight the number of elements, and the dtype in which its layer computes with it.
+
+    A weight that has fractions is cast to what its layer computes in, as a mixed policy says; others are what they are.
+    """
+    inner = getattr(layer, "layers", ())
+    of_inner = {id(weight) for each in inner for weight in each.weights}
+    for each in inner:
+        yield from _weights(each)
+    for weight in layer.weights:
+        if id(weight) not in of_inner:
+            fractions = keras.backend.is_float_dtype(weight.dtype)
+            yield layer.compute_dtype if fractions else weight.dtype, prod(weight.shape)
 
 
 def _named(model: Any, results: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from export.importing.draw import Arrays
 from export.importing.errors import Refused
 from export.importing.hints import Hints, printable
 from export.importing.onnx_weights import MAX_BYTES, read_weights
-from export.importing.prove import Declared, Proof, Run, first_line, precision_of, prove
+from export.importing.prove import Declared, Proof, Run, first_line, prove
 from export.onnx_file import FILE, predictor
 from export.onnx_names import free_name, own_outputs, rename
 from servepath.artifacts.spec import Spec, TensorSpec
@@ -46,9 +46,8 @@ def import_onnx(path: Path, folder: Path, hints: Hints, samples: Sequence[Arrays
     # The reference is the graph as it was written; what is served is what the runtime makes of it.
     plain = _session(model.SerializeToString(), onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
     outputs = {node.name: _axes(node) for node in plain.get_outputs()}
-    proof = prove(_declared(plain), predictor(plain), hints, samples, outputs)
     weights = [(onnx.TensorProto.DataType.Name(t.data_type), prod(t.dims)) for t in model.graph.initializer]
-    proof = replace(proof, spec=replace(proof.spec, precision=precision_of(weights)))
+    proof = prove(_declared(plain), predictor(plain), hints, samples, outputs, weights=weights)
     if note:
         proof = replace(proof, notes=(note, *proof.notes))
     declare(model.graph, proof.spec)

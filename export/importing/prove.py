@@ -31,7 +31,7 @@ GROUP_BYTES = 2**20
 SINGLE_GROUPS = 8
 # The largest size of an open axis, by the input's public name and the axis' place.
 Bounds = Mapping[tuple[str, int], int]
-# By what numpy, PyTorch and ONNX call the dtypes. What is not here, such as an index, says nothing.
+# By what numpy, PyTorch, ONNX, TensorFlow and TFLite call the dtypes. What is not here, such as an index, says nothing.
 PRECISION_OF = MappingProxyType(
     {"float": FP32, "float32": FP32, "float16": "fp16", "bfloat16": "bf16", "float64": "fp64", "double": "fp64"}
     | {"int8": "int8", "uint8": "int8"}
@@ -55,28 +55,34 @@ def prove(
     samples: Sequence[Arrays] = (),
     outputs: Mapping[str, Axes] | None = None,
     *,
+    weights: Iterable[tuple[str, int]],
     exact: Run | None = None,
     bounds: Bounds = NO_BOUNDS,
 ) -> Proof:
     """Try the model and return what it is.
 
     samples: requests that it must answer, in place of drawn ones: inputs by name, and the answers that are known.
-    outputs: the axes of outputs as the file declares them. exact: the model in float64, whose answers are the reference
-    where it can be run so. bounds: the largest sizes of axes, where the file has them. Raises Refused with the one
-    reason why it cannot be served.
+    outputs: the axes of outputs as the file declares them. weights: dtype and number of elements of each. exact: the
+    model in float64, whose answers are the reference where it can be run so. bounds: the largest sizes of axes, where
+    the file has them. Raises Refused with the one reason why it cannot be served.
     """
     if not inputs:
         raise Refused("the model has no inputs, so there is nothing to ask it")
     trial = Trial(name_axes(inputs), run, hints, samples)
     try:
-        return _prove(trial, samples, outputs or {}, exact, bounds)
+        proof = _prove(trial, samples, outputs or {}, exact, bounds)
     except Failed as error:
         what = "a sample" if samples else "some drawn inputs and not on all"
         raise Refused(f"the model does not run on {what}: {error}{'' if samples else FIX}") from error
+    return replace(proof, spec=replace(proof.spec, precision=precision_of(weights)))
 
 
 def precision_of(weights: Iterable[tuple[str, int]]) -> str:
-    """Return what most of a model is computed in, from dtype and number of elements of its weights."""
+    """Return what most of a model is computed in, from dtype and number of elements of its weights.
+
+    The dtype is that in which a weight is stored, whatever it is cast to; of Keras layers, which say what they compute
+    in, that. Of a model with several, the dtype of most elements counts: int8 with biases of float32 is int8.
+    """
     counts: Counter[str] = Counter()
     for dtype, elements in weights:
         counts[PRECISION_OF.get(dtype.lower(), "")] += elements

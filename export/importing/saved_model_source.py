@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -41,22 +42,32 @@ UNSAFE = re.compile(
 # not write.
 CHECKPOINT = frozenset({"SaveV2", "RestoreV2", "ShardedFilename", "ShardedFilespec", "MergeV2Checkpoints"})
 WRITING = CHECKPOINT - {"RestoreV2"}
+# What holds a variable: of TensorFlow 2, of TensorFlow 1, and of what came before.
+VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable"})
 # Where older SavedModels name what runs when they are loaded.
 INIT = ("saved_model_main_op", "legacy_init_op")
 
 
 def import_saved_model(
-    path: Path, folder: Path, hints: Hints, name: str, samples: Sequence[Arrays] = ()
+    path: Path,
+    folder: Path,
+    hints: Hints,
+    name: str,
+    samples: Sequence[Arrays] = (),
+    *,
+    weights: Sequence[tuple[str, int]] = (),
 ) -> tuple[Proof, dict[str, str]]:
     """Copy the SavedModel into FOLDER; return what the model is and facts for the manifest.
 
-    Raises Refused with the one reason why it cannot be served.
+    weights: dtypes and numbers of elements as their writer knows them, in place of what the graph says. Raises Refused
+    with the one reason why it cannot be served.
     """
     copy_parts(path, folder)
     if hints.names:
         raise Refused("a SavedModel is served under the names of its signature: leave [names] out of the spec file")
     session = Session(folder)
-    proof = prove(session.declared(), session.run, hints, samples, session.declared_outputs())
+    weights = weights or list(session.weights())
+    proof = prove(session.declared(), session.run, hints, samples, session.declared_outputs(), weights=weights)
     _write_warmup(proof, folder, name)
     if note := _python_loader(folder, proof):
         proof = replace(proof, notes=(*proof.notes, note))
@@ -149,6 +160,17 @@ class Session:
         """Return the axes of each output, none where their number is open."""
         return {name: _axes(info) for name, info in self.outputs.items()}
 
+    def weights(self) -> Iterator[tuple[str, int]]:
+        """Yield dtype and size of each variable and constant that the signature's outputs are computed from."""
+        for node in _reached(self.graph.as_graph_def(), [info.name for info in self.outputs.values()]):
+            if node.op in VARIABLES:
+                dtype, shape = node.attr["dtype"].type, node.attr["shape"].shape
+            elif node.op == "Const":
+                dtype, shape = node.attr["dtype"].type, node.attr["value"].tensor.tensor_shape
+            else:
+                continue
+            yield tensorflow.as_dtype(dtype).name, prod(max(dim.size, 1) for dim in shape.dim)
+
     def run(self, inputs: Arrays) -> Arrays:
         """Return the answer."""
         fetches = {name: info.name for name, info in self.outputs.items()}
@@ -201,8 +223,9 @@ def _unsafe(meta: Any) -> set[str]:
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     found = {node.op for node in nodes if UNSAFE.search(node.op)} - CHECKPOINT
     # Python's loader runs functions of the object graph to initialize objects.
-    found |= CHECKPOINT & _reached(graph, _starts(meta), meta.object_graph_def.concrete_functions)
-    return found | WRITING & _reached(graph, [meta.saver_def.restore_op_name])
+    run = _reached(graph, _starts(meta), meta.object_graph_def.concrete_functions)
+    restoring = _reached(graph, [meta.saver_def.restore_op_name])
+    return found | CHECKPOINT & {node.op for node in run} | WRITING & {node.op for node in restoring}
 
 
 def _starts(meta: Any) -> Iterator[str]:
@@ -214,8 +237,8 @@ def _starts(meta: Any) -> Iterator[str]:
         yield from meta.collection_def[name].node_list.value if name in meta.collection_def else ()
 
 
-def _reached(graph: Any, starts: Iterable[str], functions: Iterable[str] = ()) -> set[str]:
-    """Return the operations that these nodes are computed from, those of functions included."""
+def _reached(graph: Any, starts: Iterable[str], functions: Iterable[str] = ()) -> list[Any]:
+    """Return the nodes that these nodes are computed from, those of functions included."""
     nodes, found = {node.name: node for node in graph.node}, {}
     waiting = list(starts)
     while waiting:
@@ -224,7 +247,7 @@ def _reached(graph: Any, starts: Iterable[str], functions: Iterable[str] = ()) -
             found[name] = nodes[name]
             waiting += nodes[name].input
     names = [*functions, *(name for node in found.values() for name in _functions(node))]
-    return {node.op for node in (*found.values(), *_bodies(graph, names))}
+    return [*found.values(), *_bodies(graph, names)]
 
 
 def _bodies(graph: Any, names: list[str]) -> Iterator[Any]:

@@ -38,12 +38,15 @@ def read_onnx(work: Path, source: Path, hints: Hints, name: str, samples: Sequen
     write(work, proof, "onnx", facts, onnx_source.load(folder))
 
 
-def read_saved_model(work: Path, source: Path, hints: Hints, name: str) -> None:
+def read_saved_model(
+    work: Path, source: Path, hints: Hints, name: str, weights: Sequence[tuple[str, int]] = ()
+) -> None:
     """Read a SavedModel: WORK/saved_model."""
     from export.importing import saved_model_source  # noqa: PLC0415
 
     folder = _new(work, "saved_model")
-    proof, facts = saved_model_source.import_saved_model(source, folder, hints, name, hints.read_samples())
+    samples = hints.read_samples()
+    proof, facts = saved_model_source.import_saved_model(source, folder, hints, name, samples, weights=weights)
     write(work, proof, "saved_model", facts, saved_model_source.load(folder))
 
 
@@ -51,8 +54,8 @@ def read_keras(work: Path, source: Path, hints: Hints, name: str) -> None:
     """Read a .keras file: written as a SavedModel, which is read like any other."""
     from export.importing import keras_source  # noqa: PLC0415
 
-    keras_source.export(source, _new(work, "exported"), trust_code=hints.trust_code)
-    read_saved_model(work, work / "exported", hints, name)
+    weights = keras_source.export(source, _new(work, "exported"), trust_code=hints.trust_code)
+    read_saved_model(work, work / "exported", hints, name, weights)
 
 
 def saved_model_to_onnx(work: Path, source: Path, hints: Hints, name: str) -> None:  # noqa: ARG001 - a Step

@@ -2,11 +2,13 @@
 
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
 from export.importing.axes import Axes
 from export.importing.draw import Arrays
@@ -19,6 +21,8 @@ from servepath.artifacts.tflite import FILE, VERSION, TfliteError, TfliteModel
 from servepath.protocols.arrays import NAMES
 
 MAX_BYTES = 2**31
+# Names of the file's types by their numbers, such as "float16".
+TYPES = {number: name.lower() for name, number in vars(schema.TensorType).items() if name.isupper()}
 # What LiteRT says of operators that are not its own, when tensors are allocated.
 OTHERS = re.compile(r"unresolved custom op: [^\n]+?(?=\.?\n|$)|Select TensorFlow op\(s\)")
 
@@ -39,7 +43,8 @@ def import_tflite(
     declared = [Declared(public[own], _dtype("input", own, one), _axes(one)) for own, one in model.inputs.items()]
     outputs = {public[own]: _axes(one) for own, one in model.outputs.items() if _dtype("output", own, one)}
     names = {name: own for own, name in public.items() if own != name}
-    return prove(declared, load(folder, names), hints, samples, outputs), {"litert": VERSION}, names
+    proof = prove(declared, load(folder, names), hints, samples, outputs, weights=_weights(folder / FILE))
+    return proof, {"litert": VERSION}, names
 
 
 def read(file: Path) -> TfliteModel:
@@ -81,6 +86,16 @@ def public_names(names: Iterable[str], hints: Hints) -> dict[str, str]:
             f"two tensors of the model would be called {twice[0]!r}; say other [names] in a spec file (--spec)"
         )
     return found
+
+
+def _weights(file: Path) -> Iterator[tuple[str, int]]:
+    """Yield dtype and number of elements of each tensor that the file holds."""
+    model = schema.Model.GetRootAs(file.read_bytes())
+    for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
+        for tensor in map(graph.Tensors, range(graph.TensorsLength())):
+            held = model.Buffers(tensor.Buffer())
+            if held.DataLength() or held.Size():  # beyond 2 GiB, the data are behind the table
+                yield TYPES.get(tensor.Type(), ""), prod(map(tensor.Shape, range(tensor.ShapeLength())))
 
 
 def _dtype(what: str, name: str, details: Mapping[str, Any]) -> str:

@@ -7,7 +7,6 @@ it returns a mapping or a named tuple, else `output`, or `output_0` and so on.
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from export.importing.axes import Axes, Declared
 from export.importing.draw import Arrays
 from export.importing.errors import Refused
 from export.importing.hints import Hints
-from export.importing.prove import NO_BOUNDS, Bounds, Proof, Run, first_line, precision_of, prove
+from export.importing.prove import NO_BOUNDS, Bounds, Proof, Run, first_line, prove
 from export.importing.torch_files import check_program, check_script
 from servepath.artifacts.spec import Spec
 
@@ -114,9 +113,8 @@ def _proved(
     bounds: Bounds = NO_BOUNDS,
     weights: Sequence[tuple[str, int]],
 ) -> Proof:
-    proof = prove(inputs, run, hints, samples, exact=exact, bounds=bounds)
-    own_precision = precision_of((name.removeprefix("torch."), elements) for name, elements in weights)
-    proof = replace(proof, spec=replace(proof.spec, precision=own_precision))
+    weights = [(name.removeprefix("torch."), elements) for name, elements in weights]
+    proof = prove(inputs, run, hints, samples, weights=weights, exact=exact, bounds=bounds)
     own = {public: name for name, public in hints.names.items()}
     tensors = [own.get(tensor.name, tensor.name) for tensor in proof.spec.inputs + proof.spec.outputs]
     if unknown := sorted(hints.names.keys() - set(tensors)):

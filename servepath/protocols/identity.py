@@ -22,7 +22,8 @@ def engine_of(stack: Stack, files: Mapping[str, Path]) -> EngineOf:
     """Return what reads engine, engine_version and precision from the trailing metadata of a stack's reply.
 
     All are empty for a stack whose replies tell. files: those of service_files(); looked at twice a second at most.
-    A server whose file is there was started by its service, which keeps it from computing float32 in TF32.
+    A server whose file is there was started by its service, which keeps it from computing float32 in TF32: it says
+    fp32, whatever the model's numbers are; see precision_from.
     """
     identity = stack.identity
     if identity is None:
@@ -41,3 +42,8 @@ def named(trailing: Trailing) -> Named | None:
     found = dict(trailing or ())
     engine, version, precision = (str(found.get(key, "")) for key in (ENGINE_KEY, ENGINE_VERSION_KEY, PRECISION_KEY))
     return (engine, version, precision) if engine and version else None
+
+
+def precision_from(said: str, own: str) -> str:
+    """Return what an answer was computed in: the model's own precision where its server says that it reduces none."""
+    return own if said == FP32 else said

@@ -18,6 +18,7 @@ from servepath.artifacts.manifest import (
     read_manifest,
 )
 from servepath.protocols.errors import BackendBadReply
+from servepath.protocols.identity import precision_from
 from servepath.protocols.types import Provenance
 
 # A version that a server picks up while running is known here at most this much later.
@@ -72,7 +73,10 @@ class Artifacts:
         return manifest.version, manifest.sha256
 
     def identified(self, served: Provenance) -> Provenance:
-        """Return an answer's origin with its hash. Raises BackendBadReply where it is not what a manifest says."""
+        """Return an answer's origin, with hash and precision by its manifest where the reply names no artifact.
+
+        Raises BackendBadReply where it is not what a manifest says.
+        """
         stack = served.stack
         if not served.version:
             raise BackendBadReply(f"{stack} does not say which version answered, so nobody can say what it is")
@@ -84,7 +88,10 @@ class Artifacts:
             manifest = self._manifests[served.version]
         if served.sha256 and served.sha256 != manifest.sha256:
             raise BackendBadReply(f"{stack} serves an artifact other than the one in the manifest")
-        return served if served.sha256 else served._replace(sha256=manifest.sha256)
+        if served.sha256:
+            return served
+        precision = precision_from(served.precision, manifest.spec.precision)
+        return served._replace(sha256=manifest.sha256, precision=precision)
 
     @property
     def versions(self) -> list[int]:

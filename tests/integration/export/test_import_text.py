@@ -254,7 +254,7 @@ def test_a_model_that_takes_some_lengths_alone_is_served_and_its_lengths_are_nev
 
     ids = Declared("ids", "INT64", ("batch", "length"))
     hints = Hints(ranges={"ids": (0, 19)}, sizes={"length": (6, 3, 9)})
-    proof = prove([ids, ids._replace(name="mask")], run, hints)
+    proof = prove([ids, ids._replace(name="mask")], run, hints, weights=())
     assert (proof.spec.row_independent, proof.spec.padded) == (True, ())
     said = "rows could not be filled up (lengths are multiples of 3): requests of several sizes are never batched"
     assert said in proof.notes

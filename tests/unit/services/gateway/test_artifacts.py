@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from servepath.protocols.errors import BackendBadReply
 from servepath.protocols.types import Provenance
 from services.gateway.artifacts import MAX_MISSED, REFRESH_S, Artifacts
 from tests.exports import make_export
+from tests.manifests import SPEC
 
 
 class Disk:
@@ -72,6 +74,16 @@ def test_a_manifest_is_read_again_where_a_server_answers_with_another_hash(disk:
     file.write_text(file.read_text().replace(before.sha256, served.sha256))
     disk.now += REFRESH_S
     assert disk.artifacts.identified(served) == served
+
+
+@pytest.mark.parametrize(("said", "precision"), [("fp32", "int8"), ("tf32", "tf32"), ("", "")])
+def test_what_does_not_name_its_artifact_is_of_the_precision_in_the_manifest_unless_it_reduces_it(
+    tmp_path: Path, said: str, precision: str
+) -> None:
+    manifest = make_export(tmp_path, "m", "saved_model", spec=replace(SPEC, precision="int8"))
+    served = Provenance("m", "tfserving", "", "", 1, "", sha256_observed=False, precision=said)
+    found = Artifacts(tmp_path, "m", "saved_model").identified(served)
+    assert (found.sha256, found.precision) == (manifest.sha256, precision)
 
 
 def test_a_current_version_that_is_another_artifact_is_refused_at_the_start(tmp_path: Path) -> None:
