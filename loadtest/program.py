@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from loadtest import fairness, host, no_op, plan, replay, run, server
+from loadtest import fairness, host, no_op, plan, proofs, replay, run, server
 from loadtest.agreement import learned
 from loadtest.calls import Clock, Target
 from loadtest.config import read_settings
@@ -58,7 +58,8 @@ def run_all(paths: Sequence[plan.ServingPath], options: LoadOptions, words: Sequ
         fairness.check(conditions, options.allow)
         try:
             with workers_of(ours.generator, options, words, ours.interruption) as workers:
-                facts = _facts(options, conditions, ours.about) | {"payloads": ours.prepared.payloads}
+                seen = proofs.ask(target for target, _ in ours.prepared.loaded)
+                facts = _facts(options, conditions, ours.about) | {"payloads": ours.prepared.payloads, "proofs": seen}
                 this_run = run.start(options.out, ours.measurements, facts)
                 _load(this_run, ours.measurements, Session(this_run, load_of(options), workers, ours.clock), options)
         except InterruptedRun:

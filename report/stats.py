@@ -19,8 +19,8 @@ EMBEDDED = "embedded"
 PERCENTILES = {"p50_ms": "50", "p90_ms": "90", "p99_ms": "99", "p999_ms": "99.9"}
 # What summary.json does not have of a Row.
 NOT_IN_JSON = ("identities", "samples", "latencies_us")
-# What it has only where it was recorded: older runs do not know how large their messages were.
-WHERE_RECORDED = ("request_bytes", "reply_bytes", "size_classes")
+# What it has only where it was recorded: older runs do not know how large their messages were, or of proofs.
+WHERE_RECORDED = ("request_bytes", "reply_bytes", "size_classes", "proof")
 
 Array = npt.NDArray[Any]
 
@@ -40,6 +40,18 @@ class Identity(NamedTuple):
 
 
 NOBODY = Identity("", "", 0, "")
+
+
+class Proof(NamedTuple):
+    """What the gateway saw when it asked the path's server for golden rows of the model's reference, before the load.
+
+    difference: the largest from the reference, None where none was seen. refused, unbatched: why requests are refused
+    or not batched by that, "" where they are not.
+    """
+
+    difference: float | None
+    refused: str
+    unbatched: str
 
 
 class SchedulingDelay(NamedTuple):
@@ -117,6 +129,7 @@ class Row:
     gateway_share: of the service time, how much the gateway reported as its own. None where nothing can be said.
     generator_cpu: share of one core that the load's busiest process used, the mean over the rounds.
     request_bytes, reply_bytes: of the measured requests; None where it was not recorded.
+    proof: of the path's server; None where the run did not load the path through the gateway, or did not record it.
     latencies_us: what verdicts are about, by round: response times, in a closed loop service times.
     """
 
@@ -155,6 +168,7 @@ class Row:
     request_bytes: Sizes | None
     reply_bytes: Sizes | None
     size_classes: tuple[SizeClass, ...]
+    proof: Proof | None
     identities: tuple[Identity, ...]
     samples: Samples
     latencies_us: Mapping[int, Array]
@@ -244,6 +258,7 @@ def _row(run: Rows, name: MeasurementName, samples: Samples, rounds: int) -> Row
         request_bytes=sizes(samples.request_bytes[measured]),
         reply_bytes=sizes(samples.reply_bytes[measured]),
         size_classes=size_classes(samples.request_bytes[samples.timed], samples.times_us[judged][samples.timed]),
+        proof=_proof(run, name),
         identities=who,
         samples=samples,
         latencies_us=samples.by_round(judged),
@@ -322,6 +337,11 @@ def _waiting_caller(samples: Samples) -> Waiting | None:
 def _milliseconds(ordered_us: Array, percent: str) -> float | None:
     found = percentile(ordered_us, percent)
     return None if found is None else round(found / 1e3, 4)
+
+
+def _proof(run: Rows, name: MeasurementName) -> Proof | None:
+    found = run.facts.get("proofs", {}).get(name._replace(via="gateway").key)
+    return None if found is None else Proof(found["difference"], found["refused"], found["unbatched"])
 
 
 def _generator_cpu(run: Rows, name: MeasurementName) -> float | None:

@@ -26,7 +26,7 @@ from report.documents.payloads import agreement, payloads
 from report.documents.phrases import cells, milliseconds, number, path_of
 from report.documents.pictures import open_loop, pictures
 from report.rows import NO_OP, name_of
-from report.stats import EMBEDDED, Row
+from report.stats import EMBEDDED, Proof, Row
 from report.summary import Summary, gateway_overhead
 from report.verdicts import METRICS, TOO_CLOSE, Verdict
 from servepath.results.names import UNKNOWN_ARTIFACT
@@ -167,9 +167,23 @@ def _measured(verdict: Verdict) -> tuple[str, ...]:
 def _figures(summary: Summary, colours: Mapping[str, str]) -> Iterator[Block]:
     yield _results(summary, colours)
     yield Text(f"{legend(summary)}.", Tone.SOFT)
+    proofs = {row.server: row.proof for row in summary.rows if row.proof}
+    if proofs:
+        lines = tuple(_proof(*each) for each in proofs.items())
+        yield Fold("Difference from the reference, where each path is served", (Bullets(lines),), opened=True)
     if paths := dict.fromkeys(row.path for row in summary.rows if row.sha256 == UNKNOWN_ARTIFACT):
         said = "does not say which artifact it serves; its answers were checked like all others"
         yield Text(f"Provenance unknown: the server of {', '.join(paths)} {said}.", Tone.DOUBT, Detail.BRIEF)
+
+
+def _proof(server: str, proof: Proof) -> Text:
+    said = (
+        "" if proof.difference is None else f"at most {proof.difference:.2g}",
+        proof.refused and f"refused: {proof.refused}",
+        proof.unbatched and f"not batched: {proof.unbatched}",
+    )
+    tone = Tone.BAD if proof.refused else Tone.DOUBT if proof.unbatched else Tone.SOFT
+    return Text(f"{server}: {'; '.join(filter(None, said)) or 'not proven'}", tone, Detail.BRIEF)
 
 
 def _results(summary: Summary, colours: Mapping[str, str]) -> Table:

@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from servepath.protocols import oip, servepath
 from servepath.protocols.stacks import STACKS
 from servepath.protocols.types import Answer, Provenance, Request, Tensor
+from servepath_pb.servepath.v1 import gateway_pb2 as pb
 from tests.manifests import write_manifest
 
 SLOPE, BIAS = np.array([[2.0], [-0.5]]), 0.25
@@ -32,6 +33,7 @@ class Behaviour:
     delay_s: float = 0.0
     gateway_bias: float = 0.0
     gateway_precision: str = "fp32"
+    difference: float = 0.125
 
     def answer(self, request: Request) -> Answer:
         x = np.frombuffer(request.inputs[0].data, "<f4").reshape(request.inputs[0].shape)
@@ -42,6 +44,11 @@ class Behaviour:
         served = Provenance(MODEL, self.stack, "test engine", self.engine_version, 1, "ab" * 32, sha256_observed=True)
         served = served._replace(precision=self.gateway_precision if "@" in request.model else "fp32")
         return Answer((Tensor("y", "FP32", y.shape, y.tobytes()),), served._replace(gateway_us=40, backend_us=160))
+
+    def listed(self) -> bytes:
+        """Return the reply to ListPaths."""
+        path = pb.Path(model=MODEL, stack=self.stack, difference=self.difference)
+        return pb.ListPathsResponse(paths=[path]).SerializeToString()
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ def serve(behaviour: Behaviour, address: str = "127.0.0.1:0") -> tuple[grpc.Serv
 
     server = grpc.server(futures.ThreadPoolExecutor(4))
     server.add_generic_rpc_handlers([handler(codec.METHOD, handle(codec)) for codec in (oip, servepath)])
+    server.add_generic_rpc_handlers([handler(servepath.LIST_PATHS, lambda *_: behaviour.listed())])
     port = server.add_insecure_port(address)
     server.start()
     return server, port

@@ -57,6 +57,8 @@ def test_every_request_becomes_a_row_that_says_who_answered(stand: Any) -> None:
         assert {row["gateway_us"] for row in found} == {40 if via == "gateway" else None}
         assert all(0 < row["service_us"] < 5e6 for row in found)
     assert set(stand.behaviour.models) == {"line", "line@onnx"}
+    proof = {"difference": stand.behaviour.difference, "refused": "", "unbatched": ""}
+    assert run_json(stand)["proofs"] == {"line@onnx.gateway": proof}
 
 
 @pytest.mark.slow

@@ -71,6 +71,17 @@ def test_a_closed_loop_has_service_times_alone(stored: Any, capsys: pytest.Captu
     assert "each user waits for its reply" in capsys.readouterr().out
 
 
+def test_terminal_page_markdown_and_json_have_what_proofs_saw(stored: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    proof = {"difference": 1.234e-07, "refused": "", "unbatched": "batches differ"}
+    stored.change_facts(proofs={"simple_nn@onnx.gateway": proof})
+    assert main([str(stored.folder)]) == 0
+    line = "simple_nn@onnx: at most 1.2e-07; not batched: batches differ"
+    assert line in capsys.readouterr().out
+    for name in ("report.html", "summary.md"):
+        assert line in (stored.folder / name).read_text().replace("\\", "")
+    assert proof in [path.get("proof") for path in json.loads((stored.folder / "summary.json").read_text())["paths"]]
+
+
 def test_without_a_run_there_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 1
     said = capsys.readouterr().err

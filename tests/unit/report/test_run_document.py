@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from loadtest.options import LoadOptions, argument_parser
 from report.document import Detail
 from report.documents import run
@@ -53,6 +55,40 @@ def test_a_run_of_sides_tells_them_apart_and_says_how_they_compare(tmp_path: Pat
     text = plain(run.document(summary))
     assert "Between servers of the same path\np50: keras_dense@tfserving direct old" in text
     assert " --side new=FILE --side old=FILE" in text
+
+
+def test_what_each_paths_proof_saw_is_said_once_and_in_brief(stored: Any) -> None:
+    why = "in a batch of 64 rows, output 'y' is [1], the reference says [1.5]: 0.5 apart; rows alone are right"
+    proofs = {
+        "keras_dense@tfserving.gateway": {"difference": 1.234e-07, "refused": "", "unbatched": why},
+        "simple_nn@onnx.gateway": {"difference": 0.0, "refused": "", "unbatched": ""},
+    }
+    stored.change_facts(proofs=proofs)
+    lines = said(build(stored.folder), Detail.BRIEF).splitlines()
+    title = lines.index("Difference from the reference, where each path is served")
+    assert lines[title + 1] == f"keras_dense@tfserving: at most 1.2e-07; not batched: {why}"
+    assert lines[title + 2] == "simple_nn@onnx: at most 0"
+    assert sum(line.startswith("simple_nn@onnx: ") for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("difference", "refused", "line"),
+    [
+        (None, "", "simple_nn@onnx: not proven"),
+        (None, "it answers nothing", "simple_nn@onnx: refused: it answers nothing"),
+        (0.5, "output 'y' is off", "simple_nn@onnx: at most 0.5; refused: output 'y' is off"),
+    ],
+)
+def test_a_path_that_is_not_proven_or_refused_is_said_to_be_so(
+    stored: Any, difference: float | None, refused: str, line: str
+) -> None:
+    proof = {"difference": difference, "refused": refused, "unbatched": ""}
+    stored.change_facts(proofs={"simple_nn@onnx.gateway": proof})
+    assert line in said(build(stored.folder), Detail.BRIEF).splitlines()
+
+
+def test_a_run_from_before_proofs_were_recorded_says_nothing_of_them(summary: Summary) -> None:
+    assert "where each path is served" not in said(summary)
 
 
 def test_a_run_that_is_not_valid_says_why_and_has_no_verdict(stored: Any) -> None:

@@ -40,6 +40,14 @@ def test_the_summary_of_a_run_that_is_not_valid_does_too(stored: Any) -> None:
     assert [error.message for error in schema.validator("summary").iter_errors(found)] == []
 
 
+def test_the_summary_has_what_the_proof_of_a_path_saw_both_ways_and_obeys_its_schema(stored: Any) -> None:
+    proof = {"difference": 1e-07, "refused": "", "unbatched": "in a batch of 2 rows, another"}
+    stored.change_facts(proofs={"simple_nn@onnx.gateway": proof})
+    found = written(build(stored.folder))
+    assert [error.message for error in schema.validator("summary").iter_errors(found)] == []
+    assert [path.get("proof") for path in found["paths"]] == [None, None, proof, proof]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"), [("requests", "many"), ("p50_ms", -1), ("load_model", "half open"), ("new", 1), ("parts", {})]
