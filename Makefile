@@ -154,7 +154,7 @@ test-python: $(READY) ## gateway, client, load test, report and what else needs 
 	rm -rf build servepath.egg-info
 	.venv-other/bin/python -m pytest -q $(PARALLEL) $(DAILY) tests/unit tests/integration
 
-test-report: $(READY) ## the report page in headless Chromium; pictures of it in results/test-report
+test-report: $(READY) ## the report and the status page in headless Chromium; pictures of them in results/test-report
 	$(PYTHON) -m pytest -q tests/browser
 
 # Its environment has not what tests/conftest.py imports: that one is for the tests of .venv.

@@ -92,6 +92,11 @@ class Batcher:
         """Return the number of calls that wait."""
         return self._queued
 
+    @property
+    def merges(self) -> bool:
+        """Return whether calls that wait now would leave as one."""
+        return self._limits.max_rows > 1 and self.merging and self._controller.merging
+
     def submit(self, call: Call) -> None:
         """Send the call, or let it wait, or refuse it."""
         free = self._in_flight < self._limits.max_in_flight and not self._sending
@@ -163,8 +168,7 @@ class Batcher:
     def _next_batch(self) -> Sequence[Call]:
         """Remove the first group's oldest call, and those behind it that fit the same batch."""
         key, group = next(iter(self._groups.items()))
-        merging = key is not None and self.merging and self._controller.merging
-        batch = self._fitting(group) if merging else [next(iter(group))]
+        batch = self._fitting(group) if self.merges else [next(iter(group))]
         self._take(key, group, batch)
         if group:
             self._groups.move_to_end(key)

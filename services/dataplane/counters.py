@@ -4,14 +4,20 @@ prometheus_client's own take a lock at every step, 2-3 us a call, which was a si
 written by one thread only; the exposition's thread reads them, each number whole.
 """
 
+from abc import abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import accumulate
+from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
+
+# Microseconds below which a duration's bucket is looked up in a table, a third faster than searched.
+SHORT_US = 4096
 
 
 class CounterSeries:
@@ -42,6 +48,32 @@ class HistogramSeries:
         self.counts[bisect_left(self._bounds, value)] += 1
         self.total += value
 
+    def sum(self) -> float:
+        """Return the sum of the values."""
+        return self.total
+
+
+class DurationSeries:
+    """How often durations fell between bounds, and their sum; whole microseconds, by which counting costs 0.2 us."""
+
+    __slots__ = ("_bounds_us", "_short", "counts", "total_us")
+
+    def __init__(self, bounds_us: Sequence[int], short: bytes) -> None:
+        """`short`: the bucket of each duration below SHORT_US."""
+        self._bounds_us = bounds_us
+        self._short = short
+        self.counts = [0] * (len(bounds_us) + 1)
+        self.total_us = 0
+
+    def observe(self, us: int) -> None:
+        """Add a duration; one that equals a bound is within it."""
+        self.counts[self._short[us] if 0 <= us < SHORT_US else bisect_left(self._bounds_us, us)] += 1
+        self.total_us += us
+
+    def sum(self) -> float:
+        """Return the sum in seconds."""
+        return self.total_us / 1e6
+
 
 class Counter(Collector):
     """A family of counts, by labels; NAME_total at /metrics."""
@@ -64,7 +96,10 @@ class Counter(Collector):
         yield family
 
 
-class Histogram(Collector):
+Series = TypeVar("Series", HistogramSeries, DurationSeries)
+
+
+class _Spreads(Collector, Generic[Series]):
     """A family of spreads, by labels; `buckets` are upper bounds in the unit of the name."""
 
     def __init__(
@@ -79,12 +114,16 @@ class Histogram(Collector):
         self._family = (name, documentation)
         self._names = labels
         self._bounds = tuple(buckets)
-        self._children: dict[tuple[str, ...], HistogramSeries] = {}
+        self._children: dict[tuple[str, ...], Series] = {}
         registry.register(self)
 
-    def labels(self, *values: str) -> HistogramSeries:
+    @abstractmethod
+    def _series(self) -> Series:
+        """Return a series in which nothing is counted."""
+
+    def labels(self, *values: str) -> Series:
         """Return the histogram of these labels."""
-        return self._children.setdefault(values, HistogramSeries(self._bounds))
+        return self._children.setdefault(values, self._series())
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Yield the family as it is now."""
@@ -92,5 +131,25 @@ class Histogram(Collector):
         bounds = [floatToGoString(bound) for bound in (*self._bounds, float("inf"))]  # type: ignore[no-untyped-call]
         for values, spread in list(self._children.items()):
             counts = accumulate(list(spread.counts))
-            family.add_metric(values, buckets=list(zip(bounds, counts, strict=True)), sum_value=spread.total)
+            family.add_metric(values, buckets=list(zip(bounds, counts, strict=True)), sum_value=spread.sum())
         yield family
+
+
+class Histogram(_Spreads[HistogramSeries]):
+    """A family of spreads of numbers."""
+
+    def _series(self) -> HistogramSeries:
+        return HistogramSeries(self._bounds)
+
+
+class Durations(_Spreads[DurationSeries]):
+    """A family of spreads of durations: counted in whole microseconds, shown in seconds, as its buckets are."""
+
+    def _series(self) -> DurationSeries:
+        bounds_us = tuple(round(bound * 1e6) for bound in self._bounds)
+        return DurationSeries(bounds_us, _short(bounds_us))
+
+
+@cache
+def _short(bounds_us: tuple[int, ...]) -> bytes:
+    return bytes(bisect_left(bounds_us, us) for us in range(SHORT_US))

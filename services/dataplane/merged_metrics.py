@@ -10,6 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 ADDED = frozenset({"counter", "histogram", "summary"})
+# Load by which an endpoint picker chooses: it takes one sample of a pod, so those of the workers are added up.
+PENDING = "nv_inference_pending_request_count"
+REQUESTS = "nv_trt_llm_request_metrics"
+KV_CACHE = "nv_trt_llm_kv_cache_block_metrics"
+LOAD = frozenset({PENDING, REQUESTS, KV_CACHE})
 TIMEOUT_S = 2.0
 # Family's name, sample's name, labels.
 Key = tuple[str, str, tuple[tuple[str, str], ...]]
@@ -44,7 +49,9 @@ class MergedMetrics(Collector):
             sums.update(_sums(families))
             for family in families:
                 whole = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
-                if family.type not in ADDED:
+                if family.name in LOAD:
+                    sums.update(_samples(family))
+                elif family.type not in ADDED:
                     for sample in family.samples:
                         whole.add_sample(sample.name, {**sample.labels, "worker": name}, sample.value)
         for (family_name, name, labels), value in sums.items():
@@ -62,11 +69,12 @@ def _asked(address: str) -> list[Metric]:
 
 
 def _sums(families: list[Metric]) -> Counter[Key]:
-    return Counter(
-        {
-            (family.name, sample.name, tuple(sample.labels.items())): sample.value
-            for family in families
-            if family.type in ADDED
-            for sample in family.samples
-        }
-    )
+    counted: Counter[Key] = Counter()
+    for family in families:
+        if family.type in ADDED:
+            counted.update(_samples(family))
+    return counted
+
+
+def _samples(family: Metric) -> dict[Key, float]:
+    return {(family.name, sample.name, tuple(sample.labels.items())): sample.value for sample in family.samples}

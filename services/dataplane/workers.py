@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -19,12 +19,14 @@ from prometheus_client import CollectorRegistry
 
 from services.dataplane.listener import PortBusyError
 from services.dataplane.merged_metrics import MergedMetrics
-from services.dataplane.metrics_server import MetricsServer, serve_metrics
+from services.dataplane.metrics_server import NO_PAGES, MetricsServer, Pages, serve_metrics
 
 log = logging.getLogger(__name__)
 # Before a worker that died while starting is tried again.
 PAUSE_S = 1.0
 START_TIMEOUT_S = 300.0
+# Makes the pages beside the merged metrics; given what says where the workers' metrics are, HOST:PORT by name.
+PagesOf = Callable[[Callable[[], Mapping[str, str]]], Pages]
 
 
 class WorkerError(Exception):
@@ -58,11 +60,18 @@ class Workers:
     """
 
     def __init__(
-        self, command: Sequence[str], count: int, addresses: BindAddresses, *, start_timeout_s: float = START_TIMEOUT_S
+        self,
+        command: Sequence[str],
+        count: int,
+        addresses: BindAddresses,
+        *,
+        pages_of: PagesOf | None = None,
+        start_timeout_s: float = START_TIMEOUT_S,
     ) -> None:
         self._command = tuple(command)
         self._count = count
         self._places = addresses
+        self._pages = pages_of(self._metrics_addresses) if pages_of else NO_PAGES
         self._start_timeout_s = start_timeout_s
         self._workers: dict[int, _Worker] = {}
         self._started = 0
@@ -78,7 +87,8 @@ class Workers:
         self.port = self._reserved.getsockname()[1]
         registry = CollectorRegistry()
         registry.register(MergedMetrics(self._metrics_addresses))
-        self._metrics_server = serve_metrics(registry, self._places.metrics_host, self._places.metrics_port)
+        places = self._places
+        self._metrics_server = serve_metrics(registry, places.metrics_host, places.metrics_port, self._pages)
         self.metrics_port = self._metrics_server.port
         async with asyncio.TaskGroup() as group:
             for index in range(self._count):
@@ -195,9 +205,9 @@ class Workers:
         return {worker.name: f"{host}:{worker.metrics_port}" for worker in tuple(self._workers.values())}
 
 
-async def start_workers(module: str, count: int, addresses: BindAddresses) -> Workers:
+async def start_workers(module: str, count: int, addresses: BindAddresses, pages_of: PagesOf | None = None) -> Workers:
     """Start `count` workers with this process's own command line. Raises PortBusyError or WorkerError."""
-    workers = Workers((sys.executable, "-m", module, *sys.argv[1:]), count, addresses)
+    workers = Workers((sys.executable, "-m", module, *sys.argv[1:]), count, addresses, pages_of=pages_of)
     try:
         await workers.start()
     except BaseException as error:

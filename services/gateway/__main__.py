@@ -15,6 +15,7 @@ from services.dataplane.listener import PortBusyError
 from services.dataplane.workers import BindAddresses, WorkerError, join, start_workers
 from services.gateway.config import Settings, read_settings, with_addresses
 from services.gateway.server import create_gateway
+from services.gateway.status_page import merged_pages
 
 
 async def start(settings: Settings) -> Server:
@@ -22,7 +23,7 @@ async def start(settings: Settings) -> Server:
     loop = asyncio.get_running_loop()
     if settings.workers > 1:
         addresses = BindAddresses(settings.host, settings.port, settings.metrics_host, settings.metrics_port)
-        workers = await start_workers("services.gateway", settings.workers, addresses)
+        workers = await start_workers("services.gateway", settings.workers, addresses, merged_pages)
         loop.add_signal_handler(signal.SIGHUP, workers.pass_on, signal.SIGHUP)
         return workers
     gateway = await create_gateway(settings, with_addresses)

@@ -90,7 +90,7 @@ class Prober:
         replica.health.record_probe(answered=not reason)
         if (ready := not reason) != replica.ready_now:
             log.info("%s@%s is %s", replica.model, replica.stack, "ready: answers" if ready else f"not ready: {reason}")
-        replica.ready_now = ready
+        replica.ready_now, replica.fault = ready, reason
 
     async def _fault(self, member: Member) -> str:
         """Return why a replica is not ready, "" where it is; a proof goes on beside the probes."""

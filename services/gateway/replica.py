@@ -29,7 +29,7 @@ class Replica:
 
     called: what the server calls the model. engine_of: gives engine, version and precision from a reply's trailing
     metadata, where replies do not name them.
-    metadata: of an external server.
+    metadata: of an external server. fault: why it is not ready, as the last probe found it.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Replica:
         self._metadata = metadata
         self.channel = UnaryChannel(address, codec.METHOD, max_message_bytes, coalescer)
         self.ready_now = False
+        self.fault = "not asked yet"
         self.proof = Proof()
         self.health = Health()
         self._closed = False

@@ -115,6 +115,16 @@ class ReplicaSet:
         return sum(member.batcher.queued for member in self.members)
 
     @property
+    def merges(self) -> bool:
+        """Return whether calls that wait now at some replica would leave as one."""
+        return any(member.batcher.merges for member in self.members)
+
+    @property
+    def fault(self) -> str:
+        """Return why no replica, or of several the first, is not ready; "" where all are."""
+        return next((member.replica.fault for member in self.members if not member.replica.ready_now), "")
+
+    @property
     def served(self) -> Provenance:
         """Return the last answer's origin, of a replica that gets calls."""
         return self._usable[0].replica.served

@@ -20,11 +20,15 @@ from services.dataplane.listeners import LISTENERS
 from services.dataplane.metrics_server import MetricsServer, process_registry, serve_metrics
 from services.gateway.config import Settings
 from services.gateway.control import Controls
+from services.gateway.failure_log import FailureLog
 from services.gateway.metrics import Metrics
 from services.gateway.paths import Builder, Routes
 from services.gateway.probe import Prober
+from services.gateway.recent import Recent
 from services.gateway.reload import Reloader
 from services.gateway.router import ModelRouter
+from services.gateway.status import StatusBoard
+from services.gateway.status_page import pages
 
 # How long the connections get after the last call has been answered.
 CLOSE_GRACE_S = 3.0
@@ -44,6 +48,7 @@ class Gateway:
     prober: Prober
     reloader: Reloader
     metrics_server: MetricsServer
+    recent: Recent
 
     @property
     def metrics_port(self) -> int:
@@ -60,6 +65,7 @@ class Gateway:
         """Close front, channels and metrics."""
         await self.reloader.stop()
         await self.prober.stop()
+        self.recent.stop()
         await self.front.stop(CLOSE_GRACE_S)
         await self.backend.close()
         self.metrics_server.close()
@@ -73,6 +79,7 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
     deployments = read_deployments(settings.deployments)
     registry, batch_scope = process_registry(), BatchScope()
     metrics = Metrics(registry)
+    metrics.on_failure = FailureLog().record
     builder = Builder(settings, metrics.on_fallback, batch_scope)
     router = ModelRouter({})
     data_plane = DataPlane(router, {servepath.METHOD: servepath, oip.METHOD: oip}, metrics.on_complete, batch_scope)
@@ -96,6 +103,7 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
     use(routes)
     reloader = Reloader(settings.deployments, settings.exports, routes, build, use)
     metrics.watch_reloads(reloader)
+    board = StatusBoard(reloader, metrics)
     front = LISTENERS[settings.front](
         f"{settings.host}:{settings.port}",
         (servepath.METHOD, oip.METHOD),
@@ -109,7 +117,7 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
         ),
         coalescer=builder.coalescer,
     )
-    metrics_server = serve_metrics(registry, settings.metrics_host, settings.metrics_port)
+    metrics_server = serve_metrics(registry, settings.metrics_host, settings.metrics_port, pages(board.status))
     try:
         port = await front.start()
     except BaseException:
@@ -118,7 +126,10 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
         raise
     await prober.start()
     reloader.start()
-    return Gateway(port, deployments.gateway.drain_s, data_plane, front, router, prober, reloader, metrics_server)
+    board.recent.start()
+    return Gateway(
+        *(port, deployments.gateway.drain_s, data_plane, front, router, prober, reloader, metrics_server, board.recent)
+    )
 
 
 def _reloaded(file: Path, before: Deployments) -> Deployments:

@@ -1,4 +1,4 @@
-"""Headless Chromium, driven by Selenium, on a page of a synthetic run."""
+"""Headless Chromium, driven by Selenium, on a page of a synthetic run and on the gateway's status page."""
 
 import base64
 import os

@@ -162,7 +162,7 @@ EXPORTED = frozenset(
     )
 )
 METRIC = re.compile(
-    r"\b(?:servepath|onnx_svc)_(?:requests|rows|in_flight|queued|path|batch|model|request_d|backend_d)\w*"
+    r"\b(?:servepath|onnx_svc)_(?:requests|rows|in_flight|queued?|path|batch|model|merging|gateway_o|request_d|backend_d)\w*"
 )
 
 

@@ -71,14 +71,19 @@ async def test_it_answers_counts_and_ends_with_exit_code_0(
                 assert servepath.decode_answer(reply).served.engine == "fake"
         text = await asyncio.to_thread(scrape, metrics_port)
         assert 'servepath_requests_total{code="OK",model="alpha",stack="onnx"} 20.0' in text
+        async with asyncio.timeout(LONG_S):  # calls are answered before the first proof has ended
+            while "1 of 1 paths ready" not in (page := await asyncio.to_thread(scrape, metrics_port, page="")):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert "<dd>20 since the start, 20 in the last " in page
+        assert ("2 processes, their figures added up" in page) == (workers == "2")
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(LONG_S):
             assert await process.wait() == 0
     await stack.stop()
 
 
-def scrape(port: int, host: str = "127.0.0.1") -> str:
-    with urlopen(f"http://{host}:{port}/metrics", timeout=LONG_S) as reply:
+def scrape(port: int, host: str = "127.0.0.1", page: str = "metrics") -> str:
+    with urlopen(f"http://{host}:{port}/{page}", timeout=LONG_S) as reply:
         text: str = reply.read().decode()
     return text
 

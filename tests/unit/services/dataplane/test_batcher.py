@@ -95,7 +95,9 @@ def test_waiting_calls_leave_one_by_one_while_they_may_not_be_merged() -> None:
     bench = Bench(max_in_flight=1)
     calls = [nonces(n) for n in range(6)]
     bench.submit(*calls[:4])
+    assert bench.batcher.merges
     bench.batcher.merging = False
+    assert not bench.batcher.merges
     bench.inner.calls[-1].end(ANSWER)
     bench.inner.calls[-1].end(ANSWER)
     assert bench.sent == [1, 1, 1]

@@ -1,7 +1,7 @@
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Histogram as LibraryHistogram
 
-from services.dataplane.counters import Counter, Histogram
+from services.dataplane.counters import SHORT_US, Counter, Durations, Histogram
 
 
 def lines(registry: CollectorRegistry) -> list[str]:
@@ -29,3 +29,18 @@ def test_a_spread_says_what_the_librarys_own_histogram_says() -> None:
         spread.observe(value)
         library.observe(value)
     assert lines(ours) == lines(theirs)
+
+
+def test_durations_say_in_seconds_what_the_librarys_own_histogram_says() -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    buckets = (0.00005, 0.000075, 0.001, SHORT_US / 1e6, 0.1, 1)
+    spread = Durations("took_seconds", "Took.", ("model",), buckets=buckets, registry=ours).labels("m")
+    library = LibraryHistogram("took_seconds", "Took.", ("model",), buckets=buckets, registry=theirs).labels("m")
+    values = (0, 49, 50, 51, 75, 1000, 1001, SHORT_US - 1, SHORT_US, SHORT_US + 1, 100_000, 10**6, 10**6 + 1)
+    for us in values:
+        spread.observe(us)
+        library.observe(us / 1e6)
+    assert [line for line in lines(ours) if "_sum" not in line] == [
+        line for line in lines(theirs) if "_sum" not in line
+    ]
+    assert f'took_seconds_sum{{model="m"}} {sum(values) / 1e6}' in lines(ours)

@@ -1,0 +1,76 @@
+"""The metrics of two processes as one, over real HTTP."""
+
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from services.dataplane.batch_scope import BatchScope
+from services.dataplane.batcher import Batcher, BatchLimits
+from services.dataplane.counters import Counter, Durations
+from services.dataplane.merged_metrics import MergedMetrics
+from services.dataplane.metrics_server import MetricsServer, serve_metrics
+from services.gateway.load import Load
+from tests.serving_fakes import Keeping, call
+
+MODEL = ("model",)
+
+
+def process(waiting: int) -> MetricsServer:
+    """Serve what a process counts with one path that takes one call at a time and has that many more waiting."""
+    registry = CollectorRegistry()
+    Counter("calls", "Calls.", MODEL, registry=registry).labels("m").inc(waiting)
+    took = Durations("took_seconds", "Took.", MODEL, buckets=(0.001, 1), registry=registry).labels("m")
+    for us in (500, 2000):
+        took.observe(us)
+    Gauge("merging", "Merging.", MODEL, registry=registry).labels("m").set(1)
+    batcher = Batcher(Keeping(), BatchLimits(max_in_flight=1), BatchScope())
+    Load(registry).paths = [batcher]
+    for _ in range(waiting + 1):
+        batcher.submit(call())
+    return serve_metrics(registry, "127.0.0.1", 0)
+
+
+@pytest.fixture
+def processes() -> Iterator[dict[str, MetricsServer]]:
+    servers = {"1": process(3), "2": process(5)}
+    yield servers
+    for server in servers.values():
+        server.close()
+
+
+def samples(merged: CollectorRegistry) -> dict[str, float]:
+    lines = (line.rpartition(" ") for line in generate_latest(merged).decode().splitlines() if line[0] != "#")
+    return {name: float(value) for name, _, value in lines}
+
+
+def test_what_counts_and_the_load_are_added_up_and_other_states_are_told_apart(
+    processes: dict[str, MetricsServer],
+) -> None:
+    living = dict(processes)
+    merged = CollectorRegistry()
+    merged.register(MergedMetrics(lambda: {name: f"127.0.0.1:{server.port}" for name, server in living.items()}))
+    counts = {
+        'calls_total{model="m"}': 8,
+        'took_seconds_bucket{le="0.001",model="m"}': 2,
+        'took_seconds_bucket{le="1.0",model="m"}': 4,
+        'took_seconds_bucket{le="+Inf",model="m"}': 4,
+        'took_seconds_count{model="m"}': 4,
+        'took_seconds_sum{model="m"}': 0.005,
+    }
+    cache = {'nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="fraction"}': 0}
+    assert samples(merged) == counts | cache | {
+        'merging{model="m",worker="1"}': 1,
+        'merging{model="m",worker="2"}': 1,
+        "nv_inference_pending_request_count": 8,
+        'nv_trt_llm_request_metrics{request_type="waiting"}': 8,
+        'nv_trt_llm_request_metrics{request_type="scheduled"}': 2,
+    }
+    # What a process had counted stays when it ends; its load is gone.
+    del living["1"]
+    assert samples(merged) == counts | cache | {
+        'merging{model="m",worker="2"}': 1,
+        "nv_inference_pending_request_count": 5,
+        'nv_trt_llm_request_metrics{request_type="waiting"}': 5,
+        'nv_trt_llm_request_metrics{request_type="scheduled"}': 1,
+    }
