@@ -86,6 +86,9 @@ routes: $(READY) ## which path every name goes to, by deployments.toml
 predict: $(READY) ## one prediction (MODEL=my_model@onnx X='1 2'; TEXT='...' for a classifier of texts)
 	$(PYTHON) -m servepath predict '$(MODEL)' $(if $(TEXT),--text "$$TEXT",'$(X)')
 
+ask: $(READY) ## one request on every path of a model: answers, differences, times, verdicts (MODEL=my_model X='1 2', TEXT='...')
+	$(PYTHON) -m servepath ask '$(MODEL)' --all $(if $(TEXT),--text "$$TEXT",'$(X)')
+
 loadtest: $(if $(TARGETS),$(READY),up) ## load the paths and report (RATE, DURATION, ROUNDS, PATHS=MODEL@STACK,.., VIA=direct|gateway|both, PAYLOADS=FILE, SEED, TARGETS)
 	$(PYTHON) -m servepath loadtest $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(PLAN) $(ELSEWHERE)
 	$(PYTHON) -m servepath report

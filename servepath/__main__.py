@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "logs": ("servepath.runner", "logs"),
     "down": ("servepath.runner", "down"),
     "predict": ("servepath.client", "predict"),
+    "ask": ("servepath.client", "ask"),
     "paths": ("servepath.client", "paths"),
     "routes": ("servepath.routes",),
     "loadtest": ("loadtest",),
@@ -42,7 +43,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "gpu-check": ("deploy.gpu_check",),
 }
 # Those that work where only the package is installed, with the extra [client].
-INSTALLED = frozenset({"predict", "paths"})
+INSTALLED = frozenset({"predict", "ask", "paths"})
 USAGE = f"usage: servepath COMMAND ...\n\ncommands: {', '.join(COMMANDS)}\n`servepath COMMAND --help` says more."
 
 

@@ -3,5 +3,6 @@
 from servepath.client.clients import AsyncClient, Client
 from servepath.client.core import Prediction
 from servepath.client.errors import PredictError
+from servepath.protocols.comparison import ComparedPath, Comparison, Verdict
 
-__all__ = ["AsyncClient", "Client", "PredictError", "Prediction"]
+__all__ = ["AsyncClient", "Client", "ComparedPath", "Comparison", "PredictError", "Prediction", "Verdict"]

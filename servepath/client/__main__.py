@@ -1,6 +1,7 @@
-"""Ask the gateway: `python -m client predict my_model@onnx '1 2'`, `python -m client paths`.
+"""Ask the gateway: `python -m client predict my_model@onnx '1 2'`, `client ask my_model --all '1 2'`, `client paths`.
 
-Exit code 0 for an answer, 1 for a bad setting or a call that was refused or failed, 2 for bad arguments.
+Exit code 0 for an answer, 1 for a bad setting or a call that was refused or failed (of `ask --all`: also where a path
+failed or its answer differs), 2 for bad arguments.
 """
 
 import argparse
@@ -14,7 +15,8 @@ from typing import Any
 
 from servepath.artifacts.text import LABEL
 from servepath.cli.arguments import Parser, seconds
-from servepath.client import Client, PredictError, Prediction
+from servepath.client import Client, PredictError, Prediction, Verdict
+from servepath.client.comparison import show, to_json
 from servepath.protocols.deployments import ALL
 from servepath.protocols.paths import PathInfo
 from servepath.settings import SettingsError, address, read_variable, variables
@@ -45,7 +47,7 @@ def _number(word: str) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientOptions:
-    """The command line of `python -m client`; model and x of predict."""
+    """The command line of `python -m client`; model and x of predict and ask, every_path of ask."""
 
     command: str
     addr: str | None
@@ -54,6 +56,7 @@ class ClientOptions:
     model: str = ""
     x: Any = None
     text: Sequence[str] | None = None
+    every_path: bool = False
 
 
 def parse_args(argv: Sequence[str]) -> ClientOptions:
@@ -63,14 +66,22 @@ def parse_args(argv: Sequence[str]) -> ClientOptions:
     common.add_argument("--timeout", type=seconds, default=5.0, help="seconds to wait for an answer (default: 5)")
     common.add_argument("--json", action="store_true", help="print one JSON object")
     parser = Parser(prog="python -m client", description="Query the gateway.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="predict|paths")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="predict|ask|paths")
     predict = commands.add_parser("predict", parents=[common], help="one prediction")
-    predict.add_argument("model", help="MODEL (its default stack) or MODEL@STACK")
-    given = predict.add_mutually_exclusive_group(required=True)
-    given.add_argument("x", nargs="?", type=values, help="'1 2' is one row, '1 2; 3 4' two; or JSON")
-    given.add_argument("--text", action="append", help="a text, for a classifier of texts; may be given several times")
+    ask = commands.add_parser("ask", parents=[common], help="one prediction, or with --all one on every path")
+    ask.add_argument(
+        "--all", action="store_true", dest="every_path", help="every path of the model at once, compared with MODEL"
+    )
+    for command in (predict, ask):
+        command.add_argument("model", help="MODEL (its default stack) or MODEL@STACK")
+        given = command.add_mutually_exclusive_group(required=True)
+        given.add_argument("x", nargs="?", type=values, help="'1 2' is one row, '1 2; 3 4' two; or JSON")
+        given.add_argument(
+            "--text", action="append", help="a text, for a classifier of texts; may be given several times"
+        )
     commands.add_parser("paths", parents=[common], help="the deployment paths and which of them answer now")
-    return ClientOptions(**vars(parser.parse_args(argv)))
+    # Moved to the end: Python 3.11 takes X for missing where an option stands between it and the model.
+    return ClientOptions(**vars(parser.parse_args(sorted(argv, key={"--all", "--json"}.__contains__))))
 
 
 def _readable(rows: Any) -> Any:
@@ -172,15 +183,27 @@ def main(argv: Sequence[str]) -> int:
         return 1
     with Client(addr) as client:
         try:
-            if options.command == "predict":
-                prediction = client.predict(options.model, options.text or options.x, timeout_s=options.timeout)
-                print(_formatted(options, prediction))
-            else:
-                paths = client.list_paths(timeout_s=options.timeout)
-                print(_paths_json(paths) if options.json else paths_text(paths))
+            return _asked(client, options)
         except PredictError as error:
             print(f"python -m client: {error}", file=sys.stderr)
             return 1
+
+
+def _asked(client: Client, options: ClientOptions) -> int:
+    """Make the call, print its answer, return the exit code. Raises PredictError."""
+    inputs = options.text or options.x
+    if options.every_path:
+        comparison = client.compare(options.model, inputs, timeout_s=options.timeout)
+        if options.json:
+            print(_as_json(to_json(options.model, comparison)))
+        else:
+            show(options.model, comparison)
+        return int(comparison.verdict != Verdict.EQUAL)
+    if options.command == "paths":
+        paths = client.list_paths(timeout_s=options.timeout)
+        print(_paths_json(paths) if options.json else paths_text(paths))
+    else:
+        print(_formatted(options, client.predict(options.model, inputs, timeout_s=options.timeout)))
     return 0
 
 

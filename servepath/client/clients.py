@@ -10,6 +10,7 @@ from grpc import aio
 from servepath.client.core import Core, Exchange, Prediction, Rpc, T
 from servepath.client.errors import PredictError, translate
 from servepath.protocols.addresses import is_address
+from servepath.protocols.comparison import Comparison
 from servepath.protocols.paths import PathInfo
 
 DEFAULT_TIMEOUT_S = 5.0
@@ -52,6 +53,17 @@ class Client:
         """
         exchange = self._core.predict(model, inputs, version=version, outputs=outputs, request_id=request_id)
         return self._drive(exchange, timeout_s)
+
+    def compare(
+        self, model: str, inputs: Any, *, version: int = 0, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> Comparison[Prediction]:
+        """Return what every path of a model answers to the same request, and how far the answers are apart.
+
+        model: MODEL (its default path is the baseline) or MODEL@STACK (that path is). inputs, version, timeout_s: as of
+        predict. A path that fails is an entry with its error. Raises PredictError where no path takes the request, or
+        ValueError for a timeout below 0.
+        """
+        return self._drive(self._core.compare(model, inputs, version=version), timeout_s)
 
     def list_paths(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> tuple[PathInfo, ...]:
         """Return the deployment paths and which of them answer now. Raises PredictError."""
@@ -112,6 +124,12 @@ class AsyncClient:
         """Return the prediction of `model`, as Client.predict does."""
         exchange = self._core.predict(model, inputs, version=version, outputs=outputs, request_id=request_id)
         return await self._drive(exchange, timeout_s)
+
+    async def compare(
+        self, model: str, inputs: Any, *, version: int = 0, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> Comparison[Prediction]:
+        """Return what every path of `model` answers, as Client.compare does."""
+        return await self._drive(self._core.compare(model, inputs, version=version), timeout_s)
 
     async def list_paths(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> tuple[PathInfo, ...]:
         """Return the deployment paths and which of them answer now. Raises PredictError."""

@@ -5,8 +5,9 @@ with, and returns the result. The transports in servepath.client.clients drive i
 nothing else, so the two clients cannot differ.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from grpc import StatusCode
@@ -14,8 +15,9 @@ from grpc import StatusCode
 from servepath.artifacts.spec import OPEN, TensorSpec
 from servepath.artifacts.text import TEXT
 from servepath.client.errors import PredictError
-from servepath.protocols import arrays, paths, servepath
+from servepath.protocols import arrays, comparison, paths, servepath
 from servepath.protocols.arrays import Array
+from servepath.protocols.comparison import Comparison
 from servepath.protocols.errors import BackendBadReply, BadInput
 from servepath.protocols.paths import PathInfo
 from servepath.protocols.types import Answer, Provenance, Request, Tensor
@@ -79,7 +81,18 @@ class Core:
     def predict(
         self, model: str, inputs: Any, *, version: int, outputs: Sequence[str], request_id: str
     ) -> Exchange[Prediction]:
-        """Request one prediction; before the first one, request what inputs the models take.
+        """Request one prediction."""
+        ask = partial(self._predict, version=version, outputs=outputs, request_id=request_id)
+        return (yield from self._with_inputs(model, inputs, ask))
+
+    def compare(self, model: str, inputs: Any, *, version: int) -> Exchange[Comparison[Prediction]]:
+        """Request a comparison of every path of a model."""
+        return (yield from self._with_inputs(model, inputs, partial(self._compare, version=version)))
+
+    def _with_inputs(
+        self, model: str, inputs: Any, ask: Callable[[str, tuple[Tensor, ...]], Exchange[T]]
+    ) -> Exchange[T]:
+        """Request something with inputs; before the first time, request what inputs the models take.
 
         When the inputs are refused, ask again, and once more with what the model takes now, if that is something else:
         since it was asked, another version may have come.
@@ -87,9 +100,7 @@ class Core:
         known = self._inputs.get(model), model in self._texts
         if known[0] is not None:
             try:
-                return (
-                    yield from self._predict(model, inputs, version=version, outputs=outputs, request_id=request_id)
-                )
+                return (yield from ask(model, self._converted(model, inputs)))
             except PredictError as error:
                 if not error.reason.startswith("BAD_INPUT."):
                     raise
@@ -98,15 +109,25 @@ class Core:
                     raise
         else:
             yield from self.list_paths()
-        return (yield from self._predict(model, inputs, version=version, outputs=outputs, request_id=request_id))
+        return (yield from ask(model, self._converted(model, inputs)))
 
-    def _predict(
-        self, model: str, inputs: Any, *, version: int, outputs: Sequence[str], request_id: str
-    ) -> Exchange[Prediction]:
+    def _converted(self, model: str, inputs: Any) -> tuple[Tensor, ...]:
         try:
-            tensors = _tensors(inputs, _meant(inputs, self._takes(model), texts=model in self._texts))
+            return _tensors(inputs, _meant(inputs, self._takes(model), texts=model in self._texts))
         except BadInput as error:
             raise PredictError(f"{model}: {error.text}", StatusCode.INVALID_ARGUMENT, error.reason) from error
+
+    def _compare(self, model: str, tensors: tuple[Tensor, ...], *, version: int) -> Exchange[Comparison[Prediction]]:
+        payload = comparison.encode_request(Request(model, version, tensors))
+        reply = yield Rpc(servepath.COMPARE, payload, model)
+        try:
+            return comparison.decode_answer(reply).converted(_prediction)
+        except (BackendBadReply, ValueError) as error:
+            raise self._unusable(model, error) from error
+
+    def _predict(
+        self, model: str, tensors: tuple[Tensor, ...], *, version: int, outputs: Sequence[str], request_id: str
+    ) -> Exchange[Prediction]:
         request = Request(model, version, tensors, tuple(outputs), request_id)
         reply = yield Rpc(servepath.METHOD, servepath.encode_request(request, model, version), model)
         try:

@@ -1,5 +1,9 @@
-"""servepath.v1.Gateway/Predict, the gateway's own protocol: bytes to our types and back, for server and client."""
+"""servepath.v1.Gateway/Predict, the gateway's own protocol: bytes to our types and back, for server and client.
 
+What Compare has in common with it is public here; the rest is in servepath.protocols.comparison.
+"""
+
+from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -12,6 +16,7 @@ from servepath_pb.servepath.v1 import gateway_pb2 as pb
 SERVICE = "servepath.v1.Gateway"
 METHOD = f"/{SERVICE}/Predict"
 LIST_PATHS = f"/{SERVICE}/ListPaths"
+COMPARE = f"/{SERVICE}/Compare"
 FIELDS = (
     dict.fromkeys(("INT8", "INT16", "INT32", "INT64"), "ints")
     | dict.fromkeys(("UINT8", "UINT16", "UINT32", "UINT64"), "uints")
@@ -27,21 +32,26 @@ def decode_request(payload: bytes) -> Request:
         message = pb.PredictRequest.FromString(payload)
     except DecodeError:
         raise errors.BadInput("the message is not a servepath.v1.PredictRequest", "MESSAGE") from None
-    if message.version < 0:
-        raise errors.BadInput(f"version {message.version} is below 0", "VERSION")
     request_id = message.request_id
     if len(request_id) > MAX_ID or not (request_id.isascii() and request_id.isprintable()):
         raise errors.BadInput(f"request_id must be at most {MAX_ID} printable ASCII characters", "ID")
+    if len(message.outputs) > MAX_TENSORS:
+        raise errors.BadInput(f"more than {MAX_TENSORS} inputs or outputs", "INPUTS")
+    return read_request(message)._replace(outputs=tuple(message.outputs), request_id=request_id)
+
+
+def read_request(message: pb.PredictRequest | pb.CompareRequest) -> Request:
+    """Return what model, version and inputs of a message ask for. Raises BadInput."""
+    if message.version < 0:
+        raise errors.BadInput(f"version {message.version} is below 0", "VERSION")
     # Before anything is built of them: a million empty tensors fit into two megabytes.
-    if max(len(message.inputs), len(message.outputs)) > MAX_TENSORS:
+    if len(message.inputs) > MAX_TENSORS:
         raise errors.BadInput(f"more than {MAX_TENSORS} inputs or outputs", "INPUTS")
     pairs = [_input(tensor) for tensor in message.inputs]
     return Request(
         model=message.model,
         version=message.version,
         inputs=tuple(tensor for tensor, _ in pairs),
-        outputs=tuple(message.outputs),
-        request_id=request_id,
         typed=any(typed for _, typed in pairs),
     )
 
@@ -49,15 +59,25 @@ def decode_request(payload: bytes) -> Request:
 def encode_request(request: Request, model: str, version: int) -> bytes:
     """Encode a PredictRequest with raw elements."""
     message = pb.PredictRequest(model=model, version=version, outputs=request.outputs, request_id=request.request_id)
-    for tensor in request.inputs:
-        message.inputs.add(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape, raw=tensor.data)
+    message.inputs.extend(raw_tensors(request.inputs))
     return message.SerializeToString()
+
+
+def raw_tensors(given: Iterable[Tensor]) -> Iterable[pb.Tensor]:
+    """Return tensors as messages with raw elements."""
+    return (pb.Tensor(name=each.name, dtype=each.dtype, shape=each.shape, raw=each.data) for each in given)
 
 
 def encode_answer(request: Request, answer: Answer) -> bytes:
     """Encode a PredictResponse, typed where the request was and the dtype has a typed form."""
-    served = answer.served
     message = pb.PredictResponse(request_id=request.request_id)
+    write_answer(message, request, answer)
+    return message.SerializeToString()
+
+
+def write_answer(message: pb.PredictResponse | pb.ComparedPath, request: Request, answer: Answer) -> None:
+    """Set outputs and origin of a message, typed where the request was and the dtype has a typed form."""
+    served = answer.served
     for tensor in answer.outputs:
         _add_output(message.outputs.add(name=tensor.name, dtype=tensor.dtype, shape=tensor.shape), tensor, request)
     message.served.model = served.model
@@ -73,7 +93,6 @@ def encode_answer(request: Request, answer: Answer) -> bytes:
     message.served.gateway_us = served.gateway_us
     message.served.backend_us = served.backend_us
     message.served.queue_us = served.queue_us
-    return message.SerializeToString()
 
 
 def decode_answer(payload: bytes) -> Answer:
@@ -82,6 +101,11 @@ def decode_answer(payload: bytes) -> Answer:
         message = pb.PredictResponse.FromString(payload)
     except DecodeError:
         raise errors.BackendBadReply("the reply is not a servepath.v1.PredictResponse") from None
+    return read_answer(message)
+
+
+def read_answer(message: pb.PredictResponse | pb.ComparedPath) -> Answer:
+    """Return raw outputs and origin of a message."""
     outputs = tuple(Tensor(t.name, t.dtype, tuple(t.shape), t.raw) for t in message.outputs)
     served = message.served
     observed = served.sha256_source == pb.HASH_SOURCE_OBSERVED

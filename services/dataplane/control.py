@@ -22,10 +22,13 @@ class Message(Protocol):
         """Parse bytes."""
 
 
+Context = aio.ServicerContext[Any, Any]
 Rpc = Callable[[Any], Awaitable[Any]]
+# What takes the seconds that its caller waits as well; None, or very many, where the caller sets no deadline.
+TimedRpc = Callable[[Any, float | None], Awaitable[Any]]
 
 
-async def abort(context: aio.ServicerContext[Any, Any], error: ServeError) -> NoReturn:
+async def abort(context: Context, error: ServeError) -> NoReturn:
     """End a grpcio call with the error's code, text and details."""
     try:
         status = code_of(error), text_of(error), details_of(error)
@@ -41,6 +44,12 @@ def handlers(service: str, rpcs: Mapping[str, tuple[Message, Rpc]]) -> grpc.Gene
 
     A function raises ServeError to refuse; anything else it raises is logged and answered INTERNAL without its text.
     """
+    ignoring = {name: (request_class, _untimed(rpc)) for name, (request_class, rpc) in rpcs.items()}
+    return timed_handlers(service, ignoring)
+
+
+def timed_handlers(service: str, rpcs: Mapping[str, tuple[Message, TimedRpc]]) -> grpc.GenericRpcHandler:
+    """Return the handlers of functions that take the time that is left as well."""
     return grpc.method_handlers_generic_handler(
         service,
         {
@@ -53,11 +62,15 @@ def handlers(service: str, rpcs: Mapping[str, tuple[Message, Rpc]]) -> grpc.Gene
     )
 
 
-def _guarded(request_class: Message, rpc: Rpc) -> Callable[[bytes, aio.ServicerContext[Any, Any]], Awaitable[Any]]:
+def _untimed(rpc: Rpc) -> TimedRpc:
+    return lambda request, _: rpc(request)
+
+
+def _guarded(request_class: Message, rpc: TimedRpc) -> Callable[[bytes, Context], Awaitable[Any]]:
     # Parsed here, not by the library: it would answer UNKNOWN with the parser's own text, and log a traceback.
-    async def handle(payload: bytes, context: aio.ServicerContext[Any, Any]) -> Any:
+    async def handle(payload: bytes, context: Context) -> Any:
         try:
-            return await rpc(_parsed(request_class, payload))
+            return await rpc(_parsed(request_class, payload), context.time_remaining())
         except ServeError as error:
             await abort(context, error)
         except Exception:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import grpc
 from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -18,6 +19,7 @@ from services.dataplane.data_plane import DataPlane
 from services.dataplane.listener import Listener, ListenerLimits
 from services.dataplane.listeners import LISTENERS
 from services.dataplane.metrics_server import MetricsServer, process_registry, serve_metrics
+from services.gateway.compare import Compare
 from services.gateway.config import Settings
 from services.gateway.control import Controls
 from services.gateway.failure_log import FailureLog
@@ -104,17 +106,20 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
     reloader = Reloader(settings.deployments, settings.exports, routes, build, use)
     metrics.watch_reloads(reloader)
     board = StatusBoard(reloader, metrics)
+    limits = ListenerLimits(
+        deployments.gateway.max_message_bytes,
+        deployments.gateway.default_deadline_s,
+        deployments.gateway.max_deadline_s,
+        share_port=settings.worker_of is not None,
+    )
+    controls = Controls(reloader, lambda: data_plane.draining)
+    compare = Compare(reloader, data_plane.dispatch, limits)
     front = LISTENERS[settings.front](
         f"{settings.host}:{settings.port}",
         (servepath.METHOD, oip.METHOD),
         data_plane.dispatch,
-        _controls(settings, Controls(reloader, lambda: data_plane.draining), prober),
-        ListenerLimits(
-            deployments.gateway.max_message_bytes,
-            deployments.gateway.default_deadline_s,
-            deployments.gateway.max_deadline_s,
-            share_port=settings.worker_of is not None,
-        ),
+        _controls(settings, (*controls.handlers(), *compare.handlers()), prober),
+        limits,
         coalescer=builder.coalescer,
     )
     metrics_server = serve_metrics(registry, settings.metrics_host, settings.metrics_port, pages(board.status))
@@ -140,9 +145,11 @@ def _reloaded(file: Path, before: Deployments) -> Deployments:
     return deployments
 
 
-def _controls(settings: Settings, controls: Controls, prober: Prober) -> list[Callable[[aio.Server], None]]:
+def _controls(
+    settings: Settings, handlers: tuple[grpc.GenericRpcHandler, ...], prober: Prober
+) -> list[Callable[[aio.Server], None]]:
     adds: list[Callable[[aio.Server], Any]] = [
-        lambda server: server.add_generic_rpc_handlers(controls.handlers()),
+        lambda server: server.add_generic_rpc_handlers(handlers),
         partial(health_pb2_grpc.add_HealthServicer_to_server, prober.servicer),
     ]
     if settings.reflection:

@@ -43,6 +43,9 @@ def test_up_status_predict_down(here: Workplace) -> None:
     for path in PATHS:
         code, text = here.run("client", "predict", path, "1 2")
         assert (code, f"served by {path}:" in text) == (0, True)
+    for model in ("simple_nn", "keras_dense"):
+        code, text = here.run("client", "ask", model, "--all", "1 2; -3.7 9.1")
+        assert (code, f"EQUAL: 2 paths, compared with {model}@" in text) == (0, True), text
     code, text = here.run(
         "deploy.gpu_check", "--here", "--run-dir", str(here.place("gateway").run_dir), "--seconds", "0.2"
     )

@@ -22,6 +22,7 @@ CONTRACT = (
     "logs",
     "down",
     "predict",
+    "ask",
     "loadtest",
     "crosscheck",
     "bench",
@@ -51,6 +52,8 @@ def test_make_alone_lists_every_target_of_the_contract_with_what_it_does() -> No
     ("words", "command"),
     [
         (["predict", "MODEL=simple_nn@onnx", "X=3 4"], "-m servepath predict 'simple_nn@onnx' '3 4'"),
+        (["ask", "MODEL=simple_nn", "X=3 4"], "-m servepath ask 'simple_nn' --all '3 4'"),
+        (["ask", "MODEL=mine", "TEXT=a"], "-m servepath ask 'mine' --all --text \"$TEXT\""),
         (["predict"], "-m servepath predict 'simple_nn' '1 2'"),  # the first of deployments.toml
         (
             ["loadtest", "RATE=9", "DURATION=2", "PATHS=a@b", "VIA=direct"],

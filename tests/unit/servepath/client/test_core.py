@@ -10,6 +10,8 @@ from servepath.client import core
 from servepath.client.core import Core, Exchange, Prediction, Rpc
 from servepath.client.errors import PredictError
 from servepath.protocols import arrays, servepath
+from servepath.protocols.comparison import Verdict
+from servepath.protocols.servepath import write_answer
 from servepath.protocols.types import Answer, Provenance, Request, Tensor
 from servepath_pb.servepath.v1 import gateway_pb2 as pb
 
@@ -199,3 +201,33 @@ def test_an_input_of_numbers_may_be_called_text() -> None:
     strings = (TensorSpec("text", "BYTES", (-1,)),)
     assert core._meant(["a"], strings, texts=False) == strings
     assert core._meant(["a"], (TensorSpec("ids", "INT64", (-1, -1)),), texts=True) == core.TEXTS
+
+
+def test_a_comparison_is_asked_with_what_the_model_takes() -> None:
+    gateway, methods = Changing(), list[str]()
+    gateway.takes = pb.TensorSpec(name="z", dtype="FP64", shape=[-1, 2])
+
+    def answer(rpc: Rpc) -> bytes:
+        methods.append(rpc.method)
+        if rpc.method != servepath.COMPARE:
+            return gateway(rpc)
+        (tensor,) = pb.CompareRequest.FromString(rpc.payload).inputs
+        if tensor.dtype != "FP64":
+            raise PredictError("line: refused", grpc.StatusCode.INVALID_ARGUMENT, "BAD_INPUT.DTYPE")
+        paths = [pb.ComparedPath(stack="onnx", verdict=pb.VERDICT_EQUAL, ulp=0)]
+        write_answer(paths[0], Request("line", 0, ()), Answer((arrays.from_values("y", "FP32", [[9]]),), SERVED))
+        return pb.CompareResponse(paths=paths, baseline="onnx", verdict=pb.VERDICT_EQUAL).SerializeToString()
+
+    exchange: Any = Core("host:1").compare("line", [[1, 2]], version=0)
+    found: Any = drive(exchange, [], answer)
+    assert (found.baseline, found.verdict, found.paths[0].answer.output.tolist()) == ("onnx", Verdict.EQUAL, [[9]])
+    assert methods == [servepath.LIST_PATHS, servepath.COMPARE]
+
+
+def test_an_unusable_comparison_is_said_to_be_so() -> None:
+    def answer(rpc: Rpc) -> bytes:
+        return b"\xff" if rpc.method == servepath.COMPARE else gateway_answer(rpc)
+
+    exchange: Any = Core("host:1").compare("line", [[1, 2]], version=0)
+    with pytest.raises(PredictError, match=r"line at host:1: the reply is not a servepath\.v1\.CompareResponse"):
+        drive(exchange, [], answer)

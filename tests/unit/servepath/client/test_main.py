@@ -38,7 +38,9 @@ def test_x_is_rows_of_numbers_or_json(text: str, rows: Any) -> None:
         (["paths", "--addr", "localhost"], "'localhost' is not HOST:PORT"),
         (["paths", "--addr", "localhost:99999"], "'localhost:99999' is not HOST:PORT"),
         (["path"], "invalid choice: 'path'"),
-        ([], "required: predict|paths"),
+        (["ask", "m", "--all"], "one of the arguments x --text is required"),
+        (["predict", "m", "1", "--all"], "unrecognized arguments: --all"),
+        ([], "required: predict|ask|paths"),
     ],
 )
 def test_a_bad_command_line_gets_one_line_and_code_2(
@@ -69,6 +71,13 @@ def test_labels_are_printed_before_their_texts() -> None:
     first, second, third = texts_text(["When?", "Where?"], prediction).splitlines()
     assert (first, second) == ("pay          When?", "remote_work  Where?")
     assert third.startswith("served by m@onnx: e 1")
+
+
+@pytest.mark.parametrize("words", [["m", "--all", "--json", "1 2"], ["--all", "m", "1 2", "--json"]])
+def test_all_and_json_stand_anywhere(words: list[str]) -> None:
+    options = parse_args(["ask", *words])
+    assert (options.model, options.x, options.every_path, options.json) == ("m", [[1, 2]], True, True)
+    assert not parse_args(["ask", "m", "1 2"]).every_path
 
 
 def test_texts_and_numbers_exclude_each_other() -> None:
