@@ -1,6 +1,5 @@
 """Which path a call for a model alone goes to."""
 
-import math
 import random
 from itertools import pairwise
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 from servepath.protocols.types import Request
 from services.dataplane.backend import Call
 from services.gateway.router import WeightedRouter, share_of
+from tests.binomial import bounds
 
 CALLS = 20_000
 
@@ -35,24 +35,6 @@ def routed(weights: dict[str, float], keys: list[str], seed: int = 0) -> list[st
     for name, chain in chains.items():
         assert all(call.request.model == name for call in chain.calls)
     return [call.request.model for call in calls]
-
-
-def bounds(calls: int, share: float, alpha: float = 1e-6) -> tuple[int, int]:
-    """Return between which counts a binomial one lies but for `alpha` on either side, exactly."""
-
-    def log_probability(count: int) -> float:
-        ways = math.lgamma(calls + 1) - math.lgamma(count + 1) - math.lgamma(calls - count + 1)
-        return ways + count * math.log(share) + (calls - count) * math.log(1 - share)
-
-    low, below = -1, 0.0
-    while below <= alpha:
-        low += 1
-        below += math.exp(log_probability(low))
-    high, above = calls + 1, 0.0
-    while above <= alpha:
-        high -= 1
-        above += math.exp(log_probability(high))
-    return low, high
 
 
 @pytest.mark.parametrize("seed", range(5))

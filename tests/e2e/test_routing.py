@@ -1,0 +1,225 @@
+"""Route policies in front of real servers: split, replicas that are killed, fallback, reloads under load.
+
+Every path's weights have a bias of their own, so that an answer betrays who computed it.
+"""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic
+
+import grpc
+import numpy as np
+import pytest
+from grpc import aio
+
+from servepath.protocols import servepath
+from servepath.protocols.types import Request, Tensor
+from servepath_pb.servepath.v1 import gateway_pb2
+from services.gateway.server import CALLER_KEY
+from tests.binomial import bounds
+from tests.e2e.real_stack import RealStack, free_ports
+from tests.limits import LONG_S
+
+pytestmark = pytest.mark.slow
+
+BIASES = {"simple_nn@onnx": 1.0, "simple_nn@torchserve": 2.0}
+# tests/planted.py: every planted path answers x @ [2, -3] + its bias.
+X = Tensor("x", "FP32", (1, 2), np.array([[3.0, 1.0]], "<f4").tobytes())
+WITHOUT_BIAS = 3.0
+STACKS = "[models.simple_nn.stacks.onnx]\n[models.simple_nn.stacks.torchserve]\n"
+MODEL = '[models.simple_nn]\ndefault = "onnx"\n'
+WEIGHTED = f"{MODEL}[models.simple_nn.weights]\nonnx = 90\ntorchserve = 10\n{STACKS}"
+FALLING_BACK = f'{MODEL}fallback = ["torchserve"]\n{STACKS}'
+ON_TORCHSERVE = FALLING_BACK.replace('"onnx"', '"torchserve"')
+BAD = FALLING_BACK.replace('["torchserve"]', '["torch"]')
+CALLS, CALLERS, KEYS = 20_000, 16, 100
+KILLS, LOAD = 20, 0.7
+RELOADS = 100
+
+
+class Routed(RealStack):
+    """Two replicas of onnx_svc and a torch_svc behind a gateway whose deployments file the tests change."""
+
+    def __init__(self, exports: Path, folder: Path) -> None:
+        super().__init__(exports, folder, WEIGHTED)
+        self._exports = exports
+        self._second = free_ports()
+        self._commands = {name: self._commands[name] for name in ("torch_svc", "onnx_svc", "gateway")}
+        self.environment["ONNX_SVC_ADDR"] += f",127.0.0.1:{self._second['ONNX_SVC_PORT']}"
+
+    def start_all(self) -> None:
+        self.start_second()
+        super().start_all()
+
+    def start_second(self) -> None:
+        """Start the second replica of onnx_svc."""
+        command = [sys.executable, "-m", "services.onnx_svc", "--models", str(self._exports)]
+        ports = {name: self._second[name] for name in ("ONNX_SVC_PORT", "ONNX_SVC_METRICS_PORT")}
+        with (self.folder / "second.log").open("ab") as log:
+            self.processes["second"] = subprocess.Popen(command, env=self.environment | ports, stdout=log, stderr=log)
+
+    def reload(self, text: str) -> None:
+        """Put a deployments file in the place of the one before, and say so to the gateway."""
+        (self.folder / "new.toml").write_text(text)
+        (self.folder / "new.toml").replace(self.folder / "deployments.toml")
+        self.processes["gateway"].send_signal(signal.SIGHUP)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Routed]:
+    folder = tmp_path_factory.mktemp("routed")
+    code = f"from pathlib import Path; from tests.planted import plant; plant(Path({str(folder)!r}), {BIASES}, 1)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=LONG_S)
+    stack = Routed(folder, folder)
+    try:
+        stack.start_all()
+        yield stack
+    finally:
+        codes = stack.stop_all()
+    assert codes == dict.fromkeys(codes, 0)
+
+
+class Caller:
+    """Calls the gateway, and knows by the bias which path answered."""
+
+    def __init__(self, channel: aio.Channel) -> None:
+        self._predict = channel.unary_unary(servepath.METHOD)
+        self._list_paths = channel.unary_unary(servepath.LIST_PATHS)
+
+    async def stack_of(self, name: str = "simple_nn", key: str = "") -> str:
+        """Return the stack that an answer says, which is checked."""
+        payload = servepath.encode_request(Request(name, 0, (X,)), name, 0)
+        answer = servepath.decode_answer(
+            await self._predict(payload, timeout=LONG_S, metadata=((CALLER_KEY, key),) if key else ())
+        )
+        value = float(np.frombuffer(answer.outputs[0].data, "<f4")[0])
+        assert value - WITHOUT_BIAS == pytest.approx(BIASES[f"simple_nn@{answer.served.stack}"], abs=1e-4)
+        return answer.served.stack
+
+    async def listed(self) -> gateway_pb2.ListPathsResponse:
+        return gateway_pb2.ListPathsResponse.FromString(await self._list_paths(b"", timeout=LONG_S))
+
+    async def until(self, condition: Callable[[gateway_pb2.ListPathsResponse], bool]) -> None:
+        async with asyncio.timeout(LONG_S):
+            while not condition(await self.listed()):  # noqa: ASYNC110 - what is waited for knows no events
+                await asyncio.sleep(0.05)
+
+    async def until_usable(self, replicas: int) -> None:
+        await self.until(lambda found: {p.stack: p.replicas_usable for p in found.paths}["onnx"] == replicas)
+
+    async def reloaded(self, stack: Routed, text: str) -> None:
+        """Reload and wait until the file is in use."""
+        before = (await self.listed()).deployments_sha256
+        stack.reload(text)
+        await self.until(lambda found: found.deployments_sha256 != before)
+
+
+@pytest.fixture
+async def caller(stack: Routed) -> AsyncIterator[Caller]:
+    async with aio.insecure_channel(stack.gateway) as channel:
+        yield Caller(channel)
+
+
+@asynccontextmanager
+async def load(caller: Caller, rate: float) -> AsyncIterator[Counter[str]]:
+    """Call at a rate, each call when it is due, whatever became of those before; every one has to be answered."""
+    answered, ending, calls = Counter[str](), asyncio.Event(), set[asyncio.Task[None]]()
+
+    async def call() -> None:
+        answered[await caller.stack_of()] += 1
+
+    async def pace() -> None:
+        due = monotonic()
+        while not ending.is_set():
+            due += 1 / rate
+            await asyncio.sleep(max(0.0, due - monotonic()))
+            calls.add(asyncio.create_task(call()))
+
+    pacing = asyncio.create_task(pace())
+    try:
+        yield answered
+    finally:
+        ending.set()
+        await pacing
+        await asyncio.gather(*calls)  # an error would be raised here
+    assert len(calls) == answered.total()
+
+
+async def capacity(caller: Caller, calls: int = 3000) -> float:
+    """Return the calls a second of CALLERS callers in a closed loop."""
+    numbers, began = iter(range(calls)), monotonic()
+
+    async def call() -> None:
+        for _ in numbers:
+            await caller.stack_of()
+
+    await asyncio.gather(*(call() for _ in range(CALLERS)))
+    return calls / (monotonic() - began)
+
+
+async def test_a_split_of_90_to_10_is_within_binomial_bounds_and_keys_stay(stack: Routed, caller: Caller) -> None:
+    numbers, found = iter(range(CALLS)), Counter[str]()
+
+    async def call() -> None:
+        for _ in numbers:
+            found[await caller.stack_of()] += 1
+
+    await asyncio.gather(*(call() for _ in range(CALLERS)))
+    low, high = bounds(CALLS, 0.1)
+    assert low <= found["torchserve"] <= high
+    keys = [f"account-{number}" for number in range(KEYS)]
+    first, again = [await caller.stack_of(key=key) for key in keys], [await caller.stack_of(key=key) for key in keys]
+    assert first == again
+    await caller.reloaded(stack, WEIGHTED.replace("90", "60").replace("10", "40"))
+    later = [await caller.stack_of(key=key) for key in keys]
+    assert all(new == "torchserve" for old, new in zip(first, later, strict=True) if old == "torchserve")
+    assert later.count("torchserve") > first.count("torchserve")
+    await caller.reloaded(stack, FALLING_BACK)
+
+
+async def test_a_replica_that_is_killed_under_load_twenty_times_costs_no_call(stack: Routed, caller: Caller) -> None:
+    await caller.until_usable(2)
+    rate = LOAD * await capacity(caller)
+    async with load(caller, rate) as answered:
+        for kill in range(KILLS):
+            stack.kill(("second", "onnx_svc")[kill % 2])
+            await caller.until_usable(1)
+            (stack.start_second if kill % 2 == 0 else lambda: stack.start("onnx_svc"))()
+            await caller.until_usable(2)
+    assert answered.keys() == {"onnx"}  # the other replica, and no other path
+
+
+async def test_with_all_replicas_dead_the_fallback_answers_within_the_same_deadline(
+    stack: Routed, caller: Caller
+) -> None:
+    async with load(caller, 50):
+        for name in ("second", "onnx_svc"):
+            stack.kill(name)
+        await caller.until_usable(0)
+        assert await caller.stack_of() == "torchserve"
+        with pytest.raises(aio.AioRpcError) as caught:
+            await caller.stack_of("simple_nn@onnx")
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        stack.start_second()
+        stack.start("onnx_svc")
+        await caller.until_usable(2)
+    assert await caller.stack_of() == "onnx"
+
+
+async def test_a_hundred_reloads_under_load_with_every_fifth_file_bad(stack: Routed, caller: Caller) -> None:
+    async with load(caller, 300):
+        name = "onnx"
+        for number in range(RELOADS):
+            if number % 5 == 4:
+                stack.reload(BAD)
+                await caller.until(lambda found: "fallback has 'torch'" in found.deployments_error)
+            else:
+                name = "torchserve" if name == "onnx" else "onnx"
+                await caller.reloaded(stack, FALLING_BACK if name == "onnx" else ON_TORCHSERVE)
+            assert [await caller.stack_of() for _ in range(3)] == [name] * 3
