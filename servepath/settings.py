@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from dotenv import dotenv_values
 
 from servepath.cli.arguments import Parser, whole
-from servepath.protocols.addresses import EXPECTED, MAX_PORT, is_address, split_addresses
+from servepath.protocols.addresses import EXPECTED, MAX_PORT, dns_name, is_address, split_addresses
 
 ENV_FILE = Path(".env")
 PLACE = "set it in .env or in the environment"
@@ -52,8 +52,10 @@ def address(text: str) -> str:
 
 
 def address_list(text: str) -> str:
-    """Read HOST:PORT or unix:PATH, or several with commas between them: replicas."""
-    found = [address(one) for one in split_addresses(text)]
+    """Read HOST:PORT, unix:PATH or dns:///HOST:PORT, or several with commas between them: replicas."""
+    found = split_addresses(text)
+    for one in found:
+        address(dns_name(one) or one)
     if len(set(found)) < len(found):
         raise argparse.ArgumentTypeError(f"{text!r} has an address twice")
     return text

@@ -1,6 +1,6 @@
 """A gateway in this process, of a deployments file as text, in front of fake stacks; and callers of it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -46,9 +46,11 @@ class Caller:
 
 
 @asynccontextmanager
-async def running(used: Settings) -> AsyncIterator[tuple[Gateway, Caller]]:
-    """Start a gateway and a caller of it; end both."""
-    gateway = await create_gateway(used)
+async def running(
+    used: Settings, again: Callable[[Settings], Settings] | None = None
+) -> AsyncIterator[tuple[Gateway, Caller]]:
+    """Start a gateway and a caller of it; end both. `again`: reads the settings again at a reload."""
+    gateway = await create_gateway(used, again)
     try:
         async with aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
             yield gateway, Caller(channel)

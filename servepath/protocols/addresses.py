@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-UNIX = "unix:"
+UNIX, DNS = "unix:", "dns:///"
 MAX_PORT = 2**16 - 1
 EXPECTED = "HOST:PORT or unix:PATH"
 # A name or an IPv4 address, or an IPv6 address in brackets; no scheme, no path.
@@ -21,6 +21,11 @@ def is_address(text: str) -> bool:
 def split_addresses(text: str) -> tuple[str, ...]:
     """Return the addresses of a server's replicas, which commas stand between."""
     return tuple(one.strip() for one in text.split(","))
+
+
+def dns_name(address: str) -> str:
+    """Return the HOST:PORT of dns:///HOST:PORT, whose every address is a replica; "" for another address."""
+    return address.removeprefix(DNS) if address.startswith(DNS) else ""
 
 
 def socket_path(address: str) -> Path | None:

@@ -3,14 +3,14 @@
 A path that the file before had, too, is kept as it is, with its connections, its queue and what is known of it.
 """
 
+import pathlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from servepath.artifacts.spec import Spec
 from servepath.artifacts.text import TextForm
 from servepath.http2.drivers.asyncio_driver import new_coalescer
-from servepath.protocols.addresses import split_addresses
 from servepath.protocols.codecs import STACK_CODECS, external_codec
 from servepath.protocols.deployments import Deployment, Deployments, DeploymentsError, PathLimits
 from servepath.protocols.errors import BadInput
@@ -42,6 +42,10 @@ class Origin:
     limits: PathLimits
     external: ExternalModel | None
     addresses: tuple[str, ...]
+
+    def same_but_for_addresses(self, other: "Origin") -> bool:
+        """Return whether a path of the other one may have this one's replicas."""
+        return replace(self, addresses=()) == replace(other, addresses=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +89,19 @@ class Routes:
 class Builder:
     """Builds Routes.
 
-    on_fallback: called with the name of a path that a call leaves for another. batch_scope: open while a list of calls
-    is handed over.
+    resolve: gives the addresses that a setting stands for. on_fallback: called with the name of a path that a call
+    leaves for another. batch_scope: open while a list of calls is handed over.
     """
 
-    def __init__(self, settings: Settings, on_fallback: Callable[[str], None], batch_scope: BatchScope) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        resolve: Callable[[str], tuple[str, ...]],
+        on_fallback: Callable[[str], None],
+        batch_scope: BatchScope,
+    ) -> None:
         self.settings = settings
+        self._resolve = resolve
         self._on_fallback = on_fallback
         self._batch_scope = batch_scope
         self.coalescer = new_coalescer()
@@ -135,20 +146,27 @@ class Builder:
         signature = known[0].signature if known else None
         for name, limits in deployment.stacks.items():
             external = deployment.external.get(name)
-            origin = Origin(limits, external, split_addresses(self.settings.addresses[server_of(name)]))
+            origin = Origin(limits, external, self._resolve(self.settings.addresses[server_of(name)]))
             path = kept.get((model, name))
             if path is None or path.origin != origin:
-                path = self._path(deployments, model, deployments.stacks[name], origin, signature)
+                same = path if path and path.origin.same_but_for_addresses(origin) else None
+                path = self._path(deployments, model, deployments.stacks[name], origin, signature=signature, known=same)
             signature = path.signature
             yield path
 
     def _path(
-        self, deployments: Deployments, model: str, stack: Stack, origin: Origin, signature: Signature | None
+        self,
+        deployments: Deployments,
+        model: str,
+        stack: Stack,
+        origin: Origin,
+        *,
+        signature: Signature | None,
+        known: Path | None,
     ) -> Path:
+        """Build a path, of the replicas of `known` at the addresses that it has, too."""
         exports, gateway = self.settings.exports, deployments.gateway
-        artifacts = (
-            ExternalArtifacts(exports, model) if stack.external else Artifacts(exports, model, stack.artifact_format)
-        )
+        artifacts = known.artifacts if known else _artifacts(exports, model, stack)
         spec = artifacts.current.spec
         if above := gateway.exceeded_by(spec):
             raise DeploymentsError(f"{model}: {above} of {deployments.file}")
@@ -179,7 +197,8 @@ class Builder:
             batcher = Batcher(replica, limits, self._batch_scope)
             return Member(replica, batcher, PathProver(exports, artifacts, batcher, limits), probe)
 
-        replicas = ReplicaSet([member(address) for address in origin.addresses])
+        kept = {each.replica.address: each for each in known.replicas.members} if known else {}
+        replicas = ReplicaSet([kept.get(address) or member(address) for address in origin.addresses])
         chain: Backend = Validate(
             VersionCheck(replicas, artifacts), signature, partial(_who_would_answer, replicas, artifacts)
         )
@@ -189,6 +208,10 @@ class Builder:
             text = translators.find(artifacts.current.version).form
             chain = TextInput(chain, translators, partial(_version_of_texts, replicas, artifacts))
         return Path(model, stack.name, origin, artifacts, signature, replicas, chain, text)
+
+
+def _artifacts(exports: pathlib.Path, model: str, stack: Stack) -> Artifacts | ExternalArtifacts:
+    return ExternalArtifacts(exports, model) if stack.external else Artifacts(exports, model, stack.artifact_format)
 
 
 def _batch_limits(limits: PathLimits, spec: Spec) -> BatchLimits:

@@ -5,15 +5,15 @@ A file that cannot be used changes nothing: the routes in use stay, and log, met
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
 from servepath.artifacts.manifest import ArtifactError
 from servepath.protocols.deployments import DeploymentsError
 from servepath.settings import SettingsError
-from services.gateway.paths import Path as ModelPath
 from services.gateway.paths import Routes
+from services.gateway.replicas import Member
 
 log = logging.getLogger(__name__)
 # A change counts when the file is found unchanged once more: an editor may be writing it.
@@ -96,9 +96,10 @@ class Reloader:
         else:
             self.error, self.sha256 = "", content
             self._use(self.routes)
-            gone = [path for name, path in before.paths.items() if self.routes.paths.get(name) is not path]
-            for path in gone:
-                self._begin(_retire(path, before.deployments.gateway.max_deadline_s))
+            kept = {member for path in self.routes.paths.values() for member in path.replicas.members}
+            for path in before.paths.values():
+                if gone := [member for member in path.replicas.members if member not in kept]:
+                    self._begin(_retire(path.name, gone, before.deployments.gateway.max_deadline_s))
             changes = "; ".join(_changes(before, self.routes)) or "nothing that is routed has changed"
             log.info("%s is in use, sha256 %s: %s", self._file, content[:12], changes)
         self.on_reload()
@@ -122,16 +123,17 @@ class Reloader:
         task.add_done_callback(self._tasks.discard)
 
 
-async def _retire(path: ModelPath, patience_s: float) -> None:
-    """Close a path that no call is routed to any more, when its last call has ended."""
+async def _retire(path: str, members: Sequence[Member], patience_s: float) -> None:
+    """Close replicas that no call is routed to any more, when their last call has ended."""
     try:
         async with asyncio.timeout(patience_s):
-            while path.replicas.in_flight or path.replicas.queued:  # noqa: ASYNC110 - batchers tell nobody
+            while any(member.load for member in members):  # noqa: ASYNC110 - batchers tell nobody
                 await asyncio.sleep(IDLE_LOOK_S)
     except TimeoutError:
-        log.warning("%s is closed with %d calls under way", path.name, path.replicas.in_flight)
+        log.warning("a replica of %s is closed with calls under way", path)
     finally:
-        await path.replicas.close()
+        for member in members:
+            await member.batcher.close()
 
 
 def _changes(before: Routes, after: Routes) -> Iterator[str]:
@@ -142,7 +144,8 @@ def _changes(before: Routes, after: Routes) -> Iterator[str]:
         for stack in one.stacks:
             known, path = before.paths.get((model, stack)), after.paths[model, stack]
             if known is not path:
-                yield f"{path.name} is {'built again' if known else 'new'}"
+                count = len(path.origin.addresses)
+                yield f"{path.name} is {'built again' if known else 'new'}, at {count} address{'es' * (count > 1)}"
         if model in old and old[model].shares != one.shares:
             shares = ", ".join(f"{stack} {share:g} %" for stack, share in one.shares.items())
             yield f"{model} goes to {shares}"

@@ -50,6 +50,7 @@ class Replica:
     ) -> None:
         self.model = model
         self.stack = stack
+        self.address = address
         self._called = called
         self._codec = codec
         self._signature = signature

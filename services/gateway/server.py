@@ -28,6 +28,7 @@ from services.gateway.paths import Builder, Routes
 from services.gateway.probe import Prober
 from services.gateway.recent import Recent
 from services.gateway.reload import Reloader
+from services.gateway.resolve import Resolver
 from services.gateway.router import ModelRouter
 from services.gateway.status import StatusBoard
 from services.gateway.status_page import pages
@@ -51,6 +52,7 @@ class Gateway:
     reloader: Reloader
     metrics_server: MetricsServer
     recent: Recent
+    resolver: Resolver
 
     @property
     def metrics_port(self) -> int:
@@ -59,12 +61,14 @@ class Gateway:
 
     async def drain(self) -> None:
         """Report NOT_SERVING, refuse new calls and wait for those in flight."""
+        await self.resolver.stop()
         await self.reloader.stop()
         await self.prober.stop()
         await self.data_plane.drain(self.drain_s)
 
     async def close(self) -> None:
         """Close front, channels and metrics."""
+        await self.resolver.stop()
         await self.reloader.stop()
         await self.prober.stop()
         self.recent.stop()
@@ -82,7 +86,8 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
     registry, batch_scope = process_registry(), BatchScope()
     metrics = Metrics(registry)
     metrics.on_failure = FailureLog().record
-    builder = Builder(settings, metrics.on_fallback, batch_scope)
+    resolver = Resolver()
+    builder = Builder(settings, resolver.addresses, metrics.on_fallback, batch_scope)
     router = ModelRouter({})
     data_plane = DataPlane(router, {servepath.METHOD: servepath, oip.METHOD: oip}, metrics.on_complete, batch_scope)
     prober = Prober(deployments.gateway.probe_interval_s)
@@ -104,6 +109,7 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
     routes = builder.build(deployments)
     use(routes)
     reloader = Reloader(settings.deployments, settings.exports, routes, build, use)
+    resolver.on_change = reloader.ask
     metrics.watch_reloads(reloader)
     board = StatusBoard(reloader, metrics)
     limits = ListenerLimits(
@@ -131,9 +137,11 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
         raise
     await prober.start()
     reloader.start()
+    resolver.start()
     board.recent.start()
     return Gateway(
-        *(port, deployments.gateway.drain_s, data_plane, front, router, prober, reloader, metrics_server, board.recent)
+        *(port, deployments.gateway.drain_s, data_plane, front, router, prober, reloader, metrics_server, board.recent),
+        resolver,
     )
 
 

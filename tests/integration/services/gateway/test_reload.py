@@ -5,6 +5,7 @@ import struct
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -162,3 +163,33 @@ async def test_health_follows_the_names_of_the_file(tmp_path: Path, front: str) 
         gateway.reloader.ask()
         await come_to("alpha@other", health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
         await come_to("alpha", health_pb2.HealthCheckResponse.SERVING)
+
+
+async def test_an_address_more_keeps_the_replica_that_there_is_and_one_less_closes_the_other(
+    tmp_path: Path, front: str
+) -> None:
+    make_export(tmp_path / "exports", "alpha", "onnx")
+    stacks = [await FakeStack(FakeBackend()).start() for _ in range(2)]
+    first, second = (stack.address for stack in stacks)
+    used = settings(tmp_path, ON_ONNX.removeprefix(SERVERS), {"onnx": first}, front)
+    now = {"onnx": first}
+    try:
+        async with running(used, lambda before: replace(before, addresses=now)) as (gateway, caller):
+            paths = lambda: gateway.reloader.routes.paths["alpha", "onnx"]  # noqa: E731
+            (kept,) = paths().replicas.members
+            now = {"onnx": f"{first},{second}"}
+            gateway.reloader.ask()
+            await until(lambda: len(paths().replicas.members) == 2)
+            assert paths().replicas.members[0] is kept
+            async with asyncio.timeout(LONG_S):
+                while not stacks[1].backend.calls:
+                    await caller.predict(payload())
+            now = {"onnx": second}
+            gateway.reloader.ask()
+            await until(lambda: len(paths().replicas.members) == 1)
+            assert paths().replicas.members[0] is not kept
+            await until(lambda: kept.replica._closed)
+            assert (await caller.predict(payload())).served.stack == "onnx"
+    finally:
+        for stack in stacks:
+            await stack.stop()
