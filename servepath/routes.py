@@ -44,6 +44,13 @@ def routes(deployments: Deployments) -> Iterator[tuple[str, str, str, str, str, 
             others = [other for other in model.fallback if other != stack] if name == model.model else []
             path = f"{model.model}@{stack}"
             yield name, path, f"{percent:g} %", ", ".join(others), stacks[stack].address_variable, said
+        if shadow := model.shadow:
+            said = f"{shadow.max_in_flight} in flight, others dropped"
+            if rule := shadow.promote:
+                steps = ", ".join(f"{step:g}" for step in rule.steps)
+                said += f"; after each {rule.after} equal answers {steps} % of {model.model}"
+            path, share = f"{model.model}@{shadow.stack}", f"{shadow.percent:g} % repeated"
+            yield model.model, path, share, "", stacks[shadow.stack].address_variable, said
 
 
 def main(argv: Sequence[str]) -> int:

@@ -18,7 +18,7 @@ from servepath.cli.arguments import Parser, seconds
 from servepath.client import Client, PredictError, Prediction, Verdict
 from servepath.client.comparison import show, to_json
 from servepath.protocols.deployments import ALL
-from servepath.protocols.paths import PathInfo
+from servepath.protocols.paths import VERDICTS, PathInfo, ShadowInfo
 from servepath.settings import SettingsError, address, read_variable, variables
 
 # Of the artifact and its version: an external server may not name them.
@@ -135,6 +135,8 @@ def _known(path: PathInfo) -> Iterator[str]:
         yield f"fallback {path.fallback} of {path.model}"
     if path.replicas > 1:
         yield f"{path.usable} of {path.replicas} replicas get calls"
+    if path.shadow:
+        yield _shadow_text(path.shadow)
     if path.difference is not None:
         yield f"{path.difference:.2g} from the reference"
     if path.refused:
@@ -143,6 +145,14 @@ def _known(path: PathInfo) -> Iterator[str]:
         yield f"not batched: {path.unbatched}"
     if not path.sha256:
         yield f"artifact {UNKNOWN}"
+
+
+def _shadow_text(shadow: ShadowInfo) -> str:
+    found = ", ".join(f"{getattr(shadow, name)} {name}" for name in VERDICTS if getattr(shadow, name)) or "nothing yet"
+    furthest = f", at most {shadow.difference:.2g} apart" if shadow.equal or shadow.different else ""
+    said = f" (last: {shadow.said})" if shadow.said else ""
+    state = f", promotion {shadow.state}" if shadow.state else ""
+    return f"shadow of {shadow.percent:g} %: {found}{furthest}{said}{state}"
 
 
 def _as_json(value: Any) -> str:
@@ -167,10 +177,15 @@ def _paths_json(paths: Sequence[PathInfo]) -> str:
 
 def _plain(path: PathInfo) -> dict[str, Any]:
     tensors = {"inputs": path.inputs, "outputs": path.outputs}
-    return path._asdict() | {
-        key: [{"name": spec.name, "dtype": spec.dtype, "shape": spec.shape} for spec in specs]
-        for key, specs in tensors.items()
-    }
+    shadow = {"shadow": path.shadow and path.shadow._asdict()}
+    return (
+        path._asdict()
+        | shadow
+        | {
+            key: [{"name": spec.name, "dtype": spec.dtype, "shape": spec.shape} for spec in specs]
+            for key, specs in tensors.items()
+        }
+    )
 
 
 def main(argv: Sequence[str]) -> int:

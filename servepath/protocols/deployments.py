@@ -7,7 +7,8 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
@@ -36,6 +37,9 @@ RAW, TYPED = CONTENTS = ("raw", "typed")
 EXTERNAL_LIMITS = MappingProxyType({"max_merge_rows": 1, "max_in_flight": 32})
 EXTERNAL_KEYS = ("name", "version", "precision", "inputs", "outputs")
 ALL = 100.0  # percent
+SHADOW_IN_FLIGHT = 4
+# Of answers that a promotion counts: errors are counted among as many, and kept.
+MIN_AFTER, MAX_AFTER = 10, 100_000
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8")
 
 
@@ -89,12 +93,37 @@ class PathLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Promote:
+    """The rule by which a shadow's stack gets more of the calls for its model alone.
+
+    after: equal answers in a row before each step. steps: percent of the calls that the stack has then, rising.
+    """
+
+    after: int
+    steps: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """A stack on which calls that other stacks of its model have answered are repeated, and the answers compared.
+
+    percent: of the calls for the model, by any name, that another of its paths answers. max_in_flight: repeated calls
+    at once; those beyond are dropped. promote: by which rule it gets more of the calls itself, if there is one.
+    """
+
+    stack: str
+    percent: float
+    max_in_flight: int = SHADOW_IN_FLIGHT
+    promote: Promote | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """One model: its default stack and the limits of each stack that it runs on.
 
     external: what those of the stacks that are external servers call it. weights: percent of the calls for the model
     alone that each stack gets; none where the default gets all. fallback: the stacks that such calls go to, one after
-    the other, where their own cannot answer.
+    the other, where their own cannot answer. shadow: where calls are repeated, if they are.
     """
 
     model: str
@@ -103,11 +132,18 @@ class Deployment:
     external: Mapping[str, ExternalModel] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
     fallback: tuple[str, ...] = ()
+    shadow: Shadow | None = None
 
     @property
     def shares(self) -> Mapping[str, float]:
         """Return percent of the calls for the model alone, by stack."""
         return self.weights or {self.default: ALL}
+
+    @property
+    def split(self) -> Mapping[str, float]:
+        """Return the shares of all stacks among which the calls for the model alone are, or may be, split."""
+        rising = {self.shadow.stack: 0.0} if self.shadow and self.shadow.promote else {}
+        return rising | dict(self.shares) if rising or self.weights else {}
 
     @property
     def names(self) -> dict[str, str]:
@@ -238,7 +274,7 @@ class _Reader:
             check_model_name(name)
         except ModelNameError as error:
             raise self._error(("models",), name, str(error)) from error
-        self._known(table, raw, ("default", "fallback", "stacks", "weights"))
+        self._known(table, raw, ("default", "fallback", "stacks", "weights", "shadow"))
         stacks = self._table(raw, table, "stacks")
         if not stacks:
             raise self._error(table, "stacks", f"no stack is listed; add [models.{name}.stacks.STACK]")
@@ -254,7 +290,8 @@ class _Reader:
                 values = EXTERNAL_LIMITS | {key: values[key] for key in values if key not in EXTERNAL_KEYS}
             paths[stack] = self._limits(place, values, PathLimits)
         weights = self._weights(table, raw, paths)
-        return Deployment(name, default, paths, external, weights, self._fallback(table, raw, paths))
+        found = Deployment(name, default, paths, external, weights, self._fallback(table, raw, paths))
+        return replace(found, shadow=self._shadow(table, raw, found))
 
     def _fallback(self, table: tuple[str, ...], raw: Mapping[str, Any], stacks: Iterable[str]) -> tuple[str, ...]:
         found, known = raw.get("fallback", []), sorted(stacks)
@@ -272,18 +309,52 @@ class _Reader:
         place = (*table, "weights")
         found = self._table(raw, table, "weights", {})
         self._known(place, found, stacks)
-        for stack, percent in found.items():
-            if type(percent) not in {int, float} or not 0 <= percent <= ALL or round(percent, 2) != percent:
-                raise self._error(
-                    place,
-                    stack,
-                    f"{stack} must be a percentage from 0 to 100, of at most two decimals, got {percent!r}",
-                )
-        if found and round(sum(found.values()), 2) != ALL:
+        weights = {stack: self._percent(place, stack, percent) for stack, percent in found.items()}
+        if weights and round(sum(weights.values()), 2) != ALL:
             raise self._error(
                 place, next(iter(found)), f"the weights of {table[-1]} are {sum(found.values()):g} % together, not 100"
             )
-        return {stack: float(percent) for stack, percent in found.items()}
+        return weights
+
+    def _percent(self, table: tuple[str, ...], key: str, value: Any) -> float:
+        if type(value) not in {int, float} or not 0 <= value <= ALL or round(value, 2) != value:
+            text = f"{key} must be a percentage from 0 to 100, of at most two decimals, got {value!r}"
+            raise self._error(table, key, text)
+        return float(value)
+
+    def _shadow(self, table: tuple[str, ...], raw: Mapping[str, Any], model: Deployment) -> Shadow | None:
+        if "shadow" not in raw:
+            return None
+        found, place = self._table(raw, table, "shadow"), (*table, "shadow")
+        self._known(place, found, (each.name for each in fields(Shadow)))
+        stack = self._one_of(place, found, "stack", tuple(model.stacks))
+        if model.shares.get(stack) == ALL:
+            text = (
+                f"{stack} already gets every call for {model.model}; shadow another of its stacks, or lower its weight"
+            )
+            raise self._error(place, "stack", text)
+        percent = self._percent(place, "percent", found.get("percent"))
+        max_in_flight = found.get("max_in_flight", SHADOW_IN_FLIGHT)
+        self._positive(place, "max_in_flight", max_in_flight, int)
+        promote = self._promote(place, found, model.shares.get(stack, 0.0)) if "promote" in found else None
+        return Shadow(stack, percent, max_in_flight, promote)
+
+    def _promote(self, table: tuple[str, ...], raw: Mapping[str, Any], weight: float) -> Promote:
+        found, place = self._table(raw, table, "promote"), (*table, "promote")
+        self._known(place, found, (each.name for each in fields(Promote)))
+        after, steps = found.get("after"), found.get("steps")
+        if type(after) is not int or not MIN_AFTER <= after <= MAX_AFTER:
+            text = f"after must be a whole number from {MIN_AFTER} to {MAX_AFTER}, got {after!r}"
+            raise self._error(place, "after", text)
+        if not isinstance(steps, list) or not steps:
+            raise self._error(
+                place, "steps", f"steps must be a list of percentages such as [1, 10, 100], got {steps!r}"
+            )
+        percents = tuple(self._percent(place, "steps", step) for step in steps)
+        if any(step <= before for before, step in pairwise((weight, *percents))):
+            text = f"steps must rise from above the stack's weight, {weight:g}, got {steps}"
+            raise self._error(place, "steps", text)
+        return Promote(after, percents)
 
     def _external(self, table: tuple[str, ...], raw: Mapping[str, Any], model: str) -> ExternalModel:
         self._known(table, raw, (*EXTERNAL_KEYS, *(each.name for each in fields(PathLimits))))
@@ -316,13 +387,16 @@ class _Reader:
         kinds = {field.name: type(field.default) for field in fields(kind) if field.default is not MISSING}
         self._known(table, raw, kinds)
         for key, value in raw.items():
-            fits = isinstance(value, int) if kinds[key] is int else isinstance(value, int | float)
-            if not fits or isinstance(value, bool) or not 0 < value < float("inf"):
-                what = "a whole number" if kinds[key] is int else "a number"
-                raise self._error(table, key, f"{key} must be {what} above 0, got {value!r}")
-            if value > (most := CEILINGS.get(key, MAX_NUMBER)):
-                raise self._error(table, key, f"{key} must be at most {most}, got {value!r}")
+            self._positive(table, key, value, kinds[key])
         return kind(**raw)
+
+    def _positive(self, table: tuple[str, ...], key: str, value: Any, kind: type[Any]) -> None:
+        fits = isinstance(value, int) if kind is int else isinstance(value, int | float)
+        if not fits or isinstance(value, bool) or not 0 < value < float("inf"):
+            what = "a whole number" if kind is int else "a number"
+            raise self._error(table, key, f"{key} must be {what} above 0, got {value!r}")
+        if value > (most := CEILINGS.get(key, MAX_NUMBER)):
+            raise self._error(table, key, f"{key} must be at most {most}, got {value!r}")
 
     def _table(
         self, raw: Mapping[str, Any], table: tuple[str, ...], key: str, default: Any = None

@@ -9,6 +9,31 @@ from servepath.protocols.errors import BackendBadReply
 from servepath_pb.servepath.v1 import gateway_pb2 as pb
 
 REQUEST = b""  # ListPathsRequest has no fields
+# What may come of a call that is repeated on a shadow's path.
+VERDICTS = EQUAL, DIFFERENT, FAILED, LATE, DROPPED, SKIPPED = (
+    *("equal", "different", "failed", "late", "dropped", "skipped"),
+)
+
+
+class ShadowInfo(NamedTuple):
+    """What came of the calls that were repeated on a path; counts since the gateway started.
+
+    percent: of the calls that the model's other paths answer. difference: the largest of two numbers. said: what was
+    different or failed last, "" where nothing was. state, step: of one that is promoted by its answers, how far it is,
+    and percent of the calls for the model alone that it gets; "" and 0 for all others.
+    """
+
+    percent: float
+    equal: int
+    different: int
+    failed: int
+    late: int
+    dropped: int
+    skipped: int
+    difference: float
+    said: str
+    state: str = ""
+    step: float = 0.0
 
 
 class PathInfo(NamedTuple):
@@ -19,7 +44,7 @@ class PathInfo(NamedTuple):
     difference: from the model's reference, as the gateway saw it, None until it has. refused, unbatched: why requests
     are refused or not batched by that, "" where they are not. weight: percent of the calls for the model alone.
     fallback: place among the paths that such calls fall back to, 0 where it is none of them. replicas: its servers;
-    usable: those that get calls.
+    usable: those that get calls. shadow: of a path on which calls are repeated.
     """
 
     model: str
@@ -42,6 +67,7 @@ class PathInfo(NamedTuple):
     fallback: int = 0
     replicas: int = 1
     usable: int = 1
+    shadow: ShadowInfo | None = None
 
     @property
     def name(self) -> str:
@@ -80,4 +106,9 @@ def _path(path: pb.Path) -> PathInfo:
         fallback=path.fallback,
         replicas=path.replicas,
         usable=path.replicas_usable,
+        shadow=_shadow(path.shadow) if path.HasField("shadow") else None,
     )
+
+
+def _shadow(shadow: pb.Shadow) -> ShadowInfo:
+    return ShadowInfo(*(getattr(shadow, name) for name in ShadowInfo._fields))

@@ -8,12 +8,13 @@ import sys
 import uvloop
 
 from servepath.artifacts.manifest import ArtifactError
-from servepath.protocols.deployments import DeploymentsError
+from servepath.protocols.deployments import DeploymentsError, read_deployments
 from servepath.settings import SettingsError
 from services.dataplane.lifecycle import Server, log_to_stderr, serve
 from services.dataplane.listener import PortBusyError
 from services.dataplane.workers import BindAddresses, WorkerError, join, start_workers
 from services.gateway.config import Settings, read_settings, with_addresses
+from services.gateway.promotion import refuse_promotion
 from services.gateway.server import create_gateway
 from services.gateway.status_page import merged_pages
 
@@ -22,6 +23,7 @@ async def start(settings: Settings) -> Server:
     """Start the gateway, or its workers, and say where they listen. SIGHUP reads deployments.toml and .env again."""
     loop = asyncio.get_running_loop()
     if settings.workers > 1:
+        refuse_promotion(read_deployments(settings.deployments))
         addresses = BindAddresses(settings.host, settings.port, settings.metrics_host, settings.metrics_port)
         workers = await start_workers("services.gateway", settings.workers, addresses, merged_pages)
         loop.add_signal_handler(signal.SIGHUP, workers.pass_on, signal.SIGHUP)

@@ -26,6 +26,7 @@ from services.dataplane.listener import Dispatch, ListenerLimits
 from services.gateway.golden import MAX_ELEMENTS, compared
 from services.gateway.paths import Path
 from services.gateway.reload import Reloader
+from services.gateway.tolerances import together
 from services.gateway.ulp import ulp_distance
 
 MAX_AT_ONCE = 8
@@ -157,21 +158,6 @@ def _allowed(tensor: Tensor, spec: Spec, known_spec: Spec) -> TensorSpec:
 def _tolerance_of(spec: Spec, name: str) -> Tolerance:
     """Return an output's tolerance; labels, which the gateway adds, have none."""
     return next((spec.tolerance_of(output) for output in spec.outputs if output.name == name), EXACT)
-
-
-def together(one: Tolerance, other: Tolerance) -> Tolerance:
-    """Return how far two answers may be apart that may each be off one reference by their tolerance: the sum.
-
-    Of cosines, that of the sum of the angles; of top_k the larger k. Where the measures are not the same, the first
-    that goes by vectors.
-    """
-    if not (one.by_vector or other.by_vector):
-        return Tolerance(one.rtol + other.rtol, one.atol + other.atol)
-    if one.cosine is not None and other.cosine is not None:
-        return Tolerance(cosine=math.cos(min(math.acos(one.cosine) + math.acos(other.cosine), math.pi)))
-    if one.top_k is not None and other.top_k is not None:
-        return Tolerance(top_k=max(one.top_k, other.top_k))
-    return one if one.by_vector else other
 
 
 def _said(path: Path, outcome: Outcome) -> Said:

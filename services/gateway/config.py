@@ -17,7 +17,7 @@ class Settings:
 
     addresses: stack -> HOST:PORT or unix:PATH, or several with commas between them: its replicas. files: where services
     keep what their callers need, by variable. front: a key of LISTENERS. workers: processes on one port. worker_of: of
-    one of them, its socket to the first.
+    one of them, its socket to the first. state: the folder of what has to survive a restart.
     """
 
     deployments: Path
@@ -32,6 +32,7 @@ class Settings:
     workers: int = 1
     worker_of: int | None = None
     metrics_host: str = "127.0.0.1"
+    state: Path = Path(".run/gateway")
 
 
 def read_settings(argv: Sequence[str] | None = None) -> Settings:
@@ -41,6 +42,8 @@ def read_settings(argv: Sequence[str] | None = None) -> Settings:
     )
     parser.setting("deployments", "the list of paths", kind=Path, default=Path("deployments.toml"))
     parser.setting("exports", "exported artifacts", kind=Path, default=Path("artifacts/exports"))
+    about = "folder of what promoted shadows keep for a restart"
+    parser.setting("state", about, variable="GATEWAY_STATE", kind=Path, default=Path(".run/gateway"))
     text = "offer gRPC reflection of servepath.v1 (publishes the API)"
     parser.add_argument("--reflection", action="store_true", help=text)
     values = read_server_settings(parser, "GATEWAY", argv)

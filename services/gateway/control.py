@@ -14,6 +14,7 @@ from servepath_pb.servepath.v1 import gateway_pb2
 from services.dataplane import control
 from services.gateway.paths import Path
 from services.gateway.reload import Reloader
+from services.gateway.verdicts import Shadows, Verdicts
 
 VERSION = "0.1.0"
 
@@ -44,7 +45,9 @@ class Controls:
     async def list_paths(self, _: gateway_pb2.ListPathsRequest) -> gateway_pb2.ListPathsResponse:
         """List every path with what its last answer said."""
         routes = self._reloader.routes
-        paths = [_describe(path, one) for one in routes.deployments.models for path in routes.of(one.model)]
+        paths = [
+            _describe(path, one, routes.shadows) for one in routes.deployments.models for path in routes.of(one.model)
+        ]
         error, sha256 = self._reloader.error, self._reloader.sha256
         return gateway_pb2.ListPathsResponse(paths=paths, deployments_error=error, deployments_sha256=sha256)
 
@@ -89,9 +92,9 @@ class Controls:
         return path
 
 
-def _describe(path: Path, deployment: Deployment) -> gateway_pb2.Path:
+def _describe(path: Path, deployment: Deployment, shadows: Shadows) -> gateway_pb2.Path:
     served, spec, proof = path.replicas.served, path.artifacts.current.spec, path.replicas.proof
-    fallback = deployment.fallback
+    fallback, verdicts = deployment.fallback, shadows.find(deployment, path.stack)
     return gateway_pb2.Path(
         model=path.model,
         stack=path.stack,
@@ -109,10 +112,23 @@ def _describe(path: Path, deployment: Deployment) -> gateway_pb2.Path:
         difference=proof.difference,
         refused=proof.refused,
         unbatched=proof.unbatched,
-        weight=deployment.shares.get(path.stack, 0.0),
+        weight=shadows.weight_of(deployment, path.stack),
         fallback=fallback.index(path.stack) + 1 if path.stack in fallback else 0,
         replicas=len(path.replicas.members),
         replicas_usable=sum(member.usable for member in path.replicas.members),
+        shadow=_shadow(verdicts) if verdicts else None,
+    )
+
+
+def _shadow(verdicts: Verdicts) -> gateway_pb2.Shadow:
+    promotion = verdicts.promotion
+    return gateway_pb2.Shadow(
+        percent=verdicts.shadow.percent,
+        **{verdict: count.value for verdict, count in verdicts.counts.items()},
+        difference=verdicts.difference,
+        said=verdicts.said,
+        state=promotion.state if promotion else "",
+        step=promotion.percent if promotion else 0,
     )
 
 

@@ -7,6 +7,7 @@ from grpc import StatusCode
 from prometheus_client import CollectorRegistry, Gauge
 
 from servepath.protocols.errors import ServeError
+from servepath.protocols.paths import VERDICTS
 from servepath.protocols.status import code_of
 from servepath.protocols.types import Answer, Provenance
 from services.dataplane.backend import Call, Outcome
@@ -14,6 +15,7 @@ from services.dataplane.counters import Counter, Durations, Histogram
 from services.gateway.load import Load
 from services.gateway.reload import Reloader
 from services.gateway.replicas import ReplicaSet
+from services.gateway.verdicts import Shadows, Verdicts
 
 # The library's default buckets begin at 5 ms, above everything that a healthy path takes.
 BUCKETS_S = (
@@ -138,12 +140,31 @@ class Metrics:
             "1 while deployments.toml is in use as it is; 0 where it was changed to one that cannot be.",
             registry=registry,
         )
+        self._shadow = Counter(
+            "servepath_shadow",
+            "Calls repeated on a path that others had answered, by what came of it.",
+            (*PATH_LABELS, "verdict"),
+            registry=registry,
+        )
+        self._difference = Gauge(
+            "servepath_shadow_largest_difference",
+            "Largest difference of a repeated call's answer from the caller's.",
+            PATH_LABELS,
+            registry=registry,
+        )
+        self._promoted = Gauge(
+            "servepath_shadow_promoted_percent",
+            "Percent of the calls for the model alone that a shadow's stack gets by its rule.",
+            PATH_LABELS,
+            registry=registry,
+        )
         self._load = Load(registry)
         self.on_failure: OnFailure = _nothing
         self.paths = {UNKNOWN: PathMetrics(self, UNKNOWN)}
         self._unknown = self.paths[UNKNOWN]
         self._by_name: Mapping[str, PathMetrics] = {}
         self._watched: set[Labels] = set()
+        self._shadowed: set[Labels] = set()
 
     def use(self, names: Mapping[str, Labels], paths: Mapping[Labels, ReplicaSet]) -> None:
         """Count for these from now on: every name that callers may use -> (model, stack) of its path; its replicas."""
@@ -186,6 +207,21 @@ class Metrics:
     def on_fallback(self, name: str) -> None:
         """Count a call that leaves a path."""
         self._by_name.get(name, self._unknown).fallbacks.inc()
+
+    def use_shadows(self, shadows: Shadows) -> None:
+        """Show what came of these from now on."""
+        found = {(verdicts.model, verdicts.shadow.stack): verdicts for verdicts in shadows.known.values()}
+        for labels, verdicts in found.items():
+            self._watch_shadow(labels, verdicts)
+        for labels in self._shadowed - found.keys():
+            self._difference.remove(*labels)
+            self._promoted.remove(*labels)
+        self._shadowed = set(found)
+
+    def _watch_shadow(self, labels: Labels, verdicts: Verdicts) -> None:
+        verdicts.counts = {verdict: self._shadow.labels(*labels, verdict) for verdict in VERDICTS}
+        self._difference.labels(*labels).set_function(lambda: verdicts.difference)
+        self._promoted.labels(*labels).set_function(lambda: verdicts.promotion.percent if verdicts.promotion else 0)
 
     def on_complete(self, call: Call | None, outcome: Outcome) -> Outcome:
         """Count an ended call; return its outcome with the gateway's own times added."""

@@ -29,10 +29,13 @@ from services.gateway.config import Settings
 from services.gateway.fallback import Fallback
 from services.gateway.golden import PathProver
 from services.gateway.metadata import ServerMetadata
+from services.gateway.promotion import refuse_promotion
 from services.gateway.replica import Replica
 from services.gateway.replicas import Member, ReplicaSet
 from services.gateway.router import VersionCheck, WeightedRouter
+from services.gateway.shadow import ComparedPath, Repeater, ShadowPolicy
 from services.gateway.text import TextInput, Translators
+from services.gateway.verdicts import Shadows
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Routes:
     paths: Mapping[tuple[str, str], Path]
     names: Mapping[str, Path]
     chains: Mapping[str, Backend]
+    shadows: Shadows
 
     def of(self, model: str) -> list[Path]:
         """Return a model's paths in the file's order."""
@@ -111,29 +115,38 @@ class Builder:
 
         Raises DeploymentsError or ArtifactError; then nothing has been changed.
         """
+        if self.settings.worker_of is not None:
+            refuse_promotion(deployments)
+        shadows = Shadows(self.settings.state, known.shadows if known else None)
         kept = known.paths if known else {}
         paths = {
             (path.model, path.stack): path for one in deployments.models for path in self._paths(deployments, one, kept)
         }
         names = {name: paths[one.model, stack] for one in deployments.models for name, stack in one.names.items()}
         chains = {name: path.chain for name, path in names.items()}
-        chains |= {one.model: self._chain(one, chains) for one in deployments.models}
-        return Routes(deployments, paths, names, chains)
+        chains |= {one.model: self._chain(one, chains, shadows) for one in deployments.models}
+        routes = Routes(deployments, paths, names, chains, shadows)
+        return replace(routes, chains=chains | dict(_shadowed(routes)))
 
-    def _chain(self, deployment: Deployment, chains: Mapping[str, Backend]) -> Backend:
+    def _chain(self, deployment: Deployment, chains: Mapping[str, Backend], shadows: Shadows) -> Backend:
         """Return what takes the calls for a model alone."""
         model = deployment.model
         names = {stack: f"{model}@{stack}" for stack in deployment.stacks}
         paths = {name: chains[name] for name in names.values()}
+        verdicts = shadows.find(deployment, deployment.shadow.stack) if deployment.shadow else None
+        promotion = verdicts.promotion if verdicts else None
         router = None
-        if deployment.weights:
-            router = WeightedRouter(paths, {names[stack]: share for stack, share in deployment.weights.items()})
+        if deployment.split:
+            router = WeightedRouter(paths, {names[stack]: share for stack, share in deployment.split.items()})
+            if promotion:
+                promotion.lead(router)
         if not deployment.fallback:
             return router or paths[names[deployment.default]]
-        asked = [stack for stack, share in deployment.shares.items() if share]
-        orders = {
-            names[one]: tuple(names[each] for each in dict.fromkeys((one, *deployment.fallback))) for one in asked
-        }
+        asked = {stack: deployment.fallback for stack, share in deployment.shares.items() if share}
+        if verdicts and promotion:
+            # A stack that is yet to be promoted keeps nobody from being answered.
+            asked.setdefault(verdicts.shadow.stack, (*deployment.fallback, deployment.default))
+        orders = {names[one]: tuple(names[each] for each in dict.fromkeys((one, *then))) for one, then in asked.items()}
         default = names[deployment.default]
         choose: Callable[[Call], str] = router.choose if router else lambda _: default
         return Fallback(choose, paths, orders, self._on_fallback)
@@ -212,6 +225,22 @@ class Builder:
 
 def _artifacts(exports: pathlib.Path, model: str, stack: Stack) -> Artifacts | ExternalArtifacts:
     return ExternalArtifacts(exports, model) if stack.external else Artifacts(exports, model, stack.artifact_format)
+
+
+def _shadowed(routes: Routes) -> Iterator[tuple[str, Backend]]:
+    """Yield the names whose calls may go to other paths than their model's shadow, and what repeats them there."""
+    longest_s = routes.deployments.gateway.default_deadline_s
+    for one in routes.deployments.models:
+        verdicts = routes.shadows.find(one, one.shadow.stack) if one.shadow else None
+        if verdicts is None:
+            continue
+        compared = {
+            path.stack: ComparedPath(path.artifacts.current.spec, path.replicas) for path in routes.of(one.model)
+        }
+        repeater = Repeater(routes.chains[verdicts.name], compared, verdicts, longest_s)
+        for name in one.names:
+            if name != verdicts.name:
+                yield name, ShadowPolicy(routes.chains[name], repeater)
 
 
 def _batch_limits(limits: PathLimits, spec: Spec) -> BatchLimits:

@@ -151,6 +151,8 @@ def _changes(before: Routes, after: Routes) -> Iterator[str]:
             yield f"{model} goes to {shares}"
         if model in old and old[model].fallback != one.fallback:
             yield f"{model} falls back to {', '.join(one.fallback) or 'nothing'}"
+        if model in old and old[model].shadow != one.shadow:
+            yield f"{model} is repeated otherwise"
     yield from (f"{path.name} is gone" for name, path in before.paths.items() if name not in after.paths)
 
 

@@ -2,7 +2,7 @@
 
 import random
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from itertools import accumulate
 
@@ -46,7 +46,8 @@ class WeightedRouter:
     """Takes a model's calls to its paths by their weights: those of one key to one path, others as it is drawn.
 
     A key is on the path whose part of 0 to 100 % holds its hash, so that a change of weights moves no more keys than it
-    must. Each call goes on under its path's name.
+    must. Each call goes on under its path's name. A path that `shift` raises takes the end of every other one's part:
+    keys move to it alone, and each is back at its place when the path goes back.
     """
 
     def __init__(
@@ -54,9 +55,24 @@ class WeightedRouter:
     ) -> None:
         """`paths`: MODEL@STACK -> its chain. `weights`: the same names -> percent, 100 together."""
         self._paths = paths
-        self._names = [name for name, percent in weights.items() if percent]
-        self._ends = [end / ALL for end in accumulate(weights[name] for name in self._names)]
+        self._weights = weights
         self._draw = draw
+        self._divide(weights.items())
+
+    def shift(self, name: str, percent: float) -> None:
+        """Raise one path from its weight, below 100, to `percent`, which the others give in proportion to theirs."""
+        kept = (ALL - percent) / (ALL - self._weights[name])
+        parts = []
+        for other, weight in self._weights.items():
+            own = weight if other == name else weight * kept
+            parts += [(other, own), (name, weight - own)]
+        self._divide(parts)
+
+    def _divide(self, parts: Iterable[tuple[str, float]]) -> None:
+        """Divide 0 to 100 % into the parts of these paths, one after another."""
+        given = [(name, percent) for name, percent in parts if percent]
+        self._names = [name for name, _ in given]
+        self._ends = [end / ALL for end in accumulate(percent for _, percent in given)]
 
     def choose(self, call: Call) -> str:
         """Return the path that the call falls to."""

@@ -100,11 +100,12 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
         """Put routes into use: nothing of a call lies between these lines."""
         router.use(routes.chains)
         metrics.use(routes.labels, {name: path.replicas for name, path in routes.paths.items()})
+        metrics.use_shadows(routes.shadows)
         prober.use(
             {name: chain.ready for name, chain in routes.chains.items()},
             [path.replicas for path in routes.paths.values()],
         )
-        data_plane.caller_key = CALLER_KEY if any(one.weights for one in routes.deployments.models) else ""
+        data_plane.caller_key = CALLER_KEY if any(one.split for one in routes.deployments.models) else ""
 
     routes = builder.build(deployments)
     use(routes)

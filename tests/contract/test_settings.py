@@ -71,6 +71,13 @@ def test_an_option_wins_over_its_variable(
     assert found(option, "9002") == 9002
 
 
+def test_the_gateways_state_is_in_a_folder_of_its_own_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gateway.read_settings([]).state == Path(".run/gateway")
+    monkeypatch.setenv("GATEWAY_STATE", "elsewhere")
+    assert gateway.read_settings([]).state == Path("elsewhere")
+    assert gateway.read_settings(["--state", "there"]).state == Path("there")
+
+
 @pytest.mark.parametrize("service", ["gateway", "onnx_svc", "litert_svc"])
 def test_the_front_is_native_unless_told(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     read = SERVICES[service]

@@ -5,7 +5,7 @@ import pytest
 
 from servepath.client import Prediction
 from servepath.client.__main__ import parse_args, paths_text, prediction_text, texts_text, values
-from servepath.protocols.paths import PathInfo
+from servepath.protocols.paths import PathInfo, ShadowInfo
 from servepath.protocols.types import Provenance
 
 
@@ -63,6 +63,16 @@ def test_what_an_external_server_does_not_name_is_unknown() -> None:
     assert "served by m@theirs: mlserver 1.7.1, tf32, version unknown" in told
     path = PathInfo("m", "theirs", True, True, "mlserver", "1.7.1", 0, "", (), ())  # noqa: FBT003 - is_default, ready
     assert paths_text([path]).split("  ")[-1] == "mlserver 1.7.1, artifact unknown"
+
+
+def test_what_came_of_a_shadow_is_printed() -> None:
+    shadow = ShadowInfo(10.0, 990, 1, 0, 2, 0, 0, 0.25, "output 'y' is off")
+    path = PathInfo("m", "onnx", False, True, "e", "1", 1, "a" * 64, (), (), shadow=shadow)  # noqa: FBT003 - as above
+    said = paths_text([path, path._replace(shadow=ShadowInfo(2.5, 0, 0, 0, 0, 0, 0, 0.0, "", "waiting"))]).splitlines()
+    assert said[0].endswith(
+        "shadow of 10 %: 990 equal, 1 different, 2 late, at most 0.25 apart (last: output 'y' is off)"
+    )
+    assert said[1].endswith("shadow of 2.5 %: nothing yet, promotion waiting")
 
 
 def test_labels_are_printed_before_their_texts() -> None:

@@ -4,7 +4,14 @@ from pathlib import Path
 import pytest
 
 from servepath.artifacts.spec import EXACT, Spec, TensorSpec
-from servepath.protocols.deployments import DeploymentsError, GatewayLimits, read_deployments, read_gateway_limits
+from servepath.protocols.deployments import (
+    DeploymentsError,
+    GatewayLimits,
+    Promote,
+    Shadow,
+    read_deployments,
+    read_gateway_limits,
+)
 from servepath.protocols.external import ExternalModel
 from servepath.protocols.stacks import PATH_STACKS, STACKS
 from servepath.routes import main as routes
@@ -298,6 +305,89 @@ def test_a_wrong_fallback_names_line_and_key(tmp_path: Path, bad: str, says: str
         read_deployments(path)
 
 
+SHADOWED = f"""{WEIGHTED}[models.m.shadow]
+stack = "torchserve"
+percent = 12.5
+max_in_flight = 3
+"""
+
+
+def test_a_shadow_is_a_stack_of_the_model_a_share_and_a_bound(tmp_path: Path) -> None:
+    path = tmp_path / "deployments.toml"
+    path.write_text(SHADOWED)
+    (model,) = read_deployments(path).models
+    assert model.shadow == Shadow("torchserve", 12.5, 3)
+    path.write_text(SHADOWED.replace("max_in_flight = 3\n", ""))
+    (model,) = read_deployments(path).models
+    assert model.shadow == Shadow("torchserve", 12.5, 4)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "line", "says"),
+    [
+        ('"torchserve"', '"tf"', 10, """stack in [models.m.shadow] must be "onnx" or "torchserve", got 'tf'"""),
+        ('stack = "torchserve"\n', "", 9, 'stack in [models.m.shadow] must be "onnx" or "torchserve", got None'),
+        ("percent = 12.5\n", "", 9, "percent must be a percentage from 0 to 100, of at most two decimals, got None"),
+        ("12.5", "12.505", 11, "percent must be a percentage from 0 to 100, of at most two decimals, got 12.505"),
+        ("= 3", "= 0", 12, "max_in_flight must be a whole number above 0, got 0"),
+        ("= 3", "= 2.5", 12, "max_in_flight must be a whole number above 0, got 2.5"),
+        ("percent", "percentage", 11, "unknown key 'percentage' in [models.m.shadow]; did you mean 'percent'?"),
+    ],
+)
+def test_a_wrong_shadow_names_line_and_key(tmp_path: Path, good: str, bad: str, line: int, says: str) -> None:
+    path = tmp_path / "deployments.toml"
+    path.write_text(SHADOWED.replace(good, bad, 1))
+    with pytest.raises(DeploymentsError, match=re.escape(f"{path}, line {line}: {says}")):
+        read_deployments(path)
+
+
+PROMOTED = f"""{SHADOWED}[models.m.shadow.promote]
+after = 1000
+steps = [11, 50.5, 100]
+"""
+
+
+def test_a_promotion_has_a_count_and_steps_that_rise_from_the_weight(tmp_path: Path) -> None:
+    path = tmp_path / "deployments.toml"
+    path.write_text(PROMOTED)
+    (model,) = read_deployments(path).models
+    assert model.shadow == Shadow("torchserve", 12.5, 3, Promote(1000, (11.0, 50.5, 100.0)))
+    assert model.split == {"onnx": 89.75, "torchserve": 10.25}
+    path.write_text(PROMOTED.replace("[models.m.weights]\nonnx = 89.75\ntorchserve = 10.25\n", ""))
+    (model,) = read_deployments(path).models
+    assert (model.weights, model.split) == ({}, {"onnx": 100.0, "torchserve": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "line", "says"),
+    [
+        ("1000", "9", 14, "after must be a whole number from 10 to 100000, got 9"),
+        ("1000", "true", 14, "after must be a whole number from 10 to 100000, got True"),
+        ("after = 1000\n", "", 13, "after must be a whole number from 10 to 100000, got None"),
+        ("[11, 50.5, 100]", "[]", 15, "steps must be a list of percentages such as [1, 10, 100], got []"),
+        ("[11, 50.5, 100]", "100", 15, "steps must be a list of percentages such as [1, 10, 100], got 100"),
+        ("50.5", "50.505", 15, "steps must be a percentage from 0 to 100, of at most two decimals, got 50.505"),
+        ("50.5", "11", 15, "steps must rise from above the stack's weight, 10.25, got [11, 11, 100]"),
+        ("[11,", "[10,", 15, "steps must rise from above the stack's weight, 10.25, got [10, 50.5, 100]"),
+        ("steps", "stairs", 15, "unknown key 'stairs' in [models.m.shadow.promote]; known here: after, steps"),
+    ],
+)
+def test_a_wrong_promotion_names_line_and_key(tmp_path: Path, good: str, bad: str, line: int, says: str) -> None:
+    path = tmp_path / "deployments.toml"
+    path.write_text(PROMOTED.replace(good, bad, 1))
+    with pytest.raises(DeploymentsError, match=re.escape(f"{path}, line {line}: {says}")):
+        read_deployments(path)
+
+
+def test_a_stack_that_gets_every_call_cannot_be_the_shadow(tmp_path: Path) -> None:
+    path = tmp_path / "deployments.toml"
+    path.write_text(SHADOWED.replace("onnx = 89.75\ntorchserve = 10.25\n", "torchserve = 100\n"))
+    with pytest.raises(
+        DeploymentsError, match="torchserve already gets every call for m; shadow another of its stacks"
+    ):
+        read_deployments(path)
+
+
 def test_routes_are_shown_and_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "deployments.toml"
     path.write_text(FALLING_BACK)
@@ -309,6 +399,17 @@ def test_routes_are_shown_and_mistakes_are_one_line(tmp_path: Path, capsys: pyte
         ["m@onnx", "m@onnx", "100 %", "", "ONNX_SVC_ADDR"],
         ["m@torchserve", "m@torchserve", "100 %", "", "TORCH_SVC_ADDR"],
     ]
+    path.write_text(SHADOWED)
+    assert routes(["check", str(path)]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "repeated" in line]
+    assert [cell.strip() for cell in row.split("\u2502")[1:7]] == [
+        *("m", "m@torchserve", "12.5 % repeated", "", "TORCH_SVC_ADDR", "3 in flight, others dropped")
+    ]
+    path.write_text(PROMOTED)
+    assert routes(["check", str(path)]) == 0
+    assert "after each 1000 equal answers 11, 50.5, 100 % of m" in " ".join(
+        "".join(line.split("\u2502")[-2:]).strip() for line in capsys.readouterr().out.splitlines()
+    )
     path.write_text(WEIGHTED.replace("10.25", "10.26"))
     assert routes(["check", str(path)]) == 1
     said = capsys.readouterr().err

@@ -28,9 +28,10 @@ from servepath_pb.servepath.v1 import gateway_pb2
 from services.dataplane.backend import Outcome
 from services.dataplane.listener import ListenerLimits, RawCall
 from services.gateway import compare
-from services.gateway.compare import Compare, Said, comparison_of, together
+from services.gateway.compare import Compare, Said, comparison_of
 from services.gateway.golden import MAX_ELEMENTS
 from services.gateway.paths import Path, Routes
+from services.gateway.tolerances import together
 from tests.manifests import SPEC
 
 SERVED = Provenance("m", "onnx", "fake", "1", 1, "ab" * 32, sha256_observed=True)
@@ -162,7 +163,7 @@ def reloading(*stacks: str) -> Any:
     artifacts = cast("Any", NoArtifacts())
     paths = {("m", s): Path("m", s, nothing, artifacts, nothing, nothing, nothing) for s in stacks}
     names = {path.name: path for path in paths.values()}
-    return Reloading(Routes(nothing, paths, {"m": paths["m", stacks[0]], **names}, {}))
+    return Reloading(Routes(nothing, paths, {"m": paths["m", stacks[0]], **names}, {}, nothing))
 
 
 class Dispatched:
