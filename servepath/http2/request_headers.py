@@ -1,6 +1,7 @@
 """What a request's header block means for a call (gRPC over HTTP/2)."""
 
 from base64 import b64decode
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from servepath.http2.fields import content_length, request_fault, trailers_fault
@@ -24,7 +25,8 @@ class RequestHeaders:
     http: the status that refuses what is no gRPC, or "". remaining_s: None without a deadline, at most MAX_TIMEOUT_S.
     encoding: the compression, "" for none. length: what content-length says, None where nothing does. size: in bytes,
     as HTTP/2 counts header lists. metadata: the caller's own, those of -bin keys as bytes. fault: what makes the block
-    malformed as a request's first, or ""; trailers_fault: as its last.
+    malformed as a request's first, or ""; trailers_fault: as its last. texts: the metadata that is text, the last
+    value of a repeated key.
     """
 
     path: str
@@ -36,6 +38,7 @@ class RequestHeaders:
     metadata: Metadata
     fault: str
     trailers_fault: str
+    texts: Mapping[str, str]
 
 
 def request_headers(pairs: Pairs) -> RequestHeaders:
@@ -48,6 +51,7 @@ def request_headers(pairs: Pairs) -> RequestHeaders:
     except ValueError as error:
         fault = fault or str(error)
     encoding = found.get("grpc-encoding", "").lower()  # as HTTP has the names of codings (RFC 9110, 8.4.1)
+    metadata = tuple(_entry(name, value) for name, value in pairs if _is_callers(name))
     return RequestHeaders(
         path=found.get(":path", ""),
         http=_refusal(found.get(":method", ""), found.get("content-type", "")),
@@ -55,9 +59,10 @@ def request_headers(pairs: Pairs) -> RequestHeaders:
         encoding="" if encoding == "identity" else encoding,
         length=length,
         size=sum(len(name) + len(value) + ENTRY_BYTES for name, value in pairs),
-        metadata=tuple(_entry(name, value) for name, value in pairs if _is_callers(name)),
+        metadata=metadata,
         fault=fault,
         trailers_fault=trailers_fault(pairs),
+        texts={name: value for name, value in metadata if isinstance(value, str)},
     )
 
 

@@ -72,7 +72,7 @@ class UnaryCall:
     @property
     def metadata(self) -> Mapping[str, str]:
         """Return the caller's metadata; of a repeated key the last value."""
-        return {key: value for key, value in self._headers.metadata if isinstance(value, str)}
+        return self._headers.texts
 
     def reply(self, payload: bytes) -> None:
         """Answer the call."""

@@ -29,15 +29,16 @@ class Call:
 
     deadline: time.monotonic() seconds by which the caller must have its outcome. arrived_ns: time.perf_counter_ns() of
     its arrival. queued_ns: how long it waited for a place among the calls at a server, below 0 while it waits. rows:
-    set by validation. key: of the caller, where it brought one and somebody asked for it. stage: where its deadline
+    set by validation. name: what it counts for: the model or path that its caller named, until a policy chooses a path.
+    key: of the caller, where it brought one and somebody asked for it. stage: where its deadline
     would strike now. owner: who is told first when the call ends; cheaper than a callback for what happens to nearly
     every call, and set again as the call goes on. translate: makes what the caller gets of the answer, where a policy
     has put another request in the place of the caller's.
     """
 
     __slots__ = (
-        *("_callbacks", "arrived_ns", "deadline", "key", "outcome", "owner", "queued_ns", "request", "rows", "stage"),
-        "translate",
+        *("_callbacks", "arrived_ns", "deadline", "key", "name", "outcome", "owner", "queued_ns", "request", "rows"),
+        *("stage", "translate"),
     )
 
     def __init__(self, request: Request, deadline: float) -> None:
@@ -46,6 +47,7 @@ class Call:
         self.arrived_ns = perf_counter_ns()
         self.queued_ns = 0
         self.rows = 0
+        self.name = request.model
         self.key = ""
         self.stage = DeadlineStage.IN_QUEUE
         self.outcome: Outcome | None = None

@@ -30,52 +30,67 @@ class Fallback:
         choose: Callable[[Call], str],
         paths: Mapping[str, Backend],
         orders: Mapping[str, Sequence[str]],
+        ready: Mapping[str, Callable[[], bool]],
         on_leave: Callable[[str], None],
     ) -> None:
         """`choose`: gives the MODEL@STACK that a call is for. `paths`: MODEL@STACK -> its chain.
 
-        `orders`: each that may be chosen -> the paths that are tried, itself first.
+        `orders`: each that may be chosen -> the paths that are tried, itself first. `ready`: says it, by
+        MODEL@STACK.
         """
         self._choose = choose
         self._paths = paths
         self._orders = orders
+        self._ready = ready
         self._on_leave = on_leave
 
     def submit(self, call: Call) -> None:
         """Pass the call on to the first path that is ready, or, where none is, to its own."""
-        self._send(call, call.request, self._orders[self._choose(call)], None)
+        name = self._choose(call)
+        if self._ready[name]():
+            self._send(call, name, call.request, self._orders[name], None)
+        else:
+            self._go_on(call, call.request, self._orders[name], None)
 
     def ready(self) -> bool:
         """Return whether some path is ready, whichever a call is for."""
-        return all(any(self._paths[name].ready() for name in order) for order in self._orders.values())
+        return all(any(self._ready[name]() for name in order) for order in self._orders.values())
 
     async def close(self) -> None:
         """Close every path."""
         for path in set(self._paths.values()):
             await path.close()
 
-    def _send(self, call: Call, request: Request, order: Sequence[str], first: ServeError | None) -> None:
-        """Send a call to the first ready path of `order`; `first` is the error of the path that it was for."""
-        number = next((number for number, name in enumerate(order) if self._paths[name].ready()), 0)
-        if number:
+    def _go_on(self, call: Call, request: Request, order: Sequence[str], first: ServeError | None) -> None:
+        """Send a call to the first path of `order` that is ready; `first` is the error of the path that it was for."""
+        name = next((name for name in order if self._ready[name]()), order[0])
+        if name != order[0]:
             self._on_leave(order[0])
-        name = order[number]
-        call.request, call.translate = request._replace(model=name), None
-        call.add_done_callback(partial(self._ended, call, request, order[number + 1 :], first))
+        # As its caller sent it: another path's tokenizer may be another one.
+        call.request, call.translate = request, None
+        self._send(call, name, request, order, first)
+
+    def _send(self, call: Call, name: str, request: Request, order: Sequence[str], first: ServeError | None) -> None:
+        call.name = name
+        call.add_done_callback(partial(self._ended, call, request, order, first))
         self._paths[name].submit(call)
 
     def _ended(
-        self, call: Call, request: Request, rest: Sequence[str], first: ServeError | None, outcome: Outcome
+        self, call: Call, request: Request, order: Sequence[str], first: ServeError | None, outcome: Outcome
     ) -> None:
+        if not isinstance(outcome, ServeError):
+            return
         # A version that the call asks for may be on its own path alone.
         missing = first is not None and isinstance(outcome, ModelNotFound)
-        if not isinstance(outcome, ServeError) or not (missing or isinstance(outcome, ELSEWHERE)):
+        if not missing and not isinstance(outcome, ELSEWHERE):
             return
+        left = call.name
+        rest = order[order.index(left) + 1 :]
         if rest:
-            self._on_leave(call.request.model)
+            self._on_leave(left)
             call.take_back()
-            self._send(call, request, rest, first or outcome)
+            self._go_on(call, request, rest, first or outcome)
         elif first is not None:
             call.take_back()
-            call.request = request
+            call.name = request.model
             call.end(first)

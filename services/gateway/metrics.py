@@ -233,7 +233,7 @@ class Metrics:
             else:
                 path.ok.inc()
             return outcome
-        path = self._by_name.get(call.request.model, self._unknown)
+        path = self._by_name.get(call.name, self._unknown)
         total_us = (perf_counter_ns() - call.arrived_ns) // 1000
         path.duration.observe(total_us)
         queue_us = call.queued_ns // 1000

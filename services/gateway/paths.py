@@ -124,15 +124,15 @@ class Builder:
         }
         names = {name: paths[one.model, stack] for one in deployments.models for name, stack in one.names.items()}
         chains = {name: path.chain for name, path in names.items()}
-        chains |= {one.model: self._chain(one, chains, shadows) for one in deployments.models}
+        chains |= {one.model: self._chain(one, paths, shadows) for one in deployments.models}
         routes = Routes(deployments, paths, names, chains, shadows)
         return replace(routes, chains=chains | dict(_shadowed(routes)))
 
-    def _chain(self, deployment: Deployment, chains: Mapping[str, Backend], shadows: Shadows) -> Backend:
+    def _chain(self, deployment: Deployment, built: Mapping[tuple[str, str], Path], shadows: Shadows) -> Backend:
         """Return what takes the calls for a model alone."""
-        model = deployment.model
-        names = {stack: f"{model}@{stack}" for stack in deployment.stacks}
-        paths = {name: chains[name] for name in names.values()}
+        own = {stack: built[deployment.model, stack] for stack in deployment.stacks}
+        names = {stack: path.name for stack, path in own.items()}
+        paths = {path.name: path.chain for path in own.values()}
         verdicts = shadows.find(deployment, deployment.shadow.stack) if deployment.shadow else None
         promotion = verdicts.promotion if verdicts else None
         router = None
@@ -149,7 +149,8 @@ class Builder:
         orders = {names[one]: tuple(names[each] for each in dict.fromkeys((one, *then))) for one, then in asked.items()}
         default = names[deployment.default]
         choose: Callable[[Call], str] = router.choose if router else lambda _: default
-        return Fallback(choose, paths, orders, self._on_fallback)
+        ready = {path.name: path.replicas.ready for path in own.values()}
+        return Fallback(choose, paths, orders, ready, self._on_fallback)
 
     def _paths(
         self, deployments: Deployments, deployment: Deployment, kept: Mapping[tuple[str, str], Path]

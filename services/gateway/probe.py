@@ -71,13 +71,11 @@ class Prober:
     async def _run(self) -> None:
         while True:
             sets = self._sets
-            await asyncio.gather(*(self._probe(member) for replicas in sets for member in replicas.members))
-            for replicas in sets:
-                replicas.refresh()
+            await asyncio.gather(*(self._probe(member, replicas) for replicas in sets for member in replicas.members))
             await self._publish()
             await asyncio.sleep(self._interval_s)
 
-    async def _probe(self, member: Member) -> None:
+    async def _probe(self, member: Member, replicas: ReplicaSet) -> None:
         replica = member.replica
         if not replica.health.probed:
             return
@@ -91,6 +89,7 @@ class Prober:
         if (ready := not reason) != replica.ready_now:
             log.info("%s@%s is %s", replica.model, replica.stack, "ready: answers" if ready else f"not ready: {reason}")
         replica.ready_now, replica.fault = ready, reason
+        replicas.refresh()
 
     async def _fault(self, member: Member) -> str:
         """Return why a replica is not ready, "" where it is; a proof goes on beside the probes."""

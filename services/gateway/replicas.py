@@ -79,6 +79,8 @@ class ReplicaSet:
         self._draw = draw
         self._budget = RetryBudget()
         self._usable: Sequence[Member] = self.members
+        self._ready = False
+        self.refresh()
         for member in members:
             member.replica.health.on_failing = partial(self._failing, member)
 
@@ -91,8 +93,8 @@ class ReplicaSet:
             self._send(call, (), self._choose(self._usable))
 
     def ready(self) -> bool:
-        """Return whether some replica is ready."""
-        return any(member.usable for member in self.members)
+        """Return whether some replica was usable when that was found out last."""
+        return self._ready
 
     async def close(self) -> None:
         """Close every replica."""
@@ -102,7 +104,8 @@ class ReplicaSet:
     def refresh(self) -> None:
         """Find out which replicas are usable; where none is, all that failed by their probes alone, or all."""
         kept = [member for member in self.members if not member.replica.health.ejected]
-        self._usable = [member for member in kept if member.usable] or kept or self.members
+        usable = [member for member in kept if member.usable]
+        self._usable, self._ready = usable or kept or self.members, bool(usable)
 
     @property
     def in_flight(self) -> int:

@@ -72,19 +72,17 @@ class WeightedRouter:
         """Divide 0 to 100 % into the parts of these paths, one after another."""
         given = [(name, percent) for name, percent in parts if percent]
         self._names = [name for name, _ in given]
-        self._ends = [end / ALL for end in accumulate(percent for _, percent in given)]
+        ends = [end / ALL for end in accumulate(percent for _, percent in given)]
+        self._ends = [*ends[:-1], 1.0]  # the last one takes what rounding leaves
 
     def choose(self, call: Call) -> str:
         """Return the path that the call falls to."""
-        share = share_of(call.key) if call.key else self._draw()
-        # The last one takes what rounding leaves.
-        return self._names[min(bisect_right(self._ends, share), len(self._names) - 1)]
+        return self._names[bisect_right(self._ends, share_of(call.key) if call.key else self._draw())]
 
     def submit(self, call: Call) -> None:
         """Pass the call on to the path that it falls to."""
-        name = self.choose(call)
-        call.request = call.request._replace(model=name)
-        self._paths[name].submit(call)
+        call.name = self.choose(call)
+        self._paths[call.name].submit(call)
 
     def ready(self) -> bool:
         """Return whether every path that gets calls is ready."""
@@ -97,8 +95,9 @@ class WeightedRouter:
 
 
 def share_of(key: str) -> float:
-    """Return where a key is between 0 and 1, in every process and for good."""
-    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") / 2**64
+    """Return where a key is from 0 to below 1, in every process and for good."""
+    # 53 of the 64 bits, which is what a float holds: rounded, the largest would be 1.
+    return (int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") >> 11) / 2**53
 
 
 class VersionCheck:

@@ -73,9 +73,9 @@ class Repeater:
         self._comparisons: set[asyncio.Task[None]] = set()
 
     @property
-    def percent(self) -> float:
-        """Return percent of the calls to repeat."""
-        return self._shadow.percent
+    def share(self) -> float:
+        """Return which part of the calls is repeated."""
+        return self._shadow.percent / ALL
 
     def answered(self, request: Request, call: Call, outcome: Outcome) -> None:
         """Repeat a call that was answered by another path, in the turn of the event loop after the reply's."""
@@ -149,11 +149,12 @@ class ShadowPolicy:
     def __init__(self, inner: Backend, repeater: Repeater, draw: Callable[[], float] = random.random) -> None:
         self._inner = inner
         self._repeater = repeater
+        self._share = repeater.share
         self._draw = draw
 
     def submit(self, call: Call) -> None:
         """Pass the call on."""
-        if self._draw() * ALL < self._repeater.percent:
+        if self._draw() < self._share:
             # The request as the caller sent it: policies put others in its place.
             call.add_done_callback(partial(self._repeater.answered, call.request, call))
         self._inner.submit(call)

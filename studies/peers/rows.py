@@ -64,6 +64,8 @@ ROWS = (
     Row("merging-4x8", "proxy", "gateway", "gateway, unmerged", SMALL, SOME),
     Row("merging-8x32", "proxy", "gateway", "gateway, unmerged", SMALL, MANY),
     Row("merging-cpu", "proxy", "gateway", "gateway, unmerged", SMALL, ONE, "cpu", threshold=1.02),
+    Row("policies-4x8", "proxy", "gateway, policies", "gateway", SMALL, SOME, threshold=0.95),
+    Row("policies-8x32", "proxy", "gateway, policies", "gateway", SMALL, MANY, threshold=0.95),
     Row("front-gateway-8x32", "proxy", "gateway", "gateway, grpcio", SMALL, MANY),
     Row("payload-4k", "proxy", "gateway", "envoy", MIDDLE, SOME),
     Row("payload-600k", "proxy", "gateway", "envoy", LARGE, WIDE, threshold=0.7, target=1.0),

@@ -14,7 +14,7 @@ from servepath.cli.children import Process
 from servepath.cli.free_ports import free_ports
 from servepath.protocols.codecs import STACK_CODECS
 from servepath.protocols.probes import WrongAnswer
-from servepath.protocols.stacks import STACKS, TORCH_TOKEN
+from servepath.protocols.stacks import STACKS, TORCH_TOKEN, external_stack
 from servepath.protocols.token import TokenFile
 from studies.peers import peers
 from studies.peers.processes import ServerFailed, Servers
@@ -25,6 +25,16 @@ from studies.peers.ways import GATEWAY_VARYING_BYTES, Way
 DEPLOYMENTS = Path("deployments.toml")
 UNMERGED: Mapping[str, int] = MappingProxyType({"max_merge_rows": 1})
 NO_LIMITS: Mapping[str, int] = MappingProxyType({})
+# A second stack, the same server: it gets calls when the first cannot answer, and one in 10,000 of them as a shadow.
+IDLE = "idle"
+POLICIES = f"""fallback = ["{IDLE}"]
+[models.{{model}}.weights]
+{{stack}} = 100
+{IDLE} = 0
+[models.{{model}}.shadow]
+stack = "{IDLE}"
+percent = 0.01
+[models.{{model}}.stacks.{IDLE}]"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +100,32 @@ class Setup:
         return self._ready("onnx_svc", Way(loopback(port), process, STACK_CODECS["onnx"], metrics_port=metrics))
 
     def gateway(
-        self, cores: str, address: str, *options: str, stack: str = "onnx", limits: Mapping[str, int] = NO_LIMITS
+        self,
+        cores: str,
+        address: str,
+        *options: str,
+        stack: str = "onnx",
+        limits: Mapping[str, int] = NO_LIMITS,
+        policies: bool = False,
     ) -> Way:
-        """Start a gateway to the server of `stack` at an address, with the repository's limits but for those given."""
+        """Start a gateway to the server of `stack` at an address, with the repository's limits but for those given.
+
+        policies: it has weights, a fallback and a shadow, all of them idle, and is asked for the model alone.
+        """
         port, metrics = free_ports(2)
         file = self.place.folder / f"{port}.toml"
         references = self.place.references
         models = [one.model for one in references.values()] if stack == "onnx" else [references[SMALL].model]
-        file.write_text(deployments(tomllib.loads(DEPLOYMENTS.read_text()), models, stack, limits))
+        file.write_text(
+            deployments(tomllib.loads(DEPLOYMENTS.read_text()), models, stack, limits, POLICIES if policies else "")
+        )
         words = ("--deployments", str(file), "--exports", str(self.place.exports), "--port", str(port))
-        more = {STACKS[stack].address_variable: address, TORCH_TOKEN.variable: str(self._token_file(address))}
+        more = {STACKS[stack].address_variable: address, external_stack(IDLE).address_variable: address}
+        more |= {TORCH_TOKEN.variable: str(self._token_file(address))}
         process = self.ours("gateway", (*words, "--metrics-port", str(metrics), *options), cores, **more)
         codec = STACK_CODECS["onnx"]
-        way = Way(loopback(port), process, codec, f"{{}}@{stack}", metrics, varying=GATEWAY_VARYING_BYTES)
+        asked = "{}" if policies else f"{{}}@{stack}"
+        way = Way(loopback(port), process, codec, asked, metrics, varying=GATEWAY_VARYING_BYTES)
         return self._ready("gateway", way)
 
     def envoy(self, cores: str, backend: Way) -> Way:
@@ -175,6 +198,7 @@ def proxy(setup: Setup) -> None:
     setup.add("direct", lambda: backend)
     setup.add("gateway", lambda: setup.gateway(cores.front, backend.address))
     setup.add("gateway, unmerged", lambda: setup.gateway(cores.front, backend.address, limits=UNMERGED))
+    setup.add("gateway, policies", lambda: setup.gateway(cores.front, backend.address, policies=True))
     setup.add("gateway, grpcio", lambda: setup.gateway(cores.front, backend.address, "--front", "grpcio"))
     setup.add("envoy", lambda: setup.envoy(cores.front, backend))
 
@@ -207,12 +231,16 @@ SETUPS: Mapping[str, Callable[[Setup], None]] = MappingProxyType(
 )
 
 
-def deployments(given: Mapping[str, Any], models: Sequence[str], stack: str, limits: Mapping[str, int]) -> str:
+def deployments(
+    given: Mapping[str, Any], models: Sequence[str], stack: str, limits: Mapping[str, int], policies: str = ""
+) -> str:
     """Return a deployments.toml of these models on one stack, with the first's limits and the gateway's as given."""
     own = {**given["models"][models[0]]["stacks"][stack], **limits}
-    lines = ["[gateway]", *(f"{key} = {value}" for key, value in given.get("gateway", {}).items())]
+    lines = [f'[servers.{IDLE}]\nprotocol = "oip"'] if policies else []
+    lines += ["[gateway]", *(f"{key} = {value}" for key, value in given.get("gateway", {}).items())]
     for model in models:
-        lines += [f"[models.{model}]", f'default = "{stack}"', f"[models.{model}.stacks.{stack}]"]
+        lines += [f"[models.{model}]", f'default = "{stack}"', policies.format(model=model, stack=stack)]
+        lines += [f"[models.{model}.stacks.{stack}]"]
         lines += [f"{key} = {value}" for key, value in own.items()]
     return "\n".join(lines) + "\n"
 

@@ -35,7 +35,7 @@ class Chain:
         self.closed = 0
 
     def submit(self, call: Call) -> None:
-        self.names.append(call.request.model)
+        self.names.append(call.name)
         call.end(self.outcome)
 
     def ready(self) -> bool:
@@ -49,7 +49,8 @@ def fallback(chains: dict[str, Chain], on_leave: Callable[[str], None] = lambda 
     """Return a fallback of all calls from the first path over the others."""
     first = next(iter(chains))
     paths: Any = chains
-    return Fallback(lambda _: first, paths, {first: tuple(chains)}, on_leave)
+    ready = {name: chain.ready for name, chain in chains.items()}
+    return Fallback(lambda _: first, paths, {first: tuple(chains)}, ready, on_leave)
 
 
 def outcome_of(chains: dict[str, Chain], left: list[str] | None = None) -> Outcome:

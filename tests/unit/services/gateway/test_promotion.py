@@ -236,7 +236,7 @@ def names_of(router: WeightedRouter, keys: list[str]) -> list[str]:
     for call, key in zip(calls, keys, strict=True):
         call.key = key
         router.submit(call)
-    return [call.request.model for call in calls]
+    return [call.name for call in calls]
 
 
 def test_keys_move_to_the_path_that_rises_alone_and_back_to_where_they_were() -> None:

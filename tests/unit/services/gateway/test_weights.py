@@ -33,8 +33,8 @@ def routed(weights: dict[str, float], keys: list[str], seed: int = 0) -> list[st
         call.key = key
         router.submit(call)
     for name, chain in chains.items():
-        assert all(call.request.model == name for call in chain.calls)
-    return [call.request.model for call in calls]
+        assert all(call.name == name for call in chain.calls)
+    return [call.name for call in calls]
 
 
 @pytest.mark.parametrize("seed", range(5))

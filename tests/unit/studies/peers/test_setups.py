@@ -2,10 +2,10 @@ import os
 import tomllib
 from pathlib import Path
 
-from servepath.protocols.deployments import read_deployments
+from servepath.protocols.deployments import Shadow, read_deployments
 from studies.peers.peers import envoy_config
 from studies.peers.processes import cpu_ns, pinned
-from studies.peers.setups import Cores, deployments
+from studies.peers.setups import IDLE, POLICIES, Cores, deployments
 from studies.peers.ways import difference, read_codes
 
 GIVEN = {
@@ -73,3 +73,11 @@ def test_envoys_configuration_gets_both_ports_and_has_no_access_log() -> None:
     assert "port_value: 5678" in text
     assert "access_log" not in text.partition("static_resources")[2]
     assert "$" not in text
+
+
+def test_with_policies_a_model_has_weights_a_fallback_and_a_shadow_that_are_idle(tmp_path: Path) -> None:
+    file = tmp_path / "deployments.toml"
+    file.write_text(deployments(GIVEN, ("simple_nn", "bench_4k"), "onnx", {}, POLICIES))
+    for model in read_deployments(file).models:
+        assert (model.default, model.shares, model.fallback) == ("onnx", {"onnx": 100.0, IDLE: 0.0}, (IDLE,))
+        assert model.shadow == Shadow(IDLE, 0.01)
