@@ -41,6 +41,8 @@ def routes(deployments: Deployments) -> Iterator[tuple[str, str, str, str, str, 
         for name, stack, percent in [*names, *((f"{model.model}@{stack}", stack, ALL) for stack in model.stacks)]:
             limits = model.stacks[stack]
             said = f"{limits.max_in_flight} in flight, {limits.max_queue} waiting, {limits.max_merge_rows} rows merged"
+            if limits.hedge_percent:
+                said += f"; up to {limits.hedge_percent} % hedged"
             others = [other for other in model.fallback if other != stack] if name == model.model else []
             path = f"{model.model}@{stack}"
             yield name, path, f"{percent:g} %", ", ".join(others), stacks[stack].address_variable, said

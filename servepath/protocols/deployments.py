@@ -23,7 +23,16 @@ from servepath.results.names import NULL_NAME
 
 # gRPC's numbers are C ints.
 MAX_NUMBER = 2**31 - 1
-CEILINGS = MappingProxyType({"max_tensors": MAX_TENSORS, "max_rank": MAX_RANK, "max_elements": MAX_ELEMENTS})
+MAX_HEDGE_PERCENT = 5
+CEILINGS = MappingProxyType(
+    {
+        "max_tensors": MAX_TENSORS,
+        "max_rank": MAX_RANK,
+        "max_elements": MAX_ELEMENTS,
+        "hedge_percent": MAX_HEDGE_PERCENT,
+    }
+)
+OFF_AT_ZERO = ("hedge_percent",)
 SERVER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 # What an external server may not be called, since it means something where a stack's name may stand.
 RESERVED = MappingProxyType(
@@ -83,6 +92,7 @@ class PathLimits:
     """What one path takes: calls at its server at once, calls waiting for that, bytes in one message to its server.
 
     max_merge_rows, max_merge_bytes: bounds of the calls that waiting ones are merged into; 1 row merges nothing.
+    hedge_percent: of the calls may be asked of a second replica where the first is slow; 0 for none.
     """
 
     max_in_flight: int = 2
@@ -90,6 +100,7 @@ class PathLimits:
     max_merge_rows: int = 64
     max_merge_bytes: int = 64 * 2**10
     max_message_bytes: int = 16 * 2**20
+    hedge_percent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,9 +403,10 @@ class _Reader:
 
     def _positive(self, table: tuple[str, ...], key: str, value: Any, kind: type[Any]) -> None:
         fits = isinstance(value, int) if kind is int else isinstance(value, int | float)
-        if not fits or isinstance(value, bool) or not 0 < value < float("inf"):
+        off = key in OFF_AT_ZERO
+        if not fits or isinstance(value, bool) or not (0 < value < float("inf") or (off and value == 0)):
             what = "a whole number" if kind is int else "a number"
-            raise self._error(table, key, f"{key} must be {what} above 0, got {value!r}")
+            raise self._error(table, key, f"{key} must be {what} {'of 0 or more' if off else 'above 0'}, got {value!r}")
         if value > (most := CEILINGS.get(key, MAX_NUMBER)):
             raise self._error(table, key, f"{key} must be at most {most}, got {value!r}")
 

@@ -12,6 +12,7 @@ from servepath.protocols.status import code_of
 from servepath.protocols.types import Answer, Provenance
 from services.dataplane.backend import Call, Outcome
 from services.dataplane.counters import Counter, Durations, Histogram
+from services.gateway.hedging import HedgingReplicas
 from services.gateway.load import Load
 from services.gateway.reload import Reloader
 from services.gateway.replicas import ReplicaSet
@@ -125,6 +126,15 @@ class Metrics:
         self._retries = Counter(
             "servepath_retries", "Calls sent again, to another replica.", PATH_LABELS, registry=registry
         )
+        self._hedges = Counter(
+            "servepath_hedges",
+            "Calls sent to a second replica, since the first was slow.",
+            PATH_LABELS,
+            registry=registry,
+        )
+        self._hedges_won = Counter(
+            "servepath_hedges_won", "Calls that the second replica answered first.", PATH_LABELS, registry=registry
+        )
         self._ejections = Counter(
             "servepath_ejections",
             "Times that a replica was left alone, since its calls failed.",
@@ -183,6 +193,9 @@ class Metrics:
             member.batcher.on_send = self._batch.labels(*labels).observe
         replicas.on_retry = self._retries.labels(*labels).inc
         replicas.on_eject = self._ejections.labels(*labels).inc
+        if isinstance(replicas, HedgingReplicas):
+            replicas.on_hedge = self._hedges.labels(*labels).inc
+            replicas.on_win = self._hedges_won.labels(*labels).inc
         self._in_flight.labels(*labels).set_function(lambda: replicas.in_flight)
         self._queued.labels(*labels).set_function(lambda: replicas.queued)
         self._merging.labels(*labels).set_function(lambda: replicas.merges)

@@ -3,8 +3,9 @@
 A path that the file before had, too, is kept as it is, with its connections, its queue and what is known of it.
 """
 
+import logging
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -28,6 +29,7 @@ from services.gateway.artifacts import Artifacts, ExternalArtifacts
 from services.gateway.config import Settings
 from services.gateway.fallback import Fallback
 from services.gateway.golden import PathProver
+from services.gateway.hedging import HedgingReplicas
 from services.gateway.metadata import ServerMetadata
 from services.gateway.promotion import refuse_promotion
 from services.gateway.replica import Replica
@@ -36,6 +38,8 @@ from services.gateway.router import VersionCheck, WeightedRouter
 from services.gateway.shadow import ComparedPath, Repeater, ShadowPolicy
 from services.gateway.text import TextInput, Translators
 from services.gateway.verdicts import Shadows
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +216,8 @@ class Builder:
             return Member(replica, batcher, PathProver(exports, artifacts, batcher, limits), probe)
 
         kept = {each.replica.address: each for each in known.replicas.members} if known else {}
-        replicas = ReplicaSet([kept.get(address) or member(address) for address in origin.addresses])
+        members = [kept.get(address) or member(address) for address in origin.addresses]
+        replicas = _replicas(f"{model}@{stack.name}", members, origin.limits)
         chain: Backend = Validate(
             VersionCheck(replicas, artifacts), signature, partial(_who_would_answer, replicas, artifacts)
         )
@@ -222,6 +227,14 @@ class Builder:
             text = translators.find(artifacts.current.version).form
             chain = TextInput(chain, translators, partial(_version_of_texts, replicas, artifacts))
         return Path(model, stack.name, origin, artifacts, signature, replicas, chain, text)
+
+
+def _replicas(name: str, members: Sequence[Member], limits: PathLimits) -> ReplicaSet:
+    if limits.hedge_percent and len(members) > 1:
+        return HedgingReplicas(members, limits)
+    if limits.hedge_percent:
+        log.warning("hedge_percent of %s changes nothing: its stack has one address, and hedging takes two", name)
+    return ReplicaSet(members)
 
 
 def _artifacts(exports: pathlib.Path, model: str, stack: Stack) -> Artifacts | ExternalArtifacts:

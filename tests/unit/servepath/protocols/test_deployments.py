@@ -81,6 +81,10 @@ def test_the_repositorys_own_limits_stay_below_what_the_servers_refuse() -> None
         ("max_queue = 5", "max_queue = 5.5", 8, "max_queue must be a whole number above 0, got 5.5"),
         ("max_queue = 5", "max_queue = true", 8, "max_queue must be a whole number above 0, got True"),
         ("max_queue = 5", "max_que = 5", 8, "did you mean 'max_queue'?"),
+        ("max_queue = 5", "hedge_percent = 6", 8, "hedge_percent must be at most 5, got 6"),
+        ("max_queue = 5", "hedge_percent = -1", 8, "hedge_percent must be a whole number of 0 or more, got -1"),
+        ("max_queue = 5", "hedge_percent = 0.5", 8, "hedge_percent must be a whole number of 0 or more, got 0.5"),
+        ("max_queue = 5", "hedge_percent = true", 8, "hedge_percent must be a whole number of 0 or more, got True"),
         ('"onnx"', '"onyx"', 5, "default must be one of ['onnx', 'torchserve'], got 'onyx'"),
         ('default = "onnx"', "", 4, "default must be one of ['onnx', 'torchserve'], got None"),
         ("stacks.torchserve", "stacks.torchsrve", 9, "did you mean 'torchserve'?"),
@@ -414,3 +418,21 @@ def test_routes_are_shown_and_mistakes_are_one_line(tmp_path: Path, capsys: pyte
     assert routes(["check", str(path)]) == 1
     said = capsys.readouterr().err
     assert said == f"servepath routes: {path}, line 5: the weights of m are 100.01 % together, not 100\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "percent", "shown"),
+    [("", 0, 0), ("hedge_percent = 0", 0, 0), ("hedge_percent = 5", 5, 2)],
+)
+def test_hedging_is_off_unless_it_is_asked_for_and_shown_where_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], said: str, percent: int, shown: int
+) -> None:
+    path = tmp_path / "deployments.toml"
+    path.write_text(GOOD.replace("max_queue = 5", said))
+    (model,) = read_deployments(path).models
+    assert [limits.hedge_percent for limits in model.stacks.values()] == [percent, 0]
+    assert routes(["check", str(path)]) == 0
+    rows = " ".join(
+        line.split("\u2502")[-2].strip() for line in capsys.readouterr().out.splitlines() if "\u2502" in line
+    )
+    assert rows.count("; up to 5 % hedged") == shown  # as the default, and by its own name
