@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from dotenv import dotenv_values
 
 from servepath.cli.arguments import Parser, whole
-from servepath.protocols.addresses import EXPECTED, MAX_PORT, dns_name, is_address, split_addresses
+from servepath.protocols.addresses import EXPECTED, MAX_PORT, dns_name, is_address, socket_path, split_addresses
 
 ENV_FILE = Path(".env")
 PLACE = "set it in .env or in the environment"
@@ -47,7 +47,8 @@ fixed_port = whole(1, MAX_PORT)
 def address(text: str) -> str:
     """Read HOST:PORT or unix:PATH."""
     if not is_address(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {EXPECTED}")
+        several = "; several are for a gateway that is started by itself (docs/operate.md)" if "," in text else ""
+        raise argparse.ArgumentTypeError(f"{text!r} is not {EXPECTED}{several}")
     return text
 
 
@@ -56,6 +57,8 @@ def address_list(text: str) -> str:
     found = split_addresses(text)
     for one in found:
         address(dns_name(one) or one)
+        if socket_path(dns_name(one)):
+            raise argparse.ArgumentTypeError(f"{one!r} is not dns:///HOST:PORT")
     if len(set(found)) < len(found):
         raise argparse.ArgumentTypeError(f"{text!r} has an address twice")
     return text

@@ -18,7 +18,7 @@ from servepath.cli.arguments import Parser, seconds
 from servepath.client import Client, PredictError, Prediction, Verdict
 from servepath.client.comparison import show, to_json
 from servepath.protocols.deployments import ALL
-from servepath.protocols.paths import VERDICTS, PathInfo, ShadowInfo
+from servepath.protocols.paths import PathInfo
 from servepath.settings import SettingsError, address, read_variable, variables
 
 # Of the artifact and its version: an external server may not name them.
@@ -81,7 +81,10 @@ def parse_args(argv: Sequence[str]) -> ClientOptions:
         )
     commands.add_parser("paths", parents=[common], help="the deployment paths and which of them answer now")
     # Moved to the end: Python 3.11 takes X for missing where an option stands between it and the model.
-    return ClientOptions(**vars(parser.parse_args(sorted(argv, key={"--all", "--json"}.__contains__))))
+    words = list(argv)
+    end = words.index("--") if "--" in words else len(words)
+    words[:end] = sorted(words[:end], key={"--all", "--json"}.__contains__)
+    return ClientOptions(**vars(parser.parse_args(words)))
 
 
 def _readable(rows: Any) -> Any:
@@ -129,14 +132,14 @@ def _path_text(path: PathInfo) -> str:
 
 def _known(path: PathInfo) -> Iterator[str]:
     """Yield what else there is to say of a path."""
-    if 0 < path.weight < ALL:
+    if path.weight != (ALL if path.is_default else 0):
         yield f"{path.weight:g} % of {path.model}"
     if path.fallback:
         yield f"fallback {path.fallback} of {path.model}"
     if path.replicas > 1:
         yield f"{path.usable} of {path.replicas} replicas get calls"
     if path.shadow:
-        yield _shadow_text(path.shadow)
+        yield path.shadow.text
     if path.difference is not None:
         yield f"{path.difference:.2g} from the reference"
     if path.refused:
@@ -145,14 +148,6 @@ def _known(path: PathInfo) -> Iterator[str]:
         yield f"not batched: {path.unbatched}"
     if not path.sha256:
         yield f"artifact {UNKNOWN}"
-
-
-def _shadow_text(shadow: ShadowInfo) -> str:
-    found = ", ".join(f"{getattr(shadow, name)} {name}" for name in VERDICTS if getattr(shadow, name)) or "nothing yet"
-    furthest = f", at most {shadow.difference:.2g} apart" if shadow.equal or shadow.different else ""
-    said = f" (last: {shadow.said})" if shadow.said else ""
-    state = f", promotion {shadow.state}" if shadow.state else ""
-    return f"shadow of {shadow.percent:g} %: {found}{furthest}{said}{state}"
 
 
 def _as_json(value: Any) -> str:

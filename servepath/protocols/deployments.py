@@ -226,7 +226,7 @@ def _read(path: Path) -> tuple[str, Mapping[str, Any]]:
         text = path.read_text()
         return text, tomllib.loads(text)
     except FileNotFoundError as error:
-        raise DeploymentsError(f"{path} is missing; give the list of paths with --deployments FILE") from error
+        raise DeploymentsError(f"{path} is missing; give the list of paths, as docs/add-a-path.md has it") from error
     except OSError as error:
         raise DeploymentsError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -329,7 +329,8 @@ class _Reader:
 
     def _percent(self, table: tuple[str, ...], key: str, value: Any) -> float:
         if type(value) not in {int, float} or not 0 <= value <= ALL or round(value, 2) != value:
-            text = f"{key} must be a percentage from 0 to 100, of at most two decimals, got {value!r}"
+            what = "each of steps" if key == "steps" else key
+            text = f"{what} must be a percentage from 0 to 100, of at most two decimals, got {value!r}"
             raise self._error(table, key, text)
         return float(value)
 
@@ -344,16 +345,23 @@ class _Reader:
                 f"{stack} already gets every call for {model.model}; shadow another of its stacks, or lower its weight"
             )
             raise self._error(place, "stack", text)
-        percent = self._percent(place, "percent", found.get("percent"))
+        percent = self._percent(place, "percent", self._needed(place, found, "percent"))
         max_in_flight = found.get("max_in_flight", SHADOW_IN_FLIGHT)
         self._positive(place, "max_in_flight", max_in_flight, int)
         promote = self._promote(place, found, model.shares.get(stack, 0.0)) if "promote" in found else None
+        if promote and not percent:
+            raise self._error(place, "percent", "percent is 0, so no answer is compared, and nothing is promoted")
         return Shadow(stack, percent, max_in_flight, promote)
+
+    def _needed(self, table: tuple[str, ...], raw: Mapping[str, Any], key: str) -> Any:
+        if key not in raw:
+            raise self._error(table, key, f"{key} is missing from [{'.'.join(table)}]")
+        return raw[key]
 
     def _promote(self, table: tuple[str, ...], raw: Mapping[str, Any], weight: float) -> Promote:
         found, place = self._table(raw, table, "promote"), (*table, "promote")
         self._known(place, found, (each.name for each in fields(Promote)))
-        after, steps = found.get("after"), found.get("steps")
+        after, steps = (self._needed(place, found, key) for key in ("after", "steps"))
         if type(after) is not int or not MIN_AFTER <= after <= MAX_AFTER:
             text = f"after must be a whole number from {MIN_AFTER} to {MAX_AFTER}, got {after!r}"
             raise self._error(place, "after", text)
@@ -432,9 +440,9 @@ class _Reader:
         return DeploymentsError(f"{self._path}, line {self._line(table, key)}: {text}")
 
     def _line(self, table: tuple[str, ...], key: str) -> int:
-        """Return the number of the line that holds a key, or the header of its table, or 1."""
+        """Return the number of the line that holds a key, or its table, or 1."""
         header: tuple[str, ...] = ()
-        best = 1
+        best = 0
         for number, line in enumerate(self._lines, 1):
             found = re.match(r"\s*\[([^\]]+)\]", line)
             if found:
@@ -442,6 +450,7 @@ class _Reader:
                 if header[: len(table) + 1] == (*table, key):
                     return number
                 best = number if header == table else best
-            elif header == table and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
+            elif header == table and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[.=]", line):
                 return number
-        return best
+        # A table without a header is a key of the one around it: `shadow = {...}`, `shadow.stack = ...`.
+        return best or (self._line(table[:-1], table[-1]) if table else 1)

@@ -35,6 +35,15 @@ class ShadowInfo(NamedTuple):
     state: str = ""
     step: float = 0.0
 
+    @property
+    def text(self) -> str:
+        """Return it for people."""
+        found = ", ".join(f"{getattr(self, name)} {name}" for name in VERDICTS if getattr(self, name))
+        furthest = f", at most {self.difference:.2g} apart" if self.equal or self.different else ""
+        said = f" (last: {self.said})" if self.said else ""
+        state = f", promotion: {self.state}" if self.state else ""
+        return f"shadow of {self.percent:g} %: {found or 'nothing yet'}{furthest}{said}{state}"
+
 
 class PathInfo(NamedTuple):
     """One deployment path.
@@ -106,9 +115,10 @@ def _path(path: pb.Path) -> PathInfo:
         fallback=path.fallback,
         replicas=path.replicas,
         usable=path.replicas_usable,
-        shadow=_shadow(path.shadow) if path.HasField("shadow") else None,
+        shadow=shadow_info(path.shadow) if path.HasField("shadow") else None,
     )
 
 
-def _shadow(shadow: pb.Shadow) -> ShadowInfo:
+def shadow_info(shadow: pb.Shadow) -> ShadowInfo:
+    """Return it as a plain type."""
     return ShadowInfo(*(getattr(shadow, name) for name in ShadowInfo._fields))

@@ -23,7 +23,12 @@ BACKEND_OPTIONS = ("--models", "{exports}")
 # {run_dir} is a service's own folder in the run folder.
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     stack.service: (*BACKEND_OPTIONS, *stack.options) for stack in STACKS.values()
-} | {GATEWAY: ("--deployments", "{deployments}", "--exports", "{exports}", "--metrics-port", "{metrics_port}")}
+} | {
+    GATEWAY: (
+        *("--deployments", "{deployments}", "--exports", "{exports}", "--metrics-port", "{metrics_port}"),
+        *("--state", "{run_dir}"),
+    )
+}
 SOCKETS = frozenset(stack.service for stack in STACKS.values() if stack.socket)
 
 

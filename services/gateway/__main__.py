@@ -41,6 +41,8 @@ async def start(settings: Settings) -> Server:
 def main() -> int:
     """Run the gateway until a signal stops it; exit code 1 when it cannot start."""
     log_to_stderr()
+    # Until somebody takes it; what it asks for is being done.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         settings = with_addresses(read_settings())
         uvloop.run(serve(lambda: start(settings)))

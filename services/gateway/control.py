@@ -116,11 +116,12 @@ def _describe(path: Path, deployment: Deployment, shadows: Shadows) -> gateway_p
         fallback=fallback.index(path.stack) + 1 if path.stack in fallback else 0,
         replicas=len(path.replicas.members),
         replicas_usable=sum(member.usable for member in path.replicas.members),
-        shadow=_shadow(verdicts) if verdicts else None,
+        shadow=shadow_message(verdicts) if verdicts else None,
     )
 
 
-def _shadow(verdicts: Verdicts) -> gateway_pb2.Shadow:
+def shadow_message(verdicts: Verdicts) -> gateway_pb2.Shadow:
+    """Return what came of a shadow's calls."""
     promotion = verdicts.promotion
     return gateway_pb2.Shadow(
         percent=verdicts.shadow.percent,

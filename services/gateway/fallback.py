@@ -7,8 +7,10 @@ from servepath.protocols.errors import (
     BackendBadReply,
     BackendMisconfigured,
     BackendUnavailable,
+    Cancelled,
+    DeadlineExceeded,
     ModelLoading,
-    ModelNotFound,
+    Overloaded,
     ServeError,
 )
 from servepath.protocols.types import Request
@@ -16,6 +18,10 @@ from services.dataplane.backend import Backend, Call, Outcome
 
 # What another server may do better. Not Overloaded: load that one path refuses would take the next one down, too.
 ELSEWHERE = (BackendBadReply, BackendMisconfigured, BackendUnavailable, ModelLoading)
+# What ends a call that has left its own path.
+FINAL = (Cancelled, DeadlineExceeded, Overloaded)
+# The name of a path, and what it said.
+Failure = tuple[str, ServeError]
 
 
 class Fallback:
@@ -61,36 +67,34 @@ class Fallback:
         for path in set(self._paths.values()):
             await path.close()
 
-    def _go_on(self, call: Call, request: Request, order: Sequence[str], first: ServeError | None) -> None:
-        """Send a call to the first path of `order` that is ready; `first` is the error of the path that it was for."""
+    def _go_on(self, call: Call, request: Request, order: Sequence[str], own: Failure | None) -> None:
+        """Send a call to the first path of `order` that is ready; `own` is what the path that it was for has said."""
         name = next((name for name in order if self._ready[name]()), order[0])
         if name != order[0]:
+            own = own or (order[0], BackendUnavailable(f"{order[0]} is not ready"))
             self._on_leave(order[0])
         # As its caller sent it: another path's tokenizer may be another one.
         call.request, call.translate = request, None
-        self._send(call, name, request, order, first)
+        self._send(call, name, request, order, own)
 
-    def _send(self, call: Call, name: str, request: Request, order: Sequence[str], first: ServeError | None) -> None:
+    def _send(self, call: Call, name: str, request: Request, order: Sequence[str], own: Failure | None) -> None:
         call.name = name
-        call.add_done_callback(partial(self._ended, call, request, order, first))
+        call.add_done_callback(partial(self._ended, call, request, order, own))
         self._paths[name].submit(call)
 
-    def _ended(
-        self, call: Call, request: Request, order: Sequence[str], first: ServeError | None, outcome: Outcome
-    ) -> None:
+    def _ended(self, call: Call, request: Request, order: Sequence[str], own: Failure | None, outcome: Outcome) -> None:
         if not isinstance(outcome, ServeError):
             return
-        # A version that the call asks for may be on its own path alone.
-        missing = first is not None and isinstance(outcome, ModelNotFound)
-        if not missing and not isinstance(outcome, ELSEWHERE):
+        # What another path refuses, such as a version that it has not, is not what its own path said.
+        if isinstance(outcome, FINAL) if own else not isinstance(outcome, ELSEWHERE):
             return
         left = call.name
         rest = order[order.index(left) + 1 :]
         if rest:
             self._on_leave(left)
             call.take_back()
-            self._go_on(call, request, rest, first or outcome)
-        elif first is not None:
+            self._go_on(call, request, rest, own or (left, outcome))
+        elif own:
             call.take_back()
-            call.name = request.model
-            call.end(first)
+            call.name, error = own
+            call.end(error)

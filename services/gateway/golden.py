@@ -40,6 +40,8 @@ PATIENCE_S, PROOF_S, AGAIN_S = 8.0, 60.0, 30.0
 # Asks the server; the number is that of rows.
 Ask = Callable[[Request, int], Awaitable[Answer | ServeError]]
 Group = Mapping[str, Tensor]
+# A proof, whose it is, and whether requests are merged by it.
+Known = tuple["Proof | None", Provenance | None, bool]
 
 
 class Proof(NamedTuple):
@@ -255,6 +257,15 @@ class PathProver:
         self._again_at = 0.0
         self._asked_at: float | None = None
         self._lives = 0
+
+    @property
+    def known(self) -> "Known":
+        """Return what is known of the server."""
+        return self.proof, self._proven, self._batcher.merging
+
+    def believe(self, known: "Known") -> None:
+        """Take over what is known of the same server, until it is proven with the batches of this path."""
+        self.proof, self._proven, self._batcher.merging = known
 
     def forget(self) -> None:
         """Prove the path again when it is back: its server may be another one."""

@@ -50,10 +50,6 @@ class Origin:
     external: ExternalModel | None
     addresses: tuple[str, ...]
 
-    def same_but_for_addresses(self, other: "Origin") -> bool:
-        """Return whether a path of the other one may have this one's replicas."""
-        return replace(self, addresses=()) == replace(other, addresses=())
-
 
 @dataclass(frozen=True, slots=True)
 class Path:
@@ -65,6 +61,7 @@ class Path:
     artifacts: Artifacts | ExternalArtifacts
     signature: Signature
     replicas: ReplicaSet
+    translators: Translators
     chain: Backend
     text: TextForm | None = None
 
@@ -160,16 +157,17 @@ class Builder:
         self, deployments: Deployments, deployment: Deployment, kept: Mapping[tuple[str, str], Path]
     ) -> Iterator[Path]:
         model = deployment.model
-        known = [path for (other, _), path in kept.items() if other == model]
-        signature = known[0].signature if known else None
+        signatures = [(path.artifacts.current.spec, path.signature) for path in kept.values() if path.model == model]
         for name, limits in deployment.stacks.items():
             external = deployment.external.get(name)
             origin = Origin(limits, external, self._resolve(self.settings.addresses[server_of(name)]))
             path = kept.get((model, name))
             if path is None or path.origin != origin:
-                same = path if path and path.origin.same_but_for_addresses(origin) else None
-                path = self._path(deployments, model, deployments.stacks[name], origin, signature=signature, known=same)
-            signature = path.signature
+                same = path if path and path.origin.external == external else None
+                path = self._path(
+                    deployments, model, deployments.stacks[name], origin, signatures=signatures, known=same
+                )
+            signatures.append((path.artifacts.current.spec, path.signature))
             yield path
 
     def _path(
@@ -179,16 +177,20 @@ class Builder:
         stack: Stack,
         origin: Origin,
         *,
-        signature: Signature | None,
+        signatures: Sequence[tuple[Spec, Signature]],
         known: Path | None,
     ) -> Path:
-        """Build a path, of the replicas of `known` at the addresses that it has, too."""
+        """Build a path, of what `known`, the one before, has at the same addresses; what is known of its servers stays.
+
+        signatures: those that there are, so that paths of one spec share one.
+        """
         exports, gateway = self.settings.exports, deployments.gateway
         artifacts = known.artifacts if known else _artifacts(exports, model, stack)
         spec = artifacts.current.spec
         if above := gateway.exceeded_by(spec):
             raise DeploymentsError(f"{model}: {above} of {deployments.file}")
-        signature = signature or Signature(spec, gateway.max_elements)
+        same = (signature for known_spec, signature in signatures if known_spec == spec)
+        signature = next(same, None) or Signature(spec, gateway.max_elements)
         request = Request(model, 0, probe_inputs(artifacts.current))
         try:
             probe = request, signature.check(request)
@@ -215,18 +217,34 @@ class Builder:
             batcher = Batcher(replica, limits, self._batch_scope)
             return Member(replica, batcher, PathProver(exports, artifacts, batcher, limits), probe)
 
-        kept = {each.replica.address: each for each in known.replicas.members} if known else {}
-        members = [kept.get(address) or member(address) for address in origin.addresses]
+        before = {each.replica.address: each for each in known.replicas.members} if known else {}
+        if known and known.origin.limits == origin.limits:
+            members = [before.get(address) or member(address) for address in origin.addresses]
+        else:
+            members = [_successor(member(address), before.get(address)) for address in origin.addresses]
         replicas = _replicas(f"{model}@{stack.name}", members, origin.limits)
+        if known:
+            replicas.budget = known.replicas.budget
         chain: Backend = Validate(
             VersionCheck(replicas, artifacts), signature, partial(_who_would_answer, replicas, artifacts)
         )
-        translators = Translators(exports, model, spec)
+        translators = known.translators if known else Translators(exports, model, spec)
         text = None
         if translators.has(artifacts.current.version):
             text = translators.find(artifacts.current.version).form
             chain = TextInput(chain, translators, partial(_version_of_texts, replicas, artifacts))
-        return Path(model, stack.name, origin, artifacts, signature, replicas, chain, text)
+        return Path(model, stack.name, origin, artifacts, signature, replicas, translators, chain, text)
+
+
+def _successor(member: Member, before: Member | None) -> Member:
+    """Return a replica with what is known of its server by the one before: a refused one stays refused."""
+    if before is not None:
+        new, old = member.replica, before.replica
+        new.ready_now, new.fault, new.served, new.proof, new.health = (
+            *(old.ready_now, old.fault, old.served, old.proof, old.health),
+        )
+        member.prover.believe(before.prover.known)
+    return member
 
 
 def _replicas(name: str, members: Sequence[Member], limits: PathLimits) -> ReplicaSet:

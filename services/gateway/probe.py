@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 STATES = {True: health_pb2.HealthCheckResponse.SERVING, False: health_pb2.HealthCheckResponse.NOT_SERVING}
 # A first call may wait for a server's lazy start; a later one that takes this long is as good as none.
 TIMEOUT_S = 2.0
+# Why a path is not ready that answers its probes.
+PROVING = "golden rows have not been answered yet"
 # A batch of a proof may take longer than a probe of one row.
 PROOF_TIMEOUT_S = 15.0
 # Two entries for anyone who runs this process, Kubernetes for one; no model may have such a name
@@ -72,12 +74,14 @@ class Prober:
         while True:
             sets = self._sets
             await asyncio.gather(*(self._probe(member, replicas) for replicas in sets for member in replicas.members))
+            for replicas in self._sets:  # other ones than at the beginning of the round, after a reload
+                replicas.refresh()
             await self._publish()
             await asyncio.sleep(self._interval_s)
 
     async def _probe(self, member: Member, replicas: ReplicaSet) -> None:
         replica = member.replica
-        if not replica.health.probed:
+        if replicas.ready() and not replica.health.probed:
             return
         try:
             await replica.identify(self._timeout_s)
@@ -85,7 +89,8 @@ class Prober:
         except Exception:  # escaping, it would end all probes, and every entry stay as it is
             log.exception("a probe of %s@%s failed", replica.model, replica.stack)
             reason = "the probe itself failed"
-        replica.health.record_probe(answered=not reason)
+        if reason != PROVING:
+            replica.health.record_probe(answered=not reason)
         if (ready := not reason) != replica.ready_now:
             log.info("%s@%s is %s", replica.model, replica.stack, "ready: answers" if ready else f"not ready: {reason}")
         replica.ready_now, replica.fault = ready, reason
@@ -107,7 +112,7 @@ class Prober:
         if running is not None:
             await asyncio.wait({running}, timeout=self._interval_s)
         if prover.proof is None:
-            return "golden rows have not been answered yet"
+            return PROVING
         replica.proof = prover.proof
         return replica.proof.refused
 

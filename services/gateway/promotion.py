@@ -45,6 +45,7 @@ class Promotion:
         self._table = sha256(json.dumps(asdict(shadow), sort_keys=True).encode()).hexdigest()
         self._steps_taken = 0
         self._rolled_back = ""
+        self._ended = False
         self._equal = 0
         # Whether each of the last calls failed or was late, and how many did.
         self._recent: deque[bool] = deque(maxlen=rule.after)
@@ -80,7 +81,7 @@ class Promotion:
 
     def record(self, verdict: str, said: str) -> None:
         """Go a step on, or back, by what came of one repeated call. One that was not answered breaks no row."""
-        if self._rolled_back:
+        if self._rolled_back or self._ended:
             return
         if verdict == DIFFERENT:
             self._roll_back(f"an answer was different: {said}")
@@ -93,6 +94,15 @@ class Promotion:
             self._equal += 1
             if self._equal >= self._rule.after and self._steps_taken < len(self._rule.steps):
                 self._step()
+
+    def end(self, *, forget: bool) -> None:
+        """Go no step any more; `forget`: remove what was kept for a start, since there is no such rule any more."""
+        self._ended = True
+        try:
+            if forget:
+                self._file.unlink(missing_ok=True)
+        except OSError as error:
+            log.error("%s cannot be removed: %s", self._file, error.strerror)  # noqa: TRY400 - the text says it all
 
     def _count(self, *, bad: bool) -> None:
         if len(self._recent) == self._rule.after:

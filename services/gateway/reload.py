@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
+from time import monotonic
 
 from servepath.artifacts.manifest import ArtifactError
 from servepath.protocols.deployments import DeploymentsError
@@ -18,7 +19,10 @@ from services.gateway.replicas import Member
 log = logging.getLogger(__name__)
 # A change counts when the file is found unchanged once more: an editor may be writing it.
 LOOK_EVERY_S = 1.0
-IDLE_LOOK_S = 0.1
+# Between two trials of a file that cannot be used.
+AGAIN_S = 10.0
+# A replica that is not routed to any more is kept for so long: a call that came before may yet be tried there.
+KEPT_S, IDLE_LOOK_S = 2.0, 0.1
 
 
 class Reloader:
@@ -30,33 +34,47 @@ class Reloader:
     def __init__(
         self,
         file: Path,
-        exports: Path,
+        folders: Sequence[Path],
         routes: Routes,
-        build: Callable[[Routes], Routes],
+        build: Callable[[Routes, bool], Routes],
         use: Callable[[Routes], None],
         *,
+        content: str,
         look_every_s: float = LOOK_EVERY_S,
+        again_s: float = AGAIN_S,
     ) -> None:
-        """`build`: reads the file and builds its routes of those known. `use`: puts routes into use, at once."""
+        """`folders`: whose names callers are not told. `use`: puts routes into use, at once.
+
+        `build`: builds routes from those known, of the file or, with False, the same ones at the addresses of now.
+        `content`: hash of the file as it was before it was read.
+        """
         self.routes = routes
         self.error = ""
         self.on_reload: Callable[[], None] = _nothing
         self._file = file
-        self._exports = exports
+        self._folders = (file.parent, *folders)
         self._build = build
         self._use = use
         self._look_every_s = look_every_s
+        self._again_s = again_s
         self._asked = asyncio.Event()
-        self._seen = self._content()
-        self.sha256 = self._seen
+        self._read = False
+        self._watching: asyncio.Task[None] | None = None
+        self.sha256 = self._seen = content
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Watch the file."""
-        self._begin(self._watch())
+        self._watching = self._begin(self._watch())
+
+    async def stop_watching(self) -> None:
+        """Read the file no more; calls under way go on."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
 
     async def stop(self) -> None:
-        """End watching, and close the paths that still wait for that."""
+        """End watching, and close the replicas that still wait for that."""
         for task in tuple(self._tasks):
             task.cancel()
         if self._tasks:
@@ -64,10 +82,15 @@ class Reloader:
 
     def ask(self) -> None:
         """Read the file now, changed or not."""
+        self._read = True
+        self._asked.set()
+
+    def follow(self) -> None:
+        """Build the routes in use again, since names mean other addresses; the file is left alone, whatever it says."""
         self._asked.set()
 
     async def _watch(self) -> None:
-        last = self._seen
+        last, again_at = self._seen, 0.0
         while True:
             try:
                 async with asyncio.timeout(self._look_every_s):
@@ -76,63 +99,96 @@ class Reloader:
                 found = await asyncio.to_thread(self._content)
                 if (changed := found != self._seen) and found == last:
                     self._reload(found)
-                last = found if changed else self._seen
+                elif self.error and not changed and monotonic() >= again_at:
+                    # What it lacks, such as an export, may be there by now.
+                    self._reload(found)
+                    again_at = monotonic() + self._again_s
+                last = found
             else:
                 self._asked.clear()
-                self._reload(await asyncio.to_thread(self._content))
+                read, self._read = self._read, False
+                if read:
+                    self._reload(await asyncio.to_thread(self._content))
+                else:
+                    self._change(read=False)
 
     def _reload(self, content: str) -> None:
         """Put the file's routes into use, or say why not."""
-        self._seen = content
+        self._seen, known = content, self.error
+        self.error = self._change(read=True)
+        if not self.error:
+            self.sha256 = content
+        if not self.error or self.error != known:
+            self.on_reload()
+
+    def _change(self, *, read: bool) -> str:
+        """Put routes into use, of the file or the same ones at other addresses; return why not, "" where it is done."""
         before = self.routes
         try:
-            self.routes = self._build(before)
-        except (DeploymentsError, ArtifactError, SettingsError) as error:
-            self.error = self._for_clients(str(error))
-            log.error("the routes stay as they were: %s", error)  # noqa: TRY400 - the text says it all
+            routes = self._build(before, read)
+            self._use(routes)
+            self.routes = routes
+            before.shadows.forget(routes.shadows)
+            self._retire(before)
+            changes = "; ".join(_changes(before, routes)) or "nothing that is routed has changed"
+            log.info("%s: %s", f"{self._file} is in use" if read else "addresses have changed", changes)
+        except SettingsError as error:
+            # Which address it is, callers are not told.
+            return self._say(error, "an address in .env or in the environment cannot be used; the gateway's log has it")
+        except (DeploymentsError, ArtifactError) as error:
+            return self._say(error, self._for_clients(str(error)))
         except Exception:
-            self.error = f"{self._file.name} cannot be used; the gateway's log has the cause"
             log.exception("the routes stay as they were")
-        else:
-            self.error, self.sha256 = "", content
-            self._use(self.routes)
-            kept = {member for path in self.routes.paths.values() for member in path.replicas.members}
-            for path in before.paths.values():
-                if gone := [member for member in path.replicas.members if member not in kept]:
-                    self._begin(_retire(path.name, gone, before.deployments.gateway.max_deadline_s))
-            changes = "; ".join(_changes(before, self.routes)) or "nothing that is routed has changed"
-            log.info("%s is in use, sha256 %s: %s", self._file, content[:12], changes)
-        self.on_reload()
+            return f"{self._file.name} cannot be used; the gateway's log has the cause"
+        return ""
+
+    def _say(self, error: Exception, text: str) -> str:
+        if text != self.error:
+            log.error("the routes stay as they were: %s", error)
+        return text
+
+    def _retire(self, before: Routes) -> None:
+        kept = {member for path in self.routes.paths.values() for member in path.replicas.members}
+        for path in before.paths.values():
+            if gone := [member for member in path.replicas.members if member not in kept]:
+                self._begin(_retire(path.name, gone, before.deployments.gateway.max_deadline_s))
 
     def _for_clients(self, text: str) -> str:
         """Return a message without the places of this machine's folders."""
-        for folder in (self._file.parent, self._exports):
-            text = text.replace(f"{folder}/", "")
+        for folder in (folder for folder in self._folders if folder.is_absolute()):
+            text = text.replace(f"{folder}/", "").replace(str(folder), "a folder")
         return text
 
     def _content(self) -> str:
-        """Return the hash of the file, "" where it cannot be read."""
-        try:
-            return sha256(self._file.read_bytes()).hexdigest()
-        except OSError:
-            return ""
+        return hash_of(self._file)
 
-    def _begin(self, coroutine: Coroutine[None, None, None]) -> None:
+    def _begin(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def hash_of(file: Path) -> str:
+    """Return the SHA-256 of a file, "" where it cannot be read."""
+    try:
+        return sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 async def _retire(path: str, members: Sequence[Member], patience_s: float) -> None:
     """Close replicas that no call is routed to any more, when their last call has ended."""
     try:
         async with asyncio.timeout(patience_s):
+            await asyncio.sleep(KEPT_S)
             while any(member.load for member in members):  # noqa: ASYNC110 - batchers tell nobody
                 await asyncio.sleep(IDLE_LOOK_S)
     except TimeoutError:
         log.warning("a replica of %s is closed with calls under way", path)
     finally:
         for member in members:
+            member.replica.retired = True
             await member.batcher.close()
 
 

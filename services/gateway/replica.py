@@ -29,7 +29,8 @@ class Replica:
 
     called: what the server calls the model. engine_of: gives engine, version and precision from a reply's trailing
     metadata, where replies do not name them.
-    metadata: of an external server. fault: why it is not ready, as the last probe found it.
+    metadata: of an external server. fault: why it is not ready, as the last probe found it. retired: it is closed,
+    and the gateway goes on without it.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Replica:
         self.fault = "not asked yet"
         self.proof = Proof()
         self.health = Health()
+        self.retired = False
         self._closed = False
         # The last answer's origin; until there is one, what the manifest promises.
         self.served = Provenance(model, stack, "", "", *artifacts.promised(0), sha256_observed=False)
@@ -74,10 +76,10 @@ class Replica:
         if proof.refused and call.request.version in {0, proof.version}:
             call.end(BackendBadReply(f"{self.model}@{self.stack} is refused: {proof.refused}"))
         else:
-            self.send(call)
+            self.send(call, counted=True)
 
-    def send(self, call: Call) -> None:
-        """Send the call; its outcome follows."""
+    def send(self, call: Call, *, counted: bool = False) -> None:
+        """Send the call; its outcome follows, and counts for the server's health where it is a caller's."""
         call.stage = DeadlineStage.IN_BACKEND
         try:
             payload = self._codec.encode_request(call.request, self._called, call.request.version)
@@ -88,7 +90,7 @@ class Replica:
             text = f"{len(payload)} bytes for {self.stack}, which takes {self._max_message_bytes} at most"
             call.end(TooLarge(text))
         else:
-            _Attempt(self, call, payload).send()
+            _Attempt(self, call, payload, counted=counted).send()
 
     @property
     def name(self) -> tuple[str, str]:
@@ -114,21 +116,16 @@ class Replica:
     def outcome(self, call: Call, reply: Reply, sent_ns: int) -> Outcome:
         """Return the outcome of a server's reply."""
         if reply.code is not StatusCode.OK:
-            return self._failed(Draining() if self._closed else self._codec.translate(reply.code, reply.details))
+            closing = self._closed and not self.retired
+            return Draining() if closing else self._codec.translate(reply.code, reply.details)
         backend_us = (perf_counter_ns() - sent_ns) // 1000
         try:
-            answer = self._answer(call, reply, backend_us)
+            return self._answer(call, reply, backend_us)
         except ServeError as error:
-            return self._failed(error)
+            return error
         except Exception:
             log.exception("a reply of %s@%s could not be read", self.model, self.stack)
             return Internal()
-        self.health.failures = 0
-        return answer
-
-    def _failed(self, error: ServeError) -> ServeError:
-        self.health.failed(error)
-        return error
 
     def _answer(self, call: Call, reply: Reply, backend_us: int) -> Answer:
         names = call.request.outputs
@@ -151,10 +148,11 @@ class Replica:
 class _Attempt:
     """One call at the server, begun again while its key is being renewed."""
 
-    __slots__ = ("_call", "_cancel", "_pauses_s", "_payload", "_replica", "_sent_ns")
+    __slots__ = ("_call", "_cancel", "_counted", "_pauses_s", "_payload", "_replica", "_sent_ns")
 
-    def __init__(self, replica: Replica, call: Call, payload: bytes) -> None:
+    def __init__(self, replica: Replica, call: Call, payload: bytes, *, counted: bool) -> None:
         self._replica = replica
+        self._counted = counted
         self._call = call
         self._payload = payload
         self._pauses_s = iter(RENEWAL_PAUSES_S)
@@ -171,7 +169,10 @@ class _Attempt:
         if reply.code is StatusCode.PERMISSION_DENIED and (pause_s := next(self._pauses_s, None)) is not None:
             self._cancel = asyncio.get_running_loop().call_later(pause_s, self._renew).cancel
             return
-        self._call.end(self._replica.outcome(self._call, reply, self._sent_ns))
+        outcome = self._replica.outcome(self._call, reply, self._sent_ns)
+        if self._counted:
+            self._replica.health.record(outcome)
+        self._call.end(outcome)
 
     def _renew(self) -> None:
         self._replica.credentials.reload()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 
-from servepath.protocols.errors import BackendUnavailable, BatchSpoiled, ModelLoading
+from servepath.protocols.errors import BackendUnavailable, BatchSpoiled, ModelLoading, ServeError
 from servepath.protocols.types import Provenance, Request
 from services.dataplane.backend import Call, Outcome
 from services.dataplane.batcher import Batcher
@@ -69,7 +69,7 @@ class RetryBudget:
 class ReplicaSet:
     """A Backend of one path's replicas, one of which at least gets calls, whatever is known of it.
 
-    on_retry, on_eject: called at each.
+    on_retry, on_eject: called at each. budget: of its retries.
     """
 
     def __init__(self, members: Sequence[Member], draw: Callable[[], float] = random.random) -> None:
@@ -77,11 +77,14 @@ class ReplicaSet:
         self.on_eject: Callable[[], None] = _nothing
         self.members = tuple(members)
         self._draw = draw
-        self._budget = RetryBudget()
+        self.budget = RetryBudget()
         self._usable: Sequence[Member] = self.members
         self._ready = False
         self.refresh()
-        for member in members:
+
+    def use(self) -> None:
+        """Decide from now on which of the replicas are ejected; others may have had them before."""
+        for member in self.members:
             member.replica.health.on_failing = partial(self._failing, member)
 
     def submit(self, call: Call) -> None:
@@ -89,7 +92,7 @@ class ReplicaSet:
         if len(self.members) == 1:
             self.members[0].batcher.submit(call)
         else:
-            self._budget.earn()
+            self.budget.earn()
             self._send(call, (), self._choose(self._usable))
 
     def ready(self) -> bool:
@@ -102,10 +105,9 @@ class ReplicaSet:
             await member.batcher.close()
 
     def refresh(self) -> None:
-        """Find out which replicas are usable; where none is, all that failed by their probes alone, or all."""
-        kept = [member for member in self.members if not member.replica.health.ejected]
-        usable = [member for member in kept if member.usable]
-        self._usable, self._ready = usable or kept or self.members, bool(usable)
+        """Find out which replicas are usable; where none is, all are tried."""
+        usable = [member for member in self.members if member.usable]
+        self._usable, self._ready = usable or self.members, bool(usable)
 
     @property
     def in_flight(self) -> int:
@@ -155,14 +157,19 @@ class ReplicaSet:
         if not isinstance(outcome, RETRIED):
             return
         others = [member for member in self._usable if member not in tried]
-        if others and self._budget.take():
+        if others and self.budget.take():
             self.on_retry()
             call.take_back()
             self._send(call, tried, self._choose(others))
 
-    def _failing(self, member: Member) -> None:
-        """Send a replica nothing for a while, unless it is the last one."""
-        if any(other.usable for other in self.members if other is not member):
+    def _failing(self, member: Member, error: ServeError) -> None:
+        """Send a replica nothing for a while, unless it is the last one.
+
+        Of those that are there and fail calls, half at most: it may be the calls.
+        """
+        ejected = sum(other.replica.health.ejected for other in self.members)
+        few = isinstance(error, BackendUnavailable) or 2 * (ejected + 1) <= len(self.members)
+        if few and any(other.usable for other in self.members if other is not member):
             member.replica.health.eject()
             self.on_eject()
             path, health = member.replica, member.replica.health

@@ -10,12 +10,12 @@ from servepath.protocols.addresses import dns_name, host_port, split_addresses
 log = logging.getLogger(__name__)
 # A change is followed within 30 s, a slow answer included.
 LOOK_EVERY_S, TIMEOUT_S = 10.0, 5.0
-# Gives the addresses of HOST:PORT, as IP:PORT. Raises OSError.
+# Gives the addresses of HOST:PORT, as IP:PORT. Raises OSError or ValueError.
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
 
 
 async def look_up(name: str) -> list[str]:
-    """Return all addresses of HOST:PORT. Raises OSError."""
+    """Return all addresses of HOST:PORT. Raises OSError, or ValueError for what is no name."""
     host, port = host_port(name)
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     hosts = sorted({str(address[0]) for *_, address in found})
@@ -74,7 +74,7 @@ class Resolver:
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 found = tuple(await self._lookup(name))
-        except (OSError, TimeoutError) as error:
+        except (OSError, ValueError, TimeoutError) as error:  # a name may be none: "a..b"
             log.warning("%s cannot be looked up, and means what it did: %s", name, error or "no answer")
             return False
         if not found or found == self._known[name]:

@@ -27,7 +27,7 @@ from services.gateway.metrics import Metrics
 from services.gateway.paths import Builder, Routes
 from services.gateway.probe import Prober
 from services.gateway.recent import Recent
-from services.gateway.reload import Reloader
+from services.gateway.reload import Reloader, hash_of
 from services.gateway.resolve import Resolver
 from services.gateway.router import ModelRouter
 from services.gateway.status import StatusBoard
@@ -62,7 +62,7 @@ class Gateway:
     async def drain(self) -> None:
         """Report NOT_SERVING, refuse new calls and wait for those in flight."""
         await self.resolver.stop()
-        await self.reloader.stop()
+        await self.reloader.stop_watching()
         await self.prober.stop()
         await self.data_plane.drain(self.drain_s)
 
@@ -82,6 +82,7 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
 
     `again`: reads the addresses again, for a deployments file that has changed.
     """
+    content = hash_of(settings.deployments)
     deployments = read_deployments(settings.deployments)
     registry, batch_scope = process_registry(), BatchScope()
     metrics = Metrics(registry)
@@ -92,12 +93,21 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
     data_plane = DataPlane(router, {servepath.METHOD: servepath, oip.METHOD: oip}, metrics.on_complete, batch_scope)
     prober = Prober(deployments.gateway.probe_interval_s)
 
-    def build(known: Routes) -> Routes:
-        builder.settings = again(settings) if again else settings
-        return builder.build(_reloaded(settings.deployments, known.deployments), known)
+    def build(known: Routes, read: bool) -> Routes:  # noqa: FBT001 - a Reloader's
+        if not read:
+            return builder.build(known.deployments, known)
+        wanted, before = _reloaded(settings.deployments, known.deployments), builder.settings
+        try:
+            builder.settings = again(settings) if again else settings
+            return builder.build(wanted, known)
+        except BaseException:
+            builder.settings = before
+            raise
 
     def use(routes: Routes) -> None:
         """Put routes into use: nothing of a call lies between these lines."""
+        for path in routes.paths.values():
+            path.replicas.use()
         router.use(routes.chains)
         metrics.use(routes.labels, {name: path.replicas for name, path in routes.paths.items()})
         metrics.use_shadows(routes.shadows)
@@ -109,8 +119,8 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
 
     routes = builder.build(deployments)
     use(routes)
-    reloader = Reloader(settings.deployments, settings.exports, routes, build, use)
-    resolver.on_change = reloader.ask
+    reloader = Reloader(settings.deployments, (settings.exports, settings.state), routes, build, use, content=content)
+    resolver.on_change = reloader.follow
     metrics.watch_reloads(reloader)
     board = StatusBoard(reloader, metrics)
     limits = ListenerLimits(

@@ -16,7 +16,17 @@ from typing import Protocol
 
 from servepath.artifacts.spec import Spec
 from servepath.protocols.deployments import ALL
-from servepath.protocols.errors import Cancelled, DeadlineExceeded, Draining, Internal, ServeError
+from servepath.protocols.errors import (
+    BadInput,
+    Cancelled,
+    DeadlineExceeded,
+    Draining,
+    Internal,
+    ModelNotFound,
+    Overloaded,
+    ServeError,
+    TooLarge,
+)
 from servepath.protocols.paths import DIFFERENT, DROPPED, EQUAL, FAILED, LATE, SKIPPED
 from servepath.protocols.types import Answer, Request
 from services.dataplane.backend import Backend, Call, Outcome
@@ -109,6 +119,10 @@ class Repeater:
             self._verdicts.record(LATE)
         elif isinstance(outcome, Cancelled | Draining):
             pass  # this gateway is closing its connections
+        elif isinstance(outcome, BadInput | ModelNotFound | TooLarge):
+            self._verdicts.record(SKIPPED)  # a version, or a size, that this path alone does not take
+        elif isinstance(outcome, Overloaded):
+            self._verdicts.record(DROPPED)
         elif isinstance(outcome, ServeError):
             self._verdicts.record(FAILED, said=outcome.text)
         elif not 0 < elements <= MAX_ELEMENTS:

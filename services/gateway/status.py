@@ -11,12 +11,14 @@ from time import monotonic
 from grpc import StatusCode
 
 from servepath.protocols.deployments import Deployment
+from servepath.protocols.paths import shadow_info
 from services.dataplane.counters import DurationSeries
-from services.gateway.control import VERSION
+from services.gateway.control import VERSION, shadow_message
 from services.gateway.metrics import UNKNOWN, Metrics, PathMetrics
 from services.gateway.paths import Path
 from services.gateway.recent import Recent
 from services.gateway.reload import Reloader
+from services.gateway.verdicts import Shadows
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +26,9 @@ class PathStatus:
     """One path.
 
     fault: why it, or a replica of it, is not ready. replicas: its servers, of all processes; usable: those that get
-    calls. calls: that ended, since the start; errors: those of them that were not OK, by code.
-    durations, overheads: the calls of the last minute by the buckets of those metrics. merging: of how many processes
-    waiting calls leave as one.
+    calls. shadow: what came of the calls that are repeated on it, of several processes in one. calls: that ended, since
+    the start; errors: those of them that were not OK, by code. durations, overheads: the calls of the last minute by
+    the buckets of those metrics. merging: of how many processes waiting calls leave as one.
     """
 
     model: str
@@ -52,6 +54,7 @@ class PathStatus:
     merging: int
     replicas: int
     usable: int
+    shadow: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,9 @@ class StatusBoard:
     def status(self) -> Status:
         """Return the status of this moment; from any thread."""
         routes = self._reloader.routes
-        paths = [self._path(path, one) for one in routes.deployments.models for path in routes.of(one.model)]
+        paths = [
+            self._path(path, one, routes.shadows) for one in routes.deployments.models for path in routes.of(one.model)
+        ]
         unknown = _calls(self._metrics.paths[UNKNOWN])
         error = self._reloader.error
         return Status(VERSION, 1, self._clock() - self._began, self.recent.since(), unknown, paths, error)
@@ -92,15 +97,15 @@ class StatusBoard:
     def _series(self) -> list[DurationSeries]:
         return [each for path in tuple(self._metrics.paths.values()) for each in (path.duration, path.overhead)]
 
-    def _path(self, path: Path, deployment: Deployment) -> PathStatus:
+    def _path(self, path: Path, deployment: Deployment, shadows: Shadows) -> PathStatus:
         replicas, metrics = path.replicas, self._metrics.paths[path.model, path.stack]
         served, proof, ready = replicas.served, replicas.proof, replicas.ready()
-        calls = _calls(metrics)
+        calls, verdicts = _calls(metrics), shadows.find(deployment, path.stack)
         return PathStatus(
             model=path.model,
             stack=path.stack,
             is_default=path.stack == deployment.default,
-            weight=deployment.shares.get(path.stack, 0.0),
+            weight=shadows.weight_of(deployment, path.stack),
             ready=ready,
             fault=replicas.fault,
             engine=served.engine,
@@ -121,6 +126,7 @@ class StatusBoard:
             merging=int(replicas.merges),
             replicas=len(replicas.members),
             usable=sum(member.usable for member in replicas.members),
+            shadow=shadow_info(shadow_message(verdicts)).text if verdicts else "",
         )
 
 

@@ -75,6 +75,14 @@ class Shadows:
         self.known[key] = known
         return known
 
+    def forget(self, later: "Shadows") -> None:
+        """End the promotions that are not in use any more, and forget how far models were that have none now."""
+        promoted = {verdicts.model for verdicts in later.known.values() if verdicts.promotion}
+        kept = {id(verdicts) for verdicts in later.known.values()}
+        for verdicts in self.known.values():
+            if verdicts.promotion and id(verdicts) not in kept:
+                verdicts.promotion.end(forget=verdicts.model not in promoted)
+
     def weight_of(self, deployment: Deployment, stack: str) -> float:
         """Return percent of the calls for a model alone that a stack gets now. Raises DeploymentsError."""
         weight, shadow = deployment.shares.get(stack, 0.0), deployment.shadow

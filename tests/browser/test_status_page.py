@@ -48,6 +48,9 @@ def path(stack: str, *, fault: str = "") -> PathStatus:
         in_flight=2,
         queued=100,
         merging=1,
+        replicas=2,
+        usable=1,
+        shadow="shadow of 10 %: 1234 equal, at most 1e-07 apart, promotion: at 50 %" if stack == "tfserving" else "",
     )
 
 

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from time import monotonic
 
@@ -92,11 +93,11 @@ class Caller:
         self._predict = channel.unary_unary(servepath.METHOD)
         self._list_paths = channel.unary_unary(servepath.LIST_PATHS)
 
-    async def stack_of(self, name: str = "simple_nn", key: str = "") -> str:
+    async def stack_of(self, name: str = "simple_nn", key: str = "", timeout_s: float = LONG_S) -> str:
         """Return the stack that an answer says, which is checked."""
         payload = servepath.encode_request(Request(name, 0, (X,)), name, 0)
         answer = servepath.decode_answer(
-            await self._predict(payload, timeout=LONG_S, metadata=((CALLER_KEY, key),) if key else ())
+            await self._predict(payload, timeout=timeout_s, metadata=((CALLER_KEY, key),) if key else ())
         )
         value = float(np.frombuffer(answer.outputs[0].data, "<f4")[0])
         assert value - WITHOUT_BIAS == pytest.approx(BIASES[f"simple_nn@{answer.served.stack}"], abs=1e-4)
@@ -115,9 +116,8 @@ class Caller:
 
     async def reloaded(self, stack: Routed, text: str) -> None:
         """Reload and wait until the file is in use."""
-        before = (await self.listed()).deployments_sha256
         stack.reload(text)
-        await self.until(lambda found: found.deployments_sha256 != before)
+        await self.until(lambda found: found.deployments_sha256 == sha256(text.encode()).hexdigest())
 
 
 @pytest.fixture
@@ -164,6 +164,7 @@ async def capacity(caller: Caller, calls: int = 3000) -> float:
 
 
 async def test_a_split_of_90_to_10_is_within_binomial_bounds_and_keys_stay(stack: Routed, caller: Caller) -> None:
+    await caller.reloaded(stack, WEIGHTED)
     numbers, found = iter(range(CALLS)), Counter[str]()
 
     async def call() -> None:
@@ -180,10 +181,10 @@ async def test_a_split_of_90_to_10_is_within_binomial_bounds_and_keys_stay(stack
     later = [await caller.stack_of(key=key) for key in keys]
     assert all(new == "torchserve" for old, new in zip(first, later, strict=True) if old == "torchserve")
     assert later.count("torchserve") > first.count("torchserve")
-    await caller.reloaded(stack, FALLING_BACK)
 
 
 async def test_a_replica_that_is_killed_under_load_twenty_times_costs_no_call(stack: Routed, caller: Caller) -> None:
+    await caller.reloaded(stack, FALLING_BACK)
     await caller.until_usable(2)
     rate = LOAD * await capacity(caller)
     async with load(caller, rate) as answered:
@@ -198,11 +199,12 @@ async def test_a_replica_that_is_killed_under_load_twenty_times_costs_no_call(st
 async def test_with_all_replicas_dead_the_fallback_answers_within_the_same_deadline(
     stack: Routed, caller: Caller
 ) -> None:
+    await caller.reloaded(stack, FALLING_BACK)
     async with load(caller, 50):
         for name in ("second", "onnx_svc"):
             stack.kill(name)
         await caller.until_usable(0)
-        assert await caller.stack_of() == "torchserve"
+        assert await caller.stack_of(timeout_s=2) == "torchserve"
         with pytest.raises(aio.AioRpcError) as caught:
             await caller.stack_of("simple_nn@onnx")
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -213,6 +215,7 @@ async def test_with_all_replicas_dead_the_fallback_answers_within_the_same_deadl
 
 
 async def test_a_hundred_reloads_under_load_with_every_fifth_file_bad(stack: Routed, caller: Caller) -> None:
+    await caller.reloaded(stack, FALLING_BACK)
     async with load(caller, 300):
         name = "onnx"
         for number in range(RELOADS):

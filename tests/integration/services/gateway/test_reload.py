@@ -15,6 +15,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from servepath.protocols import servepath
 from servepath.protocols.types import Request, Tensor
+from servepath.settings import SettingsError
+from services.dataplane.backend import Call, Outcome
+from services.gateway.config import Settings
+from services.gateway.golden import Proof
 from services.gateway.server import Gateway
 from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
@@ -29,9 +33,11 @@ BAD = ON_BOTH.replace('default = "onnx"', 'default = "onyx"')
 CALLERS = 8
 
 
+X = Tensor("x", "FP32", (1, 2), struct.pack("<2f", 1, 2))
+
+
 def payload(name: str = "alpha") -> bytes:
-    x = Tensor("x", "FP32", (1, 2), struct.pack("<2f", 1, 2))
-    return servepath.encode_request(Request(name, 0, (x,)), name, 0)
+    return servepath.encode_request(Request(name, 0, (X,)), name, 0)
 
 
 @asynccontextmanager
@@ -193,3 +199,68 @@ async def test_an_address_more_keeps_the_replica_that_there_is_and_one_less_clos
     finally:
         for stack in stacks:
             await stack.stop()
+
+
+async def test_callers_are_not_told_which_address_cannot_be_used(
+    tmp_path: Path, front: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_export(tmp_path / "exports", "alpha", "onnx")
+    stack = await FakeStack(FakeBackend()).start()
+
+    def fail(_: Settings) -> Settings:
+        raise SettingsError("ONNX_SVC_ADDR: '10.1.2.3:80011' is not HOST:PORT")
+
+    used = settings(tmp_path, ON_ONNX.removeprefix(SERVERS), {"onnx": stack.address}, front)
+    try:
+        async with running(used, fail) as (gateway, caller):
+            gateway.reloader.ask()
+            await until(lambda: bool(gateway.reloader.error))
+            said = (await caller.list_paths()).deployments_error
+            assert said == "an address in .env or in the environment cannot be used; the gateway's log has it"
+            assert "10.1.2.3:80011" in caplog.text
+            assert (await caller.predict(payload())).served.stack == "onnx"
+    finally:
+        await stack.stop()
+
+
+async def test_a_path_that_is_refused_stays_so_when_its_limits_change(tmp_path: Path, front: str) -> None:
+    async with in_front_of_two(tmp_path, ON_BOTH, front) as (gateway, caller):
+        path = gateway.reloader.routes.paths["alpha", "onnx"]
+        (member,) = path.replicas.members
+        await until(path.replicas.ready)
+        member.replica.proof = member.prover.proof = Proof(1.0, refused="it answers something else", version=1)
+        write(tmp_path, ON_BOTH.replace("[models.alpha.stacks.onnx]", "[models.alpha.stacks.onnx]\nmax_queue = 7"))
+        gateway.reloader.ask()
+        await until(lambda: gateway.reloader.routes.paths["alpha", "onnx"] is not path)
+        with pytest.raises(aio.AioRpcError, match="it answers something else"):
+            await caller.predict(payload())
+
+
+async def test_a_drain_waits_for_calls_at_a_replica_that_a_reload_has_dropped(tmp_path: Path, front: str) -> None:
+    make_export(tmp_path / "exports", "alpha", "onnx")
+    backend = FakeBackend()
+    stack = await FakeStack(backend).start()
+    used = settings(tmp_path, ON_BOTH, {"onnx": stack.address, "other": stack.address}, front)
+    held: list[Call] = []
+
+    def hold(call: Call) -> Outcome | None:
+        if call.request.inputs != (X,):  # a probe
+            return backend.answer(call)
+        held.append(call)
+        return None
+
+    backend.behave = hold
+    try:
+        async with running(used) as (gateway, caller):
+            calling = asyncio.create_task(caller.predict(payload("alpha@other")))
+            await until(lambda: bool(held))
+            write(tmp_path, ON_ONNX)
+            gateway.reloader.ask()
+            await until(lambda: len(gateway.reloader.routes.paths) == 1)
+            draining = asyncio.create_task(gateway.drain())
+            await until(lambda: gateway.data_plane.draining)
+            held[0].end(backend.answer(held[0]))
+            assert (await calling).served.stack == "other"
+            await draining
+    finally:
+        await stack.stop()

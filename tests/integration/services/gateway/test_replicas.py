@@ -1,8 +1,8 @@
 """Replicas and fallback over real gRPC: servers that go take no answer with them."""
 
 import asyncio
-import itertools
 import struct
+import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +15,7 @@ from grpc import aio
 from servepath.protocols import servepath
 from servepath.protocols.errors import BackendBadReply
 from servepath.protocols.types import Request, Tensor
+from services.gateway.ejection import FAILURES
 from services.gateway.server import Gateway
 from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
@@ -33,9 +34,16 @@ fallback = ["other"]
 CALLERS = 8
 
 
+X = Tensor("x", "FP32", (1, 2), struct.pack("<2f", 1, 2))
+
+
 def payload(name: str = "alpha") -> bytes:
-    x = Tensor("x", "FP32", (1, 2), struct.pack("<2f", 1, 2))
-    return servepath.encode_request(Request(name, 0, (x,)), name, 0)
+    return servepath.encode_request(Request(name, 0, (X,)), name, 0)
+
+
+def metrics(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=LONG_S) as reply:
+        return reply.read().decode()
 
 
 @asynccontextmanager
@@ -108,19 +116,24 @@ async def test_where_all_replicas_are_gone_the_next_path_answers_and_the_exact_p
         assert (await caller.predict(payload())).served.stack == "onnx"
 
 
-async def test_a_replica_that_fails_one_call_after_the_other_is_left_alone(tmp_path: Path, front: str) -> None:
+async def test_a_replica_that_fails_one_call_after_the_other_is_left_alone_though_it_answers_its_probes(
+    tmp_path: Path, front: str
+) -> None:
     stacks = [FakeStack(FakeBackend()) for _ in range(3)]
-    async with in_front_of(tmp_path, stacks, front) as (_, caller):
-        stacks[0].backend.behave = lambda _: BackendBadReply("broken")
+    async with in_front_of(tmp_path, stacks, front) as (gateway, caller):
+        broken = stacks[0].backend
+        # X is what callers send, and no probe does.
+        broken.behave = lambda call: BackendBadReply("broken") if call.request.inputs == (X,) else broken.answer(call)
         found = Counter[str]()
         async with asyncio.timeout(LONG_S):
-            for number in itertools.count():
+            while "servepath_ejections_total" not in found:
                 try:
                     await caller.predict(payload("alpha@onnx"))
                 except aio.AioRpcError as error:
                     found[error.code().name] += 1
-                if number >= 50 and (await caller.list_paths()).paths[0].replicas_usable == 1:
-                    break
-        assert found.keys() <= {"INTERNAL"}
-        answers = [await caller.predict(payload("alpha@onnx")) for _ in range(20)]
-        assert len(answers) == 20
+                text = await asyncio.to_thread(metrics, gateway.metrics_port)
+                if 'servepath_ejections_total{model="alpha",stack="onnx"} 0.0' not in text:
+                    found["servepath_ejections_total"] += 1
+        assert found["INTERNAL"] >= FAILURES
+        answers = [await caller.predict(payload("alpha@onnx")) for _ in range(5)]
+        assert len(answers) == 5

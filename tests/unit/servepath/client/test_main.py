@@ -72,7 +72,7 @@ def test_what_came_of_a_shadow_is_printed() -> None:
     assert said[0].endswith(
         "shadow of 10 %: 990 equal, 1 different, 2 late, at most 0.25 apart (last: output 'y' is off)"
     )
-    assert said[1].endswith("shadow of 2.5 %: nothing yet, promotion waiting")
+    assert said[1].endswith("shadow of 2.5 %: nothing yet, promotion: waiting")
 
 
 def test_labels_are_printed_before_their_texts() -> None:

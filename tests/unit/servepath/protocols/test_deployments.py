@@ -107,7 +107,7 @@ def test_a_file_without_a_path_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_missing_file_says_how_to_give_one(tmp_path: Path) -> None:
-    with pytest.raises(DeploymentsError, match="--deployments FILE"):
+    with pytest.raises(DeploymentsError, match=r"is missing; give the list of paths, as docs/add-a-path\.md has it"):
         read_deployments(tmp_path / "none.toml")
 
 
@@ -331,7 +331,7 @@ def test_a_shadow_is_a_stack_of_the_model_a_share_and_a_bound(tmp_path: Path) ->
     [
         ('"torchserve"', '"tf"', 10, """stack in [models.m.shadow] must be "onnx" or "torchserve", got 'tf'"""),
         ('stack = "torchserve"\n', "", 9, 'stack in [models.m.shadow] must be "onnx" or "torchserve", got None'),
-        ("percent = 12.5\n", "", 9, "percent must be a percentage from 0 to 100, of at most two decimals, got None"),
+        ("percent = 12.5\n", "", 9, "percent is missing from [models.m.shadow]"),
         ("12.5", "12.505", 11, "percent must be a percentage from 0 to 100, of at most two decimals, got 12.505"),
         ("= 3", "= 0", 12, "max_in_flight must be a whole number above 0, got 0"),
         ("= 3", "= 2.5", 12, "max_in_flight must be a whole number above 0, got 2.5"),
@@ -367,10 +367,10 @@ def test_a_promotion_has_a_count_and_steps_that_rise_from_the_weight(tmp_path: P
     [
         ("1000", "9", 14, "after must be a whole number from 10 to 100000, got 9"),
         ("1000", "true", 14, "after must be a whole number from 10 to 100000, got True"),
-        ("after = 1000\n", "", 13, "after must be a whole number from 10 to 100000, got None"),
+        ("after = 1000\n", "", 13, "after is missing from [models.m.shadow.promote]"),
         ("[11, 50.5, 100]", "[]", 15, "steps must be a list of percentages such as [1, 10, 100], got []"),
         ("[11, 50.5, 100]", "100", 15, "steps must be a list of percentages such as [1, 10, 100], got 100"),
-        ("50.5", "50.505", 15, "steps must be a percentage from 0 to 100, of at most two decimals, got 50.505"),
+        ("50.5", "50.505", 15, "each of steps must be a percentage from 0 to 100, of at most two decimals, got 50.505"),
         ("50.5", "11", 15, "steps must rise from above the stack's weight, 10.25, got [11, 11, 100]"),
         ("[11,", "[10,", 15, "steps must rise from above the stack's weight, 10.25, got [10, 50.5, 100]"),
         ("steps", "stairs", 15, "unknown key 'stairs' in [models.m.shadow.promote]; known here: after, steps"),
@@ -436,3 +436,28 @@ def test_hedging_is_off_unless_it_is_asked_for_and_shown_where_it_is(
         line.split("\u2502")[-2].strip() for line in capsys.readouterr().out.splitlines() if "\u2502" in line
     )
     assert rows.count("; up to 5 % hedged") == shown  # as the default, and by its own name
+
+
+@pytest.mark.parametrize(
+    ("shadow", "line", "says"),
+    [
+        ('shadow.stack = "onx"\nshadow.percent = 1', 4, "stack in [models.m.shadow] must be"),
+        ('shadow = { stack = "onx", percent = 1 }', 4, "stack in [models.m.shadow] must be"),
+        (
+            'shadow = { stack = "torchserve", percent = 1, promote = { after = 10, step = [1] } }',
+            4,
+            "unknown key 'step' in [models.m.shadow.promote]",
+        ),
+        (
+            'shadow = { stack = "torchserve", percent = 0, promote = { after = 10, steps = [1] } }',
+            4,
+            "percent is 0, so no answer is compared, and nothing is promoted",
+        ),
+    ],
+)
+def test_a_table_that_has_no_header_is_found_all_the_same(tmp_path: Path, shadow: str, line: int, says: str) -> None:
+    path = tmp_path / "deployments.toml"
+    stacks = "[models.m.stacks.onnx]\n[models.m.stacks.torchserve]\n"
+    path.write_text(f'\n[models.m]\ndefault = "onnx"\n{shadow}\n{stacks}')
+    with pytest.raises(DeploymentsError, match=re.escape(f"{path}, line {line}: {says}")):
+        read_deployments(path)

@@ -22,6 +22,7 @@ def test_the_env_file_gives_every_service_its_ports_and_command() -> None:
     assert services["gateway"].command == (
         *(sys.executable, "-m", "services.gateway", "--port", "50051"),
         *("--deployments", "deployments.toml", "--exports", "exports", "--metrics-port", "9464"),
+        *("--state", "/run-dir/gateway"),
     )
     assert services["onnx_svc"].address == "127.0.0.1:8001"
 

@@ -100,6 +100,25 @@ def test_an_unknown_version_is_the_callers_fault_on_its_own_path_and_none_on_ano
     assert outcome_of({"m@a": Chain(DOWN), "m@b": Chain(missing), "m@c": Chain(ANSWER)}) is ANSWER
 
 
+@pytest.mark.parametrize("error", [ModelNotFound(""), BadInput(""), DOWN])
+def test_where_the_own_path_was_passed_over_the_caller_is_told_that_it_is_not_ready(error: ServeError) -> None:
+    outcome = outcome_of({"m@a": Chain(ANSWER, ready=False), "m@b": Chain(error)})
+    assert isinstance(outcome, BackendUnavailable)
+    assert outcome.text == "m@a is not ready"
+
+
+def test_a_full_queue_on_the_way_ends_the_call() -> None:
+    full = Overloaded("")
+    assert outcome_of({"m@a": Chain(DOWN), "m@b": Chain(full), "m@c": Chain(ANSWER)}) is full
+
+
+def test_a_call_that_nobody_answers_counts_for_its_own_path() -> None:
+    chains = {"m@a": Chain(DOWN), "m@b": Chain(DOWN)}
+    call = Call(Request("m", 0, ()), 0.0)
+    fallback(chains).submit(call)
+    assert call.name == "m@a"
+
+
 @pytest.mark.parametrize(("ready", "expected"), [((False, True), True), ((False, False), False), ((True, False), True)])
 def test_a_model_is_ready_while_some_path_of_it_is(ready: Sequence[bool], expected: bool) -> None:  # noqa: FBT001
     chains = {name: Chain(ANSWER, ready=one) for name, one in zip(("m@a", "m@b"), ready, strict=True)}

@@ -56,7 +56,9 @@ def replicas(*queues: Any, seed: int = 0) -> tuple[ReplicaSet, list[Server]]:
     servers: list[Any] = [Server() for _ in queues]
     nothing: Any = None
     members = [Member(server, queue, nothing, nothing) for server, queue in zip(servers, queues, strict=True)]
-    return ReplicaSet(members, Random(seed).random), servers  # noqa: S311 - calls, not secrets
+    found = ReplicaSet(members, Random(seed).random)  # noqa: S311 - calls, not secrets
+    found.use()
+    return found, servers
 
 
 def ask(found: ReplicaSet) -> Call:
@@ -135,7 +137,7 @@ def test_what_is_saved_for_tries_is_bounded() -> None:
 
 def fail(server: Server, times: int, error: ServeError = DOWN) -> None:
     for _ in range(times):
-        server.health.failed(error)
+        server.health.record(error)
 
 
 def test_a_replica_whose_calls_fail_in_a_row_gets_none_until_a_probe_is_answered() -> None:
@@ -163,6 +165,51 @@ def test_the_last_usable_replica_is_never_ejected() -> None:
     fail(servers[1], 10 * FAILURES)
     assert [server.health.ejected for server in servers] == [True, False]
     assert found.ready()
+
+
+def test_where_no_replica_is_usable_the_ejected_ones_are_tried_too() -> None:
+    queues = [Queue(), Queue()]
+    found, servers = replicas(*queues)
+    fail(servers[0], FAILURES)
+    servers[1].ready_now = False
+    found.refresh()
+    for _ in range(30):
+        ask(found)
+    assert queues[0].calls
+    assert not found.ready()
+
+
+def test_calls_that_fail_on_what_they_are_eject_half_of_the_replicas_at_most() -> None:
+    found, servers = replicas(Queue(), Queue(), Queue())
+    for server in servers:
+        fail(server, FAILURES, BackendBadReply("broken"))
+    assert [server.health.ejected for server in servers] == [True, False, False]
+    fail(servers[1], FAILURES)
+    assert servers[1].health.ejected
+    assert found.ready()
+
+
+def test_a_set_that_is_not_in_use_ejects_nobody() -> None:
+    queues = [Queue(), Queue()]
+    found, servers = replicas(*queues)
+    ReplicaSet(found.members)  # of a reload that failed
+    fail(servers[0], FAILURES)
+    for _ in range(10):
+        ask(found)
+    assert [len(queue.calls) for queue in queues] == [0, 10]
+
+
+def test_one_that_is_back_is_ejected_again_by_its_first_failure_and_for_longer() -> None:
+    _, servers = replicas(Queue(), Queue())
+    health = servers[0].health
+    fail(servers[0], FAILURES)
+    health.record_probe(answered=True)
+    fail(servers[0], 1)
+    assert (health.ejected, health.back_off_s) == (True, 2.0)
+    health.record_probe(answered=True)
+    health.record(ANSWER)
+    fail(servers[0], FAILURES - 1)
+    assert not health.ejected
 
 
 def test_one_that_does_not_answer_its_probes_gets_no_calls_while_another_does() -> None:
@@ -194,6 +241,9 @@ def test_the_back_off_doubles_up_to_a_minute_and_shrinks_while_probes_are_answer
     assert spans == [1, 2, 4, 8, 16, 32, 60, 60]
     health.record_probe(answered=True)
     assert not health.ejected
+    health.record_probe(answered=True)
+    assert health.back_off_s == 60  # a first call may still fail
+    health.record(ANSWER)
     for _ in range(59):
         health.record_probe(answered=True)
     health.eject()
@@ -201,8 +251,12 @@ def test_the_back_off_doubles_up_to_a_minute_and_shrinks_while_probes_are_answer
 
 
 def test_a_failed_probe_of_an_ejected_replica_ejects_it_for_longer() -> None:
-    health = Health(lambda: 0.0)
+    now = [0.0]
+    health = Health(lambda: now[0])
     health.eject()
+    health.record_probe(answered=False)  # while no other replica is usable, it is asked before its time
+    assert (health.ejected, health.back_off_s) == (True, 1.0)
+    now[0] = health.probe_at
     health.record_probe(answered=False)
     assert (health.ejected, health.back_off_s) == (True, 2.0)
 

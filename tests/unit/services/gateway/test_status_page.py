@@ -34,6 +34,7 @@ PATH = PathStatus(
     merging=1,
     replicas=1,
     usable=1,
+    shadow="",
 )
 STATUS = Status("0.1.0", 1, 3725.0, 60.4, {}, [PATH])
 EVIL = "<script>alert('&\"')</script>"
@@ -196,10 +197,11 @@ def test_a_status_survives_json(difference: float | None) -> None:
 
 
 def test_a_replica_that_is_not_ready_and_a_file_that_cannot_be_used_are_shown() -> None:
-    path = replace(PATH, replicas=2, usable=1, fault="down")
+    path = replace(PATH, replicas=2, usable=1, fault="down", shadow="shadow of 10 %: 3 different")
     page = render(replace(STATUS, paths=[path], deployments_error="line 4: <no>"))
     assert "A replica is not ready: down" in page
     assert "1 of 2 get calls" in page
+    assert "shadow of 10 %: 3 different" in page
     assert "deployments.toml is not in use: line 4: &lt;no&gt;" in page
     both = added([replace(STATUS, paths=[path], deployments_error="line 4"), replace(STATUS, paths=[path])])
     assert (both.paths[0].replicas, both.paths[0].usable, both.deployments_error) == (4, 2, "line 4")
