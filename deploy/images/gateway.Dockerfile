@@ -1,4 +1,5 @@
-# The gateway: exports at /models (read-only), TorchServe's key in TORCH_SVC_TOKEN_FILE. Writes to /tmp alone (a socket).
+# The gateway: exports at /models (read-only), TorchServe's key in TORCH_SVC_TOKEN_FILE. Writes to /tmp (a socket) and, where
+# deployments.toml promotes a shadow, to /app/.run/gateway: a volume there has its owner.
 ARG BASE
 
 FROM ${BASE} AS build
@@ -22,6 +23,7 @@ RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3.11/site-packages/* /usr/lo
     && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /build/app /app
+RUN mkdir -p /app/.run/gateway && chown 65532:65532 /app/.run/gateway
 ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 WORKDIR /app
 USER 65532:65532

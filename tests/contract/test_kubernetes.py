@@ -154,6 +154,20 @@ def test_a_container_without_a_tmp_is_found() -> None:
     assert without_tmp([pod]) == ["servepath/gateway"]
 
 
+def test_the_gateway_may_write_its_state() -> None:
+    (gateway,) = containers("base/gateway.yaml")
+    mounts = {mount["mountPath"]: mount for mount in gateway["volumeMounts"]}
+    assert "readOnly" not in mounts[gateway["args"][gateway["args"].index("--state") + 1]]
+
+
+@pytest.mark.parametrize("service", sorted(OPEN.keys() - {"gateway"}))
+def test_every_server_has_a_name_for_all_its_pods(service: str) -> None:
+    services = {
+        one["metadata"]["name"]: one["spec"] for one in documents(f"base/{service}.yaml") if one["kind"] == "Service"
+    }
+    assert services[f"{service}-pods"] == services[service] | {"clusterIP": "None"}
+
+
 EXPORTED = frozenset(
     name
     for source in ("services/gateway/metrics.py", "services/oip_server/metrics.py")
@@ -162,7 +176,8 @@ EXPORTED = frozenset(
     )
 )
 METRIC = re.compile(
-    r"\b(?:servepath|onnx_svc)_(?:requests|rows|in_flight|queued?|path|batch|model|merging|gateway_o|request_d|backend_d)\w*"
+    r"\b(?:servepath|onnx_svc)_(?:requests|rows|in_flight|queued?|path|batch|model|merging|gateway_o|request_d|backend_d|"
+    r"fallbacks|retries|ejections|replicas|deployments|reloads|shadow)\w*"
 )
 
 

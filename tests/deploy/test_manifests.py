@@ -24,6 +24,7 @@ from tests.deploy.rules import (
 from tests.deploy.schemas import authority, faults
 
 BROKEN = Path(__file__).parent / "broken"
+PROMOTION = Path(__file__).parent / "promotion"
 
 
 @pytest.mark.parametrize("name", RENDERED)
@@ -89,6 +90,17 @@ def test_a_kind_that_nobody_knows_is_not_valid() -> None:
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_an_overlay_keeps_the_rule(name: str, rule: Rule) -> None:
     assert list(rule(ours(name))) == []
+
+
+def test_a_gateway_that_promotes_is_alone_and_keeps_how_far_it_is() -> None:
+    documents = render(PROMOTION)
+    assert [fault for document in documents for fault in faults(document)] == []
+    assert [fault for rule in RULES for fault in rule(documents)] == []
+    spec = of(documents, "Deployment/gateway")["spec"]
+    (state,) = [volume for volume in pod(documents, "gateway")["volumes"] if volume["name"] == "state"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    assert state == {"name": "state", "persistentVolumeClaim": {"claimName": "gateway-state"}}
+    assert of(documents, "PersistentVolumeClaim/gateway-state")
 
 
 def test_the_keeper_is_as_closed_as_the_rest() -> None:

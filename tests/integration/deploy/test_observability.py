@@ -20,7 +20,15 @@ from tests import exports, tiny_onnx
 from tests.limits import LONG_S
 
 ROOT = Path(__file__).parents[3]
-DEPLOYMENTS = '[models.alpha]\ndefault = "onnx"\n[models.alpha.stacks.onnx]\n'
+DEPLOYMENTS = """
+[models.alpha]
+default = "onnx"
+[models.alpha.stacks.onnx]
+[models.alpha.stacks.tfserving]
+[models.alpha.shadow]
+stack = "tfserving"
+percent = 10
+"""
 # Made by Prometheus itself for every target.
 PROMETHEUS_OWN = {"up"}
 
@@ -45,6 +53,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """What the gateway and onnx_svc export before the first call."""
     folder, models = tmp_path_factory.mktemp("gateway"), tmp_path_factory.mktemp("onnx_svc")
     exports.make_export(folder, "alpha", "onnx")
+    exports.make_export(folder, "alpha", "saved_model")
     tiny_onnx.make_export(models, "alpha", 1, content=tiny_onnx.linear(1))
     (folder / "deployments.toml").write_text(DEPLOYMENTS)
     gateway = ("services.gateway", "--deployments", str(folder / "deployments.toml"), "--exports", str(folder))
@@ -126,7 +135,7 @@ def test_prometheus_asks_the_metrics_ports_of_env() -> None:
 
 def test_every_alarm_says_how_urgent_it_is_and_what_is_wrong() -> None:
     assert [rule["labels"]["severity"] for rule in alarms() if rule["annotations"]["summary"]] == [
-        *("page", "page", "page", "page", "warn", "warn", "page", "warn")
+        *("page", "warn", "page", "warn", "page", "page", "warn", "warn", "warn", "page", "warn")
     ]
 
 

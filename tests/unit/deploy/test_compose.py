@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,19 @@ def the_gateway_waits_for_all(model: Model) -> Iterator[str]:
         yield from (f"{name} does not wait for {missing}" for missing in sorted(BACKENDS - waits))
 
 
+def each_gateway_keeps_its_own_state(model: Model) -> Iterator[str]:
+    folders = set()
+    for name in GATEWAYS:
+        command = model["services"][name]["command"]
+        folder = Path("/app", dict(pairwise(command)).get("--state", ".run/gateway"))
+        volumes = [volume for volume in model["services"][name]["volumes"] if not volume.get("read_only")]
+        if not any(folder.is_relative_to(volume["target"]) for volume in volumes):
+            yield f"{name} cannot keep its state"
+        folders.add(folder)
+    if len(folders) < len(GATEWAYS):
+        yield "gateways share a state"
+
+
 RULES = (
     hardened,
     only_gateways_and_screens_are_published,
@@ -126,6 +140,7 @@ RULES = (
     nobody_logs_in_at_the_dashboard,
     servers_have_health_checks_for_old_engines,
     the_gateway_waits_for_all,
+    each_gateway_keeps_its_own_state,
 )
 Rule = Callable[[Model], Iterator[str]]
 
@@ -211,6 +226,8 @@ BROKEN: list[tuple[Rule, Callable[[Model], object], str]] = [
         "tf_svc needs a newer engine",
     ),
     (the_gateway_waits_for_all, _with("gateway", depends_on={}), "gateway does not wait for onnx_svc"),
+    (each_gateway_keeps_its_own_state, _with("gateway", volumes=[]), "gateway cannot keep its state"),
+    (each_gateway_keeps_its_own_state, _with("gateway_2", command=[]), "gateways share a state"),
 ]
 
 
@@ -246,6 +263,13 @@ def test_compose_builds_images_as_the_builder_does(overrides: tuple[str, ...]) -
             assert given.pop("BASE") == variables[image.base]
             given.pop("COMMIT", None)
             assert given == {**image.arguments, **{key: variables[key] for key in image.passed}}
+
+
+def test_the_volume_of_a_gateways_state_gets_the_owner_of_the_images_folder() -> None:
+    image = (ROOT / "deploy/images/gateway.Dockerfile").read_text()
+    volumes = read()["services"]["gateway"]["volumes"]
+    (target,) = [volume["target"] for volume in volumes if not volume.get("read_only")]
+    assert f"chown 65532:65532 {target}\n" in image
 
 
 def test_tensorflow_serving_listens_where_the_gateway_asks() -> None:
