@@ -7,8 +7,8 @@ from servepath.protocols import oip
 from servepath.protocols.types import Answer, Provenance, Tensor
 from services.dataplane.backend import Call, Outcome
 from services.dataplane.data_plane import DataPlane
-from services.dataplane.grpcio_listener import GrpcioListener
 from services.dataplane.listener import ListenerLimits
+from services.dataplane.listeners import LISTENERS
 
 
 class FakeBackend:
@@ -43,10 +43,10 @@ class FakeBackend:
 class FakeStack:
     """A FakeBackend behind a real gRPC server."""
 
-    def __init__(self, backend: FakeBackend, port: int = 0) -> None:
+    def __init__(self, backend: FakeBackend, port: int = 0, front: str = "grpcio") -> None:
         self.backend = backend
         data_plane = DataPlane(backend, {oip.METHOD: oip}, lambda _, outcome: outcome)
-        self._front = GrpcioListener(f"127.0.0.1:{port}", (oip.METHOD,), data_plane.dispatch, (), ListenerLimits())
+        self._front = LISTENERS[front](f"127.0.0.1:{port}", (oip.METHOD,), data_plane.dispatch, (), ListenerLimits())
         self.port = 0
 
     @property
