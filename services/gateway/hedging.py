@@ -62,7 +62,7 @@ class SecondTry:
 class HedgingReplicas(ReplicaSet):
     """Replicas of which a second one is asked where the first does not answer in the time that 95 % of the calls take.
 
-    At most hedge_percent as many as were answered are asked twice, and none while a call waits at some replica.
+    At most hedge_percent calls are asked twice for a hundred answered, and none while a call waits at some replica.
     on_hedge, on_win: called at each second try, and at each that is answered first.
     """
 
