@@ -13,7 +13,7 @@ from servepath.protocols.errors import (
     Overloaded,
     ServeError,
 )
-from servepath.protocols.types import Request
+from servepath.protocols.types import Answer, Request
 from services.dataplane.backend import Backend, Call, Outcome
 
 # What another server may do better. Not Overloaded: load that one path refuses would take the next one down, too.
@@ -54,7 +54,9 @@ class Fallback:
         """Pass the call on to the first path that is ready, or, where none is, to its own."""
         name = self._choose(call)
         if self._ready[name]():
-            self._send(call, name, call.request, self._orders[name], None)
+            call.name = name
+            call.add_done_callback(partial(self._first_ended, call, call.request))
+            self._paths[name].submit(call)
         else:
             self._go_on(call, call.request, self._orders[name], None)
 
@@ -67,6 +69,11 @@ class Fallback:
         for path in set(self._paths.values()):
             await path.close()
 
+    def _first_ended(self, call: Call, request: Request, outcome: Outcome) -> None:
+        # Answer first: that is what nearly all are, and the quickest to tell.
+        if not isinstance(outcome, Answer) and isinstance(outcome, ELSEWHERE):
+            self._leave(call, request, self._orders[call.name], (call.name, outcome))
+
     def _go_on(self, call: Call, request: Request, order: Sequence[str], own: Failure | None) -> None:
         """Send a call to the first path of `order` that is ready; `own` is what the path that it was for has said."""
         name = next((name for name in order if self._ready[name]()), order[0])
@@ -74,11 +81,7 @@ class Fallback:
             own = own or (order[0], BackendUnavailable(f"{order[0]} is not ready"))
             self._on_leave(order[0])
         # As its caller sent it: another path's tokenizer may be another one.
-        call.request, call.translate = request, None
-        self._send(call, name, request, order, own)
-
-    def _send(self, call: Call, name: str, request: Request, order: Sequence[str], own: Failure | None) -> None:
-        call.name = name
+        call.request, call.translate, call.name = request, None, name
         call.add_done_callback(partial(self._ended, call, request, order, own))
         self._paths[name].submit(call)
 
@@ -86,15 +89,16 @@ class Fallback:
         if not isinstance(outcome, ServeError):
             return
         # What another path refuses, such as a version that it has not, is not what its own path said.
-        if isinstance(outcome, FINAL) if own else not isinstance(outcome, ELSEWHERE):
-            return
-        left = call.name
-        rest = order[order.index(left) + 1 :]
+        if not isinstance(outcome, FINAL) if own else isinstance(outcome, ELSEWHERE):
+            self._leave(call, request, order, own or (call.name, outcome))
+
+    def _leave(self, call: Call, request: Request, order: Sequence[str], own: Failure) -> None:
+        """Take a call to the paths of `order` after its own, or end it by what the path that it was for has said."""
+        rest = order[order.index(call.name) + 1 :]
+        call.take_back()
         if rest:
-            self._on_leave(left)
-            call.take_back()
-            self._go_on(call, request, rest, own or (left, outcome))
-        elif own:
-            call.take_back()
+            self._on_leave(call.name)
+            self._go_on(call, request, rest, own)
+        else:
             call.name, error = own
             call.end(error)

@@ -77,6 +77,8 @@ class WeightedRouter:
 
     def choose(self, call: Call) -> str:
         """Return the path that the call falls to."""
+        if len(self._names) == 1:
+            return self._names[0]
         return self._names[bisect_right(self._ends, share_of(call.key) if call.key else self._draw())]
 
     def submit(self, call: Call) -> None:
