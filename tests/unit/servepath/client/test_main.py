@@ -61,7 +61,7 @@ def test_what_an_external_server_does_not_name_is_unknown() -> None:
     assert "served by m@theirs: mlserver 1.7.1, version unknown, sha256 unknown, " in text
     told = prediction_text(Prediction({}, served._replace(precision="tf32")))
     assert "served by m@theirs: mlserver 1.7.1, tf32, version unknown" in told
-    path = PathInfo("m", "theirs", True, True, "mlserver", "1.7.1", 0, "", (), ())  # noqa: FBT003 - is_default, ready
+    path = PathInfo("m", "theirs", True, True, "mlserver", "1.7.1", 0, "", (), (), weight=100.0)  # noqa: FBT003 - booleans
     assert paths_text([path]).split("  ")[-1] == "mlserver 1.7.1, artifact unknown"
 
 
