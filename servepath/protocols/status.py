@@ -27,7 +27,7 @@ CODES: dict[type[errors.ServeError], StatusCode] = {
     errors.Internal: StatusCode.INTERNAL,
 }
 DOMAIN = "servepath"
-DETAILS_KEY = "grpc-status-details-bin"
+DETAILS_KEY, PUSHBACK_KEY = "grpc-status-details-bin", "grpc-retry-pushback-ms"
 # grpc-message and the details travel in one header block of at most 8 KiB by default.
 TEXT_LIMIT = 1024
 
@@ -47,12 +47,16 @@ def text_of(error: errors.ServeError) -> str:
     return text if len(text) <= TEXT_LIMIT else f"{text[: TEXT_LIMIT - 3]}..."
 
 
-def details_of(error: errors.ServeError) -> tuple[tuple[str, bytes], ...]:
-    """Return the trailing metadata that carries the reason and the retry hint."""
+def details_of(error: errors.ServeError) -> tuple[tuple[str, str | bytes], ...]:
+    """Return the trailing metadata that carries the reason and the retry hint.
+
+    The hint is in the details, and again as what gRPC's own retries go by (gRFC A6): -1 is not to retry.
+    """
     status = Status(code=code_of(error).value[0], message=text_of(error))
     status.details.add().Pack(ErrorInfo(reason=error.reason, domain=DOMAIN))
     if error.retry_after_ms is not None:
         delay = Duration()
         delay.FromMilliseconds(error.retry_after_ms)
         status.details.add().Pack(RetryInfo(retry_delay=delay))
-    return ((DETAILS_KEY, status.SerializeToString()),)
+    pushback = -1 if error.retry_after_ms is None else error.retry_after_ms
+    return (DETAILS_KEY, status.SerializeToString()), (PUSHBACK_KEY, str(pushback))

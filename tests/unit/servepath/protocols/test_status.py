@@ -8,7 +8,7 @@ from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 
 from servepath.protocols import errors
-from servepath.protocols.status import CODES, DETAILS_KEY, TEXT_LIMIT, code_of, details_of, text_of
+from servepath.protocols.status import CODES, DETAILS_KEY, PUSHBACK_KEY, TEXT_LIMIT, code_of, details_of, text_of
 
 
 def subclasses(base: type) -> Iterator[type]:
@@ -18,13 +18,16 @@ def subclasses(base: type) -> Iterator[type]:
 
 
 def details(error: errors.ServeError) -> tuple[str, int | None]:
-    ((key, payload),) = details_of(error)
-    assert key == DETAILS_KEY
+    found = dict(details_of(error))
+    payload, pushback = found[DETAILS_KEY], found[PUSHBACK_KEY]
+    assert isinstance(payload, bytes)
     info, retry = ErrorInfo(), RetryInfo()
     packed = Status.FromString(payload).details
     assert packed[0].Unpack(info)
     retries = [hint for hint in packed[1:] if hint.Unpack(retry)]
-    return info.reason, retry.retry_delay.ToMilliseconds() if retries else None
+    delay_ms = retry.retry_delay.ToMilliseconds() if retries else None
+    assert pushback == str(-1 if delay_ms is None else delay_ms)
+    return info.reason, delay_ms
 
 
 def test_every_error_has_a_code_and_none_is_unknown() -> None:

@@ -1,0 +1,58 @@
+"""What gRPC's own retries make of our errors: back when they are told to be, and not where they are told not to."""
+
+import json
+import struct
+
+import grpc
+import pytest
+from grpc import aio
+
+from servepath.protocols import oip
+from servepath.protocols.errors import Overloaded, TooLarge
+from servepath.protocols.types import Request, Tensor
+from services.dataplane.backend import Call, Outcome
+from tests.fake_stack import FakeBackend, FakeStack
+
+DEADLINE_S = 60
+# Its own pause is longer than the deadline: only the server's hint leads to a second try.
+POLICY = {
+    "maxAttempts": 3,
+    "initialBackoff": f"{10 * DEADLINE_S}s",
+    "maxBackoff": f"{10 * DEADLINE_S}s",
+    "backoffMultiplier": 1,
+    "retryableStatusCodes": ["RESOURCE_EXHAUSTED"],
+}
+OPTIONS = (("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": POLICY}]})),)
+X = Tensor("x", "FP32", (1, 2), struct.pack("<2f", 1, 2))
+PAYLOAD = oip.encode_request(Request("m", 0, (X,)), "m", 0)
+
+
+async def test_a_refused_call_comes_back_after_the_pause_that_it_was_told(front: str) -> None:
+    backend = FakeBackend()
+
+    def once_full(call: Call) -> Outcome:
+        return Overloaded("full", retry_after_ms=20) if len(backend.calls) == 1 else backend.answer(call)
+
+    backend.behave = once_full
+    stack = await FakeStack(backend, front=front).start()
+    try:
+        async with aio.insecure_channel(stack.address, options=OPTIONS) as channel:
+            reply = await channel.unary_unary(oip.METHOD)(PAYLOAD, timeout=DEADLINE_S)
+            assert oip.decode_answer(reply, "m", "").outputs == backend.answer(backend.calls[0]).outputs
+    finally:
+        await stack.stop()
+    assert len(backend.calls) == 2
+
+
+async def test_a_call_that_will_fail_again_is_not_tried_again(front: str) -> None:
+    backend = FakeBackend()
+    backend.behave = lambda _: TooLarge("600 MB")
+    stack = await FakeStack(backend, front=front).start()
+    try:
+        async with aio.insecure_channel(stack.address, options=OPTIONS) as channel:
+            with pytest.raises(aio.AioRpcError) as caught:
+                await channel.unary_unary(oip.METHOD)(PAYLOAD, timeout=DEADLINE_S)
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    finally:
+        await stack.stop()
+    assert len(backend.calls) == 1
