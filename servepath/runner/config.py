@@ -26,7 +26,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
 } | {
     GATEWAY: (
         *("--deployments", "{deployments}", "--exports", "{exports}", "--metrics-port", "{metrics_port}"),
-        *("--state", "{run_dir}"),
+        *("--state", "{state}"),
     )
 }
 SOCKETS = frozenset(stack.service for stack in STACKS.values() if stack.socket)
@@ -71,7 +71,7 @@ def read_services(
         ports = _ports(name, values)
         python = values.get(f"{name.upper()}_PYTHON") or sys.executable
         address = _address(name, ports, values)
-        command = (python, "-m", f"services.{name}", *_options(name, run_paths, ports, address))
+        command = (python, "-m", f"services.{name}", *_options(name, run_paths, ports, address, values))
         services[name] = Service(name, command, address, ports, inherited)
     _check_distinct(services)
     return services
@@ -99,10 +99,13 @@ def _ports(name: str, values: Mapping[str, str]) -> tuple[int, ...]:
     return tuple(read_variable(values, port.variable, fixed_port) for port in PORTS[name])
 
 
-def _options(name: str, run_paths: RunPaths, ports: tuple[int, ...], address: str) -> tuple[str, ...]:
+def _options(
+    name: str, run_paths: RunPaths, ports: tuple[int, ...], address: str, values: Mapping[str, str]
+) -> tuple[str, ...]:
     port = ("--port", str(ports[0])) if ports else ("--socket", str(socket_path(address)))
     metrics = {each.purpose: number for each, number in zip(PORTS[name], ports, strict=bool(ports))}.get(METRICS)
     filled = {
+        "state": values.get("GATEWAY_STATE") or run_paths.run_dir / name,
         "exports": run_paths.exports,
         "deployments": run_paths.deployments,
         "run_dir": run_paths.run_dir / name,

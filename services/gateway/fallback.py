@@ -7,6 +7,7 @@ from servepath.protocols.errors import (
     BackendBadReply,
     BackendMisconfigured,
     BackendUnavailable,
+    BadInput,
     Cancelled,
     DeadlineExceeded,
     ModelLoading,
@@ -20,8 +21,10 @@ from services.dataplane.backend import Backend, Call, Outcome
 ELSEWHERE = (BackendBadReply, BackendMisconfigured, BackendUnavailable, ModelLoading)
 # What ends a call that has left its own path.
 FINAL = (Cancelled, DeadlineExceeded, Overloaded)
-# The name of a path, and what it said.
-Failure = tuple[str, ServeError]
+# And one that has not been at its own path, where the request would have been looked at.
+FINAL_UNSEEN = (*FINAL, BadInput)
+# The name of a path, what it said, and what ends the call then.
+Failure = tuple[str, ServeError, tuple[type[ServeError], ...]]
 
 
 class Fallback:
@@ -72,13 +75,13 @@ class Fallback:
     def _first_ended(self, call: Call, request: Request, outcome: Outcome) -> None:
         # Answer first: that is what nearly all are, and the quickest to tell.
         if not isinstance(outcome, Answer) and isinstance(outcome, ELSEWHERE):
-            self._leave(call, request, self._orders[call.name], (call.name, outcome))
+            self._leave(call, request, self._orders[call.name], (call.name, outcome, FINAL))
 
     def _go_on(self, call: Call, request: Request, order: Sequence[str], own: Failure | None) -> None:
         """Send a call to the first path of `order` that is ready; `own` is what the path that it was for has said."""
         name = next((name for name in order if self._ready[name]()), order[0])
         if name != order[0]:
-            own = own or (order[0], BackendUnavailable(f"{order[0]} is not ready"))
+            own = own or (order[0], BackendUnavailable(f"{order[0]} is not ready"), FINAL_UNSEEN)
             self._on_leave(order[0])
         # As its caller sent it: another path's tokenizer may be another one.
         call.request, call.translate, call.name = request, None, name
@@ -89,8 +92,8 @@ class Fallback:
         if not isinstance(outcome, ServeError):
             return
         # What another path refuses, such as a version that it has not, is not what its own path said.
-        if not isinstance(outcome, FINAL) if own else isinstance(outcome, ELSEWHERE):
-            self._leave(call, request, order, own or (call.name, outcome))
+        if not isinstance(outcome, own[2]) if own else isinstance(outcome, ELSEWHERE):
+            self._leave(call, request, order, own or (call.name, outcome, FINAL))
 
     def _leave(self, call: Call, request: Request, order: Sequence[str], own: Failure) -> None:
         """Take a call to the paths of `order` after its own, or end it by what the path that it was for has said."""
@@ -100,5 +103,5 @@ class Fallback:
             self._on_leave(call.name)
             self._go_on(call, request, rest, own)
         else:
-            call.name, error = own
+            call.name, error, _ = own
             call.end(error)

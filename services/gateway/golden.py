@@ -40,8 +40,8 @@ PATIENCE_S, PROOF_S, AGAIN_S = 8.0, 60.0, 30.0
 # Asks the server; the number is that of rows.
 Ask = Callable[[Request, int], Awaitable[Answer | ServeError]]
 Group = Mapping[str, Tensor]
-# A proof, whose it is, and whether requests are merged by it.
-Known = tuple["Proof | None", Provenance | None, bool]
+# A proof, whose it is, whether requests are merged by it, and up to which batches.
+Known = tuple["Proof | None", Provenance | None, bool, BatchLimits]
 
 
 class Proof(NamedTuple):
@@ -261,11 +261,13 @@ class PathProver:
     @property
     def known(self) -> "Known":
         """Return what is known of the server."""
-        return self.proof, self._proven, self._batcher.merging
+        return self.proof, self._proven, self._batcher.merging, self._limits
 
     def believe(self, known: "Known") -> None:
         """Take over what is known of the same server, until it is proven with the batches of this path."""
-        self.proof, self._proven, self._batcher.merging = known
+        self.proof, self._proven, merging, limits = known
+        within = self._limits.max_rows <= limits.max_rows and self._limits.max_bytes <= limits.max_bytes
+        self._batcher.merging = merging and within
 
     def forget(self) -> None:
         """Prove the path again when it is back: its server may be another one."""

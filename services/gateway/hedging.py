@@ -14,9 +14,10 @@ from math import exp
 from time import perf_counter_ns
 
 from servepath.protocols.deployments import ALL, PathLimits
-from servepath.protocols.errors import Cancelled, DeadlineExceeded, DeadlineStage, ServeError
+from servepath.protocols.errors import DeadlineStage, ServeError
 from services.dataplane.backend import Call, Outcome
-from services.gateway.replicas import Member, ReplicaSet
+from services.gateway.ejection import FAULTS
+from services.gateway.replicas import RETRIED, Member, ReplicaSet
 
 # Nobody waits for less: it is what the timer can tell apart.
 MIN_DELAY_NS = TICK_NS = 1_000_000
@@ -25,8 +26,8 @@ MAX_SAVED = 100
 # How far one call moves the percentile, as an exponent.
 STEP, SHARE = 0.05, 0.95
 UP, DOWN = exp(STEP * SHARE), exp(-STEP * (1 - SHARE))
-# The caller ended these, not a server.
-BY_CALLER = (Cancelled, DeadlineExceeded)
+# What the other replica may do better.
+ELSEWHERE = (*RETRIED, *FAULTS)
 # What is known of a call without a second try: since when it waits to be looked at and when it was sent, both in ns of
 # the clock, and the replicas that have had it. A tuple: a class of its own takes five times as long to make.
 Sent = tuple[int, int, Sequence[Member]]
@@ -104,6 +105,11 @@ class HedgingReplicas(ReplicaSet):
             self._sleep(self._delay_ns)
 
     @property
+    def _short(self) -> bool:
+        """Return whether a call waits at some replica."""
+        return any(member.batcher.queued for member in self._usable)
+
+    @property
     def _delay_ns(self) -> float:
         return max(self._p95.value, MIN_DELAY_NS)
 
@@ -114,6 +120,9 @@ class HedgingReplicas(ReplicaSet):
     def _wake(self) -> None:
         """Look at the calls that have waited for long enough: one timer for all of them."""
         self._asleep = False
+        if self._waiting and (self._saved_percent < ALL or self._short):
+            self._sleep(self._delay_ns)  # nobody is tried now, so nobody is looked at
+            return
         now = self._clock()
         until = now - self._delay_ns
         for call, _ in list(takewhile(lambda each: each[1][0] <= until, self._waiting.items())):
@@ -141,7 +150,7 @@ class HedgingReplicas(ReplicaSet):
     def _spare(self, tried: Sequence[Member]) -> Member | None:
         """Return a replica that can take a call more, where no replica is short of time."""
         others = [member for member in self._usable if member not in tried]
-        if not others or any(member.batcher.queued for member in self._usable):
+        if not others or self._short:
             return None
         member = self._choose(others)
         return member if member.batcher.in_flight < self._max_in_flight else None
@@ -152,8 +161,7 @@ class HedgingReplicas(ReplicaSet):
             _, sent_ns, tried = waiting
         else:
             second = self._seconds[call]
-            failed = isinstance(outcome, ServeError) and not isinstance(outcome, BY_CALLER)
-            if failed and second.call.outcome is None:
+            if isinstance(outcome, ELSEWHERE) and second.call.outcome is None:
                 self._wait_for_second(call, second)
                 return
             del self._seconds[call]

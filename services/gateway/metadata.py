@@ -19,11 +19,11 @@ class ServerMetadata:
 
     def __init__(self, address: str, coalescer: WriteCoalescer | None = None) -> None:
         self._channel = UnaryChannel(address, SERVER_METADATA, MAX_BYTES, coalescer)
-        self._engine = UNKNOWN_ENGINE
+        self.engine = UNKNOWN_ENGINE
 
     def engine_of(self, _: Trailing) -> Named:
         """Return engine and version, unknown ones as long as the server has not named any, and no precision."""
-        return (*self._engine, "")
+        return (*self.engine, "")
 
     async def refresh(self, timeout_s: float) -> None:
         """Request it from the server; what it said last stays when it does not answer. Raises nothing."""
@@ -37,9 +37,9 @@ class ServerMetadata:
         finally:
             cancel()
         if reply.code is StatusCode.OK:
-            self._engine = engine_named(reply.payload)
+            self.engine = engine_named(reply.payload)
         elif reply.code is StatusCode.UNIMPLEMENTED:
-            self._engine = UNKNOWN_ENGINE
+            self.engine = UNKNOWN_ENGINE
 
     async def close(self) -> None:
         """Close the connection."""

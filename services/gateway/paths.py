@@ -239,10 +239,7 @@ class Builder:
 def _successor(member: Member, before: Member | None) -> Member:
     """Return a replica with what is known of its server by the one before: a refused one stays refused."""
     if before is not None:
-        new, old = member.replica, before.replica
-        new.ready_now, new.fault, new.served, new.proof, new.health = (
-            *(old.ready_now, old.fault, old.served, old.proof, old.health),
-        )
+        member.replica.believe(before.replica)
         member.prover.believe(before.prover.known)
     return member
 

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0
 # Between two trials of a file that cannot be used.
 AGAIN_S = 10.0
-# A replica that is not routed to any more is kept for so long: a call that came before may yet be tried there.
-KEPT_S, IDLE_LOOK_S = 2.0, 0.1
+# Between two looks at a replica that is to be closed.
+IDLE_LOOK_S = 0.1
 
 
 class Reloader:
@@ -58,7 +58,8 @@ class Reloader:
         self._look_every_s = look_every_s
         self._again_s = again_s
         self._asked = asyncio.Event()
-        self._read = False
+        self._read = self._stale = False
+        self._said = ""
         self._watching: asyncio.Task[None] | None = None
         self.sha256 = self._seen = content
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,7 +87,8 @@ class Reloader:
         self._asked.set()
 
     def follow(self) -> None:
-        """Build the routes in use again, since names mean other addresses; the file is left alone, whatever it says."""
+        """Build the routes in use again, since names mean other addresses, whatever the file says."""
+        self._stale = True
         self._asked.set()
 
     async def _watch(self) -> None:
@@ -99,27 +101,34 @@ class Reloader:
                 found = await asyncio.to_thread(self._content)
                 if (changed := found != self._seen) and found == last:
                     self._reload(found)
-                elif self.error and not changed and monotonic() >= again_at:
-                    # What it lacks, such as an export, may be there by now.
-                    self._reload(found)
+                elif (self.error or self._stale) and not changed and monotonic() >= again_at:
+                    # What was missing, such as an export, may be there by now.
+                    if self.error:
+                        self._reload(found)
+                    self._follow()
                     again_at = monotonic() + self._again_s
                 last = found
             else:
                 self._asked.clear()
                 read, self._read = self._read, False
                 if read:
-                    self._reload(await asyncio.to_thread(self._content))
-                else:
-                    self._change(read=False)
+                    self._said = ""  # who asks is told again
+                    self._reload(await asyncio.to_thread(self._content), asked=True)
+                self._follow()
 
-    def _reload(self, content: str) -> None:
+    def _reload(self, content: str, *, asked: bool = False) -> None:
         """Put the file's routes into use, or say why not."""
         self._seen, known = content, self.error
         self.error = self._change(read=True)
         if not self.error:
-            self.sha256 = content
-        if not self.error or self.error != known:
+            self.sha256, self._stale = content, False
+        if asked or self.error != known or not self.error:
             self.on_reload()
+
+    def _follow(self) -> None:
+        """Put the routes in use at the addresses of now."""
+        if self._stale:
+            self._stale = bool(self._change(read=False))
 
     def _change(self, *, read: bool) -> str:
         """Put routes into use, of the file or the same ones at other addresses; return why not, "" where it is done."""
@@ -132,20 +141,18 @@ class Reloader:
             self._retire(before)
             changes = "; ".join(_changes(before, routes)) or "nothing that is routed has changed"
             log.info("%s: %s", f"{self._file} is in use" if read else "addresses have changed", changes)
-        except SettingsError as error:
+        except Exception as error:
+            expected = isinstance(error, ArtifactError | DeploymentsError | SettingsError)
+            if str(error) != self._said:
+                log.error("the routes stay as they were: %s", error, exc_info=None if expected else error)  # noqa: TRY400
+                self._said = str(error)
+            if isinstance(error, ArtifactError | DeploymentsError):
+                return self._for_clients(str(error))
             # Which address it is, callers are not told.
-            return self._say(error, "an address in .env or in the environment cannot be used; the gateway's log has it")
-        except (DeploymentsError, ArtifactError) as error:
-            return self._say(error, self._for_clients(str(error)))
-        except Exception:
-            log.exception("the routes stay as they were")
-            return f"{self._file.name} cannot be used; the gateway's log has the cause"
+            what = "an address in .env or in the environment" if expected else self._file.name
+            return f"{what} cannot be used; the gateway's log has the cause"
+        self._said = ""
         return ""
-
-    def _say(self, error: Exception, text: str) -> str:
-        if text != self.error:
-            log.error("the routes stay as they were: %s", error)
-        return text
 
     def _retire(self, before: Routes) -> None:
         kept = {member for path in self.routes.paths.values() for member in path.replicas.members}
@@ -155,7 +162,7 @@ class Reloader:
 
     def _for_clients(self, text: str) -> str:
         """Return a message without the places of this machine's folders."""
-        for folder in (folder for folder in self._folders if folder.is_absolute()):
+        for folder in (folder for folder in self._folders if folder.name):
             text = text.replace(f"{folder}/", "").replace(str(folder), "a folder")
         return text
 
@@ -178,10 +185,13 @@ def hash_of(file: Path) -> str:
 
 
 async def _retire(path: str, members: Sequence[Member], patience_s: float) -> None:
-    """Close replicas that no call is routed to any more, when their last call has ended."""
+    """Close replicas that no call is routed to any more, when those that came before have ended.
+
+    patience_s: the longest that a call may take; one may be tried here after it has failed elsewhere.
+    """
     try:
+        await asyncio.sleep(patience_s)
         async with asyncio.timeout(patience_s):
-            await asyncio.sleep(KEPT_S)
             while any(member.load for member in members):  # noqa: ASYNC110 - batchers tell nobody
                 await asyncio.sleep(IDLE_LOOK_S)
     except TimeoutError:

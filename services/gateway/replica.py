@@ -59,7 +59,7 @@ class Replica:
         self._max_message_bytes = max_message_bytes
         self.credentials = credentials
         self._engine_of = metadata.engine_of if metadata else engine_of
-        self._metadata = metadata
+        self.metadata = metadata
         self.channel = UnaryChannel(address, codec.METHOD, max_message_bytes, coalescer)
         self.ready_now = False
         self.fault = "not asked yet"
@@ -101,17 +101,24 @@ class Replica:
         """Return whether the last probe was answered."""
         return self.ready_now
 
+    def believe(self, other: "Replica") -> None:
+        """Take over what is known of the same server, whose replica the other one was."""
+        self.ready_now, self.fault, self.served = other.ready_now, other.fault, other.served
+        self.proof, self.health = other.proof, other.health
+        if self.metadata and other.metadata:
+            self.metadata.engine = other.metadata.engine
+
     async def identify(self, timeout_s: float) -> None:
         """Learn who an external server is; the replies of the others tell. Raises nothing."""
-        if self._metadata:
-            await self._metadata.refresh(timeout_s)
+        if self.metadata:
+            await self.metadata.refresh(timeout_s)
 
     async def close(self) -> None:
         """Close the connection; calls in flight end as refused by a gateway that shuts down."""
         self._closed = True
         await self.channel.close()
-        if self._metadata:
-            await self._metadata.close()
+        if self.metadata:
+            await self.metadata.close()
 
     def outcome(self, call: Call, reply: Reply, sent_ns: int) -> Outcome:
         """Return the outcome of a server's reply."""
@@ -170,7 +177,7 @@ class _Attempt:
             self._cancel = asyncio.get_running_loop().call_later(pause_s, self._renew).cancel
             return
         outcome = self._replica.outcome(self._call, reply, self._sent_ns)
-        if self._counted:
+        if self._counted and not self._replica.retired:
             self._replica.health.record(outcome)
         self._call.end(outcome)
 

@@ -177,7 +177,9 @@ async def test_an_address_more_keeps_the_replica_that_there_is_and_one_less_clos
     make_export(tmp_path / "exports", "alpha", "onnx")
     stacks = [await FakeStack(FakeBackend()).start() for _ in range(2)]
     first, second = (stack.address for stack in stacks)
-    used = settings(tmp_path, ON_ONNX.removeprefix(SERVERS), {"onnx": first}, front)
+    # Calls that came before may take as long as max_deadline_s, and so a replica is kept.
+    limits = "[gateway]\nmax_deadline_s = 1\ndefault_deadline_s = 1\n"
+    used = settings(tmp_path, limits + ON_ONNX.removeprefix(SERVERS), {"onnx": first}, front)
     now = {"onnx": first}
     try:
         async with running(used, lambda before: replace(before, addresses=now)) as (gateway, caller):
@@ -216,7 +218,7 @@ async def test_callers_are_not_told_which_address_cannot_be_used(
             gateway.reloader.ask()
             await until(lambda: bool(gateway.reloader.error))
             said = (await caller.list_paths()).deployments_error
-            assert said == "an address in .env or in the environment cannot be used; the gateway's log has it"
+            assert said == "an address in .env or in the environment cannot be used; the gateway's log has the cause"
             assert "10.1.2.3:80011" in caplog.text
             assert (await caller.predict(payload())).served.stack == "onnx"
     finally:

@@ -114,3 +114,8 @@ def test_an_external_server_without_address_or_protocol_is_refused(
 
     with pytest.raises(SettingsError, match=said):
         read_external(tmp_path / "deployments.toml", ROOT / ".env", environment)
+
+
+def test_a_promotions_state_is_where_the_variable_says_or_in_the_run_folder() -> None:
+    assert read(GATEWAY_STATE="/kept")["gateway"].command[-2:] == ("--state", "/kept")
+    assert read()["gateway"].command[-2:] == ("--state", "/run-dir/gateway")

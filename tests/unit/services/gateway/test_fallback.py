@@ -100,11 +100,16 @@ def test_an_unknown_version_is_the_callers_fault_on_its_own_path_and_none_on_ano
     assert outcome_of({"m@a": Chain(DOWN), "m@b": Chain(missing), "m@c": Chain(ANSWER)}) is ANSWER
 
 
-@pytest.mark.parametrize("error", [ModelNotFound(""), BadInput(""), DOWN])
+@pytest.mark.parametrize("error", [ModelNotFound(""), DOWN])
 def test_where_the_own_path_was_passed_over_the_caller_is_told_that_it_is_not_ready(error: ServeError) -> None:
     outcome = outcome_of({"m@a": Chain(ANSWER, ready=False), "m@b": Chain(error)})
     assert isinstance(outcome, BackendUnavailable)
     assert outcome.text == "m@a is not ready"
+
+
+def test_a_wrong_request_is_told_so_wherever_it_was_looked_at() -> None:
+    wrong = BadInput("")
+    assert outcome_of({"m@a": Chain(ANSWER, ready=False), "m@b": Chain(wrong), "m@c": Chain(ANSWER)}) is wrong
 
 
 def test_a_full_queue_on_the_way_ends_the_call() -> None:

@@ -383,3 +383,22 @@ async def test_a_reference_that_cannot_be_read_is_said_and_refuses_nobody(
     await prover.prove(StandIn(rounded_as_tf32).ask, SERVED)
     assert prover.proof == golden.Proof(version=1)
     assert "m@onnx is not proven: " in caplog.text
+
+
+@pytest.mark.parametrize(("rows", "merging"), [(64, True), (65, False)])
+async def test_a_successor_merges_no_more_than_was_proven_until_it_is_proven_itself(
+    tmp_path: Path,
+    prover: PathProver,
+    rows: int,
+    merging: bool,  # noqa: FBT001
+) -> None:
+    await prover.prove(StandIn(as_exported).ask, SERVED)
+    backend: Any = None
+    limits = BatchLimits(max_rows=rows)
+    batcher = Batcher(backend, limits, BatchScope())
+    successor = PathProver(tmp_path, Artifacts(tmp_path, "m", "onnx"), batcher, limits)
+    successor.believe(prover.known)
+    assert (successor.proof, batcher.merging) == (prover.proof, merging)
+    assert successor.wanted(SERVED)
+    await successor.prove(StandIn(as_exported).ask, SERVED)
+    assert batcher.merging

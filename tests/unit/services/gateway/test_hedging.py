@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from servepath.protocols.deployments import PathLimits
-from servepath.protocols.errors import BackendBadReply, BackendUnavailable, Cancelled, DeadlineExceeded, ServeError
+from servepath.protocols.errors import (
+    BackendBadReply,
+    BackendUnavailable,
+    BadInput,
+    Cancelled,
+    DeadlineExceeded,
+    Overloaded,
+    ServeError,
+    TooLarge,
+)
 from servepath.protocols.types import Request
 from services.dataplane.backend import Call, Outcome
 from services.gateway.ejection import Health
@@ -161,6 +170,27 @@ def test_an_error_of_the_first_try_leaves_the_call_to_the_second(error: ServeErr
     assert call.outcome is None
     other.end(OTHER_ANSWER)
     assert call.outcome is OTHER_ANSWER
+
+
+@pytest.mark.parametrize("error", [BadInput(""), TooLarge(""), Overloaded("")])
+def test_what_another_replica_would_do_no_better_ends_both_tries(error: ServeError) -> None:
+    hedged = Hedged()
+    call, _, other = hedged.slow()
+    call.end(error)
+    assert call.outcome is error
+    assert isinstance(other.outcome, Cancelled)
+
+
+def test_nobody_is_looked_at_while_a_call_waits_at_some_replica() -> None:
+    hedged = Hedged()
+    hedged.earn()
+    for _ in range(100):
+        hedged.ask(first=0)
+    hedged.queues[0].queued = 1
+    before = dict(hedged.set._waiting)
+    hedged.clock.wait(50)
+    assert hedged.set._waiting == before  # not one was taken out and put back
+    assert hedged.clock.timers == 1
 
 
 @pytest.mark.parametrize("end", [Call.cancel, Call.expire])
