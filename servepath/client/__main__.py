@@ -132,7 +132,7 @@ def _path_text(path: PathInfo) -> str:
 
 def _known(path: PathInfo) -> Iterator[str]:
     """Yield what else there is to say of a path."""
-    if path.weight != (ALL if path.is_default else 0):
+    if 0 < path.weight < ALL or (path.weight == ALL and not path.is_default):
         yield f"{path.weight:g} % of {path.model}"
     if path.fallback:
         yield f"fallback {path.fallback} of {path.model}"

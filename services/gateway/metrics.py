@@ -193,9 +193,9 @@ class Metrics:
             member.batcher.on_send = self._batch.labels(*labels).observe
         replicas.on_retry = self._retries.labels(*labels).inc
         replicas.on_eject = self._ejections.labels(*labels).inc
+        hedges, won = self._hedges.labels(*labels), self._hedges_won.labels(*labels)  # 0 without hedging
         if isinstance(replicas, HedgingReplicas):
-            replicas.on_hedge = self._hedges.labels(*labels).inc
-            replicas.on_win = self._hedges_won.labels(*labels).inc
+            replicas.on_hedge, replicas.on_win = hedges.inc, won.inc
         self._in_flight.labels(*labels).set_function(lambda: replicas.in_flight)
         self._queued.labels(*labels).set_function(lambda: replicas.queued)
         self._merging.labels(*labels).set_function(lambda: replicas.merges)

@@ -24,7 +24,7 @@ def test_a_bad_list_of_paths_is_named_with_its_line(tmp_path: Path) -> None:
 
 
 def test_a_missing_list_of_paths_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="the list of paths with --deployments"):
+    with pytest.raises(SettingsError, match="give the list of paths"):
         read_paths(tmp_path / "deployments.toml")
 
 

@@ -141,8 +141,10 @@ async def test_wrong_weights_are_found_within_100_requests_and_reach_no_caller(b
 
     async def found() -> bool:
         """Return whether something was found, and nothing is under way."""
-        seen = await bench.seen()
-        return 0 < seen.different == len([call for call in bench.shadow.calls if call.outcome is not None])
+        before = (await bench.seen()).different
+        await asyncio.sleep(0.1)
+        ended = all(call.outcome is not None for call in bench.shadow.calls)
+        return 0 < before == (await bench.seen()).different and ended
 
     await until(found)
     shadow = await bench.seen()
