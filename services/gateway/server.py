@@ -39,7 +39,7 @@ CLOSE_GRACE_S = 3.0
 CALLER_KEY = "x-servepath-key"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """A started gateway; `drain` and `close` end it."""
 
@@ -151,8 +151,16 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
     resolver.start()
     board.recent.start()
     return Gateway(
-        *(port, deployments.gateway.drain_s, data_plane, front, router, prober, reloader, metrics_server, board.recent),
-        resolver,
+        port=port,
+        drain_s=deployments.gateway.drain_s,
+        data_plane=data_plane,
+        front=front,
+        backend=router,
+        prober=prober,
+        reloader=reloader,
+        metrics_server=metrics_server,
+        recent=board.recent,
+        resolver=resolver,
     )
 
 
