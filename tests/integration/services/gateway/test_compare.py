@@ -16,7 +16,6 @@ from grpc import StatusCode, aio
 from servepath.client import AsyncClient, Comparison, PredictError, Prediction, Verdict
 from servepath.protocols import comparison, servepath
 from servepath.protocols.errors import BackendUnavailable
-from servepath.protocols.stacks import service_files
 from servepath.protocols.types import Answer, Request, Tensor
 from servepath_pb.servepath.v1 import gateway_pb2
 from services.dataplane.backend import Call, Outcome
@@ -30,7 +29,7 @@ from services.oip_server.server import create_server
 from services.onnx_svc.config import SERVICE as ONNX
 from services.onnx_svc.config import Settings as OnnxSettings
 from services.onnx_svc.ort import OrtEngine
-from tests import tiny_onnx, tiny_tflite
+from tests import gateways, tiny_onnx, tiny_tflite
 from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
 from tests.integration.services.gateway.test_text import SPEC as TEXTS
@@ -84,18 +83,7 @@ class Bench:
 
 
 def settings(tmp_path: Path, front: str, addresses: dict[str, str], model: str) -> Settings:
-    (tmp_path / "deployments.toml").write_text(DEPLOYMENTS.format(model=model))
-    return Settings(
-        deployments=tmp_path / "deployments.toml",
-        exports=tmp_path / "exports",
-        host="127.0.0.1",
-        port=0,
-        metrics_port=0,
-        reflection=False,
-        addresses=addresses,
-        files=service_files({}, tmp_path),
-        front=front,
-    )
+    return gateways.settings(tmp_path, DEPLOYMENTS.format(model=model), addresses, front)
 
 
 @asynccontextmanager

@@ -9,14 +9,13 @@ from pathlib import Path
 from grpc import aio
 
 from servepath.protocols import servepath
-from servepath.protocols.stacks import service_files
 from servepath.protocols.types import Request, Tensor
 from servepath_pb.servepath.v1 import gateway_pb2
-from services.gateway.config import Settings
 from services.gateway.router import share_of
 from services.gateway.server import CALLER_KEY, create_gateway
 from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
+from tests.gateways import settings
 from tests.limits import LONG_S
 
 DEPLOYMENTS = """
@@ -43,21 +42,9 @@ def metrics(port: int) -> str:
 
 async def test_a_split_of_70_to_30_and_callers_that_stay(tmp_path: Path, front: str) -> None:
     make_export(tmp_path / "exports", "alpha", "onnx")
-    (tmp_path / "deployments.toml").write_text(DEPLOYMENTS)
     stacks = [await FakeStack(FakeBackend()).start() for _ in range(2)]
-    gateway = await create_gateway(
-        Settings(
-            deployments=tmp_path / "deployments.toml",
-            exports=tmp_path / "exports",
-            host="127.0.0.1",
-            port=0,
-            metrics_port=0,
-            reflection=False,
-            addresses=dict(zip(("onnx", "other"), (stack.address for stack in stacks), strict=True)),
-            files=service_files({}, tmp_path),
-            front=front,
-        )
-    )
+    addresses = dict(zip(("onnx", "other"), (stack.address for stack in stacks), strict=True))
+    gateway = await create_gateway(settings(tmp_path, DEPLOYMENTS, addresses, front))
     try:
         async with aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
             predict = channel.unary_unary(servepath.METHOD)
