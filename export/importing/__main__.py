@@ -122,7 +122,8 @@ def parse_args(argv: Sequence[str]) -> ImportOptions:
         action="append",
         choices=PRECISIONS,
         default=[],
-        help="add a path NAME@onnx:PRECISION, if it passes the [gate] of --spec; may be given several times",
+        help="add paths such as NAME@onnx:int8 and NAME@torchserve:bf16, where they pass the [gate] "
+        "of --spec; may be given several times",
     )
     add(
         "--trust-code",

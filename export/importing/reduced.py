@@ -1,30 +1,25 @@
-"""ONNX in a reduced precision, by ONNX Runtime's own tools, behind a gate: what it costs in accuracy is measured."""
+"""The gate before a reduced precision: what it costs in accuracy is measured, on golden rows and on labelled texts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnx
 from tokenizers import Tokenizer
 
-from export.importing.answers import first_line, largest, scale
+from export.importing.answers import largest, scale
 from export.importing.compare import answers_alone
 from export.importing.errors import Refused
 from export.importing.hints import Gate, Hints
 from export.importing.prove import Proof, Run
 from export.importing.rows import find_padded, find_rows
 from export.importing.trial import Failed, Trial
-from export.onnx_file import FILE
 from servepath.artifacts.spec import BATCH, FRACTIONS, Spec, TensorSpec, Tolerance
 from servepath.artifacts.text import IDS, MASK, TOKENIZER, TYPES, read_text_form
 
 # Of the golden rows' largest difference: other rows may be further off.
 MARGIN = 2.0
-# Matrices and embeddings. Convolutions of int8 are slower than float32's on most CPUs (ONNX Runtime 1.31).
-QUANTIZED = ("MatMul", "Gather")
 # A model in full and in reduced precision.
 Runs = tuple[Run, Run]
 
@@ -54,24 +49,6 @@ class Cost(NamedTuple):
     def __str__(self) -> str:
         known = self.accuracy and f", accuracy {self.accuracy[1]:.3f} (in full {self.accuracy[0]:.3f})"
         return f"least cosine {self.cosine:.4f}, another largest element in {self.flips:.1%}{known or ''}"
-
-
-def write(source: Path, folder: Path, precision: str) -> Mapping[str, str]:
-    """Write FOLDER/model.onnx from SOURCE/model.onnx in a precision; return facts. Raises Refused."""
-    model = onnx.load(source / FILE)
-    inputs, outputs = list(model.graph.input), list(model.graph.output)
-    try:
-        made = WRITERS[precision](model, folder / FILE)
-    except Refused:
-        raise
-    except Exception as error:
-        raise Refused(f"ONNX Runtime's tools cannot write it in {precision}: {first_line(error)}") from error
-    for values, known in ((made.graph.input, inputs), (made.graph.output, outputs)):
-        if [(each.name, each.type) for each in values] != [(each.name, each.type) for each in known]:
-            raise Refused(f"in {precision} the inputs or outputs of the model would be others")
-    (folder / FILE).write_bytes(made.SerializeToString(deterministic=True))
-    opset = max(entry.version for entry in made.opset_import if entry.domain in {"", "ai.onnx"})
-    return {"onnx_opset": str(opset), "onnx_ir": str(made.ir_version)}
 
 
 def judge(proof: Proof, runs: Runs, hints: Hints, precision: str, text: Path | None) -> tuple[Spec, Cost]:
@@ -188,32 +165,3 @@ def _labelled(file: Path, labels: Sequence[str]) -> list[tuple[str, str]]:
     if not lines:
         raise Refused(f"{file} has no lines")
     return [(label, sentence) for label, sentence in lines]
-
-
-def _int8(model: onnx.ModelProto, file: Path) -> onnx.ModelProto:
-    """Return the model with weights of 8 bits, and numbers between them rounded to 8 bits as they come."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415 - only an import in a reduced precision needs it
-
-    # Stale for the tool, which turns Gemm into MatMul and would then trust the old shapes of the weights.
-    del model.graph.value_info[:]
-    # 7 bits of the weights: with 8, CPUs without VNNI overflow where two products are added in 16 bits.
-    quantize_dynamic(model, file, list(QUANTIZED), per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
-    made = onnx.load(file)
-    if not any(node.op_type in {"MatMulInteger", "DynamicQuantizeMatMul"} for node in made.graph.node):
-        raise Refused("it has no product of a matrix of weights, which alone is quantized")
-    return made
-
-
-def _fp16(model: onnx.ModelProto, file: Path) -> onnx.ModelProto:  # noqa: ARG001 - a writer
-    """Return the model with weights of float16, inputs and outputs as they are."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16  # noqa: PLC0415 - as above
-
-    made: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True)
-    if not any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in made.graph.initializer):
-        raise Refused("it has no weights of float32")
-    return made
-
-
-WRITERS: Mapping[str, Callable[[onnx.ModelProto, Path], onnx.ModelProto]] = MappingProxyType(
-    {"fp16": _fp16, "int8": _int8}
-)

@@ -27,6 +27,7 @@ from servepath.artifacts.text import FORMAT as TEXT_FORMAT
 
 Step = Callable[[Path, Path, Hints, str], None]
 NONE: Mapping[str, str] = MappingProxyType({})
+EMULATED = "; TF32 was emulated on the CPU, and NVIDIA's GPUs alone serve it"
 
 
 def read_onnx(work: Path, source: Path, hints: Hints, name: str, samples: Sequence[Arrays] = ()) -> None:  # noqa: ARG001 - a Step
@@ -150,25 +151,54 @@ def saved_model_to_tflite(work: Path, source: Path, hints: Hints, name: str) -> 
 
 def onnx_to_fp16(work: Path, source: Path, hints: Hints, name: str) -> None:  # noqa: ARG001 - a Step
     """Write WORK/onnx-fp16 from WORK/onnx."""
-    _reduce(work, hints, "fp16")
+    _reduce_onnx(work, hints, "fp16")
 
 
 def onnx_to_int8(work: Path, source: Path, hints: Hints, name: str) -> None:  # noqa: ARG001 - a Step
     """Write WORK/onnx-int8 from WORK/onnx."""
-    _reduce(work, hints, "int8")
+    _reduce_onnx(work, hints, "int8")
 
 
-def _reduce(work: Path, hints: Hints, precision: str) -> None:
-    from export.importing import onnx_source, reduced  # noqa: PLC0415
+def onnx_to_tf32(work: Path, source: Path, hints: Hints, name: str) -> None:  # noqa: ARG001 - a Step
+    """Write WORK/onnx-tf32 from WORK/onnx: the same file, judged by one that a CPU computes nearly as a GPU would."""
+    from export.importing import onnx_reduced, onnx_source  # noqa: PLC0415
 
-    artifact_format = f"onnx-{precision}"
-    proof, folder = read_proof(work), _new(work, artifact_format)
-    facts = reduced.write(work / "onnx", folder, precision)
-    run, text = onnx_source.load(folder), work / TEXT_FORMAT
-    runs = (onnx_source.load(work / "onnx"), run)
+    emulated = _new(work, "emulated")
+    onnx_reduced.write_emulated_tf32(work / "onnx", emulated)
+    _reduce_onnx(work, hints, "tf32", onnx_source.load(emulated))
+
+
+def mar_to_bf16(work: Path, source: Path, hints: Hints, name: str) -> None:  # noqa: ARG001 - a Step
+    """Write WORK/mar-bf16 from WORK/mar."""
+    from export.importing import torch_reduced, torch_source  # noqa: PLC0415
+
+    proof, folder = read_proof(work), _new(work, "mar-bf16")
+    facts = torch_reduced.write(work / "mar", folder, "bf16", proof, hints)
+    full, reduced = (torch_source.load(each, name, proof.spec) for each in (work / "mar", folder))
+    _add_judged(work, hints, folder.name, facts, (full, reduced))
+
+
+def _reduce_onnx(work: Path, hints: Hints, precision: str, emulated: Run | None = None) -> None:
+    """Write and judge WORK/onnx in a precision, by `emulated` where what was written does not compute in it here."""
+    from export.importing import onnx_reduced, onnx_source  # noqa: PLC0415
+
+    folder = _new(work, f"onnx-{precision}")
+    facts = onnx_reduced.write(work / "onnx", folder, precision)
+    runs = (onnx_source.load(work / "onnx"), emulated or onnx_source.load(folder))
+    _add_judged(work, hints, folder.name, facts, runs)
+
+
+def _add_judged(
+    work: Path, hints: Hints, artifact_format: str, facts: Mapping[str, str], runs: tuple[Run, Run]
+) -> None:
+    """Note a format in a reduced precision, if it passes the gate. runs: of the model in full and in that precision."""
+    from export.importing import reduced  # noqa: PLC0415
+
+    proof, text, precision = read_proof(work), work / TEXT_FORMAT, artifact_format.rpartition("-")[2]
     spec, cost = reduced.judge(proof, runs, hints, precision, text if text.is_dir() else None)
-    difference = compare(replace(proof, spec=spec), run)
-    add(work, artifact_format, {**facts, "cost": str(cost)}, difference, spec=spec)
+    difference = compare(replace(proof, spec=spec), runs[1])
+    said = f"{cost}{EMULATED if precision == 'tf32' else ''}"
+    add(work, artifact_format, {**facts, "cost": said}, difference, spec=spec)
 
 
 def read_tflite(work: Path, source: Path, hints: Hints, name: str) -> None:  # noqa: ARG001 - a Step
@@ -196,6 +226,8 @@ STEPS: Mapping[str, Step] = MappingProxyType(
         "saved_model to tflite": saved_model_to_tflite,
         "onnx to onnx-fp16": onnx_to_fp16,
         "onnx to onnx-int8": onnx_to_int8,
+        "onnx to onnx-tf32": onnx_to_tf32,
+        "mar to mar-bf16": mar_to_bf16,
     }
 )
 

@@ -38,7 +38,7 @@ from servepath.protocols.stacks import STACKS
 
 # The inputs that a probe sends are in every manifest, so they have a bound.
 PROBE_BYTES = 2**22
-MAR = STACKS["torchserve"].artifact_format
+ARCHIVES = frozenset(stack.artifact_format for stack in STACKS["torchserve"].in_precisions)
 # What a step of an import found, beside the folders of its formats.
 FOUND = "found.json"
 # Distributions that shape what every import writes.
@@ -121,8 +121,9 @@ def store(
                 note_written(folder, version, artifact_format)  # an import may have been killed before it did
                 continue
             with new_folder(target) as new:
-                contents = draft.fill(artifact_format, new, work / artifact_format)
-                manifest = draft.manifest(artifact_format, new, made, contents)
+                spec = Spec.from_dict(made["spec"]) if "spec" in made else draft.spec
+                contents = draft.fill(artifact_format, new, work / artifact_format, spec)
+                manifest = draft.manifest(artifact_format, new, made, contents, spec)
                 (new / MANIFEST).write_text(json.dumps(manifest.to_dict(), indent=2) + "\n")
             note_written(folder, version, artifact_format)
             written.append(artifact_format)
@@ -157,25 +158,24 @@ class _Draft:
         """Return what the model takes and answers."""
         return Spec.from_dict(self.found["spec"])
 
-    def fill(self, artifact_format: str, folder: Path, files: Path) -> Mapping[str, str]:
+    def fill(self, artifact_format: str, folder: Path, files: Path, spec: Spec) -> Mapping[str, str]:
         """Write what a format is of the files that a step wrote; return the sha256 of what is served, by name.
 
         An .mar is packed now, since the version is inside it.
         """
-        if artifact_format != MAR:
+        if artifact_format not in ARCHIVES:
             shutil.copytree(files, folder, dirs_exist_ok=True)
             return hash_files(folder)
         from export import mar  # noqa: PLC0415 - of the packages that it imports no other format has need
 
-        mar.pack(self.model, self.version, self.spec, sorted(files.iterdir()), folder)
+        mar.pack(self.model, self.version, spec, sorted(files.iterdir()), folder)
         return mar.contents(folder)
 
     def manifest(
-        self, artifact_format: str, folder: Path, made: Mapping[str, Any], contents: Mapping[str, str]
+        self, artifact_format: str, folder: Path, made: Mapping[str, Any], contents: Mapping[str, str], spec: Spec
     ) -> Manifest:
         """Return the manifest of the files in a folder."""
         files = hash_files(folder)
-        spec = Spec.from_dict(made["spec"]) if "spec" in made else self.spec
         batches = self.found["batches"] if spec.row_independent == self.spec.row_independent else (1,)
         return Manifest(
             model=self.model,

@@ -102,6 +102,11 @@ class Stack:
         name, artifact_format = f"{self.name}:{precision}", f"{self.artifact_format}-{precision}"
         return replace(self, name=name, artifact_format=artifact_format, precision=precision)
 
+    @property
+    def in_precisions(self) -> tuple["Stack", ...]:
+        """Return this server in full precision, then as paths of reduced precisions are on it."""
+        return (self, *map(self.in_precision, self.reduced))
+
     def name_of(self, model: str) -> str:
         """Return what the server calls a model: its name, or the path's where the precision is a reduced one."""
         return model if self.precision == FP32 else f"{model}@{self.name}"
@@ -153,6 +158,7 @@ STACKS = MappingProxyType(
                 credentials=TORCH_TOKEN,
                 packed=("services/torch_svc/handler.py", "services/torch_svc/model-config.yaml"),
                 engine_process="java",
+                reduced=("bf16",),
                 images=(
                     Image(
                         name="torch_svc",
@@ -196,7 +202,7 @@ STACKS = MappingProxyType(
                 ports=(Port("ONNX_SVC_PORT", "gRPC"), Port("ONNX_SVC_METRICS_PORT", METRICS)),
                 options=("--metrics-port", "{metrics_port}"),
                 cuda_mark="CUDAExecutionProvider",
-                reduced=("fp16", "int8"),
+                reduced=("fp16", "int8", "tf32"),
                 images=(
                     Image(
                         name="onnx_svc",
@@ -240,11 +246,7 @@ STACKS = MappingProxyType(
 PRECISIONS = tuple(dict.fromkeys(precision for stack in STACKS.values() for precision in stack.reduced))
 # What a path of ours may be on: each stack, and each with its reduced precisions.
 PATH_STACKS: Mapping[str, Stack] = MappingProxyType(
-    {
-        each.name: each
-        for stack in STACKS.values()
-        for each in (stack, *(stack.in_precision(precision) for precision in stack.reduced))
-    }
+    {each.name: each for stack in STACKS.values() for each in stack.in_precisions}
 )
 
 

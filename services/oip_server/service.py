@@ -30,5 +30,4 @@ class OipService:
     @property
     def stacks(self) -> dict[str, Stack]:
         """Return what it serves by format: its stack, then the same in its reduced precisions."""
-        reduced = (self.stack.in_precision(precision) for precision in self.stack.reduced)
-        return {stack.artifact_format: stack for stack in (self.stack, *reduced)}
+        return {stack.artifact_format: stack for stack in self.stack.in_precisions}

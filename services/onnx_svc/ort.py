@@ -26,6 +26,7 @@ from servepath.artifacts.spec import OPEN, TensorSpec
 from servepath.cli.cores import usable_cores
 from servepath.protocols.arrays import DTYPES, NAMES, Array, to_array
 from servepath.protocols.errors import BadInput
+from servepath.protocols.stacks import STACKS
 from servepath.protocols.tensors import pack
 from servepath.protocols.types import Tensor
 from services.dataplane.engine import REJECTED, EngineError, RunError
@@ -38,6 +39,8 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # default search for convolutions tries all algorithms at every new batch size, 30 to 80 ms each; the heuristic 8 to 11
 # (one H200, ONNX Runtime 1.31.1, 2026-11-28).
 CUDA_OPTIONS = MappingProxyType({"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"})
+# The folder of what is to be computed in TF32, MODEL/FORMAT/VERSION/model.onnx: the file is that of float32.
+TF32 = STACKS["onnx"].in_precision("tf32").artifact_format
 # BF16 is missing: numpy has no such type.
 TYPES = MappingProxyType(
     {"tensor(bool)": "BOOL", "tensor(float16)": "FP16", "tensor(float)": "FP32", "tensor(double)": "FP64"}
@@ -71,14 +74,16 @@ class OrtEngine:
     def __init__(self, file: Path, device: str) -> None:
         """Load `file` on "cpu", "cuda" or "auto" (CUDA when it works). Raises EngineError."""
         self._wide = None
-        provider = CPU
+        provider, tf32 = CPU, file.parent.parent.name == TF32
         if device == "cuda" or (device == "auto" and _has_driver()):
             onnxruntime.preload_dlls()
-            self._narrow = _session(file, _options(1), [(CUDA, dict(CUDA_OPTIONS)), CPU])
+            self._narrow = _session(file, _options(1), [(CUDA, {**CUDA_OPTIONS, "use_tf32": str(int(tf32))}), CPU])
             (provider, *_) = self._narrow.get_providers()
             if device == "cuda" and provider != CUDA:
                 raise EngineError(NO_CUDA)
         if provider != CUDA:
+            if tf32:
+                raise EngineError(f"{file}: NVIDIA's GPUs alone compute in TF32, and this service is on a CPU")
             self._narrow, self._wide = _cpu_sessions(file, usable_cores())
         self.slow_first_runs = provider == CUDA
         self._alone = Alone()

@@ -23,10 +23,10 @@ COMPLAIN_S = 30.0
 NOT_YET = (BackendUnavailable, DeadlineExceeded, Overloaded)
 
 
-def probe_request(manifest: Manifest) -> bytes:
-    """Return the probe request for the artifact's version."""
-    request = Request(manifest.model, manifest.version, probe_inputs(manifest))
-    return torchserve.encode_request(request, manifest.model, manifest.version)
+def probe_request(name: str, manifest: Manifest) -> bytes:
+    """Return the probe request for the artifact's version. name: what TorchServe calls the model."""
+    request = Request(name, manifest.version, probe_inputs(manifest))
+    return torchserve.encode_request(request, name, manifest.version)
 
 
 class Probe:
@@ -61,7 +61,7 @@ class Probe:
 
     def _ask(self, model: str, manifest: Manifest) -> Answer:
         try:
-            reply = self._call(probe_request(manifest), timeout=TIMEOUT_S, metadata=self._token.metadata())
+            reply = self._call(probe_request(model, manifest), timeout=TIMEOUT_S, metadata=self._token.metadata())
         except grpc.RpcError as error:
             raise torchserve.translate(error.code(), error.details() or "") from error
         return torchserve.decode_answer(reply, model, "torchserve")

@@ -71,7 +71,7 @@ def _write_probe_requests(health: Path, manifests: Mapping[str, Manifest]) -> No
     shutil.rmtree(whole, ignore_errors=True)
     whole.mkdir()
     for model, manifest in manifests.items():
-        if len(payload := probe_request(manifest)) <= MAX_BYTES:
+        if len(payload := probe_request(model, manifest)) <= MAX_BYTES:
             (whole / model).write_bytes(payload)
         else:
             log.warning("the health check skips %s: one row has %d bytes", model, len(payload))

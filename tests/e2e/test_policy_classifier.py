@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 NAME = "policy_classifier"
 STACKS = {"torchserve": "mar", "tfserving": "saved_model", "litert": "tflite", "onnx": "onnx"}
-REDUCED = {"onnx:int8": "onnx-int8", "onnx:fp16": "onnx-fp16"}
+REDUCED = {"onnx:int8": "onnx-int8", "onnx:fp16": "onnx-fp16", "torchserve:bf16": "mar-bf16"}
 MANY_S = 10 * LONG_S
 
 
@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("training.text_classifier", "--out", folder / "trained")
     (folder / "spec.toml").write_text('[gate]\nlabelled = "trained/test.tsv"\n')
     words = ["--name", NAME, "--out", folder / "exports", "--deployments", folder / "imported.toml"]
-    words += ["--spec", folder / "spec.toml", "--precision=int8", "--precision=fp16"]
+    words += ["--spec", folder / "spec.toml", *(f"--precision={each}" for each in ("int8", "fp16", "bf16"))]
     run("export.importing", folder / "trained", *words)
     return folder
 

@@ -14,6 +14,8 @@ from onnx import helper, numpy_helper
 
 from export.importing.__main__ import main
 from export.importing.hints import Gate
+from export.importing.onnx_reduced import write_emulated_tf32
+from export.importing.onnx_source import load as load_onnx
 from export.importing.reduced import Cost, _least_cosine
 from loadtest.payloads import load_reference, on_path, prepare
 from servepath.artifacts.manifest import MANIFEST, digest, hash_files, read_manifest
@@ -119,6 +121,50 @@ def test_what_is_served_is_of_that_precision_and_within_its_tolerance(
         assert fault(outputs, wanted) == ""
         # In full precision it would be wrong: what is served is the reduced file, and not a copy of the other.
         assert fault(outputs, allowing(tuple(wanted), spec_of(tmp_path, "onnx"))) != ""
+
+
+def rounded_to_10_bits(array: Any) -> Any:
+    """Return float32 numbers rounded to 10 bits after the first, half to even."""
+    mantissa, exponent = np.frexp(array.astype(np.float64))
+    return np.ldexp(np.rint(np.ldexp(mantissa, 11)), exponent - 11)
+
+
+def test_tf32_is_the_file_of_float32_judged_by_products_of_rounded_numbers(tmp_path: Path, imported: Any) -> None:
+    made = perceptron()
+    said = imported(made, "tf32")
+    assert re.search(
+        r"onnx-tf32: version 1 written, largest difference .*; TF32 was emulated on the CPU, and NVIDIA", said
+    )
+    folder = tmp_path / "exports" / "m"
+    assert (folder / "onnx-tf32/1/model.onnx").read_bytes() == (folder / "onnx/1/model.onnx").read_bytes()
+    assert [spec_of(tmp_path, each).precision for each in ("onnx", "onnx-tf32")] == ["fp32", "tf32"]
+
+    (tmp_path / "emulated").mkdir()
+    write_emulated_tf32(folder / "onnx/1", tmp_path / "emulated")
+    one, two = (numpy_helper.to_array(each) for each in made.graph.initializer)
+    x = np.random.default_rng(3).uniform(-1, 1, (4, WIDTH)).astype(np.float32)
+    hidden = np.maximum(rounded_to_10_bits(x) @ rounded_to_10_bits(one), 0).astype(np.float32)
+    wanted = rounded_to_10_bits(hidden) @ rounded_to_10_bits(two)
+    found = load_onnx(tmp_path / "emulated")({"x": x})["y"]
+    in_full = np.maximum(x @ one, 0) @ two
+    # Hidden numbers at the middle between two roundings may go either way: near, where float32 itself is far.
+    assert np.abs(found - wanted).max() < np.abs(in_full - wanted).max() / 3
+
+
+def test_a_service_on_a_cpu_does_not_serve_float32_under_the_name_of_tf32(
+    tmp_path: Path, imported: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    imported(perceptron(), "tf32")
+    with pytest.raises(EngineError, match="NVIDIA's GPUs alone compute in TF32"):
+        OrtEngine(tmp_path / "exports/m/onnx-tf32/1/model.onnx", "cpu")
+    served = load_models(tmp_path / "exports", SERVICE, load_version)
+    assert list(served) == ["m"]
+    assert "m@onnx:tf32 is not served before another start" in caplog.text
+
+
+def test_a_model_without_products_of_float32_has_no_path_in_tf32(imported: Any) -> None:
+    said = imported(model([node("Relu", ["x"], ["y"])], outputs=[value("y", ["n", 2])]), "tf32")
+    assert "no path on onnx:tf32: it has no product of float32" in said
 
 
 def test_changed_weights_under_a_fitting_hash_are_refused_by_the_proof(tmp_path: Path, imported: Any) -> None:

@@ -13,7 +13,7 @@ from tests.manifests import write_manifest
 def export(exports: Path, model: str, version: int, content: bytes, *, artifact_format: str = "mar") -> Path:
     folder = artifact_folder(exports, model, artifact_format, version)
     folder.mkdir(parents=True)
-    (folder / f"{model}.{artifact_format}").write_bytes(content)
+    (folder / f"{model}.{artifact_format.partition('-')[0]}").write_bytes(content)
     write_manifest(folder, model, artifact_format, version)
     (exports / model / "current").write_text(str(version))
     return folder
@@ -69,3 +69,15 @@ def test_an_artifact_that_holds_no_archive_is_refused(exports: Path, store: Path
 def test_no_archive_at_all_is_refused(exports: Path, store: Path) -> None:
     with pytest.raises(ArtifactError, match="make export"):
         model_store.fill(exports, store)
+
+
+def test_a_damaged_archive_of_a_reduced_precision_is_left_out_and_said(
+    exports: Path, store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    export(exports, "one", 1, b"whole")
+    export(exports, "two", 1, b"whole")
+    export(exports, "two", 1, b"reduced", artifact_format="mar-bf16")
+    (export(exports, "one", 1, b"reduced", artifact_format="mar-bf16") / "one.mar").write_bytes(b"cut")
+    assert list(model_store.fill(exports, store)) == ["one", "two", "two@torchserve:bf16"]
+    assert "one@torchserve:bf16 is not served before another start" in caplog.text
+    assert (store / "two@torchserve:bf16.mar").read_bytes() == b"reduced"
