@@ -41,11 +41,11 @@ class FakeBackend:
 
 
 class FakeStack:
-    """A FakeBackend behind a real gRPC server."""
+    """A FakeBackend behind a real gRPC server. key: the metadata whose value is the key of its calls, if any."""
 
-    def __init__(self, backend: FakeBackend, port: int = 0, front: str = "grpcio") -> None:
+    def __init__(self, backend: FakeBackend, port: int = 0, front: str = "grpcio", key: str = "") -> None:
         self.backend = backend
-        data_plane = DataPlane(backend, {oip.METHOD: oip}, lambda _, outcome: outcome)
+        data_plane = DataPlane(backend, {oip.METHOD: oip}, lambda _, outcome: outcome, caller_key=key)
         self._front = LISTENERS[front](f"127.0.0.1:{port}", (oip.METHOD,), data_plane.dispatch, (), ListenerLimits())
         self.port = 0
 

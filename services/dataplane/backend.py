@@ -24,6 +24,17 @@ class Owner(Protocol):
         """Remove a call that has ended. Raises nothing."""
 
 
+class Trace(Protocol):
+    """A call's place in a distributed trace."""
+
+    @property
+    def trace_id(self) -> str:
+        """Return the trace's id, 32 hexadecimal digits."""
+
+    def repeated(self) -> "Trace":
+        """Return the place of another call that repeats this one."""
+
+
 class Call:
     """One request on its way.
 
@@ -33,12 +44,12 @@ class Call:
     key: of the caller, where it brought one and somebody asked for it. stage: where its deadline
     would strike now. owner: who is told first when the call ends; cheaper than a callback for what happens to nearly
     every call, and set again as the call goes on. translate: makes what the caller gets of the answer, where a policy
-    has put another request in the place of the caller's.
+    has put another request in the place of the caller's. trace: None where calls are not traced.
     """
 
     __slots__ = (
         *("_callbacks", "arrived_ns", "deadline", "key", "name", "outcome", "owner", "queued_ns", "request", "rows"),
-        *("stage", "translate"),
+        *("stage", "trace", "translate"),
     )
 
     def __init__(self, request: Request, deadline: float) -> None:
@@ -53,6 +64,7 @@ class Call:
         self.outcome: Outcome | None = None
         self.owner: Owner | None = None
         self.translate: Callable[[Answer], Outcome] | None = None
+        self.trace: Trace | None = None
         self._callbacks: list[Callable[[Outcome], None]] = []
 
     def add_done_callback(self, callback: Callable[[Outcome], None]) -> None:

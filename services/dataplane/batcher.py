@@ -201,7 +201,7 @@ class Batcher:
         if not self._in_flight:
             self._busy_until = perf_counter()
         self._in_flight += 1
-        call = members[0] if len(members) == 1 else _Members(members, self._limits.padded).merged
+        call = members[0] if len(members) == 1 else self._merged(members)
         call.add_done_callback(partial(self._returned, call, members, perf_counter(), waited))
         self._rows_in_flight += call.rows
         self.on_send(call.rows)
@@ -210,6 +210,9 @@ class Batcher:
         except Exception:
             log.exception("a backend raised instead of ending the call")
             call.end(Internal())
+
+    def _merged(self, members: Sequence[Call]) -> Call:
+        return _Members(members, self._limits.padded).merged
 
     def _returned(self, call: Call, members: Sequence[Call], sent: float, waited: bool, outcome: Outcome) -> None:  # noqa: FBT001 - bound by partial
         self._in_flight -= 1

@@ -6,13 +6,14 @@ written by one thread only; the exposition's thread reads them, each number whol
 
 from abc import abstractmethod
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import accumulate
+from time import time
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, Exemplar, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
@@ -36,11 +37,12 @@ class CounterSeries:
 class HistogramSeries:
     """How often values fell between bounds, and their sum."""
 
-    __slots__ = ("_bounds", "counts", "total")
+    __slots__ = ("_bounds", "counts", "exemplars", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
+        self.exemplars: Mapping[int, Exemplar] = {}
         self.total = 0.0
 
     def observe(self, value: float) -> None:
@@ -54,21 +56,29 @@ class HistogramSeries:
 
 
 class DurationSeries:
-    """How often durations fell between bounds, and their sum; whole microseconds, by which counting costs 0.2 us."""
+    """How often durations fell between bounds, and their sum; whole microseconds, by which counting costs 0.2 us.
 
-    __slots__ = ("_bounds_us", "_short", "counts", "total_us")
+    exemplars: of the buckets that have one, the last duration and what is known of it.
+    """
+
+    __slots__ = ("_bounds_us", "_short", "counts", "exemplars", "total_us")
 
     def __init__(self, bounds_us: Sequence[int], short: bytes) -> None:
         """`short`: the bucket of each duration below SHORT_US."""
         self._bounds_us = bounds_us
         self._short = short
         self.counts = [0] * (len(bounds_us) + 1)
+        self.exemplars: dict[int, Exemplar] = {}
         self.total_us = 0
 
     def observe(self, us: int) -> None:
         """Add a duration; one that equals a bound is within it."""
         self.counts[self._short[us] if 0 <= us < SHORT_US else bisect_left(self._bounds_us, us)] += 1
         self.total_us += us
+
+    def exemplify(self, us: int, known: dict[str, str]) -> None:
+        """Keep a duration that was added as its bucket's exemplar."""
+        self.exemplars[bisect_left(self._bounds_us, us)] = Exemplar(known, us / 1e6, time())
 
     def sum(self) -> float:
         """Return the sum in seconds."""
@@ -131,7 +141,11 @@ class _Spreads(Collector, Generic[Series]):
         bounds = [floatToGoString(bound) for bound in (*self._bounds, float("inf"))]  # type: ignore[no-untyped-call]
         for values, spread in list(self._children.items()):
             counts = accumulate(list(spread.counts))
-            family.add_metric(values, buckets=list(zip(bounds, counts, strict=True)), sum_value=spread.sum())
+            buckets = [
+                (bound, count, spread.exemplars.get(place))
+                for place, (bound, count) in enumerate(zip(bounds, counts, strict=True))
+            ]
+            family.add_metric(values, buckets=buckets, sum_value=spread.sum())  # type: ignore[arg-type]  # takes None
         yield family
 
 

@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from threading import Lock
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from prometheus_client import Metric
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.core import Exemplar
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 ADDED = frozenset({"counter", "histogram", "summary"})
@@ -16,6 +17,8 @@ REQUESTS = "nv_trt_llm_request_metrics"
 KV_CACHE = "nv_trt_llm_kv_cache_block_metrics"
 LOAD = frozenset({PENDING, REQUESTS, KV_CACHE})
 TIMEOUT_S = 2.0
+# The format that has exemplars.
+OPEN_METRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 # Family's name, sample's name, labels.
 Key = tuple[str, str, tuple[tuple[str, str], ...]]
 
@@ -45,8 +48,10 @@ class MergedMetrics(Collector):
             self._last[name] = _asked(address) or self._last.get(name, [])
         merged: dict[str, Metric] = {}
         sums = self._dead.copy()
+        exemplars: dict[Key, Exemplar] = {}
         for name, families in self._last.items():
             sums.update(_sums(families))
+            exemplars |= _exemplars(families)
             for family in families:
                 whole = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                 if family.name in LOAD:
@@ -54,16 +59,17 @@ class MergedMetrics(Collector):
                 elif family.type not in ADDED:
                     for sample in family.samples:
                         whole.add_sample(sample.name, {**sample.labels, "worker": name}, sample.value)
-        for (family_name, name, labels), value in sums.items():
+        for key, value in sums.items():
+            family_name, name, labels = key
             if family_name in merged:
-                merged[family_name].add_sample(name, dict(labels), value)
+                merged[family_name].add_sample(name, dict(labels), value, exemplar=exemplars.get(key))
         return merged
 
 
 def _asked(address: str) -> list[Metric]:
     try:
-        with urlopen(f"http://{address}/metrics", timeout=TIMEOUT_S) as reply:
-            return list(text_string_to_metric_families(reply.read().decode()))
+        with urlopen(Request(f"http://{address}/metrics", headers=OPEN_METRICS), timeout=TIMEOUT_S) as reply:
+            return list(text_string_to_metric_families(reply.read().decode()))  # type: ignore[no-untyped-call]
     except OSError:  # it is just ending
         return []
 
@@ -74,6 +80,15 @@ def _sums(families: list[Metric]) -> Counter[Key]:
         if family.type in ADDED:
             counted.update(_samples(family))
     return counted
+
+
+def _exemplars(families: list[Metric]) -> dict[Key, Exemplar]:
+    return {
+        (family.name, sample.name, tuple(sample.labels.items())): sample.exemplar
+        for family in families
+        for sample in family.samples
+        if sample.exemplar
+    }
 
 
 def _samples(family: Metric) -> dict[Key, float]:

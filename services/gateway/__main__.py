@@ -13,7 +13,7 @@ from servepath.settings import SettingsError
 from services.dataplane.lifecycle import Server, log_to_stderr, serve
 from services.dataplane.listener import PortBusyError
 from services.dataplane.workers import BindAddresses, WorkerError, join, start_workers
-from services.gateway.config import Settings, read_settings, with_addresses
+from services.gateway.config import Settings, read_settings, share_otel, with_addresses
 from services.gateway.promotion import refuse_promotion
 from services.gateway.server import create_gateway
 from services.gateway.status_page import merged_pages
@@ -45,6 +45,7 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         settings = with_addresses(read_settings())
+        share_otel(settings.otel)
         uvloop.run(serve(lambda: start(settings)))
     except (SettingsError, DeploymentsError, ArtifactError, PortBusyError, WorkerError) as error:
         # In one write: workers say theirs on the same stream.

@@ -1,7 +1,8 @@
 """The gateway's settings. Nothing else here reads the environment."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from servepath.protocols.deployments import read_deployments
@@ -10,6 +11,8 @@ from servepath.settings import SettingsParser, address_list, read_variable, vari
 from services.dataplane.listeners import DEFAULT_LISTENER
 from services.dataplane.options import read_server_settings
 
+OTEL = "OTEL_"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -17,7 +20,8 @@ class Settings:
 
     addresses: stack -> HOST:PORT or unix:PATH, or several with commas between them: its replicas. files: where services
     keep what their callers need, by variable. front: a key of LISTENERS. workers: processes on one port. worker_of: of
-    one of them, its socket to the first. state: the folder of what has to survive a restart.
+    one of them, its socket to the first. state: the folder of what has to survive a restart. otel: the variables of
+    OpenTelemetry.
     """
 
     deployments: Path
@@ -33,6 +37,7 @@ class Settings:
     worker_of: int | None = None
     metrics_host: str = "127.0.0.1"
     state: Path = Path(".run/gateway")
+    otel: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_settings(argv: Sequence[str] | None = None) -> Settings:
@@ -48,7 +53,18 @@ def read_settings(argv: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--reflection", action="store_true", help=text)
     values = read_server_settings(parser, "GATEWAY", argv)
     found = variables()
-    return Settings(**values, addresses=_addresses(found, STACKS.values()), files=service_files(found))
+    otel = {name: value for name, value in found.items() if name.startswith(OTEL)}
+    return Settings(**values, addresses=_addresses(found, STACKS.values()), files=service_files(found), otel=otel)
+
+
+def share_otel(otel: Mapping[str, str]) -> None:
+    """Put the variables of OpenTelemetry into the environment, where its SDK reads them: .env may have some.
+
+    An empty variable is one that is not set; the SDK would take it for a value.
+    """
+    for name in [name for name in os.environ if name.startswith(OTEL)]:
+        del os.environ[name]
+    os.environ.update(otel)
 
 
 def with_addresses(settings: Settings) -> Settings:

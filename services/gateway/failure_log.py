@@ -1,6 +1,6 @@
 """One line of JSON in the log for each call that got no answer; under load only some, with the number left out.
 
-What a caller sent is never in it, apart from its request_id.
+What a caller sent is never in it, apart from its request_id and the id of its trace.
 """
 
 import json
@@ -58,6 +58,7 @@ class FailureLog:
             "total_us": total_us,
             "queue_us": call.queued_ns // 1000 if call else 0,
             "request_id": call.request.request_id if call else "",
+            "trace_id": call.trace.trace_id if call and call.trace else "",
             "left_out": quota.left_out,
         }
         quota.left_out = 0

@@ -142,7 +142,7 @@ class HedgingReplicas(ReplicaSet):
         self._saved_percent -= ALL
         self.on_hedge()
         second = Call(call.request, call.deadline)
-        second.rows = call.rows
+        second.rows, second.trace = call.rows, call.trace
         self._seconds[call] = SecondTry(second, sent_ns, (*tried, member))
         second.add_done_callback(partial(self._second_ended, call))
         member.batcher.submit(second)

@@ -265,6 +265,22 @@ class Metrics:
         served = Provenance(*outcome.served[:8], gateway_us, backend_us, queue_us)
         return Answer(outcome.outputs, served)
 
+    def labels_of(self, call: Call) -> Labels:
+        """Return the labels that a call counts for."""
+        return self._by_name.get(call.name, self._unknown).labels
+
+    def exemplify(self, call: Call, outcome: Outcome, known: dict[str, str]) -> None:
+        """Keep the times of an ended call that was counted as exemplars; `known` leads to more of it."""
+        path = self._by_name.get(call.name, self._unknown)
+        path.queue.exemplify(call.queued_ns // 1000, known)
+        if isinstance(outcome, ServeError):
+            path.duration.exemplify((perf_counter_ns() - call.arrived_ns) // 1000, known)
+            return
+        served = outcome.served
+        path.duration.exemplify(served.gateway_us + served.backend_us, known)
+        path.backend.exemplify(served.backend_us, known)
+        path.overhead.exemplify(served.gateway_us, known)
+
 
 def _nothing(labels: tuple[str, str], call: Call | None, error: ServeError, total_us: int) -> None:
     pass

@@ -23,16 +23,16 @@ from servepath.protocols.token import credentials_of
 from servepath.protocols.types import Provenance, Request
 from services.dataplane.backend import Backend, Call
 from services.dataplane.batch_scope import BatchScope
-from services.dataplane.batcher import Batcher, BatchLimits
+from services.dataplane.batcher import BatchLimits
 from services.dataplane.validate import Validate
 from services.gateway.artifacts import Artifacts, ExternalArtifacts
+from services.gateway.call_parts import PLAIN, CallParts
 from services.gateway.config import Settings
 from services.gateway.fallback import Fallback
 from services.gateway.golden import PathProver
 from services.gateway.hedging import HedgingReplicas
 from services.gateway.metadata import ServerMetadata
 from services.gateway.promotion import refuse_promotion
-from services.gateway.replica import Replica
 from services.gateway.replicas import Member, ReplicaSet
 from services.gateway.router import VersionCheck, WeightedRouter
 from services.gateway.shadow import ComparedPath, Repeater, ShadowPolicy
@@ -104,11 +104,13 @@ class Builder:
         resolve: Callable[[str], tuple[str, ...]],
         on_fallback: Callable[[str], None],
         batch_scope: BatchScope,
+        parts: CallParts = PLAIN,
     ) -> None:
         self.settings = settings
         self._resolve = resolve
         self._on_fallback = on_fallback
         self._batch_scope = batch_scope
+        self._parts = parts
         self.coalescer = new_coalescer()
 
     def build(self, deployments: Deployments, known: Routes | None = None) -> Routes:
@@ -200,7 +202,7 @@ class Builder:
         limits = _batch_limits(origin.limits, spec)
 
         def member(address: str) -> Member:
-            replica = Replica(
+            replica = self._parts.replica(
                 model=model,
                 stack=stack.name,
                 called=stack.name_of(model),
@@ -214,7 +216,7 @@ class Builder:
                 coalescer=self.coalescer,
                 metadata=ServerMetadata(address, self.coalescer) if stack.external else None,
             )
-            batcher = Batcher(replica, limits, self._batch_scope)
+            batcher = self._parts.batcher(replica, limits, self._batch_scope)
             return Member(replica, batcher, PathProver(exports, artifacts, batcher, limits), probe)
 
         before = {each.replica.address: each for each in known.replicas.members} if known else {}

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from time import perf_counter_ns
 
 from grpc import StatusCode
@@ -30,7 +31,7 @@ class Replica:
     called: what the server calls the model. engine_of: gives engine, version and precision from a reply's trailing
     metadata, where replies do not name them.
     metadata: of an external server. fault: why it is not ready, as the last probe found it. retired: it is closed,
-    and the gateway goes on without it.
+    and the gateway goes on without it. attempt: makes what carries a call there and back.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Replica:
         self.proof = Proof()
         self.health = Health()
         self.retired = False
+        self.attempt: Callable[..., Attempt] = Attempt
         self._closed = False
         # The last answer's origin; until there is one, what the manifest promises.
         self.served = Provenance(model, stack, "", "", *artifacts.promised(0), sha256_observed=False)
@@ -90,7 +92,7 @@ class Replica:
             text = f"{len(payload)} bytes for {self.stack}, which takes {self._max_message_bytes} at most"
             call.end(TooLarge(text))
         else:
-            _Attempt(self, call, payload, counted=counted).send()
+            self.attempt(self, call, payload, counted=counted).send()
 
     @property
     def name(self) -> tuple[str, str]:
@@ -152,7 +154,7 @@ class Replica:
         return self._artifacts.identified(served)
 
 
-class _Attempt:
+class Attempt:
     """One call at the server, begun again while its key is being renewed."""
 
     __slots__ = ("_call", "_cancel", "_counted", "_pauses_s", "_payload", "_replica", "_sent_ns")

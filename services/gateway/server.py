@@ -1,6 +1,6 @@
 """The gateway put together: the one place where its objects are built."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from services.gateway.resolve import Resolver
 from services.gateway.router import ModelRouter
 from services.gateway.status import StatusBoard
 from services.gateway.status_page import pages
+from services.gateway.telemetry import call_parts
 
 # How long the connections get after the last call has been answered.
 CLOSE_GRACE_S = 3.0
@@ -53,6 +54,7 @@ class Gateway:
     metrics_server: MetricsServer
     recent: Recent
     resolver: Resolver
+    stop_tracing: Callable[[], Awaitable[None]]
 
     @property
     def metrics_port(self) -> int:
@@ -67,13 +69,14 @@ class Gateway:
         await self.data_plane.drain(self.drain_s)
 
     async def close(self) -> None:
-        """Close front, channels and metrics."""
+        """Close front, channels, traces and metrics."""
         await self.resolver.stop()
         await self.reloader.stop()
         await self.prober.stop()
         self.recent.stop()
         await self.front.stop(CLOSE_GRACE_S)
         await self.backend.close()
+        await self.stop_tracing()
         self.metrics_server.close()
 
 
@@ -88,9 +91,12 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
     metrics = Metrics(registry)
     metrics.on_failure = FailureLog().record
     resolver = Resolver()
-    builder = Builder(settings, resolver.addresses, metrics.on_fallback, batch_scope)
+    parts = call_parts(settings.otel, metrics)
+    builder = Builder(settings, resolver.addresses, metrics.on_fallback, batch_scope, parts)
     router = ModelRouter({})
-    data_plane = DataPlane(router, {servepath.METHOD: servepath, oip.METHOD: oip}, metrics.on_complete, batch_scope)
+    data_plane = parts.data_plane(
+        router, {servepath.METHOD: servepath, oip.METHOD: oip}, metrics.on_complete, batch_scope
+    )
     prober = Prober(deployments.gateway.probe_interval_s)
 
     def build(known: Routes, read: bool) -> Routes:  # noqa: FBT001 - a Reloader's
@@ -146,6 +152,7 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
         metrics_server.close()
         await router.close()
         raise
+    parts.start()
     await prober.start()
     reloader.start()
     resolver.start()
@@ -161,6 +168,7 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
         metrics_server=metrics_server,
         recent=board.recent,
         resolver=resolver,
+        stop_tracing=parts.stop,
     )
 
 

@@ -29,7 +29,7 @@ from servepath.protocols.errors import (
 )
 from servepath.protocols.paths import DIFFERENT, DROPPED, EQUAL, FAILED, LATE, SKIPPED
 from servepath.protocols.types import Answer, Request
-from services.dataplane.backend import Backend, Call, Outcome
+from services.dataplane.backend import Backend, Call, Outcome, Trace
 from services.dataplane.deadlines import Deadlines
 from services.gateway.golden import MAX_ELEMENTS, compared
 from services.gateway.tolerances import between
@@ -92,9 +92,10 @@ class Repeater:
         if isinstance(outcome, Answer) and outcome.served.stack != self._shadow.stack:
             loop = asyncio.get_running_loop()
             # Not in the next turn: that is when grpcio's front sends the reply.
-            loop.call_soon(loop.call_soon, self._repeat, request, call.deadline, outcome)
+            trace = call.trace.repeated() if call.trace else None
+            loop.call_soon(loop.call_soon, self._repeat, request, call.deadline, trace, outcome)
 
-    def _repeat(self, request: Request, deadline: float, primary: Answer) -> None:
+    def _repeat(self, request: Request, deadline: float, trace: Trace | None, primary: Answer) -> None:
         queues = (self._queues[primary.served.stack], self._queues[self._shadow.stack])
         if self._in_flight >= self._shadow.max_in_flight or any(queue.queued for queue in queues):
             self._verdicts.record(DROPPED)
@@ -102,6 +103,7 @@ class Repeater:
         now = monotonic()
         left_s = min(max(deadline - now, MIN_DEADLINE_S), self._max_deadline_s)
         call = Call(request._replace(model=self._name), now + left_s)
+        call.trace = trace
         self._in_flight += 1
         self._deadlines.watch(call)
         call.add_done_callback(partial(self._ended, call, primary))

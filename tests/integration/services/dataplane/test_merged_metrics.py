@@ -1,16 +1,19 @@
 """The metrics of two processes as one, over real HTTP."""
 
 from collections.abc import Iterator
+from urllib.request import Request, urlopen
 
 import pytest
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.batcher import Batcher, BatchLimits
 from services.dataplane.counters import Counter, Durations
-from services.dataplane.merged_metrics import MergedMetrics
+from services.dataplane.merged_metrics import OPEN_METRICS, MergedMetrics
 from services.dataplane.metrics_server import MetricsServer, serve_metrics
 from services.gateway.load import Load
+from tests.limits import LONG_S
 from tests.serving_fakes import Keeping, call
 
 MODEL = ("model",)
@@ -23,6 +26,7 @@ def process(waiting: int) -> MetricsServer:
     took = Durations("took_seconds", "Took.", MODEL, buckets=(0.001, 1), registry=registry).labels("m")
     for us in (500, 2000):
         took.observe(us)
+    took.exemplify(2000, {"trace_id": f"of {waiting}"})
     Gauge("merging", "Merging.", MODEL, registry=registry).labels("m").set(1)
     batcher = Batcher(Keeping(), BatchLimits(max_in_flight=1), BatchScope())
     Load(registry).paths = [batcher]
@@ -74,3 +78,19 @@ def test_what_counts_and_the_load_are_added_up_and_other_states_are_told_apart(
         'nv_trt_llm_request_metrics{request_type="waiting"}': 5,
         'nv_trt_llm_request_metrics{request_type="scheduled"}': 1,
     }
+
+
+def test_the_merged_buckets_keep_an_exemplar_of_some_process(processes: dict[str, MetricsServer]) -> None:
+    merged = CollectorRegistry()
+    merged.register(MergedMetrics(lambda: {name: f"127.0.0.1:{server.port}" for name, server in processes.items()}))
+    server = serve_metrics(merged, "127.0.0.1", 0)
+    try:
+        with urlopen(Request(f"http://127.0.0.1:{server.port}/metrics", headers=OPEN_METRICS), timeout=LONG_S) as reply:
+            families = list(text_string_to_metric_families(reply.read().decode()))  # type: ignore[no-untyped-call]
+    finally:
+        server.close()
+    (took,) = [family for family in families if family.name == "took_seconds"]
+    exemplars = {each.labels["le"]: each.exemplar for each in took.samples if each.exemplar}
+    assert list(exemplars) == ["1.0"]
+    assert exemplars["1.0"].value == 0.002
+    assert exemplars["1.0"].labels["trace_id"] in {"of 3", "of 5"}

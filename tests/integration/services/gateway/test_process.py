@@ -105,3 +105,33 @@ async def test_the_metrics_may_listen_on_an_address_of_their_own(
         assert "servepath_path_ready" in await asyncio.to_thread(scrape, metrics_port, "127.0.0.2")
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", metrics_port)
+
+
+@pytest.mark.parametrize("variables", [{}, {"OTEL_SERVICE_NAME": "edge"}, {"OTEL_TRACES_EXPORTER": "otlp"}])
+async def test_opentelemetry_is_imported_where_its_variables_ask_for_traces_alone(
+    tmp_path: Path, variables: dict[str, str]
+) -> None:
+    make_export(tmp_path, "alpha", "onnx")
+    (tmp_path / "deployments.toml").write_text(DEPLOYMENTS)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-X", "importtime", "-m", "services.gateway", "--port", "0", "--metrics-port", "0"),
+        *("--deployments", str(tmp_path / "deployments.toml"), "--exports", str(tmp_path)),
+        cwd=ROOT,
+        env={**{name: value for name, value in os.environ.items() if name[:5] != "OTEL_"}, **variables},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    imported = False
+    try:
+        async for line in process.stderr:
+            imported |= line.startswith(b"import time:") and b"opentelemetry" in line
+            if b"listening on" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        await process.stderr.read()
+        assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert imported is ("OTEL_TRACES_EXPORTER" in variables)

@@ -45,6 +45,7 @@ def test_a_failed_call_is_one_line_of_json_without_its_inputs(caplog: pytest.Log
             "total_us": 1234,
             "queue_us": 42,
             "request_id": "order-7",
+            "trace_id": "",
             "left_out": 0,
         }
     ]
