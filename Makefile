@@ -35,6 +35,8 @@ FILE = model.onnx
 # make loadtest RATE=400 DURATION=2 PATHS=my_model@onnx VIA=gateway ALLOW=threads CLOSED_LOOP=1; what is not given has
 # the program's default.
 LOAD = $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(if $(ROUNDS),--rounds $(ROUNDS))
+# make loadtest DIFFERENCE=0.05 MINUTES=15: rounds until differences of 5 % are known
+UNTIL = $(if $(DIFFERENCE),--difference $(DIFFERENCE)) $(if $(MINUTES),--minutes $(MINUTES))
 CAPACITY = $(if $(SLO_P99_MS),--slo-p99-ms $(SLO_P99_MS)) $(if $(WANTED_RPS),--wanted-rps $(WANTED_RPS)) $(if $(PROCESSES),--processes $(PROCESSES)) $(if $(SEED),--seed $(SEED))
 PLAN = $(if $(PAYLOADS),--payloads '$(PAYLOADS)') $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSED_LOOP),--closed-loop) $(if $(PROCESSES),--processes $(PROCESSES))
 # make loadtest TARGETS=gateway=HOST:PORT,onnx=HOST:PORT ENVIRONMENT='compose on one machine': servers elsewhere
@@ -89,8 +91,8 @@ predict: $(READY) ## one prediction (MODEL=my_model@onnx X='1 2'; TEXT='...' for
 ask: $(READY) ## one request on every path of a model: answers, differences, times, verdicts (MODEL=my_model X='1 2', TEXT='...')
 	$(PYTHON) -m servepath ask '$(MODEL)' --all $(if $(TEXT),--text "$$TEXT",'$(X)')
 
-loadtest: $(if $(TARGETS),$(READY),up) ## load the paths and report (RATE, DURATION, ROUNDS, PATHS=MODEL@STACK,.., VIA=direct|gateway|both, PAYLOADS=FILE, SEED, TARGETS)
-	$(PYTHON) -m servepath loadtest $(LOAD) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(PLAN) $(ELSEWHERE)
+loadtest: $(if $(TARGETS),$(READY),up) ## load the paths and report (RATE, DURATION, ROUNDS or DIFFERENCE=0.05 MINUTES=15, PATHS=MODEL@STACK,.., VIA=direct|gateway|both, PAYLOADS=FILE, SEED, TARGETS)
+	$(PYTHON) -m servepath loadtest $(LOAD) $(UNTIL) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(PLAN) $(ELSEWHERE)
 	$(PYTHON) -m servepath report
 
 crosscheck: up ## the load test against MLPerf LoadGen and h2load (RATE, ROUNDS, PATHS, VIA, SEED); takes about 13 minutes
@@ -125,8 +127,8 @@ k8s: | $(filter .venv-deploy/%,$(KUBECTL)) ## the Kubernetes manifests, for kube
 bench: $(READY) ## gateway and onnx_svc against Envoy, nghttpd and TorchServe (ROUNDS, ROWS=gateway-*,onnx-p50)
 	$(PYTHON) -m servepath bench $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROWS),--only '$(ROWS)')
 
-validate-method: $(READY) ## false alarms and finds of the method on real servers (RUNS=20); given again, it goes on
-	$(PYTHON) -m servepath validate-method $(if $(RUNS),--runs $(RUNS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PATHS),--path '$(PATHS)')
+validate-method: $(READY) ## false alarms and finds of the method on real servers (RUNS=20, ROUNDS or DIFFERENCE=0.05 MINUTES=15); given again, it goes on
+	$(PYTHON) -m servepath validate-method $(if $(RUNS),--runs $(RUNS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(UNTIL) $(if $(PATHS),--path '$(PATHS)')
 
 images: $(READY) ## build the images and hold them to their sizes (IMAGES='gateway onnx_svc')
 	$(PYTHON) -m servepath images $(IMAGES)

@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"--targets: {error}")
         if len(dict(options.side)) < len(options.side) or len(options.side) == 1:
             parser.error("--side: give two or more, each with a name of its own")
+        if options.difference and len(paths) * len(options.vias) * max(1, len(options.side)) == 1:
+            parser.error("--difference: there are no two paths, ways or sides to compare")
         if refusal := _out_of_reach(paths, options):
             parser.error(refusal)
         if options.worker_count < max(1, options.processes):

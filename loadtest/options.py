@@ -12,7 +12,7 @@ from pathlib import Path
 
 from loadtest import config
 from loadtest.fairness import DECLARABLE
-from servepath.cli.arguments import Parser, positive, whole
+from servepath.cli.arguments import Parser, positive, share, whole
 from servepath.protocols.stacks import STACKS
 from servepath.results.names import CLOSED, OPEN_CONSTANT, OPEN_POISSON, VIAS
 from servepath.results.thresholds import MIN_P99_SAMPLES
@@ -31,6 +31,8 @@ class LoadOptions:
     paths: str
     via: str
     rounds: int
+    difference: float | None
+    minutes: float
     rows: int
     payloads: Path | None
     seed: int
@@ -91,6 +93,9 @@ def argument_parser() -> Parser:
     what("--paths", default="all", help="MODEL@STACK,... or all (default)")
     what("--via", choices=(*VIAS, "both"), default="both", help="how to reach them (default: both)")
     what("--rounds", type=whole(1), default=20, help="each has one measurement of every path and way (default: 20)")
+    until = "go on, not for --rounds, but until differences of this size are known on p50 (0.05: 5 %%) or --minutes end"
+    what("--difference", type=share, metavar="SHARE", help=f"{until}; measurements are a third as long")
+    what("--minutes", type=positive, default=15.0, help="the limit of such a run, warm-up included (default: 15)")
     what("--rows", type=whole(1), default=1, help="rows in each request (default: 1)")
     replay = "send the requests of an .npz, .jsonl or .json file, or of a folder of such files"
     what("--payloads", type=Path, metavar="FILE", help=replay)

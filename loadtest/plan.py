@@ -104,9 +104,11 @@ def server_of(measurement: Measurement) -> str:
 
 def draw(measurements: Sequence[Measurement], rounds: int, seed: int) -> list[Turn]:
     """Return every measurement once per round, in an order drawn for each round, so that no path always runs first."""
-    turns = []
-    for number in range(rounds):
-        order = list(measurements)
-        random.Random(f"{seed}/{number}").shuffle(order)  # noqa: S311 - an order, not a secret
-        turns += [Turn(number, measurement) for measurement in order]
-    return turns
+    return [turn for number in range(rounds) for turn in draw_round(measurements, number, seed)]
+
+
+def draw_round(measurements: Sequence[Measurement], number: int, seed: int) -> list[Turn]:
+    """Return the turns of one round, counted from 0."""
+    order = list(measurements)
+    random.Random(f"{seed}/{number}").shuffle(order)  # noqa: S311 - an order, not a secret
+    return [Turn(number, measurement) for measurement in order]

@@ -28,6 +28,20 @@ def keep_on_time() -> str:
 
 
 @contextmanager
+def ordinary() -> Iterator[None]:
+    """Run this thread in ordinary scheduling within the `with` statement: what it starts must not inherit its own."""
+    if not hasattr(os, "sched_setscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
+@contextmanager
 def on_time() -> Iterator[None]:
     """Run this thread, and processes that it starts, in real time within the `with` statement, if permitted."""
     keep_on_time()

@@ -2,6 +2,7 @@
 
 import gc
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import fields
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from loadtest import fairness, host, no_op, plan, proofs, replay, run, server
+from loadtest import fairness, host, no_op, plan, proofs, replay, run, server, until_known
 from loadtest.agreement import learned
 from loadtest.calls import Clock, Target
 from loadtest.config import read_settings
@@ -59,7 +60,7 @@ def run_all(paths: Sequence[plan.ServingPath], options: LoadOptions, words: Sequ
         try:
             with workers_of(ours.generator, options, words, ours.interruption) as workers:
                 seen = proofs.ask(target for target, _ in ours.prepared.loaded)
-                facts = _facts(options, conditions, ours.about) | {"payloads": ours.prepared.payloads, "proofs": seen}
+                facts = _facts(options, conditions, ours) | {"payloads": ours.prepared.payloads, "proofs": seen}
                 this_run = run.start(options.out, ours.measurements, facts)
                 _load(this_run, ours.measurements, Session(this_run, load_of(options), workers, ours.clock), options)
         except InterruptedRun:
@@ -110,12 +111,17 @@ def load_of(options: LoadOptions) -> Load:
     return Load(
         load_model=options.load_model,
         rate=options.rate,
-        requests=max(options.min_requests, math.ceil(options.rate * options.duration)),
+        requests=_requests(options),
         ramp_up=math.ceil(options.rate * RAMP_UP_S),
         warmup_s=options.warmup,
         connections=options.connections_kept,
         seed=options.seed,
     )
+
+
+def _requests(options: LoadOptions) -> int:
+    together = max(options.min_requests, math.ceil(options.rate * options.duration))
+    return together if options.difference is None else math.ceil(together / until_known.SPLIT)
 
 
 class Prepared:
@@ -164,7 +170,7 @@ class Prepared:
             "weights_sha256": self._weights[measurement.path.model],
             "payloads_sha256": fairness.payloads_hash(self._planned[measurement.path.model]),
             "plan": f"{load.load_model}, {load.rate:g}/s, {load.requests} requests of {what}, "
-            f"{load.connections} connections, {options.rounds} rounds",
+            f"{load.connections} connections, {_length(options)}",
             **self._server(measurement),
             **identity,
             "batching": batching_of(measurement, options.deployments),
@@ -213,26 +219,49 @@ class Prepared:
 
 def _load(this_run: run.Run, measurements: Sequence[Measurement], session: Session, options: LoadOptions) -> None:
     """Warm up, and load all rounds. Raises InterruptedRun."""
-    load, turns = load_of(options), plan.draw(measurements, options.rounds, options.seed)
-    with Report(Console(highlight=False), len(measurements), options.rounds) as report:
+    load, begin_s = load_of(options), time.monotonic()
+    rounds = _most_rounds(measurements, options)
+    with Report(Console(highlight=False), len(measurements), rounds) as report:
+        minutes = rounds * len(measurements) * load.measurement_s / 60
         report.say(
-            f"{this_run.folder}: {options.rounds} rounds of {len(measurements)} measurements, {load.load_model}, "
-            f"{load.rate:g} "
-            f"requests/s, seed {options.seed}; {len(turns) * load.measurement_s / 60:.1f} minutes of load after "
-            "the warm-up"
+            f"{this_run.folder}: {_length(options)} of {len(measurements)} measurements, {load.load_model}, "
+            f"{load.rate:g} requests/s, seed {options.seed}; {'at most ' if options.difference else ''}{minutes:.1f} "
+            "minutes of load after the warm-up"
         )
         try:
             session.warm_up(measurements, report.warming)
             report.warmed(this_run.warmup)
-            for number, turn in enumerate(turns, start=1):
-                this_run.measurements.append(session.turn(turn))
-                this_run.save(complete=number == len(turns))
-                report.loaded(turn, this_run.measurements[-1])
+            if options.difference is None:
+                _load_rounds(this_run, plan.draw(measurements, rounds, options.seed), session, report)
+            else:
+                limit = until_known.Limit(options.difference, options.minutes, begin_s)
+                with until_known.asking(this_run.folder) as ask:
+                    until_known.load(this_run, measurements, session, report, limit=limit, ask=ask)
         except InterruptedRun:
             this_run.save(complete=False)
             ended = len(this_run.measurements) // len(measurements)
             report.say(f"interrupted; {this_run.folder} holds {ended} whole rounds and is marked incomplete")
             raise
+
+
+def _load_rounds(this_run: run.Run, turns: Sequence[plan.Turn], session: Session, report: Report) -> None:
+    for number, turn in enumerate(turns, start=1):
+        this_run.measurements.append(session.turn(turn))
+        this_run.save(complete=number == len(turns))
+        report.loaded(turn, this_run.measurements[-1])
+
+
+def _most_rounds(measurements: Sequence[Measurement], options: LoadOptions) -> int:
+    """Return how many rounds there are to be, or how many a limit lets be at most."""
+    if options.difference is None:
+        return options.rounds
+    return max(1, math.floor(60 * options.minutes / (len(measurements) * load_of(options).measurement_s)))
+
+
+def _length(options: LoadOptions) -> str:
+    if options.difference is None:
+        return f"{options.rounds} rounds"
+    return f"rounds until {100 * options.difference:g} % is known, for at most {options.minutes:g} minutes,"
 
 
 def workers_of(
@@ -251,19 +280,19 @@ def _schedule(options: LoadOptions) -> str:
     return "ordinary scheduling" if options.no_real_time else keep_on_time()
 
 
-def _facts(options: LoadOptions, conditions: dict[Measurement, dict[str, Any]], generator: str) -> dict[str, Any]:
+def _facts(options: LoadOptions, conditions: dict[Measurement, dict[str, Any]], ours: Instrument) -> dict[str, Any]:
     commit = git_commit()
     of_run = {
         "environment": options.environment,
         "commit": commit,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "temperatures": host.temperatures(),
-        "generator": f"{options.worker_count} workers, {generator}",
+        "generator": f"{options.worker_count} workers, {ours.about}",
     }
     return {
         "seed": options.seed,
         "load_model": options.load_model,
-        "rounds": options.rounds,
+        "rounds": _most_rounds(ours.measurements, options),
         "arguments": {each.name: _plain(getattr(options, each.name)) for each in fields(options)},
         "host": host.describe(),
         "git_commit": commit,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from report import compare, crosscheck, gate
+from report import compare, crosscheck, gate, look
 from report.documents import comparison, run
 from report.documents import crosscheck as crosscheck_document
 from report.documents import gate as gate_document
@@ -120,6 +120,7 @@ COMMANDS: Mapping[str, Callable[[Sequence[str], Console], int]] = {
     "compare": _compare,
     "crosscheck": _crosscheck,
     "gate": _gate,
+    "look": look.main,
 }
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def read_run(folder: Path) -> Rows:
             raise ReportError(
                 f"{path} is of {name_of(measurement)}, round {measurement['round']}, by run.json; restore the file"
             )
-        table = _read_table(path)
+        table = read_table(path)
         owner = {"run": facts["run"], "round": number, **name._asdict()}
         intact.check(path, table, owner, measurement, open_loop=open_loop)
         tables.setdefault(name, {})[number] = table.select(["round", *COLUMNS, *LATER])
@@ -115,8 +115,8 @@ def _measurement_of(path: Path) -> tuple[MeasurementName, int]:
     return MeasurementName(found["model"], found["stack"], found["via"], found["side"] or ""), int(found["round"])
 
 
-def _read_table(path: Path) -> pa.Table:
-    """Return a file's rows, with every column of its type."""
+def read_table(path: Path) -> pa.Table:
+    """Return a file's rows, with every column of its type. Raises ReportError when it is not what was written."""
     wanted = {**OWNER, **COLUMNS, **LATER, SIDE: pa.string()}
     try:
         with parquet.ParquetFile(path) as file:  # opened once, which is most of the time that a file of this size takes

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from report import schema, validity
+from report import schema, sequential, validity
 from report.rows import read_run
 from report.stats import Row, latencies, statistics
-from report.verdicts import Verdict, judge
+from report.verdicts import Verdict
 from servepath.results.names import CAPACITY_FILE, COST_FILE
 
 # The form of summary.json: 1 had no number.
@@ -53,7 +53,7 @@ def build(folder: Path) -> Summary:
     verdicts: tuple[Verdict, ...] = ()
     if not reasons:  # a run that proves nothing gives no verdict
         labels = {row.name.key: row.label for row in rows}
-        verdicts = judge(latencies(rows, run.rounds), labels, seed=run.facts["seed"])
+        verdicts = sequential.judge_run(run.facts, latencies(rows, run.rounds), labels)
     capacity = _attachment(folder / CAPACITY_FILE, "capacity")
     scorecard = _attachment(folder / COST_FILE, "scorecard")
     capacity = None if capacity is None else capacity["capacity"]
@@ -100,7 +100,7 @@ def to_dict(summary: Summary) -> dict[str, Any]:
         "load_model": facts["load_model"],
         "seed": facts["seed"],
         "arguments": facts["arguments"],
-        **({"payloads": facts["payloads"]} if "payloads" in facts else {}),
+        **{name: facts[name] for name in ("payloads", "sequential") if name in facts},
         "rounds": len(summary.rounds),
         "percentiles": "nearest rank of correct responses, pooled over the rounds, warm-up excluded; p*_ms are service "
         "times, response_p*_ms response times from the schedule",

@@ -21,6 +21,8 @@ from servepath.results.names import NO_OP_PATH
 METRICS = {"p50": "50", "p99": "99"}
 DIRECT, GATEWAY = "direct", "gateway"
 TOO_CLOSE = "too close to call"
+# Of a run that goes on until it knows (report/sequential.py), and whose time ended first.
+NOT_KNOWN = "not known"
 # With fewer rounds that all say the same, chance alone (2 of 2**rounds) does not reach Holm's strictest step in the
 # family of 32: a verdict would rest on the normal distribution and on nothing that was seen.
 MIN_ROUNDS = 11
@@ -46,9 +48,9 @@ class Verdict:
 
     ratio: a's percentile to b's, the geometric mean over the rounds that have both (`rounds` of them), with Student's
     95 % interval low..high and the bootstrap's as a check. p_holm is corrected over the whole primary family and
-    decides; the interval is of this ratio alone. minimum_detectable_effect is a ratio, above 1. verdict is "a", "b" or
-    "too close to call"; with fewer than MIN_ROUNDS rounds it is None, as are all numbers, and the sentence gives the
-    reason.
+    decides; the interval is of this ratio alone. minimum_detectable_effect is a ratio, above 1. verdict is "a", "b",
+    "too close to call" or "not known", which more_minutes would change; with fewer than MIN_ROUNDS rounds it is None,
+    as are all numbers, and the sentence gives the reason.
     """
 
     metric: str
@@ -65,6 +67,7 @@ class Verdict:
     bootstrap_high: float | None = None
     minimum_detectable_effect: float | None = None
     verdict: str | None = None
+    more_minutes: float | None = None
     sentence: str
 
     @property
@@ -80,6 +83,8 @@ class Verdict:
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, numbers to six digits."""
         found = {name: _six_digits(value) for name, value in asdict(self).items()}
+        if self.more_minutes is None:
+            del found["more_minutes"]
         return found | {"bootstrap": {"low": found.pop("bootstrap_low"), "high": found.pop("bootstrap_high")}}
 
 
@@ -90,7 +95,7 @@ def judge(latencies: Latencies, labels: Mapping[str, str], *, seed: int) -> tupl
     calls each measurement, engine and version in it. Raises ValueError for measurements that are not aligned or have no
     label.
     """
-    _check(latencies, labels)
+    check_aligned(latencies, labels)
     family = primary_family(latencies)
     ratios = log_ratios(latencies, family)
     autocorrelations = autocorrelation(family, ratios)
@@ -102,7 +107,7 @@ def judge(latencies: Latencies, labels: Mapping[str, str], *, seed: int) -> tupl
     found = []
     for each, logs, p_value, p_holm in zip(family, ratios, p_values, intervals.holm(p_values).tolist(), strict=True):
         if len(logs) < MIN_ROUNDS:
-            found.append(_refused(each, len(logs), labels))
+            found.append(refused(each, len(logs), labels))
         else:
             measured = _measure(logs, autocorrelations[each.metric], seed, ALPHA / len(family))
             found.append(_decided(each, measured, (p_value, p_holm), labels))
@@ -138,7 +143,8 @@ def primary_family(measurements: Iterable[str]) -> tuple[Hypothesis, ...]:
     return tuple(Hypothesis(metric, *pair) for metric in METRICS for pair in pairs)
 
 
-def _check(latencies: Latencies, labels: Mapping[str, str]) -> None:
+def check_aligned(latencies: Latencies, labels: Mapping[str, str]) -> None:
+    """Raise ValueError for measurements that are not aligned by round, have no label, or an invalid latency."""
     if len({len(rounds) for rounds in latencies.values()}) > 1:
         counts = ", ".join(f"{measurement} {len(rounds)}" for measurement, rounds in sorted(latencies.items()))
         raise ValueError(
@@ -174,7 +180,7 @@ def autocorrelation(family: Iterable[Hypothesis], ratios: Iterable[Array]) -> di
     return {metric: float(np.mean(seen)) if seen else 0.0 for metric, seen in found.items()}
 
 
-class _Measured(NamedTuple):
+class Measured(NamedTuple):
     """What is known of one ratio, whatever the others are."""
 
     rounds: int
@@ -186,13 +192,14 @@ class _Measured(NamedTuple):
     minimum_detectable_effect: float
 
 
-def _measure(logs: Array, autocorrelation: float, seed: int, alpha: float) -> _Measured:
+def _measure(logs: Array, autocorrelation: float, seed: int, alpha: float) -> Measured:
     interval, check = intervals.t_interval(logs, autocorrelation), intervals.bootstrap_interval(logs, seed)
     found = (logs.mean(), *interval, *check, intervals.minimum_detectable_effect(logs, alpha, autocorrelation))
-    return _Measured(len(logs), *(float(np.exp(value)) for value in found))
+    return Measured(len(logs), *(float(np.exp(value)) for value in found))
 
 
-def _refused(hypothesis: Hypothesis, rounds: int, labels: Mapping[str, str]) -> Verdict:
+def refused(hypothesis: Hypothesis, rounds: int, labels: Mapping[str, str]) -> Verdict:
+    """Return that there are too few rounds for a verdict."""
     metric, a, b, _ = hypothesis
     enough = f"{minimum_samples(METRICS[metric])} correct responses from both"
     sentence = f"{metric}: no verdict on {labels[a]} and {labels[b]}: {rounds} rounds have {enough}, {MIN_ROUNDS} must"
@@ -200,16 +207,17 @@ def _refused(hypothesis: Hypothesis, rounds: int, labels: Mapping[str, str]) -> 
 
 
 def _decided(
-    hypothesis: Hypothesis, measured: _Measured, p_values: tuple[float, float], labels: Mapping[str, str]
+    hypothesis: Hypothesis, measured: Measured, p_values: tuple[float, float], labels: Mapping[str, str]
 ) -> Verdict:
     p_value, p_holm = p_values
     verdict = TOO_CLOSE if p_holm > ALPHA else "a" if measured.ratio < 1 else "b"
-    sentence = _sentence(hypothesis, measured, verdict, labels)
+    sentence = in_words(hypothesis, measured, verdict, labels)
     numbers = measured._asdict() | {"p_value": p_value, "p_holm": p_holm}
     return Verdict(**hypothesis._asdict(), **numbers, verdict=verdict, sentence=sentence)
 
 
-def _sentence(hypothesis: Hypothesis, measured: _Measured, verdict: str, labels: Mapping[str, str]) -> str:
+def in_words(hypothesis: Hypothesis, measured: Measured, verdict: str, labels: Mapping[str, str]) -> str:
+    """Return a verdict in words: who is faster by how much, or what would have been found."""
     metric, a, b = hypothesis.metric, labels[hypothesis.a], labels[hypothesis.b]
     _, ratio, low, high, *_, detectable = measured
     if verdict == TOO_CLOSE:

@@ -54,6 +54,8 @@ def main(argv: Sequence[str]) -> int:
     gate, load = GateOptions(**vars(parsed)), argument_parser()
     rest = [f"--rounds={ROUNDS}", f"--out={OUT}", *rest]
     options = load.read(LoadOptions, rest)
+    if options.difference:
+        load.error("gate: --difference cannot be given: the gate decides on rounds that are fixed before")
     if options.side or options.worker or options.listen or options.workers:
         load.error("gate: --side, --worker, --workers and --listen cannot be given: the gate starts both sides itself")
     try:

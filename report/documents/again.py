@@ -10,7 +10,18 @@ from report.summary import Summary
 # What decides the load; where files and servers are is another machine's own.
 ARGUMENTS: tuple[str, ...]
 ARGUMENTS = ("paths", "via", "rounds", "rows", "payloads", "rate", "duration", "min_requests", "warmup", "arrivals")
-ARGUMENTS += ("connections", "closed_loop", "users", "processes", "targets", "environment", "allow", "seed")
+ARGUMENTS += (
+    "difference",
+    "minutes",
+    "connections",
+    "closed_loop",
+    "users",
+    "processes",
+    "targets",
+    "environment",
+    "allow",
+    "seed",
+)
 # The run's value of this key where the servers are the machine's own (loadtest/options.py), and of runs before it.
 LOCAL = "local"
 
@@ -40,7 +51,8 @@ def command(summary: Summary) -> str:
     """Return the command line of the load test, from the arguments that it recorded; FILE has a side's addresses."""
     words = ["python", "-m", "loadtest"]
     arguments = summary.facts["arguments"] | {"seed": summary.facts["seed"]}
-    for name in [name for name in ARGUMENTS if name in arguments]:
+    idle = "rounds" if arguments.get("difference") else "minutes"
+    for name in [name for name in ARGUMENTS if name in arguments and name != idle]:
         value = arguments[name]
         flag = f"--{name.replace('_', '-')}"
         if name == "environment":

@@ -25,10 +25,11 @@ from report.documents.again import again, environment
 from report.documents.payloads import agreement, payloads
 from report.documents.phrases import cells, milliseconds, number, path_of
 from report.documents.pictures import open_loop, pictures
+from report.documents.rule import rule
 from report.rows import NO_OP, name_of
 from report.stats import EMBEDDED, Proof, Row
 from report.summary import Summary, gateway_overhead
-from report.verdicts import METRICS, TOO_CLOSE, Verdict
+from report.verdicts import METRICS, NOT_KNOWN, Verdict
 from servepath.results.names import UNKNOWN_ARTIFACT
 
 WAYS = {"direct": "reached directly", "gateway": "through the gateway"}
@@ -99,6 +100,7 @@ def _verdicts(summary: Summary) -> Iterator[Block]:
             Tone.SOFT,
             Detail.FULL,
         )
+        yield from (Text(line, Tone.SOFT, Detail.BRIEF) for line in rule(summary.facts))
         yield Bullets(tuple(Text(line, Tone.STRONG, Detail.BRIEF) for line in headlines(summary)))
         yield Text(_counted(summary.verdicts), detail=Detail.BRIEF)
         groups: dict[str, list[Verdict]] = {}
@@ -116,8 +118,10 @@ def _kind(summary: Summary) -> str:
 
 def _counted(verdicts: Sequence[Verdict]) -> str:
     decided, close = (sum(map(of, verdicts)) for of in (lambda each: each.decided, lambda each: each.too_close))
-    refused = len(verdicts) - decided - close
-    return f"comparisons: {decided} decided, {close} too close to call, {refused} with too few rounds"
+    unknown = sum(each.verdict == NOT_KNOWN for each in verdicts)
+    refused = len(verdicts) - decided - close - unknown
+    more = f" {unknown} not known in the time," if unknown else ""
+    return f"comparisons: {decided} decided, {close} too close to call,{more} {refused} with too few rounds"
 
 
 def _sentence(verdict: Verdict) -> Text:
@@ -132,7 +136,7 @@ def headlines(summary: Summary) -> Iterator[str]:
         group = [each for each in summary.verdicts if each.metric == metric and each.family == "path"]
         group = [each for each in group if each.a.endswith(f".{via}")]
         if group and all(each.verdict for each in group):
-            beaten = {each.b if each.verdict == "a" else each.a for each in group if each.verdict != TOO_CLOSE}
+            beaten = {each.b if each.verdict == "a" else each.a for each in group if each.decided}
             best = sorted({key for each in group for key in (each.a, each.b)} - beaten)
             said = _best([labels[key] for key in best], len(group))
             yield f"{metric} of {_kind(summary)} times, {WAYS[via]}: {said}"

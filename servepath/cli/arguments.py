@@ -26,6 +26,13 @@ def positive(text: str) -> float:
     return _above_zero(text, "a number")
 
 
+def share(text: str) -> float:
+    """Read a number above 0 and below 1."""
+    if (value := _above_zero(text, "a number between 0 and 1, and")) >= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
+    return value
+
+
 def seconds(text: str) -> float:
     """Read a finite number of seconds above 0."""
     return _above_zero(text, "a number of seconds")

@@ -1,6 +1,7 @@
 """Prove the method on real servers.
 
-`python -m studies.injected_delay --runs 20`, as `make validate-method RUNS=20` does.
+`python -m studies.injected_delay --runs 20`, as `make validate-method RUNS=20` does; with `--difference 0.05`
+rounds go on until 5 % is known, for `--minutes` at most.
 
 In each run three onnx_svc of the same artifact are loaded side by side: a and b are the same, injected is slower by 5 %
 of the median response time. a against b must not get a winner, a against injected must, on p50. Runs are kept in
@@ -22,7 +23,7 @@ from report.rows import write_json
 from report.schema import ReportError
 from report.verdicts import MIN_ROUNDS
 from servepath.artifacts import atomic
-from servepath.cli.arguments import Parser, positive, whole
+from servepath.cli.arguments import Parser, positive, share, whole
 from servepath.cli.signals import run_main
 from servepath.protocols.deployments import DeploymentsError, read_deployments
 from servepath.results.names import RUN_FILE
@@ -50,6 +51,8 @@ class ValidationOptions:
     runs: int
     path: str | None
     rounds: int
+    difference: float | None
+    minutes: float
     rate: float
     simulations: int
     out: Path
@@ -67,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     if not path.endswith(STACK):
         parser.error(f"--path: {path!r} is not MODEL{STACK}; a delay can be injected in this stack alone")
-    plan = Plan(path, options.rounds, options.rate, options.exports)
+    plan = Plan(path, options.rounds, options.rate, options.exports, options.difference, options.minutes)
     try:
         calibration = runs.calibrated(plan, options.out)
         print(f"p50 {calibration.p50_us:.0f} us; injected: {calibration.delay_us:g} us", flush=True)
@@ -92,6 +95,9 @@ def _parser() -> Parser:
     add("--runs", type=whole(1), default=20, help="valid runs in total, earlier ones included (default: 20)")
     add("--path", help="MODEL@onnx, reached direct (default: the first of deployments.toml)")
     add("--rounds", type=whole(MIN_ROUNDS), default=20, help="rounds of each run (default: 20)")
+    until = "runs that go on, not for --rounds, but until 5 %% (0.05) is known or --minutes end"
+    add("--difference", type=share, metavar="SHARE", help=until)
+    add("--minutes", type=positive, default=15.0, help="the limit of such a run (default: 15)")
     add("--rate", type=positive, default=500.0, help="requests a second (default: 500)")
     add("--simulations", type=whole(0), default=2000, help="simulated runs of each kind, 0 for none (default: 2000)")
     add("--out", type=Path, default=Path("results/validation"), help="folder of the runs (default: %(default)s)")
@@ -118,7 +124,9 @@ def _trials(plan: Plan, calibration: Calibration, options: ValidationOptions) ->
 def _tell(counts: Counts, calibration: Calibration, options: ValidationOptions) -> str:
     """Write validation.json and validation.md, and return the latter."""
     out = options.out
-    simulation = _simulation(options.simulations, out) if options.simulations else ""
+    # Of runs that go on until they know, python -m studies.sequential has the simulation.
+    simulated = options.simulations and options.difference is None
+    simulation = _simulation(options.simulations, out) if simulated else ""
     facts = json.loads((out / "runs" / counts.trials[0].run / RUN_FILE).read_text())
     told = text.render(counts, calibration, facts["host"], simulation)
     found = {"calibration": asdict(calibration), "host": facts["host"], **counts.to_dict(), "simulation": simulation}

@@ -15,6 +15,8 @@ from studies.injected_delay.trials import FAMILY, P50, Trial, on
 
 # In so many runs an injected difference of 5 % is to be found on p50 (measurement: "false alarms").
 MIN_FOUND = 0.95
+# Of runs that go on until they know (report/sequential.py): 1 false alarm in 40 and 36 finds of 40.
+MOST_ALARMS_UNTIL_KNOWN, MIN_FOUND_UNTIL_KNOWN = 0.025, 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,16 @@ class Counts:
 
     def shares(self) -> tuple[Share, ...]:
         """Return what is counted."""
-        most, least = f"at most {100 * ALPHA:.0f} %", f"at least {100 * MIN_FOUND:.0f} %"
+        until_known = self.minutes() is not None
+        most = MOST_ALARMS_UNTIL_KNOWN if until_known else ALPHA
+        least = MIN_FOUND_UNTIL_KNOWN if until_known else MIN_FOUND
+        alarms = (f"at most {100 * most:g} %", lambda low, _: low > most)
+        finds = (f"at least {100 * least:g} %", lambda _, high: high < least)
+        warned = "a against injected: found on p50, or said before the end that the machine is too restless"
         return (
-            self._share("a against b: a winner named on p50 or p99", "false_alarm", (most, lambda low, _: low > ALPHA)),
-            self._share("a against injected: found on p50", "found", (least, lambda _, high: high < MIN_FOUND)),
+            self._share("a against b: a winner named on p50 or p99", "false_alarm", alarms),
+            self._share("a against injected: found on p50", "found", None if until_known else finds),
+            *([self._share(warned, "found_or_warned", finds)] if until_known else []),
             self._share("a against injected: the delayed one called faster on p50", "wrong_way", None),
             self._share(
                 f"a against injected: found on p50 if it were one of {FAMILY} hypotheses", "found_at_once", None
@@ -70,6 +78,11 @@ class Counts:
     def minimum_detectable_effect(self, metric: str) -> float:
         """Return the median over the trials of the minimum detectable ratio of the alike pair."""
         return median(on(metric, trial.alike).minimum_detectable_effect or math.nan for trial in self.trials)
+
+    def minutes(self) -> float | None:
+        """Return how long a run went on until it knew, the median over the trials; None where rounds were fixed."""
+        found = [trial.minutes for trial in self.trials if trial.minutes is not None]
+        return median(found) if found else None
 
     def spread(self, metric: str) -> float:
         """Return the standard deviation of the rounds' log ratios of the alike pair, over all trials."""
@@ -116,6 +129,7 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "run": trial.run,
         "started": trial.started,
         "git_commit": trial.commit,
+        **({} if trial.minutes is None else {"minutes": round(trial.minutes, 2), "warned": trial.warned}),
         "alike": [verdict.to_dict() for verdict in trial.alike],
         "injected": [verdict.to_dict() for verdict in trial.injected],
     }

@@ -23,12 +23,24 @@ MEASUREMENTS, REQUESTS, SLACK_S, MAX_START_S = 4, 700, 2.0, 120.0
 
 
 class Plan(NamedTuple):
-    """What every run of a folder has in common: path MODEL@STACK, rounds, requests a second, the artifacts' folder."""
+    """What every run of a folder has in common: path MODEL@STACK, rounds, requests a second, the artifacts' folder.
+
+    difference: rounds go on until that is known, for `minutes` at most; None: there are `rounds` of them.
+    """
 
     path: str
     rounds: int
     rate: float
     exports: Path
+    difference: float | None = None
+    minutes: float = 15.0
+
+    @property
+    def length(self) -> str:
+        """Return how long a run is, in words."""
+        if self.difference is None:
+            return f"{self.rounds} rounds"
+        return f"rounds until {100 * self.difference:g} % is known, {self.minutes:g} minutes at most"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,12 @@ class Calibration:
     rate_rps: float
     p50_us: float
     delay_us: float
+    length: str = ""
+
+    @property
+    def planned(self) -> str:
+        """Return how long a run is, in words; older files do not say."""
+        return self.length or f"{self.rounds} rounds"
 
 
 def calibrated(plan: Plan, out: Path) -> Calibration:
@@ -58,9 +76,9 @@ def calibrated(plan: Plan, out: Path) -> Calibration:
         raise CommandFailed(
             f"{file} is no calibration ({error}); remove {out}, or give another folder by --out"
         ) from error
-    begun = (found.path, found.rounds, found.rate_rps)
-    if begun != (plan.path, plan.rounds, plan.rate):
-        said = f"{found.path}, {found.rounds} rounds, {found.rate_rps:g}/s"
+    begun = (found.path, found.planned, found.rate_rps)
+    if begun != (plan.path, plan.length, plan.rate):
+        said = f"{found.path}, {found.planned}, {found.rate_rps:g}/s"
         raise CommandFailed(f"{out} was begun with {said}; give these again, or another folder by --out")
     return found
 
@@ -68,7 +86,7 @@ def calibrated(plan: Plan, out: Path) -> Calibration:
 def _calibrate(plan: Plan, out: Path) -> Calibration:
     reasons: tuple[str, ...] = ()
     for number in range(CALIBRATING_TRIES):
-        short = plan._replace(rounds=CALIBRATING_ROUNDS)
+        short = plan._replace(rounds=CALIBRATING_ROUNDS, difference=None)
         summary = build(load(short, {A: 0.0, ALIKE: 0.0}, out, runs=out / "calibration", seed=number))
         if summary.valid:
             medians_ms = [row.response_p50_ms for row in summary.rows if row.response_p50_ms is not None]
@@ -79,7 +97,7 @@ def _calibrate(plan: Plan, out: Path) -> Calibration:
                     f"{100 * INJECTED_SHARE:.0f} % of {p50_us:,.0f} us is above {MAX_DELAY_US:g} us; use a quiet "
                     "machine"
                 )
-            return Calibration(plan.path, plan.rounds, plan.rate, round(p50_us, 1), delay_us)
+            return Calibration(plan.path, plan.rounds, plan.rate, round(p50_us, 1), delay_us, plan.length)
         reasons = summary.reasons
     raise CommandFailed(f"{CALIBRATING_TRIES} runs to measure p50 were INVALID, the last because: {'; '.join(reasons)}")
 
@@ -94,11 +112,20 @@ def load(plan: Plan, delays_us: Mapping[str, float], out: Path, *, runs: Path, s
     in_turn = {side: delays_us[side] for side in sides[first:] + sides[:first]}
     with running(in_turn, plan.exports, out) as files:
         words = ["loadtest", "--paths", plan.path, "--via", "direct", "--exports", str(plan.exports)]
-        words += ["--rounds", str(plan.rounds), "--rate", f"{plan.rate:g}", "--seed", str(seed), "--out", str(runs)]
+        words += ["--rate", f"{plan.rate:g}", "--seed", str(seed), "--out", str(runs)]
         words += [word for side in sides for word in ("--side", f"{side}={files[side]}")]
-        most_s = MAX_START_S + MEASUREMENTS * plan.rounds * (2 * REQUESTS / plan.rate + SLACK_S)
+        words += _length(plan)
+        most_s = MAX_START_S + 60 * plan.minutes
+        if plan.difference is None:
+            most_s = MAX_START_S + MEASUREMENTS * plan.rounds * (2 * REQUESTS / plan.rate + SLACK_S)
         command(words, out / "logs/loadtest.log", most_s)
     return (runs / "latest").resolve()
+
+
+def _length(plan: Plan) -> list[str]:
+    if plan.difference is None:
+        return ["--rounds", str(plan.rounds)]
+    return ["--difference", f"{plan.difference:g}", "--minutes", f"{plan.minutes:g}"]
 
 
 def command(words: list[str], log: Path, most_s: float, fine: tuple[int, ...] = (0,)) -> None:

@@ -19,7 +19,8 @@ def line(trial: Trial) -> str:
     alarm = "FALSE ALARM" if trial.false_alarm else "too close to call"
     found = "found" if trial.found else "WRONG WAY" if trial.wrong_way else "not found"
     alike, injected = (_inverse(on(P50, pair)) for pair in (trial.alike, trial.injected))
-    return f"p50 b to a {alike}: {alarm}; injected to a {injected}: {found}"
+    took = "" if trial.minutes is None else f" in {trial.minutes:.1f} min{', too restless as said' * trial.warned}"
+    return f"p50 b to a {alike}: {alarm}; injected to a {injected}: {found}{took}"
 
 
 def _inverse(verdict: Verdict) -> str:
@@ -33,6 +34,8 @@ def render(counts: Counts, calibration: Calibration, host: dict[str, Any], simul
     if counts.invalid:
         runs = "; ".join(f"{trial.run}: {trial.reasons[0]}" for trial in counts.invalid)
         parts += ["", f"INVALID runs, not counted and replaced by further ones: {len(counts.invalid)} ({runs})."]
+    if (minutes := counts.minutes()) is not None:
+        parts += ["", f"A run went on for {minutes:.1f} minutes, the median."]
     if simulation:
         parts += ["", "By simulation, the last line fitted to these runs:", "", simulation.strip()]
     return "\n".join(parts) + "\n"
@@ -43,7 +46,7 @@ def _conditions(counts: Counts, calibration: Calibration, host: dict[str, Any]) 
     days = " to ".join(dict.fromkeys((begun[0][:10], begun[-1][:10])))
     commits = ", ".join(sorted({trial.commit[:7] + trial.commit[40:] for trial in counts.trials}))
     machine = f"{host['cores']} cores ({host['cpu']}), {host['memory_bytes'] / 2**30:.0f} GiB, {host['os']}"
-    size = f"{calibration.path} direct, {calibration.rounds} rounds at {calibration.rate_rps:g} requests/s a run"
+    size = f"{calibration.path} direct, {calibration.planned} at {calibration.rate_rps:g} requests/s a run"
     injected = (
         f"{calibration.delay_us:g} us a call of the engine, where response times have p50 {calibration.p50_us:.0f} us"
     )

@@ -9,9 +9,10 @@ import numpy as np
 from report.intervals import ALPHA
 from report.percentiles import per_round
 from report.schema import ReportError
+from report.sequential import AIM, LEVEL, design_of, judge_run, together
 from report.stats import latencies
 from report.summary import build
-from report.verdicts import METRICS, TOO_CLOSE, Latencies, Verdict, judge, primary_family
+from report.verdicts import METRICS, Latencies, Verdict, primary_family
 from studies.injected_delay.runs import ALIKE, INJECTED, A
 from studies.simulation.trial import MEASUREMENTS
 
@@ -25,7 +26,8 @@ class Trial:
     """One run, judged. reasons: why it is INVALID; then there is no verdict.
 
     alike: a against b, the same server; injected: a against the slower one. Each on p50 and p99, a family of its own.
-    spread: by metric, the standard deviation of the rounds' log ratios of the alike pair.
+    spread: by metric, the standard deviation of the rounds' log ratios of the alike pair. minutes: how long the run
+    went on, None where its rounds were fixed. warned: its time ended first, and before that it said that it would.
     """
 
     run: str
@@ -35,16 +37,23 @@ class Trial:
     alike: tuple[Verdict, ...] = ()
     injected: tuple[Verdict, ...] = ()
     spread: Mapping[str, float] | None = None
+    minutes: float | None = None
+    warned: bool = False
 
     @property
     def false_alarm(self) -> bool:
         """Return whether a winner is named between identical servers, on p50 or p99."""
-        return any(verdict.verdict != TOO_CLOSE for verdict in self.alike)
+        return any(verdict.decided for verdict in self.alike)
 
     @property
     def found(self) -> bool:
         """Return whether the delay is found on p50."""
         return on(P50, self.injected).verdict == "a"
+
+    @property
+    def found_or_warned(self) -> bool:
+        """Return whether the delay is found on p50, or the machine was said to be too restless before the end."""
+        return self.found or self.warned
 
     @property
     def wrong_way(self) -> bool:
@@ -55,7 +64,8 @@ class Trial:
     def found_at_once(self) -> bool:
         """Return whether the delay would be found on p50 as the only difference among FAMILY hypotheses."""
         p_value = on(P50, self.injected).p_value
-        return self.found and p_value is not None and p_value * FAMILY <= ALPHA
+        level = ALPHA if self.minutes is None else LEVEL
+        return self.found and p_value is not None and p_value * FAMILY <= level
 
 
 def on(metric: str, verdicts: tuple[Verdict, ...]) -> Verdict:
@@ -75,16 +85,23 @@ def judged(folder: Path) -> Trial:
         raise ReportError(f"{folder} has the sides {', '.join(sorted(rows))}; {A}, {ALIKE}, {INJECTED} are judged")
     alike, injected = (latencies((rows[A], rows[other]), summary.rounds) for other in (ALIKE, INJECTED))
     labels = {row.name.key: row.label for row in summary.rows}
-    verdicts = [judge(pair, labels, seed=facts["seed"]) for pair in (alike, injected)]
+    verdicts = [judge_run(facts, pair, labels) for pair in (alike, injected)]
     refused = [verdict.sentence for pair in verdicts for verdict in pair if verdict.verdict is None]
     if refused:
         return replace(trial, reasons=tuple(refused))
-    return replace(trial, alike=verdicts[0], injected=verdicts[1], spread=_spread(alike))
+    trial = replace(trial, alike=verdicts[0], injected=verdicts[1])
+    if (design := design_of(facts)) is None:
+        return replace(trial, spread=_spread(alike, 1))
+    earlier = facts["sequential"]["looks"][:-1]
+    warned = design.ended == "time" and any((look["needed_minutes"] or 0) > design.minutes for look in earlier)
+    minutes = design.looks[-1].share * design.minutes
+    return replace(trial, spread=_spread(alike, design.split), minutes=minutes, warned=warned)
 
 
-def _spread(pair: Latencies) -> dict[str, float]:
+def _spread(pair: Latencies, split: int) -> dict[str, float]:
     found = {}
     for metric, percent in METRICS.items():
-        one, other = (np.log(per_round(rounds, percent)) for rounds in pair.values())
+        of = 1 if metric == AIM else split
+        one, other = (np.log(per_round(together(rounds, of), percent)) for rounds in pair.values())
         found[metric] = float(np.nanstd(one - other, ddof=1))
     return found

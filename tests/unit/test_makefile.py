@@ -63,6 +63,8 @@ def test_make_alone_lists_every_target_of_the_contract_with_what_it_does() -> No
             ["loadtest", "ROUNDS=3", "SEED=7", "ALLOW=threads", "CLOSED_LOOP=1", "PROCESSES=2"],
             "-m servepath loadtest --rounds 3 --seed 7 --allow threads --closed-loop --processes 2",
         ),
+        (["loadtest", "DIFFERENCE=0.05", "MINUTES=15"], "-m servepath loadtest --difference 0.05 --minutes 15"),
+        (["validate-method", "DIFFERENCE=0.1"], "-m servepath validate-method --difference 0.1"),
         (["loadtest", "PAYLOADS=a.npz"], "-m servepath loadtest --payloads 'a.npz'"),
         (
             ["loadtest", "TARGETS=gateway=h:1,onnx=h:2", "ENVIRONMENT=compose here"],

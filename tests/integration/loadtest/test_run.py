@@ -223,6 +223,34 @@ def test_a_server_that_speaks_no_grpc_ends_the_run_before_it_starts(stand: Any) 
 
 
 @pytest.mark.slow
+def test_rounds_go_on_until_the_wanted_difference_is_known_or_the_time_is_up(stand: Any) -> None:
+    done = loadtest(stand, "--difference=0.05", "--minutes=0.2", "--min-requests=60")
+    assert (done.returncode, done.stderr) == (0, "")
+    facts = run_json(stand)
+    assert facts["complete"]
+    assert facts["sequential"]["ended"] in {"known", "time"}
+    assert facts["sequential"]["looks"][-1]["rounds"] == facts["rounds"] == len(facts["measurements"]) / 3
+    assert {measurement["requests"] for measurement in facts["measurements"]} == {20}
+    assert f"{facts['rounds']} rounds, " in done.stdout
+    assert "comparisons of p50 known to 5 %" in done.stdout
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_run_that_goes_on_until_it_knows_and_the_program_that_looks(stand: Any) -> None:
+    command = [*endless(stand), "--via=both", "--difference=0.05"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        deadline = time.monotonic() + LONG_S
+        while len(list(stand.folder.glob("results/latest/rows/r01-*"))) < 1 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+        output, errors = run.communicate(timeout=LONG_S)
+    assert (run.returncode, errors) == (130, b"")
+    assert b"marked incomplete" in output
+    assert not run_json(stand)["complete"]
+    assert left(stand) == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_ctrl_c_keeps_the_blocks_that_ended_and_marks_the_run_incomplete(stand: Any, processes: int) -> None:
     command = [*endless(stand), f"--processes={processes}"]

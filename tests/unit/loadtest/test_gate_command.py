@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.gate.command import PROTO, allowed_of
+from loadtest.gate.command import PROTO, allowed_of, main
 
 ROOT = Path(__file__).parents[3]
 
@@ -18,3 +18,9 @@ def test_a_ref_whose_servers_do_not_say_their_precision_may(tmp_path: Path, caps
     (tmp_path / PROTO).write_text("message Served { string engine = 3; }")
     assert allowed_of(tmp_path) == ["--allow=precision"]
     assert "the ref's servers do not say which precision they compute in" in capsys.readouterr().out
+
+
+def test_the_gate_decides_on_rounds_that_are_fixed_before(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--ref", "v1", "--difference", "0.05"])
+    assert "--difference cannot be given" in capsys.readouterr().err

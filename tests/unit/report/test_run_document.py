@@ -113,6 +113,15 @@ def test_the_command_to_do_it_again_is_one_that_the_load_test_understands_as_bef
     assert argument_parser().read(LoadOptions, again[3:]) == options
 
 
+def test_the_command_to_go_on_until_it_is_known_again_names_no_rounds(stored: Any) -> None:
+    options = argument_parser().read(LoadOptions, ["--difference", "0.1", "--minutes", "7", "--seed", "9"])
+    facts = {name: str(value) if hasattr(value, "parts") else value for name, value in asdict(options).items()}
+    stored.change_facts(arguments=facts, seed=9)
+    again = command(build(stored.folder))
+    assert "--difference 0.1 --minutes 7" in again
+    assert "--rounds" not in again
+
+
 def test_the_commit_and_a_drawn_seed_are_repeated(summary: Summary) -> None:
     again = f"git checkout {'0' * 40} && python -m loadtest --rounds 12 --rows 1 --rate 500 --seed 7"
     assert again in said(summary).splitlines()

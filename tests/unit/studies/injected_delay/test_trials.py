@@ -1,10 +1,12 @@
 """One run's pairs are judged, each by itself."""
 
+import json
 import math
 
 import pytest
 
 from report.schema import ReportError
+from studies.injected_delay.counts import counts_of
 from studies.injected_delay.text import line
 from studies.injected_delay.trials import judged, on
 from tests.unit.studies.injected_delay.conftest import WriteSides
@@ -43,6 +45,21 @@ def test_an_invalid_run_gives_its_reason_and_no_verdict(write_sides: WriteSides)
     assert "the wall clock left the measuring clock" in trial.reasons[0]
     assert (trial.alike, trial.injected) == ((), ())
     assert line(trial).startswith("INVALID, it does not count: the wall clock")
+
+
+def test_a_run_that_went_on_until_it_knew_is_judged_by_its_rule(write_sides: WriteSides) -> None:
+    looks = [{"rounds": 12, "share": 0.6, "needed_minutes": 40.0}, {"rounds": 20, "share": 1.0, "needed_minutes": 30.0}]
+    rule = {"difference": 0.05, "minutes": 15, "split": 1, "looks": looks, "ended": "time"}
+    folder = write_sides("1", {"a": 1.0, "b": 1.0, "injected": 1.05})
+    facts = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(facts | {"sequential": rule}))
+    trial = judged(folder)
+    assert (trial.reasons, trial.false_alarm, trial.found, trial.minutes, trial.warned) == ((), False, True, 15.0, True)
+    assert line(trial).endswith(": found in 15.0 min, too restless as said")
+    shares = {share.title: share for share in counts_of([trial]).shares()}
+    warned = shares["a against injected: found on p50, or said before the end that the machine is too restless"]
+    assert (warned.count, warned.claim, warned.contradicted) == (1, "at least 90 %", False)
+    assert shares["a against b: a winner named on p50 or p99"].claim == "at most 2.5 %"
 
 
 def test_a_run_of_other_sides_is_refused(write_sides: WriteSides) -> None:

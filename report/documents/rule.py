@@ -1,0 +1,36 @@
+"""By which rule a run ended that went on until its differences were known."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from report.sequential import AIM, LEVEL, design_of
+
+
+def rule(facts: Mapping[str, Any]) -> list[str]:
+    """Return by which rule a run ended, in sentences for its report; none where its rounds were fixed before."""
+    design = design_of(facts)
+    if design is None or not design.looks:
+        return []
+    percent, looks, level = f"{100 * design.difference:g} %", design.looks, 100 * LEVEL
+    took = looks[-1].share * design.minutes
+    end = (
+        f"all comparisons of {AIM} were known to {percent} after {took:.1f} of {design.minutes:g} minutes"
+        if design.ended == "known"
+        else f"the time ended first, after {design.minutes:g} minutes; what is not known to {percent} is named"
+    )
+    spent = f"of the family's {level:g} % of false alarms, as much may be spent as of the time has passed"
+    many = f"{len(looks)} looks" if len(looks) > 1 else "1 look"
+    said = [
+        f"Rounds went on until {percent} was known: {end}, {looks[-1].rounds} rounds and {many}.",
+        f"The rule: {spent} (Lan and DeMets). P values and 95 % intervals are those of all looks together.",
+        f"A p99 is of {design.split} rounds' requests.",
+    ]
+    first = next(
+        (each for each in facts["sequential"]["looks"] if (each["needed_minutes"] or 0) > design.minutes), None
+    )
+    if first is not None:
+        said.append(
+            f"After {first['rounds']} rounds the machine was found too restless for {percent} within "
+            f"{design.minutes:g} minutes: {first['needed_minutes']:.0f} would be needed."
+        )
+    return said
