@@ -38,11 +38,13 @@ LOAD = $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(i
 # make loadtest DIFFERENCE=0.05 MINUTES=15: rounds until differences of 5 % are known
 UNTIL = $(if $(DIFFERENCE),--difference $(DIFFERENCE)) $(if $(MINUTES),--minutes $(MINUTES))
 CAPACITY = $(if $(SLO_P99_MS),--slo-p99-ms $(SLO_P99_MS)) $(if $(WANTED_RPS),--wanted-rps $(WANTED_RPS)) $(if $(PROCESSES),--processes $(PROCESSES)) $(if $(SEED),--seed $(SEED))
+# make tune PATHS=my_model@onnx BUDGET=10m GOAL=latency RATE=500 SLO_P99_MS=20 SEED=1; without PATHS all
+TUNING = $(if $(SLO_P99_MS),--slo-p99-ms $(SLO_P99_MS)) $(if $(BUDGET),--budget $(BUDGET)) $(if $(GOAL),--goal $(GOAL)) $(if $(RATE),--rate $(RATE)) $(if $(SEED),--seed $(SEED)) $(if $(PAYLOADS),--payloads '$(PAYLOADS)')
 PLAN = $(if $(PAYLOADS),--payloads '$(PAYLOADS)') $(if $(SEED),--seed $(SEED)) $(if $(ALLOW),--allow $(ALLOW)) $(if $(CLOSED_LOOP),--closed-loop) $(if $(PROCESSES),--processes $(PROCESSES))
 # make loadtest TARGETS=gateway=HOST:PORT,onnx=HOST:PORT ENVIRONMENT='compose on one machine': servers elsewhere
 ELSEWHERE = $(if $(TARGETS),--targets '$(TARGETS)') $(if $(ENVIRONMENT),--environment '$(ENVIRONMENT)')
 
-.PHONY: help setup proto train export import compare routes up status logs down predict loadtest crosscheck capacity report demo demo-text scorecard gate
+.PHONY: help setup proto train export import compare routes up status logs down predict loadtest crosscheck capacity tune report demo demo-text scorecard gate
 .PHONY: k8s test-deploy e2e-compose check-compose gpu-check images locks pin-images release-check sbom
 .PHONY: bench validate-method test test-all test-python test-report check fmt unit integration e2e clean
 
@@ -70,8 +72,8 @@ import: $(READY) ## a model of your own from a file: tried, written, added to de
 compare: $(READY) ## from a model's file to a verdict between the stacks that can serve it (FILE=model.onnx NAME, SPEC, PRECISION, RATE, MINUTES=3)
 	$(PYTHON) -m servepath compare '$(FILE)' $(if $(NAME),--name '$(NAME)') $(if $(SPEC),--spec '$(SPEC)') $(if $(PRECISION),$(PRECISION:%=--precision %)) $(if $(RATE),--rate $(RATE)) $(if $(MINUTES),--minutes $(MINUTES))
 
-up: $(READY) ## start every service here and wait until each path answers correctly
-	$(PYTHON) -m servepath up
+up: $(READY) ## start every service here and wait until each path answers correctly (TUNED=1: with the settings of make tune)
+	$(PYTHON) -m servepath up $(if $(TUNED),--tuned)
 
 status: $(READY) ## what runs, and whether it answers
 	$(PYTHON) -m servepath status
@@ -101,6 +103,9 @@ crosscheck: up ## the load test against MLPerf LoadGen and h2load (RATE, ROUNDS,
 capacity: up ## the highest rate of each path that keeps SLO_P99_MS=5, and beyond (PATHS, VIA, PAYLOADS=FILE, WANTED_RPS, PROCESSES, SEED)
 	$(PYTHON) -m servepath capacity $(CAPACITY) $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA)) $(if $(PAYLOADS),--payloads '$(PAYLOADS)')
 	$(PYTHON) -m servepath report
+
+tune: $(READY) ## settings under which paths do better, measured beside the default (PATHS, BUDGET=10m, SLO_P99_MS=20, GOAL=rate|latency|cpu, RATE, SEED)
+	$(PYTHON) -m servepath tune $(if $(PATHS),'$(PATHS)',all) $(TUNING)
 
 report: $(READY) ## the newest load test's verdicts, table, summary and page, once more
 	$(PYTHON) -m servepath report

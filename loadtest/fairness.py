@@ -29,6 +29,7 @@ PATH_KEYS: Mapping[str, str] = {
     "engine": SUBJECT,
     "engine_version": SUBJECT,
     "batching": SUBJECT,
+    "settings": SUBJECT,
     "artifact": SUBJECT,
     "image": SUBJECT,
 }

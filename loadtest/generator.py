@@ -113,7 +113,7 @@ class Generator:
     def _watch_of(self, spec: MeasurementSpec) -> Watch | None:
         if not spec.most_over:
             return None
-        return Watch(spec.begin_ns, spec.over_us, spec.most_over_each, spec.rate / spec.workers)
+        return Watch(spec.begin_ns, spec.over_us, spec.most_over_each, spec.highest_rate / spec.workers)
 
     def _run_closed(self, spec: MeasurementSpec, worker: int, record: Callable[[Sample], None]) -> int:
         asks, per_s = self._asks_of(spec, worker), spec.rate / spec.workers

@@ -10,6 +10,8 @@ from typing import Any
 
 import psutil
 
+from servepath.cli.cores import cpu_model
+
 PACKAGES = ("locust", "gevent", "grpcio", "protobuf", "numpy", "pyarrow")
 CLOCK_READINGS = 1000
 
@@ -25,15 +27,6 @@ def describe() -> dict[str, object]:
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
     }
-
-
-def cpu_model() -> str:
-    """Return the processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def temperatures() -> dict[str, float] | None:

@@ -15,15 +15,16 @@ from rich.console import Console
 from loadtest import fairness, host, no_op, plan, proofs, replay, run, server, until_known
 from loadtest.agreement import learned
 from loadtest.calls import Clock, Target
-from loadtest.config import read_settings
+from loadtest.config import GATEWAY, read_settings
 from loadtest.generator import Generator, Loaded
+from loadtest.measurement_spec import RAMP_UP_S
 from loadtest.options import Address, LoadOptions
 from loadtest.payloads import Payload, PlannedRequest, encoded, from_reference, load_reference, on_path, shapes
 from loadtest.plan import NO_OP, Measurement
 from loadtest.priority import keep_on_time
 from loadtest.progress import Report
 from loadtest.session import Load, Session, check_reachable
-from loadtest.targets import batching_of, no_op_target, target_of
+from loadtest.targets import batching_of, no_op_target, settings_of, target_of
 from loadtest.timer import best_timer
 from loadtest.workers import InterruptedRun, Interruption, Workers, elsewhere, here, work
 from servepath.artifacts.commit import git_commit
@@ -32,9 +33,6 @@ from servepath.artifacts.spec import BATCH
 from servepath.protocols.stacks import server_of
 from servepath.results.names import ANSWERS_OF, FROM_FILE, FROM_REFERENCE
 from servepath.settings import SettingsError
-
-# Unmeasured at the beginning of every measurement: what the path before it left behind has ended by then.
-RAMP_UP_S = 0.15
 
 
 class Instrument(NamedTuple):
@@ -173,8 +171,19 @@ class Prepared:
             f"{load.connections} connections, {_length(options)}",
             **self._server(measurement),
             **identity,
-            "batching": batching_of(measurement, options.deployments),
+            **self.in_use(measurement, identity, options),
             "image": None,
+        }
+
+    def in_use(self, measurement: Measurement, identity: dict[str, str], options: LoadOptions) -> dict[str, str]:
+        """Return how requests are batched on a path, and whether its settings are tuned ones."""
+        settings = self._settings[measurement.side]
+        servers = [server_of(measurement.path.stack), *([GATEWAY] if measurement.via == GATEWAY else [])]
+        files = {name: server.tuned_files(settings.addresses[name]) if settings.local else None for name in servers}
+        limits = (files.get(GATEWAY) or {}).get(str(measurement.path))
+        return {
+            "batching": batching_of(measurement, options.deployments, limits.limits if limits else {}),
+            "settings": settings_of(str(measurement.path), files, identity["artifact"]),
         }
 
     def _server(self, measurement: Measurement) -> dict[str, str]:

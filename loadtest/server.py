@@ -4,12 +4,14 @@ import ipaddress
 import math
 import socket
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import psutil
 
-from loadtest import host
-from servepath.cli.cores import cpu_quota
+from servepath.cli.cores import cpu_model, cpu_quota
+from servepath.protocols import tuned
 from servepath.protocols.addresses import host_port, socket_path
+from servepath.protocols.tuned import Tuned, TunedError
 
 UNKNOWN = "unknown"
 # What tells numerical libraries how many threads to take; each server also has settings of its own in its code.
@@ -30,10 +32,20 @@ def describe(address: str) -> dict[str, str]:
     try:
         process = _listening(address)
         if process is not None:
-            return {"cpu_model": host.cpu_model(), "cpu_quota": _quota(process), "threads": _threads(process)}
+            return {"cpu_model": cpu_model(), "cpu_quota": _quota(process), "threads": _threads(process)}
     except (psutil.Error, OSError):
         pass  # it has just ended, or is another user's
     return NOTHING_KNOWN
+
+
+def tuned_files(address: str) -> dict[str, Tuned] | None:
+    """Return the tuned settings that the server at HOST:PORT was started with, by path; None where that is unknown."""
+    try:
+        process = _listening(address)
+        folder = process.environ().get(tuned.VARIABLE) if process else None
+        return None if process is None else tuned.in_use(Path(folder) if folder else None)
+    except (psutil.Error, OSError, TunedError):
+        return None
 
 
 def _listening(address: str) -> psutil.Process | None:

@@ -1,11 +1,12 @@
 """Which protocol a measurement speaks: the gateway's, or its stack's own."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 
 from grpc import StatusCode
 
@@ -13,6 +14,7 @@ from loadtest import no_op, plan
 from loadtest.calls import Target
 from loadtest.config import GATEWAY, Settings
 from loadtest.connection import Client
+from loadtest.fairness import UNKNOWN
 from loadtest.plan import Measurement, ServingPath
 from servepath.artifacts.manifest import ArtifactError, any_manifest, artifact_folder, read_manifest
 from servepath.http2.replies import Metadata
@@ -23,6 +25,7 @@ from servepath.protocols.external import SERVER_METADATA, UNKNOWN_ENGINE, engine
 from servepath.protocols.identity import EngineOf, engine_of, precision_from
 from servepath.protocols.stacks import PATH_STACKS
 from servepath.protocols.token import credentials_of
+from servepath.protocols.tuned import Tuned, worded
 from servepath.protocols.types import Answer, Provenance, Tensor
 from servepath.results.names import UNKNOWN_ARTIFACT
 from servepath.settings import SettingsError
@@ -59,12 +62,29 @@ def no_op_target(address: str) -> Target:
     )
 
 
-def batching_of(measurement: Measurement, deployments: Path) -> str:
-    """Return how requests are batched on a path, as far as it is known here."""
+def batching_of(measurement: Measurement, deployments: Path, tuned: Mapping[str, int] = MappingProxyType({})) -> str:
+    """Return how requests are batched on a path, as far as it is known here. tuned: limits of the gateway's."""
     if measurement.via == "direct":
         return "the server's own"
-    limits = asdict(read_deployments(deployments).paths[measurement.path])
+    limits = {**asdict(read_deployments(deployments).paths[measurement.path]), **tuned}
     return ", ".join(["merged by the gateway", *(f"{name} {value}" for name, value in limits.items())])
+
+
+def settings_of(path: str, files: Mapping[str, Mapping[str, Tuned] | None], artifact: str) -> str:
+    """Return whether a path has tuned settings, and which. files: those of each server on the way, None where unknown.
+
+    artifact: the sha256 of what answered.
+    """
+    if None in files.values():
+        return UNKNOWN
+    found = {name: own[path] for name, own in files.items() if own and path in own}
+    used = {name: tuned.limits if name == GATEWAY else tuned.of_server for name, tuned in found.items()}
+    said = [f"{name}: {worded(settings)}" for name, settings in used.items() if settings]
+    if not said:
+        return "default"
+    tuned = next(iter(found.values()))
+    other = "" if tuned.artifact_sha256 == artifact else ", for another artifact"
+    return f"tuned {tuned.date} for {tuned.goal}{other}; {'; '.join(said)}"
 
 
 def _gateway(measurement: Measurement, settings: Settings) -> Target:

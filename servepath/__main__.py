@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "routes": ("servepath.routes",),
     "loadtest": ("loadtest",),
     "report": ("report",),
+    "tune": ("loadtest.tune",),
     "capacity": ("loadtest.capacity",),
     "cost": ("loadtest.cost",),
     "gate": ("loadtest", "gate"),

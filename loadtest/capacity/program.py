@@ -17,10 +17,10 @@ from loadtest.capacity.attachment import Attachment
 from loadtest.capacity.options import CapacityOptions
 from loadtest.capacity.search import FIRST_RPS, MAX_INVALID, Found, Limit, Outcome, Result, Search, conclude
 from loadtest.config import GATEWAY, Settings, read_settings
-from loadtest.measurement_spec import MeasurementSpec
+from loadtest.measurement_spec import RAMP_UP_S, MeasurementSpec
 from loadtest.options import LoadOptions
 from loadtest.plan import NO_OP, Measurement, Turn
-from loadtest.program import RAMP_UP_S, instrument, workers_of
+from loadtest.program import instrument, workers_of
 from loadtest.recorder import write_file
 from loadtest.run import RunError
 from loadtest.session import check_reachable, warm_up
@@ -45,7 +45,7 @@ def run_all(
     """
     console = Console(highlight=False)
     with instrument(paths, load) as ours:
-        check_reachable(ours.prepared.loaded, ours.clock)
+        answers = check_reachable(ours.prepared.loaded, ours.clock)
         settings = read_settings(load.env_file, deployments=plan.read_deployments(load.deployments))
         measurements = [measurement for measurement in ours.measurements if measurement != NO_OP]
         facts = _facts(options, load, ours.about) | {"payloads": ours.prepared.payloads}
@@ -57,7 +57,9 @@ def run_all(
                     testbed = Testbed(
                         workers, ours.clock, options, load, lambda text: console.print(text, soft_wrap=True)
                     )
-                    _find(testbed, measurement, _cores(measurement, settings), attachment)
+                    in_use = ours.prepared.in_use(measurement, answers[measurement], load)
+                    about = {"cores": _cores(measurement, settings), "settings": in_use["settings"]}
+                    _find(testbed, measurement, about, attachment)
                     attachment.save(complete=number == len(measurements))
         except (InterruptedRun, RunError) as error:
             attachment.save(complete=False)
@@ -70,8 +72,8 @@ def run_all(
     return 0
 
 
-def _find(testbed: "Testbed", measurement: Measurement, cores: float | None, attachment: Attachment) -> None:
-    """Find a measurement's capacity and add it; also what an interrupted search found."""
+def _find(testbed: "Testbed", measurement: Measurement, about: dict[str, Any], attachment: Attachment) -> None:
+    """Find a measurement's capacity and add it; also what an interrupted search found. about: the path's servers."""
     on = CapacitySearch(testbed, measurement)
     search = Search(on.attempt, on.left_s)
     more: dict[str, Any] = {}
@@ -93,7 +95,7 @@ def _find(testbed: "Testbed", measurement: Measurement, cores: float | None, att
                 "low_rps": _whole(found.low),
                 "high_rps": _whole(found.high),
                 "limit": found.limit,
-                "cores": cores,
+                **about,
                 "steps": on.steps,
                 **more,
             }

@@ -19,6 +19,7 @@ from report.document import (
     Tone,
 )
 from report.documents.phrases import cells, commit_label, number, path_of
+from report.documents.settings import DEFAULT
 from report.stats import engine_label
 from report.summary import Summary
 
@@ -101,7 +102,9 @@ def _capacity_row(path: Mapping[str, Any]) -> tuple[Cell, ...]:
 
 def _answer(path: Mapping[str, Any], wanted_rps: float, engines: Mapping[str, str]) -> str:
     name = path_of(path)
-    return f"{name} {path['via']} [{engines.get(name, 'not in this run')}] {_cores(path, wanted_rps)}"
+    settings = path.get("settings", DEFAULT)
+    said = f"{name} {path['via']} [{engines.get(name, 'not in this run')}] {_cores(path, wanted_rps)}"
+    return said if settings == DEFAULT else f"{said}; settings: {settings}"
 
 
 def _cores(path: Mapping[str, Any], wanted_rps: float) -> str:

@@ -26,6 +26,7 @@ from report.documents.payloads import agreement, payloads
 from report.documents.phrases import cells, milliseconds, number, path_of
 from report.documents.pictures import open_loop, pictures
 from report.documents.rule import rule
+from report.documents.settings import settings
 from report.rows import NO_OP, name_of
 from report.stats import EMBEDDED, Proof, Row
 from report.summary import Summary, gateway_overhead
@@ -50,6 +51,7 @@ def document(summary: Summary) -> Document:
     sections = (
         Section("verdicts", "Verdicts", tuple(_verdicts(summary))),
         Section("results", "Results", tuple(_figures(summary, colours))),
+        Section("settings", "Settings", tuple(settings(summary.facts))),
         Section("payloads", "What was sent", tuple(payloads(summary))),
         Section("instrument", "What the instrument is worth", tuple(_instrument(summary))),
         Section("pictures", "Pictures", tuple(pictures(summary, drawn, lines, colours))),

@@ -1,8 +1,9 @@
-"""The cores that a process may use, by its affinity and by the quota of its control groups."""
+"""The processor, and the cores of it that a process may use, by its affinity and the quota of its control groups."""
 
 import contextlib
 import math
 import os
+import platform
 from pathlib import Path
 
 
@@ -26,3 +27,18 @@ def cpu_quota(process: int | str) -> float | None:
             quota, period = file.read_text().split()
             quotas += [] if quota == "max" else [int(quota) / int(period)]
     return min(quotas, default=None)
+
+
+def cpu_model() -> str:
+    """Return the processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def host_kind() -> str:
+    """Return what of a machine decides which settings suit it, such as "2 cores, AMD EPYC 7763"."""
+    cores = usable_cores()
+    return f"{cores} core{'' if cores == 1 else 's'}, {cpu_model()}"

@@ -66,6 +66,18 @@ class Image:
     stand_in: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Tunable:
+    """A setting of a path that `servepath tune` searches. values: what it tries beside the value in use.
+
+    per_core: values above the number of cores are left out.
+    """
+
+    name: str
+    values: tuple[int, ...]
+    per_core: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
     """One server product.
@@ -77,7 +89,8 @@ class Stack:
     is built by default. packed: files of this repository that its artifacts contain. engine_process: the program that
     serves, where that is a child of the service. cuda_mark: what its engine's version contains on a GPU, if it tells.
     external: nothing here runs, builds or deploys it. reduced: the precisions, beside float32, that it serves models
-    in, each from a format of its own. precision: what a path on it computes in.
+    in, each from a format of its own. precision: what a path on it computes in. tunables: settings of its server for
+    one model; the service's own code says what each does.
     """
 
     name: str
@@ -96,6 +109,7 @@ class Stack:
     external: bool = False
     reduced: tuple[str, ...] = ()
     precision: str = FP32
+    tunables: tuple[Tunable, ...] = ()
 
     def in_precision(self, precision: str) -> "Stack":
         """Return this server as a path of a reduced precision is on it, STACK:PRECISION."""
@@ -133,6 +147,12 @@ class Stack:
 
 
 CUDA = MappingProxyType({"DEVICE": "gpu"})
+# Of every path: the gateway's limits, by their names in deployments.toml.
+GATEWAY_TUNABLES = (Tunable("max_in_flight", (1, 4, 16)), Tunable("max_merge_rows", (1, 256)))
+# Cores that one run takes; without it, all of them where the run is alone (ADR 29).
+ENGINE_THREADS = Tunable("engine_threads", (1, 2, 4, 8, 16), per_core=True)
+# Runs of one model at a time.
+THREADS = Tunable("threads", (1, 4))
 # Kept by torch_svc: the key alone, so `grpcurl -H "authorization: Bearer $(cat .run/torch_svc/token)"` works too.
 TORCH_TOKEN = ServiceFile("TORCH_SVC_TOKEN_FILE", "token")
 # Kept by tf_svc, one line: the version that tensorflow_model_server prints.
@@ -159,6 +179,12 @@ STACKS = MappingProxyType(
                 packed=("services/torch_svc/handler.py", "services/torch_svc/model-config.yaml"),
                 engine_process="java",
                 reduced=("bf16",),
+                tunables=(
+                    Tunable("workers", (2, 4), per_core=True),
+                    Tunable("batch_size", (8, 128)),
+                    Tunable("max_batch_delay_ms", (5,)),
+                    ENGINE_THREADS,
+                ),
                 images=(
                     Image(
                         name="torch_svc",
@@ -186,6 +212,7 @@ STACKS = MappingProxyType(
                 socket=True,
                 options=("--run-dir", "{run_dir}"),
                 identity=Trailers("tensorflow_model_server", TF_VERSION),
+                tunables=(ENGINE_THREADS,),
                 images=(
                     Image(name="tf_svc", repository="tf_svc", base="TF_SERVING_IMAGE", stand_in="tf_svc-embedded"),
                     Image(name="tf_svc-gpu", repository="tf_svc", base="TF_SERVING_GPU_IMAGE", cuda=True),
@@ -203,6 +230,7 @@ STACKS = MappingProxyType(
                 options=("--metrics-port", "{metrics_port}"),
                 cuda_mark="CUDAExecutionProvider",
                 reduced=("fp16", "int8", "tf32"),
+                tunables=(THREADS, ENGINE_THREADS),
                 images=(
                     Image(
                         name="onnx_svc",
@@ -228,6 +256,7 @@ STACKS = MappingProxyType(
                 codec="servepath.protocols.oip",
                 ports=(Port("LITERT_SVC_PORT", "gRPC"), Port("LITERT_SVC_METRICS_PORT", METRICS)),
                 options=("--metrics-port", "{metrics_port}"),
+                tunables=(THREADS, ENGINE_THREADS),
                 images=(
                     Image(
                         name="litert_svc",

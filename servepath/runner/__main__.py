@@ -18,6 +18,7 @@ from servepath.runner import logs, status
 from servepath.runner.config import GATEWAY, SERVICES, RunPaths, Service, read_external, read_services
 from servepath.runner.processes import RunError, ServiceFiles, lock, main_process
 from servepath.runner.progress import progress_display
+from servepath.runner.tuned import FOLDER, use_tuned
 from servepath.runner.up import Runner, stop_all
 from servepath.settings import SettingsError
 
@@ -31,9 +32,9 @@ def service(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerOptions:
-    """The command line of `python -m servepath.runner`; the last three where the command takes them.
+    """The command line of `python -m servepath.runner`; the last four where the command takes them.
 
-    services: none where none is named.
+    services: none where none is named. tuned: the folder of tuned settings to start with.
     """
 
     command: str
@@ -42,6 +43,7 @@ class RunnerOptions:
     timeout: float
     follow: bool
     lines: int
+    tuned: Path | None = None
 
 
 def parse_args(argv: Sequence[str]) -> RunnerOptions:
@@ -56,6 +58,8 @@ def parse_args(argv: Sequence[str]) -> RunnerOptions:
     commands = parser.add_subparsers(dest="command", required=True, metavar="up|down|status|logs")
     up = commands.add_parser("up", parents=[common], help="start what is not running, wait until every path answers")
     up.add_argument("--timeout", type=seconds, default=120.0, help="seconds to wait for that (default: 120)")
+    up.add_argument("--tuned", action="store_true", help="start with the settings that servepath tune found")
+    up.add_argument("--tuned-folder", type=Path, default=FOLDER, help=f"where they are (default: {FOLDER})")
     commands.add_parser("down", parents=[common], help="stop: SIGTERM, 30 s to finish calls, SIGKILL")
     commands.add_parser("status", parents=[common], help="which services run and answer; exit code 1 if not all do")
     tail = commands.add_parser("logs", parents=[common], help="the last lines of the logs")
@@ -69,14 +73,17 @@ def parse_args(argv: Sequence[str]) -> RunnerOptions:
         timeout=getattr(args, "timeout", 0.0),
         follow=getattr(args, "follow", False),
         lines=getattr(args, "lines", 0),
+        tuned=args.tuned_folder if getattr(args, "tuned", False) else None,
     )
 
 
 def up(options: RunnerOptions) -> int:
     """Start and wait."""
-    services = _services(options)
-    with lock(options.places.run_dir), progress_display() as shown:
-        Runner(services, options.places, options.timeout, shown, _external(options)).start(_chosen(options))
+    with lock(options.places.run_dir):
+        environment = use_tuned(options.tuned, options.places, _chosen(options), print) if options.tuned else os.environ
+        services = read_services(options.places, Path(".env"), environment)
+        with progress_display() as shown:
+            Runner(services, options.places, options.timeout, shown, _external(options)).start(_chosen(options))
     return 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from servepath.protocols.deployments import read_deployments
 from servepath.protocols.stacks import STACKS, Stack, service_files
+from servepath.protocols.tuned import VARIABLE
 from servepath.settings import SettingsParser, address_list, read_variable, variables
 from services.dataplane.listeners import DEFAULT_LISTENER
 from services.dataplane.options import read_server_settings
@@ -21,7 +22,7 @@ class Settings:
     addresses: stack -> HOST:PORT or unix:PATH, or several with commas between them: its replicas. files: where services
     keep what their callers need, by variable. front: a key of LISTENERS. workers: processes on one port. worker_of: of
     one of them, its socket to the first. state: the folder of what has to survive a restart. otel: the variables of
-    OpenTelemetry.
+    OpenTelemetry. tuned: of tuned settings.
     """
 
     deployments: Path
@@ -38,6 +39,7 @@ class Settings:
     metrics_host: str = "127.0.0.1"
     state: Path = Path(".run/gateway")
     otel: Mapping[str, str] = field(default_factory=dict)
+    tuned: Path | None = None
 
 
 def read_settings(argv: Sequence[str] | None = None) -> Settings:
@@ -49,6 +51,7 @@ def read_settings(argv: Sequence[str] | None = None) -> Settings:
     parser.setting("exports", "exported artifacts", kind=Path, default=Path("artifacts/exports"))
     about = "folder of what promoted shadows keep for a restart"
     parser.setting("state", about, variable="GATEWAY_STATE", kind=Path, default=Path(".run/gateway"))
+    parser.variable("tuned", VARIABLE, kind=Path, default=None)
     text = "offer gRPC reflection of servepath.v1 (publishes the API)"
     parser.add_argument("--reflection", action="store_true", help=text)
     values = read_server_settings(parser, "GATEWAY", argv)

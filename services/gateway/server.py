@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,7 +10,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from servepath.protocols import oip, servepath
+from servepath.protocols import oip, servepath, tuned
 from servepath.protocols.deployments import Deployments, DeploymentsError, read_deployments
 from services.dataplane.backend import Backend
 from services.dataplane.batch_scope import BatchScope
@@ -86,7 +85,7 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
     `again`: reads the addresses again, for a deployments file that has changed.
     """
     content = hash_of(settings.deployments)
-    deployments = read_deployments(settings.deployments)
+    deployments = tuned.applied(read_deployments(settings.deployments), settings.tuned)
     registry, batch_scope = process_registry(), BatchScope()
     metrics = Metrics(registry)
     metrics.on_failure = FailureLog().record
@@ -102,7 +101,7 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
     def build(known: Routes, read: bool) -> Routes:  # noqa: FBT001 - a Reloader's
         if not read:
             return builder.build(known.deployments, known)
-        wanted, before = _reloaded(settings.deployments, known.deployments), builder.settings
+        wanted, before = _reloaded(settings, known.deployments), builder.settings
         try:
             builder.settings = again(settings) if again else settings
             return builder.build(wanted, known)
@@ -172,9 +171,10 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
     )
 
 
-def _reloaded(file: Path, before: Deployments) -> Deployments:
-    """Read the file while the gateway runs. Raises DeploymentsError."""
-    deployments = read_deployments(file)
+def _reloaded(settings: Settings, before: Deployments) -> Deployments:
+    """Read the file while the gateway runs. Raises DeploymentsError or ArtifactError."""
+    file = settings.deployments
+    deployments = tuned.applied(read_deployments(file), settings.tuned)
     if deployments.gateway != before.gateway:
         raise DeploymentsError(f"[gateway] of {file} has changed, which counts from the start: restart the gateway")
     return deployments

@@ -9,7 +9,9 @@ from services.oip_server.program import run
 
 def main() -> int:
     """Run the server until a signal stops it; exit code 1 when it cannot start."""
-    return run(SERVICE, read_settings, lambda _: load)
+    return run(
+        SERVICE, read_settings, lambda settings: lambda file: load(file, settings.engine_threads_of(file.parent))
+    )
 
 
 if __name__ == "__main__":

@@ -29,13 +29,18 @@ class LiteRtEngine:
     version = VERSION
     slow_first_runs = False
 
-    def __init__(self, file: Path, names: Mapping[str, str]) -> None:
-        """Load `file`. names: the file's own names of tensors by public ones, where they differ. Raises EngineError."""
+    def __init__(self, file: Path, names: Mapping[str, str], threads: int | None = None) -> None:
+        """Load `file`. Raises EngineError.
+
+        names: the file's own names of tensors by public ones, where they differ. threads: cores that every run takes,
+        in place of one or all.
+        """
         self._file = file
         self._names = names
         # Interpreters that no call computes in, by their threads: never more of them than there were calls at once.
-        self._cores = usable_cores()
-        self._idle = {threads: deque[TfliteModel]() for threads in (1, self._cores)}
+        self._cores = threads or usable_cores()
+        self._narrow = threads or 1
+        self._idle = {width: deque[TfliteModel]() for width in (self._narrow, self._cores)}
         self._idle[self._cores].append(self._load(self._cores))
         self._alone = Alone()
 
@@ -48,7 +53,7 @@ class LiteRtEngine:
         """Compute. Raises RunError when LiteRT refuses something: the size of an open axis, or an element."""
         feed = {self._names.get(tensor.name, tensor.name): _to_array(tensor) for tensor in inputs}
         with self._alone.run() as alone:
-            threads = self._cores if alone else 1
+            threads = self._cores if alone else self._narrow
             try:
                 model = self._idle[threads].pop()
             except IndexError:
@@ -77,9 +82,9 @@ class LiteRtEngine:
         return TensorSpec(name, NAMES[kind], tuple(map(int, details["shape_signature"])))
 
 
-def load(file: Path) -> LiteRtEngine:
+def load(file: Path, threads: int | None = None) -> LiteRtEngine:
     """Load a file under the names that the manifest beside it has. Raises EngineError."""
-    return LiteRtEngine(file, read_manifest(file.parent).names)
+    return LiteRtEngine(file, read_manifest(file.parent).names, threads)
 
 
 def _to_array(tensor: Tensor) -> Array:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from servepath.cli.arguments import up_to_an_hour, whole
+from servepath.protocols import tuned
 from servepath.settings import SettingsParser
 from services.dataplane.listeners import DEFAULT_LISTENER
 from services.oip_server.service import OipService
@@ -16,7 +17,8 @@ class Settings:
 
     port, metrics_port: 0 takes a free one. threads: calls of one model version that compute at once; max_queue: calls
     that may wait for one of them. watch_s: seconds between two looks at each model's current version. front: a key of
-    LISTENERS. workers: processes on one port. worker_of: of one of them, its socket to the first.
+    LISTENERS. workers: processes on one port. worker_of: of one of them, its socket to the first. tuned: the folder of
+    tuned settings, which go before these.
     """
 
     models: Path
@@ -34,6 +36,15 @@ class Settings:
     front: str = DEFAULT_LISTENER
     workers: int = 1
     worker_of: int | None = None
+    tuned: Path | None = None
+
+    def threads_of(self, version: Path) -> int:
+        """Return the calls that compute at once of the model in a version's folder. Raises TunedError."""
+        return tuned.of_artifact(self.tuned, version).get("threads", self.threads)
+
+    def engine_threads_of(self, version: Path) -> int | None:
+        """Return the cores that each of its runs takes; None where the engine decides. Raises TunedError."""
+        return tuned.of_artifact(self.tuned, version).get("engine_threads")
 
 
 def settings_parser(service: OipService) -> SettingsParser:
@@ -52,5 +63,6 @@ def settings_parser(service: OipService) -> SettingsParser:
         kind=up_to_an_hour,
         default=Settings.default_deadline_s,
     )
+    parser.variable("tuned", tuned.VARIABLE, kind=Path, default=None)
     setting("drain_s", "seconds for calls in flight when stopping", kind=up_to_an_hour, default=Settings.drain_s)
     return parser

@@ -101,10 +101,11 @@ class OipServer:
 async def create_server(service: OipService, settings: Settings, load_engine: Load) -> OipServer:
     """Load every model and listen. Raises ArtifactError, EngineError or PortBusyError."""
     batch_scope = BatchScope()
-    compute = partial(EngineThreads, threads=settings.threads)
-    limits = BatchLimits(settings.threads, settings.max_queue, MAX_MERGE_ROWS)
 
     def make_version(folder: Path) -> Version:
+        threads = settings.threads_of(folder)
+        compute = partial(EngineThreads, threads=threads)
+        limits = BatchLimits(threads, settings.max_queue, MAX_MERGE_ROWS)
         return Version(load(folder, service, load_engine, limits), compute, limits, batch_scope)
 
     found = await asyncio.to_thread(load_models, settings.models, service, make_version)

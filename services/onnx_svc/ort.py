@@ -71,8 +71,11 @@ class OrtEngine:
 
     name = "onnxruntime"
 
-    def __init__(self, file: Path, device: str) -> None:
-        """Load `file` on "cpu", "cuda" or "auto" (CUDA when it works). Raises EngineError."""
+    def __init__(self, file: Path, device: str, threads: int | None = None) -> None:
+        """Load `file` on "cpu", "cuda" or "auto" (CUDA when it works). Raises EngineError.
+
+        threads: cores that every run on a CPU takes, in place of one or all.
+        """
         self._wide = None
         provider, tf32 = CPU, file.parent.parent.name == TF32
         if device == "cuda" or (device == "auto" and _has_driver()):
@@ -84,7 +87,9 @@ class OrtEngine:
         if provider != CUDA:
             if tf32:
                 raise EngineError(f"{file}: NVIDIA's GPUs alone compute in TF32, and this service is on a CPU")
-            self._narrow, self._wide = _cpu_sessions(file, usable_cores())
+            self._narrow, self._wide = (
+                (_session(file, _options(threads)), None) if threads else _cpu_sessions(file, usable_cores())
+            )
         self.slow_first_runs = provider == CUDA
         self._alone = Alone()
         self.version = f"{onnxruntime.__version__} ({provider})"

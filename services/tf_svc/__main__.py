@@ -14,13 +14,15 @@ from pathlib import Path
 from servepath.artifacts.atomic import write_file
 from servepath.artifacts.manifest import ArtifactError
 from servepath.cli.locked import Held, locked
+from servepath.protocols import tuned
 from servepath.settings import SettingsError
 from services.dataplane.listener import PortBusyError
 from services.tf_svc import binary, models_config
 from services.tf_svc.address import refuse_taken
-from services.tf_svc.config import Settings, quiet_tensorflow, read_settings
+from services.tf_svc.config import STACK, Settings, quiet_tensorflow, read_settings
 from services.tf_svc.models_config import Entry
 from services.tf_svc.refusal import LoadError
+from services.tf_svc.servable import Servable
 from services.tf_svc.server import ENGINE, create_server
 from services.tf_svc.staging import Staging
 
@@ -91,8 +93,13 @@ def _serve_embedded(
         from services.tf_svc import savedmodel  # noqa: PLC0415 - costs seconds, and the real server needs none of it
 
         device = savedmodel.configure()
-    version = f"tensorflow {savedmodel.VERSION}"
-    server, port = create_server(settings, models, savedmodel.load, version, each_poll)
+    version, found = f"tensorflow {savedmodel.VERSION}", tuned.in_use(settings.tuned)
+
+    def load(model: str, number: int, folder: Path) -> Servable:
+        own = found.get(f"{model}@{STACK}")
+        return savedmodel.load(model, number, folder, own.settings.get("engine_threads") if own else None)
+
+    server, port = create_server(settings, models, load, version, each_poll)
     if stopped.is_set():
         return 0
     server.start()

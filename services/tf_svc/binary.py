@@ -20,10 +20,11 @@ from pathlib import Path
 from servepath.artifacts.atomic import write_file
 from servepath.cli import children, die_with_parent
 from servepath.cli.cores import usable_cores
+from servepath.protocols import tuned
 from servepath.protocols.identity import UNKNOWN
 from servepath.settings import SettingsError
 from services.tf_svc.address import refuse_taken
-from services.tf_svc.config import Settings
+from services.tf_svc.config import STACK, Settings
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ def command(program: str, settings: Settings, config: Path) -> list[str]:
     """Return its command line. It ignores options that it does not know, so each one here was read in its main.cc.
 
     No batching: the gateway batches, and here one caller's bad request would fail the others of its batch (ADR 3).
+    Raises TunedError.
     """
     listen = ["--port=0", f"--grpc_socket_path={settings.socket}"] if settings.socket else [f"--port={settings.port}"]
     return [
@@ -54,7 +56,7 @@ def command(program: str, settings: Settings, config: Path) -> list[str]:
         *listen,
         f"--model_config_file={config.resolve()}",
         # Large operations share one pool of all cores (ADR 29); by itself it knows no quota.
-        f"--tensorflow_intra_op_parallelism={usable_cores()}",
+        f"--tensorflow_intra_op_parallelism={tuned.largest(settings.tuned, STACK, 'engine_threads', usable_cores())}",
         "--rest_api_port=0",
         # A label of a version that is being loaded is an error otherwise, so that no config with labels could start.
         "--allow_version_labels_for_unavailable_models=true",

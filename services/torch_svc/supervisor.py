@@ -29,7 +29,7 @@ def run(settings: Settings) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(run_dir.opened(settings.run_dir))
-        manifests = model_store.fill(settings.models, folder.model_store)
+        manifests = model_store.fill(settings.models, folder.model_store, settings.tuned)
         ports.check(settings.host, settings.ports)
         keys = _keys(settings, folder)
         keys.withdraw()  # one left by a killed predecessor

@@ -30,6 +30,7 @@ CONTRACT = (
     "validate-method",
     "gate",
     "capacity",
+    "tune",
     "test-report",
 )
 
@@ -87,6 +88,12 @@ def test_make_alone_lists_every_target_of_the_contract_with_what_it_does() -> No
             ["capacity", "SLO_P99_MS=5", "WANTED_RPS=900", "PATHS=a@b", "VIA=direct", "PROCESSES=2"],
             "-m servepath capacity --slo-p99-ms 5 --wanted-rps 900 --processes 2 --paths 'a@b' --via direct",
         ),
+        (
+            ["tune", "PATHS=a@b", "BUDGET=90s", "GOAL=cpu", "RATE=500", "SLO_P99_MS=9", "SEED=7"],
+            "-m servepath tune 'a@b' --slo-p99-ms 9 --budget 90s --goal cpu --rate 500 --seed 7",
+        ),
+        (["tune"], "-m servepath tune all"),
+        (["up", "TUNED=1"], "-m servepath up --tuned"),
         (["demo", "RATE=9"], "-m servepath demo --rate 9"),
     ],
 )

@@ -37,6 +37,16 @@ def test_the_capacity_is_answered_for_each_path(stored: Any) -> None:
     assert row in said(stored)
 
 
+def test_the_settings_under_which_a_capacity_was_found_are_named_where_they_are_not_the_defaults(stored: Any) -> None:
+    tuned = PATH | {"rate_rps": 900, "low_rps": 850, "high_rps": 950, "settings": "tuned 2026-11-29; onnx: threads 4"}
+    plain_one = tuned | {"via": "direct", "settings": "default"}
+    stored.write("capacity", {"slo_p99_ms": 5, "paths": [tuned, plain_one]})
+    lines = said(stored, Detail.BRIEF)
+    name = "[onnxruntime 1.31.1 (CPUExecutionProvider)] 3 cores"
+    assert f"simple_nn@onnx gateway {name}; settings: tuned 2026-11-29; onnx: threads 4" in lines
+    assert f"simple_nn@onnx direct {name}" in lines
+
+
 def test_a_capacity_that_the_generator_ended_is_at_least_that(stored: Any) -> None:
     least = PATH | {"rate_rps": 4000, "low_rps": 4000, "high_rps": None, "limit": "generator", "cores": 2}
     unseen = PATH | {"rate_rps": 1000, "low_rps": None, "high_rps": 1100, "via": "direct", "cores": None}

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +172,25 @@ def test_where_a_closed_loop_would_have_hidden_something_is_named(stored: Any) -
         r"have reported \d\.\d{3} ms",
         said(build(stored.folder)),
     )
+
+
+def with_settings(summary: Summary, said: dict[str, str]) -> Summary:
+    fairness = summary.facts["fairness"]
+    paths = {
+        name: keys | ({"settings": {"class": "subject", "value": said[name]}} if name in said else {})
+        for name, keys in fairness["paths"].items()
+    }
+    return replace(summary, facts={**summary.facts, "fairness": {**fairness, "paths": paths}})
+
+
+def test_tuned_settings_are_named_and_so_are_the_paths_with_default_ones(summary: Summary) -> None:
+    names = dict.fromkeys(summary.facts["fairness"]["paths"], "default")
+    tuned = "tuned 2026-11-29 for rate; onnx: threads 4"
+    brief = said(with_settings(summary, names | {DIRECT: tuned}), Detail.BRIEF)
+    assert f"{DIRECT}: {tuned}" in brief
+    assert re.search(r"keras_dense@tfserving\.direct.*: default", brief)
+    assert "Every path ran with its default settings." in said(with_settings(summary, names), Detail.USUAL)
+
+
+def test_a_run_from_before_settings_were_recorded_says_nothing_of_them(summary: Summary) -> None:
+    assert "default settings" not in said(with_settings(summary, {}))

@@ -49,6 +49,14 @@ def test_it_says_who_computes(tmp_path: Path) -> None:
     assert (loaded.name, loaded.version) == ("litert", __version__)
 
 
+def test_an_engine_of_one_width_has_interpreters_of_that_alone(tmp_path: Path) -> None:
+    file = tmp_path / "model.tflite"
+    file.write_bytes(linear(1))
+    loaded = LiteRtEngine(file, NONE, 3)
+    loaded.run([floats("x", np.zeros((1, 2)))], ["y"])
+    assert {width: len(idle) for width, idle in loaded._idle.items()} == {3: 1}
+
+
 def test_a_signatures_names_are_the_models(tmp_path: Path) -> None:
     declared = engine(tmp_path, linear(1)).declared()
     assert declared == ((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 1)),))

@@ -1,13 +1,16 @@
 """The model store takes verified archives only."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from servepath.artifacts.manifest import MANIFEST, ArtifactError, artifact_folder, digest, hash_files
 from services.torch_svc import model_store
 from tests.manifests import write_manifest
+from tests.tuned import write_tuned
 
 
 def export(exports: Path, model: str, version: int, content: bytes, *, artifact_format: str = "mar") -> Path:
@@ -81,3 +84,61 @@ def test_a_damaged_archive_of_a_reduced_precision_is_left_out_and_said(
     assert list(model_store.fill(exports, store)) == ["one", "two", "two@torchserve:bf16"]
     assert "one@torchserve:bf16 is not served before another start" in caplog.text
     assert (store / "two@torchserve:bf16.mar").read_bytes() == b"reduced"
+
+
+def archive_of(file: Path) -> None:
+    described = {"model": {"modelName": "m", "configFile": "model-config.yaml"}}
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("weights.safetensors", b"w")
+        archive.writestr("model-config.yaml", "minWorkers: 1 # one\nmaxWorkers: 1\nbatchSize: 32\njobQueueSize: 512\n")
+        archive.writestr("MAR-INF/MANIFEST.json", json.dumps(described))
+
+
+def unpacked(file: Path, folder: Path) -> Path:
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def at_root(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_an_archive_gets_its_tuned_settings_and_stays_the_same_artifact(tmp_path: Path) -> None:
+    file = tmp_path / "m.mar"
+    archive_of(file)
+    before = unpacked(file, tmp_path / "before")
+
+    model_store.configure(file, {"workers": 2, "batch_size": 8, "max_batch_delay_ms": 5, "max_in_flight": 16})
+
+    after = unpacked(file, tmp_path / "after")
+    described = json.loads((after / "MAR-INF/MANIFEST.json").read_text())
+    settings = yaml.safe_load((after / described["model"]["configFile"]).read_text())
+    wanted = {"minWorkers": 2, "maxWorkers": 2, "batchSize": 8, "maxBatchDelay": 5, "jobQueueSize": 512}
+    assert settings == wanted
+    # The handler hashes the files at the root: the artifact's identity.
+    assert at_root(after) == at_root(before)
+
+
+def test_an_archive_without_tuned_settings_of_its_own_is_left_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "m.mar"
+    archive_of(file)
+    before = file.read_bytes()
+
+    model_store.configure(file, {"engine_threads": 2, "max_in_flight": 16})
+
+    assert file.read_bytes() == before
+
+
+def test_the_copy_of_a_tuned_model_gets_its_settings_and_no_other_copy_does(
+    exports: Path, store: Path, tmp_path: Path
+) -> None:
+    archive_of(tmp_path / "plain.mar")
+    content = (tmp_path / "plain.mar").read_bytes()
+    export(exports, "one", 1, content)
+    export(exports, "two", 1, content)
+
+    model_store.fill(exports, store, write_tuned(tmp_path / "tuned", "one@torchserve", {"workers": 2}))
+
+    assert (unpacked(store / "one.mar", tmp_path / "one") / model_store.CONFIG).is_file()
+    assert (store / "two.mar").read_bytes() == content

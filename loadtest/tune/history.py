@@ -1,0 +1,52 @@
+"""The trials of a path on disk, written whole after each: what a search that is given again goes on from."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from loadtest.tune.options import drawn_seed
+from loadtest.tune.search import Round, Trial
+from servepath.artifacts import atomic
+from servepath.settings import SettingsError
+
+
+@dataclass(slots=True)
+class History:
+    """A path's trials. context: what they hold for: goal, load, artifact, engine, machine. seed: of their order."""
+
+    file: Path
+    context: Mapping[str, Any]
+    seed: int
+    trials: list[Trial] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, file: Path, context: Mapping[str, Any], seed: int | None) -> Self:
+        """Return the trials of a file if they hold for `context` and `seed`, else none; without a seed, with theirs.
+
+        Raises SettingsError for a file that cannot be read.
+        """
+        found = cls(file, context, drawn_seed() if seed is None else seed)
+        try:
+            raw = json.loads(file.read_text())
+            if raw["context"] == context and seed in {None, raw["seed"]}:
+                found.trials = [_trial(each) for each in raw["trials"]]
+                found.seed = int(raw["seed"])
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SettingsError(f"{file} cannot be read ({error!r}); remove it") from error
+        return found
+
+    def add(self, trial: Trial) -> None:
+        """Keep a trial."""
+        self.trials.append(trial)
+        raw = {"context": self.context, "seed": self.seed, "trials": [each._asdict() for each in self.trials]}
+        atomic.write_file(self.file, json.dumps(raw) + "\n")
+
+
+def _trial(raw: Mapping[str, Any]) -> Trial:
+    candidate = tuple((str(name), value) for name, value in raw["candidate"])
+    rounds = tuple(Round(*each) for each in raw["rounds"])
+    return Trial(candidate, rounds, str(raw["out"]), bool(raw["confirming"]))

@@ -1,0 +1,244 @@
+"""Each path in its share of the time: the default's services, the search, the file of what it found."""
+
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from loadtest import plan
+from loadtest.calls import Caller
+from loadtest.measurement_spec import MeasurementSpec
+from loadtest.options import LoadOptions, argument_parser
+from loadtest.plan import Measurement, ServingPath
+from loadtest.program import Instrument, instrument, workers_of
+from loadtest.run import RunError
+from loadtest.session import check_reachable, warm_up
+from loadtest.tune import loop, telling
+from loadtest.tune.bench import CANDIDATE_SIDE, DEFAULT_SIDE, GATEWAY, Bench, StartError, path_of
+from loadtest.tune.conclusion import Conclusion, conclude
+from loadtest.tune.history import History
+from loadtest.tune.options import TuneOptions
+from loadtest.tune.search import Search
+from loadtest.tune.servers import Servers, side_in
+from loadtest.tune.space import Candidate, space_of
+from loadtest.workers import InterruptedRun, Loaded, Workers
+from servepath.artifacts import atomic
+from servepath.artifacts.commit import git_commit
+from servepath.artifacts.manifest import ArtifactError, artifact_folder, current_version, read_manifest
+from servepath.cli.cores import host_kind, usable_cores
+from servepath.protocols import tuned
+from servepath.protocols.stacks import GATEWAY_TUNABLES, PATH_STACKS
+from servepath.protocols.tuned import PRECISION, Tuned
+from servepath.settings import SettingsError
+
+SIDES = (DEFAULT_SIDE, CANDIDATE_SIDE)
+# Of the time; services stop in the rest.
+LOAD_SHARE = 0.95
+# A fresh server is slower at first; it is loaded until it is steady, at most so long.
+WARM_S = 6.0
+
+
+def tune_all(paths: Sequence[ServingPath], options: TuneOptions) -> int:
+    """Tune paths, one after another; return the exit code. One that cannot be measured does not end the others'."""
+    console, end_s, code = Console(highlight=False), time.monotonic() + options.budget, 0
+    for number, path in enumerate(paths):
+        share_s = (end_s - time.monotonic()) / (len(paths) - number)
+        try:
+            if signal := Tuning(path, options, console, share_s).run():
+                return 128 + signal
+        except (SettingsError, ArtifactError, RunError, OSError) as error:
+            sys.stderr.write(f"servepath tune: {path}: {error}\n")
+            code = 1
+    return code
+
+
+class Tuning:
+    """One path's tuning, in so many seconds."""
+
+    def __init__(self, path: ServingPath, options: TuneOptions, console: Console, seconds: float) -> None:
+        self._path = path
+        self._options = options
+        self._console = console
+        self._end_s = time.monotonic() + LOAD_SHARE * seconds
+        self._precisions = precisions_of(path, options.deployments) if options.precision else []
+        self._identity: dict[str, str] = {}
+
+    def run(self) -> int:
+        """Tune, write the file, and return the number of the signal that ended it, or 0."""
+        options = self._options
+        self._say(f"{telling.minutes(self._left_s())} for {_goal(options)}")
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="servepath-tune-")))
+            sides = {name: side_in(folder, name, options.exports) for name in SIDES}
+            load = self._load_options(folder)
+            paths = [path_of(self._path, ((PRECISION, each),) if each else ()) for each in ("", *self._precisions)]
+            ours = stack.enter_context(instrument(paths, load))
+            names = [PATH_STACKS[self._path.stack].service, GATEWAY]
+            servers = {
+                name: Servers(side, names, options.deployments.absolute(), ours.interruption)
+                for name, side in sides.items()
+            }
+            for each in servers.values():
+                stack.callback(each.stop)
+            workers = stack.enter_context(workers_of(ours.generator, load, [], ours.interruption))
+            return self._search(ours, workers, servers)
+
+    def _search(self, ours: Instrument, workers: Workers, servers: dict[str, Servers]) -> int:
+        history = None
+        try:
+            own = self._serve_default(ours, servers[DEFAULT_SIDE])
+            history = History.read(self._options.out / f"{self._path}.trials.json", *self._context(ours))
+            if history.trials:
+                self._say(f"going on from {len(history.trials)} trials in {history.file}")
+            bench = self._bench(ours, workers, servers, history.seed)
+            caller = Caller(own[0], ours.clock)
+            try:
+                bench.begin(caller, own[1])
+            finally:
+                caller.close()
+            search, trials = Search(self._space(), history.seed), history.trials
+            loop.run(
+                search,
+                bench,
+                history,
+                self._left_s,
+                lambda trial: self._say(telling.trial_line(trial, trials, self._left_s())),
+            )
+        except InterruptedRun:
+            self._conclude(history)
+            self._say("interrupted; the same command goes on from here")
+            return ours.interruption.signal or 0
+        except RunError:
+            self._conclude(history)
+            raise
+        if not history.trials:
+            raise RunError("there was no time for a trial: give it more --budget")
+        self._conclude(history)
+        return 0
+
+    def _conclude(self, history: History | None) -> None:
+        """Write the file of what was found, if anything was tried."""
+        if history is None or not history.trials:
+            return
+        found = conclude(history.trials)
+        for line in telling.conclusion_lines(found):
+            self._say(line)
+        file = tuned.file_of(self._options.out, str(self._path))
+        atomic.write_file(file, self._tuned(found.settings, history.seed, found).to_toml())
+        self._say(f"{file}; servepath up --tuned applies it")
+
+    def _serve_default(self, ours: Instrument, servers: Servers) -> Any:
+        """Start the default's services; return their target and payloads. Raises RunError or SettingsError."""
+        try:
+            servers.start(None)
+        except StartError as error:
+            raise RunError(f"the default settings do not start: {error}") from error
+        measurement = Measurement(self._path, GATEWAY, DEFAULT_SIDE)
+        own = next(loaded for loaded in ours.prepared.loaded if loaded[0].measurement == measurement)
+        self._identity = check_reachable([own], ours.clock)[measurement]
+        return own
+
+    def _bench(self, ours: Instrument, workers: Workers, servers: dict[str, Servers], seed: int) -> Bench:
+        options = self._options
+
+        def send(spec: MeasurementSpec) -> Loaded:
+            return workers.load(spec, ours.clock.now_ns())
+
+        return Bench(
+            path=self._path,
+            goal=options.goal,
+            slo_us=options.slo_p99_ms * 1e3,
+            rate=options.rate or 0.0,
+            connections=options.connections,
+            seed=seed,
+            sides=servers,
+            send=lambda spec: send(spec).table,
+            warm=lambda spec: warm_up(spec, WARM_S, send),
+            tuned_of=lambda candidate: self._tuned(candidate, seed),
+        )
+
+    def _context(self, ours: Instrument) -> tuple[dict[str, Any], int | None]:
+        options = self._options
+        context = {
+            "path": str(self._path),
+            "goal": options.goal,
+            "slo_p99_ms": options.slo_p99_ms,
+            "rate_rps": options.rate or 0.0,
+            "connections": options.connections,
+            "precisions": self._precisions,
+            "payloads": ours.prepared.payloads,
+            "host": host_kind(),
+            **self._identity,
+        }
+        return context, options.seed
+
+    def _space(self) -> dict[str, Any]:
+        limits = plan.read_deployments(self._options.deployments).paths[self._path]
+        in_use = {tunable.name: getattr(limits, tunable.name) for tunable in GATEWAY_TUNABLES}
+        stack = PATH_STACKS[self._path.stack]
+        return space_of(stack, cores=usable_cores(), in_use=in_use, precisions=self._precisions)
+
+    def _tuned(self, candidate: Candidate, seed: int, found: Conclusion | None = None) -> Tuned:
+        """Return a candidate's settings as a file has them; those of a trial know no ratio yet."""
+        options, path = self._options, path_of(self._path, candidate)
+        artifact_format = PATH_STACKS[path.stack].artifact_format
+        version = current_version(options.exports, path.model)
+        unused = found is not None and found.candidate != candidate
+        return Tuned(
+            path=str(path),
+            settings={name: value for name, value in candidate if isinstance(value, int)},
+            goal=options.goal,
+            slo_p99_ms=options.slo_p99_ms,
+            rate_rps=options.rate or 0.0,
+            ratio=round(found.ratio, 4) if found else 1.0,
+            low=round(found.low, 4) if found else 1.0,
+            high=round(found.high, 4) if found else 1.0,
+            rounds=found.rounds if found else 0,
+            confirmed=found.confirmed if found else False,
+            trials=found.trials if found else 0,
+            best=telling.named(found.candidate) if found and unused else "",
+            date=datetime.now(UTC).date().isoformat(),
+            host=host_kind(),
+            engine=f"{self._identity['engine']} {self._identity['engine_version']}",
+            artifact_sha256=read_manifest(
+                artifact_folder(options.exports, path.model, artifact_format, version)
+            ).sha256,
+            git_commit=git_commit(),
+            seed=seed,
+        )
+
+    def _load_options(self, folder: Path) -> LoadOptions:
+        """Return what the load generator is told."""
+        options = self._options
+        words = [f"--side={name}={folder / name}.env" for name in SIDES]
+        words += [f"--{name}={getattr(options, name)}" for name in ("rows", "connections", "exports", "deployments")]
+        words += [f"--env-file={options.env_file}", "--via=gateway"]
+        words += [f"--payloads={options.payloads}"] if options.payloads else []
+        words += ["--no-real-time"] if options.no_real_time else []
+        return argument_parser().read(LoadOptions, words)
+
+    def _left_s(self) -> float:
+        return self._end_s - time.monotonic()
+
+    def _say(self, text: str) -> None:
+        self._console.print(f"{self._path}: {text}", markup=False, soft_wrap=True)
+
+
+def precisions_of(path: ServingPath, deployments: Path) -> list[str]:
+    """Return the reduced precisions in which deployments.toml has the model on the path's stack."""
+    begin = f"{path.stack}:"
+    known = [other.stack for other in plan.read_own_paths(deployments) if other.model == path.model]
+    return [stack.removeprefix(begin) for stack in known if stack.startswith(begin)]
+
+
+def _goal(options: TuneOptions) -> str:
+    if options.goal == "rate":
+        return f"the highest rate at p99 below {options.slo_p99_ms:g} ms"
+    what = "latency" if options.goal == "latency" else "CPU a request"
+    return f"the lowest {what} at {options.rate:g} requests/s"

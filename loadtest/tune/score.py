@@ -1,0 +1,70 @@
+"""What one block of load shows of the settings under it, as the goal counts it: larger is better."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from loadtest.capacity.certify import TAIL, least_over
+from loadtest.capacity.step import requests_in
+
+# A window of requests at most 1 % of which are over the objective is well.
+WINDOW, SHORTEST_WINDOW = 100, 20
+MAX_ERRORS = 0.01
+
+
+class Block(NamedTuple):
+    """A block's figures. value: None where it has none. over: requests over the objective. out: what is wrong with it.
+
+    limited: the requests that are over were over because they were sent late.
+    """
+
+    value: float | None
+    requests: int
+    over: int
+    limited: bool
+    out: str
+
+
+def at_rising_rate(table: pa.Table, slo_us: float, rate_at: Callable[[float], float], window: int = WINDOW) -> Block:
+    """Return the rate at which requests that come ever faster were last well. rate_at: by seconds from the first."""
+    found = requests_in(table)
+    over = found.response_us > slo_us
+    counted = np.concatenate([[0], np.cumsum(over)])
+    well = np.flatnonzero(counted[window:] - counted[:-window] <= TAIL * window)
+    value = rate_at(float(found.due_ns[well[-1] + window - 1]) / 1e9) if len(well) else None
+    limited = bool(over.any()) and bool(np.median(found.service_us[over]) <= slo_us)
+    return Block(value, len(over), int(over.sum()), limited, _wrong(found.wrong))
+
+
+def at_steady_rate(table: pa.Table, slo_us: float, *, cpu_s: float | None = None) -> Block:
+    """Return requests a second of one caller at the median response time or, with `cpu_s`, requests a CPU second."""
+    found = requests_in(table)
+    ok = found.ok & ~found.wrong
+    out = _wrong(found.wrong)
+    if not out and (~found.ok).mean() > MAX_ERRORS:
+        (code, _), *_rest = Counter(found.code[~found.ok].tolist()).most_common()
+        out = f"{(~found.ok).mean():.0%} of its requests fail ({code})"
+    over = int((found.response_us > slo_us).sum())
+    value = None
+    if cpu_s is not None:
+        value = table.num_rows / cpu_s if cpu_s > 0 else None
+    elif ok.any():
+        value = float(1e6 / np.median(found.response_us[ok]))
+    return Block(value, len(ok), over, limited=False, out=out)
+
+
+def misses(blocks: Mapping[str, list[Block]], default: str, candidate: str) -> bool:
+    """Return whether the candidate's p99 is certainly over the objective, and the default's is not."""
+
+    def certain(side: str) -> bool:
+        count = sum(block.requests for block in blocks[side])
+        return count > 0 and sum(block.over for block in blocks[side]) >= least_over(count)
+
+    return certain(candidate) and not certain(default)
+
+
+def _wrong(wrong: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> str:
+    return f"{int(wrong.sum())} of {len(wrong)} answers are wrong" if wrong.any() else ""

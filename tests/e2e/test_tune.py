@@ -1,0 +1,118 @@
+"""Tuning with the real servers: what is written, applied and named, not which settings are better."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from servepath.artifacts.manifest import artifact_folder, current_version, read_manifest
+from servepath.protocols import tuned
+from tests.e2e.workplace import Workplace
+from tests.limits import LONG_S
+from tests.tuned import write_tuned
+
+pytestmark = pytest.mark.slow
+
+TUNE = ("loadtest.tune", "simple_nn@onnx", "--seed=1")
+FILE = Path("results/tuned/simple_nn@onnx.toml")
+
+
+def sha256(place: Workplace, model: str, artifact_format: str) -> str:
+    exports = place.folder / "artifacts/exports"
+    return read_manifest(artifact_folder(exports, model, artifact_format, current_version(exports, model))).sha256
+
+
+def trials(place: Workplace) -> list[Any]:
+    found: list[Any] = json.loads((place.folder / FILE.with_suffix(".trials.json")).read_text())["trials"]
+    return found
+
+
+def lines(process: Any) -> Iterator[str]:
+    while line := process.stdout.readline():
+        yield line
+
+
+def tune_until_the_first_trial(place: Workplace, *words: str) -> None:
+    process = place.start(*TUNE, "--budget=1h", *words)
+    said = next(line for line in lines(process) if " left" in line)
+    assert "times the default in" in said or "out, " in said
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=LONG_S)
+    assert process.returncode == 130, rest
+    assert "interrupted; the same command goes on from here" in rest
+    assert place.left() == []
+
+
+def test_a_path_is_tuned_stopped_and_gone_on_with(here: Workplace) -> None:
+    tune_until_the_first_trial(here)
+    first = trials(here)
+    assert tuned.read(here.folder / FILE).trials == len({str(trial["candidate"]) for trial in first})
+
+    code, text = here.run(*TUNE, "--budget=1s")
+
+    assert code == 0, text
+    assert f"going on from {len(first)} trials" in text
+    assert trials(here)[: len(first)] == first
+    assert here.left() == []
+
+
+@pytest.mark.parametrize("goal", ["latency", "cpu"])
+def test_other_goals_are_measured_at_a_rate(here: Workplace, goal: str) -> None:
+    tune_until_the_first_trial(here, f"--goal={goal}", "--rate=100")
+
+    assert tuned.read(here.folder / FILE).goal == goal
+    assert all(trial["rounds"] or trial["out"] for trial in trials(here))
+
+
+def test_up_starts_the_servers_with_tuned_settings_and_a_load_test_names_them(here: Workplace) -> None:
+    folder = write_tuned(
+        here.folder / "results/tuned",
+        "simple_nn@torchserve",
+        {"workers": 2, "max_in_flight": 9},
+        artifact_sha256=sha256(here, "simple_nn", "mar"),
+    )
+    services = ("torch_svc", "onnx_svc", "gateway")
+
+    code, text = here.run("servepath.runner", "up", "--tuned", *services)
+
+    assert code == 0, text
+    assert "tuned simple_nn@torchserve: workers 2, max_in_flight 9 (1.31 times the default's capacity" in text
+    supervisor = here.process("torch_svc")
+    assert supervisor is not None
+    assert len([each for each in supervisor.children(recursive=True) if is_worker(each)]) == 2
+    # What runs already with these settings is left alone, with others it is refused.
+    assert here.run("servepath.runner", "up", "--tuned", *services)[0] == 0
+    write_tuned(folder, "simple_nn@torchserve", {"workers": 1}, artifact_sha256=sha256(here, "simple_nn", "mar"))
+    code, text = here.run("servepath.runner", "up", "--tuned", *services)
+    assert (code, "torch_svc, gateway already run with other settings; run: make down" in text) == (1, True), text
+
+    paths = "--paths=simple_nn@torchserve,simple_nn@onnx"
+    code, text = here.run("loadtest", paths, "--via=gateway", "--rounds=1", "--rate=50", "--min-requests=5")
+
+    assert code == 0, text
+    manifest = json.loads((here.folder / "results/latest/run.json").read_text())["fairness"]["paths"]
+    found = {name: keys["settings"]["value"] for name, keys in manifest.items()}
+    settings = "torchserve: workers 2; gateway: max_in_flight 9"
+    assert found == {
+        "simple_nn@torchserve.gateway": f"tuned 2026-11-29 for rate; {settings}",
+        "simple_nn@onnx.gateway": "default",
+    }
+    assert "max_in_flight 9," in manifest["simple_nn@torchserve.gateway"]["batching"]["value"]
+
+
+def is_worker(process: psutil.Process) -> bool:
+    return any(word.endswith("model_service_worker.py") for word in process.cmdline())
+
+
+def test_settings_of_another_artifact_are_not_started_with(here: Workplace) -> None:
+    write_tuned(here.folder / "results/tuned", "simple_nn@onnx", {"threads": 4})
+
+    code, text = here.run("servepath.runner", "up", "--tuned", "onnx_svc", "gateway")
+
+    assert code == 1
+    assert "is for another artifact of simple_nn@onnx" in text
+    assert here.left() == []

@@ -1,0 +1,200 @@
+"""A bench of made-up services: what is started and stopped for a candidate, and what throws it out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from loadtest.measurement_spec import MeasurementSpec
+from loadtest.plan import ServingPath
+from loadtest.run import RunError
+from loadtest.tune.bench import Bench, StartError
+from loadtest.tune.search import Trial
+from loadtest.tune.space import Candidate
+from servepath.protocols.tuned import Tuned
+from tests.tuned import make_tuned
+
+PATH = ServingPath("m", "onnx")
+SLO_US = 20e3
+FOUR: Candidate = (("threads", 4),)
+
+
+@dataclass
+class FakeServices:
+    """Services that note what they are told. broken: settings with which they do not start."""
+
+    told: list[Any] = field(default_factory=list)
+    broken: str = ""
+
+    def start(self, settings: Tuned | None) -> None:
+        values = dict(settings.settings) if settings else {}
+        self.told.append(("start", values))
+        if self.broken in values:
+            raise StartError("no such thread")
+
+    def stop(self, names: Sequence[str] = ()) -> None:
+        self.told.append(("stop", *names))
+
+    def pids(self) -> list[int]:
+        return []
+
+
+@dataclass
+class FakeLoad:
+    """Rows of a server that keeps up to a rate. rates, wrong: by side."""
+
+    rates: dict[str, float]
+    wrong: frozenset[str] = frozenset()
+    sent: list[MeasurementSpec] = field(default_factory=list)
+
+    def __call__(self, spec: MeasurementSpec) -> pa.Table:
+        self.sent.append(spec)
+        side = spec.turn.measurement.side
+        due_ns = np.array(spec.moments()[spec.ramp_up :])
+        due_s = (due_ns - due_ns[0]) / 1e9
+        rate = spec.rate * 2 ** (due_s / spec.doubling_s) if spec.doubling_s else np.full(len(due_s), spec.rate)
+        response_us = np.where(rate <= self.rates[side], 1e9 / self.rates[side] / 1e3, 90e3)
+        count = len(due_ns)
+        columns = {"scheduled_ns": due_ns, "sent_ns": due_ns, "response_us": response_us, "service_us": response_us}
+        truths = {"ok": np.ones(count, bool), "wrong": np.full(count, side in self.wrong)}
+        words = {"code": ["OK"] * count, "phase": ["measure"] * count}
+        return pa.table({**columns, **truths, **words})
+
+
+def bench_of(load: FakeLoad, services: FakeServices, goal: str = "rate", rate: float = 0.0) -> Bench:
+    def tuned_of(candidate: Candidate) -> Tuned:
+        return make_tuned(str(PATH), {name: value for name, value in candidate if isinstance(value, int)})
+
+    return Bench(
+        path=PATH,
+        goal=goal,
+        slo_us=SLO_US,
+        rate=rate,
+        connections=4,
+        seed=1,
+        sides={"default": FakeServices(), "candidate": services},
+        send=load,
+        warm=lambda _: None,
+        tuned_of=tuned_of,
+        default_rate=rate or 1000.0,
+    )
+
+
+def test_a_trial_has_a_round_of_both_sides_for_each_that_was_asked_for() -> None:
+    load = FakeLoad({"default": 1000.0, "candidate": 2000.0})
+
+    trial = bench_of(load, FakeServices()).measure(FOUR, 3, 7)
+
+    assert trial.out == ""
+    assert [round(each.candidate / each.default, 1) for each in trial.rounds] == [2.0, 2.0, 2.0]
+    sides = [spec.turn.measurement.side for spec in load.sent]
+    assert [sorted(pair) for pair in zip(sides[::2], sides[1::2], strict=True)] == [["candidate", "default"]] * 3
+    assert [one.moments() for one in load.sent[::2]] == [other.moments() for other in load.sent[1::2]]
+
+
+def test_only_what_differs_from_the_last_candidate_is_started_again() -> None:
+    services = FakeServices()
+    bench = bench_of(FakeLoad({"default": 1000.0, "candidate": 1000.0}), services)
+
+    for candidate in (FOUR, FOUR, (("max_in_flight", 16), *FOUR), (("max_in_flight", 16), ("threads", 1))):
+        bench.measure(candidate, 1, 0)
+
+    assert services.told == [
+        ("start", {"threads": 4}),
+        ("stop", "gateway"),
+        ("start", {"max_in_flight": 16, "threads": 4}),
+        ("stop",),
+        ("start", {"max_in_flight": 16, "threads": 1}),
+    ]
+
+
+def test_a_candidate_that_does_not_start_is_out_and_the_next_one_starts_from_nothing() -> None:
+    services = FakeServices(broken="threads")
+    bench = bench_of(FakeLoad({"default": 1000.0, "candidate": 1000.0}), services)
+
+    trial = bench.measure(FOUR, 2, 0)
+
+    assert trial == Trial(FOUR, (), "does not start: no such thread")
+    assert services.told == [("start", {"threads": 4}), ("stop",)]
+    assert bench.measure((("max_in_flight", 1),), 1, 0).rounds
+
+
+def test_a_candidate_that_answers_wrongly_is_out() -> None:
+    load = FakeLoad({"default": 1000.0, "candidate": 1000.0}, wrong=frozenset({"candidate"}))
+
+    trial = bench_of(load, FakeServices()).measure(FOUR, 2, 0)
+
+    assert trial.rounds == ()
+    assert trial.out.endswith(" answers are wrong")
+    assert len(load.sent) == 2
+
+
+def test_a_default_that_answers_wrongly_ends_the_search() -> None:
+    load = FakeLoad({"default": 1000.0, "candidate": 1000.0}, wrong=frozenset({"default"}))
+
+    with pytest.raises(RunError, match=r"m@onnx with the default settings: .* answers are wrong"):
+        bench_of(load, FakeServices()).measure(FOUR, 2, 0)
+
+
+def test_a_default_without_a_figure_is_asked_again_and_then_ends_the_search() -> None:
+    load = FakeLoad({"default": 1.0, "candidate": 1000.0})
+
+    with pytest.raises(RunError, match="has no figure in 3 blocks: a busy machine"):
+        bench_of(load, FakeServices()).measure(FOUR, 2, 0)
+    assert len(load.sent) == 6
+
+
+def test_a_candidate_that_keeps_up_at_no_rate_counts_as_the_lowest_that_was_tried() -> None:
+    trial = bench_of(FakeLoad({"default": 1000.0, "candidate": 1.0}), FakeServices()).measure(FOUR, 1, 0)
+
+    assert [round(each.default / each.candidate) for each in trial.rounds] == [3]
+
+
+def test_a_precision_is_asked_for_as_the_path_that_it_is() -> None:
+    load = FakeLoad({"default": 1000.0, "candidate": 1000.0})
+
+    bench_of(load, FakeServices()).measure((("precision", "int8"),), 1, 0)
+
+    asked = {spec.turn.measurement.side: str(spec.turn.measurement.path) for spec in load.sent}
+    assert asked == {"default": "m@onnx", "candidate": "m@onnx:int8"}
+
+
+@pytest.mark.parametrize(("candidate", "out"), [(400.0, False), (20.0, True)])
+def test_at_a_steady_rate_the_latency_counts_and_the_objective_holds(candidate: float, *, out: bool) -> None:
+    load = FakeLoad({"default": 200.0, "candidate": candidate})
+
+    trial = bench_of(load, FakeServices(), "latency", 100.0).measure(FOUR, 2, 0)
+
+    assert trial.out == ("its p99 is above 20 ms, the default's is not" if out else "")
+    assert out or [round(each.candidate / each.default, 1) for each in trial.rounds] == [2.0, 2.0]
+
+
+class FakeCaller:
+    def __init__(self, service_us: float) -> None:
+        self._service_us = service_us
+
+    def ask(self, _: object) -> Any:
+        return type("Sample", (), {"service_us": self._service_us})
+
+
+def begun(load: FakeLoad) -> Callable[[], Bench]:
+    bench = bench_of(load, FakeServices())
+
+    def begin() -> Bench:
+        caller: Any = FakeCaller(1000.0)
+        bench.begin(caller, [None] * 5)
+        return bench
+
+    return begin
+
+
+def test_what_the_default_can_do_is_found_first() -> None:
+    assert begun(FakeLoad({"default": 1500.0}))().default_rate == pytest.approx(1500, rel=0.1)
+
+
+def test_a_default_that_meets_the_objective_at_no_rate_is_refused_with_the_fix() -> None:
+    with pytest.raises(RunError, match="keeps a p99 below 20 ms at no rate with the default settings: raise --slo"):
+        begun(FakeLoad({"default": 1.0}))()

@@ -1,0 +1,59 @@
+from argparse import ArgumentTypeError
+from pathlib import Path
+
+import pytest
+
+from loadtest.tune.__main__ import main
+from loadtest.tune.options import TuneOptions, argument_parser, duration
+
+DEPLOYMENTS = '[models.m]\ndefault = "onnx"\n[models.m.stacks.onnx]\n'
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1h", 3600), ("45", 45), ("0.5m", 30)])
+def test_a_duration_has_a_unit_or_is_seconds(text: str, seconds: float) -> None:
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "10 m", "10d", "-1m", "0s", "1.2.3s", "nan", "1e3"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="is not a "):
+        duration(text)
+
+
+def test_the_defaults_are_the_rate_under_20_ms_in_ten_minutes() -> None:
+    options = argument_parser().read(TuneOptions, ["all"])
+
+    assert (options.goal, options.slo_p99_ms, options.budget, options.rate) == ("rate", 20.0, 600.0, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["m@onnx", "--goal=latency"], "--goal latency needs --rate"),
+        (["m@onnx", "--goal=cpu"], "--goal cpu needs --rate"),
+        (["m@onnx", "--rate=5"], "--goal rate takes no --rate"),
+        (["m@tfserving"], "'m@tfserving' is not a path; known: m@onnx, or all"),
+        (["m@onnx", "--budget=soon"], "argument --budget: 'soon' is not a duration such as 90s, 10m or 1h"),
+        (["m@onnx", "--goal=fun"], "argument --goal: invalid choice: 'fun'"),
+        ([], "the following arguments are required: MODEL@STACK"),
+    ],
+)
+def test_a_wrong_word_is_one_line_and_exit_code_2(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "deployments.toml").write_text(DEPLOYMENTS)
+    with pytest.raises(SystemExit) as ended:
+        main([*words, f"--deployments={tmp_path / 'deployments.toml'}"])
+
+    text = capsys.readouterr().err
+    assert (ended.value.code, text.count("\n")) == (2, 1)
+    assert text.startswith(f"servepath tune: {said}")
+
+
+def test_a_missing_list_of_paths_is_one_line_and_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["all", f"--deployments={tmp_path / 'none.toml'}"]) == 1
+    text = capsys.readouterr().err
+    assert text.startswith(f"servepath tune: {tmp_path / 'none.toml'} is missing")
+    assert text.count("\n") == 1
