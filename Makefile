@@ -44,7 +44,7 @@ PLAN = $(if $(PAYLOADS),--payloads '$(PAYLOADS)') $(if $(SEED),--seed $(SEED)) $
 # make loadtest TARGETS=gateway=HOST:PORT,onnx=HOST:PORT ENVIRONMENT='compose on one machine': servers elsewhere
 ELSEWHERE = $(if $(TARGETS),--targets '$(TARGETS)') $(if $(ENVIRONMENT),--environment '$(ENVIRONMENT)')
 
-.PHONY: help setup proto train export import compare routes up status logs down predict loadtest crosscheck capacity tune report demo demo-text scorecard gate
+.PHONY: help setup proto train export import compare routes up status logs down predict loadtest crosscheck capacity tune report recommend demo demo-text scorecard gate
 .PHONY: k8s test-deploy e2e-compose check-compose gpu-check images locks pin-images release-check sbom
 .PHONY: bench validate-method test test-all test-python test-report check fmt unit integration e2e clean
 
@@ -109,6 +109,9 @@ tune: $(READY) ## settings under which paths do better, measured beside the defa
 
 report: $(READY) ## the newest load test's verdicts, table, summary and page, once more
 	$(PYTHON) -m servepath report
+
+recommend: $(READY) ## which path to take for a rate at an objective, by the newest run (RATE=500 SLO_P99_MS=5 PRICE_PER_HOUR=0.10 CURRENCY=EUR, PATHS, VIA)
+	$(PYTHON) -m servepath recommend $(if $(RATE),--rate $(RATE)) $(if $(SLO_P99_MS),--slo-p99-ms $(SLO_P99_MS)) $(if $(PRICE_PER_HOUR),--price-per-hour $(PRICE_PER_HOUR)) $(if $(CURRENCY),--currency '$(CURRENCY)') $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA))
 
 scorecard: $(READY) ## what each path costs over its whole life, added to the newest run (PRICE_PER_HOUR=0.10 CURRENCY=EUR, PATHS)
 	$(PYTHON) -m servepath cost $(if $(PATHS),--paths '$(PATHS)') $(if $(PRICE_PER_HOUR),--price-per-hour $(PRICE_PER_HOUR)) $(if $(CURRENCY),--currency '$(CURRENCY)')

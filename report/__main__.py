@@ -1,31 +1,35 @@
 """Judge a load test: `python -m report [RUN_DIR]` prints verdicts and table, and writes its files into the run.
 
-The files are summary.json, summary.md and report.html. `python -m report compare A B` puts two runs side by side;
-`python -m report gate RUN` says whether new code is slower than old, with exit codes of its own (see its --help);
-`python -m report crosscheck FOLDER` says whether the load test agrees with other instruments. Ends with 0 only when the
-run is valid: every expected row is there, right, on time, from a fair comparison; 3 when every path returned correct
-responses, but the times prove nothing (of a cross-check: no agreement); 1 otherwise, and when two runs must not be
-compared; 2 for a bad argument; 130 after Ctrl-C.
+The files are summary.json, summary.md and report.html. `python -m report recommend [RUN] --rate 500 --slo-p99-ms 5`
+says which path to take for another rate or objective than the run's own; `python -m report compare A B` puts two runs
+side by side; `python -m report gate RUN` says whether new code is slower than old, with exit codes of its own (see its
+--help); `python -m report crosscheck FOLDER` says whether the load test agrees with other instruments. Ends with 0 only
+when the run is valid: every expected row is there, right, on time, from a fair comparison; 3 when every path returned
+correct responses, but the times prove nothing (of a cross-check: no agreement; of a recommendation: none); 1 otherwise,
+and when two runs must not be compared; 2 for a bad argument; 130 after Ctrl-C.
 """
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from report import compare, crosscheck, gate, look
+from report import compare, crosscheck, gate, look, recommendation_json
+from report.document import Document
 from report.documents import comparison, run
 from report.documents import crosscheck as crosscheck_document
 from report.documents import gate as gate_document
+from report.recommendation import Price, Question, question_of
 from report.rows import write_json
 from report.schema import ReportError
-from report.summary import build, to_dict
+from report.summary import Summary, build, to_dict
 from report.writers import html, markdown, terminal
 from servepath.artifacts import atomic
 from servepath.cli.arguments import Parser, positive
 from servepath.cli.signals import run_main
-from servepath.results.names import SUMMARY_FILE
+from servepath.results.names import RECOMMENDATION_FILE, SUMMARY_FILE, VIAS
 from servepath.results.thresholds import UNTRUSTED
 
 # The table's width where there is no terminal to ask, as in a log file.
@@ -49,19 +53,62 @@ def _report(argv: Sequence[str], console: Console) -> int:
         "python -m report",
         description="Verdicts, table, summary.json, summary.md and report.html of a run.",
         epilog="python -m report compare A B: two runs side by side; python -m report gate RUN: is new code slower? "
-        "python -m report crosscheck FOLDER: do the instruments agree?",
+        "python -m report recommend RUN: which path to take for a rate? python -m report crosscheck FOLDER: do the "
+        "instruments agree?",
     )
     default = Path("results/latest")
     parser.add_argument("run", nargs="?", type=Path, default=default, help=f"folder of a run (default: {default})")
     folder = parser.parse_args(argv).run
     summary = build(folder)
-    atomic.write_file(folder / SUMMARY_FILE, write_json(to_dict(summary)))
-    document = run.document(summary)
-    atomic.write_file(folder / "summary.md", markdown.render(document))
-    atomic.write_file(folder / "report.html", html.render(document))
-    terminal.show(document, console)
+    terminal.show(_write(folder, summary), console)
     console.print(f"{folder / 'report.html'}", soft_wrap=True)
     return 0 if summary.valid else UNTRUSTED if summary.answered else 1
+
+
+def _write(folder: Path, summary: Summary) -> Document:
+    """Write the files of a report, and return what they say."""
+    document = run.document(summary)
+    atomic.write_file(folder / SUMMARY_FILE, write_json(to_dict(summary)))
+    atomic.write_file(folder / "summary.md", markdown.render(document))
+    atomic.write_file(folder / "report.html", html.render(document))
+    return document
+
+
+def _recommend(argv: Sequence[str], console: Console) -> int:
+    parser = Parser(
+        "python -m report recommend",
+        description="Which path to take for a rate at an objective, and what would change that; by a stored run alone. "
+        "What is not given is as the run has it.",
+        epilog="exit codes: 0 a path is recommended; 1 the run cannot be read; 2 a bad argument; 3 none can be "
+        "recommended, and the answer says why",
+    )
+    default = Path("results/latest")
+    parser.add_argument("run", nargs="?", type=Path, default=default, help=f"folder of a run (default: {default})")
+    parser.add_argument("--rate", type=positive, metavar="RPS", help="requests a second to be served")
+    parser.add_argument("--slo-p99-ms", type=positive, metavar="MS", help="objective: p99 of response times, in ms")
+    parser.add_argument("--price-per-hour", type=positive, metavar="PRICE", help="of an hour of the run's machine")
+    parser.add_argument("--currency", default="", help="of that price, such as EUR")
+    parser.add_argument("--paths", default="", help="MODEL@STACK,... to choose from (default: all)")
+    parser.add_argument("--via", choices=(*VIAS, "both"), default="both", help="how they are reached (default: both)")
+    args = parser.parse_args(argv)
+    if args.currency and args.price_per_hour is None:
+        parser.error("--currency says nothing without --price-per-hour")
+    summary = build(args.run)
+    own = question_of(summary.evidence)
+    question = Question(
+        rate_rps=args.rate or own.rate_rps,
+        slo_p99_ms=args.slo_p99_ms or own.slo_p99_ms,
+        price=Price(args.price_per_hour, args.currency) if args.price_per_hour else own.price,
+        paths=tuple(filter(None, args.paths.split(","))),
+        vias=VIAS if args.via == "both" else (args.via,),
+    )
+    summary = replace(summary, question=question)
+    found = summary.recommendation
+    atomic.write_file(args.run / RECOMMENDATION_FILE, write_json(recommendation_json.to_dict(found)))
+    document = _write(args.run, summary)
+    terminal.show(Document("", (), document.sections[:1]), console)
+    console.print(f"{args.run / RECOMMENDATION_FILE}", soft_wrap=True)
+    return 0 if any(answer.choice for answer in found.answers) else UNTRUSTED
 
 
 def _compare(argv: Sequence[str], console: Console) -> int:
@@ -121,6 +168,7 @@ COMMANDS: Mapping[str, Callable[[Sequence[str], Console], int]] = {
     "crosscheck": _crosscheck,
     "gate": _gate,
     "look": look.main,
+    "recommend": _recommend,
 }
 
 if __name__ == "__main__":

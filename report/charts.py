@@ -121,7 +121,7 @@ def parts(values: list[dict[str, Any]]) -> Spec:
     names, kinds = list(dict.fromkeys(value["name"] for value in values)), {value["part"] for value in values}
     domain = [part for part in PARTS if part in kinds]
     colour = {"domain": domain, "range": [PARTS[part] for part in domain]}
-    return _frame("Mean service time by part") | {
+    return frame("Mean service time by part") | {
         "height": 26 * len(names),
         "data": {"values": values},
         "mark": "bar",
@@ -160,7 +160,7 @@ def capacity(lines: Sequence[Series], values: list[dict[str, Any]], slo_p99_ms: 
         "strokeDash": {"field": "via", "type": "nominal", "scale": _dashes(), "legend": None},
         "tooltip": tooltip,
     }
-    return _frame("p99 by rate") | {
+    return frame("p99 by rate") | {
         "height": 320,
         "layer": [
             {"data": {"values": values}, "mark": {"type": "line", "point": True}, "encoding": encoding},
@@ -173,7 +173,7 @@ def capacity(lines: Sequence[Series], values: list[dict[str, Any]], slo_p99_ms: 
     }
 
 
-def _frame(description: str) -> Spec:
+def frame(description: str) -> Spec:
     """Return what all charts share: as wide as their container, no background, the page's fonts."""
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
@@ -191,7 +191,7 @@ def _frame(description: str) -> Spec:
 
 def _base(summary: Summary, lines: Sequence[Series], values: list[dict[str, Any]], description: str) -> Spec:
     looked_up = {"data": {"values": [line._asdict() for line in lines]}, "key": "key"}
-    return _frame(description) | {
+    return frame(description) | {
         "data": {"values": values},
         "params": [
             {"name": "metric", "value": "response" if summary.open_loop else "service"},

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from report import schema, sequential, validity
+from report import recommendation_json, schema, sequential, validity
+from report.candidates import Evidence
+from report.recommendation import Question, Recommendation, question_of, recommend
 from report.rows import read_run
 from report.stats import Row, latencies, statistics
 from report.verdicts import Verdict
@@ -21,6 +23,7 @@ class Summary:
 
     No reason means valid; a run that is not valid has no verdict. answered: every path returned correct responses,
     whether or not the times can be trusted. capacity, and the content of scorecard.json, are None until measured.
+    question: what the recommendation is for, None for what the run itself asks.
     """
 
     facts: Mapping[str, Any]
@@ -32,6 +35,7 @@ class Summary:
     verdicts: tuple[Verdict, ...] = ()
     capacity: Mapping[str, Any] | None = None
     scorecard: Mapping[str, Any] | None = None
+    question: Question | None = None
 
     @property
     def valid(self) -> bool:
@@ -42,6 +46,18 @@ class Summary:
     def open_loop(self) -> bool:
         """Return whether there are response times."""
         return any(row.lateness is not None for row in self.rows)
+
+    @property
+    def evidence(self) -> Evidence:
+        """Return what a recommendation rests on."""
+        return Evidence(
+            facts=self.facts, rows=self.rows, capacity=self.capacity, scorecard=self.scorecard, valid=self.valid
+        )
+
+    @property
+    def recommendation(self) -> Recommendation:
+        """Return which path to take for the question. Raises ReportError for a path that the run does not have."""
+        return recommend(self.evidence, self.question or question_of(self.evidence))
 
 
 def build(folder: Path) -> Summary:
@@ -93,6 +109,7 @@ def to_dict(summary: Summary) -> dict[str, Any]:
         "schema": SUMMARY_SCHEMA,
         "all_responses_correct": summary.answered,
         "reasons": list(summary.reasons),
+        "recommendation": recommendation_json.to_dict(summary.recommendation),
         "run": facts["run"],
         "started": facts["started"],
         "git_commit": facts["git_commit"],

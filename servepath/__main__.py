@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "loadtest": ("loadtest",),
     "report": ("report",),
     "tune": ("loadtest.tune",),
+    "recommend": ("report", "recommend"),
     "capacity": ("loadtest.capacity",),
     "cost": ("loadtest.cost",),
     "gate": ("loadtest", "gate"),

@@ -35,7 +35,9 @@ FIGURES: tuple[tuple[str, float | None, str, str], ...] = (
     ("idle memory", 1370.1, "MiB", f"{PSS}, some seconds after the first answers"),
     ("loaded memory", 1465.1, "MiB", f"{PSS}, after the direct load"),
     ("gateway idle memory", 29.5, "MiB", f"{PSS}, beside the other servers of the run; one gateway for all paths"),
+    ("gateway loaded memory", 33.1, "MiB", f"{PSS}, beside the other servers of the run, after the load of all paths"),
     ("server CPU, direct", 0.198, "s per 1,000 requests", MEASUREMENTS),
+    ("server CPU, via gateway", 0.214, "s per 1,000 requests", MEASUREMENTS),
     ("gateway CPU", 0.269, "s per 1,000 requests", MEASUREMENTS),
     ("GPU memory", None, "MiB", "no NVIDIA GPU"),
     ("capacity per core, direct", 1143.0, "req/s", "capacity of 2,286 req/s at p99 below 12 ms, over the 2 cores"),
@@ -108,8 +110,9 @@ def add_the_rest(folder: Path, medians_us: Mapping[str, float] = MEDIANS_US) -> 
     paths[-1] |= {"limit": "time", "rate_rps": None, "low_rps": None, "high_rps": None, "overload": [], "null": None}
     capacity = later | {"started": "2026-11-24T09:00:00+00:00", "slo_p99_ms": 12, "wanted_rps": 2000, "paths": paths}
     (folder / "capacity.json").write_text(json.dumps({"capacity": capacity}))
-    cards = [_card(model, stack) for model, stack, _ in names]
-    scorecard = later | {"measured": "2026-11-24T10:00:00+00:00", "scorecard": cards}
+    cards = [_card(*name) for name in names]
+    about = later | {"measured": "2026-11-24T10:00:00+00:00", "rate_rps": RATE_RPS}
+    scorecard = about | {"price": {"per_hour": 0.1, "currency": "EUR"}, "scorecard": cards}
     (folder / "scorecard.json").write_text(json.dumps(scorecard))
 
 
@@ -133,9 +136,15 @@ def _capacity(model: str, stack: str, median_us: float, via: str) -> dict[str, A
     }
 
 
-def _card(model: str, stack: str) -> dict[str, Any]:
+def _card(model: str, stack: str, median_us: float) -> dict[str, Any]:
+    """Return a card whose server takes CPU as long as a request takes, a few percent more or less."""
     engine, version = ENGINES[stack]
-    figures = [{"name": name, "value": value, "unit": unit, "note": note} for name, value, unit, note in FIGURES]
+    figures: list[dict[str, Any]] = []
+    for name, value, unit, note in FIGURES:
+        figures.append({"name": name, "value": value, "unit": unit, "note": note})
+        if value is not None and "CPU" in name:
+            value_s = value if name.startswith("gateway") else value * median_us / 700
+            figures[-1] |= {"value": value_s, "values": [value_s * share for share in (0.97, 1.0, 1.03)]}
     return {"model": model, "stack": stack, "engine": engine, "engine_version": version, "figures": figures}
 
 
@@ -257,6 +266,7 @@ def _path_keys(name: str) -> dict[str, Any]:
     engine, engine_version = ENGINES[name.partition("@")[2].partition(".")[0]]
     return {
         "threads": {"class": "must-equal", "value": 1},
+        "precision": {"class": "must-equal", "value": "fp32"},
         "payload_sha256": {"class": "must-equal", "value": "cd" * 32},
         "engine": {"class": "subject", "value": f"{engine} {engine_version}"},
     }

@@ -117,7 +117,9 @@ def measure(options: CostOptions, console: Console) -> dict[str, Any]:
         figures = list(price.figures(capacity, path, options.price))
         cards.append(card(path, services[service], alone[service], fronted, figures))
     measured = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"measured": measured, "git_commit": git_commit(), "rate_rps": options.rate, "scorecard": cards}
+    declared = {} if options.price is None else {"price": options.price._asdict()}
+    about = {"measured": measured, "git_commit": git_commit(), "rate_rps": options.rate, **declared}
+    return {**about, "scorecard": cards}
 
 
 def main(argv: Sequence[str]) -> int:

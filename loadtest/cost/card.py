@@ -10,6 +10,7 @@ from loadtest.cost.load import Measurement
 from loadtest.cost.program import GatewayCost, Life
 from loadtest.cost.startup import Name
 from servepath.protocols.stacks import PATH_STACKS, Stack
+from servepath.results.names import GATEWAY_CPU, GATEWAY_LOADED_MEMORY, LOADED_MEMORY, SERVER_CPU
 from servepath.runner.config import GATEWAY, Service
 
 START = ("start to first correct response", "s")
@@ -32,7 +33,7 @@ def card(path: Name, service: Service, life: Life, front: GatewayCost, worth: Se
         *worth,
     ]
     who = {"model": path[0], "stack": path[1], "engine": engine, "engine_version": version}
-    return {**who, "figures": [figure._asdict() for figure in figures]}
+    return {**who, "figures": [figure.to_dict() for figure in figures]}
 
 
 def _install(stack: Stack, service: Service, engine: str) -> Figure:
@@ -53,17 +54,17 @@ def _start(path: Name, life: Life) -> Figure:
 def _memory(path: Name, service: str, life: Life, front: GatewayCost) -> Iterator[Figure]:
     shared, begun = _shared(path, life), "some seconds after the first answers"
     yield Figure("idle memory", life.idle_bytes / MIB, "MiB", f"{PSS}, {begun}{shared}")
-    yield Figure("loaded memory", life.loaded_bytes / MIB, "MiB", f"{PSS}, after the direct load{shared}")
+    yield Figure(LOADED_MEMORY, life.loaded_bytes / MIB, "MiB", f"{PSS}, after the direct load{shared}")
     note = f"{PSS}, beside {service} and the other servers of the run"
     yield Figure("gateway idle memory", front.idle_bytes / MIB, "MiB", f"{note}; one gateway for all paths")
-    yield Figure("gateway loaded memory", front.loaded_bytes / MIB, "MiB", f"{note}, after the load of all paths")
+    yield Figure(GATEWAY_LOADED_MEMORY, front.loaded_bytes / MIB, "MiB", f"{note}, after the load of all paths")
 
 
 def _cpu(path: Name, service: str, life: Life, front: GatewayCost) -> Iterator[Figure]:
     fronted = _of(front.measurements, path)
-    yield _cost("server CPU, direct", _of(life.measurements, path), service)
-    yield _cost("server CPU, via gateway", fronted, service)
-    yield _cost("gateway CPU", fronted, GATEWAY)
+    yield _cost(SERVER_CPU["direct"], _of(life.measurements, path), service)
+    yield _cost(SERVER_CPU["gateway"], fronted, service)
+    yield _cost(GATEWAY_CPU, fronted, GATEWAY)
 
 
 def _cost(name: str, measurements: Sequence[Measurement], service: str) -> Figure:
@@ -73,7 +74,7 @@ def _cost(name: str, measurements: Sequence[Measurement], service: str) -> Figur
     seconds = [measurement.cpu_s[service] / measurement.requests * 1e3 for measurement in measurements]
     how = f"{len(measurements)} measurements, {requests:,} requests, {min(seconds):.3f}..{max(seconds):.3f}"
     value = sum(measurement.cpu_s[service] for measurement in measurements) / requests * 1e3
-    return Figure(name, value, CPU_UNIT, f"scheduler's count over all processes of {service}: {how}")
+    return Figure(name, value, CPU_UNIT, f"scheduler's count over all processes of {service}: {how}", tuple(seconds))
 
 
 def _of(measurements: Sequence[Measurement], path: Name) -> list[Measurement]:

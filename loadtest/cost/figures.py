@@ -2,18 +2,28 @@
 
 import statistics
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MIB = 2**20
 
 
 class Figure(NamedTuple):
-    """value: None when it was not measured; the note says how it was measured, or why not."""
+    """value: None when it was not measured; the note says how it was measured, or why not.
+
+    values: of each measurement, where the value is their mean.
+    """
 
     name: str
     value: float | None
     unit: str
     note: str
+    values: tuple[float, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        found = self._asdict()
+        values = found.pop("values")
+        return found | ({"values": list(values)} if values else {})
 
 
 def missing(name: str, unit: str, why: str) -> Figure:

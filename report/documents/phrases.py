@@ -5,6 +5,8 @@ from typing import Any
 
 from report.document import Cell
 
+WAYS = {"direct": "reached directly", "gateway": "through the gateway"}
+
 
 def milliseconds(value: float | None) -> str:
     """Return a latency in ms with three decimals, or "-" where there is none."""

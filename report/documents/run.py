@@ -1,4 +1,4 @@
-"""A run's Summary as a document: verdicts, results, instrument, pictures, capacity, scorecard, fairness, command."""
+"""A run's Summary as a document: recommendation, verdicts, results, instrument, pictures, what was added, command."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -23,8 +23,9 @@ from report.document import (
 from report.documents import attachments
 from report.documents.again import again, environment
 from report.documents.payloads import agreement, payloads
-from report.documents.phrases import cells, milliseconds, number, path_of
+from report.documents.phrases import WAYS, cells, milliseconds, number, path_of
 from report.documents.pictures import open_loop, pictures
+from report.documents.recommendation import recommendation
 from report.documents.rule import rule
 from report.documents.settings import settings
 from report.rows import NO_OP, name_of
@@ -33,7 +34,6 @@ from report.summary import Summary, gateway_overhead
 from report.verdicts import METRICS, NOT_KNOWN, Verdict
 from servepath.results.names import UNKNOWN_ARTIFACT
 
-WAYS = {"direct": "reached directly", "gateway": "through the gateway"}
 # What verdicts are about, by their family; of two paths, how both are reached.
 ABOUT = {
     "path direct": "Between paths, reached directly",
@@ -49,6 +49,7 @@ def document(summary: Summary) -> Document:
     colours = charts.colours(lines)
     engines = {row.path: row.engine_label for row in summary.rows}
     sections = (
+        Section("recommendation", "Recommendation", tuple(recommendation(summary.recommendation, colours))),
         Section("verdicts", "Verdicts", tuple(_verdicts(summary))),
         Section("results", "Results", tuple(_figures(summary, colours))),
         Section("settings", "Settings", tuple(settings(summary.facts))),

@@ -6,6 +6,7 @@ RUN_FILE = "run.json"
 SUMMARY_FILE = "summary.json"
 CAPACITY_FILE = "capacity.json"
 COST_FILE = "scorecard.json"
+RECOMMENDATION_FILE = "recommendation.json"
 CROSSCHECK_FILE = "crosscheck.json"
 
 # The hash of an artifact that its server, an external one, does not name.
@@ -19,6 +20,10 @@ NO_OP_PATH = f"{NULL_NAME}@{NULL_NAME}"
 # Who loads the same path in turn, where instruments are compared. Ours is compared with LoadGen under the arrivals that
 # LoadGen makes, with h2load under those that h2load makes.
 POISSON, LOADGEN, EVEN, H2LOAD = INSTRUMENTS = ("poisson", "loadgen", "even", "h2load")
+# Figures of a scorecard that the report reckons with, CPU by how a path is reached.
+SERVER_CPU = {"direct": "server CPU, direct", "gateway": "server CPU, via gateway"}
+GATEWAY_CPU = "gateway CPU"
+LOADED_MEMORY, GATEWAY_LOADED_MEMORY = "loaded memory", "gateway loaded memory"
 # Where expected answers come from: the model's reference, the file of payloads, or a measurement, whose name follows.
 FROM_REFERENCE, FROM_FILE, ANSWERS_OF = "the reference", "the outputs in the file", "answers of "
 

@@ -7,7 +7,7 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.browser.conftest import DESK, PHONE
 
-CHARTS = ["distribution", "time", "parts", "capacity"]
+CHARTS = ["latency-by-cost", "capacity-by-cost", "distribution", "time", "parts", "capacity"]
 FOCUSED = """
 const at = document.activeElement;
 return [at.tagName, at.name || at.getAttribute('aria-label') || at.hash || '', at.value || ''];
@@ -29,6 +29,11 @@ return [...document.querySelectorAll('.chart > svg, .chart .chart-wrapper svg')]
         return getComputedStyle(text).opacity !== '0' && (found.left < box.left - 1 || found.right > box.right + 1);
     }).map((text) => text.textContent);
 });
+"""
+# Of the first picture that has each.
+SIGNALS = """
+const known = (view) => view.getState({data: () => false, signals: () => true}).signals;
+return [...arguments].map((name) => known(views.find((view) => name in known(view)))[name]);
 """
 TRANSPARENT = "rgba(0, 0, 0, 0)"
 MARKS = "return document.querySelectorAll(`#chart-${arguments[0]} svg .mark-${arguments[1]} path`).length"
@@ -53,6 +58,7 @@ def test_every_picture_is_drawn(opened: Any) -> None:
         box = opened.script("return document.querySelector(`#chart-${arguments[0]} svg`).getBoundingClientRect()", name)
         assert box["width"] > 300
         assert box["height"] > 100
+    assert opened.script(MARKS, "latency-by-cost", "symbol") == 8 + 2 + 4 + 2  # points, rings, legends
     assert opened.script(MARKS, "distribution", "line") == 9
     assert opened.script(MARKS, "time", "symbol") > 300
     assert opened.script(MARKS, "parts", "rect") == 4 + 4 * 4
@@ -71,7 +77,7 @@ def test_the_form_chooses_paths_metric_and_round(opened: Any) -> None:
     opened.driver.find_element(By.CSS_SELECTOR, "[name=metric][value=service]").click()
     opened.driver.find_element(By.CSS_SELECTOR, "option[value='3']").click()
     opened.settle()
-    assert opened.script("return [views[0].signal('metric'), views[1].signal('round')]") == ["service", 3]
+    assert opened.script(SIGNALS, "metric", "round") == ["service", 3]
     assert 0 < opened.script(MARKS, "time", "symbol") < before / 10
 
 

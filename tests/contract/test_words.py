@@ -50,8 +50,8 @@ DOMAIN = (
 )
 # Private words of earlier versions, as parts of a name.
 PRIVATE = re.compile(
-    r"artefact|anew|mend(ed|s)?|rightly|whoever|outbox|goodbye|twins?|restless|witness|yardstick|planted|to the end|"
-    r"held back|stand in|most|least|fewest"
+    r"artefact|anew|\bmend(ed|s)?\b|rightly|whoever|outbox|goodbye|twins?|restless|witness|yardstick|planted|"
+    r"to the end|held back|stand in|most|least|fewest"
 )
 # A private word that is the best one where it stands.
 ALLOWED = re.compile(r"at most|at least|most of|most over|least over|least s\b")

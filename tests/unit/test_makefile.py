@@ -17,6 +17,7 @@ CONTRACT = (
     "train",
     "export",
     "report",
+    "recommend",
     "up",
     "status",
     "logs",
@@ -76,6 +77,11 @@ def test_make_alone_lists_every_target_of_the_contract_with_what_it_does() -> No
             ["scorecard", "PRICE_PER_HOUR=0.1", "CURRENCY=EUR", "PATHS=a@b"],
             "-m servepath cost --paths 'a@b' --price-per-hour 0.1 --currency 'EUR'",
         ),
+        (
+            ["recommend", "RATE=9", "SLO_P99_MS=5", "PRICE_PER_HOUR=0.1", "CURRENCY=EUR", "VIA=direct"],
+            "-m servepath recommend --rate 9 --slo-p99-ms 5 --price-per-hour 0.1 --currency 'EUR' --via direct",
+        ),
+        (["recommend"], "-m servepath recommend"),
         (
             ["validate-method", "RUNS=9", "ROUNDS=11", "PATHS=keras_dense@onnx"],
             "-m servepath validate-method --runs 9 --rounds 11 --path 'keras_dense@onnx'",

@@ -13,7 +13,7 @@ from report import rows, schema
 from report.rows import write_json
 from report.summary import Summary, build, to_dict
 
-NAMES = ["capacity", "crosscheck", "row", "run", "scorecard", "summary"]
+NAMES = ["capacity", "crosscheck", "recommendation", "row", "run", "scorecard", "summary"]
 
 
 def written(summary: Summary) -> dict[str, Any]:

@@ -53,6 +53,8 @@ def test_a_card_obeys_the_schema_and_holds_what_was_measured() -> None:
         "median of 3 new processes, 0.25..1.50, warm page cache; the same process serves keras_dense@onnx"
     )
     assert "2 measurements, 4,000 requests, 0.067..0.200" in found["server CPU, direct"]["note"]
+    assert found["server CPU, direct"]["values"] == [pytest.approx(0.2), pytest.approx(0.2 / 3)]
+    assert "values" not in found["idle memory"]
 
 
 MEASURED = {

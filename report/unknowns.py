@@ -1,0 +1,111 @@
+"""What a run does not show: what was not measured, with the command that does it, and what it cannot know."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from report.candidates import Candidate, Evidence, Settings
+from report.stats import EMBEDDED
+from servepath.results.names import CLOSED, UNKNOWN_ARTIFACT
+
+# What run.json calls servers on the load generator's own machine (loadtest/options.py), and runs before it.
+LOCAL = "local"
+GPU_FIGURE = "GPU utilisation"
+
+
+class Missing(NamedTuple):
+    """What was not measured, and the command that measures it."""
+
+    what: str
+    command: str
+
+
+def missing(evidence: Evidence, found: Sequence[Candidate], slo_p99_ms: float, *, priced: bool) -> Iterator[Missing]:
+    """Yield what a better recommendation would rest on. priced: a price was declared."""
+    command = f"make capacity SLO_P99_MS={slo_p99_ms:g}"
+    measured_ms = (evidence.capacity or {}).get("slo_p99_ms")
+    lacking = [each for each in found if each.capacity is None]
+    if measured_ms is None:
+        yield Missing("the capacity of each path", command)
+    elif measured_ms < slo_p99_ms:
+        yield Missing(f"capacities at {slo_p99_ms:g} ms: those at {measured_ms:g} ms are lower bounds", command)
+    elif measured_ms > slo_p99_ms:
+        yield Missing(f"capacities at {slo_p99_ms:g} ms: this run has those at {measured_ms:g} ms", command)
+    elif lacking:
+        paths = ",".join(dict.fromkeys(each.path for each in lacking))
+        yield Missing(f"the capacity of {_names(lacking)}", f"{command} PATHS={paths}")
+    uncosted = [each for each in found if each.cost is None]
+    if evidence.scorecard is None:
+        yield Missing("what a request costs", "make scorecard PRICE_PER_HOUR=0.10 CURRENCY=EUR")
+        return
+    if uncosted:
+        yield Missing(f"what a request costs on {_names(uncosted)}", "make scorecard")
+    if any(each.cost is not None and not each.cost.values for each in found):
+        yield Missing("how sure the costs are: this scorecard is of an earlier release", "make scorecard")
+    if not priced:
+        yield Missing("the price of a million requests", "make recommend PRICE_PER_HOUR=0.10 CURRENCY=EUR")
+
+
+def unknowns(evidence: Evidence, found: Sequence[Candidate], rate_rps: float, slo_p99_ms: float) -> Iterator[str]:
+    """Yield, by the run's own facts, what nobody can know from it."""
+    facts, host = evidence.facts, evidence.facts["host"]
+    yield from _contradictions(found, rate_rps, slo_p99_ms)
+    memory = f"{host['memory_bytes'] / 2**30:.0f} GiB"
+    yield f"Other hardware: this was measured on {host['cpu']}, {host['cores']} cores, {memory}."
+    stand_ins = dict.fromkeys((each.path, each.engine) for each in found if each.engine.startswith(EMBEDDED))
+    for path, engine in stand_ins:
+        yield f"The product itself: {path} was answered by {engine}, a stand-in that speaks its protocol."
+    yield from _load(facts)
+    yield from _settings(found)
+    yield from _attached(evidence, rate_rps)
+    if unseen := [each for each in found if each.capacity is not None and each.capacity.open_ended]:
+        yield f"How much more than their capacities can be done by {_names(unseen)}: the search did not get there."
+    if unknown := [each for each in found if each.sha256 == UNKNOWN_ARTIFACT]:
+        yield f"Which artifact {_names(unknown)} served: its server does not say."
+
+
+def _contradictions(found: Sequence[Candidate], rate_rps: float, slo_p99_ms: float) -> Iterator[str]:
+    for each in found:
+        seen = each.loaded_p99_ms if each.loaded_rps == rate_rps else None
+        if seen is not None and seen.low is not None and seen.low > slo_p99_ms and each.rate_rps >= rate_rps:
+            yield (
+                f"Which is right of {each.name} {each.via}: by its capacity it holds {rate_rps:,g} req/s, and under "
+                f"the run's own load its p99 was {seen.value:.3g} ms (95 % CI {seen.low:.3g}..{seen.high:.3g})."
+            )
+
+
+def _load(facts: Mapping[str, Any]) -> Iterator[str]:
+    if facts["load_model"] == CLOSED:
+        yield "Response times at a rate: the run was a closed loop, whose callers wait for their replies."
+    if facts["fairness"]["run"].get("environment", {"value": LOCAL})["value"] == LOCAL:
+        yield "Servers with a machine of their own: the load generator took its share of the cores."
+    sent = facts.get("payloads")
+    if sent is not None:
+        requests = f"those of {sent['file']}" if "file" in sent else "rows of the models' references"
+        yield f"Other requests: {requests} were sent."
+
+
+def _settings(found: Sequence[Candidate]) -> Iterator[str]:
+    tuned = [each for each in found if each.settings.name != Settings().name]
+    plain = [each for each in found if each.settings.name == Settings().name]
+    if plain and not tuned:
+        yield "Other settings: every path had its defaults."
+    elif only := [each for each in plain if each.path not in {other.path for other in tuned}]:
+        yield f"Other settings of {_names(only)}, which had its defaults alone."
+
+
+def _attached(evidence: Evidence, rate_rps: float) -> Iterator[str]:
+    for name, found in (("capacity", evidence.capacity), ("scorecard", evidence.scorecard)):
+        commit = (found or {}).get("git_commit")
+        if commit and commit != evidence.facts["git_commit"]:
+            yield f"Whether the code of the {name} is as fast as the run's: it is of another commit."
+    if not (evidence.capacity or {}).get("complete", True):
+        yield "Where the search for capacities would have ended: it was interrupted."
+    card = evidence.scorecard or {"scorecard": ()}
+    if card.get("rate_rps") not in {None, rate_rps}:
+        yield f"CPU a request at {rate_rps:,g} req/s: it was measured at {card['rate_rps']:,g} req/s."
+    if any(one["name"] == GPU_FIGURE and one["value"] for each in card["scorecard"] for one in each["figures"]):
+        yield "What the GPU costs: CPU seconds alone are counted."
+
+
+def _names(found: Sequence[Candidate]) -> str:
+    return ", ".join(dict.fromkeys(f"{each.name} {each.via}" for each in found))
