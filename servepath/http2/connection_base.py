@@ -138,19 +138,31 @@ class ConnectionBase:
     def _read_frames(self, data: bytes) -> int:
         """Handle the complete frames received so far; return their size in bytes."""
         buffer = self._buffer
+        begin = taken = 0
         if buffer:
-            buffer += data
+            # Only what the incomplete frame lacks: the frames behind it need not be copied once more.
+            begin = self._complete(data)
             with memoryview(buffer) as view:
-                taken = self._parse(view)
+                taken = self._parse(view, 0)
             del buffer[:taken]
-        else:
-            taken = self._parse(data)
-            buffer += data[taken:]
+        end = self._parse(data, begin)
+        buffer += data[end:]
         if self._read > CREDIT_STEP:
             self._out.write(frame(WINDOW_UPDATE, 0, 0, LONG.pack(self._read)))
             self._read = 0
         self._out.push_due()
-        return taken
+        return taken + end - begin
+
+    def _complete(self, data: bytes) -> int:
+        """Append what the incomplete frame lacks, as far as `data` goes; return how many bytes of it that took."""
+        buffer = self._buffer
+        end = max(FRAME_HEAD_BYTES - len(buffer), 0)
+        buffer += data[:end]
+        if len(buffer) >= FRAME_HEAD_BYTES:
+            high, low, _, _, _ = FRAME_HEAD.unpack_from(buffer)
+            begin, end = end, end + FRAME_HEAD_BYTES + (high << 8 | low) - len(buffer)
+            buffer += data[begin:end]
+        return min(end, len(data))
 
     def _forget(self) -> None:
         """Drop incomplete data, which anything that refers to the connection would keep alive."""
@@ -179,9 +191,9 @@ class ConnectionBase:
 
     # Frames.
 
-    def _parse(self, data: bytes | memoryview) -> int:
-        """Handle the complete frames in `data`; return the number of bytes consumed."""
-        position, end = 0, len(data)
+    def _parse(self, data: bytes | memoryview, position: int) -> int:
+        """Handle the complete frames in `data` from `position` on; return where they end."""
+        end = len(data)
         handlers = self._handlers
         while end - position >= FRAME_HEAD_BYTES:
             high, low, kind, flags, number = FRAME_HEAD.unpack_from(data, position)

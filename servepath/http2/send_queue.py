@@ -136,7 +136,13 @@ class SendQueue:
                 self._credits.pop(number, None)
             flags = 0 if tail else END_STREAM
             data = MESSAGE_FRAME.pack(size >> 8, size & 0xFF, DATA, flags, number, 0, len(message))
-            self.write(b"".join((head, data, message, tail)))
+            if size <= LARGE:
+                self.write(b"".join((head, data, message, tail)))
+            else:
+                self.write(head + data)
+                self.write(message)
+                if tail:
+                    self.write(tail)
         else:
             self.open(number, head)
             self.streams[number].tail = tail

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Protocol
 
 from servepath.protocols.errors import (
     BackendBadReply,
@@ -14,7 +15,7 @@ from servepath.protocols.errors import (
     Overloaded,
     ServeError,
 )
-from servepath.protocols.types import Answer, Request
+from servepath.protocols.types import Request
 from services.dataplane.backend import Backend, Call, Outcome
 
 # What another server may do better. Not Overloaded: load that one path refuses would take the next one down, too.
@@ -27,6 +28,21 @@ FINAL_UNSEEN = (*FINAL, BadInput)
 Failure = tuple[str, ServeError, tuple[type[ServeError], ...]]
 
 
+class Router(Protocol):
+    """What chooses the path of a call, such as a WeightedRouter."""
+
+    only: str
+
+    def choose(self, call: Call) -> str:
+        """Return the MODEL@STACK that a call is for; `only`, where that is not ""."""
+
+
+class Readiness(Protocol):
+    """What knows whether its path can answer, such as a ReplicaSet."""
+
+    ready_now: bool
+
+
 class Fallback:
     """Takes a call that its path cannot answer on to the next path of its model, within the call's own deadline.
 
@@ -36,18 +52,17 @@ class Fallback:
 
     def __init__(
         self,
-        choose: Callable[[Call], str],
+        router: Router,
         paths: Mapping[str, Backend],
         orders: Mapping[str, Sequence[str]],
-        ready: Mapping[str, Callable[[], bool]],
+        ready: Mapping[str, Readiness],
         on_leave: Callable[[str], None],
     ) -> None:
-        """`choose`: gives the MODEL@STACK that a call is for. `paths`: MODEL@STACK -> its chain.
+        """`paths`: MODEL@STACK -> its chain. `ready`: what says it, by MODEL@STACK.
 
-        `orders`: each that may be chosen -> the paths that are tried, itself first. `ready`: says it, by
-        MODEL@STACK.
+        `orders`: each that may be chosen -> the paths that are tried, itself first.
         """
-        self._choose = choose
+        self._router = router
         self._paths = paths
         self._orders = orders
         self._ready = ready
@@ -55,31 +70,31 @@ class Fallback:
 
     def submit(self, call: Call) -> None:
         """Pass the call on to the first path that is ready, or, where none is, to its own."""
-        name = self._choose(call)
-        if self._ready[name]():
+        name = self._router.only or self._router.choose(call)
+        if self._ready[name].ready_now:
             call.name = name
-            call.add_done_callback(partial(self._first_ended, call, call.request))
+            call.guard(self)
             self._paths[name].submit(call)
         else:
             self._go_on(call, call.request, self._orders[name], None)
 
     def ready(self) -> bool:
         """Return whether some path is ready, whichever a call is for."""
-        return all(any(self._ready[name]() for name in order) for order in self._orders.values())
+        return all(any(self._ready[name].ready_now for name in order) for order in self._orders.values())
 
     async def close(self) -> None:
         """Close every path."""
         for path in set(self._paths.values()):
             await path.close()
 
-    def _first_ended(self, call: Call, request: Request, outcome: Outcome) -> None:
-        # Answer first: that is what nearly all are, and the quickest to tell.
-        if not isinstance(outcome, Answer) and isinstance(outcome, ELSEWHERE):
-            self._leave(call, request, self._orders[call.name], (call.name, outcome, FINAL))
+    def on_error(self, call: Call, request: Request, error: ServeError) -> None:
+        """Take a call that its own path has failed to the next one, where that may do better."""
+        if isinstance(error, ELSEWHERE):
+            self._leave(call, request, self._orders[call.name], (call.name, error, FINAL))
 
     def _go_on(self, call: Call, request: Request, order: Sequence[str], own: Failure | None) -> None:
         """Send a call to the first path of `order` that is ready; `own` is what the path that it was for has said."""
-        name = next((name for name in order if self._ready[name]()), order[0])
+        name = next((name for name in order if self._ready[name].ready_now), order[0])
         if name != order[0]:
             own = own or (order[0], BackendUnavailable(f"{order[0]} is not ready"), FINAL_UNSEEN)
             self._on_leave(order[0])

@@ -21,7 +21,7 @@ from servepath.protocols.signature import Signature, probe_inputs
 from servepath.protocols.stacks import Stack, server_of
 from servepath.protocols.token import credentials_of
 from servepath.protocols.types import Provenance, Request
-from services.dataplane.backend import Backend, Call
+from services.dataplane.backend import Backend
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.batcher import BatchLimits
 from services.dataplane.validate import Validate
@@ -138,22 +138,21 @@ class Builder:
         paths = {path.name: path.chain for path in own.values()}
         verdicts = shadows.find(deployment, deployment.shadow.stack) if deployment.shadow else None
         promotion = verdicts.promotion if verdicts else None
-        router = None
-        if deployment.split:
-            router = WeightedRouter(paths, {names[stack]: share for stack, share in deployment.split.items()})
-            if promotion:
-                promotion.lead(router)
+        if not (deployment.split or deployment.fallback):
+            return paths[names[deployment.default]]
+        shares = deployment.split or deployment.shares
+        router = WeightedRouter(paths, {names[stack]: share for stack, share in shares.items()})
+        if promotion:
+            promotion.lead(router)
         if not deployment.fallback:
-            return router or paths[names[deployment.default]]
+            return router
         asked = {stack: deployment.fallback for stack, share in deployment.shares.items() if share}
         if verdicts and promotion:
             # A stack that is yet to be promoted keeps nobody from being answered.
             asked.setdefault(verdicts.shadow.stack, (*deployment.fallback, deployment.default))
         orders = {names[one]: tuple(names[each] for each in dict.fromkeys((one, *then))) for one, then in asked.items()}
-        default = names[deployment.default]
-        choose: Callable[[Call], str] = router.choose if router else lambda _: default
-        ready = {path.name: path.replicas.ready for path in own.values()}
-        return Fallback(choose, paths, orders, ready, self._on_fallback)
+        ready = {path.name: path.replicas for path in own.values()}
+        return Fallback(router, paths, orders, ready, self._on_fallback)
 
     def _paths(
         self, deployments: Deployments, deployment: Deployment, kept: Mapping[tuple[str, str], Path]

@@ -69,7 +69,7 @@ class RetryBudget:
 class ReplicaSet:
     """A Backend of one path's replicas, one of which at least gets calls, whatever is known of it.
 
-    on_retry, on_eject: called at each. budget: of its retries.
+    on_retry, on_eject: called at each. budget: of its retries. ready_now: see `ready`.
     """
 
     def __init__(self, members: Sequence[Member], draw: Callable[[], float] = random.random) -> None:
@@ -79,7 +79,7 @@ class ReplicaSet:
         self._draw = draw
         self.budget = RetryBudget()
         self._usable: Sequence[Member] = self.members
-        self._ready = False
+        self.ready_now = False
         self.refresh()
 
     def use(self) -> None:
@@ -97,7 +97,7 @@ class ReplicaSet:
 
     def ready(self) -> bool:
         """Return whether some replica was usable when that was found out last."""
-        return self._ready
+        return self.ready_now
 
     async def close(self) -> None:
         """Close every replica."""
@@ -107,7 +107,7 @@ class ReplicaSet:
     def refresh(self) -> None:
         """Find out which replicas are usable; where none is, all are tried."""
         usable = [member for member in self.members if member.usable]
-        self._usable, self._ready = usable or self.members, bool(usable)
+        self._usable, self.ready_now = usable or self.members, bool(usable)
 
     @property
     def in_flight(self) -> int:

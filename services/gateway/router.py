@@ -47,7 +47,8 @@ class WeightedRouter:
 
     A key is on the path whose part of 0 to 100 % holds its hash, so that a change of weights moves no more keys than it
     must. Each call goes on under its path's name. A path that `shift` raises takes the end of every other one's part:
-    keys move to it alone, and each is back at its place when the path goes back.
+    keys move to it alone, and each is back at its place when the path goes back. only: the path that gets all calls, or
+    "" where several get some.
     """
 
     def __init__(
@@ -74,12 +75,11 @@ class WeightedRouter:
         self._names = [name for name, _ in given]
         ends = [end / ALL for end in accumulate(percent for _, percent in given)]
         self._ends = [*ends[:-1], 1.0]  # the last one takes what rounding leaves
+        self.only = self._names[0] if len(self._names) == 1 else ""
 
     def choose(self, call: Call) -> str:
         """Return the path that the call falls to."""
-        if len(self._names) == 1:
-            return self._names[0]
-        return self._names[bisect_right(self._ends, share_of(call.key) if call.key else self._draw())]
+        return self.only or self._names[bisect_right(self._ends, share_of(call.key) if call.key else self._draw())]
 
     def submit(self, call: Call) -> None:
         """Pass the call on to the path that it falls to."""

@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from servepath.protocols import oip, servepath, tuned
-from servepath.protocols.deployments import Deployments, DeploymentsError, read_deployments
+from servepath.protocols.deployments import Deployment, Deployments, DeploymentsError, read_deployments
 from services.dataplane.backend import Backend
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.data_plane import DataPlane
@@ -120,7 +120,7 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
             {name: chain.ready for name, chain in routes.chains.items()},
             [path.replicas for path in routes.paths.values()],
         )
-        data_plane.caller_key = CALLER_KEY if any(one.split for one in routes.deployments.models) else ""
+        data_plane.caller_key = CALLER_KEY if any(map(_divided, routes.deployments.models)) else ""
 
     routes = builder.build(deployments)
     use(routes)
@@ -178,6 +178,12 @@ def _reloaded(settings: Settings, before: Deployments) -> Deployments:
     if deployments.gateway != before.gateway:
         raise DeploymentsError(f"[gateway] of {file} has changed, which counts from the start: restart the gateway")
     return deployments
+
+
+def _divided(deployment: Deployment) -> bool:
+    """Return whether the calls for a model alone go to several paths, or may come to."""
+    promoted = deployment.shadow is not None and deployment.shadow.promote is not None
+    return promoted or sum(share > 0 for share in deployment.shares.values()) > 1
 
 
 def _controls(

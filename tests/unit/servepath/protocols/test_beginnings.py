@@ -22,11 +22,17 @@ class Counted:
     def __init__(self) -> None:
         self.parsed = 0
         self.proven_bytes = 0
-        self.read: Callable[[bytes], Request] = Beginnings(self._parse, self._head, self._is_message).read
+        self.read = Beginnings(self._parse, self._contents, self._head, self._is_message).read
 
     def _parse(self, payload: bytes) -> Request:
         self.parsed += 1
         return oip.decode_request(payload)
+
+    def _contents(self, request: Request) -> tuple[bytes, Callable[[bytes], Request]] | None:
+        if len(request.inputs) != 1 or request.request_id:
+            return None
+        (tensor,) = request.inputs
+        return tensor.data, lambda data: request._replace(inputs=(tensor._replace(data=data),))
 
     def _head(self, size: int) -> bytes:
         head = encoded("m", bytes(size))

@@ -76,6 +76,15 @@ def test_an_answer_comes_back_as_it_was_sent(outputs: list[Tensor], request_id: 
     assert ModelInferResponse.FromString(payload).id == request_id
 
 
+@given(st.lists(st.tuples(st.sampled_from(["a", "b"]), st.binary(min_size=1, max_size=3)), min_size=3, max_size=30))
+def test_whatever_a_server_has_replied_before_a_reply_is_read_as_protobuf_reads_it(
+    replies: list[tuple[str, bytes]],
+) -> None:
+    for name, data in replies:
+        answer = Answer((Tensor(name, "UINT8", (len(data),), data),), SERVED)
+        assert oip.decode_answer(oip.encode_answer(REQUEST, answer), "simple_nn", "onnx") == answer
+
+
 @pytest.mark.parametrize("dtype", list(VALUES))
 @given(st.data())
 def test_typed_elements_become_the_raw_bytes_that_unpack_to_them(dtype: str, data: st.DataObject) -> None:

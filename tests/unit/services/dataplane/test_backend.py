@@ -1,7 +1,8 @@
 import pytest
 
-from servepath.protocols.errors import Cancelled, DeadlineExceeded, DeadlineStage
-from services.dataplane.backend import Outcome
+from servepath.protocols.errors import BackendUnavailable, Cancelled, DeadlineExceeded, DeadlineStage, ServeError
+from servepath.protocols.types import Request
+from services.dataplane.backend import Call, Outcome
 from tests.serving_fakes import ANSWER, call
 
 
@@ -53,3 +54,73 @@ def test_a_callback_that_raises_is_logged_and_keeps_no_other_from_being_called(
     ended.end(ANSWER)
     assert order == ["plane"]
     assert "in a callback" in caplog.text
+
+
+DOWN = BackendUnavailable("down")
+
+
+class Elsewhere:
+    """A guard that takes a failed call back and has it answered, where it does not raise."""
+
+    def __init__(self, order: list[str], *, raises: bool = False) -> None:
+        self.order = order
+        self.raises = raises
+
+    def on_error(self, call: Call, request: Request, error: ServeError) -> None:
+        self.order.append("guard")
+        if self.raises:
+            raise LookupError("in a guard")
+        assert (call.outcome, request) == (error, call.request)
+        call.take_back()
+        call.end(ANSWER)
+
+
+def guarded(order: list[str], *, raises: bool = False) -> Call:
+    one = call()
+    one.add_done_callback(lambda outcome: order.append("plane" if outcome is ANSWER else "plane, failed"))
+    one.guard(Elsewhere(order, raises=raises))
+    one.add_done_callback(lambda _: order.append("replica"))
+    return one
+
+
+def test_a_guard_sees_an_error_between_the_callbacks_that_were_added_after_it_and_before() -> None:
+    order: list[str] = []
+    guarded(order).end(DOWN)
+    assert order == ["replica", "guard", "plane"]
+
+
+def test_a_guard_is_not_asked_where_a_call_is_answered() -> None:
+    order: list[str] = []
+    guarded(order).end(ANSWER)
+    assert order == ["replica", "plane"]
+
+
+def test_a_guard_waits_where_a_later_policy_takes_the_call_back() -> None:
+    order: list[str] = []
+    one = guarded(order)
+    one.add_done_callback(lambda _: one.take_back())
+    one.end(DOWN)
+    assert order == []
+    one.end(DOWN)
+    assert order == ["replica", "guard", "plane"]
+
+
+def test_a_guard_that_raises_lets_the_call_end(caplog: pytest.LogCaptureFixture) -> None:
+    order: list[str] = []
+    guarded(order, raises=True).end(DOWN)
+    assert order == ["replica", "guard", "plane, failed"]
+    assert "in a guard" in caplog.text
+
+
+@pytest.mark.parametrize("second", [ANSWER, DOWN], ids=["answered", "failed"])
+def test_a_guard_is_asked_once_at_most_where_a_later_policy_tries_again_at_once(second: Outcome) -> None:
+    order: list[str] = []
+    one = guarded(order)
+
+    def again(_: Outcome) -> None:
+        one.take_back()
+        one.end(second)
+
+    one.add_done_callback(again)
+    one.end(DOWN)
+    assert order == ["replica", *(["guard"] if second is DOWN else []), "plane"]

@@ -20,6 +20,7 @@ from servepath.protocols.errors import (
 from servepath.protocols.types import Request
 from services.dataplane.backend import Call, Outcome
 from services.gateway.fallback import Fallback
+from services.gateway.router import WeightedRouter
 from tests.serving_fakes import ANSWER
 
 DOWN = BackendUnavailable("down")
@@ -30,7 +31,7 @@ class Chain:
 
     def __init__(self, outcome: Outcome, *, ready: bool = True) -> None:
         self.outcome = outcome
-        self.is_ready = ready
+        self.ready_now = ready
         self.names: list[str] = []
         self.closed = 0
 
@@ -39,7 +40,7 @@ class Chain:
         call.end(self.outcome)
 
     def ready(self) -> bool:
-        return self.is_ready
+        return self.ready_now
 
     async def close(self) -> None:
         self.closed += 1
@@ -49,8 +50,7 @@ def fallback(chains: dict[str, Chain], on_leave: Callable[[str], None] = lambda 
     """Return a fallback of all calls from the first path over the others."""
     first = next(iter(chains))
     paths: Any = chains
-    ready = {name: chain.ready for name, chain in chains.items()}
-    return Fallback(lambda _: first, paths, {first: tuple(chains)}, ready, on_leave)
+    return Fallback(WeightedRouter(paths, {first: 100.0}), paths, {first: tuple(chains)}, chains, on_leave)
 
 
 def outcome_of(chains: dict[str, Chain], left: list[str] | None = None) -> Outcome:
@@ -83,7 +83,7 @@ def test_a_path_that_is_not_ready_is_passed_over() -> None:
     assert (chains["m@a"].names, left) == ([], ["m@a"])
 
 
-def test_where_no_path_is_ready_each_is_tried() -> None:
+def test_where_no_path_ready_now_each_is_tried() -> None:
     chains = {"m@a": Chain(DOWN, ready=False), "m@b": Chain(ANSWER, ready=False)}
     assert outcome_of(chains) is ANSWER
 
@@ -125,7 +125,7 @@ def test_a_call_that_nobody_answers_counts_for_its_own_path() -> None:
 
 
 @pytest.mark.parametrize(("ready", "expected"), [((False, True), True), ((False, False), False), ((True, False), True)])
-def test_a_model_is_ready_while_some_path_of_it_is(ready: Sequence[bool], expected: bool) -> None:  # noqa: FBT001
+def test_a_model_ready_now_while_some_path_of_it_is(ready: Sequence[bool], expected: bool) -> None:  # noqa: FBT001
     chains = {name: Chain(ANSWER, ready=one) for name, one in zip(("m@a", "m@b"), ready, strict=True)}
     assert fallback(chains).ready() is expected
 
