@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from servepath.cli.arguments import Parser
-from servepath.protocols.deployments import ALL, Deployments, DeploymentsError, read_deployments
+from servepath.protocols.deployments import ALL, Deployment, Deployments, DeploymentsError, read_deployments
+from servepath.protocols.stacks import PATH_STACKS
 
 WIDTH = 140
 
@@ -46,6 +47,7 @@ def routes(deployments: Deployments) -> Iterator[tuple[str, str, str, str, str, 
             others = [other for other in model.fallback if other != stack] if name == model.model else []
             path = f"{model.model}@{stack}"
             yield name, path, f"{percent:g} %", ", ".join(others), stacks[stack].address_variable, said
+        yield from _versions(model)
         if shadow := model.shadow:
             said = f"{shadow.max_in_flight} in flight, others dropped"
             if rule := shadow.promote:
@@ -53,6 +55,16 @@ def routes(deployments: Deployments) -> Iterator[tuple[str, str, str, str, str, 
                 said += f"; after each {rule.after} equal answers {steps} % of {model.model}"
             path, share = f"{model.model}@{shadow.stack}", f"{shadow.percent:g} % repeated"
             yield model.model, path, share, "", stacks[shadow.stack].address_variable, said
+
+
+def _versions(model: Deployment) -> Iterator[tuple[str, str, str, str, str, str]]:
+    """Yield what each label stands for, percent of the calls without a version, and stacks that may lack it."""
+    single = [stack for stack in model.stacks if stack in PATH_STACKS and PATH_STACKS[stack].one_version]
+    said = "; ".join(f"{stack} has one version at a time, {PATH_STACKS[stack].one_version}" for stack in single)
+    for label, version in model.version_labels.items():
+        percent = model.version_weights.get(label)
+        share = "" if percent is None else f"{percent:g} %"
+        yield f"{model.model}, version {label}", f"version {version}", share, "", "", said
 
 
 def main(argv: Sequence[str]) -> int:

@@ -38,6 +38,11 @@ def values(text: str) -> Any:
     return rows
 
 
+def _version(text: str) -> int | str:
+    """Read a version's number, of at most as many digits as an int64 holds, or its label."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else text  # noqa: PLR2004
+
+
 def _number(word: str) -> float:
     try:
         return int(word)
@@ -47,7 +52,7 @@ def _number(word: str) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientOptions:
-    """The command line of `python -m client`; model and x of predict and ask, every_path of ask."""
+    """The command line of `python -m client`; model, x and version of predict and ask, every_path of ask."""
 
     command: str
     addr: str | None
@@ -56,6 +61,7 @@ class ClientOptions:
     model: str = ""
     x: Any = None
     text: Sequence[str] | None = None
+    version: int | str = 0
     every_path: bool = False
 
 
@@ -74,6 +80,9 @@ def parse_args(argv: Sequence[str]) -> ClientOptions:
     )
     for command in (predict, ask):
         command.add_argument("model", help="MODEL (its default stack) or MODEL@STACK")
+        command.add_argument(
+            "--version", type=_version, default=0, help="a version's number or label (default: the gateway chooses)"
+        )
         given = command.add_mutually_exclusive_group(required=True)
         given.add_argument("x", nargs="?", type=values, help="'1 2' is one row, '1 2; 3 4' two; or JSON")
         given.add_argument(
@@ -138,6 +147,7 @@ def _known(path: PathInfo) -> Iterator[str]:
         yield f"fallback {path.fallback} of {path.model}"
     if path.replicas > 1:
         yield f"{path.usable} of {path.replicas} replicas get calls"
+    yield from _versions(path)
     if path.shadow:
         yield path.shadow.text
     if path.difference is not None:
@@ -148,6 +158,13 @@ def _known(path: PathInfo) -> Iterator[str]:
         yield f"not batched: {path.unbatched}"
     if not path.sha256:
         yield f"artifact {UNKNOWN}"
+
+
+def _versions(path: PathInfo) -> Iterator[str]:
+    if path.version_labels:
+        yield ", ".join(label.text for label in path.version_labels)
+    if len(path.versions) > 1:
+        yield f"versions {', '.join(map(str, path.versions))}{', one at a time' * path.one_version}"
 
 
 def _as_json(value: Any) -> str:
@@ -173,9 +190,11 @@ def _paths_json(paths: Sequence[PathInfo]) -> str:
 def _plain(path: PathInfo) -> dict[str, Any]:
     tensors = {"inputs": path.inputs, "outputs": path.outputs}
     shadow = {"shadow": path.shadow and path.shadow._asdict()}
+    labels = {"version_labels": [label._asdict() for label in path.version_labels]}
     return (
         path._asdict()
         | shadow
+        | labels
         | {
             key: [{"name": spec.name, "dtype": spec.dtype, "shape": spec.shape} for spec in specs]
             for key, specs in tensors.items()
@@ -203,7 +222,7 @@ def _asked(client: Client, options: ClientOptions) -> int:
     """Make the call, print its answer, return the exit code. Raises PredictError."""
     inputs = options.text or options.x
     if options.every_path:
-        comparison = client.compare(options.model, inputs, timeout_s=options.timeout)
+        comparison = client.compare(options.model, inputs, version=options.version, timeout_s=options.timeout)
         if options.json:
             print(_as_json(to_json(options.model, comparison)))
         else:
@@ -213,7 +232,8 @@ def _asked(client: Client, options: ClientOptions) -> int:
         paths = client.list_paths(timeout_s=options.timeout)
         print(_paths_json(paths) if options.json else paths_text(paths))
     else:
-        print(_formatted(options, client.predict(options.model, inputs, timeout_s=options.timeout)))
+        found = client.predict(options.model, inputs, version=options.version, timeout_s=options.timeout)
+        print(_formatted(options, found))
     return 0
 
 

@@ -39,7 +39,7 @@ class Client:
         model: str,
         inputs: Any,
         *,
-        version: int = 0,
+        version: int | str = 0,
         outputs: Sequence[str] = (),
         request_id: str = "",
         timeout_s: float = DEFAULT_TIMEOUT_S,
@@ -47,15 +47,15 @@ class Client:
         """Return the prediction of `model` (MODEL or MODEL@STACK).
 
         inputs: rows as nested lists or an array, or a dict of them by input name; they are converted to the model's
-        declared dtypes. A classifier of texts takes a list of texts, too. version 0 is the current one; no `outputs`
-        means all. timeout_s: math.inf waits for as long as the gateway lets a call take.
-        Raises PredictError, or ValueError for a timeout below 0.
+        declared dtypes. A classifier of texts takes a list of texts, too. version: its number, or its label in the
+        gateway's deployments.toml; 0 leaves it to the gateway. No `outputs` means all. timeout_s: math.inf waits for as
+        long as the gateway lets a call take. Raises PredictError, or ValueError for a timeout below 0.
         """
         exchange = self._core.predict(model, inputs, version=version, outputs=outputs, request_id=request_id)
         return self._drive(exchange, timeout_s)
 
     def compare(
-        self, model: str, inputs: Any, *, version: int = 0, timeout_s: float = DEFAULT_TIMEOUT_S
+        self, model: str, inputs: Any, *, version: int | str = 0, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> Comparison[Prediction]:
         """Return what every path of a model answers to the same request, and how far the answers are apart.
 
@@ -116,7 +116,7 @@ class AsyncClient:
         model: str,
         inputs: Any,
         *,
-        version: int = 0,
+        version: int | str = 0,
         outputs: Sequence[str] = (),
         request_id: str = "",
         timeout_s: float = DEFAULT_TIMEOUT_S,
@@ -126,7 +126,7 @@ class AsyncClient:
         return await self._drive(exchange, timeout_s)
 
     async def compare(
-        self, model: str, inputs: Any, *, version: int = 0, timeout_s: float = DEFAULT_TIMEOUT_S
+        self, model: str, inputs: Any, *, version: int | str = 0, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> Comparison[Prediction]:
         """Return what every path of `model` answers, as Client.compare does."""
         return await self._drive(self._core.compare(model, inputs, version=version), timeout_s)

@@ -79,13 +79,13 @@ class Core:
         return found
 
     def predict(
-        self, model: str, inputs: Any, *, version: int, outputs: Sequence[str], request_id: str
+        self, model: str, inputs: Any, *, version: int | str, outputs: Sequence[str], request_id: str
     ) -> Exchange[Prediction]:
         """Request one prediction."""
         ask = partial(self._predict, version=version, outputs=outputs, request_id=request_id)
         return (yield from self._with_inputs(model, inputs, ask))
 
-    def compare(self, model: str, inputs: Any, *, version: int) -> Exchange[Comparison[Prediction]]:
+    def compare(self, model: str, inputs: Any, *, version: int | str) -> Exchange[Comparison[Prediction]]:
         """Request a comparison of every path of a model."""
         return (yield from self._with_inputs(model, inputs, partial(self._compare, version=version)))
 
@@ -117,8 +117,10 @@ class Core:
         except BadInput as error:
             raise PredictError(f"{model}: {error.text}", StatusCode.INVALID_ARGUMENT, error.reason) from error
 
-    def _compare(self, model: str, tensors: tuple[Tensor, ...], *, version: int) -> Exchange[Comparison[Prediction]]:
-        payload = comparison.encode_request(Request(model, version, tensors))
+    def _compare(
+        self, model: str, tensors: tuple[Tensor, ...], *, version: int | str
+    ) -> Exchange[Comparison[Prediction]]:
+        payload = comparison.encode_request(_request(model, version, tensors))
         reply = yield Rpc(servepath.COMPARE, payload, model)
         try:
             return comparison.decode_answer(reply).converted(_prediction)
@@ -126,10 +128,10 @@ class Core:
             raise self._unusable(model, error) from error
 
     def _predict(
-        self, model: str, tensors: tuple[Tensor, ...], *, version: int, outputs: Sequence[str], request_id: str
+        self, model: str, tensors: tuple[Tensor, ...], *, version: int | str, outputs: Sequence[str], request_id: str
     ) -> Exchange[Prediction]:
-        request = Request(model, version, tensors, tuple(outputs), request_id)
-        reply = yield Rpc(servepath.METHOD, servepath.encode_request(request, model, version), model)
+        request = _request(model, version, tensors)._replace(outputs=tuple(outputs), request_id=request_id)
+        reply = yield Rpc(servepath.METHOD, servepath.encode_request(request, model, request.version), model)
         try:
             return _prediction(servepath.decode_answer(reply))
         except (BackendBadReply, ValueError) as error:
@@ -145,6 +147,13 @@ class Core:
 
     def _unusable(self, what: str, error: Exception) -> PredictError:
         return PredictError(f"{what} at {self.address}: {error}", StatusCode.INTERNAL, "BACKEND_BAD_REPLY")
+
+
+def _request(model: str, version: int | str, tensors: tuple[Tensor, ...]) -> Request:
+    """Return a request of a version, by its number or its label."""
+    if isinstance(version, str):
+        return Request(model, 0, tensors, version_label=version)
+    return Request(model, version, tensors)
 
 
 def _meant(inputs: Any, takes: tuple[TensorSpec, ...], *, texts: bool) -> tuple[TensorSpec, ...]:

@@ -10,6 +10,7 @@ from grpc import StatusCode
 
 from servepath.http2.frames import CANCEL, ENHANCE_YOUR_CALM, MESSAGE_HEAD, MESSAGE_HEAD_BYTES, REFUSED_STREAM
 from servepath.http2.header_decoder import Pairs
+from servepath.protocols.status import PUSHBACK_KEY
 
 # gRPC's own table of what an HTTP/2 error on a stream means; everything else is INTERNAL.
 RESET_CODES: Mapping[int, StatusCode] = MappingProxyType(
@@ -40,8 +41,8 @@ Metadata = tuple[tuple[str, str], ...]
 class Reply(NamedTuple):
     """How a call ended.
 
-    payload: the message's bytes when code is OK. trailing: the server's own trailing metadata; values of -bin keys are
-    base64, as they came. not_processed: the call has not been looked at by the server.
+    payload: the message's bytes when code is OK. trailing: the server's own trailing metadata, and PUSHBACK_KEY; values
+    of -bin keys are base64, as they came. not_processed: the call has not been looked at by the server.
     """
 
     code: StatusCode
@@ -73,7 +74,7 @@ def headers_of(pairs: Pairs) -> Headers:
     found = dict(pairs)
     status = found.get("grpc-status")
     code = None if status is None else CODES.get(status, StatusCode.UNKNOWN)
-    trailing = tuple((name, value) for name, value in pairs if not name.startswith((":", "grpc-")))
+    trailing = tuple(pair for pair in pairs if not pair[0].startswith((":", "grpc-")) or pair[0] == PUSHBACK_KEY)
     http = found.get(":status", "")
     return Headers(http, code, unquote(found.get("grpc-message", "")), trailing, http.startswith("1"))
 

@@ -77,7 +77,7 @@ def failure(error: ServeError) -> PathError:
 
 def encode_request(request: Request) -> bytes:
     """Encode a CompareRequest with raw elements."""
-    message = pb.CompareRequest(model=request.model, version=request.version)
+    message = pb.CompareRequest(model=request.model, version=request.version, version_label=request.version_label)
     message.inputs.extend(raw_tensors(request.inputs))
     return message.SerializeToString()
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from servepath.artifacts.names import ModelNameError, check_model_name
 from servepath.artifacts.spec import Spec
 from servepath.protocols.external import ExternalModel
+from servepath.protocols.names import VERSION_LABEL, VERSION_LABEL_RULE
 from servepath.protocols.signature import MAX_ELEMENTS, MAX_RANK, MAX_TENSORS
 from servepath.protocols.stacks import PATH_STACKS, STACKS, Stack, external_stack
 from servepath.results.names import NULL_NAME
@@ -49,6 +50,7 @@ ALL = 100.0  # percent
 SHADOW_IN_FLIGHT = 4
 # Of answers that a promotion counts: errors are counted among as many, and kept.
 MIN_AFTER, MAX_AFTER = 10, 100_000
+LABELS, LABEL_WEIGHTS = VERSION_KEYS = ("version_labels", "version_weights")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8")
 
 
@@ -134,7 +136,9 @@ class Deployment:
 
     external: what those of the stacks that are external servers call it. weights: percent of the calls for the model
     alone that each stack gets; none where the default gets all. fallback: the stacks that such calls go to, one after
-    the other, where their own cannot answer. shadow: where calls are repeated, if they are.
+    the other, where their own cannot answer. shadow: where calls are repeated, if they are. version_labels: what some
+    versions are called. version_weights: percent of the calls for the model alone, without a version, that are asked of
+    each labelled one; none where they are answered by the version that the path serves.
     """
 
     model: str
@@ -144,6 +148,15 @@ class Deployment:
     weights: Mapping[str, float] = field(default_factory=dict)
     fallback: tuple[str, ...] = ()
     shadow: Shadow | None = None
+    version_labels: Mapping[str, int] = field(default_factory=dict)
+    version_weights: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """Return the stacks that calls for the model alone may come to, repeated ones too."""
+        shared = [stack for stack, share in self.shares.items() if share]
+        shadowed = [self.shadow.stack] if self.shadow else []
+        return tuple(dict.fromkeys((*shared, *self.fallback, *shadowed)))
 
     @property
     def shares(self) -> Mapping[str, float]:
@@ -285,7 +298,7 @@ class _Reader:
             check_model_name(name)
         except ModelNameError as error:
             raise self._error(("models",), name, str(error)) from error
-        self._known(table, raw, ("default", "fallback", "stacks", "weights", "shadow"))
+        self._known(table, raw, ("default", "fallback", "stacks", "weights", "shadow", *VERSION_KEYS))
         stacks = self._table(raw, table, "stacks")
         if not stacks:
             raise self._error(table, "stacks", f"no stack is listed; add [models.{name}.stacks.STACK]")
@@ -302,7 +315,33 @@ class _Reader:
             paths[stack] = self._limits(place, values, PathLimits)
         weights = self._weights(table, raw, paths)
         found = Deployment(name, default, paths, external, weights, self._fallback(table, raw, paths))
-        return replace(found, shadow=self._shadow(table, raw, found))
+        found = replace(found, shadow=self._shadow(table, raw, found), version_labels=self._labels(table, raw))
+        return replace(found, version_weights=self._version_weights(table, raw, found))
+
+    def _labels(self, table: tuple[str, ...], raw: Mapping[str, Any]) -> dict[str, int]:
+        place, found = (*table, LABELS), self._table(raw, table, LABELS, {})
+        for label, version in found.items():
+            if not VERSION_LABEL.fullmatch(label):
+                raise self._error(place, label, f"{label[:64]!r} is no version label: {VERSION_LABEL_RULE}")
+            if type(version) is not int or not 0 < version <= MAX_NUMBER:
+                raise self._error(place, label, f"{label} must be a version, a whole number above 0, got {version!r}")
+        return dict(found)
+
+    def _version_weights(self, table: tuple[str, ...], raw: Mapping[str, Any], model: Deployment) -> dict[str, float]:
+        weights = self._weights(table, raw, model.version_labels, LABEL_WEIGHTS)
+        for stack in model.called if weights else ():
+            if server := PATH_STACKS.get(stack):
+                why = f"it serves one version at a time, {server.one_version}" if server.one_version else ""
+            else:
+                why = "it is an external server, whose versions are its own"
+            if why:
+                several = ", ".join(other for other in model.stacks if self._has_several(other)) or "none of its stacks"
+                text = f"calls for {model.model} may go to {stack}, and {why}; let them go to {several} alone"
+                raise self._error((*table, LABEL_WEIGHTS), next(iter(weights)), text)
+        return weights
+
+    def _has_several(self, stack: str) -> bool:
+        return stack in PATH_STACKS and not PATH_STACKS[stack].one_version
 
     def _fallback(self, table: tuple[str, ...], raw: Mapping[str, Any], stacks: Iterable[str]) -> tuple[str, ...]:
         found, known = raw.get("fallback", []), sorted(stacks)
@@ -315,15 +354,17 @@ class _Reader:
             raise self._error(table, "fallback", f"fallback has a stack twice: {found}")
         return tuple(found)
 
-    def _weights(self, table: tuple[str, ...], raw: Mapping[str, Any], stacks: Mapping[str, Any]) -> dict[str, float]:
+    def _weights(
+        self, table: tuple[str, ...], raw: Mapping[str, Any], known: Mapping[str, Any], key: str = "weights"
+    ) -> dict[str, float]:
         """Return the weights in the file's order, none where there are none."""
-        place = (*table, "weights")
-        found = self._table(raw, table, "weights", {})
-        self._known(place, found, stacks)
-        weights = {stack: self._percent(place, stack, percent) for stack, percent in found.items()}
+        place = (*table, key)
+        found = self._table(raw, table, key, {})
+        self._known(place, found, known)
+        weights = {name: self._percent(place, name, percent) for name, percent in found.items()}
         if weights and round(sum(weights.values()), 2) != ALL:
             raise self._error(
-                place, next(iter(found)), f"the weights of {table[-1]} are {sum(found.values()):g} % together, not 100"
+                place, next(iter(found)), f"the {key} of {table[-1]} are {sum(found.values()):g} % together, not 100"
             )
         return weights
 
@@ -432,7 +473,7 @@ class _Reader:
         for key in raw:
             if key not in names:
                 close = difflib.get_close_matches(key, names, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(names)}"
+                hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(names) or 'none'}"
                 where = f"in [{'.'.join(table)}]" if table else "at the top"
                 raise self._error(table, key, f"unknown key {key!r} {where}; {hint}")
 

@@ -28,11 +28,13 @@ class ServeError(Exception):
     """A prediction that ends without an answer.
 
     text: for the caller. reason: machine-readable, google.rpc.ErrorInfo.reason. retry_after_ms: a hint; None means that
-    the same request will fail again.
+    the same request will fail again. pushback_ms: what the path's server has said of another try, if anything; below 0
+    it wants none.
     """
 
     reason = "INTERNAL"
     retry_after_ms: int | None = None
+    pushback_ms: int | None = None
 
     def __init__(self, text: str, *, reason: str | None = None, retry_after_ms: int | None = None) -> None:
         super().__init__(text)

@@ -1,4 +1,4 @@
-"""The refusal of a name that a caller used; what a model may be called is in servepath.artifacts.names."""
+"""What callers may name beside a model, and the refusal of names; a model's own is in servepath.artifacts.names."""
 
 import re
 
@@ -6,6 +6,9 @@ from servepath.artifacts.names import MODEL_NAME
 from servepath.protocols.errors import BadInput, ModelNotFound
 
 CALLED = re.compile(f"{MODEL_NAME.pattern}(@{MODEL_NAME.pattern}(:{MODEL_NAME.pattern})?)?")
+# It begins with a letter: no number is one.
+VERSION_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
+VERSION_LABEL_RULE = "a letter, then letters, digits, '_' and '-', at most 32"
 
 
 def invalid_name_error(name: str) -> BadInput | ModelNotFound:

@@ -16,12 +16,17 @@ from grpc import StatusCode
 
 from servepath.protocols import error_mapping, errors, tensors
 from servepath.protocols.beginnings import Beginnings, WithContents
+from servepath.protocols.names import VERSION_LABEL
 from servepath.protocols.signature import MAX_RANK, MAX_TENSORS
 from servepath.protocols.types import Answer, Provenance, Request, Tensor
 from servepath_pb.servepath.oip.oip_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
 
 SERVICE = "inference.GRPCInferenceService"
 METHOD = f"/{SERVICE}/ModelInfer"
+LOAD, UNLOAD = f"/{SERVICE}/RepositoryModelLoad", f"/{SERVICE}/RepositoryModelUnload"
+# An extension of the protocol, as ServerMetadata names it, and the states of a model in its index.
+REPOSITORY = "model_repository"
+READY, UNAVAILABLE = "READY", "UNAVAILABLE"
 SOURCES = MappingProxyType({True: "observed", False: "manifest"})
 # The source of a hash that is not there.
 UNKNOWN_SOURCE = "unknown"
@@ -55,6 +60,19 @@ def parse_version(text: str) -> int:
     return int(text)
 
 
+def parse_version_or_label(text: str) -> tuple[int, str]:
+    """Return a model version and "", or 0 and a label. Raises BadInput for what is neither."""
+    return (0, text) if VERSION_LABEL.fullmatch(text) else (parse_version(text), "")
+
+
+def check_repository(repository_name: str, parameters: Container[str] = ()) -> None:
+    """Raise Unsupported where a call of the model repository names one of several, or how a model is to be loaded."""
+    if repository_name:
+        raise errors.Unsupported("there is one repository here, the exports folder; leave repository_name out")
+    if parameters:
+        raise errors.Unsupported("a model is loaded as it was exported; leave parameters out")
+
+
 def _parsed_request(payload: bytes) -> Request:
     try:
         message = ModelInferRequest.FromString(payload)
@@ -72,8 +90,8 @@ def _parsed_request(payload: bytes) -> Request:
     outputs = tuple([_output(output) for output in message.outputs]) if message.outputs else ()
     parameters = message.parameters
     timeout_us = _timeout_us(parameters) if parameters else 0
-    version = parse_version(message.model_version)
-    return Request(message.model_name, version, inputs, outputs, message.id, timeout_us=timeout_us)
+    version, label = parse_version_or_label(message.model_version)
+    return Request(message.model_name, version, inputs, outputs, message.id, timeout_us=timeout_us, version_label=label)
 
 
 def _output(output: ModelInferRequest.InferRequestedOutputTensor) -> str:
@@ -148,7 +166,8 @@ decode_request = Beginnings(
 def encode_request(request: Request, model: str, version: int) -> bytes:
     """Encode a ModelInferRequest with raw contents; what is equal in many is serialised once (see encode_answer)."""
     inputs = request.inputs
-    parts = [_request_head(model, version, tuple([tensor[:3] for tensor in inputs]), request.outputs)]
+    named = str(version) if version else request.version_label
+    parts = [_request_head(model, named, tuple([tensor[:3] for tensor in inputs]), request.outputs)]
     if request.request_id:
         parts.append(ModelInferRequest(id=request.request_id).SerializeToString())
     for tensor in inputs:
@@ -157,8 +176,8 @@ def encode_request(request: Request, model: str, version: int) -> bytes:
 
 
 @lru_cache(4096)
-def _request_head(model: str, version: int, shapes: tuple[Shape, ...], outputs: tuple[str, ...]) -> bytes:
-    message = ModelInferRequest(model_name=model, model_version=str(version or ""))
+def _request_head(model: str, version: str, shapes: tuple[Shape, ...], outputs: tuple[str, ...]) -> bytes:
+    message = ModelInferRequest(model_name=model, model_version=version)
     for name, dtype, shape in shapes:
         message.inputs.add(name=name, datatype=dtype, shape=shape)
     for name in outputs:

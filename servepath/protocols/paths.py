@@ -45,6 +45,19 @@ class ShadowInfo(NamedTuple):
         return f"shadow of {self.percent:g} %: {found or 'nothing yet'}{furthest}{said}{state}"
 
 
+class VersionLabel(NamedTuple):
+    """What a version of a model is called; percent of the calls for the model alone that are asked of it."""
+
+    label: str
+    version: int
+    percent: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """Return it for people."""
+        return f"{self.label} is version {self.version}" + (f" ({self.percent:g} %)" if self.percent else "")
+
+
 class PathInfo(NamedTuple):
     """One deployment path.
 
@@ -53,7 +66,8 @@ class PathInfo(NamedTuple):
     difference: from the model's reference, as the gateway saw it, None until it has. refused, unbatched: why requests
     are refused or not batched by that, "" where they are not. weight: percent of the calls for the model alone.
     fallback: place among the paths that such calls fall back to, 0 where it is none of them. replicas: its servers;
-    usable: those that get calls. shadow: of a path on which calls are repeated.
+    usable: those that get calls. shadow: of a path on which calls are repeated. versions: that are exported, as far as
+    the gateway knows; one_version: its server has one of them at a time. version_labels: what the model's are called.
     """
 
     model: str
@@ -77,6 +91,9 @@ class PathInfo(NamedTuple):
     replicas: int = 1
     usable: int = 1
     shadow: ShadowInfo | None = None
+    versions: tuple[int, ...] = ()
+    one_version: bool = False
+    version_labels: tuple[VersionLabel, ...] = ()
 
     @property
     def name(self) -> str:
@@ -116,6 +133,9 @@ def _path(path: pb.Path) -> PathInfo:
         replicas=path.replicas,
         usable=path.replicas_usable,
         shadow=shadow_info(path.shadow) if path.HasField("shadow") else None,
+        versions=tuple(path.versions),
+        one_version=path.one_version,
+        version_labels=tuple(VersionLabel(each.label, each.version, each.percent) for each in path.version_labels),
     )
 
 

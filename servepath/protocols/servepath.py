@@ -9,6 +9,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from servepath.protocols import errors, tensors
+from servepath.protocols.names import VERSION_LABEL, VERSION_LABEL_RULE
 from servepath.protocols.signature import MAX_RANK, MAX_TENSORS
 from servepath.protocols.types import Answer, Provenance, Request, Tensor
 from servepath_pb.servepath.v1 import gateway_pb2 as pb
@@ -44,6 +45,11 @@ def read_request(message: pb.PredictRequest | pb.CompareRequest) -> Request:
     """Return what model, version and inputs of a message ask for. Raises BadInput."""
     if message.version < 0:
         raise errors.BadInput(f"version {message.version} is below 0", "VERSION")
+    label = message.version_label
+    if label and message.version:
+        raise errors.BadInput("a request has version or version_label, not both", "VERSION")
+    if label and not VERSION_LABEL.fullmatch(label):
+        raise errors.BadInput(f"version_label {label[:32]!a} is no label: {VERSION_LABEL_RULE}", "VERSION")
     # Before anything is built of them: a million empty tensors fit into two megabytes.
     if len(message.inputs) > MAX_TENSORS:
         raise errors.BadInput(f"more than {MAX_TENSORS} inputs or outputs", "INPUTS")
@@ -53,12 +59,14 @@ def read_request(message: pb.PredictRequest | pb.CompareRequest) -> Request:
         version=message.version,
         inputs=tuple(tensor for tensor, _ in pairs),
         typed=any(typed for _, typed in pairs),
+        version_label=label,
     )
 
 
 def encode_request(request: Request, model: str, version: int) -> bytes:
     """Encode a PredictRequest with raw elements."""
     message = pb.PredictRequest(model=model, version=version, outputs=request.outputs, request_id=request.request_id)
+    message.version_label = request.version_label
     message.inputs.extend(raw_tensors(request.inputs))
     return message.SerializeToString()
 

@@ -3,6 +3,8 @@
 ErrorInfo and RetryInfo travel in grpc-status-details-bin (google.rpc.Status), which both listeners can send.
 """
 
+from collections.abc import Iterable
+
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
@@ -28,6 +30,7 @@ CODES: dict[type[errors.ServeError], StatusCode] = {
 }
 DOMAIN = "servepath"
 DETAILS_KEY, PUSHBACK_KEY = "grpc-status-details-bin", "grpc-retry-pushback-ms"
+MAX_PUSHBACK_MS = 2**31 - 1
 # grpc-message and the details travel in one header block of at most 8 KiB by default.
 TEXT_LIMIT = 1024
 
@@ -60,3 +63,15 @@ def details_of(error: errors.ServeError) -> tuple[tuple[str, str | bytes], ...]:
         status.details.add().Pack(RetryInfo(retry_delay=delay))
     pushback = -1 if error.retry_after_ms is None else error.retry_after_ms
     return (DETAILS_KEY, status.SerializeToString()), (PUSHBACK_KEY, str(pushback))
+
+
+def pushback_of(trailing: Iterable[tuple[str, str]]) -> int | None:
+    """Return the milliseconds after which a server wants to be asked again; None where it says nothing of that.
+
+    Below 0: not to be asked again, also where it says what is no such number (gRFC A6).
+    """
+    text = next((value for key, value in trailing if key == PUSHBACK_KEY), None)
+    if text is None:
+        return None
+    fits = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_PUSHBACK_MS))
+    return found if fits and (found := int(text)) <= MAX_PUSHBACK_MS else -1

@@ -24,7 +24,8 @@ class Request(NamedTuple):
 
     model: MODEL or MODEL@STACK as the caller wrote it. version: 0 means the current one. outputs: names wanted, empty
     means all. typed: the caller sent typed elements and wants them back so, if its protocol has both forms. timeout_us:
-    microseconds that the caller waits, beside its call's own deadline; 0 where it does not say.
+    microseconds that the caller waits, beside its call's own deadline; 0 where it does not say. version_label: in the
+    place of a version, what the gateway's deployments.toml calls it.
     """
 
     model: str
@@ -34,6 +35,7 @@ class Request(NamedTuple):
     request_id: str = ""
     typed: bool = False
     timeout_us: int = 0
+    version_label: str = ""
 
 
 class Provenance(NamedTuple):

@@ -10,6 +10,8 @@ from services.dataplane.listeners import DEFAULT_LISTENER, LISTENERS
 
 LOOPBACK = "127.0.0.1"
 MAX_WORKERS = 64
+# Whether a call may change what is served.
+MODEL_LOADING = OFF, ON = ("off", "on")
 
 
 def read_server_settings(parser: SettingsParser, prefix: str, argv: Sequence[str] | None) -> dict[str, Any]:
@@ -29,6 +31,13 @@ def read_server_settings(parser: SettingsParser, prefix: str, argv: Sequence[str
         variable="FRONT",
         kind=one_of(LISTENERS),
         default=DEFAULT_LISTENER,
+    )
+    setting(
+        "model_loading",
+        "on: anyone who can call may have models loaded (RepositoryModelLoad); off without it",
+        variable=f"{prefix}_MODEL_LOADING",
+        kind=one_of(MODEL_LOADING),
+        default=OFF,
     )
     parser.add_argument("--worker-of", type=int, help=argparse.SUPPRESS)
     values = parser.read_settings(argv)

@@ -98,7 +98,12 @@ class Artifacts:
         """Return the versions that are on disk, oldest first."""
         if self._clock() - self._listed_at >= REFRESH_S:
             self._list()
-        return sorted(self._manifests)
+        return self.known
+
+    @property
+    def known(self) -> list[int]:
+        """Return the versions that were there when they were listed last; from any thread."""
+        return sorted(list(self._manifests))  # noqa: C414 - copied at once: the event loop may add one meanwhile
 
     def _list(self) -> None:
         self._listed_at = self._clock()
@@ -129,6 +134,7 @@ class ExternalArtifacts:
         """Read the current version's manifest in any format, for what the model is. Raises ArtifactError."""
         self.current = any_manifest(exports, model)
         self.versions: list[int] = []
+        self.known: list[int] = []
 
     def find(self, version: int) -> None:
         """Return None: a caller who asks for a version means one of ours."""

@@ -10,7 +10,7 @@ from servepath.protocols.stacks import STACKS, Stack, service_files
 from servepath.protocols.tuned import VARIABLE
 from servepath.settings import SettingsParser, address_list, read_variable, variables
 from services.dataplane.listeners import DEFAULT_LISTENER
-from services.dataplane.options import read_server_settings
+from services.dataplane.options import OFF, read_server_settings
 
 OTEL = "OTEL_"
 
@@ -22,7 +22,7 @@ class Settings:
     addresses: stack -> HOST:PORT or unix:PATH, or several with commas between them: its replicas. files: where services
     keep what their callers need, by variable. front: a key of LISTENERS. workers: processes on one port. worker_of: of
     one of them, its socket to the first. state: the folder of what has to survive a restart. otel: the variables of
-    OpenTelemetry. tuned: of tuned settings.
+    OpenTelemetry. tuned: of tuned settings. model_loading: ON lets callers have servers load models.
     """
 
     deployments: Path
@@ -40,6 +40,7 @@ class Settings:
     state: Path = Path(".run/gateway")
     otel: Mapping[str, str] = field(default_factory=dict)
     tuned: Path | None = None
+    model_loading: str = OFF
 
 
 def read_settings(argv: Sequence[str] | None = None) -> Settings:

@@ -15,6 +15,7 @@ from services.dataplane import control
 from services.gateway.paths import Path
 from services.gateway.reload import Reloader
 from services.gateway.verdicts import Shadows, Verdicts
+from services.gateway.version_labels import version_labels
 
 VERSION = "0.1.0"
 
@@ -62,7 +63,7 @@ class Controls:
 
     async def server_metadata(self, _: oip_pb2.ServerMetadataRequest) -> oip_pb2.ServerMetadataResponse:
         """Answer what this server is."""
-        return oip_pb2.ServerMetadataResponse(name="servepath gateway", version=VERSION)
+        return oip_pb2.ServerMetadataResponse(name="servepath gateway", version=VERSION, extensions=[oip.REPOSITORY])
 
     async def model_ready(self, request: oip_pb2.ModelReadyRequest) -> oip_pb2.ModelReadyResponse:
         """Answer whether a path is ready. Raises BadInput or ModelNotFound."""
@@ -86,7 +87,9 @@ class Controls:
         path = self._reloader.routes.names.get(name)
         if path is None:
             raise invalid_name_error(name)
-        number = oip.parse_version(version)
+        number, label = oip.parse_version_or_label(version)
+        if label:
+            number = self._reloader.routes.version_labels.find(name, label)
         if number and path.artifacts.find(number) is None:
             raise ModelNotFound(f"{name} has no version {number}")
         return path
@@ -117,6 +120,9 @@ def _describe(path: Path, deployment: Deployment, shadows: Shadows) -> gateway_p
         replicas=len(path.replicas.members),
         replicas_usable=sum(member.usable for member in path.replicas.members),
         shadow=shadow_message(verdicts) if verdicts else None,
+        versions=path.artifacts.versions,
+        one_version=bool(path.server.one_version),
+        version_labels=[gateway_pb2.VersionLabel(**label._asdict()) for label in version_labels(deployment)],
     )
 
 

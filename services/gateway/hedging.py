@@ -4,7 +4,6 @@ The call stays where it is. The second try is a Call of its own, whose answer en
 first cancels the other.
 """
 
-import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -76,14 +75,12 @@ class HedgingReplicas(ReplicaSet):
         clock: Callable[[], int] = perf_counter_ns,
         later: Callable[[float, Callable[[], None]], object] | None = None,
     ) -> None:
-        """`later`: calls a function after so many seconds; asyncio's, unless told otherwise."""
-        super().__init__(members, draw)
+        super().__init__(members, draw, later)
         self.on_hedge: Callable[[], None] = _nothing
         self.on_win: Callable[[], None] = _nothing
         self._percent = limits.hedge_percent
         self._max_in_flight = limits.max_in_flight
         self._clock = clock
-        self._later = later or _later
         self._saved_percent, self._max_saved_percent = 0.0, ALL * MAX_SAVED
         self._p95 = RunningP95()
         self._waiting: dict[Call, Sent] = {}  # in the order in which they are looked at
@@ -192,10 +189,6 @@ class HedgingReplicas(ReplicaSet):
         else:
             del self._seconds[call]
             self._watch(call, (self._clock(), second.sent_ns, second.tried))
-
-
-def _later(seconds: float, function: Callable[[], None]) -> None:
-    asyncio.get_running_loop().call_later(seconds, function)
 
 
 def _nothing() -> None:

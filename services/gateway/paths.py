@@ -34,10 +34,11 @@ from services.gateway.hedging import HedgingReplicas
 from services.gateway.metadata import ServerMetadata
 from services.gateway.promotion import refuse_promotion
 from services.gateway.replicas import Member, ReplicaSet
-from services.gateway.router import VersionCheck, WeightedRouter
+from services.gateway.router import VersionCheck, VersionSplit, WeightedRouter
 from services.gateway.shadow import ComparedPath, Repeater, ShadowPolicy
 from services.gateway.text import TextInput, Translators
 from services.gateway.verdicts import Shadows
+from services.gateway.version_labels import VersionLabels, check_exported, labels_of, weighted_versions
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """One deployment path. chain: takes its calls. text: how it takes texts, where it does."""
+    """One deployment path.
+
+    server: the stack. chain: takes its calls. text: how it takes texts, where it does.
+    """
 
     model: str
     stack: str
@@ -63,6 +67,7 @@ class Path:
     replicas: ReplicaSet
     translators: Translators
     chain: Backend
+    server: Stack
     text: TextForm | None = None
 
     @property
@@ -84,6 +89,11 @@ class Routes:
     def of(self, model: str) -> list[Path]:
         """Return a model's paths in the file's order."""
         return [path for (name, _), path in self.paths.items() if name == model]
+
+    @property
+    def version_labels(self) -> VersionLabels:
+        """Return what callers may call versions."""
+        return labels_of(self.deployments)
 
     @property
     def labels(self) -> dict[str, tuple[str, str]]:
@@ -125,11 +135,15 @@ class Builder:
         paths = {
             (path.model, path.stack): path for one in deployments.models for path in self._paths(deployments, one, kept)
         }
+        for one in deployments.models:
+            known_versions = {stack: paths[one.model, stack].artifacts for stack in one.stacks}
+            check_exported(one, known_versions, deployments.file)
         names = {name: paths[one.model, stack] for one in deployments.models for name, stack in one.names.items()}
         chains = {name: path.chain for name, path in names.items()}
         chains |= {one.model: self._chain(one, paths, shadows) for one in deployments.models}
         routes = Routes(deployments, paths, names, chains, shadows)
-        return replace(routes, chains=chains | dict(_shadowed(routes)))
+        routes = replace(routes, chains=chains | dict(_shadowed(routes)))
+        return replace(routes, chains={**routes.chains, **dict(_split_by_version(routes))})
 
     def _chain(self, deployment: Deployment, built: Mapping[tuple[str, str], Path], shadows: Shadows) -> Backend:
         """Return what takes the calls for a model alone."""
@@ -227,14 +241,14 @@ class Builder:
         if known:
             replicas.budget = known.replicas.budget
         chain: Backend = Validate(
-            VersionCheck(replicas, artifacts), signature, partial(_who_would_answer, replicas, artifacts)
+            VersionCheck(replicas, artifacts, stack), signature, partial(_who_would_answer, replicas, artifacts)
         )
         translators = known.translators if known else Translators(exports, model, spec)
         text = None
         if translators.has(artifacts.current.version):
             text = translators.find(artifacts.current.version).form
             chain = TextInput(chain, translators, partial(_version_of_texts, replicas, artifacts))
-        return Path(model, stack.name, origin, artifacts, signature, replicas, translators, chain, text)
+        return Path(model, stack.name, origin, artifacts, signature, replicas, translators, chain, stack, text)
 
 
 def _successor(member: Member, before: Member | None) -> Member:
@@ -271,6 +285,16 @@ def _shadowed(routes: Routes) -> Iterator[tuple[str, Backend]]:
         for name in one.names:
             if name != verdicts.name:
                 yield name, ShadowPolicy(routes.chains[name], repeater)
+
+
+def _split_by_version(routes: Routes) -> Iterator[tuple[str, Backend]]:
+    """Yield the models whose calls are split between versions, and what does that.
+
+    Before they are repeated on a shadow: it is asked for the same version.
+    """
+    for one in routes.deployments.models:
+        if one.version_weights:
+            yield one.model, VersionSplit(routes.chains[one.model], weighted_versions(one))
 
 
 def _batch_limits(limits: PathLimits, spec: Spec) -> BatchLimits:

@@ -15,6 +15,7 @@ from servepath.protocols.deployments import DeploymentsError
 from servepath.settings import SettingsError
 from services.gateway.paths import Routes
 from services.gateway.replicas import Member
+from services.gateway.version_labels import version_labels
 
 log = logging.getLogger(__name__)
 # A change counts when the file is found unchanged once more: an editor may be writing it.
@@ -219,6 +220,8 @@ def _changes(before: Routes, after: Routes) -> Iterator[str]:
             yield f"{model} falls back to {', '.join(one.fallback) or 'nothing'}"
         if model in old and old[model].shadow != one.shadow:
             yield f"{model} is repeated otherwise"
+        if model in old and version_labels(old[model]) != version_labels(one):
+            yield f"of {model}, {', '.join(label.text for label in version_labels(one)) or 'no version has a label'}"
     yield from (f"{path.name} is gone" for name, path in before.paths.items() if name not in after.paths)
 
 

@@ -14,6 +14,7 @@ from servepath.protocols.codecs import StackCodec
 from servepath.protocols.errors import BackendBadReply, DeadlineStage, Draining, Internal, ServeError, TooLarge
 from servepath.protocols.identity import EngineOf
 from servepath.protocols.signature import Signature
+from servepath.protocols.status import pushback_of
 from servepath.protocols.token import RENEWAL_PAUSES_S, Credentials
 from servepath.protocols.types import Answer, Provenance
 from services.dataplane.backend import Call, Outcome
@@ -126,7 +127,7 @@ class Replica:
         """Return the outcome of a server's reply."""
         if reply.code is not StatusCode.OK:
             closing = self._closed and not self.retired
-            return Draining() if closing else self._codec.translate(reply.code, reply.details)
+            return Draining() if closing else self._error(reply)
         backend_us = (perf_counter_ns() - sent_ns) // 1000
         try:
             return self._answer(call, reply, backend_us)
@@ -135,6 +136,13 @@ class Replica:
         except Exception:
             log.exception("a reply of %s@%s could not be read", self.model, self.stack)
             return Internal()
+
+    def _error(self, reply: Reply) -> ServeError:
+        error = self._codec.translate(reply.code, reply.details)
+        error.pushback_ms = pushback_of(reply.trailing)
+        if error.pushback_ms and error.pushback_ms > 0 and error.retry_after_ms is not None:
+            error.retry_after_ms = error.pushback_ms  # our caller is told the same
+        return error
 
     def _answer(self, call: Call, reply: Reply, backend_us: int) -> Answer:
         names = call.request.outputs

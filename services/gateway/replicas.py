@@ -1,5 +1,6 @@
 """A path's replicas: of two drawn, the one with fewer calls gets the next; what one loses, another answers."""
 
+import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -72,11 +73,18 @@ class ReplicaSet:
     on_retry, on_eject: called at each. budget: of its retries. ready_now: see `ready`.
     """
 
-    def __init__(self, members: Sequence[Member], draw: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        members: Sequence[Member],
+        draw: Callable[[], float] = random.random,
+        later: Callable[[float, Callable[[], None]], object] | None = None,
+    ) -> None:
+        """`later`: calls a function after so many seconds; asyncio's, unless told otherwise."""
         self.on_retry: Callable[[], None] = _nothing
         self.on_eject: Callable[[], None] = _nothing
         self.members = tuple(members)
         self._draw = draw
+        self._later = later or _later
         self.budget = RetryBudget()
         self._usable: Sequence[Member] = self.members
         self.ready_now = False
@@ -156,11 +164,29 @@ class ReplicaSet:
     def _ended(self, call: Call, tried: Sequence[Member], outcome: Outcome) -> None:
         if not isinstance(outcome, RETRIED):
             return
-        others = [member for member in self._usable if member not in tried]
+        pause_s = (outcome.pushback_ms or 0) / 1e3
+        if pause_s < 0 or (pause_s and monotonic() + pause_s >= call.deadline):
+            return
+        others = self._others(tried)
         if others and self.budget.take():
             self.on_retry()
             call.take_back()
+            if pause_s:
+                self._later(pause_s, partial(self._send_paused, call, tried, outcome))
+            else:
+                self._send(call, tried, self._choose(others))
+
+    def _others(self, tried: Sequence[Member]) -> Sequence[Member]:
+        return [member for member in self._usable if member not in tried]
+
+    def _send_paused(self, call: Call, tried: Sequence[Member], outcome: ServeError) -> None:
+        """Send a call whose server wanted a pause, or end it as that server did where no other one is left."""
+        if call.outcome is not None:
+            return
+        if others := self._others(tried):
             self._send(call, tried, self._choose(others))
+        else:
+            call.end(outcome)
 
     def _failing(self, member: Member, error: ServeError) -> None:
         """Send a replica nothing for a while, unless it is the last one.
@@ -178,6 +204,10 @@ class ReplicaSet:
                 *(path.model, path.stack, health.back_off_s, health.failures),
             )
             self.refresh()
+
+
+def _later(seconds: float, function: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(seconds, function)
 
 
 def _nothing() -> None:

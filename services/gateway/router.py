@@ -3,34 +3,50 @@
 import random
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from hashlib import blake2b
 from itertools import accumulate
+from typing import Generic, TypeVar
 
 from servepath.protocols.deployments import ALL
-from servepath.protocols.errors import ModelNotFound
+from servepath.protocols.errors import ModelLoading, ModelNotFound
 from servepath.protocols.names import invalid_name_error
-from services.dataplane.backend import Backend, Call
+from servepath.protocols.stacks import STACKS, Stack
+from services.dataplane.backend import Backend, Call, Outcome
 from services.gateway.artifacts import Artifacts, ExternalArtifacts
+from services.gateway.version_labels import NONE, VersionLabels
+
+T = TypeVar("T")
 
 
 class ModelRouter:
-    """Takes every call to the chain of the model that it names."""
+    """Takes every call to the chain of the model that it names, with the version that its label stands for."""
 
     def __init__(self, models: Mapping[str, Backend]) -> None:
         """`models`: every name that callers may use -> its model's chain."""
         self._models = models
+        self._labels = NONE
 
-    def use(self, models: Mapping[str, Backend]) -> None:
+    def use(self, models: Mapping[str, Backend], labels: VersionLabels = NONE) -> None:
         """Take calls to these chains from now on."""
         self._models = models
+        self._labels = labels
 
     def submit(self, call: Call) -> None:
-        """Pass the call on, or end it because there is no such model."""
-        model = self._models.get(call.request.model)
+        """Pass the call on, or end it because there is no such model or label."""
+        request = call.request
+        model = self._models.get(request.model)
         if model is None:
-            call.end(invalid_name_error(call.request.model))
-        else:
-            model.submit(call)
+            call.end(invalid_name_error(request.model))
+            return
+        if request.version_label:
+            try:
+                version = self._labels.find(request.model, request.version_label)
+            except ModelNotFound as error:
+                call.end(error)
+                return
+            call.request = request._replace(version=version, version_label="")
+        model.submit(call)
 
     def ready(self) -> bool:
         """Return whether every model is ready."""
@@ -40,6 +56,23 @@ class ModelRouter:
         """Close every model's chain."""
         for model in set(self._models.values()):
             await model.close()
+
+
+class Parts(Generic[T]):
+    """0 to 100 % divided into parts, one after another; a key is in the part that holds its hash."""
+
+    def __init__(self, parts: Iterable[tuple[T, float]]) -> None:
+        """`parts`: what each is, and percent of it, 100 together."""
+        given = [(one, percent) for one, percent in parts if percent]
+        self.filled = [one for one, _ in given]
+        ends = [end / ALL for end in accumulate(percent for _, percent in given)]
+        self._ends = [*ends[:-1], 1.0]  # the last one takes what rounding leaves
+
+    def choose(self, key: str, draw: Callable[[], float]) -> T:
+        """Return the part that a key is in, or without a key what is drawn, from 0 to below 1."""
+        if len(self.filled) == 1:
+            return self.filled[0]
+        return self.filled[bisect_right(self._ends, share_of(key) if key else draw())]
 
 
 class WeightedRouter:
@@ -70,16 +103,12 @@ class WeightedRouter:
         self._divide(parts)
 
     def _divide(self, parts: Iterable[tuple[str, float]]) -> None:
-        """Divide 0 to 100 % into the parts of these paths, one after another."""
-        given = [(name, percent) for name, percent in parts if percent]
-        self._names = [name for name, _ in given]
-        ends = [end / ALL for end in accumulate(percent for _, percent in given)]
-        self._ends = [*ends[:-1], 1.0]  # the last one takes what rounding leaves
-        self.only = self._names[0] if len(self._names) == 1 else ""
+        self._parts = Parts(parts)
+        self.only = self._parts.filled[0] if len(self._parts.filled) == 1 else ""
 
     def choose(self, call: Call) -> str:
         """Return the path that the call falls to."""
-        return self.only or self._names[bisect_right(self._ends, share_of(call.key) if call.key else self._draw())]
+        return self.only or self._parts.choose(call.key, self._draw)
 
     def submit(self, call: Call) -> None:
         """Pass the call on to the path that it falls to."""
@@ -88,12 +117,24 @@ class WeightedRouter:
 
     def ready(self) -> bool:
         """Return whether every path that gets calls is ready."""
-        return all(self._paths[name].ready() for name in self._names)
+        return all(self._paths[name].ready() for name in self._parts.filled)
 
     async def close(self) -> None:
         """Close every path."""
         for path in set(self._paths.values()):
             await path.close()
+
+
+def not_loaded(stack: Stack, version: int) -> str:
+    """Return why a version that is exported is not answered by on a stack of ours, and what to do."""
+    if stack.one_version:
+        several = ", ".join(other.name for other in STACKS.values() if not other.one_version)
+        return (
+            f"{stack.name} has not loaded version {version}: it serves one version at a time, {stack.one_version}; "
+            f"a stack that serves several: {several}"
+        )
+    how = "it loads all that are exported when it starts, and by RepositoryModelLoad"
+    return f"{stack.name} has not loaded version {version}: {how}"
 
 
 def share_of(key: str) -> float:
@@ -102,20 +143,62 @@ def share_of(key: str) -> float:
     return (int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") >> 11) / 2**53
 
 
-class VersionCheck:
-    """Passes on a path's calls for versions that there are."""
+class VersionSplit:
+    """Asks one of several versions of each call that names none, by weights: the same one for each call of one key.
 
-    def __init__(self, inner: Backend, artifacts: Artifacts | ExternalArtifacts) -> None:
+    That key's path is drawn otherwise: else the calls of one version would all be on one of the paths.
+    """
+
+    def __init__(
+        self, inner: Backend, weights: Iterable[tuple[int, float]], draw: Callable[[], float] = random.random
+    ) -> None:
+        """`weights`: version and percent, 100 together."""
+        self._inner = inner
+        self._parts = Parts(weights)
+        self._draw = draw
+
+    def submit(self, call: Call) -> None:
+        """Pass the call on, with a version."""
+        if not call.request.version:
+            version = self._parts.choose(call.key and f"version {call.key}", self._draw)
+            call.request = call.request._replace(version=version)
+        self._inner.submit(call)
+
+    def ready(self) -> bool:
+        """Return whether the model is ready."""
+        return self._inner.ready()
+
+    async def close(self) -> None:
+        """Close the model."""
+        await self._inner.close()
+
+
+class VersionCheck:
+    """Passes on a path's calls for versions that there are, and says why its server has not loaded one of them."""
+
+    def __init__(self, inner: Backend, artifacts: Artifacts | ExternalArtifacts, stack: Stack) -> None:
         self._inner = inner
         self._artifacts = artifacts
+        self._stack = stack
 
     def submit(self, call: Call) -> None:
         """Pass the call on, or end it because there is no such version."""
         name, version = call.request.model, call.request.version
-        if version and self._artifacts.find(version) is None:
-            call.end(ModelNotFound(f"{name} has no version {version}"))
-        else:
-            self._inner.submit(call)
+        if version:
+            if self._artifacts.find(version) is None:
+                call.end(ModelNotFound(f"{name} has no version {version}{self._why_none}"))
+                return
+            call.add_done_callback(partial(self._ended, call))
+        self._inner.submit(call)
+
+    @property
+    def _why_none(self) -> str:
+        return f": {self._stack.name} is an external server, whose versions are its own" if self._stack.external else ""
+
+    def _ended(self, call: Call, outcome: Outcome) -> None:
+        if isinstance(outcome, ModelLoading):
+            call.take_back()
+            call.end(ModelLoading(not_loaded(self._stack, call.request.version)))
 
     def ready(self) -> bool:
         """Return whether the path is ready."""

@@ -27,6 +27,7 @@ from services.gateway.paths import Builder, Routes
 from services.gateway.probe import Prober
 from services.gateway.recent import Recent
 from services.gateway.reload import Reloader, hash_of
+from services.gateway.repository import Repository
 from services.gateway.resolve import Resolver
 from services.gateway.router import ModelRouter
 from services.gateway.status import StatusBoard
@@ -35,7 +36,7 @@ from services.gateway.telemetry import call_parts
 
 # How long the connections get after the last call has been answered.
 CLOSE_GRACE_S = 3.0
-# Calls with one value of this go to one path of a model that has weights.
+# Calls with one value of this go to one path, and one version, of a model that has weights.
 CALLER_KEY = "x-servepath-key"
 
 
@@ -113,7 +114,7 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
         """Put routes into use: nothing of a call lies between these lines."""
         for path in routes.paths.values():
             path.replicas.use()
-        router.use(routes.chains)
+        router.use(routes.chains, routes.version_labels)
         metrics.use(routes.labels, {name: path.replicas for name, path in routes.paths.items()})
         metrics.use_shadows(routes.shadows)
         prober.use(
@@ -134,13 +135,11 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
         deployments.gateway.max_deadline_s,
         share_port=settings.worker_of is not None,
     )
-    controls = Controls(reloader, lambda: data_plane.draining)
-    compare = Compare(reloader, data_plane.dispatch, limits)
     front = LISTENERS[settings.front](
         f"{settings.host}:{settings.port}",
         (servepath.METHOD, oip.METHOD),
         data_plane.dispatch,
-        _controls(settings, (*controls.handlers(), *compare.handlers()), prober),
+        _controls(settings, _handlers(settings, reloader, data_plane, limits), prober),
         limits,
         coalescer=builder.coalescer,
     )
@@ -181,9 +180,20 @@ def _reloaded(settings: Settings, before: Deployments) -> Deployments:
 
 
 def _divided(deployment: Deployment) -> bool:
-    """Return whether the calls for a model alone go to several paths, or may come to."""
+    """Return whether the calls for a model alone go to several paths or versions, or may come to."""
     promoted = deployment.shadow is not None and deployment.shadow.promote is not None
-    return promoted or sum(share > 0 for share in deployment.shares.values()) > 1
+    return promoted or bool(deployment.version_weights) or sum(share > 0 for share in deployment.shares.values()) > 1
+
+
+def _handlers(
+    settings: Settings, reloader: Reloader, data_plane: DataPlane, limits: ListenerLimits
+) -> tuple[grpc.GenericRpcHandler, ...]:
+    """Return what answers the calls that are no predictions."""
+    return (
+        *Controls(reloader, lambda: data_plane.draining).handlers(),
+        *Compare(reloader, data_plane.dispatch, limits).handlers(),
+        *Repository(reloader, limits, settings.model_loading).handlers(),
+    )
 
 
 def _controls(

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from math import inf
 from time import monotonic
@@ -19,6 +19,7 @@ from services.gateway.paths import Path
 from services.gateway.recent import Recent
 from services.gateway.reload import Reloader
 from services.gateway.verdicts import Shadows
+from services.gateway.version_labels import version_labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class PathStatus:
     fault: why it, or a replica of it, is not ready. replicas: its servers, of all processes; usable: those that get
     calls. shadow: what came of the calls that are repeated on it, of several processes in one. calls: that ended, since
     the start; errors: those of them that were not OK, by code. durations, overheads: the calls of the last minute by
-    the buckets of those metrics. merging: of how many processes waiting calls leave as one.
+    the buckets of those metrics. merging: of how many processes waiting calls leave as one. version_labels: what the
+    model's versions are called, as text. versions: that the gateway knows.
     """
 
     model: str
@@ -55,6 +57,8 @@ class PathStatus:
     replicas: int
     usable: int
     shadow: str
+    version_labels: str = ""
+    versions: Sequence[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,8 @@ class StatusBoard:
             replicas=len(replicas.members),
             usable=sum(member.usable for member in replicas.members),
             shadow=shadow_info(shadow_message(verdicts)).text if verdicts else "",
+            version_labels=", ".join(label.text for label in version_labels(deployment)),
+            versions=path.artifacts.known,
         )
 
 

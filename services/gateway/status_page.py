@@ -138,6 +138,8 @@ def _facts(path: PathStatus, status: Status) -> Sequence[tuple[str, str]]:
         ("gateway p50", _shown_s(quantile(BUCKETS_OVERHEAD_S, path.overheads, 0.5))),
         ("in flight", f"{path.in_flight}, waiting {path.queued}"),
         ("merging", _shown_merging(path.merging, status.processes)),
+        *([("labels", path.version_labels)] if path.version_labels else []),
+        *([("versions", ", ".join(map(str, path.versions)))] if len(path.versions) > 1 else []),
         *([("shadow", path.shadow)] if path.shadow else []),
         *([("replicas", f"{path.usable} of {path.replicas} get calls")] if path.replicas > status.processes else []),
     )

@@ -7,6 +7,7 @@ from servepath.cli.arguments import up_to_an_hour, whole
 from servepath.protocols import tuned
 from servepath.settings import SettingsParser
 from services.dataplane.listeners import DEFAULT_LISTENER
+from services.dataplane.options import OFF
 from services.oip_server.service import OipService
 
 
@@ -18,7 +19,7 @@ class Settings:
     port, metrics_port: 0 takes a free one. threads: calls of one model version that compute at once; max_queue: calls
     that may wait for one of them. watch_s: seconds between two looks at each model's current version. front: a key of
     LISTENERS. workers: processes on one port. worker_of: of one of them, its socket to the first. tuned: the folder of
-    tuned settings, which go before these.
+    tuned settings, which go before these. model_loading: ON lets callers have models loaded.
     """
 
     models: Path
@@ -37,6 +38,7 @@ class Settings:
     workers: int = 1
     worker_of: int | None = None
     tuned: Path | None = None
+    model_loading: str = OFF
 
     def threads_of(self, version: Path) -> int:
         """Return the calls that compute at once of the model in a version's folder. Raises TunedError."""

@@ -44,8 +44,9 @@ class Controls:
         return pb.ServerReadyResponse(ready=self._models.ready() and not self._draining())
 
     async def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
-        """Answer what this server is. It has no extension of the protocol."""
-        return pb.ServerMetadataResponse(name=f"servepath {self._service.name}", version=VERSION)
+        """Answer what this server is."""
+        name = f"servepath {self._service.name}"
+        return pb.ServerMetadataResponse(name=name, version=VERSION, extensions=[oip.REPOSITORY])
 
     async def model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
         """Answer whether a version is ready. Raises BadInput or ModelNotFound."""

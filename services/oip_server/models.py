@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from servepath.artifacts.manifest import AGAIN, ArtifactError, current_version
+from servepath.protocols import oip
 from servepath.protocols.errors import ModelNotFound, ServeError
 from servepath.protocols.names import invalid_name_error
 from servepath.protocols.stacks import Stack
@@ -34,9 +35,29 @@ class Model:
     def find(self, version: int) -> Version:
         """Return a version; 0 is the current one. Raises ModelNotFound."""
         found = self.versions.get(version or self.current)
+        if found is None and not self.versions:
+            raise ModelNotFound(f"{self.name} was unloaded by a call", retry_after_ms=0)  # another replica may have it
         if found is None:
-            raise ModelNotFound(f"{self.name} has no version {version}; loaded are {sorted(self.versions)}")
+            text = f"{self.name} has no version {version}; loaded are {sorted(self.versions)}"
+            raise ModelNotFound(text, retry_after_ms=0)  # another replica may have loaded it
         return found
+
+    @property
+    def serves(self) -> bool:
+        """Return whether its current version is loaded."""
+        return self.current in self.versions
+
+    def ready(self) -> bool:
+        """Return whether its current version is ready, or it was unloaded by a call and nothing is missing."""
+        return not self.versions or (self.serves and self.find(0).chain.ready())
+
+    def unload(self) -> None:
+        """Drop every version; their last calls still end."""
+        self.versions = {}
+
+    def add(self, version: Version) -> None:
+        """Add a version to those that are there."""
+        self.versions = {**self.versions, version.artifact.version: version}
 
     def adopt(self, version: Version, on_disk: frozenset[int]) -> None:
         """Make a version the current one, and drop those that are no longer on disk; their last calls still end."""
@@ -60,11 +81,16 @@ class Models:
         """Return every name that callers may use."""
         return self._by_name
 
-    def find(self, name: str, version: int) -> tuple[Model, Version]:
-        """Return a model and one of its versions. Raises BadInput for an invalid name, ModelNotFound."""
+    def named(self, name: str) -> Model:
+        """Return a model. Raises BadInput for an invalid name, ModelNotFound."""
         model = self._by_name.get(name)
         if model is None:
             raise invalid_name_error(name)
+        return model
+
+    def find(self, name: str, version: int) -> tuple[Model, Version]:
+        """Return a model and one of its versions. Raises BadInput for an invalid name, ModelNotFound."""
+        model = self.named(name)
         return model, model.find(version)
 
     def name_of(self, name: str) -> str | None:
@@ -74,16 +100,19 @@ class Models:
 
     def submit(self, call: Call) -> None:
         """Pass the call on, or end it because there is no such version."""
+        request = call.request
         try:
-            _, version = self.find(call.request.model, call.request.version)
+            # Labels are the gateway's: here one is no version.
+            number = oip.parse_version(request.version_label) or request.version
+            _, version = self.find(request.model, number)
         except ServeError as error:
             call.end(error)
         else:
             version.chain.submit(call)
 
     def ready(self) -> bool:
-        """Return whether every model's current version is ready."""
-        return all(model.find(0).chain.ready() for model in self.models.values())
+        """Return whether every model is ready."""
+        return all(model.ready() for model in self.models.values())
 
     async def close(self) -> None:
         """Close every version."""

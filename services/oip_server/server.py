@@ -15,11 +15,13 @@ from services.dataplane.engine import Load
 from services.dataplane.listener import ListenerLimits
 from services.dataplane.listeners import LISTENERS
 from services.dataplane.metrics_server import MetricsServer, process_registry, serve_metrics
+from services.dataplane.options import OFF
 from services.oip_server.artifact import Version, load
 from services.oip_server.config import Settings
 from services.oip_server.control import Controls
 from services.oip_server.metrics import Metrics
-from services.oip_server.models import Models, load_models
+from services.oip_server.models import Model, Models, VersionFactory, load_models
+from services.oip_server.repository import Repository
 from services.oip_server.service import OipService
 from services.oip_server.threads import EngineThreads
 from services.oip_server.watch import Watcher
@@ -34,16 +36,17 @@ class OipServer:
     """A started server; `drain` and `close` end it. port, metrics_port: where it listens."""
 
     def __init__(
-        self, service: OipService, settings: Settings, models: Models, watcher: Watcher, batch_scope: BatchScope
+        self, service: OipService, settings: Settings, models: Models, make_version: VersionFactory, batch: BatchScope
     ) -> None:
         registry = process_registry()
         self._service = service
         self._settings = settings
         self._models = models
-        self._watcher = watcher
+        self._watcher = Watcher(models, make_version)
+        self._repository = Repository(models, make_version, _why_no_loading(settings), self._say_health)
         self._registry = registry
         metrics = Metrics(service.name, registry, models)
-        self._data_plane = DataPlane(models, {oip.METHOD: oip}, metrics.on_complete, batch_scope)
+        self._data_plane = DataPlane(models, {oip.METHOD: oip}, metrics.on_complete, batch)
         self._health = health.aio.HealthServicer()
         self._front = LISTENERS[settings.front](
             f"{settings.host}:{settings.port}",
@@ -92,9 +95,17 @@ class OipServer:
         if self._metrics_server is not None:
             self._metrics_server.close()
 
+    async def _say_health(self, model: Model) -> None:
+        """Report whether a model is served; draining, the servicer takes nothing but NOT_SERVING."""
+        states = health_pb2.HealthCheckResponse
+        status = states.SERVING if model.serves else states.NOT_SERVING
+        for name in self._models.names:
+            if self._models.name_of(name) == model.name:
+                await self._health.set(name, status)
+
     def _add_controls(self, server: aio.Server) -> None:
         controls = Controls(self._service, self._models, lambda: self._data_plane.draining)
-        server.add_generic_rpc_handlers((controls.handlers(),))
+        server.add_generic_rpc_handlers((controls.handlers(), self._repository.handlers()))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
 
 
@@ -110,11 +121,20 @@ async def create_server(service: OipService, settings: Settings, load_engine: Lo
 
     found = await asyncio.to_thread(load_models, settings.models, service, make_version)
     models = Models(found, service.stack.name)
-    watcher = Watcher(models, make_version)
-    server = OipServer(service, settings, models, watcher, batch_scope)
+    server = OipServer(service, settings, models, make_version, batch_scope)
     try:
         await server.start()
     except BaseException:
         await server.close()
         raise
     return server
+
+
+def _why_no_loading(settings: Settings) -> str:
+    if settings.model_loading == OFF:
+        return "loading models by a call is off: start the server with --model-loading on"
+    if settings.worker_of is not None:
+        return (
+            "several processes share this port, and a call reaches one of them: restart the server, or run one process"
+        )
+    return ""

@@ -41,12 +41,14 @@ class Watcher:
                 self._said[model.name] = str(error)
                 log.error("%s stays at version %d: %s", model.name, model.current, error)  # noqa: TRY400 - says it all
             return
-        if version is not None:
+        if version is not None and model.versions:
             log.info("%s: version %d replaces version %d", model.name, version.artifact.version, model.current)
             on_disk = await asyncio.to_thread(versions_on_disk, model.folder)
             model.adopt(version, on_disk)
 
     def _new_version(self, model: Model) -> Version | None:
+        if not model.versions:
+            return None  # unloaded by a call, until another one loads it
         number = current_version(model.folder.parents[1], model.folder.parent.name)
         if number == model.current:
             return None

@@ -88,6 +88,18 @@ def test_the_front_is_native_unless_told(service: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("service", ["gateway", "onnx_svc", "litert_svc"])
+def test_nobody_loads_models_by_a_call_unless_told(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = SERVICES[service]
+    assert read([]).model_loading == "off"
+    monkeypatch.setenv(f"{service.upper()}_MODEL_LOADING", "on")
+    assert read([]).model_loading == "on"
+    assert read(["--model-loading", "off"]).model_loading == "off"
+    monkeypatch.setenv(f"{service.upper()}_MODEL_LOADING", "yes")
+    with pytest.raises(SettingsError, match=f"{service.upper()}_MODEL_LOADING"):
+        read([])
+
+
+@pytest.mark.parametrize("service", ["gateway", "onnx_svc", "litert_svc"])
 def test_metrics_listen_where_the_service_does_unless_told(service: str) -> None:
     read = SERVICES[service]
     assert read([]).metrics_host == "127.0.0.1"

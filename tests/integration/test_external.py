@@ -185,7 +185,8 @@ async def test_a_request_of_no_rows_gets_no_claim_either(bench: Bench) -> None:
 async def test_a_version_of_ours_is_refused_before_it_is_asked(bench: Bench) -> None:
     seen = [request.model_version for request in bench.theirs.requests]
     found = await bench.refusal(Request("alpha", 1, (X,)))
-    assert found == (StatusCode.NOT_FOUND, "alpha has no version 1")
+    said = "alpha has no version 1: theirs is an external server, whose versions are its own"
+    assert found == (StatusCode.NOT_FOUND, said)
     assert set(seen) == {request.model_version for request in bench.theirs.requests} == {""}
 
 

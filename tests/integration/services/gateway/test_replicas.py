@@ -4,7 +4,7 @@ import asyncio
 import struct
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,8 +13,9 @@ import pytest
 from grpc import aio
 
 from servepath.protocols import servepath
-from servepath.protocols.errors import BackendBadReply
+from servepath.protocols.errors import BackendBadReply, BackendUnavailable
 from servepath.protocols.types import Request, Tensor
+from services.dataplane.backend import Call, Outcome
 from services.gateway.ejection import FAILURES
 from services.gateway.server import Gateway
 from tests.exports import make_export
@@ -137,3 +138,33 @@ async def test_a_replica_that_fails_one_call_after_the_other_is_left_alone_thoug
         assert found["INTERNAL"] >= FAILURES
         answers = [await caller.predict(payload("alpha@onnx")) for _ in range(5)]
         assert len(answers) == 5
+
+
+async def test_after_a_servers_pause_another_replica_is_asked_and_none_where_it_wants_no_other_try(
+    tmp_path: Path, front: str
+) -> None:
+    stacks = [FakeStack(FakeBackend()) for _ in range(3)]
+    async with in_front_of(tmp_path, stacks, front) as (_, caller):
+        refused: list[Call] = []
+
+        def refuse_once(pause_ms: int | None, backend: FakeBackend) -> Callable[[Call], Outcome]:
+            def behave(call: Call) -> Outcome:
+                if call.request.inputs[0] != X or refused:  # a probe, or the next try
+                    return backend.answer(call)
+                refused.append(call)
+                error = BackendUnavailable("restarting")
+                error.retry_after_ms = pause_ms
+                return error
+
+            return behave
+
+        for stack in stacks[:2]:
+            stack.backend.behave = refuse_once(20, stack.backend)
+        assert (await caller.predict(payload("alpha@onnx"))).served.stack == "onnx"
+        assert len(refused) == 1
+        refused.clear()
+        for stack in stacks[:2]:
+            stack.backend.behave = refuse_once(None, stack.backend)
+        with pytest.raises(aio.AioRpcError) as failed:
+            await caller.predict(payload("alpha@onnx"))
+        assert (failed.value.code(), len(refused)) == (grpc.StatusCode.UNAVAILABLE, 1)

@@ -82,7 +82,11 @@ def test_the_server_is_live_and_ready_and_says_what_it_is(client: Client) -> Non
     assert client.control("ServerLive", pb.ServerLiveRequest(), pb.ServerLiveResponse).live
     assert client.control("ServerReady", pb.ServerReadyRequest(), pb.ServerReadyResponse).ready
     server = client.control("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
-    assert (server.name, server.version, list(server.extensions)) == ("servepath onnx_svc", "0.1.0", [])
+    assert (server.name, server.version, list(server.extensions)) == (
+        "servepath onnx_svc",
+        "0.1.0",
+        ["model_repository"],
+    )
 
 
 def test_a_models_metadata_declares_its_tensors_and_versions(client: Client) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from servepath.client import Prediction
 from servepath.client.__main__ import parse_args, paths_text, prediction_text, texts_text, values
-from servepath.protocols.paths import PathInfo, ShadowInfo
+from servepath.protocols.paths import PathInfo, ShadowInfo, VersionLabel
 from servepath.protocols.types import Provenance
 
 
@@ -94,3 +94,19 @@ def test_texts_and_numbers_exclude_each_other() -> None:
     assert parse_args(["predict", "m", "--text", "a", "--text", "b"]).text == ["a", "b"]
     with pytest.raises(SystemExit):
         parse_args(["predict", "m", "1 2", "--text", "a"])
+
+
+@pytest.mark.parametrize(
+    ("words", "version"),
+    [([], 0), (["--version", "3"], 3), (["--version", "canary"], "canary"), (["--version", "9" * 20], "9" * 20)],
+)
+def test_a_version_is_a_number_or_a_label(words: list[str], version: int | str) -> None:
+    assert parse_args(["predict", "m", "1 2", *words]).version == version
+
+
+def test_labels_and_versions_of_a_path_are_printed() -> None:
+    labels = (VersionLabel("stable", 3, 95.0), VersionLabel("canary", 4, 5.0), VersionLabel("old", 1))
+    path = PathInfo("m", "tfserving", True, True, "", "", 3, "ab", (), (), versions=(1, 3, 4), version_labels=labels)  # noqa: FBT003
+    said = "stable is version 3 (95 %), canary is version 4 (5 %), old is version 1, versions 1, 3, 4"
+    assert said in paths_text([path])
+    assert paths_text([path._replace(one_version=True)]).endswith(f"{said}, one at a time")

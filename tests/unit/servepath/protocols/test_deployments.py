@@ -420,6 +420,63 @@ def test_routes_are_shown_and_mistakes_are_one_line(tmp_path: Path, capsys: pyte
     assert said == f"servepath routes: {path}, line 5: the weights of m are 100.01 % together, not 100\n"
 
 
+VERSIONED = """\
+[models.m]
+default = "onnx"
+[models.m.version_labels]
+stable = 3
+canary = 4
+[models.m.version_weights]
+stable = 97.5
+canary = 2.5
+[models.m.stacks.onnx]
+[models.m.stacks.torchserve]
+[models.m.stacks.mine]
+[servers.mine]
+protocol = "oip"
+"""
+
+
+def test_versions_have_labels_and_weights_and_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "deployments.toml"
+    path.write_text(VERSIONED)
+    (model,) = read_deployments(path).models
+    assert model.version_labels == {"stable": 3, "canary": 4}
+    assert model.version_weights == {"stable": 97.5, "canary": 2.5}
+    assert routes(["check", str(path)]) == 0
+    rows = [[cell.strip() for cell in line.split("\u2502")[1:7]] for line in capsys.readouterr().out.splitlines()]
+    (row,) = [row for row in rows if row and row[0] == "m, version canary"]
+    assert row[:3] == ["m, version canary", "version 4", "2.5 %"]
+    assert row[5].startswith("torchserve has one version at a time")
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "line", "says"),
+    [
+        ("stable = 3", "stable = 0", 4, "stable must be a version, a whole number above 0, got 0"),
+        ("stable = 3", "stable = true", 4, "stable must be a version, a whole number above 0, got True"),
+        ("stable = 3", '"4" = 3', 4, "'4' is no version label: a letter, then letters, digits"),
+        ("stable = 3\n", "", 6, "unknown key 'stable' in [models.m.version_weights]; known here: canary"),
+        ("canary = 2.5", "canary = 5", 7, "the version_weights of m are 102.5 % together, not 100"),
+        ("canary = 2.5", "canary = -1", 8, "canary must be a percentage from 0 to 100"),
+        (
+            '"onnx"',
+            '"torchserve"',
+            7,
+            "calls for m may go to torchserve, and it serves one version at a time, the one that was current when it",
+        ),
+        (
+            '"onnx"',
+            '"onnx"\nfallback = ["mine"]',
+            8,
+            "calls for m may go to mine, and it is an external server, whose versions are its own; let them go to onnx",
+        ),
+    ],
+)
+def test_a_wrong_label_names_line_and_key(tmp_path: Path, good: str, bad: str, line: int, says: str) -> None:
+    assert read(tmp_path, VERSIONED.replace(good, bad, 1)).startswith(f"deployments.toml, line {line}: {says}")
+
+
 @pytest.mark.parametrize(
     ("said", "percent", "shown"),
     [("", 0, 0), ("hedge_percent = 0", 0, 0), ("hedge_percent = 5", 5, 2)],

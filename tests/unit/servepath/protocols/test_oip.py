@@ -369,3 +369,15 @@ def test_a_timeout_that_is_no_whole_number_is_refused(value: dict[str, Any]) -> 
     changed = with_parameter("the request", "timeout", **value)
     changed.parameters["timeout"].SetInParent()
     assert refused(changed).reason == "BAD_INPUT.PARAMETERS"
+
+
+def test_a_version_that_begins_with_a_letter_is_a_label() -> None:
+    request = oip.decode_request(message(REQUEST._replace(version=0, version_label="canary")).SerializeToString())
+    assert (request.version, request.version_label) == (0, "canary")
+    with pytest.raises(BadInput, match="model version '-canary' is not a whole number above 0"):
+        oip.decode_request(message(REQUEST._replace(version=0, version_label="-canary")).SerializeToString())
+
+
+def test_a_label_is_known_again_with_the_beginning_of_its_message() -> None:
+    payload = oip.encode_request(REQUEST._replace(version=0, version_label="canary", request_id=""), "m", 0)
+    assert [oip.decode_request(payload).version_label for _ in range(4)] == ["canary"] * 4

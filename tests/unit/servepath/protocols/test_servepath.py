@@ -25,3 +25,18 @@ def test_a_million_empty_tensors_of_two_megabytes_are_refused_without_being_read
     monkeypatch.setattr(servepath, "_input", None)
     with pytest.raises(BadInput, match=f"more than {MAX_TENSORS} inputs"):
         servepath.decode_request(b"\x1a\x00" * 10**6)
+
+
+@pytest.mark.parametrize(
+    ("version", "label", "said"),
+    [
+        (3, "canary", "a request has version or version_label, not both"),
+        (0, "4", "version_label '4' is no label: a letter, then"),
+        (0, "a b", "version_label 'a b' is no label: a letter, then"),
+    ],
+)
+def test_a_wrong_version_label_says_why(version: int, label: str, said: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        servepath.decode_request(pb.PredictRequest(version=version, version_label=label).SerializeToString())
+    assert caught.value.text.startswith(said)
+    assert caught.value.reason == "BAD_INPUT.VERSION"

@@ -8,7 +8,16 @@ from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 
 from servepath.protocols import errors
-from servepath.protocols.status import CODES, DETAILS_KEY, PUSHBACK_KEY, TEXT_LIMIT, code_of, details_of, text_of
+from servepath.protocols.status import (
+    CODES,
+    DETAILS_KEY,
+    PUSHBACK_KEY,
+    TEXT_LIMIT,
+    code_of,
+    details_of,
+    pushback_of,
+    text_of,
+)
 
 
 def subclasses(base: type) -> Iterator[type]:
@@ -79,3 +88,24 @@ def test_text_and_details_fit_into_a_header_block_of_8_kib_whatever_a_caller_wri
     error = errors.BadInput(character * 10**5, "INPUTS")
     message = quote(text_of(error), safe=" ")  # what grpc-message is at most
     assert len(message) + len(b64encode(details_of(error)[0][1])) < 8 * 2**10 - 512
+
+
+@pytest.mark.parametrize(
+    ("value", "pushback"),
+    [
+        ("0", 0),
+        ("250", 250),
+        ("2147483647", 2**31 - 1),
+        ("2147483648", -1),
+        ("-1", -1),
+        ("", -1),
+        ("soon", -1),
+        ("1.5", -1),
+    ],
+)
+def test_what_is_no_number_of_milliseconds_asks_for_no_other_try(value: str, pushback: int) -> None:
+    assert pushback_of([("other", "5"), (PUSHBACK_KEY, value)]) == pushback
+
+
+def test_a_server_may_say_nothing_of_another_try() -> None:
+    assert pushback_of([("other", "5")]) is None

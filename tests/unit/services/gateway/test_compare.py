@@ -161,7 +161,7 @@ def reloading(*stacks: str) -> Any:
     """Return routes of one model, whose default is the first stack."""
     nothing: Any = None
     artifacts = cast("Any", NoArtifacts())
-    paths = {("m", s): Path("m", s, nothing, artifacts, nothing, nothing, nothing, nothing) for s in stacks}
+    paths = {("m", s): Path("m", s, nothing, artifacts, nothing, nothing, nothing, nothing, nothing) for s in stacks}
     names = {path.name: path for path in paths.values()}
     return Reloading(Routes(nothing, paths, {"m": paths["m", stacks[0]], **names}, {}, nothing))
 

@@ -1,6 +1,7 @@
 """Which replica of a path gets a call, and what becomes of the calls of one that fails."""
 
 from collections import Counter
+from collections.abc import Callable
 from random import Random
 from time import monotonic
 from typing import Any
@@ -12,6 +13,7 @@ from servepath.protocols.errors import (
     BackendUnavailable,
     BadInput,
     BatchSpoiled,
+    Cancelled,
     DeadlineExceeded,
     DeadlineStage,
     ServeError,
@@ -52,11 +54,11 @@ class Queue:
             call.end(self.outcome)
 
 
-def replicas(*queues: Any, seed: int = 0) -> tuple[ReplicaSet, list[Server]]:
+def replicas(*queues: Any, seed: int = 0, later: Any = None) -> tuple[ReplicaSet, list[Server]]:
     servers: list[Any] = [Server() for _ in queues]
     nothing: Any = None
     members = [Member(server, queue, nothing, nothing) for server, queue in zip(servers, queues, strict=True)]
-    found = ReplicaSet(members, Random(seed).random)  # noqa: S311 - calls, not secrets
+    found = ReplicaSet(members, Random(seed).random, later)  # noqa: S311 - calls, not secrets
     found.use()
     return found, servers
 
@@ -106,6 +108,68 @@ def test_what_another_replica_would_do_no_better_is_not_tried_again(error: Serve
     found, _ = replicas(*queues)
     assert ask(found).outcome is error
     assert sum(len(queue.calls) for queue in queues) == 1
+
+
+def pushed_back(milliseconds: int) -> ServeError:
+    error = BackendUnavailable("come back")
+    error.pushback_ms = milliseconds
+    return error
+
+
+class Paused:
+    """Two replicas, the first of which wants a pause; keeps what is to be done after it."""
+
+    def __init__(self, milliseconds: int) -> None:
+        self.error = pushed_back(milliseconds)
+        self.queues = [Queue(self.error), Queue()]
+        self.queues[1].in_flight = 1  # so that the first one is asked first
+        self.pauses: list[tuple[float, Callable[[], None]]] = []
+        self.replicas, self.servers = replicas(*self.queues, later=lambda *pause: self.pauses.append(pause))
+        self.call = ask(self.replicas)
+
+    @property
+    def asked(self) -> list[int]:
+        return [len(queue.calls) for queue in self.queues]
+
+
+def test_a_call_is_tried_again_after_the_pause_that_its_server_wants() -> None:
+    paused = Paused(250)
+    assert (paused.call.outcome, paused.asked) == (None, [1, 0])
+    ((seconds, go_on),) = paused.pauses
+    assert seconds == 0.25
+    go_on()
+    assert paused.call.outcome is ANSWER
+
+
+def test_a_pause_of_nothing_is_none() -> None:
+    paused = Paused(0)
+    assert (paused.call.outcome, paused.pauses) == (ANSWER, [])
+
+
+@pytest.mark.parametrize("milliseconds", [-1, 60_000])
+def test_a_call_whose_server_wants_no_other_try_or_none_before_its_deadline_is_not_tried_again(
+    milliseconds: int,
+) -> None:
+    paused = Paused(milliseconds)
+    assert (paused.call.outcome, paused.asked, paused.pauses) == (paused.error, [1, 0], [])
+
+
+def test_a_call_that_ends_in_the_pause_is_not_sent() -> None:
+    paused = Paused(250)
+    paused.call.cancel()
+    ((_, go_on),) = paused.pauses
+    go_on()
+    assert isinstance(paused.call.outcome, Cancelled)
+    assert paused.asked == [1, 0]
+
+
+def test_where_the_other_replica_goes_in_the_pause_the_call_ends_as_its_own_server_said() -> None:
+    paused = Paused(250)
+    paused.servers[1].ready_now = False
+    paused.replicas.refresh()
+    ((_, go_on),) = paused.pauses
+    go_on()
+    assert (paused.call.outcome, paused.asked) == (paused.error, [1, 0])
 
 
 def test_each_replica_is_tried_once_and_a_lone_one_once() -> None:
