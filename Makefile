@@ -44,7 +44,7 @@ PLAN = $(if $(PAYLOADS),--payloads '$(PAYLOADS)') $(if $(SEED),--seed $(SEED)) $
 # make loadtest TARGETS=gateway=HOST:PORT,onnx=HOST:PORT ENVIRONMENT='compose on one machine': servers elsewhere
 ELSEWHERE = $(if $(TARGETS),--targets '$(TARGETS)') $(if $(ENVIRONMENT),--environment '$(ENVIRONMENT)')
 
-.PHONY: help setup proto train export import compare routes up status logs down predict loadtest crosscheck capacity tune report recommend demo demo-text scorecard gate
+.PHONY: help primer docs setup proto train export import compare routes up status logs down predict loadtest crosscheck capacity tune report recommend demo demo-text scorecard gate
 .PHONY: k8s test-deploy e2e-compose check-compose gpu-check images locks pin-images release-check sbom
 .PHONY: bench validate-method test test-all test-python test-report check fmt unit integration e2e clean
 
@@ -57,6 +57,12 @@ demo: $(READY) ## train, export, serve, predict, load and compare every path (RA
 demo-text: $(READY) ## train policy_classifier on its corpus of HR policies, serve it on four stacks, load and compare them (MINUTES=3, RATE)
 	$(PYTHON) -m training.text_classifier
 	$(PYTHON) -m servepath compare artifacts/models/policy_classifier $(if $(RATE),--rate $(RATE)) $(if $(MINUTES),--minutes $(MINUTES))
+
+primer: $(READY) ## lessons for newcomers to PyTorch and TensorFlow, listed, or one of them run (LESSON=1)
+	$(PYTHON) -m servepath primer $(if $(LESSON),'$(LESSON)')
+
+docs: $(READY) ## the documents and the lessons as pages for a browser: site/index.html
+	.venv/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -c docs . site
 
 setup: $(READY) ## the .venv with everything that is needed, and the generated code
 
@@ -201,7 +207,7 @@ proto: $(READY) ## the code generated from proto/, regenerated when a .proto cha
 
 clean: ## stop the services, remove .venv, generated code and caches; artifacts/ and results/ stay
 	if [ -e $(READY) ]; then $(PYTHON) -m servepath down; fi
-	rm -rf .venv .venv-interop .venv-other .venv-bench .venv-deploy .venv-supply $(dir $(EXTERNAL)) servepath_pb build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-interop .venv-other .venv-bench .venv-deploy .venv-supply $(dir $(EXTERNAL)) servepath_pb build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(INSTALLED): constraints.txt pyproject.toml
 	@test -n "$(NEWEST)" || { echo "make: there is no Python 3.11, 3.12 or 3.13 here: install python3.13 and its venv module" >&2; exit 1; }

@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "sbom": ("deploy.supply",),
     "e2e-compose": ("deploy.e2e",),
     "gpu-check": ("deploy.gpu_check",),
+    "primer": ("training.primer",),
 }
 # Those that work where only the package is installed, with the extra [client].
 INSTALLED = frozenset({"predict", "ask", "paths"})

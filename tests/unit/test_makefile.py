@@ -33,6 +33,8 @@ CONTRACT = (
     "capacity",
     "tune",
     "test-report",
+    "primer",
+    "docs",
 )
 
 
@@ -100,6 +102,8 @@ def test_make_alone_lists_every_target_of_the_contract_with_what_it_does() -> No
         ),
         (["tune"], "-m servepath tune all"),
         (["up", "TUNED=1"], "-m servepath up --tuned"),
+        (["primer"], "-m servepath primer"),
+        (["primer", "LESSON=3"], "-m servepath primer '3'"),
         (["demo", "RATE=9"], "-m servepath demo --rate 9"),
     ],
 )
