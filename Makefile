@@ -72,8 +72,8 @@ train: $(READY) ## train the models into artifacts/models
 export: $(READY) ## write the trained models in every format into artifacts/exports (NEW_VERSION=1: although nothing has changed)
 	$(PYTHON) -m servepath export $(if $(NEW_VERSION),--new-version)
 
-import: $(READY) ## a model of your own from a file: tried, written, added to deployments.toml (FILE=model.onnx NAME=mine SPEC=mine.toml, PRECISION=int8)
-	$(PYTHON) -m servepath import '$(FILE)' --name '$(NAME)' $(if $(SPEC),--spec '$(SPEC)') $(if $(PRECISION),$(PRECISION:%=--precision %))
+import: $(READY) ## a model of your own from a file: tried, written, added to deployments.toml (FILE=model.onnx NAME=mine SPEC=mine.toml, PRECISION=int8, STABLEHLO=1)
+	$(PYTHON) -m servepath import '$(FILE)' --name '$(NAME)' $(if $(SPEC),--spec '$(SPEC)') $(if $(PRECISION),$(PRECISION:%=--precision %)) $(if $(STABLEHLO),--stablehlo)
 
 compare: $(READY) ## from a model's file to a verdict between the stacks that can serve it (FILE=model.onnx NAME, SPEC, PRECISION, RATE, MINUTES=3)
 	$(PYTHON) -m servepath compare '$(FILE)' $(if $(NAME),--name '$(NAME)') $(if $(SPEC),--spec '$(SPEC)') $(if $(PRECISION),$(PRECISION:%=--precision %)) $(if $(RATE),--rate $(RATE)) $(if $(MINUTES),--minutes $(MINUTES))

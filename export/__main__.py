@@ -8,6 +8,7 @@ from pathlib import Path
 
 from export import stage, trained
 from export.errors import ExportError
+from export.formats import FORMATS
 from models.registry import SpecError, read_models
 from servepath.artifacts.manifest import ArtifactError, current_version
 from servepath.cli.arguments import Parser
@@ -58,6 +59,11 @@ def export(name: str, models: Path, exports: Path, *, new_version: bool) -> None
         print(f"{name}: version {version} as {manifest.format}, largest difference from the reference {largest:.2g}")
     if not written:
         print(f"{name}: version {version} is up to date, all files match their manifests")
+    model = read_models()[name]
+    for artifact_format in model.formats:
+        made = FORMATS[model.framework, artifact_format]
+        if missing := made.missing():
+            print(f"{name}: not written as {artifact_format}: {made.how_to_install(missing)}")
 
 
 def main(argv: Sequence[str]) -> int:

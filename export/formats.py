@@ -9,13 +9,14 @@ A module gives three functions:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, cast
 
 from export.parity import Predict
 from export.trained import Trained
+from models.registry import Model
 
 
 class Exporter(Protocol):
@@ -33,11 +34,15 @@ class Exporter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """module: named and not imported, since it imports its framework. tools: distributions. loaders: as `load`."""
+    """module: named and not imported, since it imports its framework. tools: distributions. loaders: as `load`.
+
+    extra: of pyproject.toml, of a format that is left out where its tools are not installed.
+    """
 
     module: str
     tools: tuple[str, ...]
     loaders: tuple[str, ...] = ("load",)
+    extra: str = ""
 
     def exporter(self) -> Exporter:
         """Import the module."""
@@ -48,18 +53,45 @@ class Format:
         module = import_module(self.module)
         return [getattr(module, name)(folder) for name in self.loaders]
 
+    def missing(self) -> Sequence[str]:
+        """Return the tools that are not installed, none of a format that is never left out."""
+        return [tool for tool in self.tools if self.extra and not _installed(tool)]
+
+    def how_to_install(self, missing: Sequence[str]) -> str:
+        """Return what to do where tools are missing."""
+        return f"it needs {', '.join(missing)}: pip install -c constraints.txt -e '.[{self.extra}]'"
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
 
 # By framework and format.
 FORMATS: Mapping[tuple[str, str], Format] = MappingProxyType(
     {
         ("torch", "mar"): Format("export.mar", ("torch", "safetensors", "torch-model-archiver")),
         ("torch", "onnx"): Format("export.torch_onnx", ("torch", "onnx", "onnxscript")),
+        ("torch", "stablehlo"): Format(
+            "export.stablehlo.exporter", ("torch", "jax", "jaxlib", "flatbuffers", "torchax"), extra="tpu"
+        ),
         ("torch", "reference"): Format("export.reference", ("numpy", "safetensors")),
         ("keras", "saved_model"): Format(
             "export.saved_model", ("tensorflow", "keras"), loaders=("load", "load_in_python")
         ),
         ("keras", "onnx"): Format("export.keras_onnx", ("tensorflow", "keras", "tf2onnx", "onnx")),
         ("keras", "tflite"): Format("export.keras_tflite", ("tensorflow", "keras", "ai-edge-litert")),
+        ("keras", "stablehlo"): Format(
+            "export.stablehlo.exporter", ("keras", "jax", "jaxlib", "flatbuffers"), extra="tpu"
+        ),
         ("keras", "reference"): Format("export.reference", ("numpy", "safetensors")),
     }
 )
+
+
+def formats_here(model: Model) -> Sequence[str]:
+    """Return the formats of a model that can be written here, in its order."""
+    return [name for name in model.formats if not FORMATS[model.framework, name].missing()]

@@ -9,18 +9,23 @@ from pathlib import Path
 
 import numpy as np
 
-from export.formats import FORMATS
+from export.formats import FORMATS, formats_here
 from export.trained import Trained
 from servepath.protocols.stacks import STACKS
 
 ROOT = Path(__file__).parent.parent
 # Everything here that shapes an artifact, beside the model's own folder.
-SOURCES = ("export/*.py", "models/*.py", *(file for stack in STACKS.values() for file in stack.packed))
+SOURCES = (
+    "export/*.py",
+    "export/stablehlo/*.py",
+    "models/*.py",
+    *(file for stack in STACKS.values() for file in stack.packed),
+)
 
 
 def fingerprint(trained: Trained) -> str:
     """Return a sha256 that changes when the weights' values, the spec, the exporter's source or its tools change."""
-    made = [FORMATS[trained.model.framework, name] for name in trained.model.formats]
+    made = [FORMATS[trained.model.framework, name] for name in formats_here(trained.model)]
     tools = versions(sorted({tool for each in made for tool in each.tools}))
     hashed = hashlib.sha256(
         json.dumps([trained.spec.to_dict(), tools, source_hashes(trained.name)], sort_keys=True).encode()

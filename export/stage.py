@@ -8,7 +8,7 @@ from pathlib import Path
 
 from export import parity, provenance
 from export.errors import ExportError
-from export.formats import FORMATS
+from export.formats import FORMATS, formats_here
 from export.trained import Trained
 from servepath.artifacts.atomic import new_folder, write_file
 from servepath.artifacts.commit import git_commit
@@ -42,7 +42,7 @@ def export_model(trained: Trained, exports: Path, *, new_version: bool = False) 
     with alone(folder):
         version = choose_version(folder, provenance.fingerprint(trained), new_version=new_version)
         written = []
-        for artifact_format in trained.model.formats:
+        for artifact_format in formats_here(trained.model):
             if (artifact := artifact_folder(exports, trained.name, artifact_format, version)).exists():
                 verify(artifact)
             else:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from export.errors import ExportError
+from export.formats import FORMATS
 from export.importing import deployed, store
 from export.importing.errors import Refused
 from export.importing.hints import read_hints
@@ -48,6 +49,8 @@ class Kind(NamedTuple):
     tools: Sequence[str] = ()
 
 
+# The one format that no stack here serves.
+STABLEHLO = "stablehlo"
 FROM_SAVED_MODEL = {"onnx": "saved_model to onnx", "tflite": "saved_model to tflite"}
 SAVED_MODEL_TOOLS = ("tensorflow", "tf2onnx", "ai-edge-litert")
 FROM_TORCH, TORCH_TOOLS = {"onnx": "torch to onnx"}, ("torch", "onnxscript", "torch-model-archiver")
@@ -96,6 +99,7 @@ class ImportOptions:
     no_deploy: bool
     limit_s: float
     precision: Sequence[str]
+    stablehlo: bool
     trust_code: bool
 
 
@@ -126,6 +130,11 @@ def parse_args(argv: Sequence[str]) -> ImportOptions:
         "of --spec; may be given several times",
     )
     add(
+        "--stablehlo",
+        action="store_true",
+        help="write it as StableHLO, too, for TPUs (docs/tpu.md): of PyTorch's files and Hugging Face folders",
+    )
+    add(
         "--trust-code",
         action="store_true",
         help="let code in the file run: pickled modules, Lambda layers of Keras; the manifest records it",
@@ -150,6 +159,8 @@ def import_model(options: ImportOptions) -> None:
         raise Refused(f"{options.name!r} is a model of models/; choose another --name")
     what = _kind_of(options.path)
     kind = _with_precisions(KINDS[what], options.precision)
+    if options.stablehlo:
+        kind = _with_stablehlo(kind)
     hints = read_hints(options.spec)
     samples = [*hints.samples, *([hints.gate.labelled] if hints.gate.labelled else [])]
     _check_deployed(options, [kind.first, *kind.others])
@@ -178,8 +189,25 @@ def import_model(options: ImportOptions) -> None:
         if artifact_format in wanted - formats.keys():
             why = refused.get(artifact_format, f"it serves {artifact_format}, as which {what} cannot be written")
             print(f"  no path on {stack}: {why}")
+    if STABLEHLO in refused:
+        print(f"  not written as {STABLEHLO}: {refused[STABLEHLO]}")
     if not options.no_deploy:
-        print(deployed.deploy(options.deployments, options.name, [STACK_OF[each] for each in formats]))
+        print(deployed.deploy(options.deployments, options.name, _stacks(formats)))
+
+
+def _stacks(formats: Iterable[str]) -> list[str]:
+    """Return the stacks that serve formats; none serves StableHLO."""
+    return [STACK_OF[each] for each in formats if each in STACK_OF]
+
+
+def _with_stablehlo(kind: Kind) -> Kind:
+    """Return the kind with the step that writes StableHLO. Raises Refused where there is none, or not what it needs."""
+    made = FORMATS["torch", STABLEHLO]
+    if FROM_TORCH.items() - kind.others.items():
+        raise Refused("--stablehlo is for what PyTorch reads: its files and Hugging Face folders")
+    if missing := made.missing():
+        raise Refused(f"--stablehlo: {made.how_to_install(missing)}")
+    return kind._replace(others={**kind.others, STABLEHLO: "torch to stablehlo"}, tools=(*kind.tools, *made.tools))
 
 
 def _with_precisions(kind: Kind, precisions: Sequence[str]) -> Kind:
@@ -222,8 +250,8 @@ def _check_deployed(options: ImportOptions, formats: Iterable[str], refused: Map
 
     Also where the file is left as it is: it may name a path that the new version would not have.
     """
-    why = {STACK_OF[artifact_format]: reason for artifact_format, reason in refused.items()}
-    deployed.check(options.deployments, options.name, [STACK_OF[each] for each in formats], why)
+    why = {STACK_OF[each]: reason for each, reason in refused.items() if each in STACK_OF}
+    deployed.check(options.deployments, options.name, _stacks(formats), why)
 
 
 def _kind_of(path: Path) -> str:

@@ -140,6 +140,16 @@ def torch_to_onnx(work: Path, source: Path, hints: Hints, name: str) -> None:  #
     add(work, "onnx", facts, compare(proof, onnx_source.load(folder)))
 
 
+def torch_to_stablehlo(work: Path, source: Path, hints: Hints, name: str) -> None:  # noqa: ARG001 - a Step
+    """Write WORK/stablehlo from WORK/mar."""
+    from export.importing import torch_to_stablehlo  # noqa: PLC0415
+    from export.stablehlo import file  # noqa: PLC0415
+
+    proof, folder = read_proof(work), _new(work, "stablehlo")
+    facts = torch_to_stablehlo.convert(work / "mar", folder, proof.spec)
+    add(work, "stablehlo", facts, compare(proof, file.load(folder)))
+
+
 def saved_model_to_tflite(work: Path, source: Path, hints: Hints, name: str) -> None:  # noqa: ARG001 - a Step
     """Write WORK/tflite from WORK/saved_model: the signature's names are the file's, too."""
     from export.importing import saved_model_to_tflite, tflite_source  # noqa: PLC0415
@@ -222,6 +232,7 @@ STEPS: Mapping[str, Step] = MappingProxyType(
         "read hugging face": read_hugging_face,
         "hugging face to saved_model": hugging_face_to_saved_model,
         "torch to onnx": torch_to_onnx,
+        "torch to stablehlo": torch_to_stablehlo,
         "read tflite": read_tflite,
         "saved_model to tflite": saved_model_to_tflite,
         "onnx to onnx-fp16": onnx_to_fp16,

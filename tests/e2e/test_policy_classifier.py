@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from export.stablehlo import exporter
 from servepath.artifacts.manifest import read_manifest
-from servepath.artifacts.reference import read_reference
+from servepath.artifacts.reference import load_groups, read_reference
 from servepath.client import Client
 from tests.e2e.real_stack import RealStack
 from tests.limits import LONG_S
@@ -41,7 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("training.text_classifier", "--out", folder / "trained")
     (folder / "spec.toml").write_text('[gate]\nlabelled = "trained/test.tsv"\n')
     words = ["--name", NAME, "--out", folder / "exports", "--deployments", folder / "imported.toml"]
-    words += ["--spec", folder / "spec.toml", *(f"--precision={each}" for each in ("int8", "fp16", "bf16"))]
+    words += ["--spec", folder / "spec.toml", "--stablehlo"]
+    words += [f"--precision={each}" for each in ("int8", "fp16", "bf16")]
     run("export.importing", folder / "trained", *words)
     return folder
 
@@ -116,3 +118,16 @@ def test_answers_name_the_artifact_of_their_stack(stack: RealStack, folder: Path
             manifest = read_manifest(folder / "exports" / NAME / artifact_format / "1")
             assert (served.stack, served.sha256) == (name, manifest.sha256)
             assert served.precision == manifest.spec.precision
+
+
+def test_the_file_for_tpus_answers_as_the_reference_in_float64(folder: Path) -> None:
+    found = folder / "exports" / NAME / "stablehlo" / "1"
+    manifest = read_manifest(found)
+    assert manifest.sha256 != read_manifest(folder / "exports" / NAME / "mar" / "1").sha256
+    assert manifest.parity.max_abs_difference < manifest.spec.tolerance.atol
+    predict = exporter.load(found)
+    for group in load_groups(folder / "exports" / NAME / "reference" / "1", manifest.spec):
+        answer = predict({tensor.name: group[tensor.name][:3] for tensor in manifest.spec.inputs})
+        for tensor in manifest.spec.outputs:
+            wanted = group[tensor.name][:3].astype(np.float64)
+            assert manifest.spec.tolerance_of(tensor).holds(answer[tensor.name].astype(np.float64), wanted)

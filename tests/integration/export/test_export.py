@@ -153,13 +153,13 @@ def test_an_export_with_nothing_new_imports_no_framework(whole: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONG_S, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "numpy" in imported
-    assert imported.isdisjoint({"torch", "tensorflow", "keras", "onnx", "onnxruntime"})
+    assert imported.isdisjoint({"torch", "tensorflow", "keras", "onnx", "onnxruntime", "jax"})
 
 
 def test_weights_of_other_values_raise_the_version_of_every_format_and_keep_the_old_one(root: Path) -> None:
     plant_weights(root / "models", "simple_nn", bias=1.5)
-    assert export(root) == ["mar", "onnx", "reference"]
-    assert versions(root) == {"mar": ["1", "2"], "onnx": ["1", "2"], "reference": ["1", "2"]}
+    assert export(root) == ["mar", "onnx", "stablehlo", "reference"]
+    assert versions(root) == {"mar": ["1", "2"], "onnx": ["1", "2"], "stablehlo": ["1", "2"], "reference": ["1", "2"]}
     assert current_version(root / "exports", "simple_nn") == 2
     for version, bias in ((1, 0.5), (2, 1.5)):
         folder = artifact_folder(root / "exports", "simple_nn", "onnx", version)
@@ -187,7 +187,7 @@ def test_another_contract_raises_the_version(root: Path) -> None:
     spec = json.loads(path.read_text())
     spec["tolerance"]["atol"] = 2e-5
     path.write_text(json.dumps(spec))
-    assert export(root) == ["mar", "onnx", "reference"]
+    assert export(root) == ["mar", "onnx", "stablehlo", "reference"]
     assert current_version(root / "exports", "simple_nn") == 2
 
 
@@ -196,6 +196,8 @@ def test_the_same_weights_give_the_same_artifacts_byte_by_byte(root: Path, tmp_p
         ("simple_nn", "mar"),
         ("simple_nn", "onnx"),
         ("keras_dense", "onnx"),
+        ("simple_nn", "stablehlo"),
+        ("keras_dense", "stablehlo"),
         ("simple_nn", "reference"),
     ):
         again = stage.export_format(trained.read(root / "models", name), kind, tmp_path / "again", 1)
@@ -214,7 +216,7 @@ def test_an_artifact_beyond_the_tolerance_is_refused_and_nothing_is_left(
         r"the tolerance is rtol 0, atol 1e-09; nothing was kept\n",
         said,
     )
-    assert versions(root) == {"mar": ["1"], "onnx": ["1"], "reference": ["1"]}
+    assert versions(root) == {"mar": ["1"], "onnx": ["1"], "stablehlo": ["1"], "reference": ["1"]}
     assert list((root / "exports" / "simple_nn").glob("*/.*")) == []
     assert current_version(root / "exports", "simple_nn") == 1
 
@@ -222,7 +224,7 @@ def test_an_artifact_beyond_the_tolerance_is_refused_and_nothing_is_left(
 def test_weights_that_differ_from_those_of_the_reference_are_caught_by_running_the_artifact(root: Path) -> None:
     honest = trained.read(root / "models", "simple_nn")
     weights = {"linear.weight": KERNEL.T, "linear.bias": np.array([0.501], np.float32)}
-    for kind in ("mar", "onnx"):
+    for kind in ("mar", "onnx", "stablehlo"):
         other = trained.Trained(honest.name, honest.path, honest.spec, weights)
         with pytest.raises(ParityError, match=rf"simple_nn as {kind}: the largest difference .* is 0\.001"):
             stage.export_format(other, kind, root / "other", 1)
@@ -254,15 +256,15 @@ def test_a_damaged_artifact_is_one_clear_line_and_is_fixed_as_it_says(
     assert error.count("\n") == 1
     shutil.rmtree(path.parent)
     # A server that loaded or refused version 1 would not look at it again.
-    assert export(root) == ["mar", "onnx", "reference"]
-    left = {"mar": ["1", "2"], "onnx": ["1", "2"], "reference": ["1", "2"]} | {path.parent.parent.name: ["2"]}
-    assert versions(root) == left
+    assert export(root) == ["mar", "onnx", "stablehlo", "reference"]
+    both = {kind: ["1", "2"] for kind in read_models()["simple_nn"].formats}
+    assert versions(root) == both | {path.parent.parent.name: ["2"]}
     assert current_version(root / "exports", "simple_nn") == 2
 
 
 def test_a_new_version_can_be_asked_for_though_nothing_has_changed(root: Path) -> None:
     assert run(root, "simple_nn", "--new-version") == 0
-    assert versions(root) == {"mar": ["1", "2"], "onnx": ["1", "2"], "reference": ["1", "2"]}
+    assert versions(root) == {"mar": ["1", "2"], "onnx": ["1", "2"], "stablehlo": ["1", "2"], "reference": ["1", "2"]}
     assert export(root) == []
 
 
@@ -275,26 +277,26 @@ def test_a_number_of_a_half_made_version_is_not_written_again_after_its_artifact
     in_the_way.unlink()
     shutil.move(root / "aside", in_the_way)
     shutil.rmtree(root / "exports" / "simple_nn" / "mar" / "2")
-    assert export(root) == ["mar", "onnx", "reference"]
+    assert export(root) == ["mar", "onnx", "stablehlo", "reference"]
     assert current_version(root / "exports", "simple_nn") == 3
 
 
 def test_a_number_that_was_current_is_never_written_again(root: Path) -> None:
     for kind in read_models()["simple_nn"].formats:
         shutil.rmtree(root / "exports" / "simple_nn" / kind / "1")
-    assert export(root) == ["mar", "onnx", "reference"]
-    assert versions(root) == {"mar": ["2"], "onnx": ["2"], "reference": ["2"]}
+    assert export(root) == ["mar", "onnx", "stablehlo", "reference"]
+    assert versions(root) == {"mar": ["2"], "onnx": ["2"], "stablehlo": ["2"], "reference": ["2"]}
 
 
 def test_a_version_that_stopped_half_way_is_finished_under_its_own_number(root: Path) -> None:
     plant_weights(root / "models", "simple_nn", bias=1.5)
     stage.export_format(trained.read(root / "models", "simple_nn"), "mar", root / "exports", 2)
     assert current_version(root / "exports", "simple_nn") == 1
-    assert export(root) == ["onnx", "reference"]
+    assert export(root) == ["onnx", "stablehlo", "reference"]
     assert current_version(root / "exports", "simple_nn") == 2
     # The export that was killed had not noted it: the one that finished did, and the number is not written again.
     shutil.rmtree(root / "exports" / "simple_nn" / "mar" / "2")
-    assert export(root) == ["mar", "onnx", "reference"]
+    assert export(root) == ["mar", "onnx", "stablehlo", "reference"]
     assert current_version(root / "exports", "simple_nn") == 3
 
 
@@ -302,9 +304,14 @@ def test_a_half_made_version_of_other_weights_is_passed_over(root: Path) -> None
     plant_weights(root / "models", "simple_nn", bias=1.5)
     stage.export_format(trained.read(root / "models", "simple_nn"), "mar", root / "exports", 2)
     plant_weights(root / "models", "simple_nn", bias=2.5)
-    assert export(root) == ["mar", "onnx", "reference"]
+    assert export(root) == ["mar", "onnx", "stablehlo", "reference"]
     assert current_version(root / "exports", "simple_nn") == 3
-    assert versions(root) == {"mar": ["1", "2", "3"], "onnx": ["1", "3"], "reference": ["1", "3"]}
+    assert versions(root) == {
+        "mar": ["1", "2", "3"],
+        "onnx": ["1", "3"],
+        "stablehlo": ["1", "3"],
+        "reference": ["1", "3"],
+    }
 
 
 def test_while_a_format_fails_the_old_version_stays_current(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,12 +12,14 @@ import pytest
 import safetensors.numpy
 import torch
 
+from export.errors import ExportError
 from export.importing import distilbert_keras, hugging_face, hugging_face_text, torch_module, torch_source
 from export.importing.__main__ import main
 from export.importing.axes import Declared
 from export.importing.errors import Refused
 from export.importing.hints import Hints
 from export.importing.prove import prove
+from export.stablehlo import exporter
 from servepath.artifacts.manifest import verify
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 from servepath.artifacts.text import TextForm, read_text_form
@@ -87,6 +89,33 @@ def test_every_stack_gets_the_network_and_callers_may_send_texts(classifier: Pat
     manifests = {kind: verify(exports / "m" / kind / "1") for kind in ("mar", "onnx", "saved_model", "tflite", "text")}
     assert len({json.dumps(each.spec.to_dict()) for each in manifests.values()}) == 1
     assert [tensor.name for tensor in manifests["mar"].spec.outputs] == ["logits", "probabilities"]
+
+
+@pytest.mark.slow
+def test_a_network_is_written_for_tpus_where_that_is_asked_for(
+    classifier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(classifier), "--name", "m", "--out", str(tmp_path / "exports"), "--no-deploy", "--stablehlo"]
+    assert main(words) == 0
+    assert "  stablehlo: version 1 written, largest difference" in capsys.readouterr().out
+    manifest = verify(tmp_path / "exports" / "m" / "stablehlo" / "1")
+    assert manifest.tools.keys() >= {"torchax", "jax", "jaxlib", "stablehlo", "jax_calling_convention"}
+    predict = exporter.load(tmp_path / "exports" / "m" / "stablehlo" / "1")
+    found = predict({"input_ids": IDS, "attention_mask": MASK})
+    model = transformers.DistilBertForSequenceClassification.from_pretrained(classifier).double().eval()
+    with torch.inference_mode():
+        wanted = model(input_ids=torch.from_numpy(IDS), attention_mask=torch.from_numpy(MASK)).logits
+    np.testing.assert_allclose(found["logits"], wanted.numpy(), rtol=1e-4, atol=1e-4)
+    with pytest.raises(ExportError, match="refining shapes"):  # 16 positions
+        predict({"input_ids": np.ones((1, 17), np.int64), "attention_mask": np.ones((1, 17), np.int64)})
+
+
+def test_what_pytorch_does_not_read_is_not_written_for_tpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "model.onnx"
+    source.write_bytes(b"an ONNX file, by what it is not")
+    assert main([str(source), "--name", "m", "--out", str(tmp_path / "exports"), "--no-deploy", "--stablehlo"]) == 1
+    said = "servepath import: --stablehlo is for what PyTorch reads: its files and Hugging Face folders\n"
+    assert capsys.readouterr().err == said
 
 
 def test_the_network_in_keras_answers_as_transformers(classifier: Path, tmp_path: Path) -> None:

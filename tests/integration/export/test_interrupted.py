@@ -54,16 +54,23 @@ def test_an_export_killed_at_any_rename_leaves_the_old_version_current_and_is_fi
     export(tmp_path, "simple_nn")
     plant_weights(tmp_path / "models", "simple_nn", bias=1.5)
     seen = []
-    for end in ("mar/2", "onnx/2", "reference/2", "simple_nn/current"):
+    for end in ("mar/2", "onnx/2", "stablehlo/2", "reference/2", "simple_nn/current"):
         assert run(tmp_path, "-c", KILLED, end, "simple_nn").returncode == -signal.SIGKILL
         assert current_version(tmp_path / "exports", "simple_nn") == 1
         seen.append([name for name in names(tmp_path) if name.endswith("/2")])
-    assert seen == [[], ["mar/2"], ["mar/2", "onnx/2"], ["mar/2", "onnx/2", "reference/2"]]
+    assert seen == [
+        [],
+        ["mar/2"],
+        ["mar/2", "onnx/2"],
+        ["mar/2", "onnx/2", "stablehlo/2"],
+        ["mar/2", "onnx/2", "reference/2", "stablehlo/2"],
+    ]
 
     done = run(tmp_path, "-m", "export", "simple_nn")
     assert (done.returncode, done.stderr) == (0, "")
     assert current_version(tmp_path / "exports", "simple_nn") == 2
-    assert names(tmp_path) == ["current", "mar/1", "mar/2", "onnx/1", "onnx/2", "reference/1", "reference/2"]
+    kinds = ("mar", "onnx", "reference", "stablehlo")
+    assert names(tmp_path) == ["current", *(f"{kind}/{version}" for kind in kinds for version in (1, 2))]
     for artifact in names(tmp_path)[1:]:
         verify(tmp_path / "exports" / "simple_nn" / artifact)
     assert list((tmp_path / "exports" / "simple_nn").glob("*/.*")) == []

@@ -1,0 +1,1 @@
+"""StableHLO, for TPUs and whatever else XLA compiles for (docs/tpu.md)."""
