@@ -10,8 +10,9 @@
 # | LiteRT: phones and small devices | `.tflite` | `litert-torch`, or rewritten in Keras | TensorFlow's converter |
 # | TPU: Google's chips for matrix products | StableHLO | by a converter | by a converter |
 #
-# `make train export` writes the first three of the two models of lesson 5, and the right answers beside them to prove
-# each file by. `make import` writes what it can of a [file of your own](../import.md). Nobody has measured a TPU here.
+# `make train export` writes the two models of lesson 5 as all but `.tflite`, and the right answers beside them to prove
+# each file by. `make import` writes what it can of a [file of your own](../import.md). Nobody has measured [a TPU](../tpu.md)
+# here.
 #
 # The same model, `policy_classifier` of lesson 10, was put on four of the servers, got the same requests, and had
 # every answer checked. The figures are read from the result in the [README](../../README.md); run the lesson to see:

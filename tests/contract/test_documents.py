@@ -21,7 +21,7 @@ DOCUMENTS = sorted(
 RECIPES = ("docs/add-a-path.md", "docs/add-a-model.md")
 MAX_STEPS = 5
 # Names that stand for something, and folders that are made by running.
-PLACEHOLDER = re.compile(r"[A-Z]{3,}|\*|^(artifacts|results|\.run|\.venv)\b")
+PLACEHOLDER = re.compile(r"[A-Z]{3,}|\*|^(artifacts|results|site|\.run|\.venv)\b")
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = frozenset(re.findall(r"^([a-z0-9-]+):.*## ", MAKEFILE, re.MULTILINE))
 EXTERNAL = re.compile(r"https://[\w-]+(\.[\w-]+)+(/\S*)?")
@@ -80,7 +80,7 @@ def option_mistakes(command: str, module: str, words: str) -> Iterator[str]:
     """Yield the options among words that no parser of the module's package has."""
     taken = options(module.partition(".")[0]) | {"--help"}
     yield from (
-        f"{command} has no {option}" for option in re.findall(r"(?<!\S)--[a-z][a-z-]*", words) if option not in taken
+        f"{command} has no {option}" for option in re.findall(r"(?<!\S)--[a-z][a-z0-9-]*", words) if option not in taken
     )
 
 
