@@ -59,8 +59,8 @@ def routes(deployments: Deployments) -> Iterator[tuple[str, str, str, str, str, 
 
 def _versions(model: Deployment) -> Iterator[tuple[str, str, str, str, str, str]]:
     """Yield what each label stands for, percent of the calls without a version, and stacks that may lack it."""
-    single = [stack for stack in model.stacks if stack in PATH_STACKS and PATH_STACKS[stack].one_version]
-    said = "; ".join(f"{stack} has one version at a time, {PATH_STACKS[stack].one_version}" for stack in single)
+    single = [stack for stack in model.stacks if stack in PATH_STACKS and PATH_STACKS[stack].which_one_version]
+    said = "; ".join(f"{stack} has one version at a time, {PATH_STACKS[stack].which_one_version}" for stack in single)
     for label, version in model.version_labels.items():
         percent = model.version_weights.get(label)
         share = "" if percent is None else f"{percent:g} %"

@@ -10,7 +10,7 @@ from grpc import StatusCode
 
 from servepath.http2.frames import CANCEL, ENHANCE_YOUR_CALM, MESSAGE_HEAD, MESSAGE_HEAD_BYTES, REFUSED_STREAM
 from servepath.http2.header_decoder import Pairs
-from servepath.protocols.status import PUSHBACK_KEY
+from servepath.protocols.status import DETAILS_KEY, PUSHBACK_KEY
 
 # gRPC's own table of what an HTTP/2 error on a stream means; everything else is INTERNAL.
 RESET_CODES: Mapping[int, StatusCode] = MappingProxyType(
@@ -34,6 +34,8 @@ HTTP_CODES: Mapping[str, StatusCode] = MappingProxyType(
     },
 )
 CODES: Mapping[str, StatusCode] = MappingProxyType({str(code.value[0]): code for code in StatusCode})
+# Metadata of gRPC's own that say more of an error than its code.
+OF_GRPC = (DETAILS_KEY, PUSHBACK_KEY)
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -41,8 +43,8 @@ Metadata = tuple[tuple[str, str], ...]
 class Reply(NamedTuple):
     """How a call ended.
 
-    payload: the message's bytes when code is OK. trailing: the server's own trailing metadata, and PUSHBACK_KEY; values
-    of -bin keys are base64, as they came. not_processed: the call has not been looked at by the server.
+    payload: the message's bytes when code is OK. trailing: the server's own trailing metadata, and what is in OF_GRPC;
+    values of -bin keys are base64, as they came. not_processed: the call has not been looked at by the server.
     """
 
     code: StatusCode
@@ -74,7 +76,7 @@ def headers_of(pairs: Pairs) -> Headers:
     found = dict(pairs)
     status = found.get("grpc-status")
     code = None if status is None else CODES.get(status, StatusCode.UNKNOWN)
-    trailing = tuple(pair for pair in pairs if not pair[0].startswith((":", "grpc-")) or pair[0] == PUSHBACK_KEY)
+    trailing = tuple(pair for pair in pairs if not pair[0].startswith((":", "grpc-")) or pair[0] in OF_GRPC)
     http = found.get(":status", "")
     return Headers(http, code, unquote(found.get("grpc-message", "")), trailing, http.startswith("1"))
 

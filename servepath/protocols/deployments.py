@@ -331,7 +331,7 @@ class _Reader:
         weights = self._weights(table, raw, model.version_labels, LABEL_WEIGHTS)
         for stack in model.called if weights else ():
             if server := PATH_STACKS.get(stack):
-                why = f"it serves one version at a time, {server.one_version}" if server.one_version else ""
+                why = f"it serves one version at a time, {server.which_one_version}" if server.which_one_version else ""
             else:
                 why = "it is an external server, whose versions are its own"
             if why:
@@ -341,7 +341,7 @@ class _Reader:
         return weights
 
     def _has_several(self, stack: str) -> bool:
-        return stack in PATH_STACKS and not PATH_STACKS[stack].one_version
+        return stack in PATH_STACKS and not PATH_STACKS[stack].which_one_version
 
     def _fallback(self, table: tuple[str, ...], raw: Mapping[str, Any], stacks: Iterable[str]) -> tuple[str, ...]:
         found, known = raw.get("fallback", []), sorted(stacks)

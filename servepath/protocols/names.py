@@ -11,8 +11,8 @@ VERSION_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 VERSION_LABEL_RULE = "a letter, then letters, digits, '_' and '-', at most 32"
 
 
-def invalid_name_error(name: str) -> BadInput | ModelNotFound:
-    """Return the error for an invalid or unknown name."""
+def invalid_name_error(name: str, *, retry_after_ms: int | None = None) -> BadInput | ModelNotFound:
+    """Return the error for an invalid or unknown name. retry_after_ms: of an unknown one."""
     if not CALLED.fullmatch(name):
         return BadInput(f"model {name[:64]!a} is not MODEL, MODEL@STACK or MODEL@STACK:PRECISION", "MODEL_NAME")
-    return ModelNotFound(f"there is no model or path {name!r}")
+    return ModelNotFound(f"there is no model or path {name!r}", retry_after_ms=retry_after_ms)

@@ -19,7 +19,12 @@ from servepath.protocols.beginnings import Beginnings, WithContents
 from servepath.protocols.names import VERSION_LABEL
 from servepath.protocols.signature import MAX_RANK, MAX_TENSORS
 from servepath.protocols.types import Answer, Provenance, Request, Tensor
-from servepath_pb.servepath.oip.oip_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
+from servepath_pb.servepath.oip.oip_pb2 import (
+    InferParameter,
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelRepositoryParameter,
+)
 
 SERVICE = "inference.GRPCInferenceService"
 METHOD = f"/{SERVICE}/ModelInfer"
@@ -27,6 +32,8 @@ LOAD, UNLOAD = f"/{SERVICE}/RepositoryModelLoad", f"/{SERVICE}/RepositoryModelUn
 # An extension of the protocol, as ServerMetadata names it, and the states of a model in its index.
 REPOSITORY = "model_repository"
 READY, UNAVAILABLE = "READY", "UNAVAILABLE"
+# The reason of an error: another call is loading or unloading the model.
+CHANGING = "MODEL_CHANGING"
 SOURCES = MappingProxyType({True: "observed", False: "manifest"})
 # The source of a hash that is not there.
 UNKNOWN_SOURCE = "unknown"
@@ -65,11 +72,14 @@ def parse_version_or_label(text: str) -> tuple[int, str]:
     return (0, text) if VERSION_LABEL.fullmatch(text) else (parse_version(text), "")
 
 
-def check_repository(repository_name: str, parameters: Container[str] = ()) -> None:
+def check_repository(
+    repository_name: str, parameters: Mapping[str, ModelRepositoryParameter] = MappingProxyType({})
+) -> None:
     """Raise Unsupported where a call of the model repository names one of several, or how a model is to be loaded."""
     if repository_name:
         raise errors.Unsupported("there is one repository here, the exports folder; leave repository_name out")
-    if parameters:
+    # Triton's client says with each unload that it does not ask for this; no model here depends on others.
+    if any(name != "unload_dependents" or _value(parameter) for name, parameter in parameters.items()):
         raise errors.Unsupported("a model is loaded as it was exported; leave parameters out")
 
 
@@ -118,7 +128,7 @@ def _refuse_unserved(what: str, parameters: Mapping[str, InferParameter]) -> Non
             raise errors.BadInput(f"{what} has parameter {name!r}, which {UNSERVED[name]}; leave it out", "PARAMETERS")
 
 
-def _value(parameter: InferParameter) -> Any:
+def _value(parameter: InferParameter | ModelRepositoryParameter) -> Any:
     kind = parameter.WhichOneof("parameter_choice")
     return None if kind is None else getattr(parameter, kind)
 

@@ -88,11 +88,11 @@ class Stack:
     the key that it demands, if it does. identity: who answered, None where the replies tell. images: first the one that
     is built by default. packed: files of this repository that its artifacts contain. engine_process: the program that
     serves, where that is a child of the service. cuda_mark: what its engine's version contains on a GPU, if it tells.
-    external: nothing here runs, builds or deploys it. one_version: which one it serves, where it has one version of a
-    model at a time as we run it; empty where it serves all that are exported. how_to_load: what to do instead, where no
-    call has a model loaded or unloaded. reduced: the precisions, beside float32, that it serves models in, each from a
-    format of its own. precision: what a path on it computes in. tunables: settings of its server for one model; the
-    service's own code says what each does.
+    external: nothing here runs, builds or deploys it. which_one_version: which one it serves, where it has one version
+    of a model at a time as we run it; empty where it serves all that are exported. why_no_loading: why no call has a
+    model loaded or unloaded, and what to do instead; empty where calls may. reduced: the precisions, beside float32,
+    that it serves models in, each from a format of its own. precision: what a path on it computes in. tunables:
+    settings of its server for one model; the service's own code says what each does.
     """
 
     name: str
@@ -109,8 +109,8 @@ class Stack:
     engine_process: str = ""
     cuda_mark: str = ""
     external: bool = False
-    one_version: str = ""
-    how_to_load: str = ""
+    which_one_version: str = ""
+    why_no_loading: str = ""
     reduced: tuple[str, ...] = ()
     precision: str = FP32
     tunables: tuple[Tunable, ...] = ()
@@ -189,8 +189,8 @@ STACKS = MappingProxyType(
                     Tunable("max_batch_delay_ms", (5,)),
                     ENGINE_THREADS,
                 ),
-                one_version="the one that was current when it started",
-                how_to_load="its model API is off, and it loads what is current when it starts: restart it",
+                which_one_version="the one that was current when it started",
+                why_no_loading="its model API is off, and it loads what is current when it starts: restart it",
                 images=(
                     Image(
                         name="torch_svc",
@@ -219,8 +219,8 @@ STACKS = MappingProxyType(
                 options=("--run-dir", "{run_dir}"),
                 identity=Trailers("tensorflow_model_server", TF_VERSION),
                 tunables=(ENGINE_THREADS,),
-                one_version="the newest one",
-                how_to_load="it follows its version folders: export a version, or remove its folder",
+                which_one_version="the newest one",
+                why_no_loading="it follows its version folders: export a version, or remove its folder",
                 images=(
                     Image(name="tf_svc", repository="tf_svc", base="TF_SERVING_IMAGE", stand_in="tf_svc-embedded"),
                     Image(name="tf_svc-gpu", repository="tf_svc", base="TF_SERVING_GPU_IMAGE", cuda=True),
@@ -295,9 +295,15 @@ def server_of(stack: str) -> str:
 def external_stack(name: str) -> Stack:
     """Return the stack of an external server that speaks the Open Inference Protocol; its artifacts are its own."""
     service = name.replace("-", "_")
-    codec, how = "servepath.protocols.external", "it is not ours: ask that server itself"
     return Stack(
-        name=name, service=service, artifact_format="", codec=codec, ports=(), images=(), external=True, how_to_load=how
+        name=name,
+        service=service,
+        artifact_format="",
+        codec="servepath.protocols.external",
+        ports=(),
+        images=(),
+        external=True,
+        why_no_loading="it is not ours: ask that server itself",
     )
 
 

@@ -3,9 +3,11 @@
 ErrorInfo and RetryInfo travel in grpc-status-details-bin (google.rpc.Status), which both listeners can send.
 """
 
+from base64 import b64decode
 from collections.abc import Iterable
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode
@@ -63,6 +65,17 @@ def details_of(error: errors.ServeError) -> tuple[tuple[str, str | bytes], ...]:
         status.details.add().Pack(RetryInfo(retry_delay=delay))
     pushback = -1 if error.retry_after_ms is None else error.retry_after_ms
     return (DETAILS_KEY, status.SerializeToString()), (PUSHBACK_KEY, str(pushback))
+
+
+def reason_of(trailing: Iterable[tuple[str, str]]) -> str:
+    """Return the reason in a server's trailing metadata, its -bin values in base64; "" where there is none to read."""
+    text = next((value for key, value in trailing if key == DETAILS_KEY), "")
+    info = ErrorInfo()
+    try:
+        details = Status.FromString(b64decode(text + "=" * (-len(text) % 4))).details
+        return next((info.reason for detail in details if detail.Unpack(info)), "")
+    except (ValueError, DecodeError):
+        return ""
 
 
 def pushback_of(trailing: Iterable[tuple[str, str]]) -> int | None:

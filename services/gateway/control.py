@@ -121,7 +121,7 @@ def _describe(path: Path, deployment: Deployment, shadows: Shadows) -> gateway_p
         replicas_usable=sum(member.usable for member in path.replicas.members),
         shadow=shadow_message(verdicts) if verdicts else None,
         versions=path.artifacts.versions,
-        one_version=bool(path.server.one_version),
+        one_version=bool(path.server.which_one_version),
         version_labels=[gateway_pb2.VersionLabel(**label._asdict()) for label in version_labels(deployment)],
     )
 

@@ -15,6 +15,7 @@ from servepath.http2.replies import Reply
 from servepath.protocols import oip
 from servepath.protocols.errors import DeadlineExceeded, DeadlineStage, ModelLoading, ServeError, Unsupported
 from servepath.protocols.names import invalid_name_error
+from servepath.protocols.status import reason_of
 from servepath_pb.servepath.oip import oip_pb2 as pb
 from services.dataplane import control
 from services.dataplane.listener import ListenerLimits
@@ -75,8 +76,8 @@ class Repository:
             raise invalid_name_error(request.model_name)
         if self._off:
             raise Unsupported("loading models by a call is off: start the gateway with --model-loading on")
-        if path.server.how_to_load:
-            raise Unsupported(f"{path.stack} {what} no model by a call: {path.server.how_to_load}")
+        if path.server.why_no_loading:
+            raise Unsupported(f"{path.stack} {what} no model by a call: {path.server.why_no_loading}")
         return path
 
     async def _pass_on(self, path: Path, method: str, message: bytes, remaining_s: float | None) -> None:
@@ -102,8 +103,13 @@ class Repository:
 async def _ask(path: Path, address: str, method: str, message: bytes, deadline: float) -> ServeError | None:
     """Send a call to one server; return why it has not done it, None where it has."""
     replied: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+    def done(reply: Reply) -> None:
+        if not replied.done():  # in the loop's turn in which the caller went away
+            replied.set_result(reply)
+
     channel = UnaryChannel(address, method, MAX_BYTES)
-    cancel = channel.call(message, deadline, (), replied.set_result)
+    cancel = channel.call(message, deadline, (), done)
     try:
         async with asyncio.timeout(deadline - monotonic()):
             reply = await replied
@@ -115,7 +121,12 @@ async def _ask(path: Path, address: str, method: str, message: bytes, deadline: 
     if reply.code is StatusCode.OK:
         return None
     if reply.code is StatusCode.UNIMPLEMENTED:
-        return Unsupported(f"a server of {path.name} changes no model by a call: start it with --model-loading on")
-    if reply.code is StatusCode.UNAVAILABLE and reply.trailing:  # its own word, and no lost connection
+        text = f"a server of {path.name} changes no model by a call: start it with --model-loading on, as one process"
+        return Unsupported(text)
+    reason = reason_of(reply.trailing)
+    if reason == oip.CHANGING:
+        text = f"a server of {path.name} is loading or unloading the model for another call; try again later"
+        return ModelLoading(text, reason=reason)
+    if reason == ModelLoading.reason:
         return ModelLoading(f"a server of {path.name} cannot load what is exported; its log says why")
     return oip.translate(reply.code, reply.details)

@@ -127,11 +127,11 @@ class WeightedRouter:
 
 def not_loaded(stack: Stack, version: int) -> str:
     """Return why a version that is exported is not answered by on a stack of ours, and what to do."""
-    if stack.one_version:
-        several = ", ".join(other.name for other in STACKS.values() if not other.one_version)
+    if stack.which_one_version:
+        several = ", ".join(other.name for other in STACKS.values() if not other.which_one_version)
         return (
-            f"{stack.name} has not loaded version {version}: it serves one version at a time, {stack.one_version}; "
-            f"a stack that serves several: {several}"
+            f"{stack.name} has not loaded version {version}: it serves one version at a time, "
+            f"{stack.which_one_version}; a stack that serves several: {several}"
         )
     how = "it loads all that are exported when it starts, and by RepositoryModelLoad"
     return f"{stack.name} has not loaded version {version}: {how}"

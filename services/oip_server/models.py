@@ -1,5 +1,6 @@
 """The models that are served: which versions of each are loaded, and which one is current."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -69,10 +70,11 @@ class Model:
 class Models:
     """The first backend: takes each call to the version that it names.
 
-    Callers may write MODEL, MODEL@STACK or MODEL@STACK:PRECISION.
+    Callers may write MODEL, MODEL@STACK or MODEL@STACK:PRECISION. changing: held by what replaces a model's versions.
     """
 
     def __init__(self, models: Mapping[str, Model], stack: str) -> None:
+        self.changing = asyncio.Lock()
         self.models = MappingProxyType(dict(models))
         self._by_name = {**models, **{f"{name}@{stack}": model for name, model in models.items() if "@" not in name}}
 
@@ -85,7 +87,7 @@ class Models:
         """Return a model. Raises BadInput for an invalid name, ModelNotFound."""
         model = self._by_name.get(name)
         if model is None:
-            raise invalid_name_error(name)
+            raise invalid_name_error(name, retry_after_ms=0)  # another replica may have it
         return model
 
     def find(self, name: str, version: int) -> tuple[Model, Version]:
@@ -143,8 +145,11 @@ def load_models(exports: Path, service: OipService, make_version: VersionFactory
 
 
 def versions_on_disk(folder: Path) -> frozenset[int]:
-    """Return the numbers of the version folders in a model's folder of a format."""
-    return frozenset(int(f.name) for f in folder.iterdir() if f.name.isdecimal())
+    """Return the numbers of the version folders in a model's folder of a format; none where that is gone."""
+    try:
+        return frozenset(int(f.name) for f in folder.iterdir() if f.name.isdecimal())
+    except FileNotFoundError:
+        return frozenset()
 
 
 def _having(exports: Path, stack: Stack) -> list[str]:

@@ -1,12 +1,14 @@
 """The model repository of the Open Inference Protocol: which versions are loaded, loading the others, unloading.
 
 A load looks at the exports folder as a start does: what is there and not loaded is verified, loaded and proven. What is
-served stays served. An unloaded model is back with the next load, or the next start.
+served stays served. An unloaded model is back with the next load, or the next start. A load that has begun goes on when
+its caller stops waiting, and until it ends no other call changes the same model.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, TypeVar
 
 import grpc
 
@@ -19,6 +21,7 @@ from services.dataplane.engine import EngineError
 from services.oip_server.models import Model, Models, VersionFactory, versions_on_disk
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Repository:
@@ -38,7 +41,8 @@ class Repository:
         self._models = models
         self._make_version = make_version
         self._why_off = why_off
-        self._changing = asyncio.Lock()
+        # By model, what a call has begun.
+        self._under_way: dict[str, asyncio.Task[Any]] = {}
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Return the handlers to register on a server."""
@@ -62,24 +66,42 @@ class Repository:
     async def load(self, request: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
         """Load the versions of a model that are not loaded, and serve the current one.
 
-        Raises BadInput, ModelNotFound or Unsupported; ModelLoading where one cannot be loaded, when the others are.
+        Raises BadInput, ModelNotFound or Unsupported; ModelLoading where one cannot be loaded, when the others are, and
+        where another call is changing the model.
         """
         model = self._named(request)
-        async with self._changing:
-            refused = await self._load(model)
-            await self._on_change(model)
+        refused = await self._to_the_end(model, self._load)
         if refused:
             raise ModelLoading(f"{model.name}: {', '.join(refused)} cannot be loaded; the server's log says why")
         return pb.RepositoryModelLoadResponse()
 
     async def unload(self, request: pb.RepositoryModelUnloadRequest) -> pb.RepositoryModelUnloadResponse:
         """Drop every version of a model; calls under way are answered. Raises as `load` does."""
-        model = self._named(request)
-        async with self._changing:
-            model.unload()
-            log.info("%s is unloaded, as a call asked", model.name)
-            await self._on_change(model)
+        await self._to_the_end(self._named(request), self._unload)
         return pb.RepositoryModelUnloadResponse()
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        if tasks := list(self._under_way.values()):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def _to_the_end(self, model: Model, change: Callable[[Model], Coroutine[Any, Any, T]]) -> T:
+        """Change a model in a task of its own: a caller that goes away would leave it changed by half."""
+        if model.name in self._under_way:
+            text = f"{model.name} is being loaded or unloaded by another call; try again later"
+            raise ModelLoading(text, reason=oip.CHANGING)
+        task = self._under_way[model.name] = asyncio.create_task(self._changed(model, change))
+        task.add_done_callback(lambda _: self._under_way.pop(model.name))
+        return await asyncio.shield(task)
+
+    async def _changed(self, model: Model, change: Callable[[Model], Coroutine[Any, Any, T]]) -> T:
+        async with self._models.changing:
+            try:
+                return await change(model)
+            finally:
+                await self._on_change(model)
 
     def _named(self, request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest) -> Model:
         oip.check_repository(request.repository_name, request.parameters)
@@ -106,7 +128,7 @@ class Repository:
             log.error("%s: its versions cannot be read: %s", model.name, error)  # noqa: TRY400 - says it all
             return ["its current version"]
         refused = []
-        for number in sorted(on_disk - model.versions.keys(), key=lambda one: (one != current, one)):
+        for number in sorted((on_disk | {current}) - model.versions.keys(), key=lambda one: (one != current, one)):
             try:
                 model.add(await asyncio.to_thread(self._make_version, model.folder / str(number)))
             except (ArtifactError, EngineError, OSError) as error:
@@ -117,3 +139,7 @@ class Repository:
         if current != model.current and current in model.versions:
             model.adopt(model.versions[current], on_disk)
         return refused
+
+    async def _unload(self, model: Model) -> None:
+        model.unload()
+        log.info("%s is unloaded, as a call asked", model.name)

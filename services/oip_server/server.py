@@ -42,7 +42,7 @@ class OipServer:
         self._service = service
         self._settings = settings
         self._models = models
-        self._watcher = Watcher(models, make_version)
+        self._watcher = Watcher(models, make_version, self._say_health)
         self._repository = Repository(models, make_version, _why_no_loading(settings), self._say_health)
         self._registry = registry
         metrics = Metrics(service.name, registry, models)
@@ -91,6 +91,7 @@ class OipServer:
             self._watching.cancel()
             await asyncio.wait({self._watching})
         await self._front.stop(CLOSE_GRACE_S)
+        await self._repository.close()
         await self._models.close()
         if self._metrics_server is not None:
             self._metrics_server.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from servepath.artifacts.manifest import ArtifactError, current_version
 from services.dataplane.engine import EngineError
@@ -12,9 +13,15 @@ log = logging.getLogger(__name__)
 
 
 class Watcher:
-    """Looks at each model's `current` file. Which models there are is settled at the start."""
+    """Looks at each model's `current` file. Which models there are is settled at the start.
 
-    def __init__(self, models: Models, make_version: VersionFactory) -> None:
+    on_change: called where a model has been.
+    """
+
+    def __init__(
+        self, models: Models, make_version: VersionFactory, on_change: Callable[[Model], Awaitable[None]]
+    ) -> None:
+        self._on_change = on_change
         self._models = models
         self._make_version = make_version
         # Model -> the version tried last and its folder's inode; a folder regenerated is tried again.
@@ -33,6 +40,10 @@ class Watcher:
 
     async def look(self, model: Model) -> None:
         """Adopt the model's current version if it is new; log once, in one line, when it cannot be served."""
+        async with self._models.changing:  # a call may unload the model meanwhile
+            await self._look(model)
+
+    async def _look(self, model: Model) -> None:
         try:
             # On a thread: hashing and loading a large model takes seconds, and calls go on meanwhile.
             version = await asyncio.to_thread(self._new_version, model)
@@ -41,10 +52,11 @@ class Watcher:
                 self._said[model.name] = str(error)
                 log.error("%s stays at version %d: %s", model.name, model.current, error)  # noqa: TRY400 - says it all
             return
-        if version is not None and model.versions:
+        if version is not None:
             log.info("%s: version %d replaces version %d", model.name, version.artifact.version, model.current)
             on_disk = await asyncio.to_thread(versions_on_disk, model.folder)
             model.adopt(version, on_disk)
+            await self._on_change(model)
 
     def _new_version(self, model: Model) -> Version | None:
         if not model.versions:

@@ -82,12 +82,24 @@ def configure(archive: Path, settings: Mapping[str, int]) -> None:
     wanted = {theirs: settings[name] for name, names in CALLED.items() if name in settings for theirs in names}
     if not wanted:
         return
-    with zipfile.ZipFile(archive) as source:
-        contents = {name: source.read(name) for name in source.namelist()}
-    described = json.loads(contents[DESCRIPTION])
-    before = yaml.safe_load(contents.get(described["model"].get("configFile", ""), b"")) or {}
-    described["model"]["configFile"] = CONFIG
-    contents |= {DESCRIPTION: json.dumps(described).encode(), CONFIG: yaml.safe_dump(before | wanted).encode()}
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
-        for name, content in contents.items():
-            target.writestr(name, content)
+    configured = archive.with_suffix(".configured")
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(configured, "w", zipfile.ZIP_DEFLATED) as target:
+        described = json.loads(source.read(DESCRIPTION))
+        own = described["model"].get("configFile", "")
+        before = (yaml.safe_load(source.read(own)) if own in source.namelist() else None) or {}
+        described["model"]["configFile"] = CONFIG
+        for entry in source.infolist():
+            if entry.filename not in {DESCRIPTION, CONFIG}:
+                # In pieces, and packed or not as it is: weights may be gigabytes.
+                with source.open(entry) as content, target.open(_like(entry), "w") as copied:
+                    shutil.copyfileobj(content, copied)
+        target.writestr(DESCRIPTION, json.dumps(described))
+        target.writestr(CONFIG, yaml.safe_dump(before | wanted))
+    configured.replace(archive)
+
+
+def _like(entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    """Return a new entry of the same name, way of packing and size, without what says where the old one is."""
+    new = zipfile.ZipInfo(entry.filename, entry.date_time)
+    new.compress_type, new.external_attr, new.file_size = entry.compress_type, entry.external_attr, entry.file_size
+    return new

@@ -1,7 +1,8 @@
 """The model repository at the gateway: the state of every path, and loads that are passed on where a stack can."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -11,10 +12,15 @@ import grpc
 import pytest
 from grpc import aio
 
+from servepath.http2 import frames
 from servepath.protocols import oip, servepath
+from servepath.protocols.errors import Draining, ModelLoading, ServeError
 from servepath.protocols.types import Request, Tensor
 from servepath_pb.servepath.oip import oip_pb2 as pb
+from services.dataplane import control
+from services.dataplane.listener import ListenerLimits
 from services.dataplane.options import OFF, ON
+from services.gateway import repository as of_gateway
 from services.gateway.server import Gateway
 from services.oip_server.server import OipServer, create_server
 from services.onnx_svc.config import SERVICE, Settings
@@ -22,6 +28,7 @@ from services.onnx_svc.ort import OrtEngine
 from tests import exports as placeholders
 from tests.gateways import Caller, running, settings
 from tests.limits import LONG_S
+from tests.oip_client import code_and_reason
 from tests.tiny_onnx import linear, make_export
 
 DEPLOYMENTS = """
@@ -129,7 +136,7 @@ async def test_loading_is_off_unless_gateway_and_server_are_told_otherwise(tmp_p
     said = "loading models by a call is off: start the gateway with --model-loading on"
     async with served(tmp_path, loading=OFF) as (*_, repository):
         assert await repository.refusal("alpha@onnx") == (grpc.StatusCode.UNIMPLEMENTED, said)
-    said = "a server of alpha@onnx changes no model by a call: start it with --model-loading on"
+    said = "a server of alpha@onnx changes no model by a call: start it with --model-loading on, as one process"
     async with served(tmp_path / "again", servers_loading=OFF) as (*_, repository):
         assert await repository.refusal("alpha") == (grpc.StatusCode.UNIMPLEMENTED, said)
 
@@ -159,10 +166,95 @@ async def test_a_version_that_a_server_cannot_load_is_unavailable_in_words_of_ou
         assert await repository.refusal("alpha@onnx") == (grpc.StatusCode.UNAVAILABLE, said)
 
 
-async def test_a_server_that_is_gone_is_unavailable(tmp_path: Path) -> None:
-    placeholders.make_export(tmp_path / "exports", "alpha", "onnx")
+@asynccontextmanager
+async def in_front_of(folder: Path, address: str) -> AsyncIterator[Gateway]:
+    """A gateway with one path, on onnx."""
+    placeholders.make_export(folder / "exports", "alpha", "onnx")
     text = '[models.alpha]\ndefault = "onnx"\n[models.alpha.stacks.onnx]\n'
-    used = replace(settings(tmp_path, text, {"onnx": NOWHERE}), model_loading=ON)
-    async with running(used) as (gateway, _), aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
-        code, _ = await Repository(channel).refusal("alpha")
+    async with running(replace(settings(folder, text, {"onnx": address}), model_loading=ON)) as (gateway, _):
+        yield gateway
+
+
+@asynccontextmanager
+async def connected(gateway: Gateway) -> AsyncIterator[Repository]:
+    async with aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
+        yield Repository(channel)
+
+
+async def test_a_server_that_is_gone_is_unavailable(tmp_path: Path) -> None:
+    async with in_front_of(tmp_path, NOWHERE) as gateway, connected(gateway) as repository:
+        code, _ = await repository.refusal("alpha")
         assert code is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("error", "refused", "said"),
+    [
+        (
+            ModelLoading("", reason=oip.CHANGING),
+            (grpc.StatusCode.UNAVAILABLE, "MODEL_CHANGING"),
+            "a server of alpha@onnx is loading or unloading the model for another call; try again later",
+        ),
+        (
+            Draining(),
+            (grpc.StatusCode.UNAVAILABLE, "BACKEND_DOWN"),
+            "the model server cannot be reached, or lost the request",
+        ),
+    ],
+)
+async def test_a_server_that_cannot_just_now_is_not_said_to_have_a_bad_export(
+    tmp_path: Path, error: ServeError, refused: tuple[grpc.StatusCode, str], said: str
+) -> None:
+    async def refuse(_: object) -> object:
+        raise error
+
+    server = aio.server()
+    server.add_generic_rpc_handlers(
+        [control.handlers(oip.SERVICE, {"RepositoryModelLoad": (pb.RepositoryModelLoadRequest, refuse)})]
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with in_front_of(tmp_path, f"127.0.0.1:{port}") as gateway, connected(gateway) as repository:
+            with pytest.raises(aio.AioRpcError) as caught:
+                await repository.load("alpha")
+            assert (code_and_reason(caught.value), caught.value.details()) == (refused, said)
+    finally:
+        await server.stop(None)
+
+
+class RepliesTooLate(asyncio.Protocol):
+    """A server whose answer to a load is read in the very turn of the loop in which the load's caller is cancelled."""
+
+    def __init__(self, cancel: Callable[[], object]) -> None:
+        self._cancel = cancel
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.write(frames.settings_of())
+
+    def data_received(self, data: bytes) -> None:
+        if oip.LOAD.encode() in data:
+            block = frames.literal(":status", "200") + frames.literal("grpc-status", "5")
+            self._transport.write(frames.frame(frames.HEADERS, frames.END_STREAM | frames.END_HEADERS, 1, block))
+            asyncio.get_running_loop().call_soon(self._cancel)
+
+
+async def test_an_answer_that_comes_as_the_caller_goes_away_is_dropped_without_a_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[asyncio.Task[object]] = []
+
+    def cancel() -> None:
+        calls[0].cancel()
+
+    server = await asyncio.get_running_loop().create_server(lambda: RepliesTooLate(cancel), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, in_front_of(tmp_path, f"127.0.0.1:{port}") as gateway:
+        repository = of_gateway.Repository(gateway.reloader, ListenerLimits(), ON)
+        request = pb.RepositoryModelLoadRequest(model_name="alpha")
+        calls.append(asyncio.create_task(repository.load(request, LONG_S)))
+        with pytest.raises(asyncio.CancelledError):
+            await calls[0]
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []

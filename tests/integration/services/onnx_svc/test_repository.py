@@ -74,7 +74,8 @@ def test_a_version_that_cannot_be_loaded_is_named_and_the_others_are_loaded(
 
 
 def unload(client: Client, model: str) -> None:
-    message = pb.RepositoryModelUnloadRequest(model_name=model)
+    as_tritons_client = {"unload_dependents": pb.ModelRepositoryParameter(bool_param=False)}
+    message = pb.RepositoryModelUnloadRequest(model_name=model, parameters=as_tritons_client)
     client.control("RepositoryModelUnload", message, pb.RepositoryModelUnloadResponse)
 
 

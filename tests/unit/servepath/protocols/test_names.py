@@ -8,6 +8,8 @@ from servepath.protocols.status import text_of
 @pytest.mark.parametrize("name", ["a", "A1", "simple_nn", "simple_nn@onnx", "a.b-c_d", "n" * 128, "SIMPLE_NN", "a."])
 def test_a_name_that_could_be_one_is_unknown(name: str) -> None:
     assert isinstance(invalid_name_error(name), ModelNotFound)
+    assert invalid_name_error(name).retry_after_ms is None
+    assert invalid_name_error(name, retry_after_ms=0).retry_after_ms == 0
 
 
 NOT_NAMES = (

@@ -16,6 +16,7 @@ from servepath.protocols.status import (
     code_of,
     details_of,
     pushback_of,
+    reason_of,
     text_of,
 )
 
@@ -109,3 +110,19 @@ def test_what_is_no_number_of_milliseconds_asks_for_no_other_try(value: str, pus
 
 def test_a_server_may_say_nothing_of_another_try() -> None:
     assert pushback_of([("other", "5")]) is None
+
+
+def test_a_servers_reason_is_read_back_with_and_without_padding_and_nothing_is_made_of_other_text() -> None:
+    payload = dict(details_of(errors.Draining()))[DETAILS_KEY]
+    assert isinstance(payload, bytes)
+    sent = b64encode(payload).decode()
+    for text, reason in (
+        (sent, "DRAINING"),
+        (sent.rstrip("="), "DRAINING"),
+        ("", ""),
+        ("x", ""),
+        ("\xff", ""),
+        ("AAAA", ""),
+    ):
+        assert reason_of((("a", "b"), (DETAILS_KEY, text))) == reason
+    assert reason_of(()) == ""

@@ -118,6 +118,21 @@ def test_an_archive_gets_its_tuned_settings_and_stays_the_same_artifact(tmp_path
     assert settings == wanted
     # The handler hashes the files at the root: the artifact's identity.
     assert at_root(after) == at_root(before)
+    assert [path.name for path in tmp_path.glob("m*")] == ["m.mar"]
+
+
+def test_an_archive_with_tuned_settings_keeps_what_is_stored_unpacked_so(tmp_path: Path) -> None:
+    file = tmp_path / "m.mar"
+    archive_of(file)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("packed.bin", b"p" * 1000, zipfile.ZIP_DEFLATED)
+
+    model_store.configure(file, {"workers": 2})
+
+    with zipfile.ZipFile(file) as archive:
+        kept = {name: archive.getinfo(name).compress_type for name in ("weights.safetensors", "packed.bin")}
+        assert (archive.testzip(), archive.read("packed.bin")) == (None, b"p" * 1000)
+    assert kept == {"weights.safetensors": zipfile.ZIP_STORED, "packed.bin": zipfile.ZIP_DEFLATED}
 
 
 def test_an_archive_without_tuned_settings_of_its_own_is_left_as_it_is(tmp_path: Path) -> None:
