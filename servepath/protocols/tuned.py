@@ -6,6 +6,7 @@ limits, a server its settings for a model.
 """
 
 import json
+import logging
 import math
 import tomllib
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from servepath.artifacts.manifest import ArtifactError, artifact_folder, current
 from servepath.protocols.deployments import Deployments
 from servepath.protocols.stacks import GATEWAY_TUNABLES, PATH_STACKS, Stack
 
+log = logging.getLogger(__name__)
 VARIABLE = "SERVEPATH_TUNED"
 GOALS = MappingProxyType({"rate": "capacity", "latency": "speed", "cpu": "requests a CPU second"})
 OF_GATEWAY = frozenset(tunable.name for tunable in GATEWAY_TUNABLES)
@@ -121,7 +123,8 @@ def read(file: Path) -> Tuned:
         wrong += [name for name, value in found.settings.items() if name not in known or not _is_setting(value)]
         wrong += ["goal"] if found.goal not in GOALS else []
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise TunedError(f"{file} is not a file of tuned settings ({error!r}); remove it and {AGAIN}") from error
+        log.warning("%s cannot be read as tuned settings: %r", file, error)  # clients may see the text below
+        raise TunedError(f"{file} is not a file of tuned settings; remove it and {AGAIN}") from error
     if wrong:
         raise TunedError(f"{file}: {wrong[0]} is not what it may be; remove the file and {AGAIN}")
     return found
@@ -149,8 +152,15 @@ def refuse_stale(file: Path, found: Tuned, exports: Path, host: str) -> None:
 
 
 def in_use(folder: Path | None) -> dict[str, Tuned]:
-    """Return the settings that a service is started with, by the path that has them. Raises TunedError."""
-    return {found.path: found for found in find(folder).values()} if folder else {}
+    """Return the settings that a service is started with, by the path that has them.
+
+    Raises TunedError, also for a folder that is not there.
+    """
+    if folder is None:
+        return {}
+    if not folder.is_dir():
+        raise TunedError(f"{VARIABLE} names {folder}, which is not there; {AGAIN}, or start without that variable")
+    return {found.path: found for found in find(folder).values()}
 
 
 def of_artifact(folder: Path | None, artifact: Path) -> Values:

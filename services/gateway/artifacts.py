@@ -40,7 +40,9 @@ class Artifacts:
             raise ArtifactError(
                 f"{self._folder / str(current)} is another artifact, by its manifest; remove it and {AGAIN}"
             )
+        # Also those of versions that are gone from the disk: a server may answer with one that it has loaded.
         self._manifests: dict[int, Manifest] = {current: self.current}
+        self._on_disk = frozenset({current})
         self._clock = clock
         self._listed_at = -REFRESH_S
         # Version -> when it was found to have no manifest, or one that is not of what answers.
@@ -49,7 +51,7 @@ class Artifacts:
     def find(self, version: int) -> Manifest | None:
         """Return a version's manifest, or None. The folder is listed at most once per REFRESH_S, whatever is asked."""
         if version not in self._manifests and self._clock() - self._listed_at >= REFRESH_S:
-            self._list()
+            self.look()
         return self._manifests.get(version)
 
     def find_served(self, version: int) -> Manifest | None:
@@ -96,20 +98,22 @@ class Artifacts:
     @property
     def versions(self) -> list[int]:
         """Return the versions that are on disk, oldest first."""
-        if self._clock() - self._listed_at >= REFRESH_S:
-            self._list()
-        return self.known
+        return self.known if self._clock() - self._listed_at < REFRESH_S else self.look()
 
     @property
     def known(self) -> list[int]:
         """Return the versions that were there when they were listed last; from any thread."""
-        return sorted(list(self._manifests))  # noqa: C414 - copied at once: the event loop may add one meanwhile
+        return sorted(self._on_disk)
 
-    def _list(self) -> None:
+    def look(self) -> list[int]:
+        """Return the versions that are on disk at this moment, oldest first."""
         self._listed_at = self._clock()
-        for folder in self._folder.iterdir() if self._folder.is_dir() else ():
-            if folder.name.isdecimal() and int(folder.name) not in self._manifests:
-                self._read(int(folder.name))
+        folders = self._folder.iterdir() if self._folder.is_dir() else ()
+        found = {int(folder.name) for folder in folders if folder.name.isdecimal()}
+        for version in found - self._manifests.keys():
+            self._read(version)
+        self._on_disk = frozenset(found & self._manifests.keys())
+        return self.known
 
     def _miss(self, version: int) -> None:
         if len(self._missed) >= MAX_MISSED:
@@ -122,6 +126,7 @@ class Artifacts:
             manifest = read_manifest(self._folder / str(version))
             if self._is_ours(manifest, version):
                 self._manifests[version] = manifest
+                self._on_disk |= {version}
 
     def _is_ours(self, manifest: Manifest, version: int) -> bool:
         return (manifest.model, manifest.format, manifest.version) == (self._model, self._format, version)

@@ -140,8 +140,9 @@ class Replica:
     def _error(self, reply: Reply) -> ServeError:
         error = self._codec.translate(reply.code, reply.details)
         error.pushback_ms = pushback_of(reply.trailing)
-        if error.pushback_ms and error.pushback_ms > 0 and error.retry_after_ms is not None:
-            error.retry_after_ms = error.pushback_ms  # our caller is told the same
+        if error.pushback_ms and error.retry_after_ms is not None:
+            # Our caller is told the same, but for 0, which is for us: to ask another server at once.
+            error.retry_after_ms = error.pushback_ms if error.pushback_ms > 0 else None
         return error
 
     def _answer(self, call: Call, reply: Reply, backend_us: int) -> Answer:

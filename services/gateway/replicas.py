@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 RETRIED = (BackendUnavailable, BatchSpoiled, ModelLoading)
 # Tries beside the calls themselves: a fifth, and a few for a path with hardly any calls; saved up to MAX_SAVED.
 RETRY_SHARE, RETRIES, RETRIES_EVERY_S, MAX_SAVED = 0.2, 3, 10.0, 1000.0
+# Calls of a path that wait out a server's pause, as many as a queue has by default; others end as their server said.
+MAX_PAUSED = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +88,7 @@ class ReplicaSet:
         self._draw = draw
         self._later = later or _later
         self.budget = RetryBudget()
+        self._paused = 0
         self._usable: Sequence[Member] = self.members
         self.ready_now = False
         self.refresh()
@@ -165,13 +168,14 @@ class ReplicaSet:
         if not isinstance(outcome, RETRIED):
             return
         pause_s = (outcome.pushback_ms or 0) / 1e3
-        if pause_s < 0 or (pause_s and monotonic() + pause_s >= call.deadline):
+        if pause_s < 0 or (pause_s and (self._paused >= MAX_PAUSED or monotonic() + pause_s >= call.deadline)):
             return
         others = self._others(tried)
         if others and self.budget.take():
             self.on_retry()
             call.take_back()
             if pause_s:
+                self._paused += 1
                 self._later(pause_s, partial(self._send_paused, call, tried, outcome))
             else:
                 self._send(call, tried, self._choose(others))
@@ -181,6 +185,7 @@ class ReplicaSet:
 
     def _send_paused(self, call: Call, tried: Sequence[Member], outcome: ServeError) -> None:
         """Send a call whose server wanted a pause, or end it as that server did where no other one is left."""
+        self._paused -= 1
         if call.outcome is not None:
             return
         if others := self._others(tried):

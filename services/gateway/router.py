@@ -197,8 +197,10 @@ class VersionCheck:
 
     def _ended(self, call: Call, outcome: Outcome) -> None:
         if isinstance(outcome, ModelLoading):
+            said = ModelLoading(not_loaded(self._stack, call.request.version))
+            said.retry_after_ms, said.pushback_ms = outcome.retry_after_ms, outcome.pushback_ms
             call.take_back()
-            call.end(ModelLoading(not_loaded(self._stack, call.request.version)))
+            call.end(said)
 
     def ready(self) -> bool:
         """Return whether the path is ready."""

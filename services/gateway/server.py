@@ -125,7 +125,8 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
 
     routes = builder.build(deployments)
     use(routes)
-    reloader = Reloader(settings.deployments, (settings.exports, settings.state), routes, build, use, content=content)
+    folders = (settings.exports, settings.state, *([settings.tuned] if settings.tuned else []))
+    reloader = Reloader(settings.deployments, folders, routes, build, use, content=content)
     resolver.on_change = reloader.follow
     metrics.watch_reloads(reloader)
     board = StatusBoard(reloader, metrics)

@@ -22,6 +22,7 @@ from servepath.protocols.errors import (
     DeadlineExceeded,
     Draining,
     Internal,
+    ModelLoading,
     ModelNotFound,
     Overloaded,
     ServeError,
@@ -116,12 +117,13 @@ class Repeater:
     def _ended(self, call: Call, primary: Answer, outcome: Outcome) -> None:
         self._deadlines.forget(call)
         self._in_flight -= 1
+        unloaded = isinstance(outcome, ModelLoading) and call.request.version
         elements = sum(math.prod(tensor.shape) for tensor in primary.outputs)
         if isinstance(outcome, DeadlineExceeded):
             self._verdicts.record(LATE)
         elif isinstance(outcome, Cancelled | Draining):
             pass  # this gateway is closing its connections
-        elif isinstance(outcome, BadInput | ModelNotFound | TooLarge):
+        elif unloaded or isinstance(outcome, BadInput | ModelNotFound | TooLarge):
             self._verdicts.record(SKIPPED)  # a version, or a size, that this path alone does not take
         elif isinstance(outcome, Overloaded):
             self._verdicts.record(DROPPED)

@@ -50,8 +50,13 @@ SERVER_FAULTS = frozenset(
 )
 W3C = TraceContextTextMapPropagator()
 NO_PARENT = Context()
+# What W3C has everybody pass on. A longer one may take a call's headers beyond what its server accepts, and with it the
+# other calls of a merged one.
+MAX_TRACESTATE = 512
 # They write what a caller sent, a line a call.
 OF_CALLERS = ("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext")
+# It writes a header of the collector's that it cannot read, which may be a key.
+OF_HEADERS = "opentelemetry.util.re"
 
 
 class CallTrace:
@@ -92,6 +97,7 @@ class Tracing:
         """Read the environment. Raises Exception for a variable that cannot be used."""
         for name in OF_CALLERS:
             logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(OF_HEADERS).addFilter(_without_header)
         self._metrics = metrics
         named = Resource({SERVICE_NAME: NAME}).merge(OTELResourceDetector().detect())
         self._provider = TracerProvider(resource=Resource.create().merge(named), shutdown_on_exit=False)
@@ -126,6 +132,8 @@ class Tracing:
     def begin(self, raw: RawCall) -> CallTrace:
         """Begin the span of a call, below the one that its caller names."""
         began, metadata = time_ns(), raw.metadata
+        if len(metadata.get("tracestate", "")) > MAX_TRACESTATE:
+            metadata = {name: value for name, value in metadata.items() if name != "tracestate"}
         parent = W3C.extract(metadata, NO_PARENT) if "traceparent" in metadata else NO_PARENT
         name, attributes = rpc(raw.method)
         return CallTrace(self._tracer.start_span(name, parent, SpanKind.SERVER, attributes, start_time=began))
@@ -239,6 +247,7 @@ class TracedAttempt(Attempt):
     def send(self) -> None:
         """Send the request, and with it the span that the server's are below."""
         metadata = (*self._replica.credentials.metadata(), *self._headers)
+        self._code = None
         self._sent_ns = perf_counter_ns()
         self._cancel = self._replica.channel.call(self._payload, self._call.deadline, metadata, self._replied)
 
@@ -253,6 +262,12 @@ class TracedAttempt(Attempt):
             if code is None:  # the call has ended without it: by its deadline, or another replica's answer
                 code = code_of(outcome) if isinstance(outcome, ServeError) else StatusCode.CANCELLED
             _end(self._span, code, outcome, failed=failed)
+
+
+def _without_header(record: logging.LogRecord) -> bool:
+    """Put words without the header into a line about it, and keep the line."""
+    record.msg, record.args = "a header in OTEL_EXPORTER_OTLP_*HEADERS is not NAME=VALUE, and is not sent", ()
+    return True
 
 
 @cache

@@ -53,9 +53,11 @@ def check_exported(deployment: Deployment, artifacts: Mapping[str, Artifacts | E
 
     artifacts: of every path of the model, by stack.
     """
-    own = {stack: found for stack, found in artifacts.items() if isinstance(found, Artifacts)}
+    if not deployment.version_labels:
+        return
+    own = {stack: found.look() for stack, found in artifacts.items() if isinstance(found, Artifacts)}
     for label, version in deployment.version_labels.items():
-        having = {stack for stack, found in own.items() if found.find_served(version)}
+        having = {stack for stack, versions in own.items() if version in versions}
         split = {stack for stack in deployment.called if deployment.version_weights.get(label)}
         if missing := sorted(split - having) or ([] if having else sorted(own) or sorted(artifacts)):
             raise DeploymentsError(

@@ -4,8 +4,9 @@ import asyncio
 import struct
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -14,6 +15,7 @@ from grpc import aio
 
 from servepath.protocols import servepath
 from servepath.protocols.errors import BackendBadReply, BackendUnavailable
+from servepath.protocols.status import PUSHBACK_KEY
 from servepath.protocols.types import Request, Tensor
 from services.dataplane.backend import Call, Outcome
 from services.gateway.ejection import FAILURES
@@ -33,7 +35,8 @@ fallback = ["other"]
 [models.alpha.stacks.other]
 """
 CALLERS = 8
-
+# A pause beyond every deadline.
+LONG_MS = 1000 * int(LONG_S)
 
 X = Tensor("x", "FP32", (1, 2), struct.pack("<2f", 1, 2))
 
@@ -140,31 +143,33 @@ async def test_a_replica_that_fails_one_call_after_the_other_is_left_alone_thoug
         assert len(answers) == 5
 
 
-async def test_after_a_servers_pause_another_replica_is_asked_and_none_where_it_wants_no_other_try(
-    tmp_path: Path, front: str
+@pytest.mark.parametrize(
+    ("pause_ms", "told"),
+    [(20, ""), (LONG_MS, str(LONG_MS)), (None, "-1")],
+    ids=["short", "beyond the deadline", "no other try"],
+)
+async def test_after_a_servers_pause_another_replica_is_asked_or_none_and_the_caller_is_told_the_pause(
+    tmp_path: Path, front: str, pause_ms: int | None, told: str
 ) -> None:
     stacks = [FakeStack(FakeBackend()) for _ in range(3)]
     async with in_front_of(tmp_path, stacks, front) as (_, caller):
         refused: list[Call] = []
 
-        def refuse_once(pause_ms: int | None, backend: FakeBackend) -> Callable[[Call], Outcome]:
-            def behave(call: Call) -> Outcome:
-                if call.request.inputs[0] != X or refused:  # a probe, or the next try
-                    return backend.answer(call)
-                refused.append(call)
-                error = BackendUnavailable("restarting")
-                error.retry_after_ms = pause_ms
-                return error
-
-            return behave
+        def refuse_once(backend: FakeBackend, call: Call) -> Outcome:
+            if call.request.inputs[0] != X or refused:  # a probe, or the next try
+                return backend.answer(call)
+            refused.append(call)
+            error = BackendUnavailable("restarting")
+            error.retry_after_ms = pause_ms
+            return error
 
         for stack in stacks[:2]:
-            stack.backend.behave = refuse_once(20, stack.backend)
-        assert (await caller.predict(payload("alpha@onnx"))).served.stack == "onnx"
+            stack.backend.behave = partial(refuse_once, stack.backend)
+        if told:
+            with pytest.raises(aio.AioRpcError) as failed:
+                await caller.predict(payload("alpha@onnx"))
+            assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert dict(failed.value.trailing_metadata() or ())[PUSHBACK_KEY] == told
+        else:
+            assert (await caller.predict(payload("alpha@onnx"))).served.stack == "onnx"
         assert len(refused) == 1
-        refused.clear()
-        for stack in stacks[:2]:
-            stack.backend.behave = refuse_once(None, stack.backend)
-        with pytest.raises(aio.AioRpcError) as failed:
-            await caller.predict(payload("alpha@onnx"))
-        assert (failed.value.code(), len(refused)) == (grpc.StatusCode.UNAVAILABLE, 1)

@@ -457,14 +457,15 @@ async def test_a_collector_that_does_not_answer_costs_no_call_and_delays_no_stop
     assert not [each for each in caplog.records if each.levelno >= logging.ERROR and "services" in each.name]
 
 
-async def test_without_a_collector_calls_are_answered_and_the_gateway_stops(
-    tmp_path: Path, front: str, monkeypatch: pytest.MonkeyPatch
+async def test_without_a_collector_calls_are_answered_and_the_gateway_ends_the_export_that_is_under_way(
+    tmp_path: Path, front: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     nowhere = {**CALLERS_ALONE, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     async with asyncio.timeout(LONG_S):
         async with traced(tmp_path, front, ONE, FakeBackend(), patch=monkeypatch, otel=nowhere) as bench:
             for value in range(100):
                 assert await bench.ask(value=value) == value
+    assert "Exporter already shutdown, ignoring call" in caplog.messages  # the SDK's own end came after the gateway's
 
 
 async def test_a_call_whose_deadline_passes_at_the_server_says_so_in_both_spans(

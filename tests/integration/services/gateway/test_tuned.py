@@ -34,6 +34,19 @@ async def test_tuned_limits_are_in_use_and_stay_when_the_file_changes(tmp_path: 
         await stack.stop()
 
 
+async def test_callers_are_not_told_where_tuned_settings_are_that_cannot_be_used(tmp_path: Path) -> None:
+    folder = tmp_path / "gateway"
+    make_export(folder / "exports", "alpha", "onnx")
+    tuned = write_tuned(tmp_path / "kept" / "tuned", "alpha@onnx", {"max_in_flight": 9})
+    used = settings(folder, ON_ONNX, {"onnx": "127.0.0.1:1"})
+    async with running(replace(used, tuned=tuned)) as (gateway, caller):
+        (tuned / "alpha@onnx.toml").write_text("[settings]\n")
+        gateway.reloader.ask()
+        await until(lambda: bool(gateway.reloader.error))
+        said = (await caller.list_paths()).deployments_error
+    assert said == "alpha@onnx.toml is not a file of tuned settings; remove it and run: servepath tune"
+
+
 async def test_a_gateway_does_not_start_with_a_file_that_is_none(tmp_path: Path) -> None:
     make_export(tmp_path / "exports", "alpha", "onnx")
     tuned = write_tuned(tmp_path / "tuned", "alpha@onnx", {"max_in_flight": 9})

@@ -72,6 +72,22 @@ def test_a_file_that_is_none_is_refused_by_name_with_the_fix(
     assert "\n" not in str(caught.value)
 
 
+def test_what_another_program_says_about_a_file_is_in_the_log_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "m@onnx.toml"
+    with pytest.raises(TunedError) as caught:
+        tuned.read(file)
+    assert str(caught.value) == f"{file} is not a file of tuned settings; remove it and run: servepath tune"
+    assert "FileNotFoundError" in caplog.text
+
+
+def test_a_service_is_not_started_with_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    assert tuned.in_use(None) == {}
+    with pytest.raises(TunedError, match=r"SERVEPATH_TUNED names .*/typo, which is not there; run: servepath tune,"):
+        tuned.in_use(tmp_path / "typo")
+
+
 def test_settings_for_this_artifact_and_machine_are_taken(tmp_path: Path) -> None:
     manifest = make_export(tmp_path, "m", "onnx")
     made = make_tuned("m@onnx", SETTINGS, artifact_sha256=manifest.sha256)

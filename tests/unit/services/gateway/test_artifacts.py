@@ -40,6 +40,7 @@ def test_a_version_that_a_server_answered_with_is_looked_up_at_once(disk: Disk) 
     found = disk.artifacts.find_served(2)
     assert found is not None
     assert found.version == 2
+    assert disk.artifacts.known == [1, 2]
 
 
 def test_a_served_version_without_a_manifest_is_looked_for_once_in_a_while(disk: Disk) -> None:
@@ -112,3 +113,17 @@ def test_any_number_of_missing_versions_is_remembered_within_a_bound(disk: Disk)
         assert disk.artifacts.find_served(version) is None
     disk.show()
     assert disk.artifacts.find_served(2) is not None
+
+
+def test_a_version_that_is_gone_from_the_disk_is_not_listed_and_what_still_answers_with_it_is_known(
+    disk: Disk, tmp_path: Path
+) -> None:
+    disk.show()
+    assert disk.artifacts.versions == [1, 2]
+    shutil.rmtree(tmp_path / "m" / "onnx" / "2")
+    disk.now += REFRESH_S
+    assert (disk.artifacts.versions, disk.artifacts.known) == ([1], [1])
+    served = Provenance("m", "onnx", "", "", 2, "", sha256_observed=False)
+    assert disk.artifacts.identified(served).sha256
+    disk.show()
+    assert disk.artifacts.look() == [1, 2]

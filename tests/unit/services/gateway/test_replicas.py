@@ -22,7 +22,7 @@ from servepath.protocols.types import Request
 from services.dataplane.backend import Call, Outcome
 from services.gateway.ejection import FAILURES, Health
 from services.gateway.golden import Proof
-from services.gateway.replicas import MAX_SAVED, RETRIES, RETRIES_EVERY_S, Member, ReplicaSet, RetryBudget
+from services.gateway.replicas import MAX_PAUSED, MAX_SAVED, RETRIES, RETRIES_EVERY_S, Member, ReplicaSet, RetryBudget
 from tests.serving_fakes import ANSWER, SERVED
 
 DOWN = BackendUnavailable("down")
@@ -152,6 +152,26 @@ def test_a_call_whose_server_wants_no_other_try_or_none_before_its_deadline_is_n
 ) -> None:
     paused = Paused(milliseconds)
     assert (paused.call.outcome, paused.asked, paused.pauses) == (paused.error, [1, 0], [])
+
+
+class Boundless(RetryBudget):
+    """Allows every try."""
+
+    def take(self) -> bool:
+        return True
+
+
+def test_so_many_calls_wait_out_a_pause_and_those_beyond_end_as_their_server_said() -> None:
+    paused = Paused(250)
+    paused.replicas.budget = Boundless()
+    paused.queues[1].in_flight = 10**6  # so that the first one is asked first
+    waiting = [ask(paused.replicas) for _ in range(MAX_PAUSED - 1)]
+    assert {call.outcome for call in waiting} == {None}
+    assert ask(paused.replicas).outcome is paused.error
+    assert len(paused.pauses) == MAX_PAUSED
+    paused.pauses[0][1]()
+    assert paused.call.outcome is ANSWER
+    assert ask(paused.replicas).outcome is None
 
 
 def test_a_call_that_ends_in_the_pause_is_not_sent() -> None:

@@ -13,7 +13,14 @@ import pytest
 
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 from servepath.protocols.deployments import Deployment, PathLimits, Shadow
-from servepath.protocols.errors import BackendUnavailable, Cancelled, DeadlineExceeded, DeadlineStage, Draining
+from servepath.protocols.errors import (
+    BackendUnavailable,
+    Cancelled,
+    DeadlineExceeded,
+    DeadlineStage,
+    Draining,
+    ModelLoading,
+)
 from servepath.protocols.types import Answer, Provenance, Request, Tensor
 from services.dataplane.backend import Call, Outcome
 from services.gateway.golden import MAX_ELEMENTS
@@ -136,6 +143,17 @@ async def test_a_failed_and_a_late_answer_are_told_apart_and_one_of_a_closing_ga
         bench.other.calls[-1].end(outcome)
     assert bench.counts == {"failed": 1, "late": 1}
     assert bench.verdicts.said == "it is gone"
+
+
+@pytest.mark.parametrize(("version", "verdict"), [(2, "skipped"), (0, "failed")])
+async def test_a_version_that_the_shadow_alone_has_not_loaded_says_nothing_about_its_answers(
+    version: int, verdict: str
+) -> None:
+    bench, primary = Bench(), call()
+    primary.request = primary.request._replace(version=version)
+    await bench.answered(answer(3), primary)
+    bench.other.calls[0].end(ModelLoading("not yet"))
+    assert bench.counts == {verdict: 1}
 
 
 async def test_a_call_that_nobody_answers_is_late_by_its_own_deadline() -> None:

@@ -76,6 +76,15 @@ def test_a_queue_that_cannot_be_is_said_as_the_export_starts(
     assert "no span is exported: a variable OTEL_BSP_* cannot be used: " in caplog.text
 
 
+def test_a_header_for_the_collector_that_cannot_be_read_is_said_without_the_key_in_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, value in {**ENDPOINT, "OTEL_EXPORTER_OTLP_HEADERS": "api-key:secret,team=a"}.items():
+        monkeypatch.setenv(name, value)
+    assert call_parts(ENDPOINT, Metrics(CollectorRegistry())) is not PLAIN
+    assert caplog.messages == ["a header in OTEL_EXPORTER_OTLP_*HEADERS is not NAME=VALUE, and is not sent"]
+
+
 def test_the_sdk_finds_what_a_file_says_and_no_empty_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_SERVICE_NAME", "")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "")

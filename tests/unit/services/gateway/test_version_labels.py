@@ -1,6 +1,7 @@
 """Which version a call goes to, by its label or by weights, and what is said where it cannot be answered."""
 
 import random
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,17 @@ def test_a_version_that_a_server_has_not_loaded_names_stack_and_fix(tmp_path: Pa
     assert asked.outcome.text.startswith(f"{stack} has not loaded version 1: {said}")
 
 
+@pytest.mark.parametrize("pause_ms", [30_000, -1])
+def test_what_a_server_says_of_another_try_stays_with_a_version_that_it_has_not_loaded(
+    tmp_path: Path, pause_ms: int
+) -> None:
+    error = ModelLoading("it has not")
+    error.pushback_ms, error.retry_after_ms = pause_ms, max(pause_ms, 0) or None
+    outcome = checked(tmp_path, STACKS["onnx"], error, 1).outcome
+    assert isinstance(outcome, ModelLoading)
+    assert (outcome.pushback_ms, outcome.retry_after_ms) == (pause_ms, error.retry_after_ms)
+
+
 @pytest.mark.parametrize(("outcome", "version"), [(BackendUnavailable("down"), 1), (ModelLoading("not yet"), 0)])
 def test_what_is_no_matter_of_versions_stays_as_it_is(tmp_path: Path, outcome: ServeError, version: int) -> None:
     assert checked(tmp_path, STACKS["onnx"], outcome, version).outcome is outcome
@@ -155,3 +167,16 @@ def test_calls_are_split_between_versions_that_every_stack_they_come_to_has(tmp_
     exported(tmp_path, FILE + WEIGHTS, onnx=2, tflite=1)  # calls for m alone come to onnx
     with pytest.raises(DeploymentsError, match="canary is version 2, which is not exported for litert;"):
         exported(tmp_path, FILE.replace('"onnx"', '"onnx"\nfallback = ["litert"]') + WEIGHTS)
+
+
+def test_a_label_of_a_version_that_is_gone_since_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "deployments.toml"
+    file.write_text(FILE.replace("[models.m.stacks.litert]\n", ""))
+    (model,) = read_deployments(file).models
+    for version in (2, 1):
+        make_export(tmp_path, "m", "onnx", version)
+    paths = {"onnx": Artifacts(tmp_path, "m", "onnx")}
+    check_exported(model, paths, file)
+    shutil.rmtree(tmp_path / "m" / "onnx" / "2")
+    with pytest.raises(DeploymentsError, match="canary is version 2, which is not exported for onnx;"):
+        check_exported(model, paths, file)
