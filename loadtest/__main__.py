@@ -9,6 +9,7 @@ for a bad value, 130 after Ctrl-C, with the measurements that ended written and 
 """
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 
 from loadtest import plan
@@ -29,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if argv[:1] == ["gate"]:
         return gate.main(argv[1:])
     options = parser.read(LoadOptions, argv)
+    idle = "rounds" if options.difference else "minutes"
+    # Defaults do not replace what is there, so None stays where nothing was said.
+    if getattr(parser.parse_args(argv, Namespace(**{idle: None})), idle) is not None:
+        parser.error(f"--{idle}: it says nothing {'beside' if options.difference else 'without'} --difference")
     try:
         known = plan.read_paths(options.deployments)
         try:

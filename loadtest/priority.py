@@ -50,17 +50,3 @@ def on_time() -> Iterator[None]:
     finally:
         if hasattr(os, "sched_setscheduler"):
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-
-
-@contextmanager
-def off_time() -> Iterator[None]:
-    """Start processes within the `with` statement that have ordinary scheduling, although this thread has real-time."""
-    if not hasattr(os, "sched_setscheduler"):
-        yield
-        return
-    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, policy, priority)

@@ -4,7 +4,7 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -181,9 +181,10 @@ class Prepared:
         servers = [server_of(measurement.path.stack), *([GATEWAY] if measurement.via == GATEWAY else [])]
         files = {name: server.tuned_files(settings.addresses[name]) if settings.local else None for name in servers}
         limits = (files.get(GATEWAY) or {}).get(str(measurement.path))
+        engine = f"{identity['engine']} {identity['engine_version']}"
         return {
             "batching": batching_of(measurement, options.deployments, limits.limits if limits else {}),
-            "settings": settings_of(str(measurement.path), files, identity["artifact"]),
+            "settings": settings_of(str(measurement.path), files, identity["artifact"], engine),
         }
 
     def _server(self, measurement: Measurement) -> dict[str, str]:
@@ -238,13 +239,14 @@ def _load(this_run: run.Run, measurements: Sequence[Measurement], session: Sessi
             "minutes of load after the warm-up"
         )
         try:
-            session.warm_up(measurements, report.warming)
-            report.warmed(this_run.warmup)
-            if options.difference is None:
-                _load_rounds(this_run, plan.draw(measurements, rounds, options.seed), session, report)
-            else:
-                limit = until_known.Limit(options.difference, options.minutes, begin_s)
-                with until_known.asking(this_run.folder) as ask:
+            # What looks is a program that takes a second of CPU to start: before the warm-up, not in the first round.
+            with until_known.asking(this_run.folder) if options.difference else nullcontext() as ask:
+                session.warm_up(measurements, report.warming)
+                report.warmed(this_run.warmup)
+                if ask is None or options.difference is None:
+                    _load_rounds(this_run, plan.draw(measurements, rounds, options.seed), session, report)
+                else:
+                    limit = until_known.Limit(options.difference, options.minutes, begin_s)
                     until_known.load(this_run, measurements, session, report, limit=limit, ask=ask)
         except InterruptedRun:
             this_run.save(complete=False)

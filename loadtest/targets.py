@@ -70,10 +70,10 @@ def batching_of(measurement: Measurement, deployments: Path, tuned: Mapping[str,
     return ", ".join(["merged by the gateway", *(f"{name} {value}" for name, value in limits.items())])
 
 
-def settings_of(path: str, files: Mapping[str, Mapping[str, Tuned] | None], artifact: str) -> str:
+def settings_of(path: str, files: Mapping[str, Mapping[str, Tuned] | None], artifact: str, engine: str) -> str:
     """Return whether a path has tuned settings, and which. files: those of each server on the way, None where unknown.
 
-    artifact: the sha256 of what answered.
+    artifact, engine: the sha256 of what answered, and the engine's name and version.
     """
     if None in files.values():
         return UNKNOWN
@@ -84,6 +84,7 @@ def settings_of(path: str, files: Mapping[str, Mapping[str, Tuned] | None], arti
         return "default"
     tuned = next(iter(found.values()))
     other = "" if tuned.artifact_sha256 == artifact else ", for another artifact"
+    other += "" if tuned.engine == engine else ", for another engine"
     return f"tuned {tuned.date} for {tuned.goal}{other}; {'; '.join(said)}"
 
 

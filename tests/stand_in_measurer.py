@@ -16,7 +16,8 @@ DEFAULT_RATE = 1000.0
 class StandInMeasurer:
     """Measures nothing. effects: the log ratio that each value gives. out: candidates with one of these values fail.
 
-    seconds: what the measurements would have taken. fails_after: of trials, when Ctrl-C comes.
+    seconds: what the measurements would have taken. fails_after: of trials, when Ctrl-C comes. fresh: of each, whether
+    it was to have servers of its own.
     """
 
     effects: Mapping[tuple[str, Value], float]
@@ -26,15 +27,17 @@ class StandInMeasurer:
     asked: list[Candidate] = field(default_factory=list)
     fails_after: int | None = None
     running: Candidate | None = None
+    fresh: list[bool] = field(default_factory=list)
 
     def truth(self, candidate: Candidate) -> float:
         return sum(self.effects.get(pair, 0.0) for pair in candidate)
 
-    def measure(self, candidate: Candidate, rounds: int, number: int) -> Trial:
+    def measure(self, candidate: Candidate, rounds: int, number: int, *, fresh: bool) -> Trial:
         if self.fails_after is not None and len(self.asked) >= self.fails_after:
             raise KeyboardInterrupt
         self.asked.append(candidate)
-        self.seconds += START_S if candidate != self.running else 0.0
+        self.fresh.append(fresh)
+        self.seconds += START_S if fresh or candidate != self.running else 0.0
         self.running = candidate
         for pair in candidate:
             if pair in self.out:

@@ -1,12 +1,16 @@
 """A file of tuned settings, whose values tests change."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from servepath.cli.cores import host_kind
 from servepath.protocols import tuned
+from servepath.protocols.deployments import PathLimits
 from servepath.protocols.tuned import Tuned
+
+DEFAULT_LIMITS = tuned.worded(asdict(PathLimits()))
 
 
 def make_tuned(path: str, settings: Mapping[str, int], **other: Any) -> Tuned:
@@ -26,6 +30,7 @@ def make_tuned(path: str, settings: Mapping[str, int], **other: Any) -> Tuned:
         "host": host_kind(),
         "engine": "onnxruntime 1.31.1",
         "artifact_sha256": "ab" * 32,
+        "default_limits": DEFAULT_LIMITS,
         "git_commit": "unknown",
         "seed": 1,
     }

@@ -52,7 +52,7 @@ class Services(Protocol):
         """Stop services, all of them unless some are named."""
 
     def pids(self) -> list[int]:
-        """Return the processes of all services. Raises psutil.Error where one has ended."""
+        """Return the processes of all services. Raises psutil.Error or OSError where one has ended."""
 
 
 @dataclass(slots=True)
@@ -98,10 +98,10 @@ class Bench:
             "--slo-p99-ms"
         )
 
-    def measure(self, candidate: Candidate, rounds: int, number: int) -> Trial:
+    def measure(self, candidate: Candidate, rounds: int, number: int, *, fresh: bool) -> Trial:
         """Return a trial of so many rounds."""
         try:
-            self._serve(candidate)
+            self._serve(candidate, fresh=fresh)
         except StartError as error:
             return Trial(candidate, (), f"does not start: {error}")
         found: list[Round] = []
@@ -144,7 +144,7 @@ class Bench:
         spec = self._spec(side, path, self.rate, requests, number)
         try:
             cpu = Cpu(self.sides[side].pids()) if self.goal == "cpu" else None
-        except psutil.Error:
+        except (psutil.Error, OSError):
             return Block(None, 0, 0, limited=False, out="a service ended by itself")
         before_ns = cpu.read_ns() if cpu else 0
         table = self.send(spec)
@@ -171,14 +171,14 @@ class Bench:
     def _warm(self, side: str, path: ServingPath, rate: float) -> None:
         self.warm(self._spec(side, path, rate, 1, 0))
 
-    def _serve(self, candidate: Candidate) -> None:
-        """Start the candidate's services, less those that run with its settings already. Raises StartError."""
-        if candidate == self._running:
+    def _serve(self, candidate: Candidate, *, fresh: bool) -> None:
+        """Start the candidate's services, unless `fresh` less those that run with its settings. Raises StartError."""
+        if candidate == self._running and not fresh:
             return
         servers, before, self._running = self.sides[CANDIDATE_SIDE], self._running, None
         if before is not None:
             differing = dict(set(candidate) ^ set(before)).keys()
-            servers.stop([GATEWAY] if differing <= OF_GATEWAY else ())
+            servers.stop([GATEWAY] if differing <= OF_GATEWAY and not fresh else ())
         wanted = self.tuned_of(candidate)
         try:
             servers.start(wanted)

@@ -7,19 +7,19 @@ from typing import NamedTuple
 
 from scipy import special
 
+from loadtest.tune.loop import MIN_ROUNDS
 from loadtest.tune.search import Standing, Trial, best, standings_of
 from loadtest.tune.space import DEFAULT, Candidate
 
 CONFIDENCE = 0.95
-# Fewer rounds bound nothing.
-MIN_ROUNDS = 5
 
 
 class Conclusion(NamedTuple):
     """What came of a search. candidate: the best one, whether or not it is used.
 
     low, high: the interval of the ratio to the default; 0 and infinity where too few rounds bound nothing. confirmed:
-    it is from rounds that the choice did not look at. limited: rounds in which the load generator did not keep up.
+    it is from rounds that the choice did not look at; otherwise it is too good. limited: rounds in which the load
+    generator did not keep up.
     """
 
     candidate: Candidate
@@ -33,8 +33,8 @@ class Conclusion(NamedTuple):
 
     @property
     def settings(self) -> Candidate:
-        """Return the settings to use: the default's where the others may be no better."""
-        return self.candidate if self.low > 1 else DEFAULT
+        """Return the settings to use: the default's where the others were not confirmed or may be no better."""
+        return self.candidate if self.confirmed and self.low > 1 else DEFAULT
 
 
 def conclude(trials: Sequence[Trial]) -> Conclusion:

@@ -1,5 +1,6 @@
 """The trials of a path on disk, written whole after each: what a search that is given again goes on from."""
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,12 +15,17 @@ from servepath.settings import SettingsError
 
 @dataclass(slots=True)
 class History:
-    """A path's trials. context: what they hold for: goal, load, artifact, engine, machine. seed: of their order."""
+    """A path's trials. context: what they hold for: goal, load, artifact, engine, machine, default.
+
+    seed: of their order. others: whether the file has those of another search, which are moved aside before the first
+    trial is kept.
+    """
 
     file: Path
     context: Mapping[str, Any]
     seed: int
     trials: list[Trial] = field(default_factory=list)
+    others: bool = False
 
     @classmethod
     def read(cls, file: Path, context: Mapping[str, Any], seed: int | None) -> Self:
@@ -33,6 +39,8 @@ class History:
             if raw["context"] == context and seed in {None, raw["seed"]}:
                 found.trials = [_trial(each) for each in raw["trials"]]
                 found.seed = int(raw["seed"])
+            else:
+                found.others = True
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -41,6 +49,10 @@ class History:
 
     def add(self, trial: Trial) -> None:
         """Keep a trial."""
+        if self.others:
+            names = (self.file.with_suffix(f".{number}.json") for number in itertools.count(1))
+            self.file.rename(next(name for name in names if not name.exists()))
+            self.others = False
         self.trials.append(trial)
         raw = {"context": self.context, "seed": self.seed, "trials": [each._asdict() for each in self.trials]}
         atomic.write_file(self.file, json.dumps(raw) + "\n")

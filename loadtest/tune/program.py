@@ -23,6 +23,7 @@ from loadtest.tune import loop, telling
 from loadtest.tune.bench import CANDIDATE_SIDE, DEFAULT_SIDE, GATEWAY, Bench, StartError, path_of
 from loadtest.tune.conclusion import Conclusion, conclude
 from loadtest.tune.history import History
+from loadtest.tune.kept import kept
 from loadtest.tune.options import TuneOptions
 from loadtest.tune.search import Search
 from loadtest.tune.servers import Servers, side_in
@@ -67,6 +68,7 @@ class Tuning:
         self._console = console
         self._end_s = time.monotonic() + LOAD_SHARE * seconds
         self._precisions = precisions_of(path, options.deployments) if options.precision else []
+        self._listed = plan.read_deployments(options.deployments)
         self._identity: dict[str, str] = {}
 
     def run(self) -> int:
@@ -87,7 +89,9 @@ class Tuning:
             for each in servers.values():
                 stack.callback(each.stop)
             workers = stack.enter_context(workers_of(ours.generator, load, [], ours.interruption))
-            return self._search(ours, workers, servers)
+            number = self._search(ours, workers, servers)
+        # It may have come while the services stopped.
+        return number or ours.interruption.signal or 0
 
     def _search(self, ours: Instrument, workers: Workers, servers: dict[str, Servers]) -> int:
         history = None
@@ -130,7 +134,11 @@ class Tuning:
         for line in telling.conclusion_lines(found):
             self._say(line)
         file = tuned.file_of(self._options.out, str(self._path))
-        atomic.write_file(file, self._tuned(found.settings, history.seed, found).to_toml())
+        made = self._tuned(found.settings, history.seed, found)
+        if stays := kept(file, made, self._options.exports):
+            self._say(f"{file} stays, which was confirmed: {stays}")
+            return
+        atomic.write_file(file, made.to_toml())
         self._say(f"{file}; servepath up --tuned applies it")
 
     def _serve_default(self, ours: Instrument, servers: Servers) -> Any:
@@ -174,12 +182,14 @@ class Tuning:
             "precisions": self._precisions,
             "payloads": ours.prepared.payloads,
             "host": host_kind(),
+            "default_limits": tuned.limits_of(self._listed, str(self._path)),
+            "git_commit": git_commit(),
             **self._identity,
         }
         return context, options.seed
 
     def _space(self) -> dict[str, Any]:
-        limits = plan.read_deployments(self._options.deployments).paths[self._path]
+        limits = self._listed.paths[self._path]
         in_use = {tunable.name: getattr(limits, tunable.name) for tunable in GATEWAY_TUNABLES}
         stack = PATH_STACKS[self._path.stack]
         return space_of(stack, cores=usable_cores(), in_use=in_use, precisions=self._precisions)
@@ -209,6 +219,8 @@ class Tuning:
             artifact_sha256=read_manifest(
                 artifact_folder(options.exports, path.model, artifact_format, version)
             ).sha256,
+            # A trial's file has the name of the path that it asks.
+            default_limits=tuned.limits_of(self._listed, str(self._path if found else path)),
             git_commit=git_commit(),
             seed=seed,
         )

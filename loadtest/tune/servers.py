@@ -13,7 +13,7 @@ import psutil
 from loadtest.config import inherited
 from loadtest.gate.sides import DOWN_S, Side, side_of
 from loadtest.gate.trees import Tree
-from loadtest.priority import off_time
+from loadtest.priority import ordinary
 from loadtest.tune.bench import StartError
 from loadtest.workers import InterruptedRun, Interruption
 from servepath.protocols import tuned
@@ -55,7 +55,7 @@ class Servers:
         self._run(["down", *(names or self.names), *self._places()], stops=False)
 
     def pids(self) -> list[int]:
-        """Return the processes of all services."""
+        """Return the processes of all services. Raises psutil.Error or OSError where one has ended."""
         mains = [int((self.side.run_dir / f"{name}.pid").read_text()) for name in self.names]
         found = [psutil.Process(pid) for pid in mains]
         return [each.pid for main in found for each in (main, *main.children(recursive=True))]
@@ -67,7 +67,7 @@ class Servers:
     def _run(self, words: Sequence[str], *, stops: bool) -> tuple[int, str]:
         """Run a command of the runner; return its exit code and output. One that `stops` ends early when told to."""
         with tempfile.TemporaryFile() as output:
-            with off_time():
+            with ordinary():
                 process = subprocess.Popen(
                     [str(self.side.tree.python), "-m", "servepath.runner", *words],
                     env=environment_of(self.side),

@@ -70,12 +70,14 @@ class Image:
 class Tunable:
     """A setting of a path that `servepath tune` searches. values: what it tries beside the value in use.
 
-    per_core: values above the number of cores are left out.
+    per_core: values above the number of cores are left out. per_server: a server has one for all its models; its
+    default is as many as there are cores.
     """
 
     name: str
     values: tuple[int, ...]
     per_core: bool = False
+    per_server: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +157,7 @@ CUDA = MappingProxyType({"DEVICE": "gpu"})
 GATEWAY_TUNABLES = (Tunable("max_in_flight", (1, 4, 16)), Tunable("max_merge_rows", (1, 256)))
 # Cores that one run takes; without it, all of them where the run is alone (ADR 29).
 ENGINE_THREADS = Tunable("engine_threads", (1, 2, 4, 8, 16), per_core=True)
+SERVER_THREADS = replace(ENGINE_THREADS, per_server=True)
 # Runs of one model at a time.
 THREADS = Tunable("threads", (1, 4))
 # Kept by torch_svc: the key alone, so `grpcurl -H "authorization: Bearer $(cat .run/torch_svc/token)"` works too.
@@ -187,7 +190,7 @@ STACKS = MappingProxyType(
                     Tunable("workers", (2, 4), per_core=True),
                     Tunable("batch_size", (8, 128)),
                     Tunable("max_batch_delay_ms", (5,)),
-                    ENGINE_THREADS,
+                    SERVER_THREADS,
                 ),
                 which_one_version="the one that was current when it started",
                 why_no_loading="its model API is off, and it loads what is current when it starts: restart it",
@@ -218,7 +221,7 @@ STACKS = MappingProxyType(
                 socket=True,
                 options=("--run-dir", "{run_dir}"),
                 identity=Trailers("tensorflow_model_server", TF_VERSION),
-                tunables=(ENGINE_THREADS,),
+                tunables=(SERVER_THREADS,),
                 which_one_version="the newest one",
                 why_no_loading="it follows its version folders: export a version, or remove its folder",
                 images=(

@@ -21,7 +21,7 @@ from servepath.protocols.stacks import GATEWAY_TUNABLES, PATH_STACKS, Stack
 
 log = logging.getLogger(__name__)
 VARIABLE = "SERVEPATH_TUNED"
-GOALS = MappingProxyType({"rate": "capacity", "latency": "speed", "cpu": "requests a CPU second"})
+GOALS = MappingProxyType({"rate": "rate in rising blocks", "latency": "speed", "cpu": "requests a CPU second"})
 OF_GATEWAY = frozenset(tunable.name for tunable in GATEWAY_TUNABLES)
 # How a reduced precision is said among the settings of a search; a file has the path's own name for it.
 PRECISION = "precision"
@@ -41,7 +41,8 @@ class Tuned:
     GOALS. rate_rps: that was asked for, 0 where the goal is the rate. ratio, low, high: how many times as good as the
     default settings, and its 95 % interval, from `rounds`. confirmed:
     those rounds came after the choice. trials: how many settings were tried. best: those whose
-    ratio it is, where they are not used since it may be 1.
+    ratio it is, where they are not used since it may be 1. default_limits: those in deployments.toml that they were
+    compared with.
     """
 
     path: str
@@ -60,6 +61,7 @@ class Tuned:
     host: str
     engine: str
     artifact_sha256: str
+    default_limits: str
     git_commit: str
     seed: int
 
@@ -87,7 +89,7 @@ class Tuned:
         return "\n".join(lines) + "\n"
 
     def __str__(self) -> str:
-        if not self.settings:
+        if self.best or not self.rounds:
             return f"{self.path}: the default settings; none was certainly better ({self.sure})"
         return f"{self.path}: {worded(self.settings)} ({self.sure})"
 
@@ -132,11 +134,26 @@ def read(file: Path) -> Tuned:
 
 def find(folder: Path) -> dict[str, Tuned]:
     """Return all files of a folder, by the path that was tuned. Raises TunedError for one that cannot be used."""
-    return {file.stem: read(file) for file in sorted(folder.glob("*.toml"))}
+    files = {file.stem: read(file) for file in sorted(folder.glob("*.toml"))}
+    for name, found in files.items():
+        if other := next((one for one in files if one != name and files[one].path == found.path), None):
+            raise TunedError(
+                f"{file_of(folder, name)} and {file_of(folder, other)} both have settings of {found.path}; remove one"
+            )
+    return files
 
 
-def refuse_stale(file: Path, found: Tuned, exports: Path, host: str) -> None:
-    """Raise TunedError for settings of another artifact or machine than those of here; ArtifactError without one."""
+def limits_of(deployments: Deployments, path: str) -> str:
+    """Return the limits of a path in deployments.toml, in words."""
+    model, _, stack = path.partition("@")
+    return worded(asdict(deployments.paths[model, stack]))
+
+
+def refuse_stale(file: Path, found: Tuned, exports: Path, host: str, default_limits: str) -> None:
+    """Raise TunedError for settings of another artifact, machine or default than those of here.
+
+    Raises ArtifactError without an artifact.
+    """
     name = found.path.partition("@")[0]
     version = current_version(exports, name)
     current = read_manifest(artifact_folder(exports, name, found.stack.artifact_format, version)).sha256
@@ -148,6 +165,11 @@ def refuse_stale(file: Path, found: Tuned, exports: Path, host: str) -> None:
     if found.host != host:
         raise TunedError(
             f"{file} is for another machine ({found.host}; this one: {host}); {AGAIN} {file.stem}, or remove the file"
+        )
+    if found.default_limits != default_limits:
+        raise TunedError(
+            f"{file} was compared with other limits ({found.default_limits}; now: {default_limits}); {AGAIN} "
+            f"{file.stem}, or remove the file"
         )
 
 

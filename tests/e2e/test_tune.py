@@ -11,6 +11,7 @@ import pytest
 
 from servepath.artifacts.manifest import artifact_folder, current_version, read_manifest
 from servepath.protocols import tuned
+from servepath.protocols.deployments import read_deployments
 from tests.e2e.workplace import Workplace
 from tests.limits import LONG_S
 from tests.tuned import write_tuned
@@ -24,6 +25,10 @@ FILE = Path("results/tuned/simple_nn@onnx.toml")
 def sha256(place: Workplace, model: str, artifact_format: str) -> str:
     exports = place.folder / "artifacts/exports"
     return read_manifest(artifact_folder(exports, model, artifact_format, current_version(exports, model))).sha256
+
+
+def limits(place: Workplace, path: str) -> str:
+    return tuned.limits_of(read_deployments(place.folder / "deployments.toml"), path)
 
 
 def trials(place: Workplace) -> list[Any]:
@@ -69,24 +74,28 @@ def test_other_goals_are_measured_at_a_rate(here: Workplace, goal: str) -> None:
 
 
 def test_up_starts_the_servers_with_tuned_settings_and_a_load_test_names_them(here: Workplace) -> None:
+    kept = {
+        "artifact_sha256": sha256(here, "simple_nn", "mar"),
+        "default_limits": limits(here, "simple_nn@torchserve"),
+    }
     folder = write_tuned(
         here.folder / "results/tuned",
         "simple_nn@torchserve",
         {"workers": 2, "max_in_flight": 9},
-        artifact_sha256=sha256(here, "simple_nn", "mar"),
+        **kept,
     )
     services = ("torch_svc", "onnx_svc", "gateway")
 
     code, text = here.run("servepath.runner", "up", "--tuned", *services)
 
     assert code == 0, text
-    assert "tuned simple_nn@torchserve: workers 2, max_in_flight 9 (1.31 times the default's capacity" in text
+    assert "tuned simple_nn@torchserve: workers 2, max_in_flight 9 (1.31 times the default's rate" in text
     supervisor = here.process("torch_svc")
     assert supervisor is not None
     assert len([each for each in supervisor.children(recursive=True) if is_worker(each)]) == 2
     # What runs already with these settings is left alone, with others it is refused.
     assert here.run("servepath.runner", "up", "--tuned", *services)[0] == 0
-    write_tuned(folder, "simple_nn@torchserve", {"workers": 1}, artifact_sha256=sha256(here, "simple_nn", "mar"))
+    write_tuned(folder, "simple_nn@torchserve", {"workers": 1}, **kept)
     code, text = here.run("servepath.runner", "up", "--tuned", *services)
     assert (code, "torch_svc, gateway already run with other settings; run: make down" in text) == (1, True), text
 
@@ -98,7 +107,7 @@ def test_up_starts_the_servers_with_tuned_settings_and_a_load_test_names_them(he
     found = {name: keys["settings"]["value"] for name, keys in manifest.items()}
     settings = "torchserve: workers 2; gateway: max_in_flight 9"
     assert found == {
-        "simple_nn@torchserve.gateway": f"tuned 2026-11-29 for rate; {settings}",
+        "simple_nn@torchserve.gateway": f"tuned 2026-11-29 for rate, for another engine; {settings}",
         "simple_nn@onnx.gateway": "default",
     }
     assert "max_in_flight 9," in manifest["simple_nn@torchserve.gateway"]["batching"]["value"]

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import re
@@ -31,7 +32,11 @@ def environment() -> dict[str, str]:
 
 
 def loadtest(stand: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "loadtest", *stand.arguments, *QUICK, *arguments]
+    return loadtest_with(*stand.arguments, *QUICK, *arguments)
+
+
+def loadtest_with(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "loadtest", *words]
     return subprocess.run(
         command, check=False, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=LONG_S
     )
@@ -224,7 +229,8 @@ def test_a_server_that_speaks_no_grpc_ends_the_run_before_it_starts(stand: Any) 
 
 @pytest.mark.slow
 def test_rounds_go_on_until_the_wanted_difference_is_known_or_the_time_is_up(stand: Any) -> None:
-    done = loadtest(stand, "--difference=0.05", "--minutes=0.2", "--min-requests=60")
+    words = [*stand.arguments, *QUICK[:-1], "--difference=0.05", "--minutes=0.2", "--min-requests=60"]
+    done = loadtest_with(*words)
     assert (done.returncode, done.stderr) == (0, "")
     facts = run_json(stand)
     assert facts["complete"]
@@ -235,9 +241,30 @@ def test_rounds_go_on_until_the_wanted_difference_is_known_or_the_time_is_up(sta
     assert "comparisons of p50 known to 5 %" in done.stdout
 
 
+def looks(pid: int) -> bool:
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.Error):
+            if "look" in child.cmdline():
+                return True
+    return False
+
+
+@pytest.mark.slow
+def test_the_program_that_looks_is_started_before_the_warm_up(stand: Any) -> None:
+    command = [sys.executable, "-m", "loadtest", *stand.arguments, *QUICK[:-1], "--difference=0.05"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        deadline = time.monotonic() + LONG_S
+        while not looks(run.pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        facts = run_json(stand)
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=LONG_S)
+    assert (run.returncode, facts["warmup"], facts["measurements"]) == (130, [], [])
+
+
 @pytest.mark.slow
 def test_ctrl_c_ends_a_run_that_goes_on_until_it_knows_and_the_program_that_looks(stand: Any) -> None:
-    command = [*endless(stand), "--via=both", "--difference=0.05"]
+    command = [sys.executable, "-m", "loadtest", *stand.arguments, *QUICK[:-1], "--difference=0.05"]
     with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         deadline = time.monotonic() + LONG_S
         while len(list(stand.folder.glob("results/latest/rows/r01-*"))) < 1 and time.monotonic() < deadline:

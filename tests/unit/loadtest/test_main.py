@@ -19,6 +19,8 @@ from loadtest.__main__ import main
         ),
         (["--difference=1"], "argument --difference: '1' is not a number between 0 and 1"),
         (["--difference=0.1", "--via=direct"], "--difference: there are no two paths, ways or sides to compare"),
+        (["--difference=0.1", "--rounds=20"], "--rounds: it says nothing beside --difference"),
+        (["--minutes=15"], "--minutes: it says nothing without --difference"),
         (["--processes=0"], "--workers: it must be at least 1, and at least --processes"),
         (["--processes=3", "--workers=2"], "--workers: it must be at least 1, and at least --processes"),
         (["--worker=here"], "argument --worker: 'here' is not HOST:PORT"),

@@ -27,24 +27,30 @@ def test_a_reply_that_does_not_name_its_artifact_is_of_the_precision_in_the_mani
     assert (served.sha256, served.precision) == (manifest.sha256, precision)
 
 
+ENGINE = "onnxruntime 1.31.1"
 TUNED = make_tuned("m@onnx", {"max_in_flight": 16, "threads": 4})
 
 
 def test_the_settings_of_a_path_are_those_of_each_server_on_the_way() -> None:
     files = {"onnx": {"m@onnx": TUNED}, "gateway": {"m@onnx": TUNED}}
     said = "tuned 2026-11-29 for rate; onnx: threads 4; gateway: max_in_flight 16"
-    assert settings_of("m@onnx", files, "ab" * 32) == said
-    assert settings_of("m@onnx", {"onnx": files["onnx"]}, "ab" * 32) == "tuned 2026-11-29 for rate; onnx: threads 4"
+    assert settings_of("m@onnx", files, "ab" * 32, ENGINE) == said
+    assert (
+        settings_of("m@onnx", {"onnx": files["onnx"]}, "ab" * 32, ENGINE)
+        == "tuned 2026-11-29 for rate; onnx: threads 4"
+    )
     half = {"onnx": {}, "gateway": files["gateway"]}
-    assert settings_of("m@onnx", half, "ab" * 32) == "tuned 2026-11-29 for rate; gateway: max_in_flight 16"
-    assert settings_of("n@onnx", files, "ab" * 32) == "default"
-    assert settings_of("m@onnx", {"onnx": {}, "gateway": {}}, "ab" * 32) == "default"
+    assert settings_of("m@onnx", half, "ab" * 32, ENGINE) == "tuned 2026-11-29 for rate; gateway: max_in_flight 16"
+    assert settings_of("n@onnx", files, "ab" * 32, ENGINE) == "default"
+    assert settings_of("m@onnx", {"onnx": {}, "gateway": {}}, "ab" * 32, ENGINE) == "default"
 
 
-def test_settings_that_nobody_can_see_are_unknown_and_those_of_another_artifact_say_so() -> None:
-    assert settings_of("m@onnx", {"onnx": None, "gateway": {}}, "ab" * 32) == "unknown"
-    said = settings_of("m@onnx", {"onnx": {"m@onnx": TUNED}}, "cd" * 32)
+def test_settings_that_nobody_can_see_are_unknown_and_those_of_another_artifact_or_engine_say_so() -> None:
+    assert settings_of("m@onnx", {"onnx": None, "gateway": {}}, "ab" * 32, ENGINE) == "unknown"
+    said = settings_of("m@onnx", {"onnx": {"m@onnx": TUNED}}, "cd" * 32, ENGINE)
     assert said == "tuned 2026-11-29 for rate, for another artifact; onnx: threads 4"
+    said = settings_of("m@onnx", {"onnx": {"m@onnx": TUNED}}, "ab" * 32, "onnxruntime 1.32.0")
+    assert said == "tuned 2026-11-29 for rate, for another engine; onnx: threads 4"
 
 
 def test_the_batching_of_a_path_is_that_of_its_tuned_limits(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def bench_of(load: FakeLoad, services: FakeServices, goal: str = "rate", rate: f
 def test_a_trial_has_a_round_of_both_sides_for_each_that_was_asked_for() -> None:
     load = FakeLoad({"default": 1000.0, "candidate": 2000.0})
 
-    trial = bench_of(load, FakeServices()).measure(FOUR, 3, 7)
+    trial = bench_of(load, FakeServices()).measure(FOUR, 3, 7, fresh=False)
 
     assert trial.out == ""
     assert [round(each.candidate / each.default, 1) for each in trial.rounds] == [2.0, 2.0, 2.0]
@@ -100,7 +100,7 @@ def test_only_what_differs_from_the_last_candidate_is_started_again() -> None:
     bench = bench_of(FakeLoad({"default": 1000.0, "candidate": 1000.0}), services)
 
     for candidate in (FOUR, FOUR, (("max_in_flight", 16), *FOUR), (("max_in_flight", 16), ("threads", 1))):
-        bench.measure(candidate, 1, 0)
+        bench.measure(candidate, 1, 0, fresh=False)
 
     assert services.told == [
         ("start", {"threads": 4}),
@@ -111,21 +111,43 @@ def test_only_what_differs_from_the_last_candidate_is_started_again() -> None:
     ]
 
 
+def test_a_fresh_trial_starts_everything_again() -> None:
+    services = FakeServices()
+    bench = bench_of(FakeLoad({"default": 1000.0, "candidate": 1000.0}), services)
+
+    for fresh in (False, True):
+        bench.measure(FOUR, 1, 0, fresh=fresh)
+
+    assert services.told == [("start", {"threads": 4}), ("stop",), ("start", {"threads": 4})]
+
+
+def test_a_candidate_whose_service_has_ended_is_out() -> None:
+    class Ended(FakeServices):
+        def pids(self) -> list[int]:
+            raise FileNotFoundError("onnx_svc.pid")
+
+    trial = bench_of(FakeLoad({"default": 200.0, "candidate": 200.0}), Ended(), "cpu", 100.0).measure(
+        FOUR, 1, 0, fresh=False
+    )
+
+    assert trial.out == "a service ended by itself"
+
+
 def test_a_candidate_that_does_not_start_is_out_and_the_next_one_starts_from_nothing() -> None:
     services = FakeServices(broken="threads")
     bench = bench_of(FakeLoad({"default": 1000.0, "candidate": 1000.0}), services)
 
-    trial = bench.measure(FOUR, 2, 0)
+    trial = bench.measure(FOUR, 2, 0, fresh=False)
 
     assert trial == Trial(FOUR, (), "does not start: no such thread")
     assert services.told == [("start", {"threads": 4}), ("stop",)]
-    assert bench.measure((("max_in_flight", 1),), 1, 0).rounds
+    assert bench.measure((("max_in_flight", 1),), 1, 0, fresh=False).rounds
 
 
 def test_a_candidate_that_answers_wrongly_is_out() -> None:
     load = FakeLoad({"default": 1000.0, "candidate": 1000.0}, wrong=frozenset({"candidate"}))
 
-    trial = bench_of(load, FakeServices()).measure(FOUR, 2, 0)
+    trial = bench_of(load, FakeServices()).measure(FOUR, 2, 0, fresh=False)
 
     assert trial.rounds == ()
     assert trial.out.endswith(" answers are wrong")
@@ -136,19 +158,19 @@ def test_a_default_that_answers_wrongly_ends_the_search() -> None:
     load = FakeLoad({"default": 1000.0, "candidate": 1000.0}, wrong=frozenset({"default"}))
 
     with pytest.raises(RunError, match=r"m@onnx with the default settings: .* answers are wrong"):
-        bench_of(load, FakeServices()).measure(FOUR, 2, 0)
+        bench_of(load, FakeServices()).measure(FOUR, 2, 0, fresh=False)
 
 
 def test_a_default_without_a_figure_is_asked_again_and_then_ends_the_search() -> None:
     load = FakeLoad({"default": 1.0, "candidate": 1000.0})
 
     with pytest.raises(RunError, match="has no figure in 3 blocks: a busy machine"):
-        bench_of(load, FakeServices()).measure(FOUR, 2, 0)
+        bench_of(load, FakeServices()).measure(FOUR, 2, 0, fresh=False)
     assert len(load.sent) == 6
 
 
 def test_a_candidate_that_keeps_up_at_no_rate_counts_as_the_lowest_that_was_tried() -> None:
-    trial = bench_of(FakeLoad({"default": 1000.0, "candidate": 1.0}), FakeServices()).measure(FOUR, 1, 0)
+    trial = bench_of(FakeLoad({"default": 1000.0, "candidate": 1.0}), FakeServices()).measure(FOUR, 1, 0, fresh=False)
 
     assert [round(each.default / each.candidate) for each in trial.rounds] == [3]
 
@@ -156,7 +178,7 @@ def test_a_candidate_that_keeps_up_at_no_rate_counts_as_the_lowest_that_was_trie
 def test_a_precision_is_asked_for_as_the_path_that_it_is() -> None:
     load = FakeLoad({"default": 1000.0, "candidate": 1000.0})
 
-    bench_of(load, FakeServices()).measure((("precision", "int8"),), 1, 0)
+    bench_of(load, FakeServices()).measure((("precision", "int8"),), 1, 0, fresh=False)
 
     asked = {spec.turn.measurement.side: str(spec.turn.measurement.path) for spec in load.sent}
     assert asked == {"default": "m@onnx", "candidate": "m@onnx:int8"}
@@ -166,7 +188,7 @@ def test_a_precision_is_asked_for_as_the_path_that_it_is() -> None:
 def test_at_a_steady_rate_the_latency_counts_and_the_objective_holds(candidate: float, *, out: bool) -> None:
     load = FakeLoad({"default": 200.0, "candidate": candidate})
 
-    trial = bench_of(load, FakeServices(), "latency", 100.0).measure(FOUR, 2, 0)
+    trial = bench_of(load, FakeServices(), "latency", 100.0).measure(FOUR, 2, 0, fresh=False)
 
     assert trial.out == ("its p99 is above 20 ms, the default's is not" if out else "")
     assert out or [round(each.candidate / each.default, 1) for each in trial.rounds] == [2.0, 2.0]

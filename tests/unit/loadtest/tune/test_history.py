@@ -39,6 +39,18 @@ def test_another_seed_is_another_search(tmp_path: Path) -> None:
     assert History.read(file, CONTEXT, 7).trials == TRIALS
 
 
+def test_the_trials_of_another_search_are_moved_aside_and_never_lost(tmp_path: Path) -> None:
+    file = kept(tmp_path)
+    before = file.read_text()
+
+    for seed in (8, 9):
+        History.read(file, CONTEXT, seed).add(TRIALS[0])
+
+    assert file.with_name("m@onnx.trials.1.json").read_text() == before
+    assert History.read(file.with_name("m@onnx.trials.2.json"), CONTEXT, None).seed == 8
+    assert History.read(file, CONTEXT, None).seed == 9
+
+
 def test_a_file_that_is_none_is_named_with_the_fix(tmp_path: Path) -> None:
     file = kept(tmp_path)
     file.write_text(file.read_text()[:-20])

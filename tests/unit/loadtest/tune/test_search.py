@@ -56,6 +56,26 @@ def test_the_search_finds_nearly_the_best_settings_within_its_budget(tmp_path: P
     assert found.low < math.exp(measurer.truth(found.candidate)) * 1.05
 
 
+@pytest.mark.parametrize("budget_s", [60.0, 90.0, 120.0, 240.0])
+def test_time_is_kept_for_enough_rounds_to_confirm_the_choice(tmp_path: Path, budget_s: float) -> None:
+    measurer = StandInMeasurer(dict.fromkeys(EFFECTS, 0.5), noise=0.01)
+
+    found = conclude(tune(tmp_path / "t.json", 2, measurer, budget_s).trials)
+
+    assert found.candidate
+    assert (found.confirmed, found.settings) == (True, found.candidate)
+    assert measurer.seconds < budget_s + 20
+
+
+def test_every_trial_that_confirms_has_servers_of_its_own(tmp_path: Path) -> None:
+    measurer = StandInMeasurer({("threads", 1): 0.7}, noise=0.01)
+
+    trials = tune(tmp_path / "t.json", 1, measurer, 120.0).trials
+
+    assert measurer.fresh == [trial.confirming for trial in trials]
+    assert sum(measurer.fresh) > 1
+
+
 def test_the_same_seed_gives_the_same_trials_and_another_one_other_trials(tmp_path: Path) -> None:
     one, again, other = (StandInMeasurer(EFFECTS, noise=0.1) for _ in range(3))
     trials = [

@@ -8,7 +8,7 @@ from servepath.protocols import tuned
 from servepath.protocols.deployments import read_deployments
 from servepath.protocols.tuned import TunedError
 from tests.exports import make_export
-from tests.tuned import make_tuned, write_tuned
+from tests.tuned import DEFAULT_LIMITS, make_tuned, write_tuned
 
 SETTINGS = {"max_in_flight": 16, "threads": 4}
 DEPLOYMENTS = """
@@ -36,8 +36,8 @@ def test_a_file_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_what_it_says_is_how_good_and_how_sure() -> None:
     assert str(make_tuned("m@onnx", SETTINGS)) == (
-        "m@onnx: max_in_flight 16, threads 4 (1.31 times the default's capacity, 95 % CI 1.22..1.40, 12 rounds, "
-        "2026-11-29)"
+        "m@onnx: max_in_flight 16, threads 4 (1.31 times the default's rate in rising blocks, 95 % CI 1.22..1.40, "
+        "12 rounds, 2026-11-29)"
     )
     unsure = make_tuned("m@onnx", {}, low=0.9, best="threads 4", confirmed=False, goal="cpu")
     assert str(unsure) == (
@@ -45,6 +45,18 @@ def test_what_it_says_is_how_good_and_how_sure() -> None:
         "second, 95 % CI 0.90..1.40, 12 rounds, not confirmed, 2026-11-29)"
     )
     assert str(make_tuned("m@onnx", {}, rounds=0)).endswith("(9 tried, 2026-11-29)")
+
+
+def test_a_precision_that_is_better_by_itself_is_no_default() -> None:
+    assert str(make_tuned("m@onnx:int8", {})).startswith("m@onnx:int8: default (1.31 times the default's")
+
+
+def test_two_files_for_one_path_are_refused(tmp_path: Path) -> None:
+    folder = write_tuned(tmp_path, "m@onnx:int8", {})
+    tuned.file_of(folder, "m@onnx").write_text(make_tuned("m@onnx:int8", {"threads": 4}).to_toml())
+
+    with pytest.raises(TunedError, match=r"m@onnx.toml and .*m@onnx:int8.toml both have settings of m@onnx:int8; rem"):
+        tuned.in_use(folder)
 
 
 @pytest.mark.parametrize(
@@ -92,22 +104,34 @@ def test_settings_for_this_artifact_and_machine_are_taken(tmp_path: Path) -> Non
     manifest = make_export(tmp_path, "m", "onnx")
     made = make_tuned("m@onnx", SETTINGS, artifact_sha256=manifest.sha256)
 
-    tuned.refuse_stale(Path("m@onnx.toml"), made, tmp_path, host_kind())
+    tuned.refuse_stale(Path("m@onnx.toml"), made, tmp_path, host_kind(), DEFAULT_LIMITS)
 
 
 def test_settings_for_another_artifact_or_machine_are_refused_with_the_fix(tmp_path: Path) -> None:
     manifest = make_export(tmp_path, "m", "onnx")
     fix = "run: servepath tune m@onnx, or remove the file"
     with pytest.raises(TunedError) as other_artifact:
-        tuned.refuse_stale(Path("m@onnx.toml"), make_tuned("m@onnx", SETTINGS), tmp_path, host_kind())
+        tuned.refuse_stale(Path("m@onnx.toml"), make_tuned("m@onnx", SETTINGS), tmp_path, host_kind(), DEFAULT_LIMITS)
     made = make_tuned("m@onnx", SETTINGS, artifact_sha256=manifest.sha256, host="64 cores, Big")
     with pytest.raises(TunedError) as other_machine:
-        tuned.refuse_stale(Path("m@onnx.toml"), made, tmp_path, "2 cores, Small")
+        tuned.refuse_stale(Path("m@onnx.toml"), made, tmp_path, "2 cores, Small", DEFAULT_LIMITS)
 
     known = f"(abababababab, current is {manifest.sha256[:12]})"
     assert str(other_artifact.value) == f"m@onnx.toml is for another artifact of m@onnx {known}; {fix}"
     machines = "(64 cores, Big; this one: 2 cores, Small)"
     assert str(other_machine.value) == f"m@onnx.toml is for another machine {machines}; {fix}"
+
+
+def test_settings_that_were_compared_with_other_limits_are_refused_with_the_fix(tmp_path: Path) -> None:
+    (tmp_path / "deployments.toml").write_text(DEPLOYMENTS)
+    limits = tuned.limits_of(read_deployments(tmp_path / "deployments.toml"), "m@onnx")
+    made = make_tuned("m@onnx", SETTINGS, artifact_sha256=make_export(tmp_path, "m", "onnx").sha256)
+
+    with pytest.raises(TunedError) as caught:
+        tuned.refuse_stale(Path("m@onnx.toml"), made, tmp_path, host_kind(), limits)
+
+    said = f"m@onnx.toml was compared with other limits ({DEFAULT_LIMITS}; now: {limits})"
+    assert str(caught.value) == f"{said}; run: servepath tune m@onnx, or remove the file"
 
 
 def test_the_gateway_gets_the_limits_and_a_server_the_rest(tmp_path: Path) -> None:
