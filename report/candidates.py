@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from report import intervals
+from report import intervals, sequential
 from report.documents.settings import DEFAULT
 from report.estimates import Estimate, geometric_mean
 from report.percentiles import per_round
 from report.stats import Row, engine_label
 from report.verdicts import METRICS, MIN_ROUNDS
-from servepath.results.names import CLOSED, GATEWAY_CPU, GATEWAY_LOADED_MEMORY, LOADED_MEMORY, SERVER_CPU
+from servepath.results.names import CLOSED, GATEWAY_CPU, GATEWAY_LOADED_MEMORY, LOADED_MEMORY, SERVER_CPU, VIAS
 
 # What an entry of a file says that a search was ended by, if it says nothing else.
 SERVER, WRONG_ANSWERS = "server", "wrong answers"
@@ -171,22 +171,24 @@ def between(trials: Sequence[Trial], rate_rps: float) -> Estimate | None:
 def candidates(evidence: Evidence, slo_p99_ms: float) -> tuple[Candidate, ...]:
     """Return every path, way and settings that were loaded or searched, by name.
 
+    Settings that were tuned at another time or for something else are others.
     A capacity at another objective than slo_p99_ms counts only where that one is stricter, and is a lower bound then.
     """
     searched, carded = evidence.capacity or {"paths": ()}, evidence.scorecard or {"scorecard": ()}
-    rows = {(row.model, row.stack, row.via, settings_of(evidence.facts, row).name): row for row in evidence.rows}
-    entries = {(*_path_of(entry), entry["via"], _settings(entry).name): entry for entry in searched["paths"]}
-    cards = {(*_path_of(card), _settings(card).name): card for card in carded["scorecard"]}
+    rows = {(row.model, row.stack, row.via, settings_of(evidence.facts, row)): row for row in evidence.rows}
+    entries = {(*_path_of(entry), entry["via"], _settings(entry)): entry for entry in searched["paths"]}
+    cards = {(*_path_of(card), via, _settings_of_card(card, via)): card for card in carded["scorecard"] for via in VIAS}
+    design = sequential.design_of(evidence.facts)
     found = []
-    for model, stack, via, name in sorted({*rows, *entries}):
-        row, entry = rows.get((model, stack, via, name)), entries.get((model, stack, via, name))
-        card = cards.get((model, stack, name))
+    for model, stack, via, settings in sorted({*rows, *entries}):
+        row, entry = rows.get((model, stack, via, settings)), entries.get((model, stack, via, settings))
+        card = cards.get((model, stack, via, settings))
         found.append(
             Candidate(
                 model=model,
                 stack=stack,
                 via=via,
-                settings=_settings(entry) if entry else settings_of(evidence.facts, row) if row else Settings(),
+                settings=settings,
                 engine=_engine(row, card),
                 precision=_precision(evidence.facts, row, stack),
                 version=row.version if row else None,
@@ -197,21 +199,28 @@ def candidates(evidence: Evidence, slo_p99_ms: float) -> tuple[Candidate, ...]:
                 cost=_cost(card, via) if card else None,
                 memory_mib=_memory(card, via) if card else None,
                 loaded_rps=float(evidence.facts["arguments"]["rate"]),
-                loaded_p99_ms=_p99_ms(row) if row else None,
+                loaded_p99_ms=_p99_ms(row, design.split if design else 1) if row else None,
             )
         )
     return tuple(found)
 
 
 def settings_of(facts: Mapping[str, Any], row: Row) -> Settings:
-    """Return what run.json says of a row's settings; a side that it says nothing of is its own name."""
+    """Return what run.json says of a row's settings, with the side for their name; the side "default" has defaults."""
     told = facts["fairness"]["paths"].get(row.name.key, {}).get("settings", {})
     found = Settings.read(str(told.get("value") or ""))
+    if row.side == DEFAULT and not found.origin:
+        return Settings()
     return found._replace(name=row.side) if row.side else found
 
 
 def _settings(found: Entry) -> Settings:
     return Settings.read(found.get("settings", ""))
+
+
+def _settings_of_card(card: Entry, via: str) -> Settings:
+    own = _settings(card)
+    return Settings.read(card["gateway_settings"]) if via == "gateway" and "gateway_settings" in card else own
 
 
 def _path_of(entry: Entry) -> tuple[str, str]:
@@ -268,11 +277,14 @@ def _figure(card: Entry, name: str) -> Entry | None:
     return next((figure for figure in card["figures"] if figure["name"] == name), None)
 
 
-def _p99_ms(row: Row) -> Estimate | None:
-    """Return the p99 of response times, the mean over the rounds; of a closed loop, which keeps no rate, None."""
+def _p99_ms(row: Row, split: int) -> Estimate | None:
+    """Return the p99 of response times, the mean over the rounds, of which `split` together give one.
+
+    Of a closed loop, which keeps no rate, None.
+    """
     if row.load_model == CLOSED:
         return None
-    seen_us = per_round(list(row.latencies_us.values()), METRICS["p99"])
+    seen_us = per_round(sequential.together(list(row.latencies_us.values()), split), METRICS["p99"])
     seen_us = seen_us[seen_us > 0]
     if len(seen_us) < MIN_ROUNDS:
         return None if row.response_p99_ms is None else Estimate(row.response_p99_ms)

@@ -158,6 +158,7 @@ def capacity(lines: Sequence[Series], values: list[dict[str, Any]], slo_p99_ms: 
         "y": _latency("p99") | {"title": "p99 of response times, ms"},
         "color": {"field": "path", "type": "nominal", "scale": scale, "legend": {"columns": {"expr": COLUMNS}}},
         "strokeDash": {"field": "via", "type": "nominal", "scale": _dashes(), "legend": None},
+        "detail": {"field": "name", "type": "nominal"},
         "tooltip": tooltip,
     }
     return frame("p99 by rate") | {

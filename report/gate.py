@@ -20,6 +20,7 @@ from report.compare import compare
 from report.intervals import ALPHA
 from report.rows import MeasurementName
 from report.schema import ReportError
+from report.sequential import design_of
 from report.stats import latencies
 from report.summary import Summary
 from report.verdicts import METRICS, MIN_ROUNDS, Hypothesis, Latencies, autocorrelation, log_ratios
@@ -151,8 +152,13 @@ def sides_of(summary: Summary) -> tuple[str, str]:
 
 
 def from_sides(summary: Summary) -> list[Estimate]:
-    """Return the estimates of a run of two sides. Raises ReportError."""
+    """Return the estimates of a run of two sides. Raises ReportError, also for one that ended by what it saw."""
     old, new = sides_of(summary)
+    if design_of(summary.facts) is not None:
+        raise ReportError(
+            f"{summary.facts['run']} went on until its differences were known (--difference); the gate's bounds are "
+            "for rounds that were fixed before: run it with --rounds"
+        )
     rows = {row.name: row for row in summary.rows}
     names = [name for name in rows if name.side == new and name._replace(side=old) in rows]
     return between_sides(latencies(summary.rows, summary.rounds), [(name._replace(side=old), name) for name in names])

@@ -20,6 +20,7 @@ from report.rows import NO_OP, name_of, read_table
 from report.schema import ReportError
 from report.sequential import AIM, Design, Standing
 from report.stats import Samples
+from report.verdicts import MIN_ROUNDS
 from servepath.cli.arguments import Parser
 from servepath.results.names import CLOSED, RUN_FILE
 
@@ -58,7 +59,9 @@ def told(found: Sequence[Standing], design: Design) -> dict[str, Any]:
         f"look {len(design.looks)}, {look.rounds} rounds, {look.share * design.minutes:.1f} min: "
         f"{settled} of {len(aims)} comparisons of {AIM} known to {percent}"
     )
-    if minutes is None:
+    if look.rounds < MIN_ROUNDS:
+        said += "; too few rounds to tell"
+    elif minutes is None:
         said += "; a path has too few right answers to tell"
     elif settled < len(aims):
         said += f"; {_forecast(minutes, aims, design)}"
@@ -67,11 +70,11 @@ def told(found: Sequence[Standing], design: Design) -> dict[str, Any]:
 
 def _forecast(minutes: float, aims: Sequence[Standing], design: Design) -> str:
     if minutes <= design.minutes:
-        return f"{minutes:.0f} minutes in all would tell"
+        return f"{math.ceil(minutes)} minutes in all would tell"
     widest = max(float(each.logs.std(ddof=1)) for each in aims if not each.settled)
     return (
         f"this machine is too restless to tell within {design.minutes:g} minutes: ratios scatter by "
-        f"{100 * math.expm1(widest):.0f} % from round to round, and {minutes:.0f} minutes would be needed"
+        f"{100 * math.expm1(widest):.0f} % from round to round, and {math.ceil(minutes)} minutes would be needed"
     )
 
 

@@ -1,10 +1,11 @@
 """Which path to take for a rate at an objective: the cheapest one that holds it, and what would change that.
 
 A path holds a rate up to its certified capacity. Of those that do, the one with the fewest CPU seconds a request is the
-cheapest; where that is not sure, or was not measured, the one with the highest capacity is taken
+cheapest; where that is not sure, or one of them has no known cost, the one with the highest capacity is taken
 (docs/adr/0041-the-recommendation.md).
 """
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -52,7 +53,7 @@ class Standing(StrEnum):
 
 
 class Basis(StrEnum):
-    """What a choice is by: of costs that cannot be told apart, or that were not measured, the capacity decides."""
+    """What a choice is by: of costs that cannot be told apart, or of which one is not known, the capacity decides."""
 
     ONLY = "the only one"
     COST = "cost"
@@ -168,8 +169,8 @@ def _reasons(evidence: Evidence, found: Sequence[Candidate]) -> Iterator[str]:
 def answer(via: str, found: tuple[Candidate, ...], question: Question) -> Answer:
     """Return the recommendation among the paths that are reached one way."""
     rate_rps = question.rate_rps
-    # How many are compared must not depend on the rate, nor on what was seen.
-    alpha = ALPHA / max(sum(each.cost is not None for each in found) - 1, 1)
+    # How many are compared must not depend on the rate, nor on what was seen: which is cheapest is, so all pairs count.
+    alpha = ALPHA / max(math.comb(sum(each.cost is not None for each in found), 2), 1)
     holding = [each for each in found if each.rate_rps >= rate_rps]
     choice = pick(holding, alpha)
     chosen = choice and choice.chosen
@@ -208,14 +209,13 @@ def pick(holding: Sequence[Candidate], alpha: float) -> Choice | None:
     if not holding:
         return None
     by_capacity = sorted(holding, key=lambda each: -each.rate_rps)
-    costed = [each for each in by_capacity if each.cost is not None]
     if len(holding) == 1:
         return Choice(holding[0], Basis.ONLY)
-    if not costed:
+    if any(each.cost is None for each in holding):
         first = by_capacity[0]
         return Choice(first, Basis.CAPACITY, tuple(each for each in by_capacity[1:] if _overlap(each, first)))
-    cheapest = min(costed, key=_cost_s)
-    tied = [each for each in costed if each is cheapest or not _told_apart(each, cheapest, alpha)]
+    cheapest = min(by_capacity, key=_cost_s)
+    tied = [each for each in by_capacity if each is cheapest or not _told_apart(each, cheapest, alpha)]
     return Choice(tied[0], Basis.TIE if len(tied) > 1 else Basis.COST, tuple(tied[1:]))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from report import intervals, verdicts
 from report.intervals import ALPHA, Array
 from report.percentiles import per_round
-from report.spending import Look, nominal_levels, sequential_p_values
+from report.spending import Look, levels_by_look, nominal_levels
 from report.verdicts import METRICS, MIN_ROUNDS, NOT_KNOWN, TOO_CLOSE, Hypothesis, Latencies, Measured, Verdict
 
 # The family's: it leaves room below the 2.5 % that are claimed, for noise that Student's t does not know of.
@@ -49,8 +49,9 @@ class Design:
 class Standing(NamedTuple):
     """What is known of a hypothesis at the last look. logs: its log ratios, and the mean +- reach is the interval.
 
-    p_value: of all looks. settled: see above; of a p99, always. needed: of the rounds so far, how many times as many
-    would settle it, None where nothing tells.
+    p_value: of all looks. won: by it, and the look that it comes from has the same winner as the last one. settled: see
+    above; of a p99, always. needed: of the rounds so far, how many times as many would settle it, None where nothing
+    tells.
     """
 
     hypothesis: Hypothesis
@@ -59,6 +60,7 @@ class Standing(NamedTuple):
     p_value: float
     p_holm: float
     reach: float
+    won: bool
     settled: bool
     needed: float | None
 
@@ -86,14 +88,16 @@ def standings(latencies: Latencies, design: Design) -> list[Standing]:
     """Return what is known of each hypothesis of the primary family; latencies as for verdicts.judge."""
     family = verdicts.primary_family(latencies)
     every = _log_ratios(latencies, family, design.split)
-    p_values = np.ones((len(family), len(design.looks)))
+    p_values, means = np.ones((2, len(family), len(design.looks)))
     for number, look in enumerate(design.looks):
         ratios = [_until(look, logs, each, design.split) for each, logs in zip(family, every, strict=True)]
         leaning = verdicts.autocorrelation(family, ratios)
         for row, (each, logs) in enumerate(zip(family, ratios, strict=True)):
             if len(logs) >= MIN_ROUNDS:
                 p_values[row, number] = intervals.t_p_value(logs, leaning[each.metric])
-    found = sequential_p_values(p_values, design.looks)
+                means[row, number] = logs.mean()
+    levels = levels_by_look(p_values, design.looks)
+    found, deciding = levels.min(axis=-1), levels.argmin(axis=-1)
     nominal = float(nominal_levels(design.looks, ALPHA)[-1])
     return [
         _standing(
@@ -103,8 +107,11 @@ def standings(latencies: Latencies, design: Design) -> list[Standing]:
             p_values=(float(p_value), float(p_holm)),
             nominal=nominal,
             wanted=design.wanted,
+            agrees=bool(np.sign(means[row, deciding[row]]) == np.sign(means[row, -1])),
         )
-        for each, logs, p_value, p_holm in zip(family, ratios, found, intervals.holm(found), strict=True)
+        for row, (each, logs, p_value, p_holm) in enumerate(
+            zip(family, ratios, found, intervals.holm(found), strict=True)
+        )
     ]
 
 
@@ -135,15 +142,33 @@ def _standing(
     p_values: tuple[float, float],
     nominal: float,
     wanted: float,
+    agrees: bool,
 ) -> Standing:
     if len(logs) < MIN_ROUNDS:
-        return Standing(hypothesis, logs, autocorrelation, *p_values, math.inf, hypothesis.metric != AIM, None)
+        return Standing(
+            hypothesis,
+            logs,
+            autocorrelation,
+            *p_values,
+            math.inf,
+            won=False,
+            settled=hypothesis.metric != AIM,
+            needed=None,
+        )
     error = intervals.standard_error(logs, autocorrelation)
     reach = float(intervals.t_quantile(1 - nominal / 2, len(logs), autocorrelation) * error)
     mean = float(logs.mean())
-    settled = hypothesis.metric != AIM or p_values[1] <= LEVEL or bool(known(mean, reach, wanted))
+    won = agrees and p_values[1] <= LEVEL
+    settled = hypothesis.metric != AIM or won or bool(known(mean, reach, wanted))
     return Standing(
-        hypothesis, logs, autocorrelation, *p_values, reach, settled, None if settled else needed(mean, reach, wanted)
+        hypothesis,
+        logs,
+        autocorrelation,
+        *p_values,
+        reach,
+        won=won,
+        settled=settled,
+        needed=None if settled else needed(mean, reach, wanted),
     )
 
 
@@ -177,7 +202,7 @@ def _verdict(standing: Standing, design: Design, family: int, labels: Mapping[st
     )
     measured = Measured(len(logs), *(float(np.exp(value)) for value in (*bounds, *rest)))
     verdict = TOO_CLOSE if standing.settled else NOT_KNOWN
-    if standing.p_holm <= LEVEL:
+    if standing.won:
         verdict = "a" if measured.ratio < 1 else "b"
     more = None if standing.needed is None else max(standing.needed - 1, 0.0) * design.looks[-1].share * design.minutes
     return Verdict(
@@ -209,7 +234,12 @@ def _sentence(
         f"{labels[hypothesis.a]} to {labels[hypothesis.b]} is {measured.ratio:.3f} "
         f"(95 % CI {measured.low:.3f}..{measured.high:.3f})"
     )
-    if verdict == NOT_KNOWN:
-        return f"{hypothesis.metric}: not known to {percent}: {size}; about {more:.0f} more minutes would tell"
+    if verdict == NOT_KNOWN and more is not None:
+        return f"{hypothesis.metric}: not known to {percent}: {size}; {_minutes(more)} would tell"
     within = abs(float(standing.logs.mean())) + standing.reach < design.wanted
     return f"{hypothesis.metric}: no difference of {percent} or more: {size}" if within else said
+
+
+def _minutes(more: float) -> str:
+    whole = max(math.ceil(more), 1)
+    return f"about {whole} more minute{'s' if whole > 1 else ''}"

@@ -1,7 +1,7 @@
 """The numbers behind the pictures: short lists, so that the page stays small whatever the number of requests."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,12 +112,17 @@ def capacity_steps(summary: Summary) -> list[dict[str, Any]]:
     if summary.capacity is None:
         return []
     return [
-        {"name": f"{path['model']}@{path['stack']} {path['via']}", "path": f"{path['model']}@{path['stack']}"}
+        {"name": _searched(path), "path": f"{path['model']}@{path['stack']}"}
         | {"via": path["via"], "rate": step["rate_rps"], "p99": step["p99_ms"], "met": step["met"]}
         for path in summary.capacity["paths"]
         for step in path["steps"]
         if step["p99_ms"] is not None and step.get("outcome") != "invalid"
     ]
+
+
+def _searched(path: Mapping[str, Any]) -> str:
+    name, settings = f"{path['model']}@{path['stack']} {path['via']}", path.get("settings", "default")
+    return name if settings == "default" else f"{name}, {settings}"
 
 
 def _short(value: float) -> float:

@@ -92,12 +92,17 @@ def _beyond(bound: float, step: float, last: _State) -> float:
 
 
 def sequential_p_values(p_values: Array, looks: tuple[Look, ...], rule: Rule = nominal_levels) -> Array:
-    """Return the smallest level at which a look so far has found something; the looks are the last axis.
+    """Return the smallest level at which a look so far has found something; the looks are the last axis."""
+    return np.asarray(levels_by_look(p_values, looks, rule).min(axis=-1))
 
-    It is a p value whatever made the looks end (Liu, Anderson, J. Am. Statist. Assoc. 103, 2008), so that Holm's
-    correction may follow. None is below the smallest of LEVELS.
+
+def levels_by_look(p_values: Array, looks: tuple[Look, ...], rule: Rule = nominal_levels) -> Array:
+    """Return the smallest level at which each look has found something; the looks are the last axis.
+
+    The smallest of them is a p value whatever made the looks end (Liu, Anderson, J. Am. Statist. Assoc. 103, 2008), so
+    that Holm's correction may follow. None is below the smallest of LEVELS.
     """
     nominal = np.log([rule(looks, float(level)) for level in LEVELS])
     logs = np.log(np.maximum(p_values, np.finfo(float).tiny))
     found = [np.interp(logs[..., number], nominal[:, number], np.log(LEVELS)) for number in range(len(looks))]
-    return np.asarray(np.exp(np.min(found, axis=0)))
+    return np.asarray(np.exp(np.stack(found, axis=-1)))

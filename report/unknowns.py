@@ -85,11 +85,11 @@ def _load(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _settings(found: Sequence[Candidate]) -> Iterator[str]:
-    tuned = [each for each in found if each.settings.name != Settings().name]
-    plain = [each for each in found if each.settings.name == Settings().name]
-    if plain and not tuned:
+    tuned = {each.path for each in found if each.settings.origin}
+    only = [each for each in found if each.settings.name == Settings().name and each.path not in tuned]
+    if only and len(only) == len(found):
         yield "Other settings: every path had its defaults."
-    elif only := [each for each in plain if each.path not in {other.path for other in tuned}]:
+    elif only:
         yield f"Other settings of {_names(only)}, which had its defaults alone."
 
 

@@ -1,7 +1,7 @@
 """capacity.json of a run that is there already: what `python -m report` shows of it, written whole after every path."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,14 @@ class Attachment:
     facts: dict[str, Any]
     paths: list[dict[str, Any]] = field(default_factory=list)
 
-    def begin(self, measurements: Sequence[Measurement]) -> None:
-        """Discard earlier results of these measurements; others stay, for the same objective and commit.
+    def begin(self, settings: Mapping[Measurement, str]) -> None:
+        """Discard earlier results with these settings; others stay, for the same objective and commit.
 
         Raises SettingsError for an invalid capacity.json, and for requests other than the run's.
         """
-        self._check_payloads({measurement.path.model for measurement in measurements})
-        self.paths = self._kept({(*measurement.path, measurement.via) for measurement in measurements})
-        for measurement in measurements:
+        self._check_payloads({measurement.path.model for measurement in settings})
+        self.paths = self._kept({(*each.path, each.via, said) for each, said in settings.items()})
+        for measurement in settings:
             for file in self.folder.glob(f"capacity/{measurement}-*.parquet"):
                 file.unlink()
         self.save(complete=False)  # however it ends, the file tells of no rows that are gone
@@ -60,11 +60,11 @@ class Attachment:
                     f"{self.folder} has other requests of {model}: say what that run said, --rows and {file}"
                 )
 
-    def _kept(self, ours: Collection[tuple[str, str, str]]) -> list[dict[str, Any]]:
+    def _kept(self, ours: Collection[tuple[str, str, str, str]]) -> list[dict[str, Any]]:
         try:
             found = json.loads((self.folder / NAME).read_text())["capacity"]
             alike = all(found.get(name) == self.facts[name] for name in ALIKE)
-            before = [path for path in found["paths"] if (path["model"], path["stack"], path["via"]) not in ours]
+            before = [path for path in found["paths"] if _owner(path) not in ours]
             theirs = found.get("payloads", {}).get("models", {})
         except FileNotFoundError:
             return []
@@ -76,6 +76,10 @@ class Attachment:
         payloads = self.facts["payloads"]
         self.facts["payloads"] = {**payloads, "models": {**theirs, **payloads["models"]}}
         return before
+
+
+def _owner(path: Mapping[str, str]) -> tuple[str, str, str, str]:
+    return path["model"], path["stack"], path["via"], path.get("settings", "default")
 
 
 def _requests(payloads: Mapping[str, Any], model: str) -> Any:

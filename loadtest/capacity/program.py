@@ -50,15 +50,15 @@ def run_all(
         measurements = [measurement for measurement in ours.measurements if measurement != NO_OP]
         facts = _facts(options, load, ours.about) | {"payloads": ours.prepared.payloads}
         attachment = Attachment(options.run, facts)
-        attachment.begin(measurements)
+        settings_of = {each: ours.prepared.in_use(each, answers[each], load)["settings"] for each in measurements}
+        attachment.begin(settings_of)
         try:
             with workers_of(ours.generator, load, words, ours.interruption) as workers:
                 for number, measurement in enumerate(measurements, start=1):
                     testbed = Testbed(
                         workers, ours.clock, options, load, lambda text: console.print(text, soft_wrap=True)
                     )
-                    in_use = ours.prepared.in_use(measurement, answers[measurement], load)
-                    about = {"cores": _cores(measurement, settings), "settings": in_use["settings"]}
+                    about = {"cores": _cores(measurement, settings), "settings": settings_of[measurement]}
                     _find(testbed, measurement, about, attachment)
                     attachment.save(complete=number == len(measurements))
         except (InterruptedRun, RunError) as error:

@@ -7,9 +7,10 @@ the run is then as it was.
 """
 
 import json
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,7 @@ from servepath.protocols.stacks import PATH_STACKS
 from servepath.results.names import COST_FILE, RUN_FILE
 from servepath.runner.config import SERVICES, RunPaths, read_services
 from servepath.runner.processes import RunError, lock
+from servepath.runner.tuned import FOLDER, use_tuned
 from servepath.settings import SettingsError
 
 ENV_FILE = Path(".env")
@@ -44,7 +46,7 @@ EPILOG = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostOptions:
-    """The command line of `python -m loadtest.cost`, its paths read from deployments."""
+    """The command line of `python -m loadtest.cost`, its paths read from deployments. tuned: as of `servepath up`."""
 
     run: Path
     names: Sequence[ServingPath]
@@ -54,6 +56,7 @@ class CostOptions:
     quiet: float
     price: Price | None
     places: RunPaths
+    tuned: Path | None
 
 
 def parse_args(argv: Sequence[str]) -> CostOptions:
@@ -69,6 +72,8 @@ def parse_args(argv: Sequence[str]) -> CostOptions:
     add("--quiet", type=seconds, default=3.0, help="seconds without requests before idle memory is read (default: 3)")
     add("--price-per-hour", type=positive, help="what an hour of this machine costs, with --currency")
     add("--currency", help="currency, such as EUR")
+    add("--tuned", action="store_true", help="start services with the settings that servepath tune found")
+    add("--tuned-folder", type=Path, default=FOLDER, help=f"where they are (default: {FOLDER})")
     add("--run-dir", type=Path, default=Path(".run"), help="folder of pid and log files (default: .run)")
     add("--exports", type=Path, default=Path("artifacts/exports"), help="default: artifacts/exports")
     add("--deployments", type=Path, default=Path("deployments.toml"), help="default: deployments.toml")
@@ -90,6 +95,7 @@ def parse_args(argv: Sequence[str]) -> CostOptions:
         quiet=args.quiet,
         price=Price(args.price_per_hour, args.currency) if args.currency else None,
         places=RunPaths(args.run_dir.resolve(), args.exports, args.deployments),
+        tuned=args.tuned_folder if args.tuned else None,
     )
 
 
@@ -103,7 +109,9 @@ def run_folder(run: Path) -> Path:
 def measure(options: CostOptions, console: Console) -> dict[str, Any]:
     """Measure, and return the content of scorecard.json. Raises what main() names."""
     capacity = price.read_capacity(options.run)
-    services = read_services(options.places, ENV_FILE)
+    refuse_running(options.places)
+    used = use_tuned(options.tuned, options.places, SERVICES, console.print) if options.tuned else os.environ
+    services = read_services(options.places, ENV_FILE, used)
     words = ("--deployments", str(options.places.deployments), "--exports", str(options.places.exports))
     plan = Plan(options.rate, options.duration, words, services[SERVICES[0]].environment)
     bench = Bench(services, options.places, plan, gpu.find(), options.starts, options.quiet, console)
@@ -114,12 +122,31 @@ def measure(options: CostOptions, console: Console) -> dict[str, Any]:
     cards = []
     for path in options.names:
         service = PATH_STACKS[path[1]].service
-        figures = list(price.figures(capacity, path, options.price))
+        measured_by = {"direct": alone[service].measurements, "gateway": fronted.measurements}
+        settings = {
+            via: next(one.settings for one in found if one.path == tuple(path)) for via, found in measured_by.items()
+        }
+        figures = list(price.figures(capacity, path, options.price, settings))
         cards.append(card(path, services[service], alone[service], fronted, figures))
     measured = datetime.now(UTC).isoformat(timespec="seconds")
     declared = {} if options.price is None else {"price": options.price._asdict()}
     about = {"measured": measured, "git_commit": git_commit(), "rate_rps": options.rate, **declared}
-    return {**about, "scorecard": cards}
+    return {**about, "scorecard": [*kept(options.run / COST_FILE, about, cards), *cards]}
+
+
+def kept(file: Path, about: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return an earlier scorecard's cards of other settings, if commit and load are the same. Raises ValueError."""
+    if not file.is_file():
+        return []
+    before = json.loads(file.read_text())
+    if any(before.get(name) != about[name] for name in ("git_commit", "rate_rps")):
+        return []
+    ours = {_owner(each) for each in cards}
+    return [each for each in before["scorecard"] if _owner(each) not in ours]
+
+
+def _owner(one: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(one.get(name) for name in ("model", "stack", "settings", "gateway_settings"))
 
 
 def main(argv: Sequence[str]) -> int:

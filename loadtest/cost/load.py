@@ -49,7 +49,7 @@ class Plan:
 class Measurement(NamedTuple):
     """One measurement. cpu_s: of each service meanwhile. bad: errors and wrong answers. gpu: what was read meanwhile.
 
-    engine: name and version of who answered.
+    engine: name and version of who answered. settings: as run.json says them.
     """
 
     path: tuple[str, str]
@@ -58,6 +58,7 @@ class Measurement(NamedTuple):
     bad: int
     cpu_s: Mapping[str, float]
     gpu: tuple[Reading, ...]
+    settings: str = "default"
 
 
 def load(
@@ -116,7 +117,9 @@ def _run(plan: Plan, more: Sequence[str]) -> None:
 def _measurements(
     run: Path, watched: Mapping[str, Sampler[int]], gpu: Sequence[tuple[int, Reading]]
 ) -> Iterator[Measurement]:
-    for measurement in json.loads((run / RUN_FILE).read_text())["measurements"]:
+    facts = json.loads((run / RUN_FILE).read_text())
+    paths = facts["fairness"]["paths"]
+    for measurement in facts["measurements"]:
         if measurement["model"] == NULL_NAME:
             continue
         rows = parquet.read_table(run / measurement["rows"], filters=[("phase", "=", "measure")])
@@ -128,6 +131,7 @@ def _measurements(
             measurement["errors"] + measurement["wrong_answers"],
             {name: between(one.samples, begin_ns, end_ns) for name, one in watched.items()},
             tuple(reading for moment, reading in gpu if begin_ns <= moment <= end_ns),
+            paths["{model}@{stack}.{via}".format_map(measurement)]["settings"]["value"],
         )
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from loadtest.cost.figures import Figure, missing
@@ -20,6 +21,9 @@ NO_PRICE = "no price declared: make scorecard PRICE_PER_HOUR=0.10 CURRENCY=EUR"
 # Of each path in the file.
 NEEDED = ("model", "stack", "via", "rate_rps", "cores")
 Entry = Mapping[str, Any]
+
+
+DEFAULTS: Mapping[str, str] = MappingProxyType(dict.fromkeys(VIAS, "default"))
 
 
 class Price(NamedTuple):
@@ -44,12 +48,14 @@ def read_capacity(run: Path) -> Mapping[str, Any] | None:
     return content
 
 
-def figures(capacity: Entry | None, path: tuple[str, str], price: Price | None) -> Iterator[Figure]:
-    """Yield the figures of a path, direct and through the gateway."""
+def figures(
+    capacity: Entry | None, path: tuple[str, str], price: Price | None, settings: Mapping[str, str] = DEFAULTS
+) -> Iterator[Figure]:
+    """Yield the figures of a path, direct and through the gateway. settings: of each way; another's are not its own."""
     found = {
         entry["via"]: entry
         for entry in (capacity or {"paths": ()})["paths"]
-        if (entry["model"], entry["stack"]) == path
+        if (entry["model"], entry["stack"]) == path and entry.get("settings", "default") == settings[entry["via"]]
     }
     slo = f"p99 below {capacity['slo_p99_ms']:g} ms" if capacity else ""
     for via in VIAS:

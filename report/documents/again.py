@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator
 
+from report.candidates import settings_of
 from report.document import Block, Code, Definition, Definitions
 from report.documents.phrases import commit_label
 from report.summary import Summary
@@ -24,6 +25,8 @@ ARGUMENTS += (
 )
 # The run's value of this key where the servers are the machine's own (loadtest/options.py), and of runs before it.
 LOCAL = "local"
+# Where the settings' files are still those of the run.
+TUNED = "servepath up --tuned && "
 
 
 def environment(summary: Summary) -> str:
@@ -34,7 +37,8 @@ def environment(summary: Summary) -> str:
 def again(summary: Summary) -> Iterator[Block]:
     """Yield the command, and the facts of commit, seed and machine."""
     facts, host = summary.facts, summary.facts["host"]
-    yield Code(f"git checkout {str(facts['git_commit']).partition('-dirty')[0]} && {command(summary)}")
+    tuned = TUNED if _tuned(summary) else ""
+    yield Code(f"git checkout {str(facts['git_commit']).partition('-dirty')[0]} && {tuned}{command(summary)}")
     said = {
         "run": facts["run"],
         "commit": commit_label(facts["git_commit"]),
@@ -45,6 +49,12 @@ def again(summary: Summary) -> Iterator[Block]:
         "system": f"{host['os']}, Linux {host['kernel']}, Python {host['python']}",
     }
     yield Definitions(tuple(Definition(term, meaning) for term, meaning in said.items()))
+
+
+def _tuned(summary: Summary) -> bool:
+    """Return whether a path had tuned settings; of sides, who starts their servers says so."""
+    rows = [row for row in summary.rows if not row.side]
+    return any(settings_of(summary.facts, row).origin for row in rows)
 
 
 def command(summary: Summary) -> str:

@@ -93,8 +93,10 @@ def _capacity_row(path: Mapping[str, Any]) -> tuple[Cell, ...]:
     beyond = [*(_beyond(over) for over in path.get("overload", ())), _instrument(path)]
     if not path.get("overload"):
         beyond.insert(0, "not measured.")
+    settings = path.get("settings", DEFAULT)
     return (
-        *cells(path_of(path), path["via"]),
+        Cell(path_of(path), aside="" if settings == DEFAULT else settings),
+        Cell(path["via"]),
         Cell(capacity_rate(path), Tone.STRONG),
         *cells(_interval(path), number(path["cores"], "g"), "\n".join(filter(None, beyond))),
     )
@@ -176,10 +178,7 @@ def scorecard(summary: Summary) -> Iterator[Block]:
     cards: Cards = summary.scorecard["scorecard"]
     found = figures(cards)
     yield from _origin("Scorecard", summary.scorecard, summary.facts)
-    engines = [engine_label(card["engine"], card["engine_version"]) if card.get("engine") else "" for card in cards]
-    paths = (
-        Column(path_of(card), aside=engine, detail=Detail.BRIEF) for card, engine in zip(cards, engines, strict=True)
-    )
+    paths = (Column(path_of(card), aside=_who(card), detail=Detail.BRIEF) for card in cards)
     columns = (Column("what", numeric=False, detail=Detail.BRIEF), *paths)
     table = Table("Scorecard", columns, tuple(cells(figure.heading, *figure.values) for figure in found))
     yield Fold("All figures", (table,), opened=True)
@@ -191,6 +190,13 @@ def scorecard(summary: Summary) -> Iterator[Block]:
         if note
     )
     yield Fold("How each was measured", (Definitions(tuple(notes)),))
+
+
+def _who(card: Mapping[str, Any]) -> str:
+    """Return who answered, and with which settings if they were not the defaults."""
+    engine = engine_label(card["engine"], card["engine_version"]) if card.get("engine") else ""
+    settings = card.get("gateway_settings", card.get("settings", DEFAULT))
+    return ", ".join(filter(None, (engine, "" if settings == DEFAULT else settings)))
 
 
 def figures(cards: Cards) -> list[Figure]:

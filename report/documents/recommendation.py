@@ -169,7 +169,11 @@ def _doubts(found: Recommendation, answer: Answer) -> Iterator[str]:
         )
     elif choice.basis is Basis.CAPACITY:
         close = f" Too close to call with {names}: the intervals of the capacities overlap." if names else ""
-        yield f"By capacity alone, as no cost was measured.{close}"
+        holding = [each for each in answer.candidates if each.rate_rps >= rate_rps]
+        uncosted = ", ".join(each.name for each in holding if each.cost is None)
+        costed = any(each.cost is not None for each in holding)
+        why = f"costs are unknown for {uncosted}" if costed else "no cost was measured"
+        yield f"By capacity alone, as {why}.{close}"
     if open_ones := [each for each in answer.candidates if _cheaper(each, choice.chosen, rate_rps)]:
         names = ", ".join(each.name for each in open_ones)
         yield f"Cheaper, and not known or not sure to hold {rate_rps:,g} req/s: {names}."

@@ -1,5 +1,6 @@
 """By which rule a run ended that went on until its differences were known."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,12 +26,11 @@ def rule(facts: Mapping[str, Any]) -> list[str]:
         f"The rule: {spent} (Lan and DeMets). P values and 95 % intervals are those of all looks together.",
         f"A p99 is of {design.split} rounds' requests.",
     ]
-    first = next(
-        (each for each in facts["sequential"]["looks"] if (each["needed_minutes"] or 0) > design.minutes), None
-    )
-    if first is not None:
+    earlier = facts["sequential"]["looks"][:-1]
+    first = next((each for each in earlier if (each["needed_minutes"] or 0) > design.minutes), None)
+    if design.ended == "time" and first is not None:
         said.append(
             f"After {first['rounds']} rounds the machine was found too restless for {percent} within "
-            f"{design.minutes:g} minutes: {first['needed_minutes']:.0f} would be needed."
+            f"{design.minutes:g} minutes: {math.ceil(first['needed_minutes'])} would be needed."
         )
     return said

@@ -141,13 +141,15 @@ def headlines(summary: Summary) -> Iterator[str]:
         if group and all(each.verdict for each in group):
             beaten = {each.b if each.verdict == "a" else each.a for each in group if each.decided}
             best = sorted({key for each in group for key in (each.a, each.b)} - beaten)
-            said = _best([labels[key] for key in best], len(group))
+            unknown = any(each.verdict == NOT_KNOWN and {each.a, each.b} <= {*best} for each in group)
+            said = _best([labels[key] for key in best], len(group), unknown=unknown)
             yield f"{metric} of {_kind(summary)} times, {WAYS[via]}: {said}"
 
 
-def _best(labels: list[str], pairs: int) -> str:
+def _best(labels: list[str], pairs: int, *, unknown: bool) -> str:
     if len(labels) > 1:
-        return f"no path is faster than {' or '.join(labels)}; which of them is fastest is too close to call"
+        rest = "was not known when the time ended" if unknown else "is too close to call"
+        return f"no path is faster than {' or '.join(labels)}; which of them is fastest {rest}"
     return f"{labels[0]} is faster than {'every other path' if pairs > 1 else 'the other path'}"
 
 

@@ -1,15 +1,17 @@
 """Which path is named for a rate at an objective: of the stored run, with capacities and costs as a test needs them."""
 
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from report import recommendation_json, schema
+from report import intervals, recommendation_json, schema
 from report.__main__ import main
-from report.candidates import Trial, between
+from report.candidates import Candidate, Capacity, Cost, Settings, Trial, between, candidates
 from report.document import Detail, Document, Section
 from report.documents.recommendation import recommendation as blocks_of
 from report.estimates import Estimate
@@ -19,6 +21,7 @@ from report.recommendation import (
     Question,
     Recommendation,
     Standing,
+    answer,
     question_of,
     recommend,
     standing,
@@ -196,6 +199,46 @@ def test_without_costs_the_highest_capacity_is_named_and_the_command_for_costs(s
     assert "make scorecard PRICE_PER_HOUR=0.10 CURRENCY=EUR" in [each.command for each in found.missing]
 
 
+def test_a_path_that_holds_the_rate_and_has_no_known_cost_is_not_passed_over_for_a_cheap_one(summary: Summary) -> None:
+    half = measured(summary, costs={CHEAP: COSTS[CHEAP]})
+    found = asked(half, 500)
+    assert (named(found), found.answers[0].choice and found.answers[0].choice.basis) == (STRONG, Basis.CAPACITY)
+    assert f"By capacity alone, as costs are unknown for {STRONG}." in said(half, Detail.BRIEF)
+
+
+def test_among_equal_costs_a_cheapest_path_is_named_in_at_most_one_of_twenty_answers() -> None:
+    random, count = np.random.default_rng(1), 400
+    found = [
+        answer("direct", tuple(candidate(name, costs) for name, costs in zip("abcdef", drawn, strict=True)), QUESTION)
+        for drawn in random.normal(1.0, 0.05, (count, 6, 20)).tolist()
+    ]
+    apart = sum(each.choice is not None and len(each.choice.tie) < 5 for each in found)
+    assert intervals.exact_interval(apart, count)[0] <= 0.05
+
+
+QUESTION = Question(rate_rps=100, slo_p99_ms=SLO_P99_MS)
+
+
+def candidate(model: str, costs: Sequence[float]) -> Candidate:
+    return Candidate(
+        model=model,
+        stack="onnx",
+        via="direct",
+        settings=Settings(),
+        engine="onnxruntime 1",
+        precision="float32",
+        version=1,
+        sha256="",
+        capacity=Capacity(200.0, None, None, open_ended=False),
+        cores=1,
+        trials=(),
+        cost=Cost(statistics.fmean(costs), tuple(costs)),
+        memory_mib=None,
+        loaded_rps=100.0,
+        loaded_p99_ms=None,
+    )
+
+
 def test_capacities_that_overlap_are_a_tie_where_no_cost_was_measured(summary: Summary) -> None:
     overlapping = {CHEAP: (1950, 1850, 2050), STRONG: LIMITS[STRONG]}
     (answer,) = asked(measured(summary, limits=overlapping, costs={}), 500).answers
@@ -254,6 +297,37 @@ def test_settings_of_one_path_are_told_apart_and_the_runner_up_is_another_path(s
     assert answer.choice.chosen.name == f"{CHEAP} (tuned)"
     assert (answer.runner_up and answer.runner_up.name) == STRONG
     assert f"{CHEAP} [mine 2]; settings: tuned (2026-11-29; onnx: threads 4);" in said(both)
+
+
+def with_settings(summary: Summary, said: str) -> Summary:
+    """Return the stored run as if its servers had been started with these settings."""
+    fairness = summary.facts["fairness"]
+    paths = {name: keys | {"settings": {"class": "subject", "value": said}} for name, keys in fairness["paths"].items()}
+    return replace(summary, facts={**summary.facts, "fairness": {**fairness, "paths": paths}})
+
+
+def test_what_was_tuned_again_is_not_mixed_with_what_was_tuned_before(summary: Summary) -> None:
+    first, again = (f"tuned {day} for rate; onnx: threads {threads}" for day, threads in (("1", 2), ("2", 4)))
+    searched = added(with_settings(summary, first), [entry(STRONG, LIMITS[STRONG], settings=again)], [])
+    found = {
+        each.settings.origin[0]: (each.loaded_p99_ms is not None, each.capacity is not None)
+        for each in candidates(searched.evidence, SLO_P99_MS)
+        if (each.path, each.via) == (STRONG, "direct")
+    }
+    assert found == {"1": (True, False), "2": (False, True)}
+
+
+def test_the_side_default_has_the_defaults(summary: Summary) -> None:
+    sides = tuple(replace(row, side="default") for row in summary.rows)
+    found = candidates(replace(measured(summary), rows=sides).evidence, SLO_P99_MS)
+    assert {each.settings for each in found} == {Settings()}
+    assert all(each.cost is not None and each.loaded_p99_ms is not None for each in found if each.via == "direct")
+
+
+def test_settings_that_nobody_knows_are_no_tuned_ones(summary: Summary) -> None:
+    unknown = with_settings(summary, "unknown")
+    assert "Other settings" not in said(measured(unknown, limits={}))
+    assert f"Other settings of {CHEAP} direct, {STRONG} direct, which had its defaults" in said(measured(unknown))
 
 
 def test_what_the_run_cannot_know_comes_from_its_facts(summary: Summary) -> None:

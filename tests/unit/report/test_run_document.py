@@ -113,6 +113,15 @@ def test_the_command_to_do_it_again_is_one_that_the_load_test_understands_as_bef
     assert argument_parser().read(LoadOptions, again[3:]) == options
 
 
+def test_what_ran_with_tuned_settings_is_done_again_with_them(stored: Any) -> None:
+    fairness = stored.facts()["fairness"]
+    tuned = {"settings": {"class": "subject", "value": "tuned 2026-11-29 for rate; onnx: threads 4"}}
+    fairness["paths"]["simple_nn@onnx.direct"] |= tuned
+    stored.change_facts(fairness=fairness)
+    text = plain(run.document(build(stored.folder)), Detail.FULL)
+    assert f"git checkout {'0' * 40} && servepath up --tuned && python -m loadtest" in text
+
+
 def test_the_command_to_go_on_until_it_is_known_again_names_no_rounds(stored: Any) -> None:
     options = argument_parser().read(LoadOptions, ["--difference", "0.1", "--minutes", "7", "--seed", "9"])
     facts = {name: str(value) if hasattr(value, "parts") else value for name, value in asdict(options).items()}

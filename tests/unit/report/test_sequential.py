@@ -1,17 +1,22 @@
 """What a run that goes on until it knows may say, at a look and in its report."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from report import schema
+from report import gate, schema
+from report.candidates import candidates
 from report.documents import run
+from report.documents.rule import rule
 from report.intervals import Array
-from report.look import Unfinished
+from report.look import Unfinished, told
 from report.rows import write_json
+from report.schema import ReportError
 from report.sequential import Design, design_of, judge_run, minutes_needed, standings, together
 from report.spending import Look
 from report.summary import build, to_dict
@@ -66,8 +71,22 @@ def test_what_the_time_did_not_suffice_for_is_not_known_and_how_many_more_minute
     assert found.verdict == "not known"
     in_all = minutes_needed(standings(latencies, design_of(FACTS)), design_of(FACTS))
     assert found.more_minutes == pytest.approx(in_all - 0.15 * 15)
-    assert found.sentence.endswith(f"); about {found.more_minutes:.0f} more minutes would tell")
+    assert found.sentence.endswith(f"); about {math.ceil(found.more_minutes)} more minutes would tell")
     assert "p50: not known to 5 %: side a to side b is " in found.sentence
+
+
+def test_less_than_a_minute_that_is_lacking_is_said_as_one() -> None:
+    facts = FACTS | {"sequential": FACTS["sequential"] | {"minutes": 0.5}}
+    assert p50(drawn(1.0, noise=0.1), facts).sentence.endswith("; about 1 more minute would tell")
+
+
+def test_who_won_at_an_earlier_look_and_lost_since_is_no_winner() -> None:
+    latencies = drawn(1.05, noise=0.02)
+    latencies[A][33:] = [1.5 * times for times in latencies[A][33:]]
+    found = p50(latencies)
+    assert found.p_holm < 0.015
+    assert found.ratio > 1
+    assert found.verdict == "not known"
 
 
 def test_a_p99_is_of_three_rounds_and_keeps_no_run_going() -> None:
@@ -125,13 +144,49 @@ def test_a_look_says_what_its_report_will(folder: Path) -> None:
     assert build(folder).verdicts[0].verdict == "a"
 
 
-def test_summary_and_report_say_the_rule_and_that_the_machine_was_restless(
-    folder: Path,
-) -> None:
+RESTLESS = "After 33 rounds the machine was found too restless for 5 % within 15 minutes: 20 would be needed."
+
+
+def test_a_run_whose_time_ended_says_that_the_machine_was_restless_before_its_last_look() -> None:
+    ended = FACTS["sequential"] | {"ended": "time"}
+    assert rule({"sequential": ended})[-1] == RESTLESS
+    assert RESTLESS not in rule({"sequential": ended | {"looks": ended["looks"][:1]}})
+    assert RESTLESS not in rule(FACTS)
+
+
+def test_a_look_after_too_few_rounds_says_that() -> None:
+    design = Design(0.05, 15, 3, (Look(5, 1.0),), "time")
+    found = told(standings(drawn(1.0, noise=0.02, rounds=5), design), design)
+    assert found["said"].endswith("0 of 1 comparisons of p50 known to 5 %; too few rounds to tell")
+
+
+def test_the_p99_of_a_run_that_went_on_until_it_knew_has_its_interval(folder: Path) -> None:
+    found = candidates(build(folder).evidence, 20.0)
+    assert [each.loaded_p99_ms is not None and each.loaded_p99_ms.bounded for each in found] == [True, True]
+
+
+def test_the_gate_refuses_a_run_that_ended_by_what_it_saw(folder: Path) -> None:
+    summary = build(folder)
+    arguments = {**summary.facts["arguments"], "side": ["a=a.env", "b=b.env"]}
+    with pytest.raises(ReportError, match="the gate's bounds are for rounds that were fixed before"):
+        gate.from_sides(replace(summary, facts={**summary.facts, "arguments": arguments}))
+
+
+def test_paths_that_the_time_did_not_tell_apart_are_not_too_close_to_call(tmp_path: Path) -> None:
+    found = write_run(
+        tmp_path / "run", rounds=33, requests=225, medians_us={"simple_nn@onnx": 700.0, "keras_dense@onnx": 701.0}
+    )
+    facts = json.loads((found / "run.json").read_text())
+    ended = FACTS["sequential"] | {"difference": 0.0001, "ended": "time", "looks": FACTS["sequential"]["looks"][:1]}
+    (found / "run.json").write_text(json.dumps(facts | {"sequential": ended}))
+    (first, *_) = run.headlines(build(found))
+    assert first.endswith("; which of them is fastest was not known when the time ended")
+
+
+def test_summary_and_report_say_the_rule(folder: Path) -> None:
     summary = build(folder)
     found = json.loads(write_json(to_dict(summary)))
     assert [error.message for error in schema.validator("summary").iter_errors(found)] == []
     assert found["sequential"]["looks"] == [{"rounds": 33, "share": 0.11, "needed_minutes": 20.0}]
     text = markdown.render(run.document(summary))
     assert "all comparisons of p50 were known to 5 % after 1.6 of 15 minutes, 33 rounds and 1 look." in text
-    assert "After 33 rounds the machine was found too restless for 5 % within 15 minutes: 20 would be needed." in text

@@ -23,7 +23,7 @@ def begun(folder: Path, before: Any) -> list[dict[str, Any]]:
     (folder / "run.json").write_text("{}")
     (folder / "capacity.json").write_text(json.dumps({"capacity": before}))
     attachment = Attachment(folder, dict(FACTS))
-    attachment.begin([MEASUREMENT])
+    attachment.begin({MEASUREMENT: "default"})
     written = json.loads((folder / "capacity.json").read_text())["capacity"]
     assert (written["paths"], written["complete"]) == (attachment.paths, False)
     return attachment.paths
@@ -31,6 +31,11 @@ def begun(folder: Path, before: Any) -> list[dict[str, Any]]:
 
 def test_what_is_searched_again_is_forgotten_and_what_is_not_stays(tmp_path: Path) -> None:
     assert begun(tmp_path, FACTS | {"paths": [MINE, OTHER]}) == [OTHER]
+
+
+def test_a_capacity_with_other_settings_stays(tmp_path: Path) -> None:
+    tuned = MINE | {"settings": "tuned 2026-11-29 for rate; onnx: threads 4"}
+    assert begun(tmp_path, FACTS | {"paths": [MINE, tuned]}) == [tuned]
 
 
 @pytest.mark.parametrize("differs", [{"slo_p99_ms": 6}, {"git_commit": "def"}])
@@ -60,14 +65,14 @@ def test_a_capacity_by_other_requests_than_the_run_sent_is_refused(
 ) -> None:
     (tmp_path / "run.json").write_text(json.dumps({"payloads": sent}))
     with pytest.raises(SettingsError, match=f"has other requests of m: say what that run said, {missing}"):
-        Attachment(tmp_path, dict(FACTS)).begin([MEASUREMENT])
+        Attachment(tmp_path, dict(FACTS)).begin({MEASUREMENT: "default"})
     assert not (tmp_path / "capacity.json").exists()
 
 
 @pytest.mark.parametrize("sent", [ONE_ROW, {"models": {"other": {}}}, None])
 def test_a_capacity_by_the_requests_of_the_run_is_added(tmp_path: Path, sent: Any) -> None:
     (tmp_path / "run.json").write_text(json.dumps({} if sent is None else {"payloads": sent}))
-    Attachment(tmp_path, dict(FACTS)).begin([MEASUREMENT])
+    Attachment(tmp_path, dict(FACTS)).begin({MEASUREMENT: "default"})
     assert (tmp_path / "capacity.json").exists()
 
 
@@ -75,7 +80,7 @@ def test_the_requests_of_models_searched_before_stay_written(tmp_path: Path) -> 
     (tmp_path / "run.json").write_text("{}")
     before = FACTS | {"payloads": {"models": {"other": {"requests": 3}}}, "paths": [OTHER | {"model": "other"}]}
     (tmp_path / "capacity.json").write_text(json.dumps({"capacity": before}))
-    Attachment(tmp_path, dict(FACTS)).begin([MEASUREMENT])
+    Attachment(tmp_path, dict(FACTS)).begin({MEASUREMENT: "default"})
     written = json.loads((tmp_path / "capacity.json").read_text())["capacity"]
     assert [path["model"] for path in written["paths"]] == ["other"]
     assert written["payloads"]["models"].keys() == {"m", "other"}

@@ -72,3 +72,10 @@ def test_a_path_that_lacks_something_is_an_error_that_names_it(tmp_path: Path) -
     (tmp_path / "capacity.json").write_text('{"capacity": {"slo_p99_ms": 5, "paths": [{"model": "m"}]}}')
     with pytest.raises(ValueError, match=r"capacity\.json has no 'stack'; remove it"):
         read_capacity(tmp_path)
+
+
+def test_the_capacity_of_other_settings_is_not_its_own() -> None:
+    tuned = entry("direct", 2000.0) | {"settings": "tuned 1"}
+    assert next(figures(capacity(tuned), PATH, None)).note == NO_CAPACITY
+    found = figures(capacity(tuned, entry("direct", 9.0)), PATH, None, {"direct": "tuned 1", "gateway": "default"})
+    assert next(found).note.startswith("capacity of 2,000 req/s")
