@@ -26,7 +26,15 @@ html_copy_source = False
 # The pages by chapter, in order; the rest come last.
 CHAPTERS = {
     "Primer": ("docs/primer/README", "docs/primer/[01]*", "docs/primer/answers"),
-    "Use": ("docs/import", "docs/measuring", "docs/reading-a-report", "docs/move-off-torchserve", "docs/glossary"),
+    "Use": (
+        "docs/import",
+        "docs/measuring",
+        "docs/reading-a-report",
+        "docs/tune",
+        "docs/tpu",
+        "docs/move-off-torchserve",
+        "docs/glossary",
+    ),
     "Operate": ("docs/operate", "docs/containers", "SECURITY", "docs/performance"),
     "Change": ("CONTRIBUTING", "docs/architecture", "docs/add-a-*", "docs/method", "docs/adr/README", "docs/adr/*"),
     "More": ("*",),
@@ -66,7 +74,9 @@ def read(app: Sphinx, page: str, source: list[str]) -> None:
 def begin(app: Sphinx, error: Exception | None) -> None:
     """Write the page that a browser opens first, which sends it on to the README's."""
     if error is None:
-        Path(app.outdir, "index.html").write_text(f'<meta http-equiv="refresh" content="0; url={root_doc}.html">\n')
+        head = '<!doctype html><meta charset="utf-8"><title>ServePath</title>'
+        refresh = f'<meta http-equiv="refresh" content="0; url={root_doc}.html">'
+        Path(app.outdir, "index.html").write_text(f"{head}{refresh}\n")
 
 
 def setup(app: Sphinx) -> None:

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 1. Tensors
 # A **tensor** is a table of numbers, like a list of lists in Python, but all its numbers are of one type and every row
-# has the same length. It has a **shape**, how many numbers lie along each direction, and a **dtype**, the type of its
-# numbers. PyTorch (`torch`) and TensorFlow (`tf`) are two libraries that compute with tensors. Here are two customers,
-# each described by two numbers:
+# has the same length. It has a **shape**, how many numbers lie along each direction (rows, then columns), and a
+# **dtype**, the type of its numbers. PyTorch (`torch`) and TensorFlow (`tf`) are two libraries that compute with
+# tensors. Here are two customers, each described by two numbers:
 
 # %%
 import tensorflow as tf
@@ -16,8 +16,8 @@ print("TensorFlow:", tuple(in_tf.shape), in_tf.dtype)
 assert tuple(in_torch.shape) == tuple(in_tf.shape) == (2, 2)
 
 # %% [markdown]
-# `(2, 2)` says two rows of two numbers. `float32` is a decimal number kept in 32 bits, exact to about seven digits;
-# Python's own `float` has 64 bits. Models use 32, since they need half the memory and are quick enough to compute
+# `(2, 2)` says two rows of two numbers. `float32` is a number with a fraction, kept in 32 bits, exact to about seven
+# digits; Python's own `float` has 64 bits. Models use 32, since they need half the memory and are quicker to compute
 # with.
 #
 # Arithmetic works on all numbers at once, without a loop:
@@ -30,7 +30,7 @@ assert (in_torch * 10).tolist() == (in_tf * 10).numpy().tolist() == [[10, 20], [
 # %% [markdown]
 # The operation that models are made of is the **matrix product**, written `@`. Each number of a row is multiplied by a
 # number of its own, a **weight**, and the products are added up. `b`, the **bias**, is added at the end. Of the first
-# row, `1, 2`, and the weights `0.5, -1` that makes `1 * 0.5 + 2 * -1 + 0.25`:
+# row, `1, 2`, the weights `0.5, -1` and the bias `0.25` that makes `1 * 0.5 + 2 * -1 + 0.25`:
 
 # %%
 weights, b = [[0.5], [-1.0]], 0.25  # one column: each row gives one number

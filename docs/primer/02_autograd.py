@@ -28,9 +28,9 @@ print(f"measured slope at 1: {measured:.3f}")
 # %%
 w = torch.tensor(1.0, requires_grad=True)  # "take notes of what is done with this one"
 mistake(w).backward()  # goes back through the notes, and leaves the slope in w.grad
-print("PyTorch:   ", w.grad.item())
+print("PyTorch:   ", w.grad.item())  # .item(): the plain number
 
-v = tf.Variable(1.0)  # a number that may be changed later
+v = tf.Variable(1.0)  # TensorFlow's word for a number that training may change; it takes notes of it by itself
 with tf.GradientTape() as tape:  # the notes are on a tape
     found = mistake(v)
 slope = tape.gradient(found, v)

@@ -40,7 +40,7 @@ assert np.allclose(w.grad.numpy(), slopes[0].numpy())
 # slope is large, too. Written out, the slope of a weight is the average over the rows of `2 * error * input`:
 
 # %%
-by_hand = (2 * error * x).mean(axis=0)  # axis=0: down the rows, one number for each column
+by_hand = (2 * error * x).mean(axis=0)  # each row's error times each of its inputs; axis=0: down the rows
 print("by hand:                  slopes of the weights", by_hand.tolist())
 assert np.allclose(by_hand, w.grad.numpy().ravel())
 
@@ -48,10 +48,10 @@ assert np.allclose(by_hand, w.grad.numpy().ravel())
 # All slopes are negative: larger weights would make this loss smaller. Lesson 4 takes that step.
 #
 # ## Exercise
-# The bias is added to the prediction as it is, as if its input were always 1. Write its slope by `error`, which has
-# one number for each row, as above for the weights. (`b.grad`, which autograd found, is what it is compared with.)
+# The bias is added to the prediction as it is, as if its input were always 1. Write its slope with `error`, which has
+# one number for each row, as above for the weights. (What autograd found, `b.grad`, is only what it is compared with.)
 
 # %%
 answer = ...
-solved = answer is not ... and np.allclose(answer, b.grad.item())
+solved = answer is not ... and answer is not b.grad and np.allclose(answer, b.grad.item())
 print("Exercise: solved" if solved else "Exercise: not solved yet")

@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 4. Loss and optimizer
-# The **loss** says how wrong a model is. The **optimizer** takes a step: it changes each weight against its slope. Its
-# plainest form is **SGD** (stochastic gradient descent): `weight = weight - rate * slope`. The **learning rate** says
-# how long the step is. Both libraries have losses and optimizers ready-made:
+# The **loss** says how wrong a model is. The **optimizer** moves each weight the opposite way of its slope, plainest in
+# **SGD** (stochastic gradient descent): `weight = weight - rate * slope`. Stochastic: by chance, mostly a few rows
+# drawn at random per step; here all. The **learning rate** says how long a step is. Both libraries have both:
 
 # %%
-import keras  # the part of TensorFlow that has models, losses and optimizers
+import keras  # models, losses and optimizers; here it computes with TensorFlow
 import numpy as np
 import torch
 
@@ -13,9 +13,9 @@ x, target = np.array([[1, 2], [2, 3]], np.float32), np.array([[1], [2]], np.floa
 START, BIAS = np.array([[0.5], [-1]], np.float32), np.array([0.25], np.float32)
 
 
-def pytorch_steps(optimizer, steps):  # optimizer: a function that makes one for the weights it is given
-    model = torch.nn.Linear(2, 1)  # two numbers in, one out: x @ weights + bias
-    model.load_state_dict({"weight": torch.tensor(START.T), "bias": torch.tensor(BIAS)})  # .T: the column as a row
+def pytorch_steps(optimizer, steps):  # called as optimizer(weights), it makes one
+    model = torch.nn.Linear(2, 1)  # two numbers in, one out: x @ weights + bias; its weights are a row, hence .T
+    model.load_state_dict({"weight": torch.tensor(START.T), "bias": torch.tensor(BIAS)})
     chosen = optimizer(model.parameters())
     for _ in range(steps):
         loss = torch.nn.functional.mse_loss(model(torch.tensor(x)), torch.tensor(target))  # the mean squared error
@@ -29,7 +29,7 @@ def keras_steps(optimizer, steps):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])  # the same: x @ weights + bias
     model.set_weights([START, BIAS])
     model.compile(optimizer=optimizer, loss="mse")  # says by what to learn; "mse" is the mean squared error
-    model.fit(x, target, epochs=steps, batch_size=2, shuffle=False, verbose=0)  # all of that in one call
+    model.fit(x, target, epochs=steps, batch_size=2, shuffle=False, verbose=0)  # epochs: steps; 0: print nothing
     return model.get_weights()[0]
 
 

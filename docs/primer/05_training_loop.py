@@ -2,7 +2,8 @@
 # # 5. The training loop
 # Training repeats lesson 4: forward pass, loss, backward pass, step. One pass over all rows is an **epoch**. In
 # PyTorch you write the loop; in Keras `fit` is the loop. These are the models of this project, `simple_nn` and
-# `keras_dense`, and their data (`models/simple_nn/training.py`): the right answer is the first number of each row.
+# `keras_dense`, and their data (`models/simple_nn/training.py`); only the start is chosen here. The right
+# answer is the first number of each row.
 
 # %%
 import keras
@@ -31,13 +32,13 @@ def train_keras(epochs, rate=0.01):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.set_weights([START, BIAS])
     model.compile(optimizer=keras.optimizers.SGD(rate), loss="mse")
-    return model, model.fit(x, target, epochs=epochs, batch_size=2, verbose=0).history["loss"]
+    return model, model.fit(x, target, epochs=epochs, batch_size=2, shuffle=False, verbose=0).history["loss"]
 
 
 # %%
 (one, losses), (other, losses_keras) = train_pytorch(20), train_keras(20)
 for epoch in 0, 1, 2, 10, 19:
-    print(f"epoch {epoch + 1:2}: loss {losses[epoch]:.6f} in PyTorch, {losses_keras[epoch]:.6f} in Keras")
+    print(f"after {epoch:2} steps: loss {losses[epoch]:.6f} in PyTorch, {losses_keras[epoch]:.6f} in Keras")
 assert np.allclose(losses, losses_keras, atol=1e-5)  # atol: the two round the seventh digit differently
 assert np.allclose(one.weight.detach().numpy().T, other.get_weights()[0], atol=1e-5)
 assert losses[-1] < losses[0] / 100

@@ -1,8 +1,7 @@
 # %% [markdown]
 # # 6. Reading a loss curve
-# A drawing of the losses over the epochs shows what goes wrong. One curve is of the rows that are learned, the other
-# of **validation** rows, kept back to see whether the model has only learned by heart. Here a row has 15 numbers; the
-# target is the first one plus chance, which nobody can learn.
+# A drawing of the losses by epoch shows what goes wrong: one curve of the rows that are learned, one of **validation**
+# rows, kept back to catch learning by heart. A row has 15 numbers; the target is the first plus chance, not learnable.
 
 # %%
 from pathlib import Path
@@ -30,7 +29,8 @@ def train(learned, rate, also=lambda *_: None):  # also: what is called with eac
     return np.array(losses), model.weight.detach().numpy()
 
 
-cases = {"good": (60, 0.005), "low": (60, 0.0005), "high": (60, 0.13), "divergence": (60, 0.23), "overfit": (16, 0.02)}
+cases = {"good": (60, 0.0025), "low": (60, 0.0005), "high": (60, 0.13), "divergence": (60, 0.23), "overfit": (16, 0.02)}
+(folder := Path(globals().get("__file__", "here")).with_name("pictures")).mkdir(exist_ok=True)
 for name, (learned, rate) in cases.items():
     curve, weights = train(learned, rate)
     print(f"{name:10} first losses (learned, validation): {curve[0].round(2)}, last: {curve[-1].round(2)}")
@@ -39,7 +39,7 @@ for name, (learned, rate) in cases.items():
     axes = {"x": {"field": "epoch", "type": "quantitative"}, "y": {"field": "loss", "scale": scale}}
     axes |= {"color": {"field": "rows"}, "strokeDash": {"field": "rows"}}
     svg = vl_convert.vegalite_to_svg({"data": {"values": dots}, "height": 170, "mark": "line", "encoding": axes}, "6.4")
-    Path(globals().get("__file__", "here")).with_name("pictures").joinpath(f"{name}.svg").write_text(svg)
+    (folder / f"{name}.svg").write_text(svg)
 other = keras.Sequential([keras.Input((15,)), keras.layers.Dense(1, kernel_initializer="zeros")])
 other.compile(keras.optimizers.SGD(rate), loss="mse")
 train(learned, rate, also=other.train_on_batch)  # Keras takes the last case's steps, too

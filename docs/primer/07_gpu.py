@@ -18,11 +18,10 @@ print("TensorFlow finds a GPU:", bool(found_tf), [gpu.name for gpu in found_tf])
 #
 # **PyTorch** computes where the numbers lie, and they lie on the CPU unless you move them. Model and rows must be on
 # the same device, or it stops with `Expected all tensors to be on the same device`. **TensorFlow** takes a GPU by
-# itself where there is one, and all its memory; `set_memory_growth` makes it take what it needs.
+# itself where there is one, and all its memory; `tf.config.experimental.set_memory_growth`, called before anything is
+# computed, makes it take what it needs.
 
 # %%
-for gpu in found_tf:
-    tf.config.experimental.set_memory_growth(gpu, enable=True)
 device = "cuda" if found else "cpu"
 x = np.array([[1, 2], [2, 3]], np.float32)
 model = torch.nn.Linear(2, 1).to(device)  # moves the weights

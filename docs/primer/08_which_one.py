@@ -7,7 +7,7 @@
 # | training | a loop that you write and can change anywhere | `fit`; a loop of your own where you need one |
 # | finding a mistake | runs line by line, so a debugger can stop anywhere | the same until `tf.function` compiles it |
 # | published models | nearly all new ones, transformers among them | many older ones; Keras runs on both, and on JAX |
-# | phones, small devices | by export to ONNX, or to LiteRT | LiteRT is at home here |
+# | phones, small devices | ExecuTorch, or by export to LiteRT or ONNX | LiteRT is at home here |
 # | servers | ONNX Runtime, TorchServe (no longer developed) | TensorFlow Serving, ONNX Runtime |
 #
 # So: take what your team, or the model that you start from, already uses. Without either: PyTorch to change models and
@@ -39,8 +39,8 @@ assert runs == {"PyTorch": 3, "TensorFlow": 1}
 # %% [markdown]
 # The results are equal, the Python is not: a `print`, a counter, an `if` on a Python value is frozen at the first
 # call. For a new shape the graph is written again. That costs time, which is why servers fix shapes or allow any
-# number of rows. PyTorch has graphs, too (`torch.compile`, `torch.export`), and the same holds there. Every format of
-# lesson 9 is a graph.
+# number of rows. PyTorch has graphs, too: `torch.compile` compiles again when a shape or a Python value changes,
+# `torch.export` writes one graph for good. Every format of lesson 9 but TorchServe's `.mar` is a graph.
 #
 # ## Exercise
 # Another graph is called with 1, 2, 1, 3 and 2 rows. How often does its Python run?

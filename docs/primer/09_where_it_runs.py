@@ -8,20 +8,19 @@
 # | ONNX Runtime: on nearly everything | `.onnx` | `torch.onnx.export` | `tf2onnx` |
 # | TensorFlow Serving | SavedModel, a folder | rewritten in Keras | `model.export` |
 # | LiteRT: phones and small devices | `.tflite` | `litert-torch`, or rewritten in Keras | TensorFlow's converter |
-# | TPU: Google's chips for matrix products | StableHLO | by a converter | by a converter |
+# | TPU: Google's chips for matrix products | [StableHLO](../tpu.md) | by `torchax` | by Keras on JAX |
 #
 # `make train export` writes the two models of lesson 5 as all but `.tflite`, and the right answers beside them to prove
-# each file by. `make import` writes what it can of a [file of your own](../import.md). Nobody has measured [a TPU](../tpu.md)
-# here.
+# each file by. `make import` writes what it can of a [file of your own](../import.md). No TPU was measured here.
 #
 # The same model, `policy_classifier` of lesson 10, was put on four of the servers, got the same requests, and had
-# every answer checked. The figures are read from the result in the [README](../../README.md); run the lesson to see:
+# every answer checked. The lesson reads the figures of the table in the [README](../../README.md):
 
 # %%
 import re
 from pathlib import Path
 
-here = Path(globals().get("__file__", "")).resolve().parent
+here = Path(globals().get("__file__", "here")).resolve().parent
 readme = next(folder for folder in (here, *here.parents) if (folder / "deployments.toml").exists()) / "README.md"
 published = readme.read_text().split("```\n\n| path | engine | p50 ms | p99 ms | errors | wrong answers |")[1]
 table, rest = published.split("\n\n", 1)

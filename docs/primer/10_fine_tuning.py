@@ -43,14 +43,15 @@ assert np.allclose(head.weight.detach().numpy().T, model.layers[1].get_weights()
 # each token (a piece of a word). GPT-3 has 175 billion weights and read 300 billion tokens:
 
 # %%
-GPT_3, TOKENS, A_SECOND, YEAR = 175e9, 300e9, 100e9, 365 * 24 * 3600  # a good CPU does 100 billion operations a second
+GPT_3, TOKENS, A_SECOND, YEAR = 175e9, 300e9, 100e9, 365 * 24 * 3600  # a few cores do some 100 billion a second
 years = 6 * GPT_3 * TOKENS / A_SECOND / YEAR
-print(f"GPT-3 on this computer: {years:,.0f} years")
+print(f"GPT-3 on such a computer: {years:,.0f} years")
 assert years > 50_000
 
 # %% [markdown]
 # ## Exercise
-# How many minutes does fine-tuning all of DistilBERT take (66 million weights, 1920 sentences of 32 tokens, 3 times)?
+# How many minutes, by the same calculation, does fine-tuning all of DistilBERT take (66 million weights, 1920 sentences
+# of 32 tokens, 3 times)?
 
 # %%
 answer = ...

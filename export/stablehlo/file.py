@@ -19,7 +19,7 @@ from models.registry import Arrays
 from servepath.artifacts.spec import Spec
 
 FILE = "model.stablehlo"
-# For both in one file: what is proven on the first is what the second gets.
+# For both in one file. What is proven runs on the first; where a product has a branch for each, the other is not.
 PLATFORMS = ("cpu", "tpu")
 # float32 is float32, as on every other stack: a TPU rounds the factors of a product to bfloat16 unless told not to.
 MATMUL_PRECISION = "highest"

@@ -1,9 +1,14 @@
-"""What the documents name is there: files, links, commands, ports; and no recipe has more than five steps."""
+"""What the documents name is there: files, links, commands, ports; and no recipe has more than five steps.
+
+Not checked: other programs' options (kubectl, docker, pip), values and what has no option's name, code in Python, and
+whether an external address answers.
+"""
 
 import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -24,6 +29,7 @@ MAX_STEPS = 5
 PLACEHOLDER = re.compile(r"[A-Z]{3,}|\*|^(artifacts|results|site|\.run|\.venv)\b")
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = frozenset(re.findall(r"^([a-z0-9-]+):.*## ", MAKEFILE, re.MULTILINE))
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"].keys()
 EXTERNAL = re.compile(r"https://[\w-]+(\.[\w-]+)+(/\S*)?")
 # Where a command begins: a line, code in a line, the end of a path, or another command.
 BEGINS = r"(?:^|`|/|&& )"
@@ -48,8 +54,10 @@ def mistakes(text: str, folder: Path) -> Iterator[str]:
             anchor and anchor not in anchors((folder / link).read_text() if link else text)
         ):
             yield f"the link {link}{anchor} leads nowhere"
-    for words in re.findall(r"(?:^|`)make ((?:[a-z0-9-]+ ?)+)", text, re.MULTILINE):
+    for words in re.findall(rf"{BEGINS}make ((?:[a-z0-9-]+ ?)+)", text, re.MULTILINE):
         yield from (f"make has no target {word}" for word in words.split() if word not in TARGETS)
+    for words in re.findall(r"\.\[([a-z0-9_,-]+)\]", text):
+        yield from (f"there is no extra {word}" for word in words.split(",") if word not in EXTRAS)
     yield from command_mistakes(text.replace("\\\n", " "))
 
 
@@ -151,6 +159,8 @@ def test_the_pages_are_made_without_a_warning(tmp_path: Path) -> None:
         ("see [it](docs/gone.md)", "the link docs/gone.md leads nowhere"),
         ("run `make train gone`", "make has no target gone"),
         ("make gone\n", "make has no target gone"),
+        ("`make import FILE=a NAME=b && make gone`", "make has no target gone"),
+        ("`pip install -c constraints.txt '.[client,gone]'`", "there is no extra gone"),
         ("`python -m services.gone --help`", "there is no module services.gone"),
         ("`python -m services.gateway --gone`", "python -m services.gateway has no --gone"),
         ("`servepath gone`", "servepath has no command gone"),

@@ -123,7 +123,6 @@ def test_answers_name_the_artifact_of_their_stack(stack: RealStack, folder: Path
 def test_the_file_for_tpus_answers_as_the_reference_in_float64(folder: Path) -> None:
     found = folder / "exports" / NAME / "stablehlo" / "1"
     manifest = read_manifest(found)
-    assert manifest.sha256 != read_manifest(folder / "exports" / NAME / "mar" / "1").sha256
     assert manifest.parity.max_abs_difference < manifest.spec.tolerance.atol
     predict = exporter.load(found)
     for group in load_groups(folder / "exports" / NAME / "reference" / "1", manifest.spec):

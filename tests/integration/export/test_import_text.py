@@ -1,7 +1,10 @@
 """A classifier of texts from a Hugging Face folder: its labels and tokenizer, and the same network in Keras."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +23,12 @@ from export.importing.errors import Refused
 from export.importing.hints import Hints
 from export.importing.prove import prove
 from export.stablehlo import exporter
-from servepath.artifacts.manifest import verify
+from servepath.artifacts.manifest import read_manifest, verify
+from servepath.artifacts.reference import load_groups
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 from servepath.artifacts.text import TextForm, read_text_form
 from servepath.protocols.deployments import read_deployments
+from tests.limits import LONG_S
 
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
@@ -41,6 +46,21 @@ SPEC = Spec(
     tolerance=Tolerance(1e-5, 1e-5),
 )
 Change = Callable[[Path], Any]
+STABLEHLO = "model.stablehlo"
+# A folder written as StableHLO by the spec of what was written before.
+AGAIN = """
+import sys, warnings
+from pathlib import Path
+from export.importing import hugging_face, torch_to_stablehlo
+from export.importing.hints import Hints
+from export.importing.torch_source import PROGRAM_FILE
+from servepath.artifacts.manifest import read_manifest
+
+warnings.simplefilter("ignore")
+source, written, made = map(Path, sys.argv[1:])
+hugging_face.export(source, made / PROGRAM_FILE, Hints())
+torch_to_stablehlo.convert(made, made, read_manifest(written).spec)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -91,16 +111,26 @@ def test_every_stack_gets_the_network_and_callers_may_send_texts(classifier: Pat
     assert [tensor.name for tensor in manifests["mar"].spec.outputs] == ["logits", "probabilities"]
 
 
+@pytest.fixture(scope="module")
+def on_tpus(classifier: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the network as StableHLO, imported."""
+    exports = tmp_path_factory.mktemp("exports")
+    assert main([str(classifier), "--name", "m", "--out", str(exports), "--no-deploy", "--stablehlo"]) == 0
+    return exports / "m" / "stablehlo" / "1"
+
+
+def again(source: Path, written: Path, made: Path) -> Path:
+    """Return `made`, where another process, of another hash seed, has written a folder as StableHLO."""
+    words = [sys.executable, "-c", AGAIN, *map(str, (source, written, made))]
+    subprocess.run(words, env=os.environ | {"PYTHONHASHSEED": "7"}, timeout=LONG_S, check=True)
+    return made
+
+
 @pytest.mark.slow
-def test_a_network_is_written_for_tpus_where_that_is_asked_for(
-    classifier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = [str(classifier), "--name", "m", "--out", str(tmp_path / "exports"), "--no-deploy", "--stablehlo"]
-    assert main(words) == 0
-    assert "  stablehlo: version 1 written, largest difference" in capsys.readouterr().out
-    manifest = verify(tmp_path / "exports" / "m" / "stablehlo" / "1")
+def test_a_network_is_written_for_tpus_where_that_is_asked_for(classifier: Path, on_tpus: Path) -> None:
+    manifest = verify(on_tpus)
     assert manifest.tools.keys() >= {"torchax", "jax", "jaxlib", "stablehlo", "jax_calling_convention"}
-    predict = exporter.load(tmp_path / "exports" / "m" / "stablehlo" / "1")
+    predict = exporter.load(on_tpus)
     found = predict({"input_ids": IDS, "attention_mask": MASK})
     model = transformers.DistilBertForSequenceClassification.from_pretrained(classifier).double().eval()
     with torch.inference_mode():
@@ -108,6 +138,29 @@ def test_a_network_is_written_for_tpus_where_that_is_asked_for(
     np.testing.assert_allclose(found["logits"], wanted.numpy(), rtol=1e-4, atol=1e-4)
     with pytest.raises(ExportError, match="refining shapes"):  # 16 positions
         predict({"input_ids": np.ones((1, 17), np.int64), "attention_mask": np.ones((1, 17), np.int64)})
+
+
+@pytest.mark.slow
+def test_a_network_for_tpus_is_the_same_bytes_from_another_process(
+    classifier: Path, on_tpus: Path, tmp_path: Path
+) -> None:
+    assert (again(classifier, on_tpus, tmp_path) / STABLEHLO).read_bytes() == (on_tpus / STABLEHLO).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_network_for_tpus_with_another_weight_is_not_within_the_tolerance(
+    copied: Path, on_tpus: Path, tmp_path: Path
+) -> None:
+    shift("classifier.bias", 0.01)(copied)
+    spec = read_manifest(on_tpus).spec
+    (logits,) = (tensor for tensor in spec.outputs if tensor.name == "logits")
+    group = load_groups(on_tpus.parents[1] / "reference" / "1", spec)[0]
+    asked = {tensor.name: group[tensor.name] for tensor in spec.inputs}
+    within = [
+        spec.tolerance_of(logits).holds(exporter.load(folder)(asked)["logits"].astype(np.float64), group["logits"])
+        for folder in (on_tpus, again(copied, on_tpus, tmp_path))
+    ]
+    assert within == [True, False]
 
 
 def test_what_pytorch_does_not_read_is_not_written_for_tpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,6 +215,14 @@ def lose(name: str) -> Change:
         weights = safetensors.numpy.load_file(folder / "model.safetensors")
         del weights[name]
         safetensors.numpy.save_file(weights, folder / "model.safetensors")
+
+    return change
+
+
+def shift(name: str, by: float) -> Change:
+    def change(folder: Path) -> None:
+        weights = safetensors.numpy.load_file(folder / "model.safetensors")
+        safetensors.numpy.save_file({**weights, name: weights[name] + np.float32(by)}, folder / "model.safetensors")
 
     return change
 
