@@ -38,17 +38,20 @@ class Beginnings(Generic[Read]):
         self._contents = contents
         self._head = head
         self._is_message = is_message
-        self._known: dict[bytes, WithContents[Read]] = {}
+        # By how a message begins: the size of the whole, and what it says.
+        self._known: dict[bytes, tuple[int, WithContents[Read]]] = {}
         # By the size of the whole message: how long known beginnings are.
         self._lengths: dict[int, tuple[int, ...]] = {}
         self._seen: set[int] = set()
 
     def read(self, payload: bytes) -> Read:
         """Return what a message says. Raises what `parse` raises."""
-        for length in self._lengths.get(len(payload), ()):
+        size = len(payload)
+        for length in self._lengths.get(size, ()):
             known = self._known.get(payload[:length])
-            if known is not None:
-                return known(payload[length:])
+            # Another size: something follows the contents.
+            if known is not None and known[0] == size:
+                return known[1](payload[length:])
         read = self._parse(payload)
         found = self._contents(read)
         if found is not None:
@@ -84,4 +87,4 @@ class Beginnings(Generic[Read]):
             if len(lengths) >= MAX_LENGTHS:
                 return
             self._lengths[size] = (*lengths, len(beginning))
-        self._known[beginning] = with_contents
+        self._known[beginning] = size, with_contents

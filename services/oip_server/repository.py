@@ -81,7 +81,7 @@ class Repository:
         return pb.RepositoryModelUnloadResponse()
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Cancel what is under way."""
         if tasks := list(self._under_way.values()):
             for task in tasks:
                 task.cancel()

@@ -116,6 +116,7 @@ def test_every_path_gives_it_the_same_answer_and_says_who_gave_it(seen: dict[str
         ("wrong dtype", "StatusCode.INVALID_ARGUMENT"),
         ("wrong input name", "StatusCode.INVALID_ARGUMENT"),
         ("wrong name syntax", "StatusCode.INVALID_ARGUMENT"),
+        ("unknown version label", "StatusCode.NOT_FOUND"),
         ("wrong version syntax", "StatusCode.INVALID_ARGUMENT"),
         ("nothing wrong", "OK"),
     ],

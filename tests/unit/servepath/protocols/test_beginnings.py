@@ -63,6 +63,18 @@ def test_callers_whose_messages_have_one_size_do_not_displace_one_another() -> N
     assert reader.parsed == 2 * 3
 
 
+def test_what_follows_the_contents_of_a_known_beginning_is_no_part_of_them() -> None:
+    reader = Counted()
+    short, long = encoded("m", bytes(4)), encoded("n", bytes(8))
+    behind = ModelInferRequest(id="me").SerializeToString()
+    # A beginning of the same length is known of messages of that size.
+    assert (len(short) + len(behind), len(short) - 4) == (len(long), len(long) - 8)
+    for _ in range(2):
+        reader.read(short)
+        reader.read(long)
+    assert reader.read(short + behind) == oip.decode_request(short)._replace(request_id="me")
+
+
 def test_beginnings_of_several_lengths_in_messages_of_one_size_are_told_apart() -> None:
     reader = Counted()
     for number in range(10):
