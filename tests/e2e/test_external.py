@@ -220,7 +220,8 @@ def test_a_model_that_it_lacks_is_a_mistake_in_the_configuration(stage: Stage, n
 
 
 def test_a_version_of_ours_is_none_of_its_own(stage: Stage, name: str) -> None:
-    assert refusal(stage, f"simple_nn@{name}", 1) == ("NOT_FOUND", f"simple_nn@{name} has no version 1")
+    said = f"simple_nn@{name} has no version 1: {name} is an external server, whose versions are its own"
+    assert refusal(stage, f"simple_nn@{name}", 1) == ("NOT_FOUND", said)
 
 
 def test_the_list_of_paths_names_it_and_no_artifact(stage: Stage, name: str) -> None:
