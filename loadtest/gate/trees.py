@@ -17,7 +17,7 @@ ENVIRONMENT = ("constraints.txt", "pyproject.toml")
 MAKERS = ("training", "export", "models", *(file for stack in STACKS.values() for file in stack.packed))
 # What a ref must have, since its own code starts its services.
 STARTER = "servepath/runner/__main__.py"
-# Setting up downloads 4 GB; training and exporting take half a minute.
+# Setting up downloads 5 GB; training and exporting take half a minute.
 MAKE_S = 3600.0
 DIGITS = 7
 
@@ -97,7 +97,7 @@ def prepare(here: Shell, commit: str, place: Path, exports: Path, say: Say) -> t
 
 def _set_up(there: Shell, say: Say, *, own: bool) -> None:
     if own:
-        say("environment: the ref gets its own, since constraints.txt or pyproject.toml differ (make setup, 4 GB)")
+        say("environment: the ref gets its own, since constraints.txt or pyproject.toml differ (make setup, 5 GB)")
         there.run("make", "--silent", "setup", limit_s=MAKE_S)
     else:
         say("environment: both use this one, since constraints.txt and pyproject.toml are the same")
