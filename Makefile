@@ -211,7 +211,7 @@ clean: ## stop the services, remove .venv, generated code and caches; artifacts/
 
 $(INSTALLED): constraints.txt pyproject.toml
 	@test -n "$(NEWEST)" || { echo "make: there is no Python 3.11, 3.12 or 3.13 here: install python3.13 and its venv module" >&2; exit 1; }
-	@echo "installing into .venv with $$($(NEWEST) --version), the newest here: about a minute, 4 GB"
+	@echo "installing into .venv with $$($(NEWEST) --version), the newest here: some minutes, 5 GB"
 	$(NEWEST) -m venv .venv
 	.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt -e '.[all]'
 	rm -rf build servepath.egg-info
