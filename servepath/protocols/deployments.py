@@ -47,7 +47,7 @@ RAW, TYPED = CONTENTS = ("raw", "typed")
 EXTERNAL_LIMITS = MappingProxyType({"max_merge_rows": 1, "max_in_flight": 32})
 EXTERNAL_KEYS = ("name", "version", "precision", "inputs", "outputs")
 ALL = 100.0  # percent
-SHADOW_IN_FLIGHT = 4
+SHADOW_IN_FLIGHT = 16
 # Of answers that a promotion counts: errors are counted among as many, and kept.
 MIN_AFTER, MAX_AFTER = 10, 100_000
 LABELS, LABEL_WEIGHTS = VERSION_KEYS = ("version_labels", "version_weights")

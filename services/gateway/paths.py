@@ -142,7 +142,7 @@ class Builder:
         chains = {name: path.chain for name, path in names.items()}
         chains |= {one.model: self._chain(one, paths, shadows) for one in deployments.models}
         routes = Routes(deployments, paths, names, chains, shadows)
-        routes = replace(routes, chains=chains | dict(_shadowed(routes)))
+        routes = replace(routes, chains=chains | dict(_shadowed(routes, self._batch_scope)))
         return replace(routes, chains={**routes.chains, **dict(_split_by_version(routes))})
 
     def _chain(self, deployment: Deployment, built: Mapping[tuple[str, str], Path], shadows: Shadows) -> Backend:
@@ -271,7 +271,7 @@ def _artifacts(exports: pathlib.Path, model: str, stack: Stack) -> Artifacts | E
     return ExternalArtifacts(exports, model) if stack.external else Artifacts(exports, model, stack.artifact_format)
 
 
-def _shadowed(routes: Routes) -> Iterator[tuple[str, Backend]]:
+def _shadowed(routes: Routes, batch_scope: BatchScope) -> Iterator[tuple[str, Backend]]:
     """Yield the names whose calls may go to other paths than their model's shadow, and what repeats them there."""
     longest_s = routes.deployments.gateway.default_deadline_s
     for one in routes.deployments.models:
@@ -281,7 +281,7 @@ def _shadowed(routes: Routes) -> Iterator[tuple[str, Backend]]:
         compared = {
             path.stack: ComparedPath(path.artifacts.current.spec, path.replicas) for path in routes.of(one.model)
         }
-        repeater = Repeater(routes.chains[verdicts.name], compared, verdicts, longest_s)
+        repeater = Repeater(routes.chains[verdicts.name], compared, verdicts, longest_s, batch_scope=batch_scope)
         for name in one.names:
             if name != verdicts.name:
                 yield name, ShadowPolicy(routes.chains[name], repeater)

@@ -1,18 +1,19 @@
 """The policy that a share of a model's calls is repeated on another path, and the answers are compared.
 
-A call is repeated when its reply has left, so that nobody waits for it, and only while no live call waits: repeated
-ones are dropped first. Their answers are compared and go nowhere (ADR 34).
+A call is repeated when its reply has left, so that nobody waits for it, and only while no live call waits. What comes
+within TOGETHER_S is repeated together, so that it reaches the server as one call where the path merges; beyond a bound,
+calls are dropped. Their answers are compared and go nowhere (ADR 34).
 """
 
 import asyncio
 import logging
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from servepath.artifacts.spec import Spec
 from servepath.protocols.deployments import ALL
@@ -31,7 +32,9 @@ from servepath.protocols.errors import (
 from servepath.protocols.paths import DIFFERENT, DROPPED, EQUAL, FAILED, LATE, SKIPPED
 from servepath.protocols.types import Answer, Request
 from services.dataplane.backend import Backend, Call, Outcome, Trace
+from services.dataplane.batch_scope import BatchScope
 from services.dataplane.deadlines import Deadlines
+from services.dataplane.rows import size_of
 from services.gateway.golden import MAX_ELEMENTS, compared
 from services.gateway.tolerances import between
 from services.gateway.verdicts import Verdicts
@@ -39,6 +42,10 @@ from services.gateway.verdicts import Verdicts
 log = logging.getLogger(__name__)
 # What a repeated call has, even if its caller's had less left: its server may be the slower one.
 MIN_DEADLINE_S = 1.0
+# Calls wait so long for others: nobody waits for them, and a merged call costs both servers a fraction of its parts.
+TOGETHER_S = 20e-3
+# Of the inputs of all repeated calls at once; one call may be larger.
+MAX_BYTES = 8 * 2**20
 # Elements of an answer that are compared on the event loop: 0.1 ms (x86_64, 2026-11-29; see golden.MAX_ELEMENTS).
 SMALL = 2**8
 
@@ -59,26 +66,47 @@ class ComparedPath:
     queue: Queue
 
 
+class Answered(NamedTuple):
+    """A call that is to be repeated: what its caller sent, had left and got, and where its spans belong."""
+
+    request: Request
+    deadline: float
+    trace: Trace | None
+    answer: Answer
+
+
 class Repeater:
     """Repeats a model's answered calls on the shadow's path, and compares."""
 
     def __init__(
-        self, target: Backend, paths: Mapping[str, ComparedPath], verdicts: Verdicts, max_deadline_s: float
+        self,
+        target: Backend,
+        paths: Mapping[str, ComparedPath],
+        verdicts: Verdicts,
+        max_deadline_s: float,
+        *,
+        batch_scope: BatchScope,
+        together_s: float = TOGETHER_S,
     ) -> None:
         """`target`: the chain of the shadow's path. `paths`: stack -> path, of all that the model is on.
 
-        max_deadline_s: the most that a repeated call gets.
+        max_deadline_s: the most that a repeated call gets. batch_scope: open while calls are handed over together.
         """
         self._target = target
         self._shadow = verdicts.shadow
         self._name = verdicts.name
-        self._queues = {stack: path.queue for stack, path in paths.items()}
+        self._queues = [path.queue for path in paths.values()]
         own = paths[self._shadow.stack].spec
         self._specs = {stack: between(own, path.spec) for stack, path in paths.items()}
         self._verdicts = verdicts
         self._max_deadline_s = max_deadline_s
+        self._batch_scope = batch_scope
+        self._together_s = together_s
         self._deadlines = Deadlines()
+        # Held ones are in flight, too.
         self._in_flight = 0
+        self._bytes = 0
+        self._held: list[Answered] = []
         # One comparison at a time is off the event loop: they are Python, and take the interpreter from it.
         self._comparing = asyncio.Lock()
         self._comparisons: set[asyncio.Task[None]] = set()
@@ -89,34 +117,50 @@ class Repeater:
         return self._shadow.percent / ALL
 
     def answered(self, request: Request, call: Call, outcome: Outcome) -> None:
-        """Repeat a call that was answered by another path, in the turn of the event loop after the reply's."""
-        if isinstance(outcome, Answer) and outcome.served.stack != self._shadow.stack:
-            loop = asyncio.get_running_loop()
-            # Not in the next turn: that is when grpcio's front sends the reply.
-            trace = call.trace.repeated() if call.trace else None
-            loop.call_soon(loop.call_soon, self._repeat, request, call.deadline, trace, outcome)
-
-    def _repeat(self, request: Request, deadline: float, trace: Trace | None, primary: Answer) -> None:
-        queues = (self._queues[primary.served.stack], self._queues[self._shadow.stack])
-        if self._in_flight >= self._shadow.max_in_flight or any(queue.queued for queue in queues):
+        """Repeat a call that was answered by another path, soon after its reply has left."""
+        if not isinstance(outcome, Answer) or outcome.served.stack == self._shadow.stack:
+            return
+        size = size_of(request)
+        if self._in_flight >= self._shadow.max_in_flight or (self._in_flight and self._bytes + size > MAX_BYTES):
             self._verdicts.record(DROPPED)
             return
-        now = monotonic()
-        left_s = min(max(deadline - now, MIN_DEADLINE_S), self._max_deadline_s)
-        call = Call(request._replace(model=self._name), now + left_s)
-        call.trace = trace
         self._in_flight += 1
+        self._bytes += size
+        self._held.append(Answered(request, call.deadline, call.trace.repeated() if call.trace else None, outcome))
+        if len(self._held) == 1:
+            asyncio.get_running_loop().call_later(self._together_s, self._repeat_held)
+
+    def _repeat_held(self) -> None:
+        loop = asyncio.get_running_loop()
+        if any(queue.queued for queue in self._queues):
+            loop.call_later(self._together_s, self._repeat_held)
+            return
+        held, self._held = self._held, []
+        # The last may have been answered just now, and grpcio's front sends the reply in the next turn.
+        loop.call_soon(loop.call_soon, self._repeat_all, held)
+
+    def _repeat_all(self, held: Sequence[Answered]) -> None:
+        with self._batch_scope:
+            for answered in held:
+                self._repeat(answered)
+
+    def _repeat(self, answered: Answered) -> None:
+        now = monotonic()
+        left_s = min(max(answered.deadline - now, MIN_DEADLINE_S), self._max_deadline_s)
+        call = Call(answered.request._replace(model=self._name), now + left_s)
+        call.trace = answered.trace
         self._deadlines.watch(call)
-        call.add_done_callback(partial(self._ended, call, primary))
+        call.add_done_callback(partial(self._ended, call, size_of(answered.request), answered.answer))
         try:
             self._target.submit(call)
         except Exception:
             log.exception("the path of a shadow raised instead of ending the call")
             call.end(Internal())
 
-    def _ended(self, call: Call, primary: Answer, outcome: Outcome) -> None:
+    def _ended(self, call: Call, size: int, primary: Answer, outcome: Outcome) -> None:
         self._deadlines.forget(call)
         self._in_flight -= 1
+        self._bytes -= size
         unloaded = isinstance(outcome, ModelLoading) and call.request.version
         elements = sum(math.prod(tensor.shape) for tensor in primary.outputs)
         if isinstance(outcome, DeadlineExceeded):
@@ -152,9 +196,12 @@ class Repeater:
         self._verdicts.record(DIFFERENT if said else EQUAL, difference, said)
 
     def _compared(self, primary: Answer, answer: Answer) -> tuple[float, str]:
+        if answer.outputs == primary.outputs:  # the same bytes; a twentieth of the time
+            return 0.0, ""
         served, wanted = primary.served, {tensor.name: tensor for tensor in primary.outputs}
         spec = self._specs[served.stack]
-        spec = replace(spec, outputs=tuple(output for output in spec.outputs if output.name in wanted))
+        if len(wanted) < len(spec.outputs):
+            spec = replace(spec, outputs=tuple(output for output in spec.outputs if output.name in wanted))
         return compared(spec, answer.outputs, wanted, f"{served.model}@{served.stack}", values_shown=False)
 
 

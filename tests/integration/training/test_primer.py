@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 import runpy
 import shutil
@@ -17,6 +18,7 @@ import pytest
 
 from models import frameworks
 from models.simple_nn.training import INPUTS, TARGETS
+from report import schema
 from tests.limits import LONG_S
 from training import primer
 
@@ -47,12 +49,9 @@ def run(path: Path, variables: dict[str, Any] | None = None) -> Ran:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Ran]:
-    """Return what gives each lesson as it is in the repository, run once, in a copy of the checkout that it reads."""
+    """Return what gives each lesson as it is in the repository, run once, in a copy of their folder."""
     frameworks.tensorflow()
-    root = tmp_path_factory.mktemp("checkout")
-    for name in ("README.md", "deployments.toml"):
-        shutil.copy(primer.FOLDER.parents[1] / name, root / name)
-    copy = Path(shutil.copytree(primer.FOLDER, root / "docs/primer"))
+    copy = Path(shutil.copytree(primer.FOLDER, tmp_path_factory.mktemp("lessons") / "primer"))
     for picture in (copy / "pictures").iterdir():
         picture.unlink()
     return cache(lambda number: run(copy / primer.lessons()[number].name))
@@ -140,14 +139,17 @@ def test_a_lesson_runs_by_the_command() -> None:
     assert done.stdout.endswith(UNSOLVED)
 
 
-def test_the_figures_are_those_that_the_readme_publishes(ran: Callable[[int], Ran]) -> None:
+def test_the_figures_are_those_of_the_stored_run_which_the_readme_publishes(ran: Callable[[int], Ran]) -> None:
     readme = (primer.FOLDER.parents[1] / "README.md").read_text()
     row = r"^\| policy_classifier@(\w+) \| .+ \| ([\d.]+) \| ([\d.]+) \| \d+ \| \d+ \|$"
     published = re.findall(row, readme, re.MULTILINE)
-    assert published
+    stored = json.loads((primer.FOLDER / "run.json").read_text())
     said = ran(PUBLISHED_LESSON).said
     assert re.findall(r"^(\w+) +([\d.]+) ms +([\d.]+) ms", said, re.MULTILINE) == published
-    assert re.match(r"2\d{3}-\d\d-\d\d, .+, commit \w{7}: ", said)
-    assert not any(
-        figure in primer.lessons()[PUBLISHED_LESSON].read_text() for _, *figures in published for figure in figures
-    )
+    assert published == [
+        (path["stack"], f"{path['response_p50_ms']:.1f}", f"{path['response_p99_ms']:.1f}") for path in stored["paths"]
+    ]
+    for fact in (stored["started"][:10], stored["git_commit"][:7]):
+        assert fact in said
+        assert fact in readme
+    schema.validator("summary").validate(stored)

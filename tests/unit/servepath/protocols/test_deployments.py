@@ -323,7 +323,7 @@ def test_a_shadow_is_a_stack_of_the_model_a_share_and_a_bound(tmp_path: Path) ->
     assert model.shadow == Shadow("torchserve", 12.5, 3)
     path.write_text(SHADOWED.replace("max_in_flight = 3\n", ""))
     (model,) = read_deployments(path).models
-    assert model.shadow == Shadow("torchserve", 12.5, 4)
+    assert model.shadow == Shadow("torchserve", 12.5, 16)
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,9 @@ from servepath.protocols.errors import (
 )
 from servepath.protocols.types import Answer, Provenance, Request, Tensor
 from services.dataplane.backend import Call, Outcome
+from services.dataplane.batch_scope import BatchScope
 from services.gateway.golden import MAX_ELEMENTS
-from services.gateway.shadow import MIN_DEADLINE_S, SMALL, ComparedPath, Repeater, ShadowPolicy
+from services.gateway.shadow import MAX_BYTES, MIN_DEADLINE_S, SMALL, ComparedPath, Repeater, ShadowPolicy
 from services.gateway.tolerances import between
 from services.gateway.verdicts import PAUSE_S, Shadows, Verdicts
 from tests.limits import LONG_S
@@ -56,6 +57,20 @@ class Raising(Keeping):
         raise RuntimeError(call.request.model)
 
 
+class Scoped(Keeping):
+    """Notes whether each call came in an open scope."""
+
+    scope = BatchScope()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[bool] = []
+
+    def submit(self, call: Call) -> None:
+        self.open.append(self.scope.open)
+        super().submit(call)
+
+
 class Noting(Verdicts):
     """Verdicts that say when there are two."""
 
@@ -79,7 +94,8 @@ class Bench:
         self.queues = {"first": Queue(), "other": Queue()}
         self.verdicts = Noting("m", shadow)
         paths = {stack: ComparedPath(spec, queue) for stack, queue in self.queues.items()}
-        repeater = Repeater(self.other, paths, self.verdicts, LONGEST_S)
+        self.scope = BatchScope()
+        repeater = Repeater(self.other, paths, self.verdicts, LONGEST_S, batch_scope=self.scope, together_s=0.0)
         self.policy = ShadowPolicy(self.first, repeater, lambda: draw)
 
     async def answered(self, outcome: Outcome, primary: Call | None = None) -> Call:
@@ -96,8 +112,8 @@ class Bench:
 
 
 async def turns() -> None:
-    """Wait for the turns of the event loop after which a call is repeated."""
-    for _ in range(3):
+    """Wait for the turns of the event loop after which a call is repeated, with nothing to wait for."""
+    for _ in range(5):
         await asyncio.sleep(0)
 
 
@@ -216,11 +232,41 @@ async def test_calls_beyond_the_bound_are_dropped_until_one_has_ended() -> None:
 
 
 @pytest.mark.parametrize("stack", ["first", "other"])
-async def test_calls_are_dropped_while_live_ones_wait_on_either_path(stack: str) -> None:
+async def test_calls_are_held_while_live_ones_wait_on_any_path_and_dropped_beyond_the_bound(stack: str) -> None:
     bench = Bench()
     bench.queues[stack].queued = 1
-    await bench.answered(answer(3))
+    for _ in range(3):
+        await bench.answered(answer(3))
     assert (bench.other.calls, bench.counts) == ([], {"dropped": 1})
+    bench.queues[stack].queued = 0
+    await turns()
+    assert (len(bench.other.calls), bench.counts) == (2, {"dropped": 1})
+
+
+async def test_calls_that_were_answered_together_are_repeated_together() -> None:
+    bench = Bench(target=Scoped())
+    assert isinstance(bench.other, Scoped)
+    bench.other.scope, ended = bench.scope, list[bool]()
+    bench.scope.on_exit(lambda: ended.append(True))
+    primaries = [call(), call()]
+    for primary in primaries:
+        bench.policy.submit(primary)
+        primary.end(answer(3))
+    await turns()
+    assert bench.other.open == [True, True]
+    assert ended == [True]
+
+
+async def test_large_calls_are_dropped_beyond_the_bound_of_bytes_and_one_of_any_size_is_repeated() -> None:
+    bench = Bench(Shadow("other", 100.0, 9))
+    for size in (MAX_BYTES + 4, 4):
+        primary = call()
+        primary.request = primary.request._replace(inputs=(Tensor("x", "FP32", (size // 4,), bytes(size)),))
+        await bench.answered(answer(3), primary)
+    assert (len(bench.other.calls), bench.counts) == (1, {"dropped": 1})
+    bench.other.calls[0].end(answer(3, stack="other"))
+    await bench.answered(answer(3))
+    assert (len(bench.other.calls), bench.counts) == (2, {"dropped": 1, "equal": 1})
 
 
 async def test_a_shadow_that_raises_touches_no_caller() -> None:
