@@ -169,9 +169,10 @@ def between(trials: Sequence[Trial], rate_rps: float) -> Estimate | None:
 
 
 def candidates(evidence: Evidence, slo_p99_ms: float) -> tuple[Candidate, ...]:
-    """Return every path, way and settings that were loaded or searched, by name.
+    """Return every path, way and settings of the run's models that were loaded or searched, by name.
 
-    Settings that were tuned at another time or for something else are others.
+    A capacity that was added of a model that the run did not load says nothing about the run's question. Settings that
+    were tuned at another time or for something else are others.
     A capacity at another objective than slo_p99_ms counts only where that one is stricter, and is a lower bound then.
     """
     searched, carded = evidence.capacity or {"paths": ()}, evidence.scorecard or {"scorecard": ()}
@@ -179,8 +180,10 @@ def candidates(evidence: Evidence, slo_p99_ms: float) -> tuple[Candidate, ...]:
     entries = {(*_path_of(entry), entry["via"], _settings(entry)): entry for entry in searched["paths"]}
     cards = {(*_path_of(card), via, _settings_of_card(card, via)): card for card in carded["scorecard"] for via in VIAS}
     design = sequential.design_of(evidence.facts)
-    found = []
+    models, found = {row.model for row in evidence.rows}, []
     for model, stack, via, settings in sorted({*rows, *entries}):
+        if model not in models:
+            continue
         row, entry = rows.get((model, stack, via, settings)), entries.get((model, stack, via, settings))
         card = cards.get((model, stack, via, settings))
         found.append(

@@ -396,6 +396,12 @@ def test_a_bad_argument_is_one_line(stored: Any, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_capacity_of_a_model_that_the_run_did_not_load_is_no_answer(summary: Summary) -> None:
+    limits = {**LIMITS, "another@onnx": (9000.0, 8000.0, 9500.0)}
+    (found,) = asked(measured(summary, limits), 100.0).answers
+    assert {each.model for each in found.candidates} == {"keras_dense", "simple_nn"}
+
+
 def test_whatever_was_measured_the_recommendation_obeys_its_schema(summary: Summary) -> None:
     priced = measured(summary, price={"per_hour": 0.36, "currency": "EUR"})
     closed = replace(priced, facts={**summary.facts, "load_model": "closed loop"})
