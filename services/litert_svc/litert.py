@@ -52,7 +52,7 @@ class LiteRtEngine:
     def run(self, inputs: Sequence[Tensor], outputs: Sequence[str]) -> tuple[Tensor, ...]:
         """Compute. Raises RunError when LiteRT refuses something: the size of an open axis, or an element."""
         feed = {self._names.get(tensor.name, tensor.name): _to_array(tensor) for tensor in inputs}
-        with self._alone.run() as alone:
+        with self._alone as alone:
             threads = self._cores if alone else self._narrow
             try:
                 model = self._idle[threads].pop()

@@ -111,7 +111,7 @@ class OrtEngine:
                 # The probe has to be answered by both. And an arena never lets go of what its first run took.
                 self._untried = False
                 self._narrow.run(outputs, feed)
-            with self._alone.run() as alone:
+            with self._alone as alone:
                 session = (self._wide if alone else None) or self._narrow
                 arrays = session.run(outputs, feed)
             if self._holds_too_much(sum(len(tensor.data) for tensor in inputs)):
