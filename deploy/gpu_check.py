@@ -25,7 +25,8 @@ from deploy.engine import EngineError, engine
 from servepath.artifacts.manifest import ArtifactError
 from servepath.cli.arguments import Parser, positive
 from servepath.cli.signals import run_main
-from servepath.protocols.deployments import DeploymentsError, read_deployments
+from servepath.protocols.deployments import DeploymentsError
+from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.probes import NotReady, WrongAnswer
 from servepath.protocols.stacks import PATH_STACKS, RUN_DIR, STACKS
 from servepath.runner.config import GATEWAY, RunPaths, read_services

@@ -21,7 +21,7 @@ from deploy.engine import EngineError
 from servepath.artifacts.manifest import artifact_folder, current_version
 from servepath.artifacts.reference import read_reference
 from servepath.protocols import servepath
-from servepath.protocols.deployments import read_deployments
+from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.errors import ServeError
 from servepath.protocols.paths import PathInfo
 from servepath.protocols.probes import NotReady, ProbeClient, probe_request, reduced_spec

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from servepath.protocols import deployments, stacks
+from servepath.protocols import deployments_file, stacks
 from servepath.protocols.deployments import Deployments, DeploymentsError
 from servepath.protocols.stacks import PATH_STACKS
 from servepath.results.names import NULL_NAME, key_of, rows_file
@@ -58,7 +58,7 @@ NO_OP = Measurement(ServingPath(NULL_NAME, NULL_NAME), "direct")
 def read_deployments(file: Path) -> Deployments:
     """Read deployments.toml. Raises SettingsError naming file, line and key."""
     try:
-        return deployments.read_deployments(file)
+        return deployments_file.read_deployments(file)
     except DeploymentsError as error:
         raise SettingsError(str(error)) from error
 

@@ -20,7 +20,8 @@ from servepath.artifacts.manifest import ArtifactError, any_manifest, artifact_f
 from servepath.http2.replies import Metadata
 from servepath.protocols import oip, servepath
 from servepath.protocols.codecs import STACK_CODECS, external_codec
-from servepath.protocols.deployments import Deployments, DeploymentsError, read_deployments
+from servepath.protocols.deployments import Deployments, DeploymentsError
+from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.external import SERVER_METADATA, UNKNOWN_ENGINE, engine_named
 from servepath.protocols.identity import EngineOf, engine_of, precision_from
 from servepath.protocols.stacks import PATH_STACKS

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from servepath.cli.arguments import Parser
-from servepath.protocols.deployments import ALL, Deployment, Deployments, DeploymentsError, read_deployments
+from servepath.protocols.deployments import ALL, Deployment, Deployments, DeploymentsError
+from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.stacks import PATH_STACKS
 
 WIDTH = 140

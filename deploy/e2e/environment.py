@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from deploy.compose import ROOT, Project
 from deploy.engine import EngineError
-from servepath.protocols.deployments import read_deployments
+from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.paths import PathInfo
 from servepath.protocols.probes import NotReady, WrongAnswer
 from servepath.protocols.stacks import Stack

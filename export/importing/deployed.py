@@ -16,7 +16,8 @@ from servepath.artifacts.atomic import write_file
 from servepath.artifacts.names import ModelNameError, check_model_name
 from servepath.artifacts.spec import Spec
 from servepath.cli.locked import Held, locked
-from servepath.protocols.deployments import DeploymentsError, GatewayLimits, read_gateway_limits
+from servepath.protocols.deployments import DeploymentsError, GatewayLimits
+from servepath.protocols.deployments_file import read_gateway_limits
 
 NONE: Mapping[str, str] = MappingProxyType({})
 # For other imports that add to the same file at this moment.

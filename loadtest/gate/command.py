@@ -18,7 +18,8 @@ from loadtest.gate.children import GateError, Shell
 from loadtest.gate.sides import Side, serving, side_of
 from loadtest.options import LoadOptions, argument_parser
 from servepath.cli.arguments import Parser, positive
-from servepath.protocols.deployments import DeploymentsError, read_names
+from servepath.protocols.deployments import DeploymentsError
+from servepath.protocols.deployments_file import read_names
 from servepath.protocols.stacks import PATH_STACKS
 from servepath.settings import SettingsError
 

@@ -29,7 +29,7 @@ from servepath.cli.arguments import Parser, positive
 from servepath.cli.signals import run_main
 from servepath.client import Client, PredictError
 from servepath.demo.stages import Stage, StageFailed, run
-from servepath.protocols.deployments import read_deployments
+from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.signature import MAX_RANK, MAX_TENSORS
 from servepath.protocols.stacks import PATH_STACKS, PRECISIONS
 from servepath.results.thresholds import MIN_REQUESTS, UNTRUSTED

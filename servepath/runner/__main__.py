@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from servepath.cli.arguments import Parser, seconds, whole
-from servepath.protocols.deployments import DeploymentsError, read_deployments
+from servepath.protocols.deployments import DeploymentsError
+from servepath.protocols.deployments_file import read_deployments
 from servepath.runner import logs, status
 from servepath.runner.config import GATEWAY, SERVICES, RunPaths, Service, read_external, read_services
 from servepath.runner.processes import RunError, ServiceFiles, lock, main_process

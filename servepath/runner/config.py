@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from servepath.protocols.addresses import socket_path
-from servepath.protocols.deployments import DeploymentsError, read_deployments
+from servepath.protocols.deployments import DeploymentsError
+from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.stacks import METRICS, STACKS, Port, service_files
 from servepath.settings import SettingsError, address, fixed_port, read_variable, variables
 

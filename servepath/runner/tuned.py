@@ -13,7 +13,7 @@ from servepath.artifacts.atomic import write_file
 from servepath.artifacts.manifest import ArtifactError
 from servepath.cli.cores import host_kind
 from servepath.protocols import tuned
-from servepath.protocols.deployments import read_deployments
+from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.stacks import PATH_STACKS
 from servepath.protocols.tuned import Tuned
 from servepath.runner.config import GATEWAY, RunPaths

@@ -8,7 +8,8 @@ import sys
 import uvloop
 
 from servepath.artifacts.manifest import ArtifactError
-from servepath.protocols.deployments import DeploymentsError, read_deployments
+from servepath.protocols.deployments import DeploymentsError
+from servepath.protocols.deployments_file import read_deployments
 from servepath.settings import SettingsError
 from services.dataplane.lifecycle import Server, log_to_stderr, serve
 from services.dataplane.listener import PortBusyError

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from servepath.protocols.deployments import read_deployments
+from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.stacks import STACKS, Stack, service_files
 from servepath.protocols.tuned import VARIABLE
 from servepath.settings import SettingsParser, address_list, read_variable, variables

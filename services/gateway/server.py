@@ -11,7 +11,8 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from servepath.protocols import oip, servepath, tuned
-from servepath.protocols.deployments import Deployment, Deployments, DeploymentsError, read_deployments
+from servepath.protocols.deployments import Deployment, Deployments, DeploymentsError
+from servepath.protocols.deployments_file import read_deployments
 from services.dataplane.backend import Backend
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.data_plane import DataPlane

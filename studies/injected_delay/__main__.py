@@ -25,7 +25,8 @@ from report.verdicts import MIN_ROUNDS
 from servepath.artifacts import atomic
 from servepath.cli.arguments import Parser, positive, share, whole
 from servepath.cli.signals import run_main
-from servepath.protocols.deployments import DeploymentsError, read_deployments
+from servepath.protocols.deployments import DeploymentsError
+from servepath.protocols.deployments_file import read_deployments
 from servepath.results.names import RUN_FILE
 from studies.injected_delay import runs, text
 from studies.injected_delay.counts import Counts, counts_of

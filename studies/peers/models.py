@@ -18,7 +18,7 @@ from servepath.artifacts import atomic, manifest, reference
 from servepath.artifacts.commit import git_commit
 from servepath.artifacts.manifest import ArtifactError, Manifest, Parity
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
-from servepath.protocols.deployments import read_deployments
+from servepath.protocols.deployments_file import read_deployments
 from studies.peers.rows import LARGE, MIDDLE, Tuning
 
 # Elements of a row: 4 KiB and 600 KB of FP32.

@@ -21,7 +21,8 @@ from export.trained import READERS
 from models.registry import Model, read_models
 from servepath.artifacts.reference import FORMAT as REFERENCE
 from servepath.protocols.codecs import STACK_CODECS
-from servepath.protocols.deployments import Deployment, read_deployments
+from servepath.protocols.deployments import Deployment
+from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.stacks import STACKS, Stack, server_of
 from servepath.runner.config import GATEWAY, PORTS
 from tests.e2e import test_misrouting

@@ -13,7 +13,7 @@ import psutil
 from google.protobuf.message import DecodeError
 
 from servepath.protocols import servepath
-from servepath.protocols.deployments import read_deployments
+from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.stacks import STACKS
 from servepath_pb.servepath.v1 import gateway_pb2
 from tests.limits import LONG_S

@@ -23,7 +23,7 @@ from grpc import aio
 from prometheus_client.parser import text_string_to_metric_families
 
 from servepath.protocols import servepath
-from servepath.protocols.deployments import read_deployments
+from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.types import Request, Tensor
 from servepath_pb.servepath.v1 import gateway_pb2
 from services.gateway.server import CALLER_KEY

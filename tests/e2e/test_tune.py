@@ -11,7 +11,7 @@ import pytest
 
 from servepath.artifacts.manifest import artifact_folder, current_version, read_manifest
 from servepath.protocols import tuned
-from servepath.protocols.deployments import read_deployments
+from servepath.protocols.deployments_file import read_deployments
 from tests.e2e.workplace import Workplace
 from tests.limits import LONG_S
 from tests.tuned import write_tuned

@@ -21,7 +21,7 @@ from loadtest.payloads import load_reference, on_path, prepare
 from servepath.artifacts.manifest import MANIFEST, digest, hash_files, read_manifest
 from servepath.artifacts.spec import Spec
 from servepath.protocols import oip
-from servepath.protocols.deployments import read_deployments
+from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.probes import allowing, fault, read_probe_request
 from servepath.protocols.stacks import PATH_STACKS
 from servepath.settings import SettingsError

@@ -27,7 +27,7 @@ from servepath.artifacts.manifest import read_manifest, verify
 from servepath.artifacts.reference import load_groups
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 from servepath.artifacts.text import TextForm, read_text_form
-from servepath.protocols.deployments import read_deployments
+from servepath.protocols.deployments_file import read_deployments
 from tests.limits import LONG_S
 
 transformers = pytest.importorskip("transformers")

@@ -14,7 +14,7 @@ from export import mar
 from export.importing.__main__ import main
 from servepath.artifacts.manifest import read_manifest
 from servepath.artifacts.spec import TensorSpec
-from servepath.protocols.deployments import read_deployments
+from servepath.protocols.deployments_file import read_deployments
 from services.torch_svc import model_store
 
 AUTO = torch.export.Dim.AUTO

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.config import SettingsError, check_targets, parse_targets, read_settings
-from servepath.protocols.deployments import read_deployments
+from servepath.protocols.deployments_file import read_deployments
 
 ADDRESSES = {
     "GATEWAY_ADDR": "h:1",

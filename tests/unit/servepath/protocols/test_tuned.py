@@ -5,7 +5,7 @@ import pytest
 
 from servepath.cli.cores import host_kind
 from servepath.protocols import tuned
-from servepath.protocols.deployments import read_deployments
+from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.tuned import TunedError
 from tests.exports import make_export
 from tests.tuned import DEFAULT_LIMITS, make_tuned, write_tuned

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from servepath.protocols.deployments import DeploymentsError, read_deployments
+from servepath.protocols.deployments import DeploymentsError
+from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.errors import BackendUnavailable, ModelLoading, ModelNotFound, ServeError
 from servepath.protocols.stacks import STACKS, Stack, external_stack
 from servepath.protocols.types import Request

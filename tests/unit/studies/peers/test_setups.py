@@ -2,7 +2,8 @@ import os
 import tomllib
 from pathlib import Path
 
-from servepath.protocols.deployments import Shadow, read_deployments
+from servepath.protocols.deployments import Shadow
+from servepath.protocols.deployments_file import read_deployments
 from studies.peers.peers import envoy_config
 from studies.peers.processes import cpu_ns, pinned
 from studies.peers.setups import IDLE, POLICIES, Cores, deployments

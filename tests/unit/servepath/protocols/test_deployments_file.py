@@ -4,14 +4,8 @@ from pathlib import Path
 import pytest
 
 from servepath.artifacts.spec import EXACT, Spec, TensorSpec
-from servepath.protocols.deployments import (
-    DeploymentsError,
-    GatewayLimits,
-    Promote,
-    Shadow,
-    read_deployments,
-    read_gateway_limits,
-)
+from servepath.protocols.deployments import DeploymentsError, GatewayLimits, Promote, Shadow
+from servepath.protocols.deployments_file import read_deployments, read_gateway_limits
 from servepath.protocols.external import ExternalModel
 from servepath.protocols.stacks import PATH_STACKS, STACKS
 from servepath.routes import main as routes
