@@ -1,8 +1,8 @@
 """The policy that a share of a model's calls is repeated on another path, and the answers are compared.
 
-A call is repeated when its reply has left, so that nobody waits for it, and only while no live call waits. What comes
-within TOGETHER_S is repeated together, so that it reaches the server as one call where the path merges; beyond a bound,
-calls are dropped. Their answers are compared and go nowhere (ADR 34).
+A call is repeated when its reply has left, so that nobody waits for it, and only while no live call waits. Where the
+shadow's path merges, what comes within TOGETHER_S is repeated together, as one call; beyond a bound, calls are dropped.
+Their answers are compared and go nowhere (ADR 34).
 """
 
 import asyncio
@@ -44,7 +44,9 @@ log = logging.getLogger(__name__)
 MIN_DEADLINE_S = 1.0
 # Calls wait so long for others: nobody waits for them, and a merged call costs both servers a fraction of its parts.
 TOGETHER_S = 20e-3
-# Of the inputs of all repeated calls at once; one call may be larger.
+# How often calls are held for so long while live ones wait: they are dropped after a second.
+MAX_LOOKS = 50
+# Of the inputs and answers of all repeated calls at once; one call may have more.
 MAX_BYTES = 8 * 2**20
 # Elements of an answer that are compared on the event loop: 0.1 ms (x86_64, 2026-11-29; see golden.MAX_ELEMENTS).
 SMALL = 2**8
@@ -57,6 +59,10 @@ class Queue(Protocol):
     def queued(self) -> int:
         """Return the number of calls that wait."""
 
+    @property
+    def merges(self) -> bool:
+        """Return whether calls that wait now would leave as one."""
+
 
 @dataclass(frozen=True, slots=True)
 class ComparedPath:
@@ -67,12 +73,19 @@ class ComparedPath:
 
 
 class Answered(NamedTuple):
-    """A call that is to be repeated: what its caller sent, had left and got, and where its spans belong."""
+    """A call that is to be repeated: what its caller sent, had left and got, where its spans belong, and its bytes."""
 
     request: Request
     deadline: float
     trace: Trace | None
     answer: Answer
+    size: int
+
+
+class Together:
+    """Calls that are repeated together. bad: whether one failed or was late, as all do when their one call does."""
+
+    bad = False
 
 
 class Repeater:
@@ -95,7 +108,7 @@ class Repeater:
         self._target = target
         self._shadow = verdicts.shadow
         self._name = verdicts.name
-        self._queues = [path.queue for path in paths.values()]
+        self._queues = {stack: path.queue for stack, path in paths.items()}
         own = paths[self._shadow.stack].spec
         self._specs = {stack: between(own, path.spec) for stack, path in paths.items()}
         self._verdicts = verdicts
@@ -107,6 +120,7 @@ class Repeater:
         self._in_flight = 0
         self._bytes = 0
         self._held: list[Answered] = []
+        self._looks = 0
         # One comparison at a time is off the event loop: they are Python, and take the interpreter from it.
         self._comparing = asyncio.Lock()
         self._comparisons: set[asyncio.Task[None]] = set()
@@ -120,51 +134,75 @@ class Repeater:
         """Repeat a call that was answered by another path, soon after its reply has left."""
         if not isinstance(outcome, Answer) or outcome.served.stack == self._shadow.stack:
             return
-        size = size_of(request)
+        size = size_of(request) + sum(len(tensor.data) for tensor in outcome.outputs)
         if self._in_flight >= self._shadow.max_in_flight or (self._in_flight and self._bytes + size > MAX_BYTES):
             self._verdicts.record(DROPPED)
             return
         self._in_flight += 1
         self._bytes += size
-        self._held.append(Answered(request, call.deadline, call.trace.repeated() if call.trace else None, outcome))
+        trace = call.trace.repeated() if call.trace else None
+        self._held.append(Answered(request, call.deadline, trace, outcome, size))
         if len(self._held) == 1:
-            asyncio.get_running_loop().call_later(self._together_s, self._repeat_held)
+            self._look_later(self._together_s if self._queues[self._shadow.stack].merges else 0)
 
-    def _repeat_held(self) -> None:
-        loop = asyncio.get_running_loop()
-        if any(queue.queued for queue in self._queues):
-            loop.call_later(self._together_s, self._repeat_held)
+    def _look_later(self, delay_s: float) -> None:
+        asyncio.get_running_loop().call_later(delay_s, self._look)
+
+    def _look(self) -> None:
+        stacks = {answered.answer.served.stack for answered in self._held} | {self._shadow.stack}
+        waiting = any(self._queues[stack].queued for stack in stacks)
+        self._looks += 1
+        if waiting and self._looks < MAX_LOOKS:
+            self._look_later(self._together_s)
             return
-        held, self._held = self._held, []
+        held, self._held, self._looks = self._held, [], 0
+        loop = asyncio.get_running_loop()
         # The last may have been answered just now, and grpcio's front sends the reply in the next turn.
-        loop.call_soon(loop.call_soon, self._repeat_all, held)
+        loop.call_soon(loop.call_soon, self._drop if waiting else self._repeat_all, held)
+
+    def _drop(self, held: Sequence[Answered]) -> None:
+        for answered in held:
+            self._over(answered)
+            self._verdicts.record(DROPPED)
 
     def _repeat_all(self, held: Sequence[Answered]) -> None:
-        with self._batch_scope:
-            for answered in held:
-                self._repeat(answered)
+        queue, together = self._queues[self._shadow.stack], Together()
+        if queue.merges:
+            with self._batch_scope:
+                for answered in held:
+                    self._repeat(answered, together)
+            return
+        for place, answered in enumerate(held):
+            if queue.queued:  # the others would stand before live calls, one by one
+                self._drop(held[place:])
+                return
+            self._repeat(answered, Together())
 
-    def _repeat(self, answered: Answered) -> None:
+    def _repeat(self, answered: Answered, together: Together) -> None:
         now = monotonic()
         left_s = min(max(answered.deadline - now, MIN_DEADLINE_S), self._max_deadline_s)
         call = Call(answered.request._replace(model=self._name), now + left_s)
         call.trace = answered.trace
         self._deadlines.watch(call)
-        call.add_done_callback(partial(self._ended, call, size_of(answered.request), answered.answer))
+        call.add_done_callback(partial(self._ended, call, answered, together))
         try:
             self._target.submit(call)
         except Exception:
             log.exception("the path of a shadow raised instead of ending the call")
             call.end(Internal())
 
-    def _ended(self, call: Call, size: int, primary: Answer, outcome: Outcome) -> None:
-        self._deadlines.forget(call)
+    def _over(self, answered: Answered) -> None:
         self._in_flight -= 1
-        self._bytes -= size
+        self._bytes -= answered.size
+
+    def _ended(self, call: Call, answered: Answered, together: Together, outcome: Outcome) -> None:
+        self._deadlines.forget(call)
+        self._over(answered)
+        primary = answered.answer
         unloaded = isinstance(outcome, ModelLoading) and call.request.version
         elements = sum(math.prod(tensor.shape) for tensor in primary.outputs)
         if isinstance(outcome, DeadlineExceeded):
-            self._verdicts.record(LATE)
+            self._record_bad(together, LATE)
         elif isinstance(outcome, Cancelled | Draining):
             pass  # this gateway is closing its connections
         elif unloaded or isinstance(outcome, BadInput | ModelNotFound | TooLarge):
@@ -172,7 +210,7 @@ class Repeater:
         elif isinstance(outcome, Overloaded):
             self._verdicts.record(DROPPED)
         elif isinstance(outcome, ServeError):
-            self._verdicts.record(FAILED, said=outcome.text)
+            self._record_bad(together, FAILED, outcome.text)
         elif not 0 < elements <= MAX_ELEMENTS:
             self._verdicts.record(SKIPPED)
         elif elements <= SMALL:
@@ -191,6 +229,10 @@ class Repeater:
     def _compared_aside(self, comparison: asyncio.Task[None]) -> None:
         self._comparisons.discard(comparison)
         self._in_flight -= 1
+
+    def _record_bad(self, together: Together, verdict: str, said: str = "") -> None:
+        self._verdicts.record(verdict, said=said, promotes=not together.bad)
+        together.bad = True
 
     def _record(self, difference: float, said: str) -> None:
         self._verdicts.record(DIFFERENT if said else EQUAL, difference, said)

@@ -34,8 +34,11 @@ class Verdicts:
         self._clock = clock
         self._silent_until = clock()
 
-    def record(self, verdict: str, difference: float = 0.0, said: str = "") -> None:
-        """Count what came of one call."""
+    def record(self, verdict: str, difference: float = 0.0, said: str = "", *, promotes: bool = True) -> None:
+        """Count what came of one call.
+
+        promotes: whether a promotion hears of it; of a failure that calls share it does once.
+        """
         self.counts[verdict].inc()
         self.difference = max(self.difference, difference)
         self.said = said or self.said
@@ -44,7 +47,7 @@ class Verdicts:
             differing = self.counts[DIFFERENT].value
             compared = differing + self.counts[EQUAL].value
             log.error("shadow %s answers differently, %d of %d times: %s", self.name, differing, compared, said)
-        if self.promotion is not None:
+        if self.promotion is not None and promotes:
             self.promotion.record(verdict, said)
 
 

@@ -25,7 +25,7 @@ from servepath.protocols.types import Answer, Provenance, Request, Tensor
 from services.dataplane.backend import Call, Outcome
 from services.dataplane.batch_scope import BatchScope
 from services.gateway.golden import MAX_ELEMENTS
-from services.gateway.shadow import MAX_BYTES, MIN_DEADLINE_S, SMALL, ComparedPath, Repeater, ShadowPolicy
+from services.gateway.shadow import MAX_BYTES, MAX_LOOKS, MIN_DEADLINE_S, SMALL, ComparedPath, Repeater, ShadowPolicy
 from services.gateway.tolerances import between
 from services.gateway.verdicts import PAUSE_S, Shadows, Verdicts
 from tests.limits import LONG_S
@@ -45,9 +45,9 @@ def answer(*values: float, stack: str = "first") -> Answer:
 
 
 class Queue:
-    """Says how many calls wait."""
+    """Says how many calls wait, and whether they would leave as one."""
 
-    queued = 0
+    queued, merges = 0, True
 
 
 class Raising(Keeping):
@@ -71,15 +71,28 @@ class Scoped(Keeping):
         super().submit(call)
 
 
+class Filling(Keeping):
+    """Has room for one call; each further one waits."""
+
+    queue = Queue()
+
+    def submit(self, call: Call) -> None:
+        self.queue.queued += bool(self.calls)
+        super().submit(call)
+
+
 class Noting(Verdicts):
     """Verdicts that say when there are two."""
 
     def __init__(self, model: str, shadow: Shadow) -> None:
         super().__init__(model, shadow)
         self.two = asyncio.Event()
+        self.promoting: list[str] = []
 
-    def record(self, verdict: str, difference: float = 0.0, said: str = "") -> None:
-        super().record(verdict, difference, said)
+    def record(self, verdict: str, difference: float = 0.0, said: str = "", *, promotes: bool = True) -> None:
+        super().record(verdict, difference, said, promotes=promotes)
+        if promotes:
+            self.promoting.append(verdict)
         if sum(count.value for count in self.counts.values()) >= 2:
             self.two.set()
 
@@ -91,7 +104,7 @@ class Bench:
         self, shadow: Shadow = SHADOW, draw: float = 0.0, spec: Spec = SPEC, target: Keeping | None = None
     ) -> None:
         self.first, self.other = Keeping(), target or Keeping()
-        self.queues = {"first": Queue(), "other": Queue()}
+        self.queues = {"first": Queue(), "other": Queue(), "third": Queue()}
         self.verdicts = Noting("m", shadow)
         paths = {stack: ComparedPath(spec, queue) for stack, queue in self.queues.items()}
         self.scope = BatchScope()
@@ -232,7 +245,7 @@ async def test_calls_beyond_the_bound_are_dropped_until_one_has_ended() -> None:
 
 
 @pytest.mark.parametrize("stack", ["first", "other"])
-async def test_calls_are_held_while_live_ones_wait_on_any_path_and_dropped_beyond_the_bound(stack: str) -> None:
+async def test_calls_are_held_while_live_ones_wait_on_either_path_and_dropped_beyond_the_bound(stack: str) -> None:
     bench = Bench()
     bench.queues[stack].queued = 1
     for _ in range(3):
@@ -241,6 +254,54 @@ async def test_calls_are_held_while_live_ones_wait_on_any_path_and_dropped_beyon
     bench.queues[stack].queued = 0
     await turns()
     assert (len(bench.other.calls), bench.counts) == (2, {"dropped": 1})
+
+
+async def test_calls_that_wait_on_a_third_path_hold_nothing() -> None:
+    bench = Bench()
+    bench.queues["third"].queued = 1
+    await bench.answered(answer(3))
+    assert len(bench.other.calls) == 1
+
+
+async def test_calls_are_dropped_when_live_ones_go_on_waiting() -> None:
+    bench = Bench()
+    bench.queues["other"].queued = 1
+    await bench.answered(answer(3))
+    await bench.answered(answer(3))
+    for _ in range(MAX_LOOKS):
+        await turns()
+    assert (bench.other.calls, bench.counts) == ([], {"dropped": 2})
+    bench.queues["other"].queued = 0
+    for _ in range(3):
+        await bench.answered(answer(3))
+    assert (len(bench.other.calls), bench.counts) == (2, {"dropped": 3})
+
+
+async def test_on_a_path_that_merges_nothing_calls_are_repeated_until_one_waits() -> None:
+    bench = Bench(Shadow("other", 100.0, 9), target=Filling())
+    assert isinstance(bench.other, Filling)
+    bench.other.queue = bench.queues["other"]
+    bench.queues["other"].merges = False
+    primaries = [call() for _ in range(4)]
+    for primary in primaries:
+        bench.policy.submit(primary)
+        primary.end(answer(3))
+    await turns()
+    assert (len(bench.other.calls), bench.counts) == (2, {"dropped": 2})
+
+
+@pytest.mark.parametrize(("outcome", "verdict"), [(BackendUnavailable("it is gone"), "failed"), (EXPIRED, "late")])
+async def test_of_calls_that_fail_together_a_promotion_hears_once(outcome: Outcome, verdict: str) -> None:
+    bench = Bench()
+    primaries = [call(), call()]
+    for primary in primaries:
+        bench.policy.submit(primary)
+        primary.end(answer(3))
+    await turns()
+    for repeated in bench.other.calls:
+        repeated.end(outcome)
+    assert bench.counts == {verdict: 2}
+    assert bench.verdicts.promoting == [verdict]
 
 
 async def test_calls_that_were_answered_together_are_repeated_together() -> None:
@@ -258,15 +319,14 @@ async def test_calls_that_were_answered_together_are_repeated_together() -> None
 
 
 async def test_large_calls_are_dropped_beyond_the_bound_of_bytes_and_one_of_any_size_is_repeated() -> None:
-    bench = Bench(Shadow("other", 100.0, 9))
-    for size in (MAX_BYTES + 4, 4):
-        primary = call()
-        primary.request = primary.request._replace(inputs=(Tensor("x", "FP32", (size // 4,), bytes(size)),))
-        await bench.answered(answer(3), primary)
-    assert (len(bench.other.calls), bench.counts) == (1, {"dropped": 1})
-    bench.other.calls[0].end(answer(3, stack="other"))
+    bench, elements = Bench(Shadow("other", 100.0, 9)), MAX_BYTES // 4
+    large = answer()._replace(outputs=(Y._replace(shape=(elements, 1), data=bytes(MAX_BYTES)),))
+    await bench.answered(large)
     await bench.answered(answer(3))
-    assert (len(bench.other.calls), bench.counts) == (2, {"dropped": 1, "equal": 1})
+    assert (len(bench.other.calls), bench.counts) == (1, {"dropped": 1})
+    bench.other.calls[0].end(large)
+    await bench.answered(answer(3))
+    assert (len(bench.other.calls), bench.counts) == (2, {"dropped": 1, "skipped": 1})
 
 
 async def test_a_shadow_that_raises_touches_no_caller() -> None:

@@ -160,7 +160,7 @@ def test_a_call_that_is_alone_takes_all_cores_and_another_one(tmp_path: Path, mo
     x = Tensor("x", "FP32", (1, 2), bytes(8))
     loaded.run([x], ["y"])
     assert threads == [3]
-    with loaded._alone.run():
+    with loaded._alone:
         loaded.run([x], ["y"])
     loaded.run([x], ["y"])
     assert threads == [3, 1]

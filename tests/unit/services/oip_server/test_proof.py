@@ -83,7 +83,7 @@ def test_an_engine_that_answers_otherwise_beside_another_run_is_not_served(tmp_p
     both_run, alone = threading.Barrier(2), Alone()
 
     def off_beside_another(y: Array) -> Array:
-        with alone.run() as is_alone:
+        with alone as is_alone:
             if y.any():  # the row of zeros is the probe's, which runs by itself
                 both_run.wait(LONG_S)
             return y if is_alone else y + 1e-3

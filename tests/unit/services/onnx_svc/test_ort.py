@@ -144,7 +144,7 @@ def test_sessions_of_one_core_and_of_all_share_their_weights_and_answer_alike(
     loaded._narrow = Watched(loaded._narrow, "one core", used)
     loaded._wide = Watched(loaded._wide, "all", used)
     alone = loaded.run([x], ["y"])
-    with loaded._alone.run():
+    with loaded._alone:
         beside_another = loaded.run([x], ["y"])
     assert alone == beside_another == (x._replace(name="y"),)
     assert used == ["all", "one core"]
@@ -212,7 +212,7 @@ def test_memory_of_large_requests_is_given_back_after_small_ones(
     loaded.run([one], ["y"])
     before = memory()
     loaded.run([many], ["y"])
-    with loaded._alone.run():  # in the session of one core
+    with loaded._alone:  # in the session of one core
         loaded.run([many], ["y"])
     largest = memory()
     for _ in range(SMALL_RUNS):
