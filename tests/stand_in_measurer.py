@@ -16,7 +16,8 @@ DEFAULT_RATE = 1000.0
 class StandInMeasurer:
     """Measures nothing. effects: the log ratio that each value gives. out: candidates with one of these values fail.
 
-    seconds: what the measurements would have taken. fails_after: of trials, when Ctrl-C comes. fresh: of each, whether
+    start_noise: what the log rate differs by from start to start, of either side. seconds: what the measurements would
+    have taken. fails_after: of trials, when Ctrl-C comes. fresh: of each, whether
     it was to have servers of its own.
     """
 
@@ -28,6 +29,10 @@ class StandInMeasurer:
     fails_after: int | None = None
     running: Candidate | None = None
     fresh: list[bool] = field(default_factory=list)
+    seed: int = 0
+    start_noise: float = 0.0
+    default_start: float = 0.0
+    own_start: float = 0.0
 
     def truth(self, candidate: Candidate) -> float:
         return sum(self.effects.get(pair, 0.0) for pair in candidate)
@@ -37,12 +42,19 @@ class StandInMeasurer:
             raise KeyboardInterrupt
         self.asked.append(candidate)
         self.fresh.append(fresh)
-        self.seconds += START_S if fresh or candidate != self.running else 0.0
+        starts = random.Random(f"start {number} {self.seed}")  # noqa: S311 - noise that is the same each time
+        if fresh:
+            self.seconds += START_S
+            self.default_start = starts.gauss(0.0, self.start_noise)
+        if fresh or candidate != self.running:
+            self.seconds += START_S
+            self.own_start = starts.gauss(0.0, self.start_noise)
         self.running = candidate
         for pair in candidate:
             if pair in self.out:
                 return Trial(candidate, (), self.out[pair])
         self.seconds += ROUND_S * rounds
-        drawn = random.Random(number)  # noqa: S311 - noise that is the same each time
-        ratios = [self.truth(candidate) + drawn.gauss(0.0, self.noise) for _ in range(rounds)]
+        drawn = random.Random(f"{number} {self.seed}")  # noqa: S311 - as above
+        truth = self.truth(candidate) + self.own_start - self.default_start
+        ratios = [truth + drawn.gauss(0.0, self.noise) for _ in range(rounds)]
         return Trial(candidate, tuple(Round(DEFAULT_RATE, DEFAULT_RATE * math.exp(each)) for each in ratios))

@@ -100,6 +100,8 @@ class Bench:
 
     def measure(self, candidate: Candidate, rounds: int, number: int, *, fresh: bool) -> Trial:
         """Return a trial of so many rounds."""
+        if fresh:
+            self._start_default_again()
         try:
             self._serve(candidate, fresh=fresh)
         except StartError as error:
@@ -170,6 +172,15 @@ class Bench:
 
     def _warm(self, side: str, path: ServingPath, rate: float) -> None:
         self.warm(self._spec(side, path, rate, 1, 0))
+
+    def _start_default_again(self) -> None:
+        servers = self.sides[DEFAULT_SIDE]
+        servers.stop()
+        try:
+            servers.start(None)
+        except StartError as error:
+            raise RunError(f"the default settings do not start: {error}") from error
+        self._warm(DEFAULT_SIDE, self.path, self.default_rate / BELOW)
 
     def _serve(self, candidate: Candidate, *, fresh: bool) -> None:
         """Start the candidate's services, unless `fresh` less those that run with its settings. Raises StartError."""

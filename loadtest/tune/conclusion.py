@@ -7,19 +7,21 @@ from typing import NamedTuple
 
 from scipy import special
 
-from loadtest.tune.loop import MIN_ROUNDS
-from loadtest.tune.search import Standing, Trial, best, standings_of
+from loadtest.tune.loop import CONFIRM_TRIALS
+from loadtest.tune.search import Trial, best
 from loadtest.tune.space import DEFAULT, Candidate
 
 CONFIDENCE = 0.95
+# Of rounds that are all of the search itself: fewer bound nothing.
+MIN_ROUNDS = 5
 
 
 class Conclusion(NamedTuple):
     """What came of a search. candidate: the best one, whether or not it is used.
 
-    low, high: the interval of the ratio to the default; 0 and infinity where too few rounds bound nothing. confirmed:
-    it is from rounds that the choice did not look at; otherwise it is too good. limited: rounds in which the load
-    generator did not keep up.
+    low, high: the interval of the ratio to the default; 0 and infinity where too little bounds nothing. confirmed:
+    it is from starts that the choice did not look at, and of those starts' means; otherwise it is too good. limited:
+    rounds in which the load generator did not keep up.
     """
 
     candidate: Candidate
@@ -43,26 +45,21 @@ def conclude(trials: Sequence[Trial]) -> Conclusion:
     candidate = best(trials)
     if candidate is None:
         return Conclusion(DEFAULT, 1.0, 1.0, 1.0, 0, confirmed=False, trials=tried, limited=0)
-    after = _standing(trials, candidate, confirming=True)
-    confirmed = len(after.log_ratios) >= MIN_ROUNDS
-    before = _standing(trials, candidate, confirming=False)
-    standing = after if confirmed else Standing(candidate, before.log_ratios + after.log_ratios)
-    mean, half = standing.mean, half_width(standing.log_ratios)
+    after = [each for each in trials if each.candidate == candidate and each.confirming and each.rounds]
+    confirmed = len(after) >= CONFIRM_TRIALS
+    counted = after if confirmed else [each for each in trials if each.candidate == candidate]
+    rounds = [one.log_ratio for each in counted for one in each.rounds]
+    # Rounds of one start share what that start is like: a start is one observation.
+    values = [each.log_ratio for each in after] if confirmed else rounds
+    mean, half = statistics.fmean(values), half_width(values, CONFIRM_TRIALS if confirmed else MIN_ROUNDS)
     limited = sum(each.limited for trial in trials if trial.candidate == candidate for each in trial.rounds)
     low, high = (0.0, math.inf) if math.isinf(half) else (math.exp(mean - half), math.exp(mean + half))
-    return Conclusion(
-        candidate, math.exp(mean), low, high, len(standing.log_ratios), confirmed, trials=tried, limited=limited
-    )
+    return Conclusion(candidate, math.exp(mean), low, high, len(rounds), confirmed, trials=tried, limited=limited)
 
 
-def half_width(values: Sequence[float]) -> float:
-    """Return half of the mean's interval by Student's t, infinite where there are too few values."""
-    if len(values) < MIN_ROUNDS:
+def half_width(values: Sequence[float], fewest: int) -> float:
+    """Return half of the mean's interval by Student's t, infinite for less than the fewest values."""
+    if len(values) < fewest:
         return math.inf
     t = float(special.stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2))
     return t * statistics.stdev(values) / math.sqrt(len(values))
-
-
-def _standing(trials: Sequence[Trial], candidate: Candidate, *, confirming: bool) -> Standing:
-    found = standings_of(trials, confirming=confirming)
-    return next((each for each in found if each.candidate == candidate), Standing(candidate, ()))

@@ -1,6 +1,5 @@
 """A search within its time: trials while there is time for them, and then rounds that only confirm the choice."""
 
-import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -8,20 +7,20 @@ from loadtest.tune.history import History
 from loadtest.tune.search import Search, Trial, best
 from loadtest.tune.space import Candidate
 
-# Of the time: rounds of the best candidate that the choice has not seen.
-CONFIRM_SHARE = 0.3
-# So many without a restart of the candidate: what differs from start to start is in the interval, too.
-CONFIRM_ROUNDS = 3
-# Fewer rounds bound nothing, and so confirm nothing.
-MIN_ROUNDS = 5
-CONFIRM_TRIALS = math.ceil(MIN_ROUNDS / CONFIRM_ROUNDS)
+# Of the time: trials of the best candidate that the choice has not seen.
+CONFIRM_SHARE = 0.25
+# Both sides' services are started for each, and it has so many rounds: what differs from start to start is in the
+# interval, which is of the trials' means. Fewer trials confirm nothing.
+CONFIRM_ROUNDS, CONFIRM_TRIALS = 2, 3
+# It starts two sides, where a trial of the search starts one at most.
+CONFIRM_TIMES = 1.5
 
 
 class Measurer(Protocol):
     """What measures a candidate beside the default."""
 
     def measure(self, candidate: Candidate, rounds: int, number: int, *, fresh: bool) -> Trial:
-        """Return a trial of so many rounds; `number`: of rounds before; `fresh`: in servers that are started for it.
+        """Return a trial of so many rounds; `number`: of rounds before; `fresh`: both sides are started for it.
 
         Raises InterruptedRun, RunError.
         """
@@ -43,7 +42,8 @@ def run(
     round_s = 0.0
     while (step := search.next(history.trials)) is not None:
         candidate, rounds = step
-        if left_s() <= max(confirm_s, CONFIRM_TRIALS * CONFIRM_ROUNDS * round_s) + rounds * round_s:
+        needed_s = CONFIRM_TRIALS * CONFIRM_TIMES * CONFIRM_ROUNDS * round_s
+        if left_s() <= max(confirm_s, needed_s) + rounds * round_s:
             break
         begin_s = left_s()
         trial = measure(candidate, rounds, confirming=False)

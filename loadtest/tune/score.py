@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +36,8 @@ def at_rising_rate(table: pa.Table, slo_us: float, rate_at: Callable[[float], fl
     well = np.flatnonzero(counted[window:] - counted[:-window] <= TAIL * window)
     value = rate_at(float(found.due_ns[well[-1] + window - 1]) / 1e9) if len(well) else None
     limited = bool(over.any()) and bool(np.median(found.service_us[over]) <= slo_us)
-    return Block(value, len(over), int(over.sum()), limited, _wrong(found.wrong))
+    out = _wrong(found.wrong) or ("" if found.ok.any() else f"all its requests fail ({_commonest(found.code)})")
+    return Block(value, len(over), int(over.sum()), limited, out)
 
 
 def at_steady_rate(table: pa.Table, slo_us: float, *, cpu_s: float | None = None) -> Block:
@@ -45,8 +46,7 @@ def at_steady_rate(table: pa.Table, slo_us: float, *, cpu_s: float | None = None
     ok = found.ok & ~found.wrong
     out = _wrong(found.wrong)
     if not out and (~found.ok).mean() > MAX_ERRORS:
-        (code, _), *_rest = Counter(found.code[~found.ok].tolist()).most_common()
-        out = f"{(~found.ok).mean():.0%} of its requests fail ({code})"
+        out = f"{(~found.ok).mean():.0%} of its requests fail ({_commonest(found.code[~found.ok])})"
     over = int((found.response_us > slo_us).sum())
     value = None
     if cpu_s is not None:
@@ -64,6 +64,11 @@ def misses(blocks: Mapping[str, list[Block]], default: str, candidate: str) -> b
         return count > 0 and sum(block.over for block in blocks[side]) >= least_over(count)
 
     return certain(candidate) and not certain(default)
+
+
+def _commonest(codes: "np.ndarray[tuple[int], np.dtype[Any]]") -> str:
+    ((code, _),) = Counter(codes.tolist()).most_common(1)
+    return str(code)
 
 
 def _wrong(wrong: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> str:

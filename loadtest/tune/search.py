@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from loadtest.tune.space import DEFAULT, Candidate, Space, changed
+from loadtest.tune.space import DEFAULT, Candidate, Space, Value, changed
 
 # Rounds in all after which settings are looked at; the best of KEEP go on to the next number.
 RUNGS = (2, 5, 10)
@@ -47,6 +47,11 @@ class Trial(NamedTuple):
     out: str = ""
     confirming: bool = False
 
+    @property
+    def log_ratio(self) -> float:
+        """Return the mean of its rounds' log ratios."""
+        return statistics.fmean(each.log_ratio for each in self.rounds)
+
 
 class Search:
     """Proposes candidates of a space; the same trials and seed give the same proposal."""
@@ -62,11 +67,12 @@ class Search:
         standings = standings_of(trials)
         for enough, more in reversed(list(itertools.pairwise(RUNGS))):
             ranked = [each for each in standings if len(each.log_ratios) >= enough]
-            for each in ranked[: math.ceil(len(ranked) / KEEP)]:
+            for each in ranked[: len(ranked) // KEEP]:
                 if len(each.log_ratios) < more and each.mean > 0:
                     return each.candidate, more - len(each.log_ratios)
         known = {trial.candidate for trial in trials} | {DEFAULT}
-        fresh = next((each for each in self._fresh(best(trials) or DEFAULT, len(known)) if each not in known), None)
+        bad, near = failing(trials), self._fresh(best(trials) or DEFAULT, len(known))
+        fresh = next((each for each in near if each not in known and bad.isdisjoint(each)), None)
         return None if fresh is None else (fresh, RUNGS[0])
 
     def _fresh(self, best_so_far: Candidate, number: int) -> Iterator[Candidate]:
@@ -99,6 +105,13 @@ def standings_of(trials: Sequence[Trial], *, confirming: bool = False) -> list[S
             found.setdefault(trial.candidate, []).extend(each.log_ratio for each in trial.rounds)
     standings = [Standing(candidate, tuple(ratios)) for candidate, ratios in found.items()]
     return sorted(standings, key=lambda each: each.mean, reverse=True)
+
+
+def failing(trials: Sequence[Trial]) -> set[tuple[str, Value]]:
+    """Return the values that are out by themselves, as far as trials tell: beside them, settings were well."""
+    well = {DEFAULT} | {trial.candidate for trial in trials if not trial.out}
+    apart = [set(trial.candidate) - set(other) for trial in trials if trial.out for other in well]
+    return {value for (value, *more) in filter(None, apart) if not more and (value,) not in well}
 
 
 def best(trials: Sequence[Trial]) -> Candidate | None:

@@ -1,7 +1,6 @@
 """What a search says while it runs: a line for each trial, with the best so far and the time that is left."""
 
 import math
-import statistics
 from collections.abc import Sequence
 
 from loadtest.tune.conclusion import Conclusion
@@ -24,7 +23,7 @@ def trial_line(trial: Trial, trials: Sequence[Trial], left_s: float) -> str:
     left = f"{minutes(left_s)} left"
     if trial.out:
         return f"{name}: out, {trial.out}; {left}"
-    ratio = math.exp(statistics.fmean(each.log_ratio for each in trial.rounds))
+    ratio = math.exp(trial.log_ratio)
     found = best(trials)
     standing = next((each for each in standings_of(trials) if each.candidate == found), None)
     so_far = f"best {named(standing.candidate)} {math.exp(standing.mean):.2f}" if standing else "none better yet"
@@ -38,7 +37,7 @@ def conclusion_lines(found: Conclusion) -> list[str]:
     interval = "" if math.isinf(found.high) else f", 95 % CI {found.low:.2f}..{found.high:.2f}"
     sure = f"{found.ratio:.2f} times the default{interval}, {found.rounds} rounds"
     lines = [f"{named(found.candidate)}: {sure}"]
-    lines += [] if found.confirmed else ["not confirmed by rounds of its own: give it more --budget"]
+    lines += [] if found.confirmed else ["not confirmed by three starts of its own: give it more --budget"]
     lines += [] if found.settings else ["that may be no better than the default: it stays"]
     if found.limited:
         lines.append(f"in {found.limited} rounds the load generator did not keep up: the true ratio may be larger")

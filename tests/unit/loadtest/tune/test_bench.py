@@ -111,14 +111,17 @@ def test_only_what_differs_from_the_last_candidate_is_started_again() -> None:
     ]
 
 
-def test_a_fresh_trial_starts_everything_again() -> None:
+def test_a_fresh_trial_starts_both_sides_again() -> None:
     services = FakeServices()
     bench = bench_of(FakeLoad({"default": 1000.0, "candidate": 1000.0}), services)
 
     for fresh in (False, True):
         bench.measure(FOUR, 1, 0, fresh=fresh)
 
+    default = bench.sides["default"]
+    assert isinstance(default, FakeServices)
     assert services.told == [("start", {"threads": 4}), ("stop",), ("start", {"threads": 4})]
+    assert default.told == [("stop",), ("start", {})]
 
 
 def test_a_candidate_whose_service_has_ended_is_out() -> None:

@@ -15,12 +15,22 @@ def rounds(*ratios: float) -> tuple[Round, ...]:
 
 def test_the_ratio_is_of_the_rounds_that_the_choice_did_not_look_at() -> None:
     chosen = Trial(FOUR, rounds(2.0, 2.0, 2.0, 2.0, 2.0))
-    after = Trial(FOUR, rounds(1.2, 1.21, 1.19, 1.2, 1.2), confirming=True)
+    after = [Trial(FOUR, rounds(1.2 * each, 1.2 / each), confirming=True) for each in (1.01, 1.02, 1.03)]
 
-    found = conclude([chosen, after])
+    found = conclude([chosen, *after])
 
     assert found.ratio == pytest.approx(1.2, rel=0.01)
-    assert (found.confirmed, found.rounds, found.settings) == (True, 5, FOUR)
+    assert (found.confirmed, found.rounds, found.settings) == (True, 6, FOUR)
+
+
+def test_rounds_of_one_start_are_one_observation() -> None:
+    starts = [Trial(FOUR, rounds(*[ratio] * 20), confirming=True) for ratio in (1.1, 1.2, 1.3)]
+
+    found = conclude([Trial(FOUR, rounds(1.2, 1.2)), *starts])
+
+    half = half_width([math.log(ratio) for ratio in (1.1, 1.2, 1.3)], 3)
+    assert math.log(found.high / found.ratio) == pytest.approx(half)
+    assert found.low < 1
 
 
 def test_without_enough_of_them_all_rounds_count_and_the_default_stays() -> None:
@@ -29,7 +39,7 @@ def test_without_enough_of_them_all_rounds_count_and_the_default_stays() -> None
     assert (found.confirmed, found.rounds, found.settings) == (False, 5, ())
     assert found.low > 1
     assert conclusion_lines(found)[1:] == [
-        "not confirmed by rounds of its own: give it more --budget",
+        "not confirmed by three starts of its own: give it more --budget",
         "that may be no better than the default: it stays",
     ]
 
@@ -44,7 +54,7 @@ def test_too_few_rounds_bound_nothing_so_the_default_stays() -> None:
 
 def test_an_interval_is_students() -> None:
     # t of 4 degrees of freedom at 97.5 %: 2.776.
-    assert half_width([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(2.7764 * math.sqrt(2.5) / math.sqrt(5), rel=1e-4)
+    assert half_width([1.0, 2.0, 3.0, 4.0, 5.0], 5) == pytest.approx(2.7764 * math.sqrt(2.5) / math.sqrt(5), rel=1e-4)
 
 
 def test_a_generator_that_did_not_keep_up_is_said() -> None:

@@ -155,3 +155,12 @@ def test_a_p99_that_certainly_misses_where_the_defaults_does_not_is_out(
         return [Block(1.0, 1000, over, limited=False, out="")]
 
     assert misses({"a": block(default), "b": block(candidate)}, "a", "b") == out
+
+
+def test_where_every_request_fails_the_settings_are_out_and_the_code_is_said() -> None:
+    due_ns = rising(500.0, 1.0, 2)
+    failed = table(
+        due_ns, np.full(len(due_ns), 1e3), ok=np.zeros(len(due_ns), dtype=bool), code=["UNAVAILABLE"] * len(due_ns)
+    )
+
+    assert at_rising_rate(failed, SLO_US, lambda _: 1.0).out == "all its requests fail (UNAVAILABLE)"

@@ -56,7 +56,7 @@ def test_the_search_finds_nearly_the_best_settings_within_its_budget(tmp_path: P
     assert found.low < math.exp(measurer.truth(found.candidate)) * 1.05
 
 
-@pytest.mark.parametrize("budget_s", [60.0, 90.0, 120.0, 240.0])
+@pytest.mark.parametrize("budget_s", [80.0, 90.0, 120.0, 240.0])
 def test_time_is_kept_for_enough_rounds_to_confirm_the_choice(tmp_path: Path, budget_s: float) -> None:
     measurer = StandInMeasurer(dict.fromkeys(EFFECTS, 0.5), noise=0.01)
 
@@ -96,17 +96,22 @@ def test_settings_that_fail_are_out_and_never_measured_again(tmp_path: Path) -> 
     failed = [candidate for candidate in measurer.asked if out.keys() & set(candidate)]
     assert failed
     assert len(failed) == len(set(failed))
+    assert len(failed) <= 2 * len(out)  # beside settings that were well, each fails once, if not both did
     assert {trial.out for trial in history.trials if trial.out} == set(out.values())
     assert not out.keys() & set(conclude(history.trials).candidate)
 
 
-def test_where_nothing_is_better_the_default_stays(tmp_path: Path) -> None:
-    measurer = StandInMeasurer(dict.fromkeys(EFFECTS, 0.0), noise=0.1)
+def test_where_nothing_is_better_the_default_stays_though_starts_differ(tmp_path: Path) -> None:
+    """By its interval one search in forty may apply what is no better."""
+    confirmed = applied = 0
+    for seed in range(60):
+        measurer = StandInMeasurer(dict.fromkeys(EFFECTS, 0.0), noise=0.1, seed=seed, start_noise=0.1)
+        found = conclude(tune(tmp_path / f"{seed}.json", seed, measurer, 300.0).trials)
+        confirmed += found.confirmed
+        applied += found.settings != ()
 
-    found = conclude(tune(tmp_path / "t.json", 1, measurer).trials)
-
-    assert found.settings == ()
-    assert found.low < 1
+    assert confirmed > 30
+    assert applied <= 3
 
 
 def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
@@ -128,7 +133,9 @@ def test_a_candidate_gets_more_rounds_where_it_is_among_the_best_of_so_many() ->
     good = Trial((("threads", 4),), (Round(100, 150), Round(100, 150)))
     bad = Trial((("threads", 1),), (Round(100, 50), Round(100, 50)))
 
-    assert Search(SPACE, 1).next([good, bad]) == ((("threads", 4),), 3)
+    worse = Trial((("max_in_flight", 1),), (Round(100, 40), Round(100, 40)))
+
+    assert Search(SPACE, 1).next([good, bad, worse]) == ((("threads", 4),), 3)
     fresh = Search(SPACE, 1).next([bad])
     assert fresh is not None
     assert fresh[1] == 2
