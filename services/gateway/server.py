@@ -23,7 +23,7 @@ from services.gateway.compare import Compare
 from services.gateway.config import Settings
 from services.gateway.control import Controls
 from services.gateway.failure_log import FailureLog
-from services.gateway.metrics import Metrics
+from services.gateway.metrics import Metrics, ShadowMetrics, watch_reloads
 from services.gateway.paths import Builder, Routes
 from services.gateway.probe import Prober
 from services.gateway.recent import Recent
@@ -89,7 +89,7 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
     content = hash_of(settings.deployments)
     deployments = tuned.applied(read_deployments(settings.deployments), settings.tuned)
     registry, batch_scope = process_registry(), BatchScope()
-    metrics = Metrics(registry)
+    metrics, shadow_metrics = Metrics(registry), ShadowMetrics(registry)
     metrics.on_failure = FailureLog().record
     resolver = Resolver()
     parts = call_parts(settings.otel, metrics)
@@ -117,7 +117,7 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
             path.replicas.use()
         router.use(routes.chains, routes.version_labels)
         metrics.use(routes.labels, {name: path.replicas for name, path in routes.paths.items()})
-        metrics.use_shadows(routes.shadows)
+        shadow_metrics.use(routes.shadows)
         prober.use(
             {name: chain.ready for name, chain in routes.chains.items()},
             [path.replicas for path in routes.paths.values()],
@@ -129,7 +129,7 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
     folders = (settings.exports, settings.state, *([settings.tuned] if settings.tuned else []))
     reloader = Reloader(settings.deployments, folders, routes, build, use, content=content)
     resolver.on_change = reloader.follow
-    metrics.watch_reloads(reloader)
+    watch_reloads(reloader, registry)
     board = StatusBoard(reloader, metrics)
     limits = ListenerLimits(
         deployments.gateway.max_message_bytes,
