@@ -1,6 +1,7 @@
 """The gateway's Prometheus metrics. Every label comes from the registry of paths, never from a caller."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from time import perf_counter_ns
 
 from grpc import StatusCode
@@ -59,182 +60,43 @@ class Metrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.requests = Counter(
-            "servepath_requests", "Calls ended, by gRPC code.", (*PATH_LABELS, "code"), registry=registry
+        counter = partial(Counter, labels=PATH_LABELS, registry=registry)
+        durations = partial(Durations, labels=PATH_LABELS, buckets=BUCKETS_S, registry=registry)
+        self.requests = counter("servepath_requests", "Calls ended, by gRPC code.", labels=(*PATH_LABELS, "code"))
+        self.rows = counter("servepath_rows", "Rows answered.")
+        self.duration = durations(
+            "servepath_request_duration_seconds", "From a call's arrival to its end, backend included."
         )
-        self.rows = Counter("servepath_rows", "Rows answered.", PATH_LABELS, registry=registry)
-        self.duration = Durations(
-            "servepath_request_duration_seconds",
-            "From a call's arrival to its end, backend included.",
-            PATH_LABELS,
-            buckets=BUCKETS_S,
-            registry=registry,
+        self.backend = durations(
+            "servepath_backend_duration_seconds", "From sending to a path's server to its reply; answered calls only."
         )
-        self.backend = Durations(
-            "servepath_backend_duration_seconds",
-            "From sending to a path's server to its reply; answered calls only.",
-            PATH_LABELS,
-            buckets=BUCKETS_S,
-            registry=registry,
-        )
-        self.overhead = Durations(
+        self.overhead = durations(
             "servepath_gateway_overhead_seconds",
             "A call's time less its server's, waiting in the gateway included; answered calls only.",
-            PATH_LABELS,
             buckets=BUCKETS_OVERHEAD_S,
-            registry=registry,
         )
-        self.queue = Durations(
+        self.queue = durations(
             "servepath_queue_wait_seconds",
             "How long a call waited for a place among those at its server; 0 where it left at once.",
-            PATH_LABELS,
-            buckets=BUCKETS_S,
-            registry=registry,
         )
-        self._batch = Histogram(
-            "servepath_batch_rows",
-            "Rows of each call that went to a path's server.",
-            PATH_LABELS,
-            buckets=BUCKETS_ROWS,
-            registry=registry,
+        self.fallbacks = counter(
+            "servepath_fallbacks", "Calls that left a path for another of their model: it failed or was not ready."
         )
-        self._in_flight = Gauge(
-            "servepath_in_flight_requests",
-            "Calls at servers, a merged one counted once.",
-            PATH_LABELS,
-            registry=registry,
-        )
-        self._queued = Gauge("servepath_queued_requests", "Calls waiting for a server.", PATH_LABELS, registry=registry)
-        self._merging = Gauge(
-            "servepath_merging",
-            "1 while waiting calls leave as one; 0 where a path merges none, or merging does not pay.",
-            PATH_LABELS,
-            registry=registry,
-        )
-        self._ready = Gauge(
-            "servepath_path_ready",
-            "1 while the path's probes are answered as its model does.",
-            PATH_LABELS,
-            registry=registry,
-        )
-        self.fallbacks = Counter(
-            "servepath_fallbacks",
-            "Calls that left a path for another of their model: it failed or was not ready.",
-            PATH_LABELS,
-            registry=registry,
-        )
-        self._retries = Counter(
-            "servepath_retries", "Calls sent again, to another replica.", PATH_LABELS, registry=registry
-        )
-        self._hedges = Counter(
-            "servepath_hedges",
-            "Calls sent to a second replica, since the first was slow.",
-            PATH_LABELS,
-            registry=registry,
-        )
-        self._hedges_won = Counter(
-            "servepath_hedges_won", "Calls that the second replica answered first.", PATH_LABELS, registry=registry
-        )
-        self._ejections = Counter(
-            "servepath_ejections",
-            "Times that a replica was left alone, since its calls failed.",
-            PATH_LABELS,
-            registry=registry,
-        )
-        self._replicas = Gauge("servepath_replicas_ready", "Replicas that get calls.", PATH_LABELS, registry=registry)
-        self._reloads = Counter(
-            "servepath_reloads", "Times that deployments.toml was read again.", ("result",), registry=registry
-        )
-        self._in_use = Gauge(
-            "servepath_deployments_in_use",
-            "1 while deployments.toml is in use as it is; 0 where it was changed to one that cannot be.",
-            registry=registry,
-        )
-        self._shadow = Counter(
-            "servepath_shadow",
-            "Calls repeated on a path that others had answered, by what came of it.",
-            (*PATH_LABELS, "verdict"),
-            registry=registry,
-        )
-        self._difference = Gauge(
-            "servepath_shadow_largest_difference",
-            "Largest difference of a repeated call's answer from the caller's.",
-            PATH_LABELS,
-            registry=registry,
-        )
-        self._promoted = Gauge(
-            "servepath_shadow_promoted_percent",
-            "Percent of the calls for the model alone that a shadow's stack gets by its rule.",
-            PATH_LABELS,
-            registry=registry,
-        )
-        self._load = Load(registry)
+        self._replicas = ReplicaMetrics(registry)
         self.on_failure: OnFailure = _nothing
         self.paths = {UNKNOWN: PathMetrics(self, UNKNOWN)}
         self._unknown = self.paths[UNKNOWN]
         self._by_name: Mapping[str, PathMetrics] = {}
-        self._watched: set[Labels] = set()
-        self._shadowed: set[Labels] = set()
 
     def use(self, names: Mapping[str, Labels], paths: Mapping[Labels, ReplicaSet]) -> None:
         """Count for these from now on: every name that callers may use -> (model, stack) of its path; its replicas."""
         self.paths |= {labels: PathMetrics(self, labels) for labels in paths if labels not in self.paths}
         self._by_name = {name: self.paths[labels] for name, labels in names.items()}
-        for labels, replicas in paths.items():
-            self._watch(labels, replicas)
-        for labels in self._watched - paths.keys():
-            self._forget(labels)
-        self._watched = set(paths)
-        self._load.paths = tuple(paths.values())
-
-    def _watch(self, labels: Labels, replicas: ReplicaSet) -> None:
-        """Show a path's calls in flight, their rows, its queue, whether it merges, and its readiness."""
-        for member in replicas.members:
-            member.batcher.on_send = self._batch.labels(*labels).observe
-        replicas.on_retry = self._retries.labels(*labels).inc
-        replicas.on_eject = self._ejections.labels(*labels).inc
-        hedges, won = self._hedges.labels(*labels), self._hedges_won.labels(*labels)  # 0 without hedging
-        if isinstance(replicas, HedgingReplicas):
-            replicas.on_hedge, replicas.on_win = hedges.inc, won.inc
-        self._in_flight.labels(*labels).set_function(lambda: replicas.in_flight)
-        self._queued.labels(*labels).set_function(lambda: replicas.queued)
-        self._merging.labels(*labels).set_function(lambda: replicas.merges)
-        self._ready.labels(*labels).set_function(replicas.ready)
-        self._replicas.labels(*labels).set_function(lambda: sum(member.usable for member in replicas.members))
-
-    def _forget(self, labels: Labels) -> None:
-        """Show nothing of a path any more that there is none of; what was counted stays."""
-        for gauge in (self._in_flight, self._queued, self._merging, self._ready, self._replicas):
-            gauge.remove(*labels)
-
-    def watch_reloads(self, reloader: Reloader) -> None:
-        """Show whether deployments.toml as it is now is in use, and count how often it was read again."""
-        done, failed = self._reloads.labels("done"), self._reloads.labels("failed")
-
-        def count() -> None:
-            (failed if reloader.error else done).inc()
-
-        reloader.on_reload = count
-        self._in_use.set_function(lambda: not reloader.error)
+        self._replicas.use(paths)
 
     def on_fallback(self, name: str) -> None:
         """Count a call that leaves a path."""
         self._by_name.get(name, self._unknown).fallbacks.inc()
-
-    def use_shadows(self, shadows: Shadows) -> None:
-        """Show what came of these from now on."""
-        found = {(verdicts.model, verdicts.shadow.stack): verdicts for verdicts in shadows.known.values()}
-        for labels, verdicts in found.items():
-            self._watch_shadow(labels, verdicts)
-        for labels in self._shadowed - found.keys():
-            self._difference.remove(*labels)
-            self._promoted.remove(*labels)
-        self._shadowed = set(found)
-
-    def _watch_shadow(self, labels: Labels, verdicts: Verdicts) -> None:
-        verdicts.counts = {verdict: self._shadow.labels(*labels, verdict) for verdict in VERDICTS}
-        self._difference.labels(*labels).set_function(lambda: verdicts.difference)
-        self._promoted.labels(*labels).set_function(lambda: verdicts.promotion.percent if verdicts.promotion else 0)
 
     def on_complete(self, call: Call | None, outcome: Outcome) -> Outcome:
         """Count an ended call; return its outcome with the gateway's own times added."""
@@ -280,6 +142,123 @@ class Metrics:
         path.duration.exemplify(served.gateway_us + served.backend_us, known)
         path.backend.exemplify(served.backend_us, known)
         path.overhead.exemplify(served.gateway_us, known)
+
+
+class ReplicaMetrics:
+    """Shows what each path's replicas do now, and counts what happens at them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        counter = partial(Counter, labels=PATH_LABELS, registry=registry)
+        gauge = partial(Gauge, labelnames=PATH_LABELS, registry=registry)
+        self._batch = Histogram(
+            "servepath_batch_rows",
+            "Rows of each call that went to a path's server.",
+            PATH_LABELS,
+            buckets=BUCKETS_ROWS,
+            registry=registry,
+        )
+        self._in_flight = gauge("servepath_in_flight_requests", "Calls at servers, a merged one counted once.")
+        self._queued = gauge("servepath_queued_requests", "Calls waiting for a server.")
+        self._merging = gauge(
+            "servepath_merging",
+            "1 while waiting calls leave as one; 0 where a path merges none, or merging does not pay.",
+        )
+        self._ready = gauge("servepath_path_ready", "1 while the path's probes are answered as its model does.")
+        self._retries = counter("servepath_retries", "Calls sent again, to another replica.")
+        self._hedges = counter("servepath_hedges", "Calls sent to a second replica, since the first was slow.")
+        self._hedges_won = counter("servepath_hedges_won", "Calls that the second replica answered first.")
+        self._ejections = counter("servepath_ejections", "Times that a replica was left alone, since its calls failed.")
+        self._replicas = gauge("servepath_replicas_ready", "Replicas that get calls.")
+        self._load = Load(registry)
+        self._watched: set[Labels] = set()
+
+    def use(self, paths: Mapping[Labels, ReplicaSet]) -> None:
+        """Show these from now on: (model, stack) of each path -> its replicas."""
+        for labels, replicas in paths.items():
+            self._watch(labels, replicas)
+        for labels in self._watched - paths.keys():
+            self._forget(labels)
+        self._watched = set(paths)
+        self._load.paths = tuple(paths.values())
+
+    def _watch(self, labels: Labels, replicas: ReplicaSet) -> None:
+        """Show a path's calls in flight, their rows, its queue, whether it merges, and its readiness."""
+        for member in replicas.members:
+            member.batcher.on_send = self._batch.labels(*labels).observe
+        replicas.on_retry = self._retries.labels(*labels).inc
+        replicas.on_eject = self._ejections.labels(*labels).inc
+        hedges, won = self._hedges.labels(*labels), self._hedges_won.labels(*labels)  # 0 without hedging
+        if isinstance(replicas, HedgingReplicas):
+            replicas.on_hedge, replicas.on_win = hedges.inc, won.inc
+        self._in_flight.labels(*labels).set_function(lambda: replicas.in_flight)
+        self._queued.labels(*labels).set_function(lambda: replicas.queued)
+        self._merging.labels(*labels).set_function(lambda: replicas.merges)
+        self._ready.labels(*labels).set_function(replicas.ready)
+        self._replicas.labels(*labels).set_function(lambda: sum(member.usable for member in replicas.members))
+
+    def _forget(self, labels: Labels) -> None:
+        """Show nothing of a path any more that there is none of; what was counted stays."""
+        for gauge in (self._in_flight, self._queued, self._merging, self._ready, self._replicas):
+            gauge.remove(*labels)
+
+
+class ShadowMetrics:
+    """Shows what came of the calls that are repeated on each model's shadow."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._verdicts = Counter(
+            "servepath_shadow",
+            "Calls repeated on a path that others had answered, by what came of it.",
+            (*PATH_LABELS, "verdict"),
+            registry=registry,
+        )
+        self._difference = Gauge(
+            "servepath_shadow_largest_difference",
+            "Largest difference of a repeated call's answer from the caller's.",
+            PATH_LABELS,
+            registry=registry,
+        )
+        self._promoted = Gauge(
+            "servepath_shadow_promoted_percent",
+            "Percent of the calls for the model alone that a shadow's stack gets by its rule.",
+            PATH_LABELS,
+            registry=registry,
+        )
+        self._watched: set[Labels] = set()
+
+    def use(self, shadows: Shadows) -> None:
+        """Show what came of these from now on."""
+        found = {(verdicts.model, verdicts.shadow.stack): verdicts for verdicts in shadows.known.values()}
+        for labels, verdicts in found.items():
+            self._watch(labels, verdicts)
+        for labels in self._watched - found.keys():
+            self._difference.remove(*labels)
+            self._promoted.remove(*labels)
+        self._watched = set(found)
+
+    def _watch(self, labels: Labels, verdicts: Verdicts) -> None:
+        verdicts.counts = {verdict: self._verdicts.labels(*labels, verdict) for verdict in VERDICTS}
+        self._difference.labels(*labels).set_function(lambda: verdicts.difference)
+        self._promoted.labels(*labels).set_function(lambda: verdicts.promotion.percent if verdicts.promotion else 0)
+
+
+def watch_reloads(reloader: Reloader, registry: CollectorRegistry) -> None:
+    """Show whether deployments.toml as it is now is in use, and count how often it was read again."""
+    reloads = Counter(
+        "servepath_reloads", "Times that deployments.toml was read again.", ("result",), registry=registry
+    )
+    in_use = Gauge(
+        "servepath_deployments_in_use",
+        "1 while deployments.toml is in use as it is; 0 where it was changed to one that cannot be.",
+        registry=registry,
+    )
+    done, failed = reloads.labels("done"), reloads.labels("failed")
+
+    def count() -> None:
+        (failed if reloader.error else done).inc()
+
+    reloader.on_reload = count
+    in_use.set_function(lambda: not reloader.error)
 
 
 def _nothing(labels: tuple[str, str], call: Call | None, error: ServeError, total_us: int) -> None:

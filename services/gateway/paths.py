@@ -199,18 +199,11 @@ class Builder:
 
         signatures: those that there are, so that paths of one spec share one.
         """
-        exports, gateway = self.settings.exports, deployments.gateway
+        exports = self.settings.exports
         artifacts = known.artifacts if known else _artifacts(exports, model, stack)
         spec = artifacts.current.spec
-        if above := gateway.exceeded_by(spec):
-            raise DeploymentsError(f"{model}: {above} of {deployments.file}")
-        same = (signature for known_spec, signature in signatures if known_spec == spec)
-        signature = next(same, None) or Signature(spec, gateway.max_elements)
-        request = Request(model, 0, probe_inputs(artifacts.current))
-        try:
-            probe = request, signature.check(request)
-        except BadInput as error:
-            raise DeploymentsError(f"{model}: [gateway] of {deployments.file} refuses its probe: {error}") from error
+        signature = _signature(deployments, model, spec, signatures)
+        probe = _probe(deployments, model, artifacts, signature)
         codec = external_codec(deployments, model, stack.name, spec) if stack.external else STACK_CODECS[stack.name]
         limits = _batch_limits(origin.limits, spec)
 
@@ -232,23 +225,42 @@ class Builder:
             batcher = self._parts.batcher(replica, limits, self._batch_scope)
             return Member(replica, batcher, PathProver(exports, artifacts, batcher, limits), probe)
 
-        before = {each.replica.address: each for each in known.replicas.members} if known else {}
-        if known and known.origin.limits == origin.limits:
-            members = [before.get(address) or member(address) for address in origin.addresses]
-        else:
-            members = [_successor(member(address), before.get(address)) for address in origin.addresses]
-        replicas = _replicas(f"{model}@{stack.name}", members, origin.limits)
+        replicas = _replicas(f"{model}@{stack.name}", _members(member, origin, known), origin.limits)
         if known:
             replicas.budget = known.replicas.budget
-        chain: Backend = Validate(
-            VersionCheck(replicas, artifacts, stack), signature, partial(_who_would_answer, replicas, artifacts)
-        )
         translators = known.translators if known else Translators(exports, model, spec)
-        text = None
-        if translators.has(artifacts.current.version):
-            text = translators.find(artifacts.current.version).form
-            chain = TextInput(chain, translators, partial(_version_of_texts, replicas, artifacts))
+        chain, text = _path_chain(replicas, artifacts, stack, signature, translators)
         return Path(model, stack.name, origin, artifacts, signature, replicas, translators, chain, stack, text)
+
+
+def _signature(
+    deployments: Deployments, model: str, spec: Spec, signatures: Sequence[tuple[Spec, Signature]]
+) -> Signature:
+    """Return the signature of a spec, of those that there are if it can be. Raises DeploymentsError."""
+    gateway = deployments.gateway
+    if above := gateway.exceeded_by(spec):
+        raise DeploymentsError(f"{model}: {above} of {deployments.file}")
+    same = (signature for known_spec, signature in signatures if known_spec == spec)
+    return next(same, None) or Signature(spec, gateway.max_elements)
+
+
+def _probe(
+    deployments: Deployments, model: str, artifacts: Artifacts | ExternalArtifacts, signature: Signature
+) -> tuple[Request, int]:
+    """Return the request that a path is probed with, and its rows. Raises DeploymentsError."""
+    request = Request(model, 0, probe_inputs(artifacts.current))
+    try:
+        return request, signature.check(request)
+    except BadInput as error:
+        raise DeploymentsError(f"{model}: [gateway] of {deployments.file} refuses its probe: {error}") from error
+
+
+def _members(make: Callable[[str], Member], origin: Origin, known: Path | None) -> list[Member]:
+    """Return a path's replicas: at known addresses those of the path before, or with other limits their successors."""
+    before = {each.replica.address: each for each in known.replicas.members} if known else {}
+    if known and known.origin.limits == origin.limits:
+        return [before.get(address) or make(address) for address in origin.addresses]
+    return [_successor(make(address), before.get(address)) for address in origin.addresses]
 
 
 def _successor(member: Member, before: Member | None) -> Member:
@@ -265,6 +277,24 @@ def _replicas(name: str, members: Sequence[Member], limits: PathLimits) -> Repli
     if limits.hedge_percent:
         log.warning("hedge_percent of %s changes nothing: its stack has one address, and hedging takes two", name)
     return ReplicaSet(members)
+
+
+def _path_chain(
+    replicas: ReplicaSet,
+    artifacts: Artifacts | ExternalArtifacts,
+    stack: Stack,
+    signature: Signature,
+    translators: Translators,
+) -> tuple[Backend, TextForm | None]:
+    """Return what takes a path's calls, and how it takes texts, where it does."""
+    chain = Validate(
+        VersionCheck(replicas, artifacts, stack), signature, partial(_who_would_answer, replicas, artifacts)
+    )
+    version = artifacts.current.version
+    if not translators.has(version):
+        return chain, None
+    text = translators.find(version).form
+    return TextInput(chain, translators, partial(_version_of_texts, replicas, artifacts)), text
 
 
 def _artifacts(exports: pathlib.Path, model: str, stack: Stack) -> Artifacts | ExternalArtifacts:

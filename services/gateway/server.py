@@ -10,9 +10,8 @@ from grpc import aio
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from servepath.protocols import oip, servepath, tuned
-from servepath.protocols.deployments import Deployment, Deployments, DeploymentsError
-from servepath.protocols.deployments_file import read_deployments
+from servepath.http2.write_coalescer import WriteCoalescer
+from servepath.protocols import oip, servepath
 from services.dataplane.backend import Backend
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.data_plane import DataPlane
@@ -23,13 +22,14 @@ from services.gateway.compare import Compare
 from services.gateway.config import Settings
 from services.gateway.control import Controls
 from services.gateway.failure_log import FailureLog
-from services.gateway.metrics import Metrics
-from services.gateway.paths import Builder, Routes
+from services.gateway.metrics import Metrics, ShadowMetrics, watch_reloads
+from services.gateway.paths import Builder
 from services.gateway.probe import Prober
 from services.gateway.recent import Recent
 from services.gateway.reload import Reloader, hash_of
 from services.gateway.repository import Repository
 from services.gateway.resolve import Resolver
+from services.gateway.route_updater import RouteUpdater, tuned_deployments
 from services.gateway.router import ModelRouter
 from services.gateway.status import StatusBoard
 from services.gateway.status_page import pages
@@ -37,8 +37,6 @@ from services.gateway.telemetry import call_parts
 
 # How long the connections get after the last call has been answered.
 CLOSE_GRACE_S = 3.0
-# Calls with one value of this go to one path, and one version, of a model that has weights.
-CALLER_KEY = "x-servepath-key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +85,10 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
     `again`: reads the addresses again, for a deployments file that has changed.
     """
     content = hash_of(settings.deployments)
-    deployments = tuned.applied(read_deployments(settings.deployments), settings.tuned)
-    registry, batch_scope = process_registry(), BatchScope()
-    metrics = Metrics(registry)
+    deployments = tuned_deployments(settings)
+    registry, batch_scope, resolver = process_registry(), BatchScope(), Resolver()
+    metrics, shadow_metrics = Metrics(registry), ShadowMetrics(registry)
     metrics.on_failure = FailureLog().record
-    resolver = Resolver()
     parts = call_parts(settings.otel, metrics)
     builder = Builder(settings, resolver.addresses, metrics.on_fallback, batch_scope, parts)
     router = ModelRouter({})
@@ -99,52 +96,24 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
         router, {servepath.METHOD: servepath, oip.METHOD: oip}, metrics.on_complete, batch_scope
     )
     prober = Prober(deployments.gateway.probe_interval_s)
-
-    def build(known: Routes, read: bool) -> Routes:  # noqa: FBT001 - a Reloader's
-        if not read:
-            return builder.build(known.deployments, known)
-        wanted, before = _reloaded(settings, known.deployments), builder.settings
-        try:
-            builder.settings = again(settings) if again else settings
-            return builder.build(wanted, known)
-        except BaseException:
-            builder.settings = before
-            raise
-
-    def use(routes: Routes) -> None:
-        """Put routes into use: nothing of a call lies between these lines."""
-        for path in routes.paths.values():
-            path.replicas.use()
-        router.use(routes.chains, routes.version_labels)
-        metrics.use(routes.labels, {name: path.replicas for name, path in routes.paths.items()})
-        metrics.use_shadows(routes.shadows)
-        prober.use(
-            {name: chain.ready for name, chain in routes.chains.items()},
-            [path.replicas for path in routes.paths.values()],
-        )
-        data_plane.caller_key = CALLER_KEY if any(map(_divided, routes.deployments.models)) else ""
-
+    updater = RouteUpdater(
+        settings=settings,
+        again=again,
+        builder=builder,
+        router=router,
+        metrics=metrics,
+        shadow_metrics=shadow_metrics,
+        prober=prober,
+        data_plane=data_plane,
+    )
     routes = builder.build(deployments)
-    use(routes)
+    updater.use(routes)
     folders = (settings.exports, settings.state, *([settings.tuned] if settings.tuned else []))
-    reloader = Reloader(settings.deployments, folders, routes, build, use, content=content)
+    reloader = Reloader(settings.deployments, folders, routes, updater.build, updater.use, content=content)
     resolver.on_change = reloader.follow
-    metrics.watch_reloads(reloader)
+    watch_reloads(reloader, registry)
     board = StatusBoard(reloader, metrics)
-    limits = ListenerLimits(
-        deployments.gateway.max_message_bytes,
-        deployments.gateway.default_deadline_s,
-        deployments.gateway.max_deadline_s,
-        share_port=settings.worker_of is not None,
-    )
-    front = LISTENERS[settings.front](
-        f"{settings.host}:{settings.port}",
-        (servepath.METHOD, oip.METHOD),
-        data_plane.dispatch,
-        _controls(settings, _handlers(settings, reloader, data_plane, limits), prober),
-        limits,
-        coalescer=builder.coalescer,
-    )
+    front = _front(settings, reloader, data_plane, prober, builder.coalescer)
     metrics_server = serve_metrics(registry, settings.metrics_host, settings.metrics_port, pages(board.status))
     try:
         port = await front.start()
@@ -172,19 +141,25 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
     )
 
 
-def _reloaded(settings: Settings, before: Deployments) -> Deployments:
-    """Read the file while the gateway runs. Raises DeploymentsError or ArtifactError."""
-    file = settings.deployments
-    deployments = tuned.applied(read_deployments(file), settings.tuned)
-    if deployments.gateway != before.gateway:
-        raise DeploymentsError(f"[gateway] of {file} has changed, which counts from the start: restart the gateway")
-    return deployments
-
-
-def _divided(deployment: Deployment) -> bool:
-    """Return whether the calls for a model alone go to several paths or versions, or may come to."""
-    promoted = deployment.shadow is not None and deployment.shadow.promote is not None
-    return promoted or bool(deployment.version_weights) or sum(share > 0 for share in deployment.shares.values()) > 1
+def _front(
+    settings: Settings, reloader: Reloader, data_plane: DataPlane, prober: Prober, coalescer: WriteCoalescer
+) -> Listener:
+    """Return what takes all calls. coalescer: shared with the connections that the answers come from."""
+    gateway = reloader.routes.deployments.gateway
+    limits = ListenerLimits(
+        gateway.max_message_bytes,
+        gateway.default_deadline_s,
+        gateway.max_deadline_s,
+        share_port=settings.worker_of is not None,
+    )
+    return LISTENERS[settings.front](
+        f"{settings.host}:{settings.port}",
+        (servepath.METHOD, oip.METHOD),
+        data_plane.dispatch,
+        _controls(settings, _handlers(settings, reloader, data_plane, limits), prober),
+        limits,
+        coalescer=coalescer,
+    )
 
 
 def _handlers(

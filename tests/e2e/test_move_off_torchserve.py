@@ -26,7 +26,7 @@ from servepath.protocols import servepath
 from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.types import Request, Tensor
 from servepath_pb.servepath.v1 import gateway_pb2
-from services.gateway.server import CALLER_KEY
+from services.gateway.route_updater import CALLER_KEY
 from tests.binomial import bounds
 from tests.e2e.real_stack import STOP_S, RealStack
 from tests.limits import LONG_S

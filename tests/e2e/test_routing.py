@@ -22,7 +22,7 @@ from grpc import aio
 from servepath.protocols import servepath
 from servepath.protocols.types import Request, Tensor
 from servepath_pb.servepath.v1 import gateway_pb2
-from services.gateway.server import CALLER_KEY
+from services.gateway.route_updater import CALLER_KEY
 from tests.binomial import bounds
 from tests.e2e.real_stack import RealStack, free_ports
 from tests.limits import LONG_S

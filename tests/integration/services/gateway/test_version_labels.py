@@ -17,8 +17,9 @@ from servepath.protocols import comparison, oip, servepath
 from servepath.protocols.deployments import DeploymentsError
 from servepath.protocols.types import Request, Tensor
 from servepath_pb.servepath.oip import oip_pb2
+from services.gateway.route_updater import CALLER_KEY
 from services.gateway.router import share_of
-from services.gateway.server import CALLER_KEY, Gateway, create_gateway
+from services.gateway.server import Gateway, create_gateway
 from services.oip_server.server import OipServer, create_server
 from services.onnx_svc.config import SERVICE, Settings
 from services.onnx_svc.ort import OrtEngine

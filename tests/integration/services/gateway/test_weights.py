@@ -11,8 +11,9 @@ from grpc import aio
 from servepath.protocols import servepath
 from servepath.protocols.types import Request, Tensor
 from servepath_pb.servepath.v1 import gateway_pb2
+from services.gateway.route_updater import CALLER_KEY
 from services.gateway.router import share_of
-from services.gateway.server import CALLER_KEY, create_gateway
+from services.gateway.server import create_gateway
 from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
 from tests.gateways import settings
