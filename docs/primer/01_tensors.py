@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 1. Tensors
-# A **tensor** is a table of numbers, like a list of lists in Python, but all its numbers are of one type and every row
-# has the same length. It has a **shape**, how many numbers lie along each direction (rows, then columns), and a
-# **dtype**, the type of its numbers. PyTorch (`torch`) and TensorFlow (`tf`) are two libraries that compute with
-# tensors. Here are two customers, each described by two numbers:
+# A **tensor** holds numbers of one type: a single number, a row of them, a table, or several tables. A table is like a
+# list of lists in Python, but every row has the same length. A tensor has a **shape**, how many numbers lie along each
+# direction (rows, then columns), and a **dtype**, the type of its numbers. PyTorch (`torch`) and TensorFlow (`tf`) are
+# two libraries that compute with tensors. Here are two customers, each described by two numbers:
 
 # %%
 import tensorflow as tf
@@ -41,9 +41,11 @@ print("by hand:", by_hand, "PyTorch:", y_torch.tolist(), "TensorFlow:", y_tf.num
 assert by_hand == y_torch.tolist() == y_tf.numpy().tolist() == [[-1.25], [-1.75]]
 
 # %% [markdown]
-# This is a whole model, and the two of this project, `simple_nn` and `keras_dense`, are no larger. It does both rows
-# in one go: such a group of rows is called a **batch**. The shapes must fit: `(2, 2) @ (2, 1)` gives `(2, 1)`. The two
-# numbers in the middle must be equal; the result has the two on the outside.
+# This is a **layer**, and already a whole model: the two of this project, `simple_nn` and `keras_dense`, are no larger.
+# A **network** has many layers, each of which works on the results of the one before. The weights and biases of a model
+# are its **parameters**. The layer does both rows in one go: such a group of rows is called a **batch**. The shapes
+# must fit: `(2, 2) @ (2, 1)` gives `(2, 1)`. The two numbers in the middle must be equal; the result has the two on the
+# outside.
 #
 # ## Exercise
 # A table has 5 rows of 3 numbers, the shape `(5, 3)`. Which shape must the weights have to get 4 numbers for each row?

@@ -21,8 +21,8 @@ measured = (mistake(1.0001) - mistake(1)) / 0.0001
 print(f"measured slope at 1: {measured:.3f}")
 
 # %% [markdown]
-# -4: a little more of `w` makes the mistake less by four times as much. So `w` should grow. A model has millions of
-# weights, too many to measure. Both libraries get all slopes at once, and exactly: they note every operation, and go
+# -4: a little more of `w` makes the mistake less by four times as much. So `w` should grow. Large models have millions
+# of weights, too many to measure. Both libraries get all slopes at once, and exactly: they note every operation and go
 # back through the notes by the rules of calculus (which you need not know). That is **autograd**, automatic gradients.
 
 # %%

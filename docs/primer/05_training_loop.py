@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 5. The training loop
-# Training repeats lesson 4: forward pass, loss, backward pass, step. One pass over all rows is an **epoch**. In
-# PyTorch you write the loop; in Keras `fit` is the loop. These are the models of this project, `simple_nn` and
-# `keras_dense`, and their data (`models/simple_nn/training.py`); only the start is chosen here. The right
-# answer is the first number of each row.
+# Training repeats lesson 4: forward pass, loss, backward pass, step. One pass over all rows is an **epoch**. Both rows
+# are one batch here, so an epoch is one step. In PyTorch you write the loop; in Keras `fit` is the loop. These are the
+# models of this project, `simple_nn` and `keras_dense`, and their data (`models/simple_nn/training.py`); only the start
+# is chosen here. The right answer is the first number of each row.
 
 # %%
 import keras
@@ -37,15 +37,18 @@ def train_keras(epochs, rate=0.01):
 
 # %%
 (one, losses), (other, losses_keras) = train_pytorch(20), train_keras(20)
-for epoch in 0, 1, 2, 10, 19:
-    print(f"after {epoch:2} steps: loss {losses[epoch]:.6f} in PyTorch, {losses_keras[epoch]:.6f} in Keras")
+for steps in 0, 1, 2, 10, 19:
+    print(f"after {steps:2} steps: loss {losses[steps]:.6f} in PyTorch, {losses_keras[steps]:.6f} in Keras")
+print("after 20 steps: weights", one.weight.detach().numpy().ravel(), "bias", one.bias.detach().numpy())
 assert np.allclose(losses, losses_keras, atol=1e-5)  # atol: the two round the seventh digit differently
 assert np.allclose(one.weight.detach().numpy().T, other.get_weights()[0], atol=1e-5)
+assert np.allclose(one.bias.detach().numpy(), other.get_weights()[1], atol=1e-5)
 assert losses[-1] < losses[0] / 100
 
 # %% [markdown]
 # Equal starts, data, losses and steps gave equal weights: a model's answers do not show which library trained it. The
-# loss fell quickly, then slowly: near the best weights the slopes are small, and so are the steps.
+# loss fell quickly, then slowly, and not because the weights are nearly right: thousands of steps more would take them
+# to 1.25 and -0.25, and the bias to 0.25. In that direction the loss is nearly flat: small slopes, so small steps.
 #
 # ## Exercise
 # `losses[0]` is the loss before any step, `losses[n]` that after `n` steps. How many does it take to get below 1? You

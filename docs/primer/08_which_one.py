@@ -5,7 +5,7 @@
 # | | PyTorch | TensorFlow with Keras |
 # |---|---|---|
 # | training | a loop that you write and can change anywhere | `fit`; a loop of your own where you need one |
-# | finding a mistake | runs line by line, so a debugger can stop anywhere | the same until `tf.function` compiles it |
+# | finding a mistake | a debugger can stop at any line | the same, but `fit` compiles: there with `run_eagerly=True` |
 # | published models | nearly all new ones, transformers among them | many older ones; Keras runs on both, and on JAX |
 # | phones, small devices | ExecuTorch, or by export to LiteRT or ONNX | LiteRT is at home here |
 # | servers | ONNX Runtime, TorchServe (no longer developed) | TensorFlow Serving, ONNX Runtime |
@@ -28,7 +28,7 @@ def double(x, library):
     return x * 2
 
 
-graph = tf.function(lambda x: double(x, "TensorFlow"), reduce_retracing=False)
+graph = tf.function(lambda x: double(x, "TensorFlow"))
 for rows in (1, 1, 1):
     a = double(torch.ones(rows, 2), "PyTorch")
     b = graph(tf.ones((rows, 2)))
@@ -40,14 +40,15 @@ assert runs == {"PyTorch": 3, "TensorFlow": 1}
 # The results are equal, the Python is not: a `print`, a counter, an `if` on a Python value is frozen at the first
 # call. For a new shape the graph is written again. That costs time, which is why servers fix shapes or allow any
 # number of rows. PyTorch has graphs, too: `torch.compile` compiles again when a shape or a Python value changes,
-# `torch.export` writes one graph for good. Every format of lesson 9 but TorchServe's `.mar` is a graph.
+# `torch.export` writes one graph for good. Every file of lesson 9 holds a graph; only TorchServe's `.mar` may hold
+# Python code with weights instead.
 #
 # ## Exercise
 # Another graph is called with 1, 2, 1, 3 and 2 rows. How often does its Python run?
 
 # %%
 answer = ...
-runs["exercise"], graph = 0, tf.function(lambda x: double(x, "exercise"), reduce_retracing=False)
+runs["exercise"], graph = 0, tf.function(lambda x: double(x, "exercise"))
 for rows in (1, 2, 1, 3, 2):
     graph(tf.ones((rows, 2)))
 solved = answer == runs["exercise"]

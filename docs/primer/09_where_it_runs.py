@@ -4,7 +4,7 @@
 #
 # | server | file | from PyTorch | from Keras |
 # |---|---|---|---|
-# | TorchServe: no longer developed | `.mar`: weights and Python code | yes | no |
+# | TorchServe: no longer developed | `.mar`: Python code with weights or a graph | yes | no |
 # | ONNX Runtime: on nearly everything | `.onnx` | `torch.onnx.export` | `tf2onnx` |
 # | TensorFlow Serving | SavedModel, a folder | rewritten in Keras | `model.export` |
 # | LiteRT: phones and small devices | `.tflite` | `litert-torch`, or rewritten in Keras | TensorFlow's converter |
@@ -14,12 +14,14 @@
 # each file by. `make import` writes what it can of a [file of your own](../import.md). No TPU was measured here.
 #
 # The same model, `policy_classifier` of lesson 10, was put on four of the servers by `make demo-text`, got the same
-# requests, and had every answer checked. What that wrote is kept beside this lesson, in `run.json`:
+# requests, and had every answer checked. What that wrote is kept beside this lesson ([run.json](run.json); the same
+# figures are in the [README](../../README.md)):
 
 # %%
 import json
 from pathlib import Path
 
+# Beside this file. A notebook has no __file__: there it is the folder that the notebook runs in.
 run = json.loads((Path(globals().get("__file__", "here")).resolve().parent / "run.json").read_text())
 result = {path["stack"]: (path["engine"], path["response_p50_ms"], path["response_p99_ms"]) for path in run["paths"]}
 

@@ -2,8 +2,8 @@
 # # 10. From the toy to a model that does something
 # Two weights were enough to see how learning works. A model that reads sentences has millions, and the same loop.
 # Almost nobody starts it from chance: one takes a **pretrained** model, which others have trained on a great deal of
-# text, and trains it a little on examples of one's own: **fine-tuning**. In small: `body` has learned something
-# already and is **frozen**, so its weights stay; only the new last layer, the **head**, learns. In both libraries:
+# text, and trains it a little on examples of one's own: **fine-tuning**. In small, in both libraries: `body` stands
+# for what has learned (random here) and is **frozen**: its weights stay; the new last layer, the **head**, learns:
 
 # %%
 import keras
@@ -21,10 +21,11 @@ body.requires_grad_(requires_grad=False)  # frozen: autograd takes no notes of i
 optimizer = torch.optim.SGD(head.parameters(), lr=0.01)
 for _ in range(20):
     optimizer.zero_grad()
-    torch.nn.functional.mse_loss(head(torch.relu(body(torch.tensor(x)))), torch.tensor(target)).backward()
+    features = torch.relu(body(torch.tensor(x)))  # relu: negative numbers become 0; else two layers equal one
+    torch.nn.functional.mse_loss(head(features), torch.tensor(target)).backward()
     optimizer.step()
 
-frozen = keras.layers.Dense(3, activation="relu", use_bias=False, trainable=False)  # relu: negative numbers become 0
+frozen = keras.layers.Dense(3, activation="relu", use_bias=False, trainable=False)  # frozen, too
 model = keras.Sequential([keras.Input((4,)), frozen, keras.layers.Dense(1, use_bias=False)])
 model.set_weights([known, new])
 model.compile(keras.optimizers.SGD(0.01), loss="mse")
@@ -34,7 +35,7 @@ assert np.array_equal([body.weight.numpy().T, frozen.get_weights()[0]], [known, 
 assert np.allclose(head.weight.detach().numpy().T, model.layers[1].get_weights()[0], atol=1e-5)
 
 # %% [markdown]
-# In earnest: `python -m training.text_classifier --checkpoint FOLDER` fine-tunes a folder of Hugging Face's on
+# In earnest: `.venv/bin/python -m training.text_classifier --checkpoint FOLDER` fine-tunes a Hugging Face model on
 # sentences from HR policies, `policy_classifier`; without `--checkpoint` it trains a small one from scratch, in about
 # a minute on a CPU, and draws its loss curve. `make demo-text` also serves it. Keep sentences back that training never
 # sees, and judge by those.
