@@ -1,5 +1,7 @@
 """Rounds until it is known: the load goes on until the report knows differences of the wanted size, or time is up.
 
+It ends before that where the run is not valid already: an answer was wrong, or a path is down.
+
 The report looks from time to time, as a program beside this one (`python -m report look`): what it knows, it reads from
 the run's files, and by which rule, report/sequential.py says.
 """
@@ -19,6 +21,7 @@ from loadtest.plan import Measurement, Turn
 from loadtest.priority import ordinary
 from loadtest.progress import Report
 from loadtest.run import Run, RunError
+from servepath.results.names import KNOWN, NO_RIGHT_ANSWERS, TIME_UP, WRONG_ANSWERS
 
 # A measurement is a third as long as in a run of fixed rounds, and three rounds' requests make one p99: most of the
 # noise is between measurements, so more of them buy more than longer ones (docs/adr/0040-rounds-until-known.md).
@@ -58,7 +61,10 @@ class Limit(NamedTuple):
 def load(
     this_run: Run, measurements: Sequence[Measurement], session: Loads, report: Report, *, limit: Limit, ask: Ask
 ) -> None:
-    """Load rounds until all is known or the time is up. Raises InterruptedRun; RunError when the report fails."""
+    """Load rounds until all is known, the time is up, or the run is not valid.
+
+    Raises InterruptedRun; RunError when the report fails.
+    """
     loading_s, looks = time.monotonic(), list[dict[str, Any]]()
     for rounds in itertools.count(1):
         for turn in plan.draw_round(measurements, rounds - 1, this_run.facts["seed"]):
@@ -69,7 +75,7 @@ def load(
         if share is not None:
             looks.append({"rounds": rounds, "share": share, "needed_minutes": None})
         _save(this_run, limit, looks, "")
-        if share is not None and (ended := _look(looks, ask, report)):
+        if share is not None and (ended := _spoiled(this_run, measurements, report) or _look(looks, ask, report)):
             this_run.facts = {**this_run.facts, "rounds": rounds}
             _save(this_run, limit, looks, ended)
             return
@@ -80,7 +86,21 @@ def _look(looks: Sequence[dict[str, Any]], ask: Ask, report: Report) -> str:
     found = ask()
     looks[-1]["needed_minutes"] = found["needed_minutes"]
     report.say(found["said"])
-    return "known" if found["known"] else "time" if looks[-1]["share"] == 1 else ""
+    return KNOWN if found["known"] else TIME_UP if looks[-1]["share"] == 1 else ""
+
+
+def _spoiled(this_run: Run, measurements: Sequence[Measurement], report: Report) -> str:
+    """Return why the run is not valid, whatever further rounds would show, which is printed; else ""."""
+    found = this_run.measurements
+    seen = {each: [one for one in found if each.to_dict().items() <= one.items()] for each in measurements}
+    wrong = [str(each) for each, own in seen.items() if any(one["wrong_answers"] for one in own)]
+    # As many rounds as lie between two looks: a path may go down at any time.
+    down = [str(each) for each, own in seen.items() if all(one["errors"] == one["requests"] for one in own[-EVERY:])]
+    for names, reason in ((wrong, WRONG_ANSWERS), (down, NO_RIGHT_ANSWERS)):
+        if names:
+            report.say(f"the run is not valid and ends here: {reason} from {', '.join(names)}")
+            return reason
+    return ""
 
 
 def _save(this_run: Run, limit: Limit, looks: Sequence[dict[str, Any]], ended: str) -> None:

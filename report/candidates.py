@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -121,6 +121,11 @@ class Candidate:
         return f"{self.model}@{self.stack}"
 
     @property
+    def reduced(self) -> str:
+        """Return the reduced precision that the path's name says, "" for full precision."""
+        return _reduced(self.stack)
+
+    @property
     def name(self) -> str:
         """Return the path, with its settings where they are not the defaults."""
         return self.path if self.settings.name == Settings().name else f"{self.path} ({self.settings.name})"
@@ -208,6 +213,12 @@ def candidates(evidence: Evidence, slo_p99_ms: float) -> tuple[Candidate, ...]:
     return tuple(found)
 
 
+def precisions_of(evidence: Evidence) -> frozenset[str]:
+    """Return the precisions that the run loaded: as servers and names of paths say, "" for full precision."""
+    said = ((_precision(evidence.facts, row, row.stack), _reduced(row.stack)) for row in evidence.rows)
+    return frozenset(chain.from_iterable(said))
+
+
 def settings_of(facts: Mapping[str, Any], row: Row) -> Settings:
     """Return what run.json says of a row's settings, with the side for their name; the side "default" has defaults."""
     told = facts["fairness"]["paths"].get(row.name.key, {}).get("settings", {})
@@ -239,7 +250,11 @@ def _engine(row: Row | None, card: Entry | None) -> str:
 def _precision(facts: Mapping[str, Any], row: Row | None, stack: str) -> str:
     """Return what the server said that it computes in, or what the path's name says."""
     manifest = facts["fairness"]["paths"].get(row.name.key, {}) if row else {}
-    return str(manifest.get("precision", {}).get("value") or stack.partition(":")[2] or UNKNOWN)
+    return str(manifest.get("precision", {}).get("value") or _reduced(stack) or UNKNOWN)
+
+
+def _reduced(stack: str) -> str:
+    return stack.partition(":")[2]
 
 
 def _capacity(entry: Entry, measured_ms: float, slo_p99_ms: float) -> Capacity | None:

@@ -13,11 +13,11 @@ from itertools import groupby
 from typing import NamedTuple
 
 from report import estimates
-from report.candidates import Candidate, Evidence, candidates
+from report.candidates import Candidate, Evidence, candidates, precisions_of
 from report.estimates import Estimate
 from report.intervals import ALPHA
 from report.schema import ReportError
-from report.unknowns import Missing, missing, unknowns
+from report.unknowns import Missing, missing, precisions, unknowns
 from servepath.results.names import VIAS
 
 # The objective of a run that has no capacity yet, as `make capacity` has it without SLO_P99_MS.
@@ -34,7 +34,10 @@ class Price(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What is to be served. paths: the ones to choose from, all where there are none; vias: the ways to reach them."""
+    """What is to be served. paths: the ones to choose from; vias: the ways to reach them.
+
+    Without paths, all are chosen from whose precision the run loaded: a reduced one is not a faster server.
+    """
 
     rate_rps: float
     slo_p99_ms: float
@@ -133,7 +136,9 @@ def recommend(evidence: Evidence, question: Question) -> Recommendation:
     known = dict.fromkeys(each.path for each in found)
     if strange := [path for path in question.paths if path not in known]:
         raise ReportError(f"{strange[0]} is not in this run; there are {', '.join(known)}")
-    found = tuple(each for each in found if each.via in question.vias and each.path in (question.paths or known))
+    found, own = tuple(each for each in found if each.via in question.vias), precisions_of(evidence)
+    left_out = () if question.paths else tuple(each for each in found if each.reduced not in own)
+    found = tuple(each for each in found if each not in left_out and each.path in (question.paths or known))
     reasons = tuple(_reasons(evidence, found))
     groups = [] if reasons else [(via, tuple(each)) for via, each in groupby(_by_via(found), lambda one: one.via)]
     answers = tuple(
@@ -144,7 +149,10 @@ def recommend(evidence: Evidence, question: Question) -> Recommendation:
         answers=answers,
         reasons=reasons,
         missing=tuple(missing(evidence, found, question.slo_p99_ms, priced=question.price is not None)),
-        unknowns=tuple(unknowns(evidence, found, question.rate_rps, question.slo_p99_ms)),
+        unknowns=(
+            *precisions(found, left_out),
+            *unknowns(evidence, found, question.rate_rps, question.slo_p99_ms),
+        ),
         cores=evidence.facts["host"]["cores"],
     )
 

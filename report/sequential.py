@@ -31,7 +31,8 @@ AIM = "p50"
 class Design:
     """How a run decides when to end. difference: wanted, 0.05 for 5 %. minutes: its limit.
 
-    split: so many rounds together give one p99; a p50 takes one. looks: those so far. ended: "known", "time", or "".
+    split: so many rounds together give one p99; a p50 takes one. looks: those so far. ended: why, as
+    servepath/results/names.py has it, "" before that.
     """
 
     difference: float

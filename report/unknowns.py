@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from report.candidates import Candidate, Evidence, Settings
+from report.candidates import UNKNOWN, Candidate, Evidence, Settings
 from report.stats import EMBEDDED
 from servepath.results.names import CLOSED, UNKNOWN_ARTIFACT
 
@@ -43,6 +43,18 @@ def missing(evidence: Evidence, found: Sequence[Candidate], slo_p99_ms: float, *
         yield Missing("how sure the costs are: this scorecard is of an earlier release", "make scorecard")
     if not priced:
         yield Missing("the price of a million requests", "make recommend PRICE_PER_HOUR=0.10 CURRENCY=EUR")
+
+
+def precisions(found: Sequence[Candidate], left_out: Sequence[Candidate]) -> Iterator[str]:
+    """Yield that candidates compute in several precisions, and which were left out for being of another one."""
+    loaded = {each.precision for each in found if each.version is not None}
+    if len(loaded) > 1 or len({each.reduced for each in found}) > 1:
+        known = {each.path: each.precision for each in found if each.precision != UNKNOWN}
+        said = ", ".join(f"{path} in {known.get(path, UNKNOWN)}" for path in dict.fromkeys(each.path for each in found))
+        yield f"Whether a reduced precision will do: the paths do not compute in the same one ({said})."
+    if left_out:
+        names = ", ".join(dict.fromkeys(each.path for each in left_out))
+        yield f"Other precisions, left out since the run did not load them: {names}; PATHS may name them."
 
 
 def unknowns(evidence: Evidence, found: Sequence[Candidate], rate_rps: float, slo_p99_ms: float) -> Iterator[str]:

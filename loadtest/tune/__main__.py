@@ -9,10 +9,12 @@ import sys
 from collections.abc import Sequence
 
 from loadtest import plan
+from loadtest.plan import ServingPath
 from loadtest.run import RunError
 from loadtest.tune.options import TuneOptions, argument_parser
 from servepath.artifacts.manifest import ArtifactError
 from servepath.cli.signals import run_main
+from servepath.protocols.stacks import server_of
 from servepath.settings import SettingsError
 
 
@@ -24,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--goal {options.goal} {'needs' if options.rate is None else 'takes no'} --rate")
     try:
         try:
-            paths = plan.choose(plan.read_own_paths(options.deployments), options.paths)
+            paths = chosen(options)
         except ValueError as error:
             parser.error(str(error))
         # Locust patches the process for gevent when imported: before the rest, and not for --help or a bad value.
@@ -36,6 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingsError, ArtifactError, RunError, OSError) as error:
         print(f"servepath tune: {error}", file=sys.stderr)
         return 1
+
+
+def chosen(options: TuneOptions) -> list[ServingPath]:
+    """Return the paths to tune, and say which not. Raises SettingsError; ValueError for one that is not known.
+
+    With --precision a path tries its reduced precisions, and may choose one that then must have no file of its own.
+    """
+    paths = plan.choose(plan.read_own_paths(options.deployments), options.paths)
+    full = {path: path._replace(stack=server_of(path.stack)) for path in paths}
+    tried = [path for path in paths if options.precision and full[path] != path and full[path] in paths]
+    if tried:
+        print(f"servepath tune: tried with the path in full precision, not by itself: {', '.join(map(str, tried))}")
+    return [path for path in paths if path not in tried]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from report.sequential import AIM, LEVEL, design_of
+from report.sequential import AIM, LEVEL, Design, design_of
+from servepath.results.names import KNOWN, NO_RIGHT_ANSWERS, TIME_UP, WRONG_ANSWERS
+
+SPOILED = {WRONG_ANSWERS: "responses were incorrect", NO_RIGHT_ANSWERS: "a path no longer returned correct responses"}
 
 
 def rule(facts: Mapping[str, Any]) -> list[str]:
@@ -13,24 +16,28 @@ def rule(facts: Mapping[str, Any]) -> list[str]:
     if design is None or not design.looks:
         return []
     percent, looks, level = f"{100 * design.difference:g} %", design.looks, 100 * LEVEL
-    took = looks[-1].share * design.minutes
-    end = (
-        f"all comparisons of {AIM} were known to {percent} after {took:.1f} of {design.minutes:g} minutes"
-        if design.ended == "known"
-        else f"the time ended first, after {design.minutes:g} minutes; what is not known to {percent} is named"
-    )
     spent = f"of the family's {level:g} % of false alarms, as much may be spent as of the time has passed"
     many = f"{len(looks)} looks" if len(looks) > 1 else "1 look"
     said = [
-        f"Rounds went on until {percent} was known: {end}, {looks[-1].rounds} rounds and {many}.",
+        f"Rounds until {percent} is known: {_end(design)}, {looks[-1].rounds} rounds and {many}.",
         f"The rule: {spent} (Lan and DeMets). P values and 95 % intervals are those of all looks together.",
         f"A p99 is of {design.split} rounds' requests.",
     ]
     earlier = facts["sequential"]["looks"][:-1]
     first = next((each for each in earlier if (each["needed_minutes"] or 0) > design.minutes), None)
-    if design.ended == "time" and first is not None:
+    if design.ended == TIME_UP and first is not None:
         said.append(
             f"After {first['rounds']} rounds the machine was found too restless for {percent} within "
             f"{design.minutes:g} minutes: {math.ceil(first['needed_minutes'])} would be needed."
         )
     return said
+
+
+def _end(design: Design) -> str:
+    percent, took = f"{100 * design.difference:g} %", f"{design.looks[-1].share * design.minutes:.1f}"
+    if design.ended == KNOWN:
+        return f"all comparisons of {AIM} were known to {percent} after {took} of {design.minutes:g} minutes"
+    if design.ended == TIME_UP:
+        return f"the time ended first, after {design.minutes:g} minutes; what is not known to {percent} is named"
+    why = SPOILED.get(design.ended, "the run was interrupted or failed")
+    return f"{why}, which ended it after {took} of {design.minutes:g} minutes"

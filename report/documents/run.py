@@ -94,6 +94,7 @@ def _closing(summary: Summary) -> Text | None:
 def _verdicts(summary: Summary) -> Iterator[Block]:
     if not summary.valid:
         yield Text("None: a run that is not valid gives no verdict.", detail=Detail.FULL)
+        yield from (Text(line, Tone.SOFT, Detail.BRIEF) for line in rule(summary.facts)[:1])
     elif not summary.verdicts:
         yield Text("None: there are no two paths or ways to compare.", detail=Detail.FULL)
     else:

@@ -3,7 +3,9 @@
 import io
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -16,20 +18,28 @@ from loadtest.run import RunError
 from loadtest.until_known import EVERY, FIRST, Limit, asking, load
 
 MEASUREMENTS = measurements_of([ServingPath("m", "onnx")], ("direct", "gateway"))
+EVER = 10**9
+# From which round until before which other one, and what is counted then.
+Faults = Mapping[str, tuple[int, int, dict[str, int]]]
 
 
 class Sessions:
-    """Measures nothing."""
+    """Measures nothing. faults: what is counted otherwise from a round on, by the measurement's name."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
 
     def turn(self, turn: Turn) -> dict[str, Any]:
         measured = {"requests": 225, "errors": 0, "wrong_answers": 0, "generator_cpu": 0.1}
-        return {"round": turn.round, **turn.measurement.to_dict(), **measured}
+        begin, until, changed = self.faults.get(str(turn.measurement), (0, 0, {}))
+        counted = measured | (changed if begin <= turn.round < until else {})
+        return {"round": turn.round, **turn.measurement.to_dict(), **counted}
 
 
 class Answers:
     """Knows at the n-th look, and keeps what run.json said at each."""
 
-    def __init__(self, folder: Path, known_at: int = 10**9) -> None:
+    def __init__(self, folder: Path, known_at: int) -> None:
         self.folder, self.known_at = folder, known_at
         self.seen: list[dict[str, Any]] = []
 
@@ -39,13 +49,15 @@ class Answers:
         return {"known": known, "needed_minutes": 0.0 if known else 40.0, "said": f"look {len(self.seen)}"}
 
 
-def loaded(results: Path, minutes: float, began_s_ago: float = 0.0, known_at: int = 10**9) -> tuple[Answers, Any, str]:
+def loaded(
+    results: Path, minutes: float, began_s_ago: float = 0.0, known_at: int = EVER, faults: Faults = MappingProxyType({})
+) -> tuple[Answers, Any, str]:
     """Load, and return what asked, run.json, and what was said."""
     started = run.start(results, MEASUREMENTS, {"seed": 3, "rounds": 999, "load_model": "closed loop"})
     ask, output = Answers(started.folder, known_at), io.StringIO()
     limit = Limit(0.05, minutes, time.monotonic() - began_s_ago)
     with Report(Console(file=output, width=120), len(MEASUREMENTS), 999) as report:
-        load(started, MEASUREMENTS, Sessions(), report, limit=limit, ask=ask)
+        load(started, MEASUREMENTS, Sessions(faults), report, limit=limit, ask=ask)
     return ask, json.loads((started.folder / "run.json").read_text()), output.getvalue()
 
 
@@ -69,6 +81,37 @@ def test_it_ends_with_a_last_look_when_a_further_round_would_take_too_long(tmp_p
     _, facts, _ = loaded(tmp_path, minutes=1.0, began_s_ago=60.0)
     assert (facts["complete"], facts["rounds"], facts["sequential"]["ended"]) == (True, 1, "time")
     assert facts["sequential"]["looks"] == [{"rounds": 1, "share": 1.0, "needed_minutes": 40.0}]
+
+
+@pytest.mark.parametrize(
+    ("fault", "rounds", "ended"),
+    [
+        ((0, 1, {"wrong_answers": 1}), FIRST, "wrong answers"),
+        ((FIRST, EVER, {"wrong_answers": 225}), FIRST + EVERY, "wrong answers"),
+        ((0, EVER, {"errors": 225}), FIRST, "no right answers"),
+        ((FIRST, EVER, {"errors": 225}), FIRST + EVERY, "no right answers"),
+    ],
+)
+def test_it_ends_at_the_look_at_which_no_further_round_would_make_it_valid(
+    tmp_path: Path, fault: tuple[int, int, dict[str, int]], rounds: int, ended: str
+) -> None:
+    _, facts, said = loaded(tmp_path, minutes=60.0, known_at=3, faults={"m@onnx.direct": fault})
+    assert (facts["complete"], facts["rounds"], facts["sequential"]["ended"]) == (True, rounds, ended)
+    assert facts["sequential"]["looks"][-1]["rounds"] == rounds
+    assert f"the run is not valid and ends here: {ended} from m@onnx.direct\n" in said
+
+
+def test_a_run_with_a_wrong_answer_is_not_known_whatever_the_report_knows(tmp_path: Path) -> None:
+    _, facts, _ = loaded(tmp_path, 60.0, known_at=1, faults={"m@onnx.gateway": (0, 1, {"wrong_answers": 1})})
+    assert facts["sequential"]["ended"] == "wrong answers"
+
+
+@pytest.mark.parametrize("fault", [(0, FIRST - 1, {"errors": 225}), (0, EVER, {"errors": 224})])
+def test_a_path_that_has_right_answers_of_late_lets_the_run_go_on(
+    tmp_path: Path, fault: tuple[int, int, dict[str, int]]
+) -> None:
+    _, facts, _ = loaded(tmp_path, minutes=60.0, known_at=2, faults={"m@onnx.direct": fault})
+    assert (facts["rounds"], facts["sequential"]["ended"]) == (FIRST + EVERY, "known")
 
 
 def test_a_look_is_due_after_the_first_rounds_and_then_from_time_to_time() -> None:

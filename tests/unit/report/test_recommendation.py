@@ -287,6 +287,54 @@ def test_paths_that_do_not_compute_the_same_are_not_chosen_from_but_those_of_one
     assert named(asked(others, 500, paths=(STRONG,))) == STRONG
 
 
+REDUCED = f"{STRONG}:int8"
+CROSSED = "Whether a reduced precision will do: the paths do not compute in the same one"
+
+
+def with_reduced(summary: Summary) -> Summary:
+    """Return the run with capacities and costs of a path, too, that it did not load: reduced, and the cheapest."""
+    return measured(summary, {**LIMITS, REDUCED: (5000, 4900, 5100)}, {**COSTS, REDUCED: (0.04, 0.05, 0.06)})
+
+
+def in_precision(summary: Summary, *said: str) -> Summary:
+    """Return the run as if the servers of CHEAP and STRONG had said that they compute in these."""
+    fairness, of = summary.facts["fairness"], dict(zip((CHEAP, STRONG), said, strict=True))
+    paths = {
+        name: keys | {"precision": {"class": "must-equal", "value": of[name.rpartition(".")[0]]}}
+        for name, keys in fairness["paths"].items()
+    }
+    return replace(summary, facts={**summary.facts, "fairness": {**fairness, "paths": paths}})
+
+
+def test_a_path_in_a_precision_that_the_run_did_not_load_is_left_out_and_that_is_said(summary: Summary) -> None:
+    crossed = with_reduced(in_precision(summary, "fp32", "fp32"))
+    found = asked(crossed, 500)
+    assert named(found) == CHEAP
+    assert REDUCED not in {each.path for each in found.answers[0].candidates}
+    text = said(crossed)
+    assert f"Other precisions, left out since the run did not load them: {REDUCED}; PATHS may name them." in text
+    assert CROSSED not in text
+
+
+def test_a_path_in_another_precision_that_is_named_is_chosen_from_and_that_is_said(summary: Summary) -> None:
+    found = asked(with_reduced(in_precision(summary, "fp32", "fp32")), 500, paths=(CHEAP, REDUCED))
+    assert named(found) == REDUCED
+    assert found.unknowns[0] == f"{CROSSED} ({CHEAP} in fp32, {REDUCED} in int8)."
+
+
+def test_precisions_that_the_run_loaded_beside_each_other_are_chosen_from_and_that_is_said(summary: Summary) -> None:
+    found = asked(with_reduced(in_precision(summary, "fp32", "int8")), 500)
+    assert named(found) == REDUCED
+    assert found.unknowns[0] == f"{CROSSED} ({CHEAP} in fp32, {STRONG} in int8, {REDUCED} in int8)."
+
+
+def test_a_path_in_full_precision_is_left_out_where_the_run_loaded_reduced_ones_alone(summary: Summary) -> None:
+    rows = tuple(replace(row, stack=f"{row.stack}:int8") for row in summary.rows)
+    found = asked(replace(with_reduced(summary), rows=rows), 500)
+    assert named(found) == REDUCED
+    assert found.unknowns[0].endswith(f": {CHEAP}, {STRONG}; PATHS may name them.")
+
+
 def test_settings_of_one_path_are_told_apart_and_the_runner_up_is_another_path(summary: Summary) -> None:
     tuned = {"settings": "tuned 2026-11-29; onnx: threads 4"}
     paths = [*(entry(*each) for each in LIMITS.items()), entry(CHEAP, (1800, 1700, 1900), **tuned)]

@@ -144,6 +144,22 @@ def test_a_look_says_what_its_report_will(folder: Path) -> None:
     assert build(folder).verdicts[0].verdict == "a"
 
 
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        ("wrong answers", "responses were incorrect, which ended it after 1.6 of 15 minutes, 33 rounds and 1 look."),
+        ("no right answers", "a path no longer returned correct responses, which ended it after 1.6 of 15 minutes"),
+        ("", "the run was interrupted or failed, which ended it after 1.6 of 15 minutes"),
+    ],
+)
+def test_the_report_of_a_run_that_is_not_valid_says_why_it_ended(folder: Path, ended: str, said: str) -> None:
+    summary = build(folder)
+    facts = {**summary.facts, "sequential": summary.facts["sequential"] | {"ended": ended}}
+    assert not [error.message for error in schema.validator("run").iter_errors(facts)]
+    text = markdown.render(run.document(replace(summary, facts=facts, reasons=("m@onnx failed",), verdicts=())))
+    assert f"Rounds until 5 % is known: {said}" in text
+
+
 RESTLESS = "After 33 rounds the machine was found too restless for 5 % within 15 minutes: 20 would be needed."
 
 

@@ -3,10 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.tune.__main__ import main
+from loadtest.tune.__main__ import chosen, main
 from loadtest.tune.options import TuneOptions, argument_parser, duration
 
 DEPLOYMENTS = '[models.m]\ndefault = "onnx"\n[models.m.stacks.onnx]\n'
+
+
+REDUCED = DEPLOYMENTS + '[models.m.stacks."onnx:int8"]\n[models.m.stacks."onnx:fp16"]\n'
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1h", 3600), ("45", 45), ("0.5m", 30)])
@@ -48,6 +51,27 @@ def test_a_wrong_word_is_one_line_and_exit_code_2(
     text = capsys.readouterr().err
     assert (ended.value.code, text.count("\n")) == (2, 1)
     assert text.startswith(f"servepath tune: {said}")
+
+
+@pytest.mark.parametrize(
+    ("words", "paths", "tried"),
+    [
+        (["all", "--precision"], ["m@onnx"], "m@onnx:int8, m@onnx:fp16"),
+        (["m@onnx:int8,m@onnx", "--precision"], ["m@onnx"], "m@onnx:int8"),
+        (["m@onnx:int8,m@onnx:fp16", "--precision"], ["m@onnx:int8", "m@onnx:fp16"], ""),
+        (["all"], ["m@onnx", "m@onnx:int8", "m@onnx:fp16"], ""),
+    ],
+)
+def test_a_reduced_precision_that_another_path_tries_is_not_tuned_by_itself(
+    words: list[str], paths: list[str], tried: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "deployments.toml"
+    file.write_text(REDUCED)
+    found = chosen(argument_parser().read(TuneOptions, [*words, f"--deployments={file}"]))
+
+    assert [str(path) for path in found] == paths
+    said = f"servepath tune: tried with the path in full precision, not by itself: {tried}\n"
+    assert capsys.readouterr().out == (said if tried else "")
 
 
 def test_a_missing_list_of_paths_is_one_line_and_exit_code_1(
