@@ -43,12 +43,9 @@ class StandInMeasurer:
         self.asked.append(candidate)
         self.fresh.append(fresh)
         starts = random.Random(f"start {number} {self.seed}")  # noqa: S311 - noise that is the same each time
-        if fresh:
-            self.seconds += START_S
-            self.default_start = starts.gauss(0.0, self.start_noise)
         if fresh or candidate != self.running:
-            self.seconds += START_S
-            self.own_start = starts.gauss(0.0, self.start_noise)
+            self.seconds += 2 * START_S
+            self.default_start, self.own_start = (starts.gauss(0.0, self.start_noise) for _ in range(2))
         self.running = candidate
         for pair in candidate:
             if pair in self.out:

@@ -100,8 +100,6 @@ class Bench:
 
     def measure(self, candidate: Candidate, rounds: int, number: int, *, fresh: bool) -> Trial:
         """Return a trial of so many rounds."""
-        if fresh:
-            self._start_default_again()
         try:
             self._serve(candidate, fresh=fresh)
         except StartError as error:
@@ -183,13 +181,19 @@ class Bench:
         self._warm(DEFAULT_SIDE, self.path, self.default_rate / BELOW)
 
     def _serve(self, candidate: Candidate, *, fresh: bool) -> None:
-        """Start the candidate's services, unless `fresh` less those that run with its settings. Raises StartError."""
+        """Start the candidate's services, unless `fresh` less those that run with its settings. Raises StartError.
+
+        With its server the default's is started again: servers get faster for minutes (TorchServe's JVM compiles).
+        """
         if candidate == self._running and not fresh:
             return
         servers, before, self._running = self.sides[CANDIDATE_SIDE], self._running, None
-        if before is not None:
-            differing = dict(set(candidate) ^ set(before)).keys()
-            servers.stop([GATEWAY] if differing <= OF_GATEWAY and not fresh else ())
+        if before is not None and not fresh and dict(set(candidate) ^ set(before)).keys() <= OF_GATEWAY:
+            servers.stop([GATEWAY])
+        else:
+            if before is not None:
+                servers.stop()
+            self._start_default_again()
         wanted = self.tuned_of(candidate)
         try:
             servers.start(wanted)

@@ -9,7 +9,7 @@ from servepath.protocols.tuned import Tuned
 
 def kept(file: Path, made: Tuned, exports: Path) -> Tuned | None:
     """Return what a file has if that stays, and not what was `made` now for the same purpose."""
-    if made.confirmed:
+    if made.confirmed or not file.exists():
         return None
     try:
         found = tuned.read(file)

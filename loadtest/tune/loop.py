@@ -12,8 +12,6 @@ CONFIRM_SHARE = 0.25
 # Both sides' services are started for each, and it has so many rounds: what differs from start to start is in the
 # interval, which is of the trials' means. Fewer trials confirm nothing.
 CONFIRM_ROUNDS, CONFIRM_TRIALS = 2, 3
-# It starts two sides, where a trial of the search starts one at most.
-CONFIRM_TIMES = 1.5
 
 
 class Measurer(Protocol):
@@ -42,7 +40,7 @@ def run(
     round_s = 0.0
     while (step := search.next(history.trials)) is not None:
         candidate, rounds = step
-        needed_s = CONFIRM_TRIALS * CONFIRM_TIMES * CONFIRM_ROUNDS * round_s
+        needed_s = CONFIRM_TRIALS * CONFIRM_ROUNDS * round_s
         if left_s() <= max(confirm_s, needed_s) + rounds * round_s:
             break
         begin_s = left_s()

@@ -38,9 +38,10 @@ def test_it_is_replaced_by_a_confirmed_one_and_where_it_no_longer_applies(
     assert not stays(tmp_path, old, new)
 
 
-def test_no_file_and_one_that_cannot_be_read_do_not_stay(tmp_path: Path) -> None:
+def test_no_file_and_one_that_cannot_be_read_do_not_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     made = make_tuned("m@onnx", {}, confirmed=False)
 
     assert kept(tmp_path / "m@onnx.toml", made, tmp_path) is None
+    assert caplog.records == []
     (tmp_path / "m@onnx.toml").write_text("[")
     assert kept(tmp_path / "m@onnx.toml", made, tmp_path) is None
