@@ -134,7 +134,10 @@ class Bench:
             if default.value is not None and value is not None:
                 self._learn(default.value)
                 return Round(default.value, value, default.limited or ours.limited)
-        raise RunError(f"{self.path} with the default settings has no figure in {MAX_REPEATS} blocks: a busy machine?")
+        raise RunError(
+            f"{self.path} with the default settings meets {self.slo_us / 1e3:g} ms at no rate in {MAX_REPEATS} blocks: "
+            "use a quieter machine, or raise --slo-p99-ms"
+        )
 
     def _block(self, side: str, path: ServingPath, number: int) -> Block:
         if self.goal == "rate":
