@@ -1,6 +1,6 @@
 """Rounds until it is known: the load goes on until the report knows differences of the wanted size, or time is up.
 
-It ends before that where the run is not valid already: an answer was wrong, or a path is down.
+It ends before that where the run is not valid already: an answer was wrong, or a request failed.
 
 The report looks from time to time, as a program beside this one (`python -m report look`): what it knows, it reads from
 the run's files, and by which rule, report/sequential.py says.
@@ -21,7 +21,7 @@ from loadtest.plan import Measurement, Turn
 from loadtest.priority import ordinary
 from loadtest.progress import Report
 from loadtest.run import Run, RunError
-from servepath.results.names import KNOWN, NO_RIGHT_ANSWERS, TIME_UP, WRONG_ANSWERS
+from servepath.results.names import FAILED_REQUESTS, KNOWN, TIME_UP, WRONG_ANSWERS
 
 # A measurement is a third as long as in a run of fixed rounds, and three rounds' requests make one p99: most of the
 # noise is between measurements, so more of them buy more than longer ones (docs/adr/0040-rounds-until-known.md).
@@ -92,13 +92,10 @@ def _look(looks: Sequence[dict[str, Any]], ask: Ask, report: Report) -> str:
 def _spoiled(this_run: Run, measurements: Sequence[Measurement], report: Report) -> str:
     """Return why the run is not valid, whatever further rounds would show, which is printed; else ""."""
     found = this_run.measurements
-    seen = {each: [one for one in found if each.to_dict().items() <= one.items()] for each in measurements}
-    wrong = [str(each) for each, own in seen.items() if any(one["wrong_answers"] for one in own)]
-    # As many rounds as lie between two looks: a path may go down at any time.
-    down = [str(each) for each, own in seen.items() if all(one["errors"] == one["requests"] for one in own[-EVERY:])]
-    for names, reason in ((wrong, WRONG_ANSWERS), (down, NO_RIGHT_ANSWERS)):
-        if names:
-            report.say(f"the run is not valid and ends here: {reason} from {', '.join(names)}")
+    seen = {str(each): [one for one in found if each.to_dict().items() <= one.items()] for each in measurements}
+    for count, reason in (("wrong_answers", WRONG_ANSWERS), ("errors", FAILED_REQUESTS)):
+        if names := [name for name, own in seen.items() if any(one[count] for one in own)]:
+            report.say(f"the run is not valid and ends here: {reason} of {', '.join(names)}")
             return reason
     return ""
 

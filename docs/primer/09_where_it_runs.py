@@ -14,15 +14,15 @@
 # each file by. `make import` writes what it can of a [file of your own](../import.md). No TPU was measured here.
 #
 # The same model, `policy_classifier` of lesson 10, was put on four of the servers by `make demo-text`, got the same
-# requests, and had every answer checked. What that wrote is kept beside this lesson ([run.json](run.json); the same
-# figures are in the [README](../../README.md)):
+# requests, and had every answer checked. What that wrote is kept beside this lesson ([summary.json](summary.json); the
+# same figures are in the [README](../../README.md)):
 
 # %%
 import json
 from pathlib import Path
 
 # Beside this file. A notebook has no __file__: there it is the folder that the notebook runs in.
-run = json.loads((Path(globals().get("__file__", "here")).resolve().parent / "run.json").read_text())
+run = json.loads((Path(globals().get("__file__", "here")).resolve().parent / "summary.json").read_text())
 result = {path["stack"]: (path["engine"], path["response_p50_ms"], path["response_p99_ms"]) for path in run["paths"]}
 
 print(f"{run['started'][:10]}, {run['host']['cpu']}, {run['host']['cores']} cores, commit {run['git_commit'][:7]},")

@@ -108,7 +108,7 @@ def standings_of(trials: Sequence[Trial], *, confirming: bool = False) -> list[S
 
 
 def failing(trials: Sequence[Trial]) -> set[tuple[str, Value]]:
-    """Return the values that are out by themselves, as far as trials tell: beside them, settings were well."""
+    """Return the values that seem to be out by themselves: settings that were well are out with them."""
     well = {DEFAULT} | {trial.candidate for trial in trials if not trial.out}
     apart = [set(trial.candidate) - set(other) for trial in trials if trial.out for other in well]
     return {value for (value, *more) in filter(None, apart) if not more and (value,) not in well}

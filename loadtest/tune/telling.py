@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from loadtest.tune.conclusion import Conclusion
+from loadtest.tune.loop import CONFIRM_TRIALS
 from loadtest.tune.search import Trial, best, standings_of
 from loadtest.tune.space import Candidate
 from servepath.protocols.tuned import worded
@@ -37,7 +38,7 @@ def conclusion_lines(found: Conclusion) -> list[str]:
     interval = "" if math.isinf(found.high) else f", 95 % CI {found.low:.2f}..{found.high:.2f}"
     sure = f"{found.ratio:.2f} times the default{interval}, {found.rounds} rounds"
     lines = [f"{named(found.candidate)}: {sure}"]
-    lines += [] if found.confirmed else ["not confirmed by three starts of its own: give it more --budget"]
+    lines += [] if found.confirmed else [f"not confirmed by {CONFIRM_TRIALS} starts of its own: give it more --budget"]
     lines += [] if found.settings else ["that may be no better than the default: it stays"]
     if found.limited:
         lines.append(f"in {found.limited} rounds the load generator did not keep up: the true ratio may be larger")

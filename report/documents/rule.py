@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from report.sequential import AIM, LEVEL, Design, design_of
-from servepath.results.names import KNOWN, NO_RIGHT_ANSWERS, TIME_UP, WRONG_ANSWERS
+from servepath.results.names import FAILED_REQUESTS, KNOWN, TIME_UP, WRONG_ANSWERS
 
-SPOILED = {WRONG_ANSWERS: "responses were incorrect", NO_RIGHT_ANSWERS: "a path no longer returned correct responses"}
+SPOILED = {WRONG_ANSWERS: "responses were incorrect", FAILED_REQUESTS: "requests failed"}
 
 
 def rule(facts: Mapping[str, Any]) -> list[str]:
@@ -31,6 +31,12 @@ def rule(facts: Mapping[str, Any]) -> list[str]:
             f"{design.minutes:g} minutes: {math.ceil(first['needed_minutes'])} would be needed."
         )
     return said
+
+
+def early_end(facts: Mapping[str, Any]) -> list[str]:
+    """Return what ended a run that is not valid before all was known or the time was up, in a sentence; else none."""
+    design = design_of(facts)
+    return [] if design is None or design.ended in {KNOWN, TIME_UP} else rule(facts)[:1]
 
 
 def _end(design: Design) -> str:

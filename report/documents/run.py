@@ -26,7 +26,7 @@ from report.documents.payloads import agreement, payloads
 from report.documents.phrases import WAYS, cells, milliseconds, number, path_of
 from report.documents.pictures import open_loop, pictures
 from report.documents.recommendation import recommendation
-from report.documents.rule import rule
+from report.documents.rule import early_end, rule
 from report.documents.settings import settings
 from report.rows import NO_OP, name_of
 from report.stats import EMBEDDED, Proof, Row
@@ -94,7 +94,7 @@ def _closing(summary: Summary) -> Text | None:
 def _verdicts(summary: Summary) -> Iterator[Block]:
     if not summary.valid:
         yield Text("None: a run that is not valid gives no verdict.", detail=Detail.FULL)
-        yield from (Text(line, Tone.SOFT, Detail.BRIEF) for line in rule(summary.facts)[:1])
+        yield from (Text(line, Tone.SOFT, Detail.BRIEF) for line in early_end(summary.facts))
     elif not summary.verdicts:
         yield Text("None: there are no two paths or ways to compare.", detail=Detail.FULL)
     else:

@@ -80,7 +80,8 @@ class Shadow:
     """A stack on which calls that other stacks of its model have answered are repeated, and the answers compared.
 
     percent: of the calls for the model, by any name, that another of its paths answers. max_in_flight: repeated calls
-    at once; those beyond are dropped. promote: by which rule it gets more of the calls itself, if there is one.
+    at once, held ones included; those beyond are dropped. promote: by which rule it gets more of the calls itself, if
+    there is one.
     """
 
     stack: str

@@ -28,7 +28,7 @@ LOADED_MEMORY, GATEWAY_LOADED_MEMORY = "loaded memory", "gateway loaded memory"
 FROM_REFERENCE, FROM_FILE, ANSWERS_OF = "the reference", "the outputs in the file", "answers of "
 
 # Why a run ended that went on until it knew. After the last two it is not valid, whatever further rounds would show.
-KNOWN, TIME_UP, WRONG_ANSWERS, NO_RIGHT_ANSWERS = ("known", "time", "wrong answers", "no right answers")
+KNOWN, TIME_UP, WRONG_ANSWERS, FAILED_REQUESTS = ("known", "time", "wrong answers", "failed requests")
 
 # The name of a file of rows, without its ending: see rows_file().
 ROWS_FILE = re.compile(r"r(?P<round>\d+)-(?P<model>.+)@(?P<stack>[^@]+)\.(?P<via>direct|gateway)(~(?P<side>.+))?")

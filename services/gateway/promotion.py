@@ -19,7 +19,7 @@ from servepath.protocols.deployments import ALL, Deployments, DeploymentsError, 
 from servepath.protocols.paths import DIFFERENT, EQUAL, FAILED, LATE
 
 log = logging.getLogger(__name__)
-# Failed and late calls that are borne: so many in 100 of the last ones, and so many anyway.
+# Failed and late calls that are borne: so many in 100 of the last ones, and so many failures anyway.
 BORNE_PERCENT, BORNE = 1, 5
 
 
@@ -47,9 +47,9 @@ class Promotion:
         self._rolled_back = ""
         self._ended = False
         self._equal = 0
-        # Whether each of the last calls failed or was late, and how many did.
-        self._recent: deque[bool] = deque(maxlen=rule.after)
-        self._bad = 0
+        # Whether each of the last calls failed or was late, and whether by a failure of its own; how many did.
+        self._recent: deque[tuple[bool, bool]] = deque(maxlen=rule.after)
+        self._bad = self._failures = 0
         # Not one alone: a chain that is being built may never be used, and one that is replaced ends its calls first.
         self._routers: WeakSet[Router] = WeakSet()
         self._check_folder()
@@ -79,18 +79,21 @@ class Promotion:
         self._routers.add(router)
         router.shift(self._name, self.percent)
 
-    def record(self, verdict: str, said: str) -> None:
-        """Go a step on, or back, by what came of one repeated call. One that was not answered breaks no row."""
+    def record(self, verdict: str, said: str, *, shared: bool = False) -> None:
+        """Go a step on, or back, by what came of one repeated call. One that was not answered breaks no row.
+
+        shared: it failed together with one that was recorded: a lost reply ends all calls that it was merged of.
+        """
         if self._rolled_back or self._ended:
             return
         if verdict == DIFFERENT:
             self._roll_back(f"an answer was different: {said}")
         elif verdict in {FAILED, LATE}:
-            self._count(bad=True)
-            if self._bad > max(self._rule.after * BORNE_PERCENT / 100, BORNE):
+            self._count(bad=True, own=not shared)
+            if self._bad > self._rule.after * BORNE_PERCENT / 100 and self._failures > BORNE:
                 self._roll_back(f"{self._bad} of the last {len(self._recent)} calls failed or were late")
         elif verdict == EQUAL:
-            self._count(bad=False)
+            self._count(bad=False, own=False)
             self._equal += 1
             if self._equal >= self._rule.after and self._steps_taken < len(self._rule.steps):
                 self._step()
@@ -104,11 +107,14 @@ class Promotion:
         except OSError as error:
             log.error("%s cannot be removed: %s", self._file, error.strerror)  # noqa: TRY400 - the text says it all
 
-    def _count(self, *, bad: bool) -> None:
+    def _count(self, *, bad: bool, own: bool) -> None:
         if len(self._recent) == self._rule.after:
-            self._bad -= self._recent[0]
-        self._recent.append(bad)
+            was_bad, was_own = self._recent[0]
+            self._bad -= was_bad
+            self._failures -= was_own
+        self._recent.append((bad, own))
         self._bad += bad
+        self._failures += own
 
     def _step(self) -> None:
         self._equal = 0

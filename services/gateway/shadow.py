@@ -1,8 +1,8 @@
 """The policy that a share of a model's calls is repeated on another path, and the answers are compared.
 
 A call is repeated when its reply has left, so that nobody waits for it, and only while no live call waits. Where the
-shadow's path merges, what comes within TOGETHER_S is repeated together, as one call; beyond a bound, calls are dropped.
-Their answers are compared and go nowhere (ADR 34).
+shadow's path merges, what comes within TOGETHER_S is repeated together, merged as far as the path allows; beyond a
+bound, calls are dropped. Their answers are compared and go nowhere (ADR 34).
 """
 
 import asyncio
@@ -46,7 +46,7 @@ MIN_DEADLINE_S = 1.0
 TOGETHER_S = 20e-3
 # How often calls are held for so long while live ones wait: they are dropped after a second.
 MAX_LOOKS = 50
-# Of the inputs and answers of all repeated calls at once; one call may have more.
+# Of the inputs and callers' answers of all repeated calls at once; one call may have more.
 MAX_BYTES = 8 * 2**20
 # Elements of an answer that are compared on the event loop: 0.1 ms (x86_64, 2026-11-29; see golden.MAX_ELEMENTS).
 SMALL = 2**8
@@ -138,10 +138,9 @@ class Repeater:
         if self._in_flight >= self._shadow.max_in_flight or (self._in_flight and self._bytes + size > MAX_BYTES):
             self._verdicts.record(DROPPED)
             return
-        self._in_flight += 1
-        self._bytes += size
         trace = call.trace.repeated() if call.trace else None
         self._held.append(Answered(request, call.deadline, trace, outcome, size))
+        self._count(self._held[-1])
         if len(self._held) == 1:
             self._look_later(self._together_s if self._queues[self._shadow.stack].merges else 0)
 
@@ -191,6 +190,10 @@ class Repeater:
             log.exception("the path of a shadow raised instead of ending the call")
             call.end(Internal())
 
+    def _count(self, answered: Answered) -> None:
+        self._in_flight += 1
+        self._bytes += answered.size
+
     def _over(self, answered: Answered) -> None:
         self._in_flight -= 1
         self._bytes -= answered.size
@@ -216,22 +219,22 @@ class Repeater:
         elif elements <= SMALL:
             self._record(*self._compared(primary, outcome))
         else:
-            self._in_flight += 1
+            self._count(answered)  # until it is compared
             comparison = asyncio.create_task(self._compare_aside(primary, outcome))
             self._comparisons.add(comparison)
-            comparison.add_done_callback(self._compared_aside)
+            comparison.add_done_callback(partial(self._compared_aside, answered))
 
     async def _compare_aside(self, primary: Answer, answer: Answer) -> None:
         async with self._comparing:
             found = await asyncio.to_thread(self._compared, primary, answer)
         self._record(*found)
 
-    def _compared_aside(self, comparison: asyncio.Task[None]) -> None:
+    def _compared_aside(self, answered: Answered, comparison: asyncio.Task[None]) -> None:
         self._comparisons.discard(comparison)
-        self._in_flight -= 1
+        self._over(answered)
 
     def _record_bad(self, together: Together, verdict: str, said: str = "") -> None:
-        self._verdicts.record(verdict, said=said, promotes=not together.bad)
+        self._verdicts.record(verdict, said=said, shared=together.bad)
         together.bad = True
 
     def _record(self, difference: float, said: str) -> None:

@@ -34,10 +34,10 @@ class Verdicts:
         self._clock = clock
         self._silent_until = clock()
 
-    def record(self, verdict: str, difference: float = 0.0, said: str = "", *, promotes: bool = True) -> None:
+    def record(self, verdict: str, difference: float = 0.0, said: str = "", *, shared: bool = False) -> None:
         """Count what came of one call.
 
-        promotes: whether a promotion hears of it; of a failure that calls share it does once.
+        shared: it failed together with one that was counted.
         """
         self.counts[verdict].inc()
         self.difference = max(self.difference, difference)
@@ -47,8 +47,8 @@ class Verdicts:
             differing = self.counts[DIFFERENT].value
             compared = differing + self.counts[EQUAL].value
             log.error("shadow %s answers differently, %d of %d times: %s", self.name, differing, compared, said)
-        if self.promotion is not None and promotes:
-            self.promotion.record(verdict, said)
+        if self.promotion is not None:
+            self.promotion.record(verdict, said, shared=shared)
 
 
 class Shadows:

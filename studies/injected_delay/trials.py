@@ -13,6 +13,7 @@ from report.sequential import AIM, LEVEL, design_of, judge_run, together
 from report.stats import latencies
 from report.summary import build
 from report.verdicts import METRICS, Latencies, Verdict, primary_family
+from servepath.results.names import TIME_UP
 from studies.injected_delay.runs import ALIKE, INJECTED, A
 from studies.simulation.trial import MEASUREMENTS
 
@@ -93,7 +94,7 @@ def judged(folder: Path) -> Trial:
     if (design := design_of(facts)) is None:
         return replace(trial, spread=_spread(alike, 1))
     earlier = facts["sequential"]["looks"][:-1]
-    warned = design.ended == "time" and any((look["needed_minutes"] or 0) > design.minutes for look in earlier)
+    warned = design.ended == TIME_UP and any((look["needed_minutes"] or 0) > design.minutes for look in earlier)
     minutes = design.looks[-1].share * design.minutes
     return replace(trial, spread=_spread(alike, design.split), minutes=minutes, warned=warned)
 

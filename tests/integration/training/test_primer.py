@@ -143,7 +143,7 @@ def test_the_figures_are_those_of_the_stored_run_which_the_readme_publishes(ran:
     readme = (primer.FOLDER.parents[1] / "README.md").read_text()
     row = r"^\| policy_classifier@(\w+) \| .+ \| ([\d.]+) \| ([\d.]+) \| \d+ \| \d+ \|$"
     published = re.findall(row, readme, re.MULTILINE)
-    stored = json.loads((primer.FOLDER / "run.json").read_text())
+    stored = json.loads((primer.FOLDER / "summary.json").read_text())
     said = ran(PUBLISHED_LESSON).said
     assert re.findall(r"^(\w+) +([\d.]+) ms +([\d.]+) ms", said, re.MULTILINE) == published
     assert published == [

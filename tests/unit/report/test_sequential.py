@@ -148,7 +148,7 @@ def test_a_look_says_what_its_report_will(folder: Path) -> None:
     ("ended", "said"),
     [
         ("wrong answers", "responses were incorrect, which ended it after 1.6 of 15 minutes, 33 rounds and 1 look."),
-        ("no right answers", "a path no longer returned correct responses, which ended it after 1.6 of 15 minutes"),
+        ("failed requests", "requests failed, which ended it after 1.6 of 15 minutes"),
         ("", "the run was interrupted or failed, which ended it after 1.6 of 15 minutes"),
     ],
 )

@@ -173,7 +173,7 @@ def test_a_default_that_answers_wrongly_ends_the_search() -> None:
 def test_a_default_without_a_figure_is_asked_again_and_then_ends_the_search() -> None:
     load = FakeLoad({"default": 1.0, "candidate": 1000.0})
 
-    with pytest.raises(RunError, match="meets 20 ms at no rate in 3 blocks: use a quieter machine, or raise --slo-p99-ms"):
+    with pytest.raises(RunError, match="meets 20 ms at no rate in 3 blocks: use a quieter machine, or raise --slo"):
         bench_of(load, FakeServices()).measure(FOUR, 2, 0, fresh=False)
     assert len(load.sent) == 6
 

@@ -39,7 +39,7 @@ def test_without_enough_of_them_all_rounds_count_and_the_default_stays() -> None
     assert (found.confirmed, found.rounds, found.settings) == (False, 5, ())
     assert found.low > 1
     assert conclusion_lines(found)[1:] == [
-        "not confirmed by three starts of its own: give it more --budget",
+        "not confirmed by 3 starts of its own: give it more --budget",
         "that may be no better than the default: it stays",
     ]
 

@@ -110,6 +110,20 @@ def test_of_many_answers_one_in_a_hundred_may_fail(tmp_path: Path) -> None:
     assert one.state == "rolled back: 11 of the last 11 calls failed or were late"
 
 
+def test_a_failure_that_calls_share_is_one_failure_and_all_of_them_are_failed_calls(tmp_path: Path) -> None:
+    def lose_sixteen() -> None:
+        one.record("failed", "the reply was lost")
+        for _ in range(15):
+            one.record("failed", "the reply was lost", shared=True)
+
+    one = promotion(tmp_path, rule=Promote(1000, (100.0,)))
+    for _ in range(BORNE):
+        lose_sixteen()
+        assert one.state == "waiting"
+    lose_sixteen()
+    assert one.state == "rolled back: 81 of the last 81 calls failed or were late"
+
+
 def test_a_restart_goes_on_at_the_step_with_a_new_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     record(promotion(tmp_path), "equal", AFTER + 5)
     with caplog.at_level(logging.INFO):

@@ -87,12 +87,11 @@ class Noting(Verdicts):
     def __init__(self, model: str, shadow: Shadow) -> None:
         super().__init__(model, shadow)
         self.two = asyncio.Event()
-        self.promoting: list[str] = []
+        self.shared: list[bool] = []
 
-    def record(self, verdict: str, difference: float = 0.0, said: str = "", *, promotes: bool = True) -> None:
-        super().record(verdict, difference, said, promotes=promotes)
-        if promotes:
-            self.promoting.append(verdict)
+    def record(self, verdict: str, difference: float = 0.0, said: str = "", *, shared: bool = False) -> None:
+        super().record(verdict, difference, said, shared=shared)
+        self.shared.append(shared)
         if sum(count.value for count in self.counts.values()) >= 2:
             self.two.set()
 
@@ -291,7 +290,7 @@ async def test_on_a_path_that_merges_nothing_calls_are_repeated_until_one_waits(
 
 
 @pytest.mark.parametrize(("outcome", "verdict"), [(BackendUnavailable("it is gone"), "failed"), (EXPIRED, "late")])
-async def test_of_calls_that_fail_together_a_promotion_hears_once(outcome: Outcome, verdict: str) -> None:
+async def test_of_calls_that_fail_together_one_is_a_failure_of_its_own(outcome: Outcome, verdict: str) -> None:
     bench = Bench()
     primaries = [call(), call()]
     for primary in primaries:
@@ -301,7 +300,7 @@ async def test_of_calls_that_fail_together_a_promotion_hears_once(outcome: Outco
     for repeated in bench.other.calls:
         repeated.end(outcome)
     assert bench.counts == {verdict: 2}
-    assert bench.verdicts.promoting == [verdict]
+    assert bench.verdicts.shared == [False, True]
 
 
 async def test_calls_that_were_answered_together_are_repeated_together() -> None:
