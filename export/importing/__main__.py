@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from export import own_process
 from export.errors import ExportError
 from export.formats import FORMATS
 from export.importing import deployed, store
@@ -28,13 +29,10 @@ from servepath.artifacts.manifest import ArtifactError
 from servepath.artifacts.names import model_name
 from servepath.artifacts.spec import Spec
 from servepath.cli.arguments import Parser, seconds
-from servepath.cli.children import ending_with_us, run_and_wait
 from servepath.cli.signals import run_main
 from servepath.protocols.stacks import PATH_STACKS, PRECISIONS, STACKS
 
 LIMIT_S = 600.0
-# A step has nothing to clean up, and many a runtime does not notice Ctrl-C.
-CLEANUP_S = 1.0
 
 
 class Kind(NamedTuple):
@@ -299,22 +297,14 @@ def _step(options: ImportOptions, step: str, work: Path, ends: float) -> None:
         str(left_s),
         "trust" * options.trust_code,
     ]
-    command, environment = ending_with_us([sys.executable, "-m", "export.importing.child", *words])
     try:
-        code, said = run_and_wait(
-            command,
-            environment=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            limit_s=left_s,
-            cleanup_s=CLEANUP_S,
-        )
+        code, last = own_process.run("export.importing.child", words, left_s)
     except subprocess.TimeoutExpired:
         raise late from None
     if code == -signal.SIGXCPU:
         raise late
-    if code == 1 and (lines := said.strip().splitlines()):
-        raise Refused(lines[-1])
+    if code == 1 and last:
+        raise Refused(last)
     if code:
         raise Refused(f"the runtime ended the process that did {step!r} (exit code {code})")
 

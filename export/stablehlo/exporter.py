@@ -5,23 +5,20 @@ import json
 import multiprocessing
 import signal
 import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from export import own_process
 from export.errors import ExportError
 from export.parity import Predict
 from export.trained import Trained
 from models.registry import Arrays
 from servepath.artifacts.manifest import hash_files as contents
-from servepath.cli.children import ending_with_us, run_and_wait
 
 __all__ = ["contents", "load", "write"]
 
 LIMIT_S = 600.0
-# A child has nothing to clean up.
-CLEANUP_S = 1.0
 # JAX is imported in other processes alone: it starts threads, after which this one may not fork.
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -29,41 +26,39 @@ SPAWN = multiprocessing.get_context("spawn")
 def write(trained: Trained, folder: Path, version: int) -> Mapping[str, str]:  # noqa: ARG001 - as every format's
     """Write model.stablehlo. Raises ExportError."""
     words = [trained.name, str(trained.path.parent.parent), str(folder)]
-    command, environment = ending_with_us([sys.executable, "-m", "export.stablehlo.convert", *words])
     try:
-        code, said = run_and_wait(
-            command,
-            environment=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            limit_s=LIMIT_S,
-            cleanup_s=CLEANUP_S,
-        )
+        code, last = own_process.run("export.stablehlo.convert", words, LIMIT_S)
     except subprocess.TimeoutExpired:
         raise ExportError(f"{trained.name} as StableHLO: not written within {LIMIT_S:g} s") from None
-    last = next(reversed(said.strip().splitlines()), f"its process ended with code {code}")
     if code:
-        raise ExportError(f"{trained.name} as StableHLO: {last}; nothing was kept")
+        why = last or f"its process ended with code {code}"
+        raise ExportError(f"{trained.name} as StableHLO: {why}; nothing was kept")
     facts: dict[str, str] = json.loads(last)
     return facts
 
 
 def load(folder: Path) -> Predict:
     """Return a function that runs the file on the CPU, in a process of its own that ends with the function."""
+    return asked(_answer, folder)
+
+
+def asked(answer: Callable[[Path, Connection], None], folder: Path) -> Predict:
+    """Return a function that asks a process of its own, which answers calls."""
     ours, theirs = SPAWN.Pipe()
-    process = SPAWN.Process(target=_answer, args=(folder, theirs), daemon=True)
+    process = SPAWN.Process(target=answer, args=(folder, theirs), daemon=True)
     process.start()
     theirs.close()
 
     def predict(inputs: Arrays) -> Arrays:
-        ours.send(dict(inputs))
         try:
-            answer = ours.recv()
-        except EOFError:
+            ours.send(dict(inputs))
+            said = ours.recv()
+        except (EOFError, OSError):  # before it read, while it computed or while it answered
+            process.join()
             raise ExportError(f"{folder}: the process that runs it ended with code {process.exitcode}") from None
-        if isinstance(answer, str):
-            raise ExportError(f"{folder}: {answer}")
-        found: Arrays = answer
+        if isinstance(said, str):
+            raise ExportError(f"{folder}: {said}")
+        found: Arrays = said
         return found
 
     return predict

@@ -19,7 +19,7 @@ from models.registry import Arrays
 from servepath.artifacts.spec import Spec
 
 FILE = "model.stablehlo"
-# For both in one file. What is proven runs on the first; where a product has a branch for each, the other is not.
+# For both in one file. What is proven runs on the first; products have a branch for each, and the other's is the same.
 PLATFORMS = ("cpu", "tpu")
 # float32 is float32, as on every other stack: a TPU rounds the factors of a product to bfloat16 unless told not to.
 MATMUL_PRECISION = "highest"
@@ -53,7 +53,7 @@ def save(model: Model, spec: Spec, folder: Path, platforms: Sequence[str] = PLAT
     return {
         "stablehlo": version.decode(),
         "jax_calling_convention": str(exported.calling_convention_version),
-        "platforms": " ".join(platforms),
+        "platforms": " ".join(exported.platforms),
         "matmul_precision": MATMUL_PRECISION,
     }
 

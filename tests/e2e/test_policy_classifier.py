@@ -1,5 +1,6 @@
 """policy_classifier from its corpus to four stacks: trained here, imported, and asked its whole test part as texts."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from export.stablehlo import exporter
 from servepath.artifacts.manifest import read_manifest
 from servepath.artifacts.reference import load_groups, read_reference
 from servepath.client import Client
+from tests import stablehlo
 from tests.e2e.real_stack import RealStack
 from tests.limits import LONG_S
 from training.text_classifier.corpus import Corpus, read
@@ -128,5 +130,25 @@ def test_the_file_for_tpus_answers_as_the_reference_in_float64(folder: Path) -> 
     for group in load_groups(folder / "exports" / NAME / "reference" / "1", manifest.spec):
         answer = predict({tensor.name: group[tensor.name][:3] for tensor in manifest.spec.inputs})
         for tensor in manifest.spec.outputs:
-            wanted = group[tensor.name][:3].astype(np.float64)
+            wanted = group[tensor.name][:3]
+            assert wanted.dtype == np.float64
             assert manifest.spec.tolerance_of(tensor).holds(answer[tensor.name].astype(np.float64), wanted)
+
+
+def test_the_file_for_tpus_is_the_same_bytes_from_another_process_and_names_no_path(
+    folder: Path, tmp_path: Path
+) -> None:
+    found = folder / "exports" / NAME / "stablehlo" / "1"
+    content = (found / stablehlo.FILE).read_bytes()
+    assert content == (stablehlo.again(folder / "trained", found, tmp_path) / stablehlo.FILE).read_bytes()
+    assert b"site-packages" not in content
+    assert os.fsencode(Path.cwd()) not in content
+
+
+def test_the_file_for_tpus_multiplies_alike_on_every_platform(folder: Path) -> None:
+    (text,) = stablehlo.texts(folder / "exports" / NAME / "stablehlo" / "1")
+    branches = stablehlo.branches(text)
+    assert len(branches) == 18
+    assert [(cpu, tpu) for cpu, tpu in branches if cpu != tpu] == []
+    assert stablehlo.inexact(text) == []
+    assert stablehlo.wide(text) == ["stablehlo.constant tensor<f64>", "stablehlo.convert (tensor<f64>) -> tensor<f32>"]

@@ -1,10 +1,7 @@
 """A classifier of texts from a Hugging Face folder: its labels and tokenizer, and the same network in Keras."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +25,7 @@ from servepath.artifacts.reference import load_groups
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 from servepath.artifacts.text import TextForm, read_text_form
 from servepath.protocols.deployments_file import read_deployments
-from tests.limits import LONG_S
+from tests import stablehlo
 
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
@@ -46,21 +43,6 @@ SPEC = Spec(
     tolerance=Tolerance(1e-5, 1e-5),
 )
 Change = Callable[[Path], Any]
-STABLEHLO = "model.stablehlo"
-# A folder written as StableHLO by the spec of what was written before.
-AGAIN = """
-import sys, warnings
-from pathlib import Path
-from export.importing import hugging_face, torch_to_stablehlo
-from export.importing.hints import Hints
-from export.importing.torch_source import PROGRAM_FILE
-from servepath.artifacts.manifest import read_manifest
-
-warnings.simplefilter("ignore")
-source, written, made = map(Path, sys.argv[1:])
-hugging_face.export(source, made / PROGRAM_FILE, Hints())
-torch_to_stablehlo.convert(made, made, read_manifest(written).spec)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -119,13 +101,6 @@ def on_tpus(classifier: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return exports / "m" / "stablehlo" / "1"
 
 
-def again(source: Path, written: Path, made: Path) -> Path:
-    """Return `made`, where another process, of another hash seed, has written a folder as StableHLO."""
-    words = [sys.executable, "-c", AGAIN, *map(str, (source, written, made))]
-    subprocess.run(words, env=os.environ | {"PYTHONHASHSEED": "7"}, timeout=LONG_S, check=True)
-    return made
-
-
 @pytest.mark.slow
 def test_a_network_is_written_for_tpus_where_that_is_asked_for(classifier: Path, on_tpus: Path) -> None:
     manifest = verify(on_tpus)
@@ -144,21 +119,35 @@ def test_a_network_is_written_for_tpus_where_that_is_asked_for(classifier: Path,
 def test_a_network_for_tpus_is_the_same_bytes_from_another_process(
     classifier: Path, on_tpus: Path, tmp_path: Path
 ) -> None:
-    assert (again(classifier, on_tpus, tmp_path) / STABLEHLO).read_bytes() == (on_tpus / STABLEHLO).read_bytes()
+    folders = (on_tpus, stablehlo.again(classifier, on_tpus, tmp_path))
+    one, other = ((folder / stablehlo.FILE).read_bytes() for folder in folders)
+    assert one == other
 
 
 @pytest.mark.slow
+def test_a_network_for_tpus_multiplies_in_float32_and_alike_on_every_platform(on_tpus: Path) -> None:
+    (text,) = stablehlo.texts(on_tpus)
+    branches = stablehlo.branches(text)
+    assert len(branches) == 18  # six of weights and two of attention in each of two layers, and two at the end
+    assert all(cpu == tpu and len(cpu) == 1 for cpu, tpu in branches)
+    assert len(stablehlo.products(text)) == 2 * len(branches)
+    assert stablehlo.inexact(text) == []
+    assert stablehlo.wide(text) == ["stablehlo.constant tensor<f64>", "stablehlo.convert (tensor<f64>) -> tensor<f32>"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["classifier.bias", "distilbert.transformer.layer.0.attention.q_lin.weight"])
 def test_a_network_for_tpus_with_another_weight_is_not_within_the_tolerance(
-    copied: Path, on_tpus: Path, tmp_path: Path
+    copied: Path, on_tpus: Path, tmp_path: Path, name: str
 ) -> None:
-    shift("classifier.bias", 0.01)(copied)
+    shift(name, 0.01)(copied)
     spec = read_manifest(on_tpus).spec
     (logits,) = (tensor for tensor in spec.outputs if tensor.name == "logits")
     group = load_groups(on_tpus.parents[1] / "reference" / "1", spec)[0]
     asked = {tensor.name: group[tensor.name] for tensor in spec.inputs}
     within = [
         spec.tolerance_of(logits).holds(exporter.load(folder)(asked)["logits"].astype(np.float64), group["logits"])
-        for folder in (on_tpus, again(copied, on_tpus, tmp_path))
+        for folder in (on_tpus, stablehlo.again(copied, on_tpus, tmp_path))
     ]
     assert within == [True, False]
 
@@ -220,9 +209,13 @@ def lose(name: str) -> Change:
 
 
 def shift(name: str, by: float) -> Change:
+    """Return what changes one number of a weight."""
+
     def change(folder: Path) -> None:
         weights = safetensors.numpy.load_file(folder / "model.safetensors")
-        safetensors.numpy.save_file({**weights, name: weights[name] + np.float32(by)}, folder / "model.safetensors")
+        weights[name] = weights[name].copy()
+        weights[name].flat[0] += by
+        safetensors.numpy.save_file(weights, folder / "model.safetensors")
 
     return change
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,18 +17,14 @@ from export.errors import ExportError, ParityError
 from export.formats import FORMATS, Format
 from export.stablehlo import exporter
 from models.registry import read_models
+from tests import stablehlo
 from tests.limits import LONG_S
-from tests.planted import KERNEL, answer, plant_weights
+from tests.planted import answer, plant_weights
+from tests.stablehlo import FILE
 
 pytest.importorskip("jax", reason="the extra tpu is not installed")
-FILE = "model.stablehlo"
 BIAS = 0.5
 X = np.array([[1, 2], [3, 4]], np.float32)
-# By framework, the name of the kernel or bias in the weights file, and what it would be with another value.
-CHANGED = {
-    "simple_nn": {"linear.weight": KERNEL.T, "linear.bias": np.array([BIAS + 0.001], np.float32)},
-    "keras_dense": {"layers/dense/vars/0": KERNEL, "layers/dense/vars/1": np.array([BIAS + 0.001], np.float32)},
-}
 # The program of each platform alone, from one model: what is proven on the CPU is what a TPU gets.
 BOTH = """
 import sys, warnings
@@ -105,11 +102,18 @@ def test_a_model_is_within_its_tolerance_in_every_batch_and_says_what_it_is(
     assert facts == {"platforms": "cpu tpu", "matmul_precision": "highest"}
 
 
+@pytest.mark.parametrize("kind", ["kernel", "bias"])
 @pytest.mark.parametrize("name", read_models())
-def test_another_weight_than_the_references_is_refused(models: Path, written: Callable[[str], Path], name: str) -> None:
-    other = replace(trained.read(models, name), weights=CHANGED[name])
-    with pytest.raises(ParityError, match=rf"{name} as stablehlo: the largest difference .* is 0\.001"):
-        parity.check(other, "stablehlo", exporter.load(written(name)))
+def test_another_weight_than_the_references_is_refused(
+    models: Path, written: Callable[[str], Path], name: str, kind: str
+) -> None:
+    found = trained.read(models, name)
+    (changed,) = (key for key, values in found.weights.items() if (values.size > 1) == (kind == "kernel"))
+    weights = {key: values.copy() for key, values in found.weights.items()}
+    weights[changed].flat[0] += 0.001
+    largest = {"kernel": r"0\.01", "bias": r"0\.001"}[kind]  # inputs are up to 10
+    with pytest.raises(ParityError, match=rf"{name} as stablehlo: the largest difference .* is {largest},"):
+        parity.check(replace(found, weights=weights), "stablehlo", exporter.load(written(name)))
 
 
 @pytest.mark.parametrize("name", read_models())
@@ -122,6 +126,14 @@ def test_a_model_is_the_same_bytes_from_another_process_and_names_no_path(
     assert content == (written(name) / FILE).read_bytes()
     assert b"site-packages" not in content
     assert os.fsencode(Path.cwd()) not in content
+
+
+def test_a_model_multiplies_in_float32_and_alike_on_every_platform(written: Callable[[str], Path]) -> None:
+    for text in stablehlo.texts(*map(written, read_models())):
+        (both,) = stablehlo.branches(text)
+        assert both == [stablehlo.products(text)[:1]] * 2
+        assert stablehlo.inexact(text) == []
+        assert stablehlo.wide(text) == []
 
 
 @pytest.mark.slow
@@ -148,6 +160,17 @@ def test_a_file_is_compiled_and_run_by_a_command(written: Callable[[str], Path])
 
 
 @pytest.mark.slow
+def test_the_code_for_a_tpu_vm_runs_beside_a_file(written: Callable[[str], Path]) -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```", Path("docs/tpu.md").read_text(), re.MULTILINE | re.DOTALL)
+    command = [sys.executable, "-c", code]
+    folder = written("simple_nn")
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LONG_S, check=False)
+    assert done.returncode == 0, done.stderr
+    numbers = [[float(number)] for number in re.findall(r"\[(-?[\d.]+)\]", done.stdout)]
+    np.testing.assert_allclose(numbers, answer(X, BIAS), rtol=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -168,6 +191,13 @@ def test_a_file_that_is_none_is_one_clear_line(tmp_path: Path, content: bytes) -
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(ExportError, match=r"holds nothing that jax.export \S+ reads; run: make export$"):
         exporter.load(tmp_path)({"x": X})
+
+
+def test_a_process_that_ends_before_it_reads_is_one_clear_line(tmp_path: Path) -> None:
+    predict = exporter.asked(stablehlo.end_unread, tmp_path)
+    for _ in range(2):  # as it ends, and when it has ended
+        with pytest.raises(ExportError, match=r"the process that runs it ended with code 3$"):
+            predict({"x": X})
 
 
 def test_weights_that_cannot_be_read_are_one_clear_line(tmp_path: Path) -> None:
