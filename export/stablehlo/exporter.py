@@ -52,9 +52,12 @@ def asked(answer: Callable[[Path, Connection], None], folder: Path) -> Predict:
     def predict(inputs: Arrays) -> Arrays:
         try:
             ours.send(dict(inputs))
+            if not ours.poll(LIMIT_S):
+                process.kill()
+                raise ExportError(f"{folder}: the process that runs it did not answer within {LIMIT_S:g} s")
             said = ours.recv()
         except (EOFError, OSError):  # before it read, while it computed or while it answered
-            process.join()
+            process.join(own_process.CLEANUP_S)
             raise ExportError(f"{folder}: the process that runs it ended with code {process.exitcode}") from None
         if isinstance(said, str):
             raise ExportError(f"{folder}: {said}")
