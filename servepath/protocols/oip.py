@@ -28,12 +28,6 @@ from servepath_pb.servepath.oip.oip_pb2 import (
 
 SERVICE = "inference.GRPCInferenceService"
 METHOD = f"/{SERVICE}/ModelInfer"
-LOAD, UNLOAD = f"/{SERVICE}/RepositoryModelLoad", f"/{SERVICE}/RepositoryModelUnload"
-# An extension of the protocol, as ServerMetadata names it, and the states of a model in its index.
-REPOSITORY = "model_repository"
-READY, UNAVAILABLE = "READY", "UNAVAILABLE"
-# The reason of an error: another call is loading or unloading the model.
-CHANGING = "MODEL_CHANGING"
 SOURCES = MappingProxyType({True: "observed", False: "manifest"})
 # The source of a hash that is not there.
 UNKNOWN_SOURCE = "unknown"
@@ -72,17 +66,6 @@ def parse_version_or_label(text: str) -> tuple[int, str]:
     return (0, text) if VERSION_LABEL.fullmatch(text) else (parse_version(text), "")
 
 
-def check_repository(
-    repository_name: str, parameters: Mapping[str, ModelRepositoryParameter] = MappingProxyType({})
-) -> None:
-    """Raise Unsupported where a call of the model repository names one of several, or how a model is to be loaded."""
-    if repository_name:
-        raise errors.Unsupported("there is one repository here, the exports folder; leave repository_name out")
-    # Triton's client says with each unload that it does not ask for this; no model here depends on others.
-    if any(name != "unload_dependents" or _value(parameter) for name, parameter in parameters.items()):
-        raise errors.Unsupported("a model is loaded as it was exported; leave parameters out")
-
-
 def _parsed_request(payload: bytes) -> Request:
     try:
         message = ModelInferRequest.FromString(payload)
@@ -115,7 +98,7 @@ def _timeout_us(parameters: Mapping[str, InferParameter]) -> int:
     _refuse_unserved("the request", parameters)
     if "timeout" not in parameters:
         return 0
-    timeout = _value(parameters["timeout"])
+    timeout = parameter_value(parameters["timeout"])
     if type(timeout) is not int or timeout < 0:
         raise errors.BadInput("parameter 'timeout' is not a whole number of microseconds", "PARAMETERS")
     return timeout
@@ -124,16 +107,17 @@ def _timeout_us(parameters: Mapping[str, InferParameter]) -> int:
 def _refuse_unserved(what: str, parameters: Mapping[str, InferParameter]) -> None:
     for name, parameter in parameters.items():
         # 0, false and "" say that nothing of the kind is asked for.
-        if name in UNSERVED and _value(parameter):
+        if name in UNSERVED and parameter_value(parameter):
             raise errors.BadInput(f"{what} has parameter {name!r}, which {UNSERVED[name]}; leave it out", "PARAMETERS")
 
 
-def _value(parameter: InferParameter | ModelRepositoryParameter) -> Any:
+def parameter_value(parameter: InferParameter | ModelRepositoryParameter) -> Any:
+    """Return what a parameter holds; None where nothing is set."""
     kind = parameter.WhichOneof("parameter_choice")
     return None if kind is None else getattr(parameter, kind)
 
 
-def _is(kind: type[ModelInferRequest | ModelInferResponse], payload: bytes) -> bool:
+def _is_message(kind: type[ModelInferRequest | ModelInferResponse], payload: bytes) -> bool:
     """Return whether bytes are a message of this kind."""
     try:
         kind.FromString(payload)
@@ -169,7 +153,7 @@ def _request_of(model: str, version: int, tensor: Shape, rest: tuple[Any, ...], 
 
 # Reads a ModelInferRequest. Raises BadInput.
 decode_request = Beginnings(
-    _parsed_request, _input_contents, lambda size: _RAW_INPUT + _varint(size), partial(_is, ModelInferRequest)
+    _parsed_request, _input_contents, lambda size: _RAW_INPUT + _varint(size), partial(_is_message, ModelInferRequest)
 ).read
 
 
@@ -269,7 +253,7 @@ def decode_answer(payload: bytes, model: str, stack: str) -> Answer:
 @lru_cache(256)
 def _answers_of(model: str, stack: str) -> Beginnings[Answer]:
     """Return what reads the replies of one path."""
-    parse, is_message = partial(_parsed_answer, model, stack), partial(_is, ModelInferResponse)
+    parse, is_message = partial(_parsed_answer, model, stack), partial(_is_message, ModelInferResponse)
     return Beginnings(parse, _output_contents, lambda size: _RAW_OUTPUT + _varint(size), is_message)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import grpc
 
 from servepath.artifacts.spec import TensorSpec
-from servepath.protocols import oip, servepath
+from servepath.protocols import oip, oip_repository, servepath
 from servepath.protocols.deployments import Deployment
 from servepath.protocols.errors import ModelNotFound
 from servepath.protocols.names import invalid_name_error
@@ -63,7 +63,9 @@ class Controls:
 
     async def server_metadata(self, _: oip_pb2.ServerMetadataRequest) -> oip_pb2.ServerMetadataResponse:
         """Answer what this server is."""
-        return oip_pb2.ServerMetadataResponse(name="servepath gateway", version=VERSION, extensions=[oip.REPOSITORY])
+        return oip_pb2.ServerMetadataResponse(
+            name="servepath gateway", version=VERSION, extensions=[oip_repository.EXTENSION]
+        )
 
     async def model_ready(self, request: oip_pb2.ModelReadyRequest) -> oip_pb2.ModelReadyResponse:
         """Answer whether a path is ready. Raises BadInput or ModelNotFound."""

@@ -12,7 +12,7 @@ from grpc import StatusCode
 
 from servepath.http2.drivers.asyncio_channel import UnaryChannel
 from servepath.http2.replies import Reply
-from servepath.protocols import oip
+from servepath.protocols import oip, oip_repository
 from servepath.protocols.errors import DeadlineExceeded, DeadlineStage, ModelLoading, ServeError, Unsupported
 from servepath.protocols.names import invalid_name_error
 from servepath.protocols.status import reason_of
@@ -45,9 +45,9 @@ class Repository:
 
     async def index(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
         """List every name that callers may use. Raises Unsupported for another repository."""
-        oip.check_repository(request.repository_name)
+        oip_repository.check_call(request.repository_name)
         return pb.RepositoryIndexResponse(
-            models=[entry for entry in self._entries() if not request.ready or entry.state == oip.READY]
+            models=[entry for entry in self._entries() if not request.ready or entry.state == oip_repository.READY]
         )
 
     async def load(
@@ -56,7 +56,7 @@ class Repository:
         """Load what is exported on every server of a path. Raises Unsupported where that is off, or none can."""
         path = self._changed(request, "loads")
         message = pb.RepositoryModelLoadRequest(model_name=path.server.name_of(path.model))
-        await self._pass_on(path, oip.LOAD, message.SerializeToString(), remaining_s)
+        await self._pass_on(path, oip_repository.LOAD, message.SerializeToString(), remaining_s)
         return pb.RepositoryModelLoadResponse()
 
     async def unload(
@@ -65,12 +65,12 @@ class Repository:
         """Unload a model on every server of a path. Raises Unsupported where that is off, or none can."""
         path = self._changed(request, "unloads")
         message = pb.RepositoryModelUnloadRequest(model_name=path.server.name_of(path.model))
-        await self._pass_on(path, oip.UNLOAD, message.SerializeToString(), remaining_s)
+        await self._pass_on(path, oip_repository.UNLOAD, message.SerializeToString(), remaining_s)
         return pb.RepositoryModelUnloadResponse()
 
     def _changed(self, request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest, what: str) -> Path:
         """Return the path whose servers are to be asked. Raises BadInput, ModelNotFound or Unsupported."""
-        oip.check_repository(request.repository_name, request.parameters)
+        oip_repository.check_call(request.repository_name, request.parameters)
         path = self._reloader.routes.names.get(request.model_name)
         if path is None:
             raise invalid_name_error(request.model_name)
@@ -95,7 +95,7 @@ class Repository:
             yield pb.RepositoryIndexResponse.ModelIndex(
                 name=name,
                 version=str(path.replicas.served.version or ""),
-                state=oip.READY if ready else oip.UNAVAILABLE,
+                state=oip_repository.READY if ready else oip_repository.UNAVAILABLE,
                 reason="" if ready else path.replicas.fault or "a path that gets its calls is not ready",
             )
 
@@ -124,7 +124,7 @@ async def _ask(path: Path, address: str, method: str, message: bytes, deadline: 
         text = f"a server of {path.name} changes no model by a call: start it with --model-loading on, as one process"
         return Unsupported(text)
     reason = reason_of(reply.trailing)
-    if reason == oip.CHANGING:
+    if reason == oip_repository.CHANGING:
         text = f"a server of {path.name} is loading or unloading the model for another call; try again later"
         return ModelLoading(text, reason=reason)
     if reason == ModelLoading.reason:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import grpc
 
 from servepath.artifacts.spec import TensorSpec
-from servepath.protocols import oip
+from servepath.protocols import oip, oip_repository
 from servepath_pb.servepath.oip import oip_pb2 as pb
 from services.dataplane import control
 from services.oip_server.models import Models
@@ -46,7 +46,7 @@ class Controls:
     async def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
         """Answer what this server is."""
         name = f"servepath {self._service.name}"
-        return pb.ServerMetadataResponse(name=name, version=VERSION, extensions=[oip.REPOSITORY])
+        return pb.ServerMetadataResponse(name=name, version=VERSION, extensions=[oip_repository.EXTENSION])
 
     async def model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
         """Answer whether a version is ready. Raises BadInput or ModelNotFound."""

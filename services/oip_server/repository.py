@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import grpc
 
 from servepath.artifacts.manifest import ArtifactError, current_version
-from servepath.protocols import oip
+from servepath.protocols import oip, oip_repository
 from servepath.protocols.errors import ModelLoading, Unsupported
 from servepath_pb.servepath.oip import oip_pb2 as pb
 from services.dataplane import control
@@ -57,10 +57,10 @@ class Repository:
 
     async def index(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
         """List the versions of every model. Raises Unsupported for another repository."""
-        oip.check_repository(request.repository_name)
+        oip_repository.check_call(request.repository_name)
         found = await asyncio.to_thread(lambda: list(self._entries()))
         return pb.RepositoryIndexResponse(
-            models=[entry for entry in found if not request.ready or entry.state == oip.READY]
+            models=[entry for entry in found if not request.ready or entry.state == oip_repository.READY]
         )
 
     async def load(self, request: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
@@ -91,7 +91,7 @@ class Repository:
         """Change a model in a task of its own: a caller that goes away would leave it changed by half."""
         if model.name in self._under_way:
             text = f"{model.name} is being loaded or unloaded by another call; try again later"
-            raise ModelLoading(text, reason=oip.CHANGING)
+            raise ModelLoading(text, reason=oip_repository.CHANGING)
         task = self._under_way[model.name] = asyncio.create_task(self._changed(model, change))
         task.add_done_callback(lambda _: self._under_way.pop(model.name))
         return await asyncio.shield(task)
@@ -104,7 +104,7 @@ class Repository:
                 await self._on_change(model)
 
     def _named(self, request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest) -> Model:
-        oip.check_repository(request.repository_name, request.parameters)
+        oip_repository.check_call(request.repository_name, request.parameters)
         if self._why_off:
             raise Unsupported(self._why_off)
         return self._models.named(request.model_name)
@@ -114,7 +114,9 @@ class Repository:
             loaded = model.versions
             missing = "exported and not loaded" if loaded else "unloaded by a call"
             for number in sorted(loaded.keys() | versions_on_disk(model.folder)):
-                state, reason = (oip.READY, "") if number in loaded else (oip.UNAVAILABLE, missing)
+                state, reason = (
+                    (oip_repository.READY, "") if number in loaded else (oip_repository.UNAVAILABLE, missing)
+                )
                 yield pb.RepositoryIndexResponse.ModelIndex(
                     name=model.name, version=str(number), state=state, reason=reason
                 )

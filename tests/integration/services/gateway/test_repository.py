@@ -13,7 +13,7 @@ import pytest
 from grpc import aio
 
 from servepath.http2 import frames
-from servepath.protocols import oip, servepath
+from servepath.protocols import oip, oip_repository, servepath
 from servepath.protocols.errors import Draining, ModelLoading, ServeError
 from servepath.protocols.types import Request, Tensor
 from servepath_pb.servepath.oip import oip_pb2 as pb
@@ -191,7 +191,7 @@ async def test_a_server_that_is_gone_is_unavailable(tmp_path: Path) -> None:
     ("error", "refused", "said"),
     [
         (
-            ModelLoading("", reason=oip.CHANGING),
+            ModelLoading("", reason=oip_repository.CHANGING),
             (grpc.StatusCode.UNAVAILABLE, "MODEL_CHANGING"),
             "a server of alpha@onnx is loading or unloading the model for another call; try again later",
         ),
@@ -235,7 +235,7 @@ class RepliesTooLate(asyncio.Protocol):
         transport.write(frames.settings_of())
 
     def data_received(self, data: bytes) -> None:
-        if oip.LOAD.encode() in data:
+        if oip_repository.LOAD.encode() in data:
             block = frames.literal(":status", "200") + frames.literal("grpc-status", "5")
             self._transport.write(frames.frame(frames.HEADERS, frames.END_STREAM | frames.END_HEADERS, 1, block))
             asyncio.get_running_loop().call_soon(self._cancel)

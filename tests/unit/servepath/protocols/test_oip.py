@@ -8,15 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from servepath.protocols import oip, tensors
-from servepath.protocols.errors import BackendBadReply, BadInput, ServeError, Unsupported
+from servepath.protocols.errors import BackendBadReply, BadInput, ServeError
 from servepath.protocols.signature import MAX_RANK, MAX_TENSORS
 from servepath.protocols.types import Answer, Provenance, Request, Tensor
 from servepath_pb.servepath.oip.oip_pb2 import (
     InferTensorContents,
     ModelInferRequest,
     ModelInferResponse,
-    ModelRepositoryParameter,
-    RepositoryModelUnloadRequest,
 )
 
 X = Tensor("x", "FP32", (1, 2), struct.pack("<2f", 1, 2))
@@ -387,20 +385,3 @@ def test_a_version_that_begins_with_a_letter_is_a_label() -> None:
 def test_a_label_is_known_again_with_the_beginning_of_its_message() -> None:
     payload = oip.encode_request(REQUEST._replace(version=0, version_label="canary", request_id=""), "m", 0)
     assert [oip.decode_request(payload).version_label for _ in range(4)] == ["canary"] * 4
-
-
-def unload(**parameters: ModelRepositoryParameter) -> None:
-    """Check an unload as it is read from the wire."""
-    sent = RepositoryModelUnloadRequest(model_name="simple_nn", parameters=parameters).SerializeToString()
-    request = RepositoryModelUnloadRequest.FromString(sent)
-    oip.check_repository(request.repository_name, request.parameters)
-
-
-def test_an_unload_as_tritons_client_sends_it_is_taken_and_one_of_other_models_too_is_refused() -> None:
-    unload(unload_dependents=ModelRepositoryParameter(bool_param=False))
-    for parameters in (
-        {"unload_dependents": ModelRepositoryParameter(bool_param=True)},
-        {"config": ModelRepositoryParameter(string_param="")},
-    ):
-        with pytest.raises(Unsupported, match="leave parameters out"):
-            unload(**parameters)
