@@ -23,7 +23,7 @@ from servepath_pb.servepath.v1 import gateway_pb2
 from services.dataplane import control
 from services.dataplane.backend import Outcome
 from services.dataplane.listener import Dispatch, ListenerLimits
-from services.gateway.golden import MAX_ELEMENTS, compared
+from services.gateway.answers import MAX_ELEMENTS, compared
 from services.gateway.paths import Path
 from services.gateway.reload import Reloader
 from services.gateway.tolerances import together

@@ -29,10 +29,10 @@ from services.gateway.artifacts import Artifacts, ExternalArtifacts
 from services.gateway.call_parts import PLAIN, CallParts
 from services.gateway.config import Settings
 from services.gateway.fallback import Fallback
-from services.gateway.golden import PathProver
 from services.gateway.hedging import HedgingReplicas
 from services.gateway.metadata import ServerMetadata
 from services.gateway.promotion import refuse_promotion
+from services.gateway.prover import PathProver
 from services.gateway.replicas import Member, ReplicaSet
 from services.gateway.router import VersionCheck, VersionSplit, WeightedRouter
 from services.gateway.shadow import ComparedPath, Repeater, ShadowPolicy

@@ -12,7 +12,8 @@ from servepath.protocols.errors import BackendUnavailable, BatchSpoiled, ModelLo
 from servepath.protocols.types import Provenance, Request
 from services.dataplane.backend import Call, Outcome
 from services.dataplane.batcher import Batcher
-from services.gateway.golden import PathProver, Proof
+from services.gateway.golden import Proof
+from services.gateway.prover import PathProver
 from services.gateway.replica import Replica
 
 log = logging.getLogger(__name__)

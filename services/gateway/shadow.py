@@ -35,7 +35,7 @@ from services.dataplane.backend import Backend, Call, Outcome, Trace
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.deadlines import Deadlines
 from services.dataplane.rows import size_of
-from services.gateway.golden import MAX_ELEMENTS, compared
+from services.gateway.answers import MAX_ELEMENTS, compared
 from services.gateway.tolerances import between
 from services.gateway.verdicts import Verdicts
 
@@ -48,7 +48,7 @@ TOGETHER_S = 20e-3
 MAX_LOOKS = 50
 # Of the inputs and callers' answers of all repeated calls at once; one call may have more.
 MAX_BYTES = 8 * 2**20
-# Elements of an answer that are compared on the event loop: 0.1 ms (x86_64, 2026-11-29; see golden.MAX_ELEMENTS).
+# Elements of an answer that are compared on the event loop: 0.1 ms (x86_64, 2026-11-29; see answers.MAX_ELEMENTS).
 SMALL = 2**8
 
 

@@ -28,8 +28,8 @@ from servepath_pb.servepath.v1 import gateway_pb2
 from services.dataplane.backend import Outcome
 from services.dataplane.listener import ListenerLimits, RawCall
 from services.gateway import compare
+from services.gateway.answers import MAX_ELEMENTS
 from services.gateway.compare import Compare, Said, comparison_of
-from services.gateway.golden import MAX_ELEMENTS
 from services.gateway.paths import Path, Routes
 from services.gateway.tolerances import together
 from tests.manifests import SPEC

@@ -24,7 +24,7 @@ from servepath.protocols.errors import (
 from servepath.protocols.types import Answer, Provenance, Request, Tensor
 from services.dataplane.backend import Call, Outcome
 from services.dataplane.batch_scope import BatchScope
-from services.gateway.golden import MAX_ELEMENTS
+from services.gateway.answers import MAX_ELEMENTS
 from services.gateway.shadow import MAX_BYTES, MAX_LOOKS, MIN_DEADLINE_S, SMALL, ComparedPath, Repeater, ShadowPolicy
 from services.gateway.tolerances import between
 from services.gateway.verdicts import PAUSE_S, Shadows, Verdicts
