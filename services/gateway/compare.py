@@ -24,8 +24,8 @@ from services.dataplane import control
 from services.dataplane.backend import Outcome
 from services.dataplane.listener import Dispatch, ListenerLimits
 from services.gateway.answers import MAX_ELEMENTS, compared
-from services.gateway.paths import Path
 from services.gateway.reload import Reloader
+from services.gateway.routes import Path
 from services.gateway.tolerances import together
 from services.gateway.ulp import ulp_distance
 

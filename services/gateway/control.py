@@ -12,8 +12,8 @@ from servepath.protocols.names import invalid_name_error
 from servepath_pb.servepath.oip import oip_pb2
 from servepath_pb.servepath.v1 import gateway_pb2
 from services.dataplane import control
-from services.gateway.paths import Path
 from services.gateway.reload import Reloader
+from services.gateway.routes import Path
 from services.gateway.verdicts import Shadows, Verdicts
 from services.gateway.version_labels import version_labels
 

@@ -1,4 +1,4 @@
-"""What a deployments file says, built: every path's chain (validate > version > replicas > merge > call), every name's.
+"""Builds what a deployments file says: every path with its chain (validate > version > replicas > merge > call).
 
 A path that the file before had, too, is kept as it is, with its connections, its queue and what is known of it.
 """
@@ -6,7 +6,6 @@ A path that the file before had, too, is kept as it is, with its connections, it
 import logging
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 
 from servepath.artifacts.spec import Spec
@@ -15,7 +14,6 @@ from servepath.http2.drivers.asyncio_driver import new_coalescer
 from servepath.protocols.codecs import STACK_CODECS, external_codec
 from servepath.protocols.deployments import Deployment, Deployments, DeploymentsError, PathLimits
 from servepath.protocols.errors import BadInput
-from servepath.protocols.external import ExternalModel
 from servepath.protocols.identity import engine_of
 from servepath.protocols.signature import Signature, probe_inputs
 from servepath.protocols.stacks import Stack, server_of
@@ -27,78 +25,20 @@ from services.dataplane.batcher import BatchLimits
 from services.dataplane.validate import Validate
 from services.gateway.artifacts import Artifacts, ExternalArtifacts
 from services.gateway.call_parts import PLAIN, CallParts
+from services.gateway.chains import make_routes
 from services.gateway.config import Settings
-from services.gateway.fallback import Fallback
 from services.gateway.hedging import HedgingReplicas
 from services.gateway.metadata import ServerMetadata
 from services.gateway.promotion import refuse_promotion
 from services.gateway.prover import PathProver
 from services.gateway.replicas import Member, ReplicaSet
-from services.gateway.router import VersionCheck, VersionSplit, WeightedRouter
-from services.gateway.shadow import ComparedPath, Repeater, ShadowPolicy
+from services.gateway.router import VersionCheck
+from services.gateway.routes import Origin, Path, Routes
 from services.gateway.text import TextInput, Translators
 from services.gateway.verdicts import Shadows
-from services.gateway.version_labels import VersionLabels, check_exported, labels_of, weighted_versions
+from services.gateway.version_labels import check_exported
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """What a path is built from; one that has not changed is kept."""
-
-    limits: PathLimits
-    external: ExternalModel | None
-    addresses: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """One deployment path.
-
-    server: the stack. chain: takes its calls. text: how it takes texts, where it does.
-    """
-
-    model: str
-    stack: str
-    origin: Origin
-    artifacts: Artifacts | ExternalArtifacts
-    signature: Signature
-    replicas: ReplicaSet
-    translators: Translators
-    chain: Backend
-    server: Stack
-    text: TextForm | None = None
-
-    @property
-    def name(self) -> str:
-        """Return MODEL@STACK."""
-        return f"{self.model}@{self.stack}"
-
-
-@dataclass(frozen=True, slots=True)
-class Routes:
-    """Every path, every name that callers may use and its path, and what takes the calls of each name."""
-
-    deployments: Deployments
-    paths: Mapping[tuple[str, str], Path]
-    names: Mapping[str, Path]
-    chains: Mapping[str, Backend]
-    shadows: Shadows
-
-    def of(self, model: str) -> list[Path]:
-        """Return a model's paths in the file's order."""
-        return [path for (name, _), path in self.paths.items() if name == model]
-
-    @property
-    def version_labels(self) -> VersionLabels:
-        """Return what callers may call versions."""
-        return labels_of(self.deployments)
-
-    @property
-    def labels(self) -> dict[str, tuple[str, str]]:
-        """Return the model and stack that calls of each name count for."""
-        return {name: (path.model, path.stack) for name, path in self.names.items()}
 
 
 class Builder:
@@ -138,35 +78,7 @@ class Builder:
         for one in deployments.models:
             known_versions = {stack: paths[one.model, stack].artifacts for stack in one.stacks}
             check_exported(one, known_versions, deployments.file)
-        names = {name: paths[one.model, stack] for one in deployments.models for name, stack in one.names.items()}
-        chains = {name: path.chain for name, path in names.items()}
-        chains |= {one.model: self._chain(one, paths, shadows) for one in deployments.models}
-        routes = Routes(deployments, paths, names, chains, shadows)
-        routes = replace(routes, chains=chains | dict(_shadowed(routes, self._batch_scope)))
-        return replace(routes, chains={**routes.chains, **dict(_split_by_version(routes))})
-
-    def _chain(self, deployment: Deployment, built: Mapping[tuple[str, str], Path], shadows: Shadows) -> Backend:
-        """Return what takes the calls for a model alone."""
-        own = {stack: built[deployment.model, stack] for stack in deployment.stacks}
-        names = {stack: path.name for stack, path in own.items()}
-        paths = {path.name: path.chain for path in own.values()}
-        verdicts = shadows.find(deployment, deployment.shadow.stack) if deployment.shadow else None
-        promotion = verdicts.promotion if verdicts else None
-        if not (deployment.split or deployment.fallback):
-            return paths[names[deployment.default]]
-        shares = deployment.split or deployment.shares
-        router = WeightedRouter(paths, {names[stack]: share for stack, share in shares.items()})
-        if promotion:
-            promotion.lead(router)
-        if not deployment.fallback:
-            return router
-        asked = {stack: deployment.fallback for stack, share in deployment.shares.items() if share}
-        if verdicts and promotion:
-            # A stack that is yet to be promoted keeps nobody from being answered.
-            asked.setdefault(verdicts.shadow.stack, (*deployment.fallback, deployment.default))
-        orders = {names[one]: tuple(names[each] for each in dict.fromkeys((one, *then))) for one, then in asked.items()}
-        ready = {path.name: path.replicas for path in own.values()}
-        return Fallback(router, paths, orders, ready, self._on_fallback)
+        return make_routes(deployments, paths, shadows, self._batch_scope, self._on_fallback)
 
     def _paths(
         self, deployments: Deployments, deployment: Deployment, kept: Mapping[tuple[str, str], Path]
@@ -299,32 +211,6 @@ def _path_chain(
 
 def _artifacts(exports: pathlib.Path, model: str, stack: Stack) -> Artifacts | ExternalArtifacts:
     return ExternalArtifacts(exports, model) if stack.external else Artifacts(exports, model, stack.artifact_format)
-
-
-def _shadowed(routes: Routes, batch_scope: BatchScope) -> Iterator[tuple[str, Backend]]:
-    """Yield the names whose calls may go to other paths than their model's shadow, and what repeats them there."""
-    longest_s = routes.deployments.gateway.default_deadline_s
-    for one in routes.deployments.models:
-        verdicts = routes.shadows.find(one, one.shadow.stack) if one.shadow else None
-        if verdicts is None:
-            continue
-        compared = {
-            path.stack: ComparedPath(path.artifacts.current.spec, path.replicas) for path in routes.of(one.model)
-        }
-        repeater = Repeater(routes.chains[verdicts.name], compared, verdicts, longest_s, batch_scope=batch_scope)
-        for name in one.names:
-            if name != verdicts.name:
-                yield name, ShadowPolicy(routes.chains[name], repeater)
-
-
-def _split_by_version(routes: Routes) -> Iterator[tuple[str, Backend]]:
-    """Yield the models whose calls are split between versions, and what does that.
-
-    Before they are repeated on a shadow: it is asked for the same version.
-    """
-    for one in routes.deployments.models:
-        if one.version_weights:
-            yield one.model, VersionSplit(routes.chains[one.model], weighted_versions(one))
 
 
 def _batch_limits(limits: PathLimits, spec: Spec) -> BatchLimits:

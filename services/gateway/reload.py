@@ -13,8 +13,8 @@ from time import monotonic
 from servepath.artifacts.manifest import ArtifactError
 from servepath.protocols.deployments import DeploymentsError
 from servepath.settings import SettingsError
-from services.gateway.paths import Routes
 from services.gateway.replicas import Member
+from services.gateway.routes import Routes
 from services.gateway.version_labels import version_labels
 
 log = logging.getLogger(__name__)

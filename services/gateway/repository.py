@@ -20,8 +20,8 @@ from servepath_pb.servepath.oip import oip_pb2 as pb
 from services.dataplane import control
 from services.dataplane.listener import ListenerLimits
 from services.dataplane.options import OFF
-from services.gateway.paths import Path
 from services.gateway.reload import Reloader
+from services.gateway.routes import Path
 
 MAX_BYTES = 64 * 2**10
 

@@ -9,9 +9,10 @@ from servepath.protocols.deployments_file import read_deployments
 from services.dataplane.data_plane import DataPlane
 from services.gateway.config import Settings
 from services.gateway.metrics import Metrics, ShadowMetrics
-from services.gateway.paths import Builder, Routes
+from services.gateway.paths import Builder
 from services.gateway.probe import Prober
 from services.gateway.router import ModelRouter
+from services.gateway.routes import Routes
 
 # Calls with one value of this go to one path, and one version, of a model that has weights.
 CALLER_KEY = "x-servepath-key"

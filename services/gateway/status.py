@@ -15,9 +15,9 @@ from servepath.protocols.paths import shadow_info
 from services.dataplane.counters import DurationSeries
 from services.gateway.control import VERSION, shadow_message
 from services.gateway.metrics import UNKNOWN, Metrics, PathMetrics
-from services.gateway.paths import Path
 from services.gateway.recent import Recent
 from services.gateway.reload import Reloader
+from services.gateway.routes import Path
 from services.gateway.verdicts import Shadows
 from services.gateway.version_labels import version_labels
 

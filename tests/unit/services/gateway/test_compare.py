@@ -30,7 +30,7 @@ from services.dataplane.listener import ListenerLimits, RawCall
 from services.gateway import compare
 from services.gateway.answers import MAX_ELEMENTS
 from services.gateway.compare import Compare, Said, comparison_of
-from services.gateway.paths import Path, Routes
+from services.gateway.routes import Path, Routes
 from services.gateway.tolerances import together
 from tests.manifests import SPEC
 
