@@ -30,7 +30,7 @@ from servepath.artifacts.names import model_name
 from servepath.artifacts.spec import Spec
 from servepath.cli.arguments import Parser, seconds
 from servepath.cli.signals import run_main
-from servepath.protocols.stacks import PATH_STACKS, PRECISIONS, STACKS
+from servepath.protocols.stacks import PATH_STACKS, REDUCED_PRECISIONS, STACKS
 
 LIMIT_S = 600.0
 
@@ -122,7 +122,7 @@ def parse_args(argv: Sequence[str]) -> ImportOptions:
     add(
         "--precision",
         action="append",
-        choices=PRECISIONS,
+        choices=REDUCED_PRECISIONS,
         default=[],
         help="add paths such as NAME@onnx:int8 and NAME@torchserve:bf16, where they pass the [gate] "
         "of --spec; may be given several times",

@@ -31,7 +31,7 @@ from servepath.client import Client, PredictError
 from servepath.demo.stages import Stage, StageFailed, run
 from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.signature import MAX_RANK, MAX_TENSORS
-from servepath.protocols.stacks import PATH_STACKS, PRECISIONS
+from servepath.protocols.stacks import PATH_STACKS, REDUCED_PRECISIONS
 from servepath.results.thresholds import MIN_REQUESTS, UNTRUSTED
 from servepath.runner.config import GATEWAY, RunPaths, read_services
 
@@ -107,7 +107,7 @@ def parse_args(argv: Sequence[str]) -> CompareOptions:
         help="of load in all, at least (default: 3); slow models take longer: every path gets 1,000 requests",
     )
     precision = "add a path of a reduced precision, to be compared with the others: see servepath import --help"
-    add("--precision", action="append", choices=PRECISIONS, default=[], help=precision)
+    add("--precision", action="append", choices=REDUCED_PRECISIONS, default=[], help=precision)
     add("--trust-code", action="store_true", help="let code in the file run: see servepath import --help")
     return parser.read(CompareOptions, argv)
 

@@ -3,7 +3,6 @@
 [servers.NAME] makes a stack of an external server, which speaks the Open Inference Protocol.
 """
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -28,7 +27,8 @@ from servepath.protocols.deployments import (
 from servepath.protocols.external import ExternalModel
 from servepath.protocols.names import VERSION_LABEL, VERSION_LABEL_RULE
 from servepath.protocols.signature import MAX_ELEMENTS, MAX_RANK, MAX_TENSORS
-from servepath.protocols.stacks import PATH_STACKS, STACKS, external_stack
+from servepath.protocols.stacks import PATH_STACKS, PRECISIONS, STACKS, external_stack
+from servepath.protocols.toml_tables import TomlTables
 from servepath.results.names import NULL_NAME
 
 # gRPC's numbers are C ints.
@@ -58,7 +58,6 @@ EXTERNAL_KEYS = ("name", "version", "precision", "inputs", "outputs")
 # Of answers that a promotion counts: errors are counted among as many, and kept.
 MIN_AFTER, MAX_AFTER = 10, 100_000
 LABELS, LABEL_WEIGHTS = VERSION_KEYS = ("version_labels", "version_weights")
-PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8")
 
 
 def read_deployments(path: Path) -> Deployments:
@@ -101,65 +100,65 @@ T = TypeVar("T", GatewayLimits, PathLimits)
 
 
 class _Reader:
-    """Turns the parsed file into Deployments, and knows the lines to point at."""
+    """Turns the parsed file into Deployments."""
 
     def __init__(self, path: Path, text: str) -> None:
         self._path = path
-        self._lines = text.splitlines()
+        self._toml = TomlTables(path, text, DeploymentsError)
         # Of each external server, whether it wants typed contents.
         self._servers: dict[str, bool] = {}
 
     def deployments(self, raw: Mapping[str, Any]) -> Deployments:
-        self._known((), raw, ("gateway", "servers", "models"))
+        self._toml.check_keys((), raw, ("gateway", "servers", "models"))
         limits = self.gateway(raw)
-        servers = self._table(raw, (), "servers", {})
+        servers = self._toml.table(raw, (), "servers", {})
         for name in servers:
-            self._servers[name] = self._server(name, self._table(servers, ("servers",), name))
-        models = self._table(raw, (), "models")
+            self._servers[name] = self._server(name, self._toml.table(servers, ("servers",), name))
+        models = self._toml.table(raw, (), "models")
         if not models:
-            raise self._error((), "models", "no model is listed; add [models.NAME]")
-        found = tuple(self._model(name, self._table(models, ("models",), name)) for name in models)
+            raise self._toml.error((), "models", "no model is listed; add [models.NAME]")
+        found = tuple(self._model(name, self._toml.table(models, ("models",), name)) for name in models)
         return Deployments(self._path, limits, found)
 
     def gateway(self, raw: Mapping[str, Any]) -> GatewayLimits:
-        limits = self._limits(("gateway",), self._table(raw, (), "gateway", {}), GatewayLimits)
+        limits = self._limits(("gateway",), self._toml.table(raw, (), "gateway", {}), GatewayLimits)
         if limits.default_deadline_s > limits.max_deadline_s:
             text = (
                 f"default_deadline_s is {limits.default_deadline_s:g}, above max_deadline_s {limits.max_deadline_s:g}"
             )
-            raise self._error(("gateway",), "default_deadline_s", text)
+            raise self._toml.error(("gateway",), "default_deadline_s", text)
         return limits
 
     def _server(self, name: str, raw: Mapping[str, Any]) -> bool:
         table = ("servers", name)
         if not SERVER_NAME.fullmatch(name):
             text = f"{name[:64]!r} is no server's name: lower-case letters, digits, '_' and '-', at most 32"
-            raise self._error(("servers",), name, text)
+            raise self._toml.error(("servers",), name, text)
         variables = {stack.address_variable: f"the stack {stack.name!r}" for stack in STACKS.values()}
         variables |= {external_stack(other).address_variable: f"[servers.{other}]" for other in self._servers}
         if taken := RESERVED.get(name) or variables.get(external_stack(name).address_variable):
-            raise self._error(("servers",), name, f"{name!r} already means {taken}; give the server another name")
-        self._known(table, raw, ("protocol", "contents"))
-        self._one_of(table, raw, "protocol", PROTOCOLS)
-        return self._one_of(table, {"contents": RAW, **raw}, "contents", CONTENTS) == TYPED
+            raise self._toml.error(("servers",), name, f"{name!r} already means {taken}; give the server another name")
+        self._toml.check_keys(table, raw, ("protocol", "contents"))
+        self._toml.one_of(table, raw, "protocol", PROTOCOLS)
+        return self._toml.one_of(table, {"contents": RAW, **raw}, "contents", CONTENTS) == TYPED
 
     def _model(self, name: str, raw: Mapping[str, Any]) -> Deployment:
         table = ("models", name)
         try:
             check_model_name(name)
         except ModelNameError as error:
-            raise self._error(("models",), name, str(error)) from error
-        self._known(table, raw, ("default", "fallback", "stacks", "weights", "shadow", *VERSION_KEYS))
-        stacks = self._table(raw, table, "stacks")
+            raise self._toml.error(("models",), name, str(error)) from error
+        self._toml.check_keys(table, raw, ("default", "fallback", "stacks", "weights", "shadow", *VERSION_KEYS))
+        stacks = self._toml.table(raw, table, "stacks")
         if not stacks:
-            raise self._error(table, "stacks", f"no stack is listed; add [models.{name}.stacks.STACK]")
-        self._known((*table, "stacks"), stacks, (*PATH_STACKS, *self._servers))
+            raise self._toml.error(table, "stacks", f"no stack is listed; add [models.{name}.stacks.STACK]")
+        self._toml.check_keys((*table, "stacks"), stacks, (*PATH_STACKS, *self._servers))
         default = raw.get("default")
         if not isinstance(default, str) or default not in stacks:
-            raise self._error(table, "default", f"default must be one of {sorted(stacks)}, got {default!r}")
+            raise self._toml.error(table, "default", f"default must be one of {sorted(stacks)}, got {default!r}")
         paths, external = {}, {}
         for stack in stacks:
-            place, values = (*table, "stacks", stack), self._table(stacks, (*table, "stacks"), stack)
+            place, values = (*table, "stacks", stack), self._toml.table(stacks, (*table, "stacks"), stack)
             if stack in self._servers:
                 external[stack] = self._external(place, values, name)
                 values = EXTERNAL_LIMITS | {key: values[key] for key in values if key not in EXTERNAL_KEYS}
@@ -170,12 +169,14 @@ class _Reader:
         return replace(found, version_weights=self._version_weights(table, raw, found))
 
     def _labels(self, table: tuple[str, ...], raw: Mapping[str, Any]) -> dict[str, int]:
-        place, found = (*table, LABELS), self._table(raw, table, LABELS, {})
+        place, found = (*table, LABELS), self._toml.table(raw, table, LABELS, {})
         for label, version in found.items():
             if not VERSION_LABEL.fullmatch(label):
-                raise self._error(place, label, f"{label[:64]!r} is no version label: {VERSION_LABEL_RULE}")
+                raise self._toml.error(place, label, f"{label[:64]!r} is no version label: {VERSION_LABEL_RULE}")
             if type(version) is not int or not 0 < version <= MAX_NUMBER:
-                raise self._error(place, label, f"{label} must be a version, a whole number above 0, got {version!r}")
+                raise self._toml.error(
+                    place, label, f"{label} must be a version, a whole number above 0, got {version!r}"
+                )
         return dict(found)
 
     def _version_weights(self, table: tuple[str, ...], raw: Mapping[str, Any], model: Deployment) -> dict[str, float]:
@@ -188,7 +189,7 @@ class _Reader:
             if why:
                 several = ", ".join(other for other in model.stacks if self._has_several(other)) or "none of its stacks"
                 text = f"calls for {model.model} may go to {stack}, and {why}; let them go to {several} alone"
-                raise self._error((*table, LABEL_WEIGHTS), next(iter(weights)), text)
+                raise self._toml.error((*table, LABEL_WEIGHTS), next(iter(weights)), text)
         return weights
 
     def _has_several(self, stack: str) -> bool:
@@ -197,12 +198,12 @@ class _Reader:
     def _fallback(self, table: tuple[str, ...], raw: Mapping[str, Any], stacks: Iterable[str]) -> tuple[str, ...]:
         found, known = raw.get("fallback", []), sorted(stacks)
         if not isinstance(found, list) or not all(isinstance(stack, str) for stack in found):
-            raise self._error(table, "fallback", f"fallback must be a list of stacks, got {found!r}")
+            raise self._toml.error(table, "fallback", f"fallback must be a list of stacks, got {found!r}")
         for stack in found:
             if stack not in known:
-                raise self._error(table, "fallback", f"fallback has {stack!r}, which is none of {known}")
+                raise self._toml.error(table, "fallback", f"fallback has {stack!r}, which is none of {known}")
         if len(set(found)) < len(found):
-            raise self._error(table, "fallback", f"fallback has a stack twice: {found}")
+            raise self._toml.error(table, "fallback", f"fallback has a stack twice: {found}")
         return tuple(found)
 
     def _weights(
@@ -210,11 +211,11 @@ class _Reader:
     ) -> dict[str, float]:
         """Return the weights in the file's order, none where there are none."""
         place = (*table, key)
-        found = self._table(raw, table, key, {})
-        self._known(place, found, known)
+        found = self._toml.table(raw, table, key, {})
+        self._toml.check_keys(place, found, known)
         weights = {name: self._percent(place, name, percent) for name, percent in found.items()}
         if weights and round(sum(weights.values()), 2) != ALL:
-            raise self._error(
+            raise self._toml.error(
                 place, next(iter(found)), f"the {key} of {table[-1]} are {sum(found.values()):g} % together, not 100"
             )
         return weights
@@ -223,80 +224,63 @@ class _Reader:
         if type(value) not in {int, float} or not 0 <= value <= ALL or round(value, 2) != value:
             what = "each of steps" if key == "steps" else key
             text = f"{what} must be a percentage from 0 to 100, of at most two decimals, got {value!r}"
-            raise self._error(table, key, text)
+            raise self._toml.error(table, key, text)
         return float(value)
 
     def _shadow(self, table: tuple[str, ...], raw: Mapping[str, Any], model: Deployment) -> Shadow | None:
         if "shadow" not in raw:
             return None
-        found, place = self._table(raw, table, "shadow"), (*table, "shadow")
-        self._known(place, found, (each.name for each in fields(Shadow)))
-        stack = self._one_of(place, found, "stack", tuple(model.stacks))
+        found, place = self._toml.table(raw, table, "shadow"), (*table, "shadow")
+        self._toml.check_keys(place, found, (each.name for each in fields(Shadow)))
+        stack = self._toml.one_of(place, found, "stack", tuple(model.stacks))
         if model.shares.get(stack) == ALL:
             text = (
                 f"{stack} already gets every call for {model.model}; shadow another of its stacks, or lower its weight"
             )
-            raise self._error(place, "stack", text)
-        percent = self._percent(place, "percent", self._needed(place, found, "percent"))
+            raise self._toml.error(place, "stack", text)
+        percent = self._percent(place, "percent", self._toml.needed(place, found, "percent"))
         max_in_flight = found.get("max_in_flight", SHADOW_IN_FLIGHT)
         self._positive(place, "max_in_flight", max_in_flight, int)
         promote = self._promote(place, found, model.shares.get(stack, 0.0)) if "promote" in found else None
         if promote and not percent:
-            raise self._error(place, "percent", "percent is 0, so no answer is compared, and nothing is promoted")
+            raise self._toml.error(place, "percent", "percent is 0, so no answer is compared, and nothing is promoted")
         return Shadow(stack, percent, max_in_flight, promote)
 
-    def _needed(self, table: tuple[str, ...], raw: Mapping[str, Any], key: str) -> Any:
-        if key not in raw:
-            raise self._error(table, key, f"{key} is missing from [{'.'.join(table)}]")
-        return raw[key]
-
     def _promote(self, table: tuple[str, ...], raw: Mapping[str, Any], weight: float) -> Promote:
-        found, place = self._table(raw, table, "promote"), (*table, "promote")
-        self._known(place, found, (each.name for each in fields(Promote)))
-        after, steps = (self._needed(place, found, key) for key in ("after", "steps"))
+        found, place = self._toml.table(raw, table, "promote"), (*table, "promote")
+        self._toml.check_keys(place, found, (each.name for each in fields(Promote)))
+        after, steps = (self._toml.needed(place, found, key) for key in ("after", "steps"))
         if type(after) is not int or not MIN_AFTER <= after <= MAX_AFTER:
             text = f"after must be a whole number from {MIN_AFTER} to {MAX_AFTER}, got {after!r}"
-            raise self._error(place, "after", text)
+            raise self._toml.error(place, "after", text)
         if not isinstance(steps, list) or not steps:
-            raise self._error(
+            raise self._toml.error(
                 place, "steps", f"steps must be a list of percentages such as [1, 10, 100], got {steps!r}"
             )
         percents = tuple(self._percent(place, "steps", step) for step in steps)
         if any(step <= before for before, step in pairwise((weight, *percents))):
             text = f"steps must rise from above the stack's weight, {weight:g}, got {steps}"
-            raise self._error(place, "steps", text)
+            raise self._toml.error(place, "steps", text)
         return Promote(after, percents)
 
     def _external(self, table: tuple[str, ...], raw: Mapping[str, Any], model: str) -> ExternalModel:
-        self._known(table, raw, (*EXTERNAL_KEYS, *(each.name for each in fields(PathLimits))))
+        self._toml.check_keys(table, raw, (*EXTERNAL_KEYS, *(each.name for each in fields(PathLimits))))
         return ExternalModel(
-            name=self._text(table, "name", raw.get("name", model)),
-            version=self._text(table, "version", raw["version"]) if "version" in raw else "",
-            precision=self._one_of(table, raw, "precision", PRECISIONS) if "precision" in raw else "",
+            name=self._toml.text(table, "name", raw.get("name", model)),
+            version=self._toml.text(table, "version", raw["version"]) if "version" in raw else "",
+            precision=self._toml.one_of(table, raw, "precision", PRECISIONS) if "precision" in raw else "",
             inputs=self._names(table, raw, "inputs"),
             outputs=self._names(table, raw, "outputs"),
             typed=self._servers[table[-1]],
         )
 
     def _names(self, table: tuple[str, ...], raw: Mapping[str, Any], key: str) -> dict[str, str]:
-        found = self._table(raw, table, key, {})
-        return {ours: self._text((*table, key), ours, theirs) for ours, theirs in found.items()}
-
-    def _text(self, table: tuple[str, ...], key: str, value: Any) -> str:
-        if not isinstance(value, str) or not value:
-            raise self._error(table, key, f"{key} in [{'.'.join(table)}] must be a text, got {value!r}")
-        return value
-
-    def _one_of(self, table: tuple[str, ...], raw: Mapping[str, Any], key: str, words: tuple[str, ...]) -> str:
-        value = raw.get(key)
-        if value not in words:
-            named = " or ".join(f'"{word}"' for word in words)
-            raise self._error(table, key, f"{key} in [{'.'.join(table)}] must be {named}, got {value!r}")
-        return str(value)
+        found = self._toml.table(raw, table, key, {})
+        return {ours: self._toml.text((*table, key), ours, theirs) for ours, theirs in found.items()}
 
     def _limits(self, table: tuple[str, ...], raw: Mapping[str, Any], kind: type[T]) -> T:
         kinds = {field.name: type(field.default) for field in fields(kind) if field.default is not MISSING}
-        self._known(table, raw, kinds)
+        self._toml.check_keys(table, raw, kinds)
         for key, value in raw.items():
             self._positive(table, key, value, kinds[key])
         return kind(**raw)
@@ -306,43 +290,8 @@ class _Reader:
         off = key in OFF_AT_ZERO
         if not fits or isinstance(value, bool) or not (0 < value < float("inf") or (off and value == 0)):
             what = "a whole number" if kind is int else "a number"
-            raise self._error(table, key, f"{key} must be {what} {'of 0 or more' if off else 'above 0'}, got {value!r}")
+            raise self._toml.error(
+                table, key, f"{key} must be {what} {'of 0 or more' if off else 'above 0'}, got {value!r}"
+            )
         if value > (most := CEILINGS.get(key, MAX_NUMBER)):
-            raise self._error(table, key, f"{key} must be at most {most}, got {value!r}")
-
-    def _table(
-        self, raw: Mapping[str, Any], table: tuple[str, ...], key: str, default: Any = None
-    ) -> Mapping[str, Any]:
-        value = raw.get(key, default)
-        if not isinstance(value, dict):
-            found = "is missing" if value is None else f"must be a table, got {value!r}"
-            raise self._error(table, key, f"[{'.'.join((*table, key))}] {found}")
-        return value
-
-    def _known(self, table: tuple[str, ...], raw: Mapping[str, Any], known: Iterable[str]) -> None:
-        names = sorted(known)
-        for key in raw:
-            if key not in names:
-                close = difflib.get_close_matches(key, names, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(names) or 'none'}"
-                where = f"in [{'.'.join(table)}]" if table else "at the top"
-                raise self._error(table, key, f"unknown key {key!r} {where}; {hint}")
-
-    def _error(self, table: tuple[str, ...], key: str, text: str) -> DeploymentsError:
-        return DeploymentsError(f"{self._path}, line {self._line(table, key)}: {text}")
-
-    def _line(self, table: tuple[str, ...], key: str) -> int:
-        """Return the number of the line that holds a key, or its table, or 1."""
-        header: tuple[str, ...] = ()
-        best = 0
-        for number, line in enumerate(self._lines, 1):
-            found = re.match(r"\s*\[([^\]]+)\]", line)
-            if found:
-                header = tuple(part.strip().strip("\"'") for part in found[1].split("."))
-                if header[: len(table) + 1] == (*table, key):
-                    return number
-                best = number if header == table else best
-            elif header == table and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[.=]", line):
-                return number
-        # A table without a header is a key of the one around it: `shadow = {...}`, `shadow.stack = ...`.
-        return best or (self._line(table[:-1], table[-1]) if table else 1)
+            raise self._toml.error(table, key, f"{key} must be at most {most}, got {value!r}")

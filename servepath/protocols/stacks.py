@@ -282,8 +282,9 @@ STACKS = MappingProxyType(
     },
 )
 
-# The reduced precisions that some stack serves.
-PRECISIONS = tuple(dict.fromkeys(precision for stack in STACKS.values() for precision in stack.reduced))
+# The precisions that some stack serves: the reduced ones, and all.
+REDUCED_PRECISIONS = tuple(dict.fromkeys(precision for stack in STACKS.values() for precision in stack.reduced))
+PRECISIONS = (FP32, *REDUCED_PRECISIONS)
 # What a path of ours may be on: each stack, and each with its reduced precisions.
 PATH_STACKS: Mapping[str, Stack] = MappingProxyType(
     {each.name: each for stack in STACKS.values() for each in stack.in_precisions}

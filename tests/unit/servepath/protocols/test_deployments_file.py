@@ -180,7 +180,7 @@ def test_a_server_that_no_model_is_on_is_no_stack(tmp_path: Path) -> None:
         ('name = "m-v2"', "name = 3", 12, "name in [models.m.stacks.theirs] must be a text, got 3"),
         ('name = "m-v2"', 'name = ""', 12, "name in [models.m.stacks.theirs] must be a text, got ''"),
         ('version = "2"', "version = 2", 13, "version in [models.m.stacks.theirs] must be a text, got 2"),
-        ('"bf16"', '"half"', 14, 'precision in [models.m.stacks.theirs] must be "fp32" or "tf32" or'),
+        ('"bf16"', '"half"', 14, 'precision in [models.m.stacks.theirs] must be "fp32" or "bf16" or'),
         ('{ x = "input-0" }', '"input-0"', 15, "[models.m.stacks.theirs.inputs] must be a table"),
         ("max_queue = 7", "max_queu = 7", 11, "did you mean 'max_queue'?"),
         ("max_queue = 7", "max_queue = 0", 11, "max_queue must be a whole number above 0, got 0"),
