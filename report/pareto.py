@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from report.candidates import Candidate
+from report.candidate import Candidate
 from report.charts import COLOURS, COLUMNS, DASHES, GREY, Spec, frame
 from report.recommendation import Answer, Recommendation
 

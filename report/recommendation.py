@@ -13,7 +13,8 @@ from itertools import groupby
 from typing import NamedTuple
 
 from report import estimates
-from report.candidates import Candidate, Evidence, candidates, precisions_of
+from report.candidate import Candidate
+from report.candidates import Evidence, candidates, precisions_of
 from report.estimates import Estimate
 from report.intervals import ALPHA
 from report.schema import ReportError

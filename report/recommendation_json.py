@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from report.candidates import Candidate
+from report.candidate import Candidate
 from report.estimates import Estimate
 from report.recommendation import Answer, Recommendation, standing
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from report.candidates import UNKNOWN, Candidate, Evidence, Settings
+from report.candidate import UNKNOWN, Candidate, Settings
+from report.candidates import Evidence
 from report.stats import EMBEDDED
 from servepath.results.names import CLOSED, UNKNOWN_ARTIFACT
 

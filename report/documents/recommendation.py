@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from report import pareto
-from report.candidates import UNKNOWN, Candidate
+from report.candidate import UNKNOWN, Candidate
 from report.document import Block, Bullets, Cell, Chart, Column, Detail, Fold, Table, Text, Tone
 from report.documents.attachments import WHOLE, WHOLE_TIMES
 from report.documents.phrases import WAYS, number

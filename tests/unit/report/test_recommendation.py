@@ -11,7 +11,8 @@ import pytest
 
 from report import intervals, recommendation_json, schema
 from report.__main__ import main
-from report.candidates import Candidate, Capacity, Cost, Settings, Trial, between, candidates
+from report.candidate import Candidate, Capacity, Cost, Settings
+from report.candidates import candidates
 from report.document import Detail, Document, Section
 from report.documents.recommendation import recommendation as blocks_of
 from report.estimates import Estimate
@@ -462,22 +463,3 @@ def test_whatever_was_measured_the_recommendation_obeys_its_schema(summary: Summ
 def test_a_path_that_is_not_in_the_run_is_named_with_those_that_are(summary: Summary) -> None:
     with pytest.raises(ReportError, match="x@y is not in this run; there are keras_dense@tfserving, simple_nn@onnx"):
         asked(summary, 500, paths=("x@y",))
-
-
-TRIALS = (Trial(100, 1.0), Trial(400, 4.0), Trial(400, 6.0))
-
-
-@pytest.mark.parametrize(
-    ("rate_rps", "p99_ms"),
-    [
-        (100, Estimate(1.0, 1.0, 1.0)),
-        (400, Estimate(5.0, 4.0, 6.0)),
-        (200, Estimate(pytest.approx(5**0.5), 1.0, 6.0)),
-        (50, Estimate(1.0, None, 1.0)),
-        (401, None),
-    ],
-)
-def test_a_p99_between_trials_has_their_range_and_one_beyond_them_is_not_known(
-    rate_rps: float, p99_ms: Estimate | None
-) -> None:
-    assert between(TRIALS, rate_rps) == p99_ms
