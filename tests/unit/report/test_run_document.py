@@ -12,6 +12,8 @@ from loadtest.options import LoadOptions, argument_parser
 from report.document import Detail
 from report.documents import run
 from report.documents.again import command
+from report.documents.instrument import warm_up
+from report.documents.verdicts import headlines
 from report.summary import Summary, build
 from tests.synthetic_run import write_run
 from tests.unit.report.plain import plain
@@ -140,7 +142,7 @@ def test_a_path_that_was_not_stable_after_its_warm_up_is_said(stored: Any) -> No
     warmup = stored.facts()["warmup"]
     warmup[0]["stable"] = False
     stored.change_facts(warmup=warmup)
-    found = list(run.warm_up(build(stored.folder)))
+    found = list(warm_up(build(stored.folder)))
     assert len(found) == 4
     first = "keras_dense@tfserving direct: 1.5 s, 750 requests"
     assert [line for line in found if "not stable" in line] == [f"{first}, and its median was not stable yet"]
@@ -151,7 +153,7 @@ def test_several_undefeated_paths_are_all_named(stored: Any) -> None:
         stored.change_rows(
             measurement, lambda rows: [row | {"response_us": 500.0 + row["sent_ns"] % 7} for row in rows]
         )
-    (first, *_) = run.headlines(build(stored.folder))
+    (first, *_) = headlines(build(stored.folder))
     assert first.startswith(
         "p50 of response times, reached directly: no path is faster than keras_dense@tfserving direct"
     )

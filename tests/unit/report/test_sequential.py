@@ -13,6 +13,7 @@ from report import gate, schema
 from report.candidates import candidates
 from report.documents import run
 from report.documents.rule import rule
+from report.documents.verdicts import headlines
 from report.intervals import Array
 from report.look import Unfinished, told
 from report.rows import write_json
@@ -195,7 +196,7 @@ def test_paths_that_the_time_did_not_tell_apart_are_not_too_close_to_call(tmp_pa
     facts = json.loads((found / "run.json").read_text())
     ended = FACTS["sequential"] | {"difference": 0.0001, "ended": "time", "looks": FACTS["sequential"]["looks"][:1]}
     (found / "run.json").write_text(json.dumps(facts | {"sequential": ended}))
-    (first, *_) = run.headlines(build(found))
+    (first, *_) = headlines(build(found))
     assert first.endswith("; which of them is fastest was not known when the time ended")
 
 
