@@ -12,7 +12,7 @@ from report.candidate import UNKNOWN, Candidate, Capacity, Cost, Settings, Trial
 from report.documents.settings import DEFAULT
 from report.estimates import Estimate, geometric_mean
 from report.percentiles import per_round
-from report.stats import Row, engine_label
+from report.stats import PathResult, engine_label
 from report.verdicts import METRICS, MIN_ROUNDS
 from servepath.results.names import CLOSED, GATEWAY_CPU, GATEWAY_LOADED_MEMORY, LOADED_MEMORY, SERVER_CPU, VIAS
 
@@ -28,7 +28,7 @@ class Evidence:
     """What a run shows: its facts and rows, what was added to it, and whether its numbers may be used."""
 
     facts: Mapping[str, Any]
-    rows: tuple[Row, ...]
+    rows: tuple[PathResult, ...]
     capacity: Mapping[str, Any] | None
     scorecard: Mapping[str, Any] | None
     valid: bool
@@ -80,7 +80,7 @@ def precisions_of(evidence: Evidence) -> frozenset[str]:
     return frozenset(chain.from_iterable(said))
 
 
-def settings_of(facts: Mapping[str, Any], row: Row) -> Settings:
+def settings_of(facts: Mapping[str, Any], row: PathResult) -> Settings:
     """Return what run.json says of a row's settings, with the side for their name; the side "default" has defaults."""
     told = facts["fairness"]["paths"].get(row.name.key, {}).get("settings", {})
     found = Settings.read(str(told.get("value") or ""))
@@ -102,13 +102,13 @@ def _path_of(entry: Entry) -> tuple[str, str]:
     return entry["model"], entry["stack"]
 
 
-def _engine(row: Row | None, card: Entry | None) -> str:
+def _engine(row: PathResult | None, card: Entry | None) -> str:
     if row is not None:
         return row.engine_label
     return engine_label(card["engine"], card["engine_version"]) if card and card.get("engine") else NOT_LOADED
 
 
-def _precision(facts: Mapping[str, Any], row: Row | None, stack: str) -> str:
+def _precision(facts: Mapping[str, Any], row: PathResult | None, stack: str) -> str:
     """Return what the server said that it computes in, or what the path's name says."""
     manifest = facts["fairness"]["paths"].get(row.name.key, {}) if row else {}
     return str(manifest.get("precision", {}).get("value") or reduced_precision(stack) or UNKNOWN)
@@ -152,7 +152,7 @@ def _figure(card: Entry, name: str) -> Entry | None:
     return next((figure for figure in card["figures"] if figure["name"] == name), None)
 
 
-def _p99_ms(row: Row, split: int) -> Estimate | None:
+def _p99_ms(row: PathResult, split: int) -> Estimate | None:
     """Return the p99 of response times, the mean over the rounds, of which `split` together give one.
 
     Of a closed loop, which keeps no rate, None.

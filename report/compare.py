@@ -9,7 +9,7 @@ from typing import Any
 
 from report.fairness import MUST_EQUAL, Difference, Manifest, differences
 from report.schema import ReportError
-from report.stats import Row
+from report.stats import PathResult
 from report.summary import Summary
 
 METRICS = ("p50_ms", "p99_ms")
@@ -19,7 +19,7 @@ METRICS = ("p50_ms", "p99_ms")
 class Ratio:
     """One path's percentile in both runs; ratio is the second to the first, None where either has none."""
 
-    row: Row
+    row: PathResult
     metric: str
     first_ms: float | None
     second_ms: float | None

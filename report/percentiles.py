@@ -59,6 +59,12 @@ def percentile(ordered: Samples, percent: str) -> float | None:
     return nearest_rank(ordered, percent) if len(ordered) >= minimum_samples(percent) else None
 
 
+def percentile_ms(ordered_us: Samples, percent: str) -> float | None:
+    """Return a percentile of microseconds in milliseconds, to 0.1 us, or None below its minimum sample count."""
+    found = percentile(ordered_us, percent)
+    return None if found is None else round(found / 1e3, 4)
+
+
 def per_round(rounds: Sequence[Samples], percent: str) -> npt.NDArray[np.float64]:
     """Return the percentile of each round's samples, in any order; NaN below its minimum sample count."""
     found = [percentile(np.sort(np.asarray(samples, dtype=np.float64)), percent) for samples in rounds]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from report.percentiles import nearest_rank
-from report.stats import Array, Row
+from report.stats import Array, PathResult
 from report.summary import Summary
 
 POINTS = 120
@@ -39,13 +39,13 @@ def series(summary: Summary) -> list[Series]:
     return found
 
 
-def rows_of(summary: Summary) -> list[Row]:
+def rows_of(summary: Summary) -> list[PathResult]:
     """Return the rows of series(), in its order."""
     null = [] if summary.null is None else [summary.null]
     return [row for row in (*summary.rows, *null) if row.p50_ms is not None]
 
 
-def curves(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def curves(rows: Sequence[PathResult]) -> list[dict[str, Any]]:
     """Return latency by percentile: k the series, m the metric, n the number of nines (2 is p99), v milliseconds."""
     found = []
     for key, row in enumerate(rows):
@@ -63,7 +63,7 @@ def _curve(ordered_us: Array) -> Iterator[tuple[float, float]]:
             yield round(nines, 3), _short(nearest_rank(ordered_us, percent) / 1e3)
 
 
-def over_time(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def over_time(rows: Sequence[PathResult]) -> list[dict[str, Any]]:
     """Return each window's median v and slowest x in milliseconds; t is seconds since the run began, r the round."""
     begin_ns = min((int(row.samples.sent_ns.min()) for row in rows), default=0)
     found = []
@@ -73,7 +73,7 @@ def over_time(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return found
 
 
-def _windows(row: Row, column: str, begin_ns: int) -> Iterator[dict[str, Any]]:
+def _windows(row: PathResult, column: str, begin_ns: int) -> Iterator[dict[str, Any]]:
     samples = row.samples
     values_ms = samples.times_us[column] / 1e3
     shown = samples.timed & np.isfinite(values_ms)

@@ -1,6 +1,5 @@
 """From rows to figures: each measurement's columns are read once, and every number of it is worked out from them."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -10,14 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from report.percentiles import nearest_rank, percentile
+from report.coordinated_omission import Waiting, waiting_caller
+from report.percentiles import nearest_rank, percentile, percentile_ms
 from report.rows import NO_OP, SIZES, MeasurementName, Rows, name_of
 from report.sizes import SizeClass, Sizes, size_classes, sizes
 from servepath.results.thresholds import LATE_NS
 
 EMBEDDED = "embedded"
 PERCENTILES = {"p50_ms": "50", "p90_ms": "90", "p99_ms": "99", "p999_ms": "99.9"}
-# What summary.json does not have of a Row.
+# What summary.json does not have of a PathResult.
 NOT_IN_JSON = ("identities", "samples", "latencies_us")
 # What it has only where it was recorded: older runs do not know how large their messages were, or of proofs.
 WHERE_RECORDED = ("request_bytes", "reply_bytes", "size_classes", "proof")
@@ -75,13 +75,6 @@ class Parts(NamedTuple):
     backend_us: float | None
 
 
-class Waiting(NamedTuple):
-    """What the p99 would have been to one caller who waits for each reply; high_ms is its upper 99 % bound."""
-
-    p99_ms: float
-    high_ms: float
-
-
 class Samples:
     """The rows of one measurement, round after round, as columns and masks. Nulls of numbers are NaN.
 
@@ -119,7 +112,7 @@ class Samples:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PathResult:
     """One path reached one way: its measured requests of all counted rounds, warm-up left out.
 
     identities: everyone who answered, the first of them also in the single fields.
@@ -175,7 +168,7 @@ class Row:
 
     @property
     def name(self) -> MeasurementName:
-        """Return the row's measurement."""
+        """Return its measurement."""
         return MeasurementName(self.model, self.stack, self.via, self.side)
 
     @property
@@ -200,7 +193,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        """Return the row's name in sentences: path, way, engine and version."""
+        """Return its name in sentences: path, way, engine and version."""
         return f"{self.name} [{self.engine_label}]"
 
     def to_dict(self) -> dict[str, Any]:
@@ -211,30 +204,30 @@ class Row:
         return {name: value for name, value in plain.items() if value or name not in WHERE_RECORDED}
 
 
-def statistics(run: Rows) -> tuple[tuple[Row, ...], Row | None]:
-    """Return one Row for each path and way that has a table in a counted round, and the no-op server's or None."""
+def statistics(run: Rows) -> tuple[tuple[PathResult, ...], PathResult | None]:
+    """Return a result for each path and way that has a table in a counted round, and the no-op server's or None."""
     rows = {}
     for name in sorted(run.tables):
         tables = {number: run.tables[name][number] for number in run.rounds if number in run.tables[name]}
         if tables:
-            rows[name] = _row(run, name, Samples(tables), len(tables))
+            rows[name] = _path_result(run, name, Samples(tables), len(tables))
     null = rows.pop(NO_OP, None)
     return tuple(rows.values()), null
 
 
-def latencies(rows: Iterable[Row], rounds: Sequence[int]) -> dict[str, list[Array]]:
+def latencies(rows: Iterable[PathResult], rounds: Sequence[int]) -> dict[str, list[Array]]:
     """Return the latencies by the measurement's key: an array for each round, empty for a missing one."""
     none = np.empty(0)
     return {row.name.key: [row.latencies_us.get(number, none) for number in rounds] for row in rows}
 
 
-def _row(run: Rows, name: MeasurementName, samples: Samples, rounds: int) -> Row:
+def _path_result(run: Rows, name: MeasurementName, samples: Samples, rounds: int) -> PathResult:
     measured, warmup, who = samples.measured, ~samples.measured, identities(samples)
     judged = "response_us" if run.open_loop else "service_us"
     service_us, response_us, gateway_us = (
         np.sort(samples.times(f"{of}_us")) for of in ("service", "response", "gateway")
     )
-    return Row(
+    return PathResult(
         **name._asdict(),
         **(who[0] if who else NOBODY)._asdict(),
         load_model=run.facts["load_model"],
@@ -244,9 +237,13 @@ def _row(run: Rows, name: MeasurementName, samples: Samples, rounds: int) -> Row
         errors=int((measured & ~samples.ok).sum()),
         wrong_answers=int((measured & samples.wrong).sum()),
         throughput_rps=throughput_rps(samples),
-        **{key: _milliseconds(service_us, percent) for key, percent in PERCENTILES.items()},  # type: ignore[arg-type]
-        **{f"response_{key}": _milliseconds(response_us, percent) for key, percent in PERCENTILES.items()},  # type: ignore[arg-type]
-        waiting_caller=_waiting_caller(samples) if run.open_loop else None,
+        **{key: percentile_ms(service_us, percent) for key, percent in PERCENTILES.items()},  # type: ignore[arg-type]
+        **{f"response_{key}": percentile_ms(response_us, percent) for key, percent in PERCENTILES.items()},  # type: ignore[arg-type]
+        waiting_caller=(
+            waiting_caller(samples.sent_ns[samples.timed], samples.times_us["service_us"][samples.timed])
+            if run.open_loop
+            else None
+        ),
         gateway_p50_us=percentile(gateway_us, "50"),
         gateway_share=round(float(gateway_us.sum() / service_us.sum()), 4) if len(gateway_us) else None,
         parts=parts(samples),
@@ -306,37 +303,6 @@ def parts(samples: Samples) -> Parts | None:
     client_us, own_us = mean_us - gateway_us - backend_us, gateway_us - (queue_us or 0)
     queue_us = None if queue_us is None else round(queue_us, 1)
     return Parts(round(client_us, 1), round(own_us, 1), queue_us, round(backend_us, 1))
-
-
-def one_waiting_caller_us(samples: Samples) -> Array:
-    """Return the service times that one closed-loop caller would have recorded.
-
-    Of the requests in order, each that was sent after the reply to the one taken before: what is left out is what
-    a closed loop leaves out (coordinated omission, G. Tene, "How NOT to measure latency", 2013).
-    """
-    sent_ns, service_us = samples.sent_ns[samples.timed], samples.times_us["service_us"][samples.timed]
-    order, free_ns, taken = np.argsort(sent_ns, kind="stable"), -1.0, []
-    for at_ns, took_us in zip(sent_ns[order].tolist(), service_us[order].tolist(), strict=True):
-        if at_ns >= free_ns:
-            taken.append(took_us)
-            free_ns = at_ns + took_us * 1e3
-    return np.asarray(taken, dtype=float)
-
-
-def _waiting_caller(samples: Samples) -> Waiting | None:
-    ordered_us = np.sort(one_waiting_caller_us(samples))
-    p99_ms = _milliseconds(ordered_us, "99")
-    if p99_ms is None:
-        return None
-    # The true p99 is above this rank in 1 % of cases: 2.33 standard deviations of how many samples are below it.
-    count = len(ordered_us)
-    high = math.ceil(0.99 * count + 2.33 * math.sqrt(0.99 * 0.01 * count))
-    return Waiting(p99_ms, round(float(ordered_us[min(high, count) - 1]) / 1e3, 4))
-
-
-def _milliseconds(ordered_us: Array, percent: str) -> float | None:
-    found = percentile(ordered_us, percent)
-    return None if found is None else round(found / 1e3, 4)
 
 
 def _proof(run: Rows, name: MeasurementName) -> Proof | None:

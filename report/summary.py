@@ -9,7 +9,7 @@ from report import recommendation_json, schema, sequential, validity
 from report.candidates import Evidence
 from report.recommendation import Question, Recommendation, question_of, recommend
 from report.rows import read_run
-from report.stats import Row, latencies, statistics
+from report.stats import PathResult, latencies, statistics
 from report.verdicts import Verdict
 from servepath.results.names import CAPACITY_FILE, COST_FILE
 
@@ -28,8 +28,8 @@ class Summary:
 
     facts: Mapping[str, Any]
     rounds: tuple[int, ...]
-    rows: tuple[Row, ...]
-    null: Row | None
+    rows: tuple[PathResult, ...]
+    null: PathResult | None
     reasons: tuple[str, ...]
     answered: bool
     verdicts: tuple[Verdict, ...] = ()
@@ -81,7 +81,7 @@ def _attachment(path: Path, name: str) -> Mapping[str, Any] | None:
     return schema.read(path, name, missing="") if path.exists() else None
 
 
-def gateway_overhead(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
+def gateway_overhead(rows: tuple[PathResult, ...]) -> list[dict[str, Any]]:
     """Return p50 through the gateway less p50 direct, in ms, for each path that has both. It describes, no verdict."""
     p50_ms = {row.name: row.p50_ms for row in rows}
     found = []
@@ -93,7 +93,7 @@ def gateway_overhead(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
     return found
 
 
-def baseline_overhead(null: Row | None) -> dict[str, Any] | None:
+def baseline_overhead(null: PathResult | None) -> dict[str, Any] | None:
     """Return the baseline overhead: what the load generator shows against a server that answers at once."""
     if null is None:
         return None

@@ -5,7 +5,7 @@ from itertools import combinations
 
 from report import fairness
 from report.rows import NO_OP, Rows
-from report.stats import Identity, Row
+from report.stats import Identity, PathResult
 from servepath.results.names import UNKNOWN_ARTIFACT
 from servepath.results.thresholds import MAX_CPU, MAX_LATE_SHARE, MIN_REQUESTS
 
@@ -16,23 +16,23 @@ MAX_STEP_NS = 10_000
 # What an engine's name says that is slowed down on purpose (studies/injected_delay/injected.py).
 INJECTED = ("injected delay", "planted delay")
 
-RowRule = Callable[[Row], Iterator[str]]
+RowRule = Callable[[PathResult], Iterator[str]]
 
 
-def answers(run: Rows, rows: tuple[Row, ...]) -> tuple[str, ...]:
+def answers(run: Rows, rows: tuple[PathResult, ...]) -> tuple[str, ...]:
     """Return every reason why some path failed or returned an incorrect response."""
     found = [*_incomplete(run), *_missing(run), *_by_row(rows, ANSWER_RULES)]
     return (*found, *_by_row(rows, IDENTITY_RULES), *_differing_ways(rows))
 
 
-def timing_reasons(run: Rows, rows: tuple[Row, ...], null: Row | None) -> tuple[str, ...]:
+def timing_reasons(run: Rows, rows: tuple[PathResult, ...], null: PathResult | None) -> tuple[str, ...]:
     """Return every reason not to trust the times, whether or not the responses are correct."""
     instrument = () if null is None else (null,)
     found = [*_clock(run), *_by_row((*rows, *instrument), INSTRUMENT_RULES), *_by_row(instrument, ANSWER_RULES)]
     return (*found, *fairness.undeclared(run))
 
 
-def _by_row(rows: tuple[Row, ...], rules: tuple[RowRule, ...]) -> Iterator[str]:
+def _by_row(rows: tuple[PathResult, ...], rules: tuple[RowRule, ...]) -> Iterator[str]:
     for rule in rules:
         for row in rows:
             yield from (f"{row.name}: {reason}" for reason in rule(row))
@@ -69,48 +69,48 @@ def _clock(run: Rows) -> Iterator[str]:
         yield f"the clock is too coarse: its smallest step is {step_ns or 'unknown'} ns"
 
 
-def _errors(row: Row) -> Iterator[str]:
+def _errors(row: PathResult) -> Iterator[str]:
     if row.errors:
         codes = ", ".join(f"{code} {count:,}" for code, count in sorted(row.error_codes.items()))
         yield f"{row.errors:,} of {row.requests:,} requests failed ({codes})"
 
 
-def _wrong_answers(row: Row) -> Iterator[str]:
+def _wrong_answers(row: PathResult) -> Iterator[str]:
     if row.wrong_answers:
         yield f"{row.wrong_answers:,} of {row.requests:,} responses are incorrect"
     if row.warmup_wrong_answers:
         yield f"{row.warmup_wrong_answers:,} responses of the warm-up are incorrect"
 
 
-def _too_few(row: Row) -> Iterator[str]:
+def _too_few(row: PathResult) -> Iterator[str]:
     if row.requests < MIN_REQUESTS:
         yield f"{row.requests:,} requests, {MIN_REQUESTS:,} are needed"
 
 
-def _late(row: Row) -> Iterator[str]:
+def _late(row: PathResult) -> Iterator[str]:
     if row.lateness is not None and row.lateness.over_1ms_share > MAX_LATE_SHARE:
         share = f"{row.lateness.over_1ms_share:.1%}"
         yield f"the generator sent {share} of the requests more than 1 ms late, {MAX_LATE_SHARE:.0%} is the most"
 
 
-def _busy(row: Row) -> Iterator[str]:
+def _busy(row: PathResult) -> Iterator[str]:
     if row.generator_cpu is not None and row.generator_cpu > MAX_CPU:
         yield f"the generator used {row.generator_cpu:.0%} of a core, {MAX_CPU:.0%} is the most"
 
 
-def _mixed(row: Row) -> Iterator[str]:
+def _mixed(row: PathResult) -> Iterator[str]:
     if len(row.identities) > 1:
         yield f"more than one artifact or engine answered: {'; '.join(map(_identity, row.identities))}"
 
 
-def _unnamed(row: Row) -> Iterator[str]:
+def _unnamed(row: PathResult) -> Iterator[str]:
     # An external server need not name what it serves; the page says so, and its answers were checked all the same.
     version = row.version or row.sha256 == UNKNOWN_ARTIFACT
     if row.identities and not all((row.engine, row.engine_version, version, row.sha256)):
         yield f"the responses do not fully identify their server: {_identity(row.identities[0])}"
 
 
-def _differing_ways(rows: tuple[Row, ...]) -> Iterator[str]:
+def _differing_ways(rows: tuple[PathResult, ...]) -> Iterator[str]:
     """Yield paths whose server or artifact differs between direct and through the gateway."""
     for one, other in combinations(rows, 2):
         same = (one.path, one.side) == (other.path, other.side)
@@ -119,7 +119,7 @@ def _differing_ways(rows: tuple[Row, ...]) -> Iterator[str]:
             yield f"{one.path}: different servers answered: {sides}"
 
 
-def _injected(row: Row) -> Iterator[str]:
+def _injected(row: PathResult) -> Iterator[str]:
     """Yield the use of a server with injected delay; only runs with sides may compare such servers."""
     if any(mark in row.engine for mark in INJECTED) and not row.side:
         yield f"the server has an injected delay, to test the method: {row.engine}; start the real one"

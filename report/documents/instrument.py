@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from report.document import Block, Bullets, Column, Detail, Fold, Table, Text, Tone
 from report.documents.phrases import cells, milliseconds, number
 from report.rows import NO_OP, name_of
-from report.stats import Row
+from report.stats import PathResult
 from report.summary import Summary
 
 
@@ -24,7 +24,7 @@ def instrument(summary: Summary) -> Iterator[Block]:
     yield Table("Lateness and CPU of the load generator by path", columns, tuple(rows), Detail.FULL)
 
 
-def _late(row: Row) -> tuple[str, str, str]:
+def _late(row: PathResult) -> tuple[str, str, str]:
     if row.lateness is None:
         return "-", "-", "-"
     return f"{row.lateness.p50_us:,.0f}", f"{row.lateness.p99_us:,.0f}", f"{row.lateness.over_1ms_share:.2%}"

@@ -29,7 +29,7 @@ from report.documents.pictures import open_loop, pictures
 from report.documents.recommendation import recommendation
 from report.documents.settings import settings
 from report.documents.verdicts import verdicts
-from report.stats import EMBEDDED, Proof, Row
+from report.stats import EMBEDDED, PathResult, Proof
 from report.summary import Summary, gateway_overhead
 from servepath.results.names import UNKNOWN_ARTIFACT
 
@@ -140,7 +140,7 @@ def _latency_columns(*, open_loop: bool) -> Iterator[Column]:
         yield Column(title, "service, ms")
 
 
-def _latency_cells(row: Row, *, open_loop: bool) -> Iterator[Cell]:
+def _latency_cells(row: PathResult, *, open_loop: bool) -> Iterator[Cell]:
     service = (row.p50_ms, row.p90_ms, row.p99_ms, row.p999_ms)
     response = (row.response_p50_ms, row.response_p90_ms, row.response_p99_ms, row.response_p999_ms)
     tones = (Tone.STRONG, Tone.PLAIN, Tone.STRONG, Tone.PLAIN)
@@ -150,7 +150,7 @@ def _latency_cells(row: Row, *, open_loop: bool) -> Iterator[Cell]:
         yield Cell(milliseconds(value))
 
 
-def _engine(row: Row) -> Cell:
+def _engine(row: PathResult) -> Cell:
     if row.engine != EMBEDDED:
         return Cell(row.engine_label)
     return Cell(
@@ -162,7 +162,7 @@ def _bad(count: int) -> Cell:
     return Cell(f"{count:,}", Tone.BAD if count else Tone.PLAIN)
 
 
-def _in_gateway(row: Row, added_ms: Mapping[str, float]) -> Cell:
+def _in_gateway(row: PathResult, added_ms: Mapping[str, float]) -> Cell:
     added = f"{added_ms[row.path]:+.3f} ms" if row.via == "gateway" and row.path in added_ms else ""
     return Cell(number(row.gateway_share, ".0%"), aside=added)
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from loadtest.recorder import SCHEMA
-from report.stats import Parts, Samples, SchedulingDelay, lateness, one_waiting_caller_us, parts, throughput_rps
+from report.stats import Parts, Samples, SchedulingDelay, lateness, parts, throughput_rps
 
 
 def table(*rows: dict[str, object]) -> pa.Table:
@@ -78,7 +78,6 @@ def test_a_wrong_answer_in_one_round_takes_the_latencies_of_all() -> None:
     assert samples.times("service_us").size == 0
     assert samples.by_round("service_us") == {}
     assert parts(samples) is None
-    assert one_waiting_caller_us(samples).size == 0
 
 
 def test_rounds_keep_their_latencies_apart() -> None:
@@ -87,23 +86,3 @@ def test_rounds_keep_their_latencies_apart() -> None:
         0: [1.0],
         4: [2.0],
     }
-
-
-@pytest.mark.parametrize(("stop_ms", "open_loop_ms", "waiting_ms"), [(200, 100, 1), (0, 1, 1)])
-def test_a_stop_shows_in_the_open_loops_p99_and_not_to_one_waiting_caller(
-    stop_ms: int, open_loop_ms: int, waiting_ms: int
-) -> None:
-    """500 requests a second for 10 s, each answered in 1 ms; in the third second the service stands still."""
-    due_ms = np.arange(0, 10_000, 2)
-    waits_ms = np.where((due_ms >= 3000) & (due_ms < 3000 + stop_ms), 3000 + stop_ms - due_ms, 0)
-    rows = [
-        {"scheduled_ns": due * 10**6, "sent_ns": due * 10**6, "service_us": service, "response_us": service}
-        for due, service in zip(due_ms.tolist(), ((1 + waits_ms) * 1e3).tolist(), strict=True)
-    ]
-    samples = Samples({0: table(*rows)})
-    p99_ms = [
-        np.percentile(found, 99, method="inverted_cdf") / 1e3
-        for found in (samples.times("response_us"), one_waiting_caller_us(samples))
-    ]
-    assert p99_ms == pytest.approx([open_loop_ms, waiting_ms], rel=0.05)
-    assert len(one_waiting_caller_us(samples)) == 5000 - stop_ms // 2
