@@ -93,10 +93,10 @@ def _check_here(options: GpuCheckOptions) -> None:
         device = smi(program, *DEVICE).strip()
     except EngineError as error:
         program, why, device = "", str(error), "no GPU"
-    places = RunPaths(options.run_dir.resolve(), options.exports, options.deployments)
-    address = read_services(places, Path(".env"))[GATEWAY].address
+    run_paths = RunPaths(options.run_dir.resolve(), options.exports, options.deployments)
+    address = read_services(run_paths, Path(".env"))[GATEWAY].address
     memory = memory_by_process(smi(program, *QUERY)) if program else {}
-    rows = gpu_check_here.measure(places, address, memory, options.seconds)
+    rows = gpu_check_here.measure(run_paths, address, memory, options.seconds)
     console = Console()
     console.width = max(console.width, WIDTH)  # in a pipe, too
     console.print(gpu_check_here.table(rows, device))

@@ -53,28 +53,29 @@ class Row:
         return "" if self.memory_mib else f"{self.path.name}: its service holds no GPU memory"
 
 
-def measure(places: RunPaths, address: str, memory: dict[int, int], seconds: float) -> list[Row]:
+def measure(run_paths: RunPaths, address: str, memory: dict[int, int], seconds: float) -> list[Row]:
     """Return a row for each path of ours, having predicted on it. Raises NotReady, WrongAnswer, EngineError."""
-    deployments = read_deployments(places.deployments)
+    deployments = read_deployments(run_paths.deployments)
     rows = []
-    with Probe(address, places.exports) as probe:
+    with Probe(address, run_paths.exports) as probe:
         ours = [path for path in probe.paths() if path.stack in PATH_STACKS]
         for path in ours:
             probe.ask(path)
         names = {path.name for path in ours}
         for path in [path for path in probe.paths() if path.name in names]:
             spec = (
-                reduced_spec(places.exports, path.model, path.stack) or read_reference(places.exports, path.model).spec
+                reduced_spec(run_paths.exports, path.model, path.stack)
+                or read_reference(run_paths.exports, path.model).spec
             )
             limits = deployments.paths.get((path.model, path.stack))
             if limits is None:
                 raise EngineError(
-                    f"{path.name} is not in {places.deployments}: give the gateway's file, --deployments FILE"
+                    f"{path.name} is not in {run_paths.deployments}: give the gateway's file, --deployments FILE"
                 )
             limit = spec.max_rows(limits.max_merge_rows) if spec.by_rows else 1
-            rates = tuple(_rate(address, places.exports, path, count, seconds) for count in (1, limit))
-            ceiling = _ceiling(places.exports, path, limit, seconds)
-            own = members(ServiceFiles(places.run_dir, PATH_STACKS[path.stack].service))
+            rates = tuple(_rate(address, run_paths.exports, path, count, seconds) for count in (1, limit))
+            ceiling = _ceiling(run_paths.exports, path, limit, seconds)
+            own = members(ServiceFiles(run_paths.run_dir, PATH_STACKS[path.stack].service))
             held = sum(memory.get(process.pid, 0) for process in own)
             rows.append(Row(path, limit, (rates[0], rates[1]), ceiling, held))
     return rows

@@ -55,7 +55,7 @@ class CostOptions:
     duration: float
     quiet: float
     price: Price | None
-    places: RunPaths
+    run_paths: RunPaths
     tuned: Path | None
 
 
@@ -94,7 +94,7 @@ def parse_args(argv: Sequence[str]) -> CostOptions:
         duration=args.duration,
         quiet=args.quiet,
         price=Price(args.price_per_hour, args.currency) if args.currency else None,
-        places=RunPaths(args.run_dir.resolve(), args.exports, args.deployments),
+        run_paths=RunPaths(args.run_dir.resolve(), args.exports, args.deployments),
         tuned=args.tuned_folder if args.tuned else None,
     )
 
@@ -109,15 +109,15 @@ def run_folder(run: Path) -> Path:
 def measure(options: CostOptions, console: Console) -> dict[str, Any]:
     """Measure, and return the content of scorecard.json. Raises what main() names."""
     capacity = price.read_capacity(options.run)
-    refuse_running(options.places)
-    used = use_tuned(options.tuned, options.places, SERVICES, console.print) if options.tuned else os.environ
-    services = read_services(options.places, ENV_FILE, used)
-    words = ("--deployments", str(options.places.deployments), "--exports", str(options.places.exports))
+    refuse_running(options.run_paths)
+    used = use_tuned(options.tuned, options.run_paths, SERVICES, console.print) if options.tuned else os.environ
+    services = read_services(options.run_paths, ENV_FILE, used)
+    words = ("--deployments", str(options.run_paths.deployments), "--exports", str(options.run_paths.exports))
     plan = Plan(options.rate, options.duration, words, services[SERVICES[0]].environment)
-    bench = Bench(services, options.places, plan, gpu.find(), options.starts, options.quiet, console)
+    bench = Bench(services, options.run_paths, plan, gpu.find(), options.starts, options.quiet, console)
     backends = backends_of(options.names)
-    with lock(options.places.run_dir):
-        refuse_running(options.places)
+    with lock(options.run_paths.run_dir):
+        refuse_running(options.run_paths)
         alone, fronted = lives(bench, backends), front(bench, backends)
     cards = []
     for path in options.names:

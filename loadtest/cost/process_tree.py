@@ -10,9 +10,9 @@ from servepath.runner.processes import ServiceFiles, members
 SCHEDULER_CLOCK = 2
 
 
-def pids(place: ServiceFiles) -> list[int]:
+def pids(files: ServiceFiles) -> list[int]:
     """Return the service's processes."""
-    return [process.pid for process in members(place)]
+    return [process.pid for process in members(files)]
 
 
 def pss_bytes(processes: Iterable[int]) -> int:

@@ -26,7 +26,7 @@ class Bench:
     """What all measurements share. starts: new processes of each service. quiet_s: before idle memory is read."""
 
     services: Mapping[str, Service]
-    places: RunPaths
+    run_paths: RunPaths
     plan: Plan
     gpus: Gpus | None
     starts: int
@@ -37,13 +37,13 @@ class Bench:
         """Show progress."""
         self.console.print(what, highlight=False, markup=False, soft_wrap=True)
 
-    def place(self, service: str) -> ServiceFiles:
+    def files(self, service: str) -> ServiceFiles:
         """Return the files of a service."""
-        return ServiceFiles(self.places.run_dir, service)
+        return ServiceFiles(self.run_paths.run_dir, service)
 
     def pss_bytes(self, service: str) -> int:
         """Return the memory of all processes of a service now."""
-        return process_tree.pss_bytes(process_tree.pids(self.place(service)))
+        return process_tree.pss_bytes(process_tree.pids(self.files(service)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +85,11 @@ def front(bench: Bench, backends: Mapping[str, Sequence[Name]]) -> GatewayCost:
     chosen = [*backends, GATEWAY]
     names = [name for paths in backends.values() for name in paths]
     with stopping(bench, chosen):
-        Runner(bench.services, bench.places, READY_S, PlainProgress(bench.console)).start(chosen)
+        Runner(bench.services, bench.run_paths, READY_S, PlainProgress(bench.console)).start(chosen)
         time.sleep(bench.quiet_s)
         idle = bench.pss_bytes(GATEWAY)
         bench.say(f"gateway: {_words(names)} under load at {bench.plan.rate:g} req/s")
-        watched = {service: process_tree.pids(bench.place(service)) for service in chosen}
+        watched = {service: process_tree.pids(bench.files(service)) for service in chosen}
         measurements = load(bench.plan, _texts(names), "gateway", watched, None)
         return GatewayCost(idle, bench.pss_bytes(GATEWAY), measurements)
 
@@ -100,12 +100,12 @@ def stopping(bench: Bench, services: Sequence[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        stop_all(bench.places, services, GRACE_S)
+        stop_all(bench.run_paths, services, GRACE_S)
 
 
-def refuse_running(places: RunPaths) -> None:
+def refuse_running(run_paths: RunPaths) -> None:
     """Raise RunError when a service runs already: it would share memory and cores with what is measured."""
-    found = [name for name in (*BACKENDS, GATEWAY) if processes.main_process(ServiceFiles(places.run_dir, name))]
+    found = [name for name in (*BACKENDS, GATEWAY) if processes.main_process(ServiceFiles(run_paths.run_dir, name))]
     if found:
         raise RunError(f"already running: {', '.join(found)}; it would share memory and cores; run: make down")
 
@@ -114,7 +114,7 @@ def _life(bench: Bench, service: str, names: Sequence[Name]) -> Life:
     with stopping(bench, [service]):
         starts = list(_starts(bench, service, names))
         time.sleep(bench.quiet_s)
-        idle, pids = bench.pss_bytes(service), process_tree.pids(bench.place(service))
+        idle, pids = bench.pss_bytes(service), process_tree.pids(bench.files(service))
         bench.say(f"{service}: {_words(names)} under load at {bench.plan.rate:g} req/s, directly")
         measurements = load(bench.plan, _texts(names), "direct", {service: pids}, bench.gpus)
         return Life(starts, idle, bench.pss_bytes(service), measurements, frozenset(pids))
@@ -122,13 +122,13 @@ def _life(bench: Bench, service: str, names: Sequence[Name]) -> Life:
 
 def _starts(bench: Bench, service: str, names: Sequence[Name]) -> Iterator[dict[Name, float]]:
     """Start a service again and again; the last process goes on running."""
-    place = bench.place(service)
+    files = bench.files(service)
     for number in range(1, bench.starts + 1):
-        took_s = start(bench.services[service], place, bench.places.exports, names)
+        took_s = start(bench.services[service], files, bench.run_paths.exports, names)
         bench.say(f"{service}: start {number} of {bench.starts}, correct after {max(took_s.values()):.2f} s")
         yield took_s
         if number < bench.starts:
-            stop([place])
+            stop([files])
 
 
 def _texts(names: Sequence[Name]) -> list[str]:

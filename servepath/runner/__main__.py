@@ -40,7 +40,7 @@ class RunnerOptions:
 
     command: str
     services: Sequence[str]
-    places: RunPaths
+    run_paths: RunPaths
     timeout: float
     follow: bool
     lines: int
@@ -70,7 +70,7 @@ def parse_args(argv: Sequence[str]) -> RunnerOptions:
     return RunnerOptions(
         command=args.command,
         services=[name for name in SERVICES if name in args.services],
-        places=RunPaths(args.run_dir.resolve(), args.exports, args.deployments),
+        run_paths=RunPaths(args.run_dir.resolve(), args.exports, args.deployments),
         timeout=getattr(args, "timeout", 0.0),
         follow=getattr(args, "follow", False),
         lines=getattr(args, "lines", 0),
@@ -80,19 +80,21 @@ def parse_args(argv: Sequence[str]) -> RunnerOptions:
 
 def up(options: RunnerOptions) -> int:
     """Start and wait."""
-    with lock(options.places.run_dir):
-        environment = use_tuned(options.tuned, options.places, _chosen(options), print) if options.tuned else os.environ
-        services = read_services(options.places, Path(".env"), environment)
-        with progress_display() as shown:
-            Runner(services, options.places, options.timeout, shown, _external(options)).start(_chosen(options))
+    with lock(options.run_paths.run_dir):
+        environment = (
+            use_tuned(options.tuned, options.run_paths, _chosen(options), print) if options.tuned else os.environ
+        )
+        services = read_services(options.run_paths, Path(".env"), environment)
+        with progress_display() as display:
+            Runner(services, options.run_paths, options.timeout, display, _external(options)).start(_chosen(options))
     return 0
 
 
 def down(options: RunnerOptions) -> int:
     """Stop."""
     services = options.services or SERVICES
-    with lock(options.places.run_dir):
-        done = stop_all(options.places, services)
+    with lock(options.run_paths.run_dir):
+        done = stop_all(options.run_paths, services)
     for name in reversed(services):
         print(f"{name:10} {done.get(name, 'not running')}")
     return 0
@@ -102,17 +104,17 @@ def show_status(options: RunnerOptions) -> int:
     """Print the table."""
     services = _services(options)
     external, chosen = _external(options), _chosen(options)
-    found = status.states(services, options.places, external)
+    found = status.states(services, options.run_paths, external)
     return 0 if status.show([state for state in found if state.service in (*chosen, *external)]) else 1
 
 
 def show_logs(options: RunnerOptions) -> int:
     """Print the last lines of the logs."""
-    places = [ServiceFiles(options.places.run_dir, name) for name in _chosen(options)]
-    begin = logs.ends(places)
-    logs.show(places, options.lines, lambda line: print(line, flush=True))
+    all_files = [ServiceFiles(options.run_paths.run_dir, name) for name in _chosen(options)]
+    begin = logs.ends(all_files)
+    logs.show(all_files, options.lines, lambda line: print(line, flush=True))
     if options.follow:
-        logs.follow(places, begin, lambda line: print(line, flush=True))
+        logs.follow(all_files, begin, lambda line: print(line, flush=True))
     return 0
 
 
@@ -126,7 +128,9 @@ COMMANDS: dict[str, Callable[[RunnerOptions], int]] = {
 
 def _external(options: RunnerOptions) -> dict[str, tuple[str, str]]:
     """Return the external servers, which only the gateway calls."""
-    return read_external(options.places.deployments, Path(".env")) if GATEWAY in (options.services or [GATEWAY]) else {}
+    return (
+        read_external(options.run_paths.deployments, Path(".env")) if GATEWAY in (options.services or [GATEWAY]) else {}
+    )
 
 
 def _chosen(options: RunnerOptions) -> Sequence[str]:
@@ -136,13 +140,13 @@ def _chosen(options: RunnerOptions) -> Sequence[str]:
     """
     if options.services:
         return options.services
-    has_paths = {stack.service for stack in read_deployments(options.places.deployments).own_stacks}
-    run_dir = options.places.run_dir
+    has_paths = {stack.service for stack in read_deployments(options.run_paths.deployments).own_stacks}
+    run_dir = options.run_paths.run_dir
     return [name for name in SERVICES if name in {*has_paths, GATEWAY} or main_process(ServiceFiles(run_dir, name))]
 
 
 def _services(options: RunnerOptions) -> dict[str, Service]:
-    return read_services(options.places, Path(".env"))
+    return read_services(options.run_paths, Path(".env"))
 
 
 def main(argv: Sequence[str]) -> int:

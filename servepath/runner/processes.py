@@ -21,6 +21,7 @@ from servepath.cli.children import Process
 from servepath.cli.locked import Held, locked
 from servepath.runner.config import Service
 
+# In the environment of a service: whose process it is. `down` finds by it what an earlier version started, so it stays.
 MARK = "SERVEPATH_LOCAL"
 POLL_S = 0.05
 # How long the kernel may take to end what it was told to kill.
@@ -62,59 +63,59 @@ class ServiceFiles:
             return []
 
 
-def start(service: Service, place: ServiceFiles) -> Process:
+def start(service: Service, files: ServiceFiles) -> Process:
     """Start a service and write its pid file; it gets a new log, the previous one is kept. Raises RunError."""
-    place.run_dir.mkdir(parents=True, exist_ok=True)
+    files.run_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
-        place.log_file.replace(place.log_file.with_suffix(".log.1"))
-    environment = {**service.environment, MARK: place.mark}
+        files.log_file.replace(files.log_file.with_suffix(".log.1"))
+    environment = {**service.environment, MARK: files.mark}
     try:
-        process = children.start(service.command, place.log_file, environment=environment, outlives_us=True)
+        process = children.start(service.command, files.log_file, environment=environment, outlives_us=True)
     except OSError as error:
         raise RunError(f"{service.name}: cannot run {service.command[0]}: {error.strerror}") from error
-    write_file(place.pid_file, f"{process.pid}\n")
+    write_file(files.pid_file, f"{process.pid}\n")
     return process
 
 
-def main_process(place: ServiceFiles) -> psutil.Process | None:
+def main_process(files: ServiceFiles) -> psutil.Process | None:
     """Return the process of the pid file, if it is alive and this service's."""
     try:
-        process = psutil.Process(int(place.pid_file.read_text()))
+        process = psutil.Process(int(files.pid_file.read_text()))
     except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
         return None
-    return process if _carries(process, place.mark) else None
+    return process if _carries(process, files.mark) else None
 
 
-def members(place: ServiceFiles) -> list[psutil.Process]:
+def members(files: ServiceFiles) -> list[psutil.Process]:
     """Return every living process of the service, workers and their children included."""
-    return [process for process in psutil.process_iter() if _carries(process, place.mark)]
+    return [process for process in psutil.process_iter() if _carries(process, files.mark)]
 
 
-def stop(places: Sequence[ServiceFiles], grace_s: float) -> dict[str, str]:
+def stop(all_files: Sequence[ServiceFiles], grace_s: float) -> dict[str, str]:
     """Stop services together: SIGTERM to their main processes, `grace_s` seconds, then SIGKILL to the rest.
 
     Gives what was done, by name, for those that ran. Raises RunError when something cannot be ended.
     """
     begin = time.monotonic()
-    ran = {place: members(place) for place in places}
-    for place, found in ran.items():
-        _terminate(place, found)
+    ran = {files: members(files) for files in all_files}
+    for files, found in ran.items():
+        _terminate(files, found)
     done = {}
-    for place, found in ran.items():
+    for files, found in ran.items():
         left_s = begin + grace_s - time.monotonic()
-        in_time = _wait(partial(_is_gone, place), left_s)
+        in_time = _wait(partial(_is_gone, files), left_s)
         if not in_time:
-            _kill(place)
-        place.pid_file.unlink(missing_ok=True)
+            _kill(files)
+        files.pid_file.unlink(missing_ok=True)
         how = "stopped" if in_time else f"did not stop within {grace_s:g} s, killed"
         if found:
-            done[place.name] = f"{how} after {time.monotonic() - begin:.1f} s"
+            done[files.name] = f"{how} after {time.monotonic() - begin:.1f} s"
     return done
 
 
-def _terminate(place: ServiceFiles, found: Sequence[psutil.Process]) -> None:
+def _terminate(files: ServiceFiles, found: Sequence[psutil.Process]) -> None:
     # The main process ends its workers itself, in order; where it is gone, nobody else does.
-    main = main_process(place)
+    main = main_process(files)
     for process in [main] if main else found:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
@@ -130,21 +131,21 @@ def lock(run_dir: Path) -> Iterator[None]:
         raise RunError(f"another up or down is running in {run_dir}: wait for it") from None
 
 
-def _is_gone(place: ServiceFiles) -> bool:
-    return not members(place)
+def _is_gone(files: ServiceFiles) -> bool:
+    return not members(files)
 
 
-def _kill(place: ServiceFiles) -> None:
+def _kill(files: ServiceFiles) -> None:
     def all_gone() -> bool:
-        left = members(place)  # looked up again each time: a dying parent may have started one more
+        left = members(files)  # looked up again each time: a dying parent may have started one more
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         return not left
 
     if not _wait(all_gone, KILL_S):
-        pids = ", ".join(str(process.pid) for process in members(place))
-        raise RunError(f"{place.name}: pid {pids} is still running {KILL_S:g} s after SIGKILL")
+        pids = ", ".join(str(process.pid) for process in members(files))
+        raise RunError(f"{files.name}: pid {pids} is still running {KILL_S:g} s after SIGKILL")
 
 
 def _wait(condition: Callable[[], bool], seconds: float) -> bool:

@@ -48,19 +48,19 @@ def show(found: list[State]) -> bool:
     return all(state.ready == READY for state in found)
 
 
-def _state(service: Service, place: ServiceFiles, probe: Probe) -> State:
+def _state(service: Service, files: ServiceFiles, probe: Probe) -> State:
     ports = " ".join(str(port) for port in service.ports) or service.address
-    process = processes.main_process(place)
+    process = processes.main_process(files)
     if process is None:
-        return State(service.name, "", "", ports, _absence(place))
+        return State(service.name, "", "", ports, _absence(files))
     since = datetime.fromtimestamp(process.create_time()).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     return State(service.name, str(process.pid), since, ports, _readiness(service.name, probe))
 
 
-def _absence(place: ServiceFiles) -> str:
-    if not place.pid_file.exists():
+def _absence(files: ServiceFiles) -> str:
+    if not files.pid_file.exists():
         return "not running"
-    return f"dead: pid {place.pid_file.read_text().strip()} has exited; see: make logs, then make up"
+    return f"dead: pid {files.pid_file.read_text().strip()} has exited; see: make logs, then make up"
 
 
 def _readiness(name: str, probe: Probe) -> str:

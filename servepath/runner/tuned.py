@@ -27,7 +27,7 @@ Files = Mapping[str, Tuned]
 
 def use_tuned(
     source: Path,
-    places: RunPaths,
+    run_paths: RunPaths,
     services: Collection[str],
     say: Callable[[str], object],
     environment: Mapping[str, str] = os.environ,
@@ -40,34 +40,36 @@ def use_tuned(
     DeploymentsError.
     """
     try:
-        files = _in_force(_files(source, places), places, say)
-        running = {name: process for name in services if (process := main_process(ServiceFiles(places.run_dir, name)))}
+        files = _in_force(_files(source, run_paths), run_paths, say)
+        running = {
+            name: process for name in services if (process := main_process(ServiceFiles(run_paths.run_dir, name)))
+        }
         differing = [name for name, process in running.items() if _of(_used_by(process), name) != _of(files, name)]
     except ArtifactError as error:
         raise RunError(str(error)) from error
     if differing:
         raise RunError(f"{', '.join(differing)} already run with other settings; run: make down, then make up TUNED=1")
     texts = {name: found.to_toml() for name, found in files.items()}
-    folder = places.run_dir / "tuned" / hashlib.sha256(repr(texts).encode()).hexdigest()[:16]
+    folder = run_paths.run_dir / "tuned" / hashlib.sha256(repr(texts).encode()).hexdigest()[:16]
     for name, text in texts.items():
         write_file(tuned.file_of(folder, name), text)
     return {**environment, tuned.VARIABLE: str(folder)}
 
 
-def _files(source: Path, places: RunPaths) -> Files:
+def _files(source: Path, run_paths: RunPaths) -> Files:
     """Return the files of the paths that there are, by the path that was tuned. Raises RunError or ArtifactError."""
-    listed = read_deployments(places.deployments)
+    listed = read_deployments(run_paths.deployments)
     paths = {f"{model}@{stack}" for model, stack in listed.paths}
     found = {name: one for name, one in tuned.find(source).items() if {name, one.path} <= paths}
     if not found:
-        raise RunError(f"{source} has no tuned settings of a path in {places.deployments}; run: make tune")
+        raise RunError(f"{source} has no tuned settings of a path in {run_paths.deployments}; run: make tune")
     for name, one in found.items():
         limits = tuned.limits_of(listed, name)
-        tuned.refuse_stale(tuned.file_of(source, name), one, places.exports, host_kind(), limits)
+        tuned.refuse_stale(tuned.file_of(source, name), one, run_paths.exports, host_kind(), limits)
     return found
 
 
-def _in_force(files: Files, places: RunPaths, say: Callable[[str], object]) -> Files:
+def _in_force(files: Files, run_paths: RunPaths, say: Callable[[str], object]) -> Files:
     """Return the files with what a server has once for all its paths: the largest, or the default where one has none.
 
     Those of a trial stay as they are: it asks one path alone.
@@ -75,7 +77,7 @@ def _in_force(files: Files, places: RunPaths, say: Callable[[str], object]) -> F
     if any(found.settings and not found.rounds for found in files.values()):
         return files
     found = {one.path: one.settings for one in files.values()}
-    paths = [(f"{model}@{name}", name) for model, name in read_deployments(places.deployments).paths]
+    paths = [(f"{model}@{name}", name) for model, name in read_deployments(run_paths.deployments).paths]
     own = [(PATH_STACKS[name].service, found.get(path, {})) for path, name in paths if name in PATH_STACKS]
 
     def largest(service: str, name: str) -> int:

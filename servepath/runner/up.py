@@ -31,16 +31,16 @@ class Runner:
     def __init__(
         self,
         services: Mapping[str, Service],
-        places: RunPaths,
+        run_paths: RunPaths,
         timeout_s: float,
-        progress_display: ProgressDisplay,
+        display: ProgressDisplay,
         external: Mapping[str, tuple[str, str]] = MappingProxyType({}),
     ) -> None:
         self._services = services
         self._external = external
-        self._places = places
+        self._run_paths = run_paths
         self._deadline = time.monotonic() + timeout_s
-        self._board = progress_display
+        self._display = display
         self._started: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, chosen: Collection[str]) -> list[str]:
@@ -51,19 +51,19 @@ class Runner:
         """
         wanted = []
         for name in (name for name in self._services if name in chosen):
-            if process := processes.main_process(self._place(name)):
-                self._board.tell(name, f"already running, pid {process.pid}")
+            if process := processes.main_process(self._files(name)):
+                self._display.tell(name, f"already running, pid {process.pid}")
             else:
                 wanted.append(name)
         self._refuse_missing_exports()
         # Workers that outlived a killed predecessor would hold its ports.
-        processes.stop([self._place(name) for name in wanted], LEFT_OVER_S)
+        processes.stop([self._files(name) for name in wanted], LEFT_OVER_S)
         ports.refuse_busy(self._services[name] for name in wanted)
         try:
             self._start_and_wait(wanted)
             self._wait_ready(chosen)
         except BaseException:
-            stop_all(self._places, wanted)
+            stop_all(self._run_paths, wanted)
             raise
         return wanted
 
@@ -71,14 +71,14 @@ class Runner:
         for wave in (BACKENDS, (GATEWAY,)):
             names = [name for name in wave if name in wanted]
             for name in names:
-                self._board.begin(name)
-                self._started[name] = processes.start(self._services[name], self._place(name))
+                self._display.begin(name)
+                self._started[name] = processes.start(self._services[name], self._files(name))
             self._wait(names, self._listens, "listening")
 
     def _wait_ready(self, chosen: Collection[str]) -> None:
-        if processes.main_process(self._place(GATEWAY)) is None:
+        if processes.main_process(self._files(GATEWAY)) is None:
             return  # some backends were asked for alone: nobody can route to them
-        with Probe(self._services[GATEWAY].address, self._places.exports) as probe:
+        with Probe(self._services[GATEWAY].address, self._run_paths.exports) as probe:
             self._wait([GATEWAY], lambda _: answered(probe.paths), "ready")
             servers = [*(name for name in BACKENDS if name in chosen), *self._external]
             self._wait(servers, lambda name: answered(lambda: ask_paths(probe, name)), "ready")
@@ -93,7 +93,7 @@ class Runner:
                 why = self._ask(name, unready)
                 if not why:
                     waiting.remove(name)
-                    self._board.tell(name, state)
+                    self._display.tell(name, state)
                 elif time.monotonic() > self._limit(name, begin):
                     took_s = time.monotonic() - begin
                     raise self._failure(name, f"is not {state} after {took_s:.0f} s ({why})")
@@ -124,23 +124,23 @@ class Runner:
         if name in self._external:
             variable, address = self._external[name]
             return RunError(f"{name} at {address} {what}; it is not started here: start it, or correct {variable}")
-        place = self._place(name)
-        tail = "\n".join(f"  {line}" for line in place.tail(TAIL_LINES)) or "  (empty)"
-        return RunError(f"{name} {what}; the end of {place.log_file}:\n{tail}")
+        files = self._files(name)
+        tail = "\n".join(f"  {line}" for line in files.tail(TAIL_LINES)) or "  (empty)"
+        return RunError(f"{name} {what}; the end of {files.log_file}:\n{tail}")
 
-    def _place(self, name: str) -> ServiceFiles:
-        return ServiceFiles(self._places.run_dir, name)
+    def _files(self, name: str) -> ServiceFiles:
+        return ServiceFiles(self._run_paths.run_dir, name)
 
     def _refuse_missing_exports(self) -> None:
-        if not any(self._places.exports.glob("*/current")):
-            raise RunError(f"{self._places.exports} holds no exported model; run: make train export")
+        if not any(self._run_paths.exports.glob("*/current")):
+            raise RunError(f"{self._run_paths.exports} holds no exported model; run: make train export")
 
 
-def stop_all(places: RunPaths, names: Collection[str], grace_s: float = GRACE_S) -> dict[str, str]:
+def stop_all(run_paths: RunPaths, names: Collection[str], grace_s: float = GRACE_S) -> dict[str, str]:
     """Stop services, the gateway before the backends, and say what was done; another Ctrl-C kills at once."""
     done: dict[str, str] = {}
     for wave in ((GATEWAY,), BACKENDS):
-        chosen = [ServiceFiles(places.run_dir, name) for name in wave if name in names]
+        chosen = [ServiceFiles(run_paths.run_dir, name) for name in wave if name in names]
         try:
             done |= processes.stop(chosen, grace_s)
         except KeyboardInterrupt:

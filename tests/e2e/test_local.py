@@ -47,7 +47,7 @@ def test_up_status_predict_down(here: Workplace) -> None:
         code, text = here.run("client", "ask", model, "--all", "1 2; -3.7 9.1")
         assert (code, f"EQUAL: 2 paths, compared with {model}@" in text) == (0, True), text
     code, text = here.run(
-        "deploy.gpu_check", "--here", "--run-dir", str(here.place("gateway").run_dir), "--seconds", "0.2"
+        "deploy.gpu_check", "--here", "--run-dir", str(here.files("gateway").run_dir), "--seconds", "0.2"
     )
     for path in PATHS:
         assert re.search(rf"{path} .* fp32 ", text), text
@@ -112,7 +112,7 @@ def test_a_busy_port_is_refused_with_service_and_holder_and_nothing_is_started(h
 def test_a_service_that_cannot_start_is_named_with_the_end_of_its_log(here: Workplace) -> None:
     code, text = here.run(LOCAL, "up", "gateway", FRONT="none")
     assert code == 1
-    assert f"gateway ended with exit code 1; the end of {here.place('gateway').log_file}:" in text
+    assert f"gateway ended with exit code 1; the end of {here.files('gateway').log_file}:" in text
     assert "FRONT: 'none' is not one of" in text
     assert here.left() == []
 
@@ -178,23 +178,23 @@ def test_a_real_server_that_answers_wrongly_is_caught_by_name(
 
 def test_logs_show_the_end_of_each_chosen_log(here: Workplace) -> None:
     for name, text in (("gateway", "one\ntwo\nthree\n"), ("tf_svc", "four\n")):
-        here.place(name).run_dir.mkdir(exist_ok=True)
-        here.place(name).log_file.write_text(text)
+        here.files(name).run_dir.mkdir(exist_ok=True)
+        here.files(name).log_file.write_text(text)
     code, text = here.run(LOCAL, "logs", "gateway", "tf_svc", "-n", "2")
 
-    run_dir = here.place("gateway").run_dir
+    run_dir = here.files("gateway").run_dir
     assert (code, text) == (0, f"==> {run_dir}/tf_svc.log <==\nfour\n==> {run_dir}/gateway.log <==\ntwo\nthree\n")
 
 
 def test_logs_follow_what_is_written_until_ctrl_c(here: Workplace) -> None:
-    place = here.place("gateway")
-    place.run_dir.mkdir()
-    place.log_file.write_text("old\n")
+    files = here.files("gateway")
+    files.run_dir.mkdir()
+    files.log_file.write_text("old\n")
     with here.start(LOCAL, "logs", "gateway", "-f") as process:
         assert process.stdout is not None
         lines = iter(process.stdout)
         next(line for line in lines if line == "old\n")
-        with place.log_file.open("a") as log:
+        with files.log_file.open("a") as log:
             log.write("new\n")
         assert next(lines) == "gateway    | new\n"
         process.send_signal(signal.SIGINT)

@@ -53,11 +53,11 @@ class Workplace:
             text, _ = process.communicate(timeout=COMMAND_S)
         return process.returncode, text
 
-    def place(self, service: str) -> ServiceFiles:
+    def files(self, service: str) -> ServiceFiles:
         return ServiceFiles((self.folder / ".run").resolve(), service)
 
     def process(self, service: str) -> psutil.Process | None:
-        return main_process(self.place(service))
+        return main_process(self.files(service))
 
     def left(self) -> list[psutil.Process]:
         """Return every living process that a command left behind: all of them work in this folder or below it."""

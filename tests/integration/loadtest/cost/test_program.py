@@ -14,14 +14,14 @@ from tests.limits import LONG_S
 
 
 def test_services_that_run_already_are_refused_and_left_alone(tmp_path: Path) -> None:
-    place = ServiceFiles(tmp_path, "onnx_svc")
+    files = ServiceFiles(tmp_path, "onnx_svc")
     command = (sys.executable, "-c", "import time; time.sleep(60)")
-    process = processes.start(Service("onnx_svc", command, "127.0.0.1:1", (1,), dict(os.environ)), place)
+    process = processes.start(Service("onnx_svc", command, "127.0.0.1:1", (1,), dict(os.environ)), files)
     try:
         with pytest.raises(RunError, match="already running: onnx_svc; it would share memory and cores"):
             refuse_running(RunPaths(tmp_path, tmp_path, tmp_path))
         assert process.poll() is None
     finally:
-        processes.stop([place], 10)
+        processes.stop([files], 10)
         process.wait(LONG_S)
     refuse_running(RunPaths(tmp_path, tmp_path, tmp_path))

@@ -27,17 +27,17 @@ WITH_WORKER = (
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[ServiceFiles]:
-    place = ServiceFiles(tmp_path / "run", "onnx_svc")
-    yield place
-    stop([place], 0)
-    assert members(place) == []
+def files(tmp_path: Path) -> Iterator[ServiceFiles]:
+    files = ServiceFiles(tmp_path / "run", "onnx_svc")
+    yield files
+    stop([files], 0)
+    assert members(files) == []
 
 
-def start(place: ServiceFiles, code: str) -> psutil.Process:
+def start(files: ServiceFiles, code: str) -> psutil.Process:
     command = (sys.executable, "-c", code)
-    service = Service(place.name, command, "127.0.0.1:1", (1,), {**os.environ})
-    process = processes.start(service, place)
+    service = Service(files.name, command, "127.0.0.1:1", (1,), {**os.environ})
+    process = processes.start(service, files)
     process.returncode = 0  # nobody waits for it here; its mark is what finds it
     return psutil.Process(process.pid)
 
@@ -49,100 +49,100 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_a_started_service_has_a_pid_file_a_log_and_a_session_of_its_own(place: ServiceFiles) -> None:
-    process = start(place, "print('hello', flush=True); " + SLEEP)
-    wait_for(lambda: place.tail(5) == ["hello"])
+def test_a_started_service_has_a_pid_file_a_log_and_a_session_of_its_own(files: ServiceFiles) -> None:
+    process = start(files, "print('hello', flush=True); " + SLEEP)
+    wait_for(lambda: files.tail(5) == ["hello"])
 
-    assert place.pid_file.read_text() == f"{process.pid}\n"
-    assert main_process(place) == process
+    assert files.pid_file.read_text() == f"{process.pid}\n"
+    assert main_process(files) == process
     assert os.getsid(process.pid) == process.pid != os.getsid(0)
 
 
-def test_the_log_begins_again_and_the_last_one_is_kept(place: ServiceFiles) -> None:
+def test_the_log_begins_again_and_the_last_one_is_kept(files: ServiceFiles) -> None:
     for text in ("first", "second"):
-        start(place, f"print({text!r})")
-        wait_for(lambda text=text: place.tail(5) == [text])
+        start(files, f"print({text!r})")
+        wait_for(lambda text=text: files.tail(5) == [text])
 
-    assert place.log_file.with_suffix(".log.1").read_text() == "first\n"
+    assert files.log_file.with_suffix(".log.1").read_text() == "first\n"
 
 
-def test_stop_ends_a_service_and_says_so(place: ServiceFiles) -> None:
-    start(place, SLEEP)
-    done = stop([place], WAIT_S)
+def test_stop_ends_a_service_and_says_so(files: ServiceFiles) -> None:
+    start(files, SLEEP)
+    done = stop([files], WAIT_S)
 
     assert done["onnx_svc"].startswith("stopped after")
-    assert (main_process(place), place.pid_file.exists()) == (None, False)
+    assert (main_process(files), files.pid_file.exists()) == (None, False)
 
 
-def test_stopping_what_does_not_run_does_nothing(place: ServiceFiles) -> None:
-    assert stop([place], WAIT_S) == {}
+def test_stopping_what_does_not_run_does_nothing(files: ServiceFiles) -> None:
+    assert stop([files], WAIT_S) == {}
 
 
-def test_a_service_that_does_not_listen_to_sigterm_is_killed(place: ServiceFiles) -> None:
-    start(place, IGNORE_SIGTERM)
-    wait_for(lambda: place.tail(1) == ["on"])
+def test_a_service_that_does_not_listen_to_sigterm_is_killed(files: ServiceFiles) -> None:
+    start(files, IGNORE_SIGTERM)
+    wait_for(lambda: files.tail(1) == ["on"])
 
-    assert stop([place], 0.2)["onnx_svc"].startswith("did not stop within 0.2 s, killed")
-    assert members(place) == []
-
-
-def test_a_worker_in_another_session_is_found_and_ended_too(place: ServiceFiles) -> None:
-    start(place, WITH_WORKER)
-    wait_for(lambda: place.tail(1) == ["on"])
-    wait_for(lambda: len(members(place)) == 2)  # a process that has just begun shows no environment for a moment
-
-    stop([place], 0.2)
-    assert members(place) == []
+    assert stop([files], 0.2)["onnx_svc"].startswith("did not stop within 0.2 s, killed")
+    assert members(files) == []
 
 
-def test_a_worker_that_outlived_its_killed_parent_is_found_by_its_mark(place: ServiceFiles) -> None:
-    parent = start(place, WITH_WORKER)
-    wait_for(lambda: place.tail(1) == ["on"])
+def test_a_worker_in_another_session_is_found_and_ended_too(files: ServiceFiles) -> None:
+    start(files, WITH_WORKER)
+    wait_for(lambda: files.tail(1) == ["on"])
+    wait_for(lambda: len(members(files)) == 2)  # a process that has just begun shows no environment for a moment
+
+    stop([files], 0.2)
+    assert members(files) == []
+
+
+def test_a_worker_that_outlived_its_killed_parent_is_found_by_its_mark(files: ServiceFiles) -> None:
+    parent = start(files, WITH_WORKER)
+    wait_for(lambda: files.tail(1) == ["on"])
     parent.kill()
-    wait_for(lambda: main_process(place) is None)
-    assert len(members(place)) == 1
+    wait_for(lambda: main_process(files) is None)
+    assert len(members(files)) == 1
 
-    assert stop([place], WAIT_S)["onnx_svc"].startswith("stopped")
-    assert members(place) == []
+    assert stop([files], WAIT_S)["onnx_svc"].startswith("stopped")
+    assert members(files) == []
 
 
-def test_a_stranger_who_has_the_pid_of_a_stale_file_is_left_alone(place: ServiceFiles) -> None:
-    stranger = start(ServiceFiles(place.run_dir, "gateway"), SLEEP)
-    place.pid_file.write_text(f"{stranger.pid}\n")
+def test_a_stranger_who_has_the_pid_of_a_stale_file_is_left_alone(files: ServiceFiles) -> None:
+    stranger = start(ServiceFiles(files.run_dir, "gateway"), SLEEP)
+    files.pid_file.write_text(f"{stranger.pid}\n")
     try:
-        assert main_process(place) is None
-        assert stop([place], 1) == {}
+        assert main_process(files) is None
+        assert stop([files], 1) == {}
         assert stranger.is_running()
         assert stranger.status() != psutil.STATUS_ZOMBIE
     finally:
-        stop([ServiceFiles(place.run_dir, "gateway")], 0)
+        stop([ServiceFiles(files.run_dir, "gateway")], 0)
 
 
-def test_the_same_service_of_another_run_dir_is_left_alone(place: ServiceFiles, tmp_path: Path) -> None:
+def test_the_same_service_of_another_run_dir_is_left_alone(files: ServiceFiles, tmp_path: Path) -> None:
     other = ServiceFiles(tmp_path / "other", "onnx_svc")
     process = start(other, SLEEP)
-    place.run_dir.mkdir()
-    place.pid_file.write_text(f"{process.pid}\n")
+    files.run_dir.mkdir()
+    files.pid_file.write_text(f"{process.pid}\n")
     try:
-        assert stop([place], 1) == {}
+        assert stop([files], 1) == {}
         assert main_process(other) == process
     finally:
         stop([other], 0)
 
 
 @pytest.mark.parametrize("text", ["", "no number", "999999999"])
-def test_a_pid_file_of_nobody_is_nobody(place: ServiceFiles, text: str) -> None:
-    place.run_dir.mkdir()
-    place.pid_file.write_text(text)
+def test_a_pid_file_of_nobody_is_nobody(files: ServiceFiles, text: str) -> None:
+    files.run_dir.mkdir()
+    files.pid_file.write_text(text)
 
-    assert main_process(place) is None
+    assert main_process(files) is None
 
 
-def test_a_program_that_is_not_there_is_named(place: ServiceFiles) -> None:
+def test_a_program_that_is_not_there_is_named(files: ServiceFiles) -> None:
     service = Service("onnx_svc", ("/no/such/python",), "127.0.0.1:1", (1,), {})
 
     with pytest.raises(RunError, match="onnx_svc: cannot run /no/such/python: No such file or directory"):
-        processes.start(service, place)
+        processes.start(service, files)
 
 
 def test_two_runners_do_not_work_in_one_run_dir(tmp_path: Path) -> None:
@@ -152,9 +152,9 @@ def test_two_runners_do_not_work_in_one_run_dir(tmp_path: Path) -> None:
         again.enter_context(lock(tmp_path))
 
 
-def test_killing_by_signal_leaves_no_zombie_that_counts(place: ServiceFiles) -> None:
-    process = start(place, SLEEP)
+def test_killing_by_signal_leaves_no_zombie_that_counts(files: ServiceFiles) -> None:
+    process = start(files, SLEEP)
     os.kill(process.pid, signal.SIGKILL)
 
-    wait_for(lambda: main_process(place) is None)
-    assert members(place) == []
+    wait_for(lambda: main_process(files) is None)
+    assert members(files) == []
