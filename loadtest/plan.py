@@ -8,7 +8,7 @@ from typing import NamedTuple
 from servepath.protocols import deployments_file, stacks
 from servepath.protocols.deployments import Deployments, DeploymentsError
 from servepath.protocols.stacks import PATH_STACKS
-from servepath.results.names import NULL_NAME, key_of, rows_file
+from servepath.results.names import NO_OP_NAME, key_of, rows_file
 from servepath.settings import SettingsError
 
 
@@ -52,7 +52,7 @@ class Turn(NamedTuple):
 
 
 # A server that does nothing (loadtest/no_op.py): what a request to it takes is the instrument's own part. No path.
-NO_OP = Measurement(ServingPath(NULL_NAME, NULL_NAME), "direct")
+NO_OP = Measurement(ServingPath(NO_OP_NAME, NO_OP_NAME), "direct")
 
 
 def read_deployments(file: Path) -> Deployments:

@@ -128,7 +128,7 @@ class Prepared:
     loaded: each target with its payloads. payloads: what run.json says of them.
     """
 
-    def __init__(self, measurements: Sequence[Measurement], options: LoadOptions, null_address: str) -> None:
+    def __init__(self, measurements: Sequence[Measurement], options: LoadOptions, no_op_address: str) -> None:
         sides: Sequence[tuple[str, Path | None]] = options.side or [("", None)]
         listed = plan.read_deployments(options.deployments)
         self._settings = {
@@ -140,7 +140,7 @@ class Prepared:
         self._references = {model: load_reference(options.exports, model) for model in models}
         self._weights = fairness.weights(tuple(self._references.values()))
         self._planned = {model: self._plan(reference, options) for model, reference in self._references.items()}
-        self._targets = [self._target(measurement, options, null_address) for measurement in measurements]
+        self._targets = [self._target(measurement, options, no_op_address) for measurement in measurements]
         self.loaded: list[Loaded] = []
         self.payloads = self._describe(options.payloads)
 
@@ -196,9 +196,9 @@ class Prepared:
             else server.NOTHING_KNOWN
         )
 
-    def _target(self, measurement: Measurement, options: LoadOptions, null_address: str) -> Target:
+    def _target(self, measurement: Measurement, options: LoadOptions, no_op_address: str) -> Target:
         if measurement == NO_OP:
-            return no_op_target(null_address)
+            return no_op_target(no_op_address)
         return target_of(measurement, self._settings[measurement.side], options.exports)
 
     def _plan(self, reference: Reference, options: LoadOptions) -> list[PlannedRequest]:

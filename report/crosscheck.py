@@ -72,11 +72,11 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A whole cross-check; null: the no-op server, which is shown and not judged."""
+    """A whole cross-check; no_op: the no-op server, which is shown and not judged."""
 
     facts: Mapping[str, Any]
     ways: tuple[Way, ...]
-    null: Way
+    no_op: Way
 
     @property
     def loaded_again(self) -> int:
@@ -193,7 +193,7 @@ def to_dict(found: Check) -> dict[str, Any]:
         "loaded_again": found.loaded_again,
         "facts": {key: value for key, value in found.facts.items() if key != "measurements"},
         "paths": [_to_dict(way) for way in found.ways],
-        "null_endpoint": _to_dict(found.null),
+        "null_endpoint": _to_dict(found.no_op),
     }
 
 

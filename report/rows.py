@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from report import intact, schema
 from report.schema import ReportError
-from servepath.results.names import CLOSED, NULL_NAME, ROWS_FILE, RUN_FILE, key_of
+from servepath.results.names import CLOSED, NO_OP_NAME, ROWS_FILE, RUN_FILE, key_of
 
 # Whose rows they are: the same in every row of a file.
 OWNER = {"run": pa.string(), "round": pa.int32(), "model": pa.string(), "stack": pa.string(), "via": pa.string()}
@@ -55,7 +55,7 @@ def name_of(found: Mapping[str, Any]) -> MeasurementName:
 
 
 # The endpoint that answers at once: what it shows is the instrument itself. It is not a path.
-NO_OP = MeasurementName(NULL_NAME, NULL_NAME, "direct")
+NO_OP = MeasurementName(NO_OP_NAME, NO_OP_NAME, "direct")
 
 
 @dataclass(frozen=True, slots=True)

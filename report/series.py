@@ -33,7 +33,7 @@ def series(summary: Summary) -> list[Series]:
     """Return a line for each row with correct responses, the no-op server's last."""
     shown = [row for row in summary.rows if row.p50_ms is not None]
     found = [Series(key, str(row.name), row.server, row.via, row.engine_label) for key, row in enumerate(shown)]
-    if summary.null is not None and summary.null.p50_ms is not None:
+    if summary.no_op is not None and summary.no_op.p50_ms is not None:
         name = "no-op server"
         found.append(Series(len(found), name, name, "direct", "answers at once: the baseline overhead"))
     return found
@@ -41,8 +41,8 @@ def series(summary: Summary) -> list[Series]:
 
 def rows_of(summary: Summary) -> list[PathResult]:
     """Return the rows of series(), in its order."""
-    null = [] if summary.null is None else [summary.null]
-    return [row for row in (*summary.rows, *null) if row.p50_ms is not None]
+    no_op = [] if summary.no_op is None else [summary.no_op]
+    return [row for row in (*summary.rows, *no_op) if row.p50_ms is not None]
 
 
 def curves(rows: Sequence[PathResult]) -> list[dict[str, Any]]:

@@ -211,8 +211,8 @@ def statistics(run: Rows) -> tuple[tuple[PathResult, ...], PathResult | None]:
         tables = {number: run.tables[name][number] for number in run.rounds if number in run.tables[name]}
         if tables:
             rows[name] = _path_result(run, name, Samples(tables), len(tables))
-    null = rows.pop(NO_OP, None)
-    return tuple(rows.values()), null
+    no_op = rows.pop(NO_OP, None)
+    return tuple(rows.values()), no_op
 
 
 def latencies(rows: Iterable[PathResult], rounds: Sequence[int]) -> dict[str, list[Array]]:

@@ -29,7 +29,7 @@ class Summary:
     facts: Mapping[str, Any]
     rounds: tuple[int, ...]
     rows: tuple[PathResult, ...]
-    null: PathResult | None
+    no_op: PathResult | None
     reasons: tuple[str, ...]
     answered: bool
     verdicts: tuple[Verdict, ...] = ()
@@ -63,9 +63,9 @@ class Summary:
 def build(folder: Path) -> Summary:
     """Return the summary of a run. Raises ReportError."""
     run = read_run(folder)
-    rows, null = statistics(run)
+    rows, no_op = statistics(run)
     wrong = validity.answers(run, rows)
-    reasons = (*wrong, *validity.timing_reasons(run, rows, null))
+    reasons = (*wrong, *validity.timing_reasons(run, rows, no_op))
     verdicts: tuple[Verdict, ...] = ()
     if not reasons:  # a run that proves nothing gives no verdict
         labels = {row.name.key: row.label for row in rows}
@@ -73,7 +73,7 @@ def build(folder: Path) -> Summary:
     capacity = _attachment(folder / CAPACITY_FILE, "capacity")
     scorecard = _attachment(folder / COST_FILE, "scorecard")
     capacity = None if capacity is None else capacity["capacity"]
-    return Summary(run.facts, run.rounds, rows, null, reasons, not wrong, verdicts, capacity, scorecard)
+    return Summary(run.facts, run.rounds, rows, no_op, reasons, not wrong, verdicts, capacity, scorecard)
 
 
 def _attachment(path: Path, name: str) -> Mapping[str, Any] | None:
@@ -93,12 +93,12 @@ def gateway_overhead(rows: tuple[PathResult, ...]) -> list[dict[str, Any]]:
     return found
 
 
-def baseline_overhead(null: PathResult | None) -> dict[str, Any] | None:
+def baseline_overhead(no_op: PathResult | None) -> dict[str, Any] | None:
     """Return the baseline overhead: what the load generator shows against a server that answers at once."""
-    if null is None:
+    if no_op is None:
         return None
     names = ("requests", "p50_ms", "p99_ms", "response_p50_ms", "response_p99_ms", "lateness", "generator_cpu")
-    return {name: value for name, value in null.to_dict().items() if name in names}
+    return {name: value for name, value in no_op.to_dict().items() if name in names}
 
 
 def to_dict(summary: Summary) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def to_dict(summary: Summary) -> dict[str, Any]:
         "percentiles": "nearest rank of correct responses, pooled over the rounds, warm-up excluded; p*_ms are service "
         "times, response_p*_ms response times from the schedule",
         "paths": [row.to_dict() for row in summary.rows],
-        "baseline_overhead": baseline_overhead(summary.null),
+        "baseline_overhead": baseline_overhead(summary.no_op),
         "comparison": gateway_overhead(summary.rows),
         "verdicts_on": "response time" if summary.open_loop else "service time",
         "verdicts": [verdict.to_dict() for verdict in summary.verdicts],

@@ -25,9 +25,9 @@ def answers(run: Rows, rows: tuple[PathResult, ...]) -> tuple[str, ...]:
     return (*found, *_by_row(rows, IDENTITY_RULES), *_differing_ways(rows))
 
 
-def timing_reasons(run: Rows, rows: tuple[PathResult, ...], null: PathResult | None) -> tuple[str, ...]:
+def timing_reasons(run: Rows, rows: tuple[PathResult, ...], no_op: PathResult | None) -> tuple[str, ...]:
     """Return every reason not to trust the times, whether or not the responses are correct."""
-    instrument = () if null is None else (null,)
+    instrument = () if no_op is None else (no_op,)
     found = [*_clock(run), *_by_row((*rows, *instrument), INSTRUMENT_RULES), *_by_row(instrument, ANSWER_RULES)]
     return (*found, *fairness.undeclared(run))
 

@@ -21,7 +21,7 @@ WARMUP = 5
 GATEWAY_US = 180
 # Median of the service time in microseconds, direct.
 MEDIANS_US = {"keras_dense@tfserving": 1100.0, "simple_nn@onnx": 700.0}
-NULL_US = 210.0
+NO_OP_US = 210.0
 # Of one request after another, again and again.
 REQUEST_BYTES = (36, 36, 420, 36, 4100)
 VIAS = ("direct", "gateway")
@@ -83,7 +83,7 @@ def write_run(
     for number in range(rounds):
         for name in random.permutation(names).tolist():
             path, via, side = _parts(name)
-            median_us = medians_us.get(path, NULL_US) * (sides or {}).get(side, 1)
+            median_us = medians_us.get(path, NO_OP_US) * (sides or {}).get(side, 1)
             table = _table(random, folder.name, (number, path, via, side), median_us, (at_ns, requests))
             file = f"rows/r{number:02d}-{name}.parquet"
             parquet.write_table(table, folder / file, compression="zstd", write_statistics=False)

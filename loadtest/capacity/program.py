@@ -84,7 +84,7 @@ def _find(testbed: "Testbed", measurement: Measurement, about: dict[str, Any], a
         testbed.say(f"{measurement.path} {measurement.via}: {_sentence(found, testbed.options.slo_p99_ms)}")
         if found.rate is not None and found.limit is Limit.SERVER:
             more["overload"] = [on.overload(found.rate, factor) for factor in overload.FACTORS]
-        more["null"] = on.null(found)
+        more["null"] = on.no_op(found)
     finally:
         found = conclude(search.trials)
         attachment.paths.append(
@@ -159,7 +159,7 @@ class CapacitySearch:
         )
         return found
 
-    def null(self, found: Found) -> dict[str, Any] | None:
+    def no_op(self, found: Found) -> dict[str, Any] | None:
         """Load the no-op server at the rate that was found, or that the generator failed at. Raises InterruptedRun."""
         invalid = [each["rate_rps"] for each in self.steps if each["outcome"] is Outcome.INVALID]
         stuck = [rate for rate in invalid if invalid.count(rate) >= MAX_INVALID]

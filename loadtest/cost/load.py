@@ -17,7 +17,7 @@ from loadtest.cost.gpu import Gpus, Reading
 from loadtest.cost.process_tree import Cpu
 from loadtest.cost.sampler import Sampler
 from servepath.cli.children import run_and_wait
-from servepath.results.names import NULL_NAME, RUN_FILE
+from servepath.results.names import NO_OP_NAME, RUN_FILE
 
 # Reading the clock of a few processes takes microseconds; NVML takes longer.
 CPU_EVERY_S, GPU_EVERY_S = 0.02, 0.2
@@ -120,7 +120,7 @@ def _measurements(
     facts = json.loads((run / RUN_FILE).read_text())
     paths = facts["fairness"]["paths"]
     for measurement in facts["measurements"]:
-        if measurement["model"] == NULL_NAME:
+        if measurement["model"] == NO_OP_NAME:
             continue
         rows = parquet.read_table(run / measurement["rows"], filters=[("phase", "=", "measure")])
         begin_ns, end_ns = _stretch(rows)

@@ -149,11 +149,11 @@ def _beyond(over: Mapping[str, Any]) -> str:
 
 def _instrument(path: Mapping[str, Any]) -> str:
     """Return a sentence about the generator at a path's rate, as the no-op server shows it; or ""."""
-    null = path.get("null")
-    if null is None:
+    no_op = path.get("null")
+    if no_op is None:
         return ""
-    p99 = "-" if null["p99_ms"] is None else f"{null['p99_ms']:.2f} ms"
-    return f"The no-op server at {null['rate_rps']:,.0f} req/s: p99 {p99}, generator {null['generator_cpu']:.0%}."
+    p99 = "-" if no_op["p99_ms"] is None else f"{no_op['p99_ms']:.2f} ms"
+    return f"The no-op server at {no_op['rate_rps']:,.0f} req/s: p99 {p99}, generator {no_op['generator_cpu']:.0%}."
 
 
 class Figure(NamedTuple):

@@ -35,7 +35,7 @@ def _blocks(found: Check) -> Iterator[Block]:
     words = (Column("path", numeric=False), Column("via", numeric=False))
     numbers = (Column(title, group) for group, title in HEADINGS.values())
     rows = [(*_cells(way), ANSWERS[way.agrees]) for way in found.ways]
-    rows.append((*_cells(found.null), Cell("not judged", Tone.SOFT)))
+    rows.append((*_cells(found.no_op), Cell("not judged", Tone.SOFT)))
     yield Table("Instruments", (*words, *numbers, Column("verdict", numeric=False)), tuple(rows))
     versions = ", ".join(f"{name} {facts['instruments'][name]['version']}" for name in (LOADGEN, H2LOAD))
     yield Text(

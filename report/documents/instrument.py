@@ -16,10 +16,10 @@ def instrument(summary: Summary) -> Iterator[Block]:
     yield Fold("Warm-up", (Bullets(warmed),))
     numbers = map(Column, ("sent late p50, us", "p99, us", "by more than 1 ms", "generator, of a core"))
     columns = (Column("path", numeric=False), Column("via", numeric=False), *numbers)
-    null = () if summary.null is None else (summary.null,)
+    no_op = () if summary.no_op is None else (summary.no_op,)
     rows = (
-        cells("no-op server" if row in null else row.path, row.way, *_late(row), number(row.generator_cpu, ".0%"))
-        for row in (*summary.rows, *null)
+        cells("no-op server" if row in no_op else row.path, row.way, *_late(row), number(row.generator_cpu, ".0%"))
+        for row in (*summary.rows, *no_op)
     )
     yield Table("Lateness and CPU of the load generator by path", columns, tuple(rows), Detail.FULL)
 
@@ -32,12 +32,14 @@ def _late(row: PathResult) -> tuple[str, str, str]:
 
 def _lines(summary: Summary) -> Iterator[str]:
     """Yield the baseline overhead, and how well the load generator kept its schedule."""
-    null = summary.null
-    if null is None:
+    no_op = summary.no_op
+    if no_op is None:
         yield "no no-op server was loaded, so the baseline overhead is unknown"
     else:
-        times = [("service", null.p50_ms, null.p99_ms)]
-        times += [("response", null.response_p50_ms, null.response_p99_ms)] if null.response_p50_ms is not None else []
+        times = [("service", no_op.p50_ms, no_op.p99_ms)]
+        times += (
+            [("response", no_op.response_p50_ms, no_op.response_p99_ms)] if no_op.response_p50_ms is not None else []
+        )
         shows = "; ".join(f"{kind} p50 {milliseconds(p50)} ms, p99 {milliseconds(p99)} ms" for kind, p50, p99 in times)
         yield f"baseline overhead (a no-op server): {shows}; no smaller difference is a path's own"
     delays = [(row.lateness.over_1ms_share, row.lateness.p99_us, row) for row in summary.rows if row.lateness]

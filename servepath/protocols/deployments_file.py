@@ -29,7 +29,7 @@ from servepath.protocols.names import VERSION_LABEL, VERSION_LABEL_RULE
 from servepath.protocols.signature import MAX_ELEMENTS, MAX_RANK, MAX_TENSORS
 from servepath.protocols.stacks import PATH_STACKS, PRECISIONS, STACKS, external_stack
 from servepath.protocols.toml_tables import TomlTables
-from servepath.results.names import NULL_NAME
+from servepath.results.names import NO_OP_NAME
 
 # gRPC's numbers are C ints.
 MAX_NUMBER = 2**31 - 1
@@ -46,7 +46,7 @@ OFF_AT_ZERO = ("hedge_percent",)
 SERVER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 # What an external server may not be called, since it means something where a stack's name may stand.
 RESERVED = MappingProxyType(
-    {"gateway": "the gateway", NULL_NAME: "the load test's no-op server", "all": "every path"}
+    {"gateway": "the gateway", NO_OP_NAME: "the load test's no-op server", "all": "every path"}
     | {name: f"the stack {name!r}" for name in STACKS}
 )
 PROTOCOLS = ("oip",)

@@ -14,9 +14,9 @@ UNKNOWN_ARTIFACT = "unknown"
 # How a path is reached.
 VIAS = ("direct", "gateway")
 OPEN_POISSON, OPEN_CONSTANT, CLOSED = LOAD_MODELS = ("open loop, poisson", "open loop, constant", "closed loop")
-# The endpoint that answers at once (loadtest/null.py): its model and its stack. It is not a path.
-NULL_NAME = "null"
-NO_OP_PATH = f"{NULL_NAME}@{NULL_NAME}"
+# The no-op server (loadtest/no_op.py), which answers at once: its model and its stack. It is not a path.
+NO_OP_NAME = "null"
+NO_OP_PATH = f"{NO_OP_NAME}@{NO_OP_NAME}"
 # Who loads the same path in turn, where instruments are compared. Ours is compared with LoadGen under the arrivals that
 # LoadGen makes, with h2load under those that h2load makes.
 POISSON, LOADGEN, EVEN, H2LOAD = INSTRUMENTS = ("poisson", "loadgen", "even", "h2load")

@@ -13,7 +13,7 @@ from studies.loadgen.instruments import Job
 def aim(job: Job) -> tuple[Target, list[Payload]]:
     """Return the target and its requests, of one row each. Raises SettingsError or ArtifactError."""
     if job.measurement == NO_OP:
-        target = no_op_target(job.null)
+        target = no_op_target(job.no_op)
         payloads = prepare(load_reference(job.exports, job.model), "null", target.encode, rows=1, seed=job.seed)
         return target, [payload._replace(expected=()) for payload in payloads]
     target = target_of(job.measurement, read_settings(job.env_file), job.exports)

@@ -32,12 +32,12 @@ SLACK_S = 30.0
 class Job:
     """One measurement of one instrument.
 
-    null: address of the no-op server. model: whose requests that endpoint gets. ramp_up, requests: how many come
+    no_op: address of the no-op server. model: whose requests that server gets. ramp_up, requests: how many come
     unmeasured, then measured. seed: of arrivals and payloads. folder: for what the instrument itself leaves behind.
     """
 
     measurement: Measurement
-    null: str
+    no_op: str
     model: str
     rate: float
     ramp_up: int

@@ -104,7 +104,7 @@ def run_all(paths: Sequence[plan.ServingPath], options: StudyOptions) -> Path:
 def _job(measurement: Measurement, address: str, model: str, scratch: Path, options: StudyOptions) -> Job:
     return Job(
         measurement=measurement,
-        null=address,
+        no_op=address,
         model=model,
         rate=options.rate,
         ramp_up=math.ceil(options.rate * RAMP_UP_S),

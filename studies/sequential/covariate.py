@@ -21,14 +21,14 @@ def width(kind: Generator, feels: tuple[float, float], runs: int, seed: int) -> 
     machine = measurement_noise(Noise(kind.noise.machine, kind.noise.machine_autocorrelation), plan, rng)
     own = measurement_noise(kind.noise._replace(machine=0.0, drift=0.0), plan, rng)
     felt = machine * np.array([*feels, 1.0])[:, np.newaxis] + own
-    ratios, null = felt[:, 0] - felt[:, 1], felt[:, 2]
+    ratios, no_op = felt[:, 0] - felt[:, 1], felt[:, 2]
     without = special.stdtrit(ROUNDS - 1, 1 - ALPHA / 2) * intervals.standard_error(ratios)
-    reach = special.stdtrit(ROUNDS - 2, 1 - ALPHA / 2) * _residual(ratios, null) / np.sqrt(ROUNDS)
+    reach = special.stdtrit(ROUNDS - 2, 1 - ALPHA / 2) * _residual(ratios, no_op) / np.sqrt(ROUNDS)
     return float((reach / without).mean())
 
 
-def _residual(ratios: Array, null: Array) -> Array:
-    """Return the standard deviation of what a straight line of the null's logs leaves of the ratios'."""
-    y, x = (values - values.mean(axis=-1, keepdims=True) for values in (ratios, null))
+def _residual(ratios: Array, no_op: Array) -> Array:
+    """Return the standard deviation of what a straight line of the no-op server's logs leaves of the ratios'."""
+    y, x = (values - values.mean(axis=-1, keepdims=True) for values in (ratios, no_op))
     slope = (x * y).sum(axis=-1, keepdims=True) / (x**2).sum(axis=-1, keepdims=True)
     return np.asarray(np.sqrt(((y - slope * x) ** 2).sum(axis=-1) / (ROUNDS - 2)))

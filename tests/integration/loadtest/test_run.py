@@ -67,7 +67,7 @@ def test_every_request_becomes_a_row_that_says_who_answered(stand: Any) -> None:
 
 
 @pytest.mark.slow
-def test_each_round_has_a_file_for_every_block_and_for_the_null_endpoint(stand: Any) -> None:
+def test_each_round_has_a_file_for_every_block_and_for_the_no_op_server(stand: Any) -> None:
     assert loadtest(stand).returncode == 0
     facts = run_json(stand)
     assert facts["complete"]

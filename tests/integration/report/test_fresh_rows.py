@@ -46,7 +46,7 @@ def test_a_fresh_run_is_read_summarised_and_obeys_the_schemas(stand: Any, argume
     assert not_for_a_busy_machine(summary.reasons) == []
     assert [(str(row.name), row.rounds) for row in summary.rows] == [("line@onnx direct", 3), ("line@onnx gateway", 3)]
     assert all(row.requests >= 3 * 340 and row.p99_ms is not None for row in summary.rows)
-    assert summary.null is not None
+    assert summary.no_op is not None
     assert (summary.rows[0].response_p99_ms is None) == (arguments != ())
     for path in (folder / "rows").glob("*.parquet"):
         for row in parquet.read_table(path).to_pylist()[:20]:
@@ -63,8 +63,8 @@ def test_a_wrong_server_is_named_and_has_no_latency(stand: Any) -> None:
     summary = build(folder)
     assert sum("responses are incorrect" in reason for reason in summary.reasons) >= 2
     assert [row.p50_ms for row in summary.rows] == [None, None]
-    assert summary.null is not None
-    assert summary.null.p50_ms is not None
+    assert summary.no_op is not None
+    assert summary.no_op.p50_ms is not None
     assert run("report", str(folder)).returncode == 1
 
 

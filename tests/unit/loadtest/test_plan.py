@@ -40,7 +40,7 @@ def test_an_unknown_path_is_refused_with_the_known_ones() -> None:
         choose([ONE, TWO], "simple_nn")
 
 
-def test_every_path_and_way_has_a_block_and_so_has_the_null_endpoint() -> None:
+def test_every_path_and_way_has_a_block_and_so_has_the_no_op_server() -> None:
     measurements = [Measurement(path, via) for path in (ONE, TWO) for via in ("direct", "gateway")]
     assert measurements_of([ONE, TWO], ("direct", "gateway")) == [*measurements, NO_OP]
 

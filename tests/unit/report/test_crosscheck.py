@@ -167,7 +167,7 @@ def test_a_cross_check_that_was_cut_short_shows_no_agreement(
     assert "is incomplete" in printed
 
 
-def test_the_null_endpoint_is_shown_and_not_judged(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_no_op_server_is_shown_and_not_judged(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     folder.write(ALIKE)
     facts = json.loads((folder.path / "crosscheck.json").read_text())
     for measurement in facts["measurements"]:

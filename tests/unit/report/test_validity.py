@@ -92,7 +92,7 @@ def test_a_millisecond_is_not_yet_late(stored: Any) -> None:
     assert build(stored.folder).reasons == ()
 
 
-def test_lateness_on_the_null_endpoint_is_the_instruments_too(stored: Any) -> None:
+def test_lateness_on_the_no_op_server_is_the_instruments_too(stored: Any) -> None:
     stored.change_rows(NO_OP, late(110, 5000), only_round=0)
     (reason,) = build(stored.folder).reasons
     assert reason.startswith("null@null direct: the generator sent 8.3% of the requests more than 1 ms late")

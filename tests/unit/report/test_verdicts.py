@@ -33,7 +33,7 @@ def test_four_paths_reached_both_ways_are_32_hypotheses() -> None:
         assert kinds.count((metric, "gateway", "direct", "gateway")) == 4
 
 
-def test_the_null_endpoint_is_in_no_hypothesis() -> None:
+def test_the_no_op_server_is_in_no_hypothesis() -> None:
     assert primary_family(["null@null.direct", A]) == ()
     assert primary_family(["null@null.direct", A, B]) == (
         Hypothesis("p50", A, B, "path"),
@@ -149,7 +149,7 @@ def test_a_latency_that_is_none_is_refused(value: float) -> None:
         judge(latencies, LABELS, seed=1)
 
 
-def test_the_null_endpoint_needs_no_label() -> None:
+def test_the_no_op_server_needs_no_label() -> None:
     assert len(judge(drawn({A: 1.0, B: 1.0, "null@null.direct": 0.1}), LABELS, seed=1)) == 2
 
 

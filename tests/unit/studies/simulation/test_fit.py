@@ -78,7 +78,7 @@ def test_where_there_was_a_schedule_response_times_are_read(tmp_path: Path) -> N
     assert [each.tolist() for each in read] == [[5.0, 6.0, 7.0, 8.0], [1.0, 2.0, 3.0, 4.0]]
 
 
-def test_rounds_are_aligned_and_the_null_endpoint_is_left_out(tmp_path: Path) -> None:
+def test_rounds_are_aligned_and_the_no_op_server_is_left_out(tmp_path: Path) -> None:
     for name in ("r00-m@s.direct", "r01-m@s.direct", "r01-m@s.gateway", "r00-null@null.direct"):
         write(tmp_path, name)
     read = read_latencies(tmp_path)
