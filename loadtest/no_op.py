@@ -1,7 +1,7 @@
 """The no-op server: a gRPC server that answers a constant at once; `python -m loadtest.no_op`.
 
 What a request to it takes is the instrument's own part of every other time: client, kernel and the least a server can
-do. It is pygrpc-native's server and none of ours: what the gateway's own front costs is not part of the instrument.
+do. It is pygrpc-native's server and none of ours: what the gateway's own listener costs is not part of the instrument.
 """
 
 import subprocess

@@ -46,7 +46,7 @@ class FakeStack:
     def __init__(self, backend: FakeBackend, port: int = 0, front: str = "grpcio", key: str = "") -> None:
         self.backend = backend
         data_plane = DataPlane(backend, {oip.METHOD: oip}, lambda _, outcome: outcome, caller_key=key)
-        self._front = LISTENERS[front](f"127.0.0.1:{port}", (oip.METHOD,), data_plane.dispatch, (), ListenerLimits())
+        self._listener = LISTENERS[front](f"127.0.0.1:{port}", (oip.METHOD,), data_plane.dispatch, (), ListenerLimits())
         self.port = 0
 
     @property
@@ -54,8 +54,8 @@ class FakeStack:
         return f"127.0.0.1:{self.port}"
 
     async def start(self) -> "FakeStack":
-        self.port = await self._front.start()
+        self.port = await self._listener.start()
         return self
 
     async def stop(self) -> None:
-        await self._front.stop(0)
+        await self._listener.stop(0)

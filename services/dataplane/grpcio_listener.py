@@ -1,4 +1,4 @@
-"""The front on grpcio: slower than a native one, and able to do everything (TLS, connection age, limits)."""
+"""The listener on grpcio: slower than a native one, and able to do everything (TLS, connection age, limits)."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The front of our own: HTTP/2 on the event loop's thread, calls handed over in lists (docs/adr/0011).
+"""The listener of our own: HTTP/2 on the event loop's thread, calls handed over in lists (docs/adr/0011).
 
 What is read in one turn of the loop, on all connections, is one list: the busier the loop, the longer the lists.
 Control RPCs are served by an ordinary grpc.aio server on a Unix socket behind it, one without a file: nothing hangs on

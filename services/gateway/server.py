@@ -46,7 +46,7 @@ class Gateway:
     port: int
     drain_s: float
     data_plane: DataPlane
-    front: Listener
+    listener: Listener
     backend: Backend
     prober: Prober
     reloader: Reloader
@@ -68,12 +68,12 @@ class Gateway:
         await self.data_plane.drain(self.drain_s)
 
     async def close(self) -> None:
-        """Close front, channels, traces and metrics."""
+        """Close listener, channels, traces and metrics."""
         await self.resolver.stop()
         await self.reloader.stop()
         await self.prober.stop()
         self.recent.stop()
-        await self.front.stop(CLOSE_GRACE_S)
+        await self.listener.stop(CLOSE_GRACE_S)
         await self.backend.close()
         await self.stop_tracing()
         self.metrics_server.close()
@@ -113,10 +113,10 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
     resolver.on_change = reloader.follow
     watch_reloads(reloader, registry)
     board = StatusBoard(reloader, metrics)
-    front = _front(settings, reloader, data_plane, prober, builder.coalescer)
+    listener = _listener(settings, reloader, data_plane, prober, builder.coalescer)
     metrics_server = serve_metrics(registry, settings.metrics_host, settings.metrics_port, pages(board.status))
     try:
-        port = await front.start()
+        port = await listener.start()
     except BaseException:
         metrics_server.close()
         await router.close()
@@ -130,7 +130,7 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
         port=port,
         drain_s=deployments.gateway.drain_s,
         data_plane=data_plane,
-        front=front,
+        listener=listener,
         backend=router,
         prober=prober,
         reloader=reloader,
@@ -141,7 +141,7 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
     )
 
 
-def _front(
+def _listener(
     settings: Settings, reloader: Reloader, data_plane: DataPlane, prober: Prober, coalescer: WriteCoalescer
 ) -> Listener:
     """Return what takes all calls. coalescer: shared with the connections that the answers come from."""

@@ -156,7 +156,7 @@ class Repeater:
             return
         held, self._held, self._looks = self._held, [], 0
         loop = asyncio.get_running_loop()
-        # The last may have been answered just now, and grpcio's front sends the reply in the next turn.
+        # The last may have been answered just now, and grpcio's listener sends the reply in the next turn.
         loop.call_soon(loop.call_soon, self._drop if waiting else self._repeat_all, held)
 
     def _drop(self, held: Sequence[Answered]) -> None:

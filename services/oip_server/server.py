@@ -48,7 +48,7 @@ class OipServer:
         metrics = Metrics(service.name, registry, models)
         self._data_plane = DataPlane(models, {oip.METHOD: oip}, metrics.on_complete, batch)
         self._health = health.aio.HealthServicer()
-        self._front = LISTENERS[settings.front](
+        self._listener = LISTENERS[settings.front](
             f"{settings.host}:{settings.port}",
             (oip.METHOD,),
             self._data_plane.dispatch,
@@ -77,7 +77,7 @@ class OipServer:
         # Every model has answered when it was loaded.
         for name in ("", *self._models.names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        self.port = await self._front.start()
+        self.port = await self._listener.start()
         self._watching = asyncio.create_task(self._watcher.run(self._settings.watch_s))
 
     async def drain(self) -> None:
@@ -90,7 +90,7 @@ class OipServer:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait({self._watching})
-        await self._front.stop(CLOSE_GRACE_S)
+        await self._listener.stop(CLOSE_GRACE_S)
         await self._repository.close()
         await self._models.close()
         if self._metrics_server is not None:

@@ -51,7 +51,7 @@ POISON, EXPIRE, CANCEL = 0.06, 0.14, 0.14
 LEAST = 0.05
 MIN_MERGED = 8
 FATES = ("poison", "expired", "cancelled")
-# A front closes a connection on which too many calls were cancelled before it had taken them (HTTP/2's rapid reset).
+# A listener closes a connection on which too many calls were cancelled before it had taken them (HTTP/2's rapid reset).
 # The calls on it are told UNAVAILABLE: neither lost nor answered incorrectly. One connection's calls, or this part of
 # all.
 MAX_CLOSED = 0.001
@@ -250,7 +250,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the fuzz; exit code 1 if anything is wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.merge_fuzz", description="Fuzz the merger.")
     parser.add_argument("--rows", type=int, default=20_000, help="rows to send in merged calls (default: %(default)s)")
-    parser.add_argument("--front", default="native", help="the gateway's front (default: %(default)s)")
+    parser.add_argument("--front", default="native", help="the gateway's listener (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of sizes and fates (default: %(default)s)")
     options = parser.parse_args(argv)
     return 0 if uvloop.run(fuzz(options.rows, options.front, options.seed)) else 1

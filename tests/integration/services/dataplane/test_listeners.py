@@ -1,4 +1,4 @@
-"""Each front and the control RPCs beside it, through a real socket."""
+"""Each listener and the control RPCs beside it, through a real socket."""
 
 import asyncio
 import logging
@@ -53,7 +53,7 @@ async def until_closed(reader: asyncio.StreamReader) -> None:
 
 
 class Running:
-    """A front with one hot method, one control RPC and health, and a channel to it."""
+    """A listener with one hot method, one control RPC and health, and a channel to it."""
 
     def __init__(
         self, name: str, dispatch: Dispatch = answer, rpc: Rpc = live, port: int = 0, limits: ListenerLimits = LIMITS
