@@ -64,7 +64,7 @@ def read_variables(root: Path = ROOT, environment: Mapping[str, str] = os.enviro
 
 
 def tag(name: str, variables: Mapping[str, str]) -> str:
-    """Return an image's full name, such as servepath/gateway:0.1.0; one with CUDA ends in -gpu."""
+    """Return an image's full name, such as servepath/gateway:0.2.0; one with CUDA ends in -gpu."""
     image = IMAGES[name]
     return f"servepath/{image.repository}:{variables['SERVEPATH_TAG']}{'-gpu' if image.cuda else ''}"
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 import grpc
 
+from servepath import VERSION
 from servepath.artifacts.spec import TensorSpec
 from servepath.protocols import oip, oip_repository, servepath
 from servepath.protocols.deployments import Deployment
@@ -16,8 +17,6 @@ from services.gateway.reload import Reloader
 from services.gateway.routes import Path
 from services.gateway.verdicts import Shadows, Verdicts
 from services.gateway.version_labels import version_labels
-
-VERSION = "0.1.0"
 
 
 class Controls:

@@ -10,10 +10,11 @@ from time import monotonic
 
 from grpc import StatusCode
 
+from servepath import VERSION
 from servepath.protocols.deployments import Deployment
 from servepath.protocols.paths import shadow_info
 from services.dataplane.counters import DurationSeries
-from services.gateway.control import VERSION, shadow_message
+from services.gateway.control import shadow_message
 from services.gateway.metrics import UNKNOWN, Metrics, PathMetrics
 from services.gateway.recent import Recent
 from services.gateway.reload import Reloader

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterable
 
 import grpc
 
+from servepath import VERSION
 from servepath.artifacts.spec import TensorSpec
 from servepath.protocols import oip, oip_repository
 from servepath_pb.servepath.oip import oip_pb2 as pb
 from services.dataplane import control
 from services.oip_server.models import Models
 from services.oip_server.service import OipService
-
-VERSION = "0.1.0"
 
 
 class Controls:

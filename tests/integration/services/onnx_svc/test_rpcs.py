@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from servepath import VERSION
 from servepath.artifacts.manifest import artifact_folder, read_manifest
 from servepath.protocols import oip
 from servepath.protocols.types import Request, Tensor
@@ -84,7 +85,7 @@ def test_the_server_is_live_and_ready_and_says_what_it_is(client: Client) -> Non
     server = client.control("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
     assert (server.name, server.version, list(server.extensions)) == (
         "servepath onnx_svc",
-        "0.1.0",
+        VERSION,
         ["model_repository"],
     )
 
