@@ -14,15 +14,14 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from export import own_process
 from export.errors import ExportError
-from export.formats import FORMATS
 from export.importing import deployed, store
 from export.importing.errors import Refused
 from export.importing.hints import read_hints
-from export.importing.torch_files import PICKLE, PROGRAM, SCRIPT, torch_kind
+from export.importing.kinds import KINDS, STABLEHLO, TAKEN, Kind, files_of, kind_of, with_precisions, with_stablehlo
 from export.provenance import ROOT
 from models.registry import SpecError, read_models
 from servepath.artifacts.manifest import ArtifactError
@@ -33,56 +32,8 @@ from servepath.cli.signals import run_main
 from servepath.protocols.stacks import PATH_STACKS, REDUCED_PRECISIONS, STACKS
 
 LIMIT_S = 600.0
-
-
-class Kind(NamedTuple):
-    """A kind of source: the step that reads it, what that writes, and by which steps other formats come from it.
-
-    tools: distributions, beside those of every import, that shape what is written.
-    """
-
-    step: str
-    first: str
-    others: Mapping[str, str]
-    tools: Sequence[str] = ()
-
-
-# The one format that no stack here serves.
-STABLEHLO = "stablehlo"
-FROM_SAVED_MODEL = {"onnx": "saved_model to onnx", "tflite": "saved_model to tflite"}
-SAVED_MODEL_TOOLS = ("tensorflow", "tf2onnx", "ai-edge-litert")
-FROM_TORCH, TORCH_TOOLS = {"onnx": "torch to onnx"}, ("torch", "onnxscript", "torch-model-archiver")
-FROM_HUGGING_FACE = {
-    "saved_model": "hugging face to saved_model",
-    "tflite": FROM_SAVED_MODEL["tflite"],
-    **FROM_TORCH,
-}
-HUGGING_FACE_TOOLS = (*TORCH_TOOLS, "transformers", "tensorflow", "keras", "ai-edge-litert")
-KINDS = {
-    "an ONNX file": Kind("read onnx", "onnx", {}),
-    "a SavedModel": Kind("read saved_model", "saved_model", FROM_SAVED_MODEL, SAVED_MODEL_TOOLS),
-    "a Keras file": Kind("read keras", "saved_model", FROM_SAVED_MODEL, (*SAVED_MODEL_TOOLS, "keras")),
-    "a TFLite file": Kind("read tflite", "tflite", {}, ("ai-edge-litert",)),
-    "a program of torch.export": Kind("read program", "mar", FROM_TORCH, TORCH_TOOLS),
-    "a TorchScript file": Kind("read script", "mar", FROM_TORCH, TORCH_TOOLS),
-    "a pickled module": Kind("read module", "mar", FROM_TORCH, TORCH_TOOLS),
-    "a Python file": Kind("read module", "mar", FROM_TORCH, TORCH_TOOLS),
-    "a Hugging Face folder": Kind("read hugging face", "mar", FROM_HUGGING_FACE, HUGGING_FACE_TOOLS),
-}
-# By what torch_files finds in a file.
-TORCH_FILES = {
-    PROGRAM: "a program of torch.export",
-    SCRIPT: "a TorchScript file",
-    PICKLE: "a pickled module",
-}
 STACK_OF = {stack.artifact_format: stack.name for stack in PATH_STACKS.values()}
 PACKED = {stack.artifact_format: [ROOT / file for file in stack.packed] for stack in STACKS.values()}
-TAKEN = (
-    "import takes an ONNX file, a SavedModel's folder, a .keras file, a TFLite file, a program of torch.export, a "
-    "TorchScript file, a Python file with safetensors weights beside it and a Hugging Face folder"
-)
-# Where FlatBuffers say what a file is, and what TFLite's say.
-TFLITE_MARK, TFLITE_AT = b"TFL3", 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,14 +56,7 @@ def parse_args(argv: Sequence[str]) -> ImportOptions:
     """Read the command line; exit code 2 and one line when it is wrong."""
     parser = Parser(prog="servepath import", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add(
-        "path",
-        type=Path,
-        metavar="PATH",
-        help="an ONNX file (its external data beside it), a SavedModel's folder, a .keras or TFLite file, a program of "
-        "torch.export (.pt2), a TorchScript file, a Python file with safetensors weights beside it, or a Hugging Face "
-        "folder",
-    )
+    add("path", type=Path, metavar="PATH", help=TAKEN)
     add("--name", type=model_name, required=True, help="what the model is called here")
     add("--spec", type=Path, metavar="FILE", help="TOML: what the file cannot say (docs/import.md)")
     add("--out", type=Path, default=Path("artifacts/exports"), help="default: artifacts/exports")
@@ -155,10 +99,10 @@ def import_model(options: ImportOptions) -> None:
     """Try, write and deploy one model. Raises Refused and what the store raises."""
     if options.name in read_models():
         raise Refused(f"{options.name!r} is a model of models/; choose another --name")
-    what = _kind_of(options.path)
-    kind = _with_precisions(KINDS[what], options.precision)
+    what = kind_of(options.path)
+    kind = with_precisions(KINDS[what], options.precision)
     if options.stablehlo:
-        kind = _with_stablehlo(kind)
+        kind = with_stablehlo(kind)
     hints = read_hints(options.spec)
     samples = [*hints.samples, *([hints.gate.labelled] if hints.gate.labelled else [])]
     _check_deployed(options, [kind.first, *kind.others])
@@ -170,7 +114,7 @@ def import_model(options: ImportOptions) -> None:
         _check_deployed(options, formats, refused)
         packed = [file for artifact_format in formats for file in PACKED.get(artifact_format, ())]
         files = [
-            *_files(options.path, work / kind.first, found),
+            *files_of(options.path, work / kind.first, found),
             *packed,
             *([options.spec] if options.spec else []),
             *samples,
@@ -178,10 +122,22 @@ def import_model(options: ImportOptions) -> None:
         tools = (*store.TOOLS, *kind.tools)
         source = store.fingerprint(files, tools)
         version, written = store.store(options.out, options.name, source, work, tools, trusted=options.trust_code)
+    _tell(formats, version, written)
+    _tell_missing(what, kind, formats, refused)
+    if not options.no_deploy:
+        print(deployed.deploy(options.deployments, options.name, _stacks(formats)))
+
+
+def _tell(formats: Mapping[str, Any], version: int, written: Sequence[str]) -> None:
+    """Print each format with its largest difference and its cost."""
     for artifact_format, made in formats.items():
         state = "written" if artifact_format in written else "was there already, and matches its manifest"
         cost = f"; {made['facts']['cost']}" if "cost" in made["facts"] else ""
         print(f"  {artifact_format}: version {version} {state}, largest difference {made['difference']:.2g}{cost}")
+
+
+def _tell_missing(what: str, kind: Kind, formats: Mapping[str, Any], refused: Mapping[str, str]) -> None:
+    """Print which stacks get no path, and why. refused: by format."""
     wanted = {stack.artifact_format for stack in STACKS.values()} | kind.others.keys()
     for artifact_format, stack in STACK_OF.items():
         if artifact_format in wanted - formats.keys():
@@ -189,38 +145,11 @@ def import_model(options: ImportOptions) -> None:
             print(f"  no path on {stack}: {why}")
     if STABLEHLO in refused:
         print(f"  not written as {STABLEHLO}: {refused[STABLEHLO]}")
-    if not options.no_deploy:
-        print(deployed.deploy(options.deployments, options.name, _stacks(formats)))
 
 
 def _stacks(formats: Iterable[str]) -> list[str]:
     """Return the stacks that serve formats; none serves StableHLO."""
     return [STACK_OF[each] for each in formats if each in STACK_OF]
-
-
-def _with_stablehlo(kind: Kind) -> Kind:
-    """Return the kind with the step that writes StableHLO. Raises Refused where there is none, or not what it needs."""
-    made = FORMATS["torch", STABLEHLO]
-    if FROM_TORCH.items() - kind.others.items():
-        raise Refused("--stablehlo is for what PyTorch reads: its files and Hugging Face folders")
-    if missing := made.missing():
-        raise Refused(f"--stablehlo: {made.how_to_install(missing)}")
-    return kind._replace(others={**kind.others, STABLEHLO: "torch to stablehlo"}, tools=(*kind.tools, *made.tools))
-
-
-def _with_precisions(kind: Kind, precisions: Sequence[str]) -> Kind:
-    """Return the kind with steps that write formats in reduced precisions. Raises Refused where there is none to."""
-    steps: dict[str, str] = {}
-    for precision in precisions:
-        stacks = [stack for stack in STACKS.values() if precision in stack.reduced]
-        fitting = [stack for stack in stacks if stack.artifact_format in {kind.first, *kind.others}]
-        if not fitting:
-            names = ", ".join(stack.name for stack in stacks)
-            raise Refused(f"--precision {precision} is for what is served on {names}, as which this cannot be written")
-        for stack in fitting:
-            reduced = stack.in_precision(precision).artifact_format
-            steps[reduced] = f"{stack.artifact_format} to {reduced}"
-    return kind._replace(others={**kind.others, **steps})
 
 
 def _try(options: ImportOptions, kind: Kind, work: Path) -> Mapping[str, str]:
@@ -250,37 +179,6 @@ def _check_deployed(options: ImportOptions, formats: Iterable[str], refused: Map
     """
     why = {STACK_OF[each]: reason for each, reason in refused.items() if each in STACK_OF}
     deployed.check(options.deployments, options.name, _stacks(formats), why)
-
-
-def _kind_of(path: Path) -> str:
-    """Return the kind of a source, a key of KINDS. Raises Refused."""
-    if path.is_dir():
-        if (path / "saved_model.pb").is_file():
-            return "a SavedModel"
-        if (path / "config.json").is_file():
-            return "a Hugging Face folder"
-        raise Refused(f"{path} is a folder without saved_model.pb or config.json; {TAKEN}")
-    if not path.is_file():
-        raise Refused(f"{path} does not exist; {TAKEN}")
-    if path.suffix in {".keras", ".py"}:
-        return "a Keras file" if path.suffix == ".keras" else "a Python file"
-    with path.open("rb") as file:
-        beginning = file.read(TFLITE_AT + len(TFLITE_MARK))
-    if beginning[TFLITE_AT:] == TFLITE_MARK:
-        return "a TFLite file"
-    return TORCH_FILES.get(torch_kind(path) or "", "an ONNX file")
-
-
-def _files(path: Path, taken: Path, found: Mapping[str, Any]) -> Sequence[Path]:
-    """Return the files that a version is made from: what was taken of a source, or the source itself.
-
-    The latter where what is taken is not the same each time: of Keras' and PyTorch's files.
-    """
-    if "sources" in found:
-        return [Path(file) for file in found["sources"]]
-    if path.suffix == ".keras" or taken.name == "mar":
-        return [path]
-    return sorted(each for each in taken.rglob("*") if each.is_file())
 
 
 def _step(options: ImportOptions, step: str, work: Path, ends: float) -> None:
