@@ -128,9 +128,12 @@ def test_every_panel_uses_the_data_source_that_is_provisioned() -> None:
 
 def test_prometheus_asks_the_metrics_ports_of_env() -> None:
     environment = dotenv_values(ROOT / ".env")
-    gateway, onnx_svc = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    jobs = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    gateway, onnx_svc, litert_svc = jobs
     assert str(gateway["dns_sd_configs"][0]["port"]) == environment["GATEWAY_METRICS_PORT"]
     assert onnx_svc["static_configs"][0]["targets"] == [f"onnx_svc:{environment['ONNX_SVC_METRICS_PORT']}"]
+    assert litert_svc["dns_sd_configs"][0]["names"] == ["litert_svc"]
+    assert str(litert_svc["dns_sd_configs"][0]["port"]) == environment["LITERT_SVC_METRICS_PORT"]
 
 
 def test_every_alarm_says_how_urgent_it_is_and_what_is_wrong() -> None:
