@@ -78,7 +78,8 @@ def _run(words: list[str], *, missing_is_told: bool) -> int:
     except ModuleNotFoundError as error:
         if not missing_is_told:
             raise
-        print(f"servepath: {error.name} is not installed; run: pip install 'servepath[client]'", file=sys.stderr)
+        command = "pip install -c constraints.txt '.[client]'"
+        print(f"servepath: {error.name} is not installed; run in the clone: {command}", file=sys.stderr)
         return 1
     return 0
 
