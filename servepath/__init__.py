@@ -1,1 +1,1 @@
-"""What every process of ServePath shares, and the one part that can be installed (`pip install '.[client]'`, in a clone)."""
+"""What every process of ServePath shares, and the part that can be installed: `pip install '.[client]'` in a clone."""
