@@ -175,7 +175,7 @@ def _timed(client: Client, path: str, asked: Mapping[str, Any]) -> float:
 
 
 def load_arguments(rate: float, minutes: float, paths: int) -> list[str]:
-    """Return the load test's arguments: ROUNDS of every path and the null endpoint, and MIN_REQUESTS on each path."""
+    """Return the load test's arguments: ROUNDS of every path and the no-op server, and MIN_REQUESTS on each path."""
     duration_s = max(SHORTEST_S, 60 * minutes / (ROUNDS * (paths + 1)), MIN_REQUESTS / (ROUNDS * rate))
     words = {
         "rounds": f"{ROUNDS}",

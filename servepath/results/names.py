@@ -14,7 +14,7 @@ UNKNOWN_ARTIFACT = "unknown"
 # How a path is reached.
 VIAS = ("direct", "gateway")
 OPEN_POISSON, OPEN_CONSTANT, CLOSED = LOAD_MODELS = ("open loop, poisson", "open loop, constant", "closed loop")
-# The endpoint that answers at once (loadtest/null.py): its model and its stack. It is not a path.
+# The endpoint that answers at once (loadtest/no_op.py): its model and its stack. It is not a path.
 NULL_NAME = "null"
 NO_OP_PATH = f"{NULL_NAME}@{NULL_NAME}"
 # Who loads the same path in turn, where instruments are compared. Ours is compared with LoadGen under the arrivals that

@@ -28,7 +28,7 @@ def width(kind: Generator, feels: tuple[float, float], runs: int, seed: int) -> 
 
 
 def _residual(ratios: Array, null: Array) -> Array:
-    """Return the standard deviation of what a straight line of the null's logs leaves of the ratios'."""
+    """Return the standard deviation of what a straight line of the no-op server's logs leaves of the ratios'."""
     y, x = (values - values.mean(axis=-1, keepdims=True) for values in (ratios, null))
     slope = (x * y).sum(axis=-1, keepdims=True) / (x**2).sum(axis=-1, keepdims=True)
     return np.asarray(np.sqrt(((y - slope * x) ** 2).sum(axis=-1) / (ROUNDS - 2)))
