@@ -162,7 +162,7 @@ sbom: $(READY) $(SUPPLY) ## bills of materials and known vulnerabilities of the 
 test: check ## check, then the everyday tests: unit, contract, integration, and the essential ones with the real servers
 	$(PYTHON) -m pytest -q $(PARALLEL) $(DAILY)
 
-test-all: $(READY) $(INTEROP) $(if $(OLDER),$(EXTERNAL)) ## all tests, and how much of each package they ran
+test-all: $(READY) $(INTEROP) $(if $(OLDER),$(EXTERNAL)) ## all tests, and the coverage of each package
 	$(PYTHON) -m pytest -q $(PARALLEL) --hypothesis-profile=thorough --cov --cov-report=term:skip-covered
 
 # make test-python OTHER=python3.13: what needs neither PyTorch nor TensorFlow (tests/conftest.py).

@@ -1,7 +1,7 @@
 """What the services that run on this machine do on its GPU: `servepath gpu-check --here`, after `make up`.
 
 A row for each path: engine and device, precision, difference from the model's reference, rows a second by one caller
-with one row a call and by several with as many rows as the gateway merges, the same in onnx_svc's engine without a
+with one row per call and by several with as many rows as the gateway merges, the same in onnx_svc's engine without a
 server, and the GPU memory of its service by NVIDIA's own count.
 """
 
@@ -113,7 +113,7 @@ def table(rows: Sequence[Row], device: str) -> Table:
 
 
 def _rate(address: str, exports: Path, path: PathInfo, rows: int, seconds: float) -> float:
-    """Return rows a second: by one caller with one row a call, by CALLERS with more. Raises NotReady."""
+    """Return rows a second: by one caller with one row per call, by CALLERS with more. Raises NotReady."""
     reference = read_reference(exports, path.model)
     pick = np.arange(rows) % reference.rows if reference.spec.by_rows else ...
     payload = servepath.encode_request(probe_request(reference, pick).request, path.name, 0)

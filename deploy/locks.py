@@ -75,7 +75,7 @@ def resolve(lock: Lock) -> dict[str, Any]:
 
 
 def render(report: Mapping[str, Any]) -> str:
-    """Return the lock file of an installation report: NAME==VERSION --hash=sha256:..., one a line, sorted."""
+    """Return the lock file of an installation report: NAME==VERSION --hash=sha256:..., one per line, sorted."""
     lines = {_line(item) for item in report["install"] if item["metadata"]["name"] not in LEFT_OUT | {"servepath"}}
     return HEAD + "".join(sorted(lines, key=str.lower))
 

@@ -90,7 +90,7 @@ def on_path(payloads: list[Payload], exports: Path, model: str, stack: str) -> l
     if not spec.row_independent and (rows := max(payload.rows for payload in payloads)) > 1:
         raise SettingsError(
             f"{model}@{stack} answers a row otherwise beside others, so requests of {rows} rows cannot be checked; "
-            "send one row a request"
+            "send one row per request"
         )
     return [payload._replace(expected=allowing(payload.expected, spec)) for payload in payloads]
 

@@ -1,4 +1,4 @@
-"""How far a run is: a bar with the time left on a terminal, a line a round elsewhere.
+"""How far a run is: a bar with the time left on a terminal, a line per round elsewhere.
 
 It is drawn between measurements only: drawing takes milliseconds of the generator's process, and requests would leave
 late.

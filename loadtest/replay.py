@@ -1,7 +1,7 @@
 """Requests from a file, `--payloads FILE`, read and held against the model's signature before any of them is sent.
 
 FILE is an .npz of arrays by tensor name, whose rows are cut into requests of --rows (NAME#1, NAME#2 ... are further
-groups, as in a reference); a .jsonl with a request a line, {"x": [[1, 2]]}; a .json with one; or a folder of .npz and
+groups, as in a reference); a .jsonl with one request per line, {"x": [[1, 2]]}; a .json with one; a folder of .npz and
 .json files, each of them one request. A model's outputs, where they stand beside the inputs, are what it must answer.
 """
 

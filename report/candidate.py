@@ -48,7 +48,7 @@ class Capacity(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """CPU seconds a request, the gateway's among them where it is in the way. values: of each measurement."""
+    """CPU seconds per request, the gateway's among them where it is in the way. values: of each measurement."""
 
     seconds: float
     values: tuple[float, ...]

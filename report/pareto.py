@@ -38,7 +38,7 @@ def charts(found: Recommendation, colours: Mapping[str, str]) -> dict[str, Spec]
 def points(found: Recommendation) -> list[dict[str, Any]]:
     """Return a point for each path, way and settings with a cost: cost, p99 at the rate and capacity, with their ends.
 
-    cost is the price of a million requests where one was declared, else ms of CPU a request.
+    cost is the price of a million requests where one was declared, else ms of CPU per request.
     """
     return [value for answer in found.answers for value in _points(found, answer)]
 
@@ -91,7 +91,7 @@ def _ends(value: Mapping[str, Any], field: str) -> dict[str, Any]:
 def unit(found: Recommendation) -> str:
     """Return what costs are in."""
     price = found.question.price
-    return "ms of CPU a request" if price is None else f"{price.currency or 'price of'} a million requests"
+    return "ms of CPU per request" if price is None else f"{price.currency or 'price'} per million requests"
 
 
 def _coloured(values: list[dict[str, Any]], colours: Mapping[str, str]) -> tuple[list[dict[str, Any]], Spec]:

@@ -1,7 +1,7 @@
 """Which path to take for a rate at an objective: the cheapest one that holds it, and what would change that.
 
-A path holds a rate up to its certified capacity. Of those that do, the one with the fewest CPU seconds a request is the
-cheapest; where that is not sure, or one of them has no known cost, the one with the highest capacity is taken
+A path holds a rate up to its certified capacity. Of those that do, the one with the fewest CPU seconds per request is
+the cheapest; where that is not sure, or one of them has no known cost, the one with the highest capacity is taken
 (docs/adr/0041-the-recommendation.md).
 """
 

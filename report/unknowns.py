@@ -115,7 +115,7 @@ def _attached(evidence: Evidence, rate_rps: float) -> Iterator[str]:
         yield "Where the search for capacities would have ended: it was interrupted."
     card = evidence.scorecard or {"scorecard": ()}
     if card.get("rate_rps") not in {None, rate_rps}:
-        yield f"CPU a request at {rate_rps:,g} req/s: it was measured at {card['rate_rps']:,g} req/s."
+        yield f"CPU per request at {rate_rps:,g} req/s: it was measured at {card['rate_rps']:,g} req/s."
     if any(one["name"] == GPU_FIGURE and one["value"] for each in card["scorecard"] for one in each["figures"]):
         yield "What the GPU costs: CPU seconds alone are counted."
 

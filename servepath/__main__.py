@@ -10,7 +10,7 @@ from pathlib import Path
 from servepath.cli.__main__ import main as run_module
 
 ROOT = Path(__file__).resolve().parents[1]
-# Command: the module, and the words that come before the user's.
+# Command: the module, and the arguments that come before the user's.
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "demo": ("servepath.demo",),
     "train": ("training",),
@@ -51,7 +51,7 @@ USAGE = f"usage: servepath COMMAND ...\n\ncommands: {', '.join(COMMANDS)}\n`serv
 
 
 def main() -> int:
-    """Run the command that the first word names, with the words behind it; return 2 where there is no such command."""
+    """Run the command that the first argument names, with the others; return 2 where there is no such command."""
     name, words = next(iter(sys.argv[1:]), ""), sys.argv[2:]
     if name in {"-h", "--help"}:
         print(USAGE)
@@ -78,7 +78,8 @@ def _run(words: list[str], *, missing_is_told: bool) -> int:
     except ModuleNotFoundError as error:
         if not missing_is_told:
             raise
-        print(f"servepath: {error.name} is not installed; run: pip install 'servepath[client]'", file=sys.stderr)
+        command = "pip install -c constraints.txt '.[client]'"
+        print(f"servepath: {error.name} is not installed; run in the clone: {command}", file=sys.stderr)
         return 1
     return 0
 

@@ -2,7 +2,7 @@
 
 Bases and tag come from .env, digests from images.lock, both overruled by the environment. An image whose base
 cannot be had is replaced by its stand-in, if it has one, and that is said. Exit code 1 when an image cannot be built or
-is larger than its limit, 2 for wrong words, 130 after Ctrl-C.
+is larger than its limit, 2 for wrong arguments, 130 after Ctrl-C.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """`python -m deploy.engine run COMMAND...`: run a command with DOCKER_HOST set to a running engine.
 
 The machine's engine, else one of our own that is stopped when its last user ends. `clean` removes that one's folder
-with all images. Exit code: the command's own; 1 when no engine can be had, 2 for wrong words, 130 after Ctrl-C.
+with all images. Exit code: the command's own; 1 when no engine can be had, 2 for wrong arguments, 130 after Ctrl-C.
 """
 
 import argparse

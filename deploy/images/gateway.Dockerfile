@@ -1,4 +1,4 @@
-# The gateway: exports at /models (read-only), TorchServe's key in TORCH_SVC_TOKEN_FILE. Writes to /tmp (a socket) and, where
+# The gateway: exports at /models (read-only), TorchServe's key in TORCH_SVC_TOKEN_FILE. Writes nothing but, where
 # deployments.toml promotes a shadow, to /app/.run/gateway: a volume there has its owner.
 ARG BASE
 

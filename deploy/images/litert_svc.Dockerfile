@@ -1,4 +1,4 @@
-# litert_svc: exports at /models (read-only). Writes to /tmp alone (a socket).
+# litert_svc: exports at /models (read-only). Writes nothing.
 ARG BASE
 
 FROM ${BASE} AS build

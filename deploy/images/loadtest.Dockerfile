@@ -1,5 +1,5 @@
 # Load test, report and client: exports at /models (read-only), runs in /results, which its user must be able to write.
-# The command is a module and its words: `loadtest --rate 500`, `report --results /results`, `client predict ...`.
+# The command is a module and its arguments: `loadtest --rate 500`, `report --results /results`, `client predict ...`.
 ARG BASE
 
 FROM ${BASE} AS build

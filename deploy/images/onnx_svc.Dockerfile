@@ -1,4 +1,4 @@
-# onnx_svc: exports at /models (read-only). Writes to /tmp alone (a socket). DEVICE=cpu has onnxruntime, DEVICE=gpu
+# onnx_svc: exports at /models (read-only). Writes to /tmp alone (packed weights). DEVICE=cpu has onnxruntime, DEVICE=gpu
 # onnxruntime-gpu with CUDA and cuDNN from NVIDIA's wheels; never both.
 ARG BASE
 

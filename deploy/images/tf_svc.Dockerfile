@@ -1,6 +1,6 @@
 # TensorFlow Serving: the official image with our configuration, exports at /models (read-only). Writes nothing but the
 # list of models in /tmp, and its socket and version, where TF_SVC_SOCKET names a place.
-# BASE names its CPU or its GPU tag. The words below are those of services/tf_svc/binary.py; a test compares them.
+# BASE names its CPU or its GPU tag. The arguments below are those of services/tf_svc/binary.py; a test compares them.
 # Versions are not staged here, for want of Python: what keeps a bad one from being served is its warm-up record.
 ARG BASE
 FROM ${BASE}

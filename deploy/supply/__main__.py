@@ -2,7 +2,7 @@
 
 Writes results/supply/IMAGE/: sbom.json (CycloneDX, Python packages), debian.txt (Debian packages: listed, not scanned)
 and audit.json (pip-audit). Exit code 1 for an open vulnerability, for a package that could not be audited, and for an
-image that does not hold what its lock says; 2 for wrong words, 130 after Ctrl-C.
+image that does not hold what its lock says; 2 for wrong arguments, 130 after Ctrl-C.
 """
 
 import datetime as dt

@@ -83,7 +83,7 @@ def _model(folder: Path, config: Mapping[str, Any]) -> tuple[Any, Any]:
     try:
         import transformers  # noqa: PLC0415 - a large package that nothing else needs
     except ImportError:
-        raise Refused("a Hugging Face folder needs transformers: pip install 'servepath[import]'") from None
+        raise Refused("a Hugging Face folder needs transformers: pip install -c constraints.txt '.[import]'") from None
     names = config.get("architectures")
     names = names if isinstance(names, list) and names else ["none"]
     kind = getattr(transformers, str(names[0]), None)

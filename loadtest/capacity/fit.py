@@ -1,9 +1,9 @@
 """At which rate the p99 crosses the objective: a logistic curve through all trials, and its interval.
 
 The share of requests over the objective grows with the rate; where it is 1 %, the p99 is the objective. Requests of one
-try share a queue and lean on one another, so a trial, not a request, is the observation: the trials' scatter round the
-curve (Pearson's dispersion of a quasi-binomial fit; McCullagh and Nelder, Generalized Linear Models, 1989, section 4.5)
-widens the interval, which is Fieller's for the ratio of the two estimates, with Student's t.
+trial share a queue and depend on one another, so a trial, not a request, is the observation: the trials' scatter round
+the curve (Pearson's dispersion of a quasi-binomial fit; McCullagh and Nelder, Generalized Linear Models, 1989, section
+4.5) widens the interval, which is Fieller's for the ratio of the two estimates, with Student's t.
 """
 
 import math

@@ -3,8 +3,8 @@
 Rates are those of a grid, PER_OCTAVE to a doubling. A staircase climbs from FIRST_RPS by doubling: up after a trial
 with at most 1 % of its requests over the objective, down after another one. Its stride is halved where it turns, and
 doubled when it has gone the same way for long; so it comes back after a trial that a noisy machine spoiled. Its last
-tries lie on both sides of where the p99 crosses the objective, and a curve through them says where (fit.py). The rate
-that is given is below that, and certified by two tries, at it or above.
+trials lie on both sides of where the p99 crosses the objective, and a curve through them says where (fit.py). The rate
+that is given is below that, and certified by two trials, at it or above.
 """
 
 import enum
@@ -20,8 +20,8 @@ PER_OCTAVE = 12  # neighbours are 5.9 % apart
 HALF_A_PLACE = 2 ** (1 / (2 * PER_OCTAVE))
 FIRST_RPS = 500.0
 LOWEST, HIGHEST = -2 * PER_OCTAVE, 8 * PER_OCTAVE  # 125 to 128,000 a second
-NARROWEST = 2  # of the strides: nearer tries would tell the curve's slope worse
-LONG = 3  # so many tries the same way double the stride
+NARROWEST = 2  # of the strides: nearer trials would tell the curve's slope worse
+LONG = 3  # so many trials the same way double the stride
 NEAR = 8  # places from the staircase's middle: what is further away does not lie on one curve with it
 AGREE = 2
 # A pause of the machine spoils a trial; so often at one rate it is not by chance.
@@ -226,7 +226,7 @@ def bounds(found: Crossing, rate: float | None, trials: Sequence[Trial]) -> tupl
     """Return the interval, no narrower than the grid and with the certified rate in it.
 
     Where the trials scatter too much for the curve to bound anything, the ends are the certified rate, and the lowest
-    above it that two tries refute.
+    above it that two trials refute.
     """
     low = min(found.low, found.rate / HALF_A_PLACE, rate or found.low)
     high = max(found.high, found.rate * HALF_A_PLACE)

@@ -51,7 +51,7 @@ def argument_parser() -> Parser:
     parser = Parser("servepath tune", description=about, epilog=EPILOG)
     add = parser.add_argument
     add("paths", metavar="MODEL@STACK", help="the path to tune; several with commas, or all")
-    goal = "highest rate under the objective, lowest latency or lowest CPU a request at --rate (default: rate)"
+    goal = "highest rate under the objective, lowest latency or lowest CPU per request at --rate (default: rate)"
     add("--goal", choices=tuple(GOALS), default="rate", help=goal)
     add("--slo-p99-ms", type=positive, default=20.0, help="the objective: p99 of response times, in ms (default: 20)")
     add("--rate", type=positive, help="requests a second, for --goal latency and --goal cpu")

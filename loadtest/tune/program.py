@@ -252,5 +252,5 @@ def precisions_of(path: ServingPath, deployments: Path) -> list[str]:
 def _goal(options: TuneOptions) -> str:
     if options.goal == "rate":
         return f"the highest rate at p99 below {options.slo_p99_ms:g} ms"
-    what = "latency" if options.goal == "latency" else "CPU a request"
+    what = "latency" if options.goal == "latency" else "CPU per request"
     return f"the lowest {what} at {options.rate:g} requests/s"

@@ -241,7 +241,7 @@ def _by_price(found: Recommendation, runner_up: Candidate, share: float) -> str:
 
 def _unit(found: Recommendation) -> str:
     price = found.question.price
-    return pareto.unit(found) if price is None or price.currency else "a million requests"
+    return pareto.unit(found) if price is None or price.currency else "per million requests"
 
 
 def _held(candidate: Candidate, rate_rps: float) -> str:

@@ -1,1 +1,1 @@
-"""How every command here reads its words: one line for a wrong one, and exit code 2."""
+"""How every command here reads its arguments: one line for a wrong one, and exit code 2."""

@@ -13,7 +13,7 @@ from servepath.cli.signals import STOP_SIGNALS
 
 
 def main() -> None:
-    """Run the module that the first word names, with the words behind it."""
+    """Run the module that the first argument names, with the others."""
     usual = sys.excepthook
 
     def quiet(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

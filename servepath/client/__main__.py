@@ -104,7 +104,7 @@ def _readable(rows: Any) -> Any:
 
 
 def texts_text(texts: Sequence[str], prediction: Prediction) -> str:
-    """Format the labels of texts for people, one a line, then who served them."""
+    """Format the labels of texts for people, one per line, then who served them."""
     labels = [label.decode(errors="backslashreplace") for label in prediction.outputs[LABEL]]
     width = max(map(len, labels))
     lines = [f"{label:{width}}  {text}" for label, text in zip(labels, texts, strict=True)]
@@ -129,7 +129,7 @@ def served_text(prediction: Prediction) -> str:
 
 
 def paths_text(paths: Sequence[PathInfo]) -> str:
-    """Format the paths for people, one a line; a star marks a model's default."""
+    """Format the paths for people, one per line; a star marks a model's default."""
     return "\n".join(_path_text(path) for path in paths)
 
 

@@ -163,7 +163,7 @@ def pilot(gateway: str, place: Workplace, paths: Sequence[str], console: Console
                 took_s = statistics.median([_timed(client, path, asked) for _ in range(PILOT_CALLS)][PILOT_WARMUP:])
             except PredictError as error:
                 raise StageFailed(f"the pilot of {path}: {error}") from error
-            console.print(f"{path}: {1000 * took_s:,.2f} ms a request, one at a time", highlight=False)
+            console.print(f"{path}: {1000 * took_s:,.2f} ms per request, one at a time", highlight=False)
             slowest_s = max(slowest_s, took_s)
     return min(MAX_RATE, BUSY / slowest_s)
 

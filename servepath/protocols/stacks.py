@@ -86,7 +86,7 @@ class Stack:
 
     name: key, metric label and table row. service: process, folder and log name. artifact_format: what it loads. codec:
     the module that speaks its protocol. ports: its own first. socket: whether it takes --socket PATH in place of a
-    port. options: further words for its service; {run_dir} and {metrics_port} are filled in. credentials: the file with
+    port. options: arguments for its service; {run_dir} and {metrics_port} are filled in. credentials: the file with
     the key that it demands, if it does. identity: who answered, None where the replies tell. images: first the one that
     is built by default. packed: files of this repository that its artifacts contain. engine_process: the program that
     serves, where that is a child of the service. cuda_mark: what its engine's version contains on a GPU, if it tells.

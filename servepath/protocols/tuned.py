@@ -1,4 +1,4 @@
-"""Tuned settings: a file a path, MODEL@STACK.toml, written by `servepath tune` and applied by `servepath up --tuned`.
+"""Tuned settings: one file per path, MODEL@STACK.toml, written by `servepath tune`, applied by `servepath up --tuned`.
 
 A file says for which artifact and machine its settings were found, and how sure that is. Every service that is
 started with the folder of the files in use (SERVEPATH_TUNED) takes what is its own from it: the gateway a path's

@@ -35,7 +35,7 @@ SOCKETS = frozenset(stack.service for stack in STACKS.values() if stack.socket)
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One process to run. command: its words. address: HOST:PORT of its gRPC port, or unix:PATH.
+    """One process to run. command: program and arguments. address: HOST:PORT of its gRPC port, or unix:PATH.
 
     ports: all of them, that one first. environment: the whole one that it gets.
     """

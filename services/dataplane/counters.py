@@ -1,6 +1,6 @@
 """Counters and histograms for the event loop: plain numbers, turned into Prometheus metrics when they are asked for.
 
-prometheus_client's own take a lock at every step, 2-3 us a call, which was a sixth of what a request cost. These are
+prometheus_client's own take a lock at every step, 2-3 us per call, which was a sixth of what a request cost. These are
 written by one thread only; the exposition's thread reads them, each number whole.
 """
 

@@ -35,7 +35,7 @@ Sent = tuple[int, int, Sequence[Member]]
 class RunningP95:
     """The 95th percentile of recent durations: each moves it, one above it 19 times as far as one below.
 
-    So it stays where one of twenty is above. 0.1 us a call, and nothing is sorted.
+    So it stays where one of twenty is above. 0.1 us per call, and nothing is sorted.
     """
 
     def __init__(self) -> None:

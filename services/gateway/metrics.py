@@ -39,7 +39,7 @@ OnFailure = Callable[[Labels, Call | None, ServeError, int], None]
 
 
 class PathMetrics:
-    """One path's children, resolved once: looking labels up costs microseconds a call."""
+    """One path's children, resolved once: looking labels up costs microseconds per call."""
 
     def __init__(self, metrics: "Metrics", labels: tuple[str, str]) -> None:
         self.labels = labels

@@ -53,7 +53,7 @@ NO_PARENT = Context()
 # What W3C has everybody pass on. A longer one may take a call's headers beyond what its server accepts, and with it the
 # other calls of a merged one.
 MAX_TRACESTATE = 512
-# They write what a caller sent, a line a call.
+# They write what a caller sent, one line per call.
 OF_CALLERS = ("opentelemetry.trace.span", "opentelemetry.trace.propagation.tracecontext")
 # It writes a header of the collector's that it cannot read, which may be a key.
 OF_HEADERS = "opentelemetry.util.re"

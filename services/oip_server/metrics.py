@@ -19,7 +19,7 @@ UNKNOWN = "_unknown"
 
 
 class _ModelMetrics:
-    """One model's children, resolved once: looking labels up costs microseconds a call."""
+    """One model's children, resolved once: looking labels up costs microseconds per call."""
 
     def __init__(self, metrics: "Metrics", model: str) -> None:
         self.codes = {code: metrics.requests.labels(model, code.name) for code in StatusCode}

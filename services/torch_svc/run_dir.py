@@ -32,7 +32,7 @@ class RunDir:
 
     @property
     def health(self) -> Path:
-        """Return the folder of the health check's calls, one file a model; it is there once every model is ready."""
+        """Return the folder of the health check's calls, one file per model; it is there once every model is ready."""
         return self.path / "health"
 
     @property

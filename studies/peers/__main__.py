@@ -1,7 +1,7 @@
 """Ours and a peer, interleaved in one run: `python -m studies.peers [--rounds 5] [--only 'gateway-*,onnx-p50']`.
 
 Exit code 0 when every row that could be measured counts, 1 when one is void or something is missing without which
-nothing can be measured, 2 for a bad value, 130 after Ctrl-C. A ratio short of its floor is a finding, not a failure.
+nothing can be measured, 2 for a bad value, 130 after Ctrl-C. A ratio below its threshold is a finding, not a failure.
 """
 
 import argparse

@@ -13,7 +13,7 @@ from studies.peers.rows import RequiredMeasurement, Row
 
 Codes = Mapping[str, int]
 CONFIDENCE = 0.95
-# Cores; above it a machine is not ours alone, and a comparison with a floor means nothing.
+# Cores; above it a machine is not ours alone, and a comparison with a threshold means nothing.
 MAX_OTHERS = 0.15
 
 

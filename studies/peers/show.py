@@ -21,7 +21,7 @@ def layout(host: Mapping[str, object], lines: Sequence[str]) -> Document:
 
 
 def table(results: Sequence[Result], rounds: int) -> Document:
-    """Return a line a row, and below what is void or missing, and why."""
+    """Return one line per row, and below what is void or missing, and why."""
     measured = tuple(_cells(result, result.spread) for result in results if result.spread is not None)
     whys = (Text(f"{result.row.name}: {result.why}", Tone.BAD) for result in results if result.why)
     title = f"medians of {rounds} interleaved rounds"

@@ -38,10 +38,10 @@ FEELING = {"alike": (1.0, 1.0), "one feels half": (1.0, 0.5)}
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables and return the exit code."""
     parser = Parser("python -m studies.sequential", description="Error rates and times of rounds until it is known.")
-    parser.add_argument("--runs", type=whole(1), default=RUNS, help=f"simulated runs a line (default: {RUNS})")
+    parser.add_argument("--runs", type=whole(1), default=RUNS, help=f"simulated runs per line (default: {RUNS})")
     parser.add_argument("--seed", type=whole(0), default=1, help="of the draws (default: 1)")
     options = parser.parse_args(argv)
-    print(f"{options.runs:,} runs a line, {MINUTES:g} minutes at most, seed {options.seed}\n")
+    print(f"{options.runs:,} runs per line, {MINUTES:g} minutes at most, seed {options.seed}\n")
     for cells in (COLUMNS, ["---"] * len(COLUMNS)):
         print(_line(cells))
     held = min([_show(name, options.runs, options.seed) for name in FIXED_KINDS])

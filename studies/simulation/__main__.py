@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     plan = Plan(options.runs, len(MEASUREMENTS), options.rounds, options.requests)
     print(
-        f"{plan.runs:,} runs a line, {plan.rounds} rounds, {plan.requests} requests a measurement, seed "
+        f"{plan.runs:,} runs per line, {plan.rounds} rounds, {plan.requests} requests per measurement, seed "
         f"{options.seed}\n"
     )
     print(_line(["kind of run", *(column.title for column in COLUMNS)]))

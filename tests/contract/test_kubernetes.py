@@ -197,9 +197,9 @@ def test_a_metric_that_nobody_exports_is_found() -> None:
     assert unknown_metrics("`servepath_requests_total` and `servepath_queued_calls`") == {"servepath_queued_calls"}
 
 
-def test_the_runbook_has_a_chapter_for_every_alarm_and_no_other() -> None:
+def test_the_runbook_has_a_chapter_for_every_alert_and_no_other() -> None:
     (rules,) = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]
-    chapters = (ROOT / "docs/operate.md").read_text().partition("\n## Alarms\n")[2]
+    chapters = (ROOT / "docs/operate.md").read_text().partition("\n## Alerts\n")[2]
     assert re.findall(r"^### (\w+)$", chapters, re.MULTILINE) == [rule["alert"] for rule in rules["rules"]]
 
 

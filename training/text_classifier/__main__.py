@@ -66,7 +66,7 @@ def parse_args(argv: Sequence[str]) -> Options:
         type=Path,
         nargs="?",
         default=Path("models/policy_classifier/corpus"),
-        help="a folder of LABEL.txt files, one text a line (default: models/policy_classifier/corpus)",
+        help="a folder of LABEL.txt files, one text per line (default: models/policy_classifier/corpus)",
     )
     add("--out", type=Path, default=Path("artifacts/models/policy_classifier"), help="default: %(default)s")
     add("--size", choices=("small", "base"), default="small", help="of a network from scratch (default: small)")

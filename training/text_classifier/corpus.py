@@ -1,4 +1,4 @@
-"""A corpus: a folder of LABEL.txt files, one text a line, split into what is learned, watched and tested."""
+"""A corpus: a folder of LABEL.txt files, one text per line, split into what is learned, watched and tested."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Start tensorflow_model_server with the image's words, on a Unix socket where TF_SVC_SOCKET names one, else on a port.
+# Start tensorflow_model_server with the image's arguments, on a Unix socket where TF_SVC_SOCKET names one, else on a port.
 # Beside the socket goes the version that the program prints: its replies do not tell it.
 # It serves every model that has a SavedModel, as services/tf_svc/models_config.py finds and writes them.
 set -eu

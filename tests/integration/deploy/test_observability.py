@@ -1,4 +1,4 @@
-"""Dashboard, alarms and scrape targets name what the services really export."""
+"""Dashboard, alerts and scrape targets name what the services really export."""
 
 import json
 import os
@@ -79,7 +79,7 @@ def panels() -> list[dict[str, Any]]:
     return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
 
 
-def alarms() -> list[dict[str, Any]]:
+def alerts() -> list[dict[str, Any]]:
     groups = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
@@ -90,9 +90,9 @@ def test_every_panel_asks_for_metrics_that_the_services_export(exported: set[str
     assert all(asked.values())
 
 
-def test_every_alarm_asks_for_metrics_that_the_services_export(exported: set[str]) -> None:
-    asked = {rule["alert"]: names_in(rule["expr"]) for rule in alarms()}
-    assert {alarm: names - exported for alarm, names in asked.items() if names - exported} == {}
+def test_every_alert_asks_for_metrics_that_the_services_export(exported: set[str]) -> None:
+    asked = {rule["alert"]: names_in(rule["expr"]) for rule in alerts()}
+    assert {alert: names - exported for alert, names in asked.items() if names - exported} == {}
     assert all(asked.values())
 
 
@@ -128,17 +128,20 @@ def test_every_panel_uses_the_data_source_that_is_provisioned() -> None:
 
 def test_prometheus_asks_the_metrics_ports_of_env() -> None:
     environment = dotenv_values(ROOT / ".env")
-    gateway, onnx_svc = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    jobs = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    gateway, onnx_svc, litert_svc = jobs
     assert str(gateway["dns_sd_configs"][0]["port"]) == environment["GATEWAY_METRICS_PORT"]
     assert onnx_svc["static_configs"][0]["targets"] == [f"onnx_svc:{environment['ONNX_SVC_METRICS_PORT']}"]
+    assert litert_svc["dns_sd_configs"][0]["names"] == ["litert_svc"]
+    assert str(litert_svc["dns_sd_configs"][0]["port"]) == environment["LITERT_SVC_METRICS_PORT"]
 
 
-def test_every_alarm_says_how_urgent_it_is_and_what_is_wrong() -> None:
-    assert [rule["labels"]["severity"] for rule in alarms() if rule["annotations"]["summary"]] == [
+def test_every_alert_says_how_urgent_it_is_and_what_is_wrong() -> None:
+    assert [rule["labels"]["severity"] for rule in alerts() if rule["annotations"]["summary"]] == [
         *("page", "warn", "page", "warn", "page", "page", "warn", "warn", "warn", "page", "warn")
     ]
 
 
-def test_every_alarm_has_its_part_of_the_runbook() -> None:
-    runbook = (ROOT / "docs/operate.md").read_text().partition("\n## Alarms\n")[2].partition("\n## ")[0]
-    assert re.findall(r"^### (\w+)$", runbook, re.MULTILINE) == [rule["alert"] for rule in alarms()]
+def test_every_alert_has_its_part_of_the_runbook() -> None:
+    runbook = (ROOT / "docs/operate.md").read_text().partition("\n## Alerts\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^### (\w+)$", runbook, re.MULTILINE) == [rule["alert"] for rule in alerts()]

@@ -51,7 +51,7 @@ def test_with_a_price_the_cost_is_that_of_a_million_requests(summary: Summary) -
     priced = measured(summary, price={"per_hour": 0.36, "currency": "EUR"})
     assert [point["cost"] for point in pareto.points(priced.recommendation)] == [0.0105, 0.0205]
     titles = [layer["encoding"]["x"]["title"] for layer in layers(priced, "latency-by-cost")[1:]]
-    assert set(titles) == {"EUR a million requests (log scale)"}
+    assert set(titles) == {"EUR per million requests (log scale)"}
 
 
 def test_a_point_that_another_beats_in_everything_is_not_on_the_front(summary: Summary) -> None:

@@ -267,7 +267,7 @@ def test_a_declared_price_is_that_of_the_share_of_the_machine_that_the_cpu_secon
     assert question_of(priced.evidence).price == Price(0.36, "EUR")
     text = said(priced, Detail.USUAL)
     # 0.21 s per 1,000 requests are 210 s a million, on one of 2 cores at 0.18 EUR an hour.
-    assert "0.0105 EUR a million requests; holds 1.8 times the rate." in text
+    assert "0.0105 EUR per million requests; holds 1.8 times the rate." in text
     assert "On a machine that serves nothing else, a million requests cost 0.2 EUR on any path." in text
     assert f"By price: {STRONG} would cost as little on a machine that is 49% cheaper, 0.184 EUR an hour" in text
 
@@ -384,7 +384,7 @@ def test_what_the_run_cannot_know_comes_from_its_facts(summary: Summary) -> None
     text = said(run)
     assert f"The product itself: {CHEAP} was answered by embedded (tensorflow 2.21.0), a stand-in" in text
     assert "Other hardware: this was measured on synthetic: nobody measured this, 2 cores, 24 GiB." in text
-    assert "CPU a request at 500 req/s: it was measured at 400 req/s." in text
+    assert "CPU per request at 500 req/s: it was measured at 400 req/s." in text
     assert "Other settings: every path had its defaults." in text
     closed = "Response times at a rate: the run was a closed loop, whose callers wait for their replies."
     assert closed not in text
