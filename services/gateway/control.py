@@ -66,14 +66,15 @@ class Controls:
         return oip_pb2.ServerMetadataResponse(name="servepath gateway", version=VERSION, extensions=[oip.REPOSITORY])
 
     async def model_ready(self, request: oip_pb2.ModelReadyRequest) -> oip_pb2.ModelReadyResponse:
-        """Answer whether a path is ready. Raises BadInput or ModelNotFound."""
-        self._find(request.name, request.version)
+        """Answer whether a path is ready, and has the version that is named. Raises BadInput or ModelNotFound."""
+        path, number = self._find(request.name, request.version)
+        loaded = not path.server.which_one_version or number in {0, path.replicas.served.version}
         ready = self._reloader.routes.chains[request.name].ready()
-        return oip_pb2.ModelReadyResponse(ready=ready and not self._draining())
+        return oip_pb2.ModelReadyResponse(ready=ready and loaded and not self._draining())
 
     async def model_metadata(self, request: oip_pb2.ModelMetadataRequest) -> oip_pb2.ModelMetadataResponse:
         """Declare a path's tensors. Raises BadInput or ModelNotFound."""
-        path = self._find(request.name, request.version)
+        path, _ = self._find(request.name, request.version)
         spec = path.artifacts.current.spec
         return oip_pb2.ModelMetadataResponse(
             name=request.name,
@@ -83,7 +84,8 @@ class Controls:
             outputs=_oip_tensors(spec.outputs),
         )
 
-    def _find(self, name: str, version: str) -> Path:
+    def _find(self, name: str, version: str) -> tuple[Path, int]:
+        """Return what a name and a version or its label mean; 0 is no version. Raises BadInput or ModelNotFound."""
         path = self._reloader.routes.names.get(name)
         if path is None:
             raise invalid_name_error(name)
@@ -92,7 +94,7 @@ class Controls:
             number = self._reloader.routes.version_labels.find(name, label)
         if number and path.artifacts.find(number) is None:
             raise ModelNotFound(f"{name} has no version {number}")
-        return path
+        return path, number
 
 
 def _describe(path: Path, deployment: Deployment, shadows: Shadows) -> gateway_pb2.Path:

@@ -1,5 +1,6 @@
 """The gateway before a stand-in for TensorFlow Serving that says, in its words, what the real one was seen to say."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode, aio
 
-from servepath.protocols import servepath, tfserving
+from servepath.protocols import oip, servepath, tfserving
 from servepath.protocols.stacks import service_files
 from servepath.protocols.types import Request, Tensor
+from servepath_pb.servepath.oip import oip_pb2
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
 from services.gateway.config import Settings
 from services.gateway.server import create_gateway
@@ -152,3 +154,25 @@ async def test_what_another_caller_did_to_a_batch_is_retryable_and_blames_nobody
     assert status.details[1].Unpack(retry)
     assert info.reason == "BATCH_SPOILED"
     assert retry.retry_delay.ToMilliseconds() > 0
+
+
+async def is_ready(channel: aio.Channel, version: str) -> bool | None:
+    """Return whether a version is ready, None where the gateway knows of none."""
+    asked = oip_pb2.ModelReadyRequest(name="alpha", version=version).SerializeToString()
+    try:
+        reply = await channel.unary_unary(f"/{oip.SERVICE}/ModelReady")(asked, timeout=LONG_S)
+    except aio.AioRpcError as error:
+        if error.code() is StatusCode.NOT_FOUND:
+            return None
+        raise
+    return oip_pb2.ModelReadyResponse.FromString(reply).ready
+
+
+async def test_a_version_that_a_server_of_one_at_a_time_does_not_serve_is_not_ready(
+    channel: aio.Channel, tmp_path: Path
+) -> None:
+    make_export(tmp_path / "exports", "alpha", "saved_model", 2)
+    async with asyncio.timeout(LONG_S):
+        while not await is_ready(channel, "1") or await is_ready(channel, "2") is None:  # noqa: ASYNC110 - a listing
+            await asyncio.sleep(0.05)
+    assert [await is_ready(channel, version) for version in ("", "1", "2")] == [True, True, False]
