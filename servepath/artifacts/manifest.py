@@ -18,6 +18,8 @@ MANIFEST = "manifest.json"
 SCHEMA = 1
 # What there is to do about an artifact that is missing or not what it should be.
 AGAIN = "run: make export or make import"
+# Name, size, inode and time of change of each file.
+Snapshot = frozenset[tuple[str, int, int, int]]
 
 
 class ArtifactError(Exception):
@@ -100,6 +102,12 @@ def list_files(folder: Path) -> dict[str, Path]:
     """Return every file under `folder` but the manifest, by its relative name."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
     return {path.relative_to(folder).as_posix(): path for path in files}
+
+
+def snapshot(folder: Path) -> Snapshot:
+    """Return what a folder holds, as far as that shows without reading it. Raises OSError where a file goes away."""
+    files = [(path, path.stat()) for path in folder.rglob("*") if path.is_file()]
+    return frozenset((str(path), stat.st_size, stat.st_ino, stat.st_ctime_ns) for path, stat in files)
 
 
 def hash_file(path: Path) -> str:

@@ -55,6 +55,8 @@ OUR_SETTINGS = (
     (MAX_HEADER_LIST_SIZE, MAX_HEADER_LIST),
 )
 GREETING = PREFACE + settings_of(*OUR_SETTINGS) + OUR_WINDOW
+# In grpcio's words, by which error_mapping tells it from a server that has too much to do.
+REPLY_TOO_LARGE = "CLIENT: Received message larger than max"
 # Retired long before the 2**31 stream numbers of a connection are used up.
 LAST_STREAM = 2**30
 Done = Callable[[Reply], None]
@@ -159,7 +161,7 @@ class Connection(ConnectionBase):
         if stream.head is None:
             self._malformed(number)
         elif len(stream.body) > self._max_body:
-            self._finish(number, Reply(StatusCode.RESOURCE_EXHAUSTED, "the reply is too large"), CANCEL)
+            self._finish(number, Reply(StatusCode.RESOURCE_EXHAUSTED, REPLY_TOO_LARGE), CANCEL)
         elif flags & END_STREAM:
             self._finish(number, reply_of(stream.head, NO_HEADERS, stream.body))
 

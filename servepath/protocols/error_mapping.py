@@ -37,8 +37,8 @@ def too_large() -> errors.ServeError:
 
 
 def reply_too_large() -> errors.ServeError:
-    """Return the error for a reply above our limit."""
-    return errors.BackendBadReply("the model server's reply is larger than this gateway takes")
+    """Return the error for a reply above our limit: fewer rows or outputs have a smaller one."""
+    return errors.TooLarge("the answer is larger than this gateway takes from a server")
 
 
 def down() -> errors.ServeError:
@@ -89,7 +89,7 @@ BY_CODE: ByCode = MappingProxyType(
         StatusCode.DATA_LOSS: failed,
     },
 )
-# What our own gRPC library says, anyone who the server is (grpcio 1.85).
+# What our own gRPC libraries say, whatever the server is (grpcio 1.85, servepath.http2).
 LIBRARY: ByText = (
     (StatusCode.UNKNOWN, "Stream removed", down),
     (StatusCode.RESOURCE_EXHAUSTED, "CLIENT: Received message larger than max", reply_too_large),

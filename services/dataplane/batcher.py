@@ -78,7 +78,7 @@ class Batcher:
         self._sending = False
         self._groups: OrderedDict[Key | None, Waiting] = OrderedDict()
         self._queued = 0
-        # Parts of a merged call whose content was refused; they leave before anything else.
+        # Parts of a merged call that was refused for its content or size; they leave before anything else.
         self._parts: deque[Sequence[Call]] = deque()
         self._busy_until = 0.0
 
@@ -230,7 +230,7 @@ class Batcher:
     def _give_out(self, members: Sequence[Call], outcome: Outcome) -> None:
         """End every member, or send it again in a smaller batch."""
         if isinstance(outcome, BadInput | TooLarge):
-            # Somebody's content is at fault: find out whose by halves, and let the others have their answers.
+            # Somebody is at fault, or all are too large together: by halves each gets an outcome of its own.
             half = len(members) // 2
             self._parts.extend((members[:half], members[half:]))
         elif isinstance(outcome, ServeError):

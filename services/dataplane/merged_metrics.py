@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from http.client import HTTPException
 from threading import Lock
 from urllib.request import Request, urlopen
 
@@ -70,7 +71,7 @@ def _asked(address: str) -> list[Metric]:
     try:
         with urlopen(Request(f"http://{address}/metrics", headers=OPEN_METRICS), timeout=TIMEOUT_S) as reply:
             return list(text_string_to_metric_families(reply.read().decode()))  # type: ignore[no-untyped-call]
-    except OSError:  # it is just ending
+    except (OSError, HTTPException, ValueError):  # it is just ending, maybe amid its reply
         return []
 
 

@@ -67,14 +67,14 @@ class Controls:
         )
 
     async def model_ready(self, request: oip_pb2.ModelReadyRequest) -> oip_pb2.ModelReadyResponse:
-        """Answer whether a path is ready. Raises BadInput or ModelNotFound."""
-        self._find(request.name, request.version)
-        ready = self._reloader.routes.chains[request.name].ready()
+        """Answer whether a path is ready, and has the version that is named. Raises BadInput or ModelNotFound."""
+        path, number = self._find(request.name, request.version)
+        ready = self._reloader.routes.chains[request.name].ready() and self._has(request.name, path, number)
         return oip_pb2.ModelReadyResponse(ready=ready and not self._draining())
 
     async def model_metadata(self, request: oip_pb2.ModelMetadataRequest) -> oip_pb2.ModelMetadataResponse:
         """Declare a path's tensors. Raises BadInput or ModelNotFound."""
-        path = self._find(request.name, request.version)
+        path, _ = self._find(request.name, request.version)
         spec = path.artifacts.current.spec
         return oip_pb2.ModelMetadataResponse(
             name=request.name,
@@ -84,7 +84,8 @@ class Controls:
             outputs=_oip_tensors(spec.outputs),
         )
 
-    def _find(self, name: str, version: str) -> Path:
+    def _find(self, name: str, version: str) -> tuple[Path, int]:
+        """Return what a name and a version or its label mean; 0 is no version. Raises BadInput or ModelNotFound."""
         path = self._reloader.routes.names.get(name)
         if path is None:
             raise invalid_name_error(name)
@@ -93,7 +94,23 @@ class Controls:
             number = self._reloader.routes.version_labels.find(name, label)
         if number and path.artifacts.find(number) is None:
             raise ModelNotFound(f"{name} has no version {number}")
-        return path
+        return path, number
+
+    def _has(self, name: str, path: Path, number: int) -> bool:
+        """Return whether the servers that calls by a name come to have a version, or one that they fall back to."""
+        if name == path.name:
+            return _loaded(path, number)
+        paths = self._reloader.routes.of(path.model)
+        one = next(each for each in self._reloader.routes.deployments.models if each.model == path.model)
+        own = all(_loaded(each, number) for each in paths if one.shares.get(each.stack))
+        return own or any(_loaded(each, number) for each in paths if each.stack in one.fallback)
+
+
+def _loaded(path: Path, number: int) -> bool:
+    """Return whether a path's server has a version, as far as that is known here; 0 is the one that it serves."""
+    if number and path.server.which_one_version and number != path.replicas.served.version:
+        return False
+    return not number or path.artifacts.find(number) is not None
 
 
 def _describe(path: Path, deployment: Deployment, shadows: Shadows) -> gateway_pb2.Path:

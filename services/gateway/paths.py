@@ -1,4 +1,4 @@
-"""Builds what a deployments file says: every path with its chain (validate > version > replicas > merge > call).
+"""Builds what a deployments file says: every path with its chain (version > validate > replicas > merge > call).
 
 A path that the file before had, too, is kept as it is, with its connections, its queue and what is known of it.
 """
@@ -199,9 +199,8 @@ def _path_chain(
     translators: Translators,
 ) -> tuple[Backend, TextForm | None]:
     """Return what takes a path's calls, and how it takes texts, where it does."""
-    chain = Validate(
-        VersionCheck(replicas, artifacts, stack), signature, partial(_who_would_answer, replicas, artifacts)
-    )
+    validate = Validate(replicas, signature, partial(_who_would_answer, replicas, artifacts))
+    chain = VersionCheck(validate, artifacts, stack)
     version = artifacts.current.version
     if not translators.has(version):
         return chain, None

@@ -70,7 +70,7 @@ class Replica:
         self.retired = False
         self.attempt: Callable[..., Attempt] = Attempt
         self._closed = False
-        # The last answer's origin; until there is one, what the manifest promises.
+        # The origin of the last answer to a call without a version; until there is one, what the manifest promises.
         self.served = Provenance(model, stack, "", "", *artifacts.promised(0), sha256_observed=False)
 
     def submit(self, call: Call) -> None:
@@ -151,7 +151,9 @@ class Replica:
         # Not every server can leave outputs out.
         outputs = tuple(output for output in answer.outputs if output.name in names) if names else answer.outputs
         self._signature.check_answer(outputs, call.rows, names)
-        self.served = served = self._complete(answer.served, reply.trailing)
+        served = self._complete(answer.served, reply.trailing)
+        if not call.request.version:
+            self.served = served
         # Built: _replace takes twice as long.
         return Answer(outputs, Provenance(*served[:9], backend_us, served.queue_us))
 

@@ -143,7 +143,7 @@ class ReplicaSet:
 
     @property
     def served(self) -> Provenance:
-        """Return the last answer's origin, of a replica that gets calls."""
+        """Return who answers calls without a version now, of a replica that gets calls."""
         return self._usable[0].replica.served
 
     @property

@@ -54,7 +54,8 @@ class RouteUpdater:
         """Put routes into use: nothing of a call lies between these lines."""
         for path in routes.paths.values():
             path.replicas.use()
-        self.router.use(routes.chains, routes.version_labels)
+        paths = {name: path.name for name, path in routes.names.items()}
+        self.router.use(routes.chains, paths, routes.version_labels)
         self.metrics.use(routes.labels, {name: path.replicas for name, path in routes.paths.items()})
         self.shadow_metrics.use(routes.shadows)
         self.prober.use(

@@ -24,21 +24,24 @@ class ModelRouter:
 
     def __init__(self, models: Mapping[str, Backend]) -> None:
         """`models`: every name that callers may use -> its model's chain."""
-        self._models = models
-        self._labels = NONE
+        self.use(models, {})
 
-    def use(self, models: Mapping[str, Backend], labels: VersionLabels = NONE) -> None:
-        """Take calls to these chains from now on."""
-        self._models = models
+    def use(self, models: Mapping[str, Backend], paths: Mapping[str, str], labels: VersionLabels = NONE) -> None:
+        """Take calls to these chains from now on. `paths`: every name -> the MODEL@STACK that it means.
+
+        Calls count for that until a policy chooses another: what a name means may change before they end.
+        """
+        self._models = {name: (model, paths.get(name, name)) for name, model in models.items()}
         self._labels = labels
 
     def submit(self, call: Call) -> None:
         """Pass the call on, or end it because there is no such model or label."""
         request = call.request
-        model = self._models.get(request.model)
-        if model is None:
+        found = self._models.get(request.model)
+        if found is None:
             call.end(invalid_name_error(request.model))
             return
+        model, call.name = found
         if request.version_label:
             try:
                 version = self._labels.find(request.model, request.version_label)
@@ -50,11 +53,11 @@ class ModelRouter:
 
     def ready(self) -> bool:
         """Return whether every model is ready."""
-        return all(model.ready() for model in self._models.values())
+        return all(model.ready() for model, _ in self._models.values())
 
     async def close(self) -> None:
         """Close every model's chain."""
-        for model in set(self._models.values()):
+        for model in {model for model, _ in self._models.values()}:
             await model.close()
 
 

@@ -6,6 +6,7 @@ What comes from servers, such as an engine's name, is escaped where it is writte
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
+from http.client import HTTPException
 from urllib.request import urlopen
 
 from services.dataplane.metrics_server import Page, Pages
@@ -65,7 +66,7 @@ def _asked(address: str) -> Status | None:
     try:
         with urlopen(f"http://{address}{STATUS_JSON}", timeout=TIMEOUT_S) as reply:
             return from_json(reply.read().decode())
-    except OSError:  # it is just starting or ending
+    except (OSError, HTTPException, ValueError):  # it is just starting or ending, maybe amid its reply
         return None
 
 

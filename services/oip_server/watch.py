@@ -3,13 +3,29 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from math import inf
+from time import monotonic
+from typing import NamedTuple
 
-from servepath.artifacts.manifest import ArtifactError, current_version
+from servepath.artifacts.manifest import ArtifactError, Snapshot, current_version, snapshot
+from servepath.artifacts.reference import FORMAT as REFERENCE
 from services.dataplane.engine import EngineError
 from services.oip_server.artifact import Version
 from services.oip_server.models import Model, Models, VersionFactory, versions_on_disk
 
 log = logging.getLogger(__name__)
+# Before a version is tried again whose files are as they were, doubled each time: loading and proving it takes memory
+# and time that calls need. Files that do not fit their manifest are not read again until they change.
+FIRST_PAUSE_S, MAX_PAUSE_S = 30.0, 3600.0
+
+
+class _Failure(NamedTuple):
+    """A version that could not be served, and its files as they were; when it is tried again, and after which pause."""
+
+    version: int
+    seen: Snapshot
+    again_at: float
+    pause_s: float
 
 
 class Watcher:
@@ -19,13 +35,18 @@ class Watcher:
     """
 
     def __init__(
-        self, models: Models, make_version: VersionFactory, on_change: Callable[[Model], Awaitable[None]]
+        self,
+        models: Models,
+        make_version: VersionFactory,
+        on_change: Callable[[Model], Awaitable[None]],
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._on_change = on_change
         self._models = models
         self._make_version = make_version
-        # Model -> the version tried last and its folder's inode; a folder regenerated is tried again.
-        self._tried: dict[str, tuple[int, int]] = {}
+        self._clock = clock
+        # By model, the last one since a version was adopted.
+        self._failures: dict[str, _Failure] = {}
         self._said: dict[str, str] = {}
 
     async def run(self, interval_s: float) -> None:
@@ -56,6 +77,8 @@ class Watcher:
             log.info("%s: version %d replaces version %d", model.name, version.artifact.version, model.current)
             on_disk = await asyncio.to_thread(versions_on_disk, model.folder)
             model.adopt(version, on_disk)
+            self._failures.pop(model.name, None)
+            self._said.pop(model.name, None)
             await self._on_change(model)
 
     def _new_version(self, model: Model) -> Version | None:
@@ -67,8 +90,19 @@ class Watcher:
         if number in model.versions:
             return model.versions[number]
         folder = model.folder / str(number)
-        attempt = (number, folder.stat().st_ino)
-        if self._tried.get(model.name) == attempt:
+        # Before they are read: what comes meanwhile must be another state than the one that failed.
+        seen = snapshot(folder) | snapshot(model.folder.parent / REFERENCE / str(number))
+        last = self._failures.get(model.name)
+        if last is None or (last.version, last.seen) != (number, seen):
+            pause_s = FIRST_PAUSE_S
+        elif self._clock() < last.again_at:
             return None
-        self._tried[model.name] = attempt
-        return self._make_version(folder)
+        else:
+            pause_s = min(2 * last.pause_s, MAX_PAUSE_S)
+        try:
+            return self._make_version(folder)
+        except Exception as error:
+            # What cannot be read or computed now may be later, unchanged.
+            final = isinstance(error, ArtifactError) and not isinstance(error.__cause__, OSError)
+            self._failures[model.name] = _Failure(number, seen, inf if final else self._clock() + pause_s, pause_s)
+            raise

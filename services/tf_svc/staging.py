@@ -10,13 +10,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from servepath.artifacts.manifest import AGAIN, ArtifactError, verify
+from servepath.artifacts.manifest import AGAIN, ArtifactError, Snapshot, snapshot, verify
 from services.tf_svc.models_config import FORMAT
 
 log = logging.getLogger(__name__)
-
-# What a folder holds, as far as it can be told without reading its files: name, size, inode and time of change of each.
-Snapshot = frozenset[tuple[str, int, int, int]]
 
 
 class Staging:
@@ -98,7 +95,7 @@ class _Model:
         folder = folders[version]
         try:
             # Before its files are read: what comes meanwhile must be another state than the one that was judged.
-            seen = _snapshot(folder)
+            seen = snapshot(folder)
             before, why = self._refused.get(version, (None, ""))
             if before == seen:
                 self._refuse(version, why, at_rest=True)
@@ -143,9 +140,3 @@ def version_folders(source: Path) -> dict[int, Path]:
     """Return the folders named as exports name them, `7` and not `007`, by number. Raises OSError."""
     folders = (path for path in source.iterdir() if path.name.isascii() and path.name.isdecimal())
     return {int(path.name): path for path in folders if path.name == str(int(path.name)) and path.is_dir()}
-
-
-def _snapshot(folder: Path) -> Snapshot:
-    """Raise OSError where a file goes away meanwhile."""
-    files = [(path, path.stat()) for path in folder.rglob("*") if path.is_file()]
-    return frozenset((str(path), stat.st_size, stat.st_ino, stat.st_ctime_ns) for path, stat in files)

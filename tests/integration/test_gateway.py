@@ -312,6 +312,12 @@ async def test_zero_rows_are_answered_empty_without_a_server(bench: Bench) -> No
     assert all(call.request.inputs[0].shape[0] for call in bench.backend.calls)
 
 
+async def test_zero_rows_of_a_version_that_there_is_not_are_not_found(bench: Bench) -> None:
+    empty = Tensor("x", "FP32", (0, 2), b"")
+    assert (await bench.refusal(ask(empty, version=9)))[:2] == (StatusCode.NOT_FOUND, "MODEL_UNKNOWN")
+    assert (await bench.predict(ask(empty, version=1))).served.version == 1
+
+
 @pytest.mark.parametrize(
     "outputs",
     [

@@ -138,6 +138,11 @@ def test_torch_svc_is_not_healthy_when_a_model_answers_with_an_error(stand: Stan
     assert (code, "model0 returned an error" in said) == (1, True)
 
 
+def test_torch_svc_is_healthy_when_an_output_is_called_error(stand: Stand, tmp_path: Path) -> None:
+    stand.prediction = b'{"__metadata__":{},"error":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}' + bytes(4)
+    assert run("services.torch_svc.healthcheck", stand.address, *questions(tmp_path, b"one")) == (0, "")
+
+
 def test_torch_svc_is_not_healthy_before_it_was_ready_once(stand: Stand, tmp_path: Path) -> None:
     code, said = run("services.torch_svc.healthcheck", stand.address, "--run-dir", str(tmp_path))
     assert (code, "No such file" in said) == (1, True)

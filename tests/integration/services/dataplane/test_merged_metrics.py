@@ -1,6 +1,9 @@
 """The metrics of two processes as one, over real HTTP."""
 
+import contextlib
+import socket
 from collections.abc import Iterator
+from threading import Thread
 from urllib.request import Request, urlopen
 
 import pytest
@@ -78,6 +81,33 @@ def test_what_counts_and_the_load_are_added_up_and_other_states_are_told_apart(
         'nv_trt_llm_request_metrics{request_type="waiting"}': 5,
         'nv_trt_llm_request_metrics{request_type="scheduled"}': 1,
     }
+
+
+@contextlib.contextmanager
+def cut_short(body: bytes) -> Iterator[str]:
+    """Yield the address of a process that dies when it has sent half of its one reply."""
+
+    def answer(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(2**16)
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body[: len(body) // 2])
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = Thread(target=answer, args=(listening,), daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+        thread.join(LONG_S)
+
+
+def test_a_process_that_dies_amid_its_reply_costs_nobody_the_metrics(processes: dict[str, MetricsServer]) -> None:
+    addresses = {name: f"127.0.0.1:{server.port}" for name, server in processes.items()}
+    merged = CollectorRegistry()
+    merged.register(MergedMetrics(lambda: addresses))
+    whole = samples(merged)
+    with cut_short(b"# EOF\n") as addresses["1"]:
+        assert samples(merged) == whole
 
 
 def test_the_merged_buckets_keep_an_exemplar_of_some_process(processes: dict[str, MetricsServer]) -> None:

@@ -10,17 +10,21 @@ from pathlib import Path
 import pytest
 from grpc import StatusCode, aio
 
+from servepath.artifacts.spec import TensorSpec
 from servepath.protocols import oip, servepath
 from servepath.protocols.errors import BadInput
 from servepath.protocols.stacks import service_files
 from servepath.protocols.types import Answer, Request, Tensor
 from services.dataplane.backend import Call
 from services.gateway.config import Settings
+from services.gateway.ejection import FAILURES
 from services.gateway.server import Gateway, create_gateway
+from tests import gateways
 from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
 from tests.limits import LONG_S
 from tests.manifests import SPEC
+from tests.oip_client import code_and_reason
 
 DEPLOYMENTS = """
 [models.alpha]
@@ -28,6 +32,8 @@ default = "onnx"
 [models.alpha.stacks.onnx]
 max_in_flight = 1
 """
+# Floats of a row of an answer; the largest message of a path, which holds an answer of 5 such rows, and none of 10.
+WIDTH, MAX_BYTES = 64, 2048
 
 
 class Held(FakeBackend):
@@ -54,6 +60,15 @@ class Held(FakeBackend):
     def let_go(self) -> None:
         assert self.first is not None
         self.first.end(self.answer(self.first))
+
+
+class Wide(Held):
+    """Repeats each element of the answer WIDTH times."""
+
+    def answer(self, call: Call) -> Answer:
+        sums = rows_of(super().answer(call))
+        data = struct.pack(f"<{WIDTH * len(sums)}f", *(value for value in sums for _ in range(WIDTH)))
+        return Answer((Tensor("y", "FP32", (len(sums), WIDTH), data),), self.served)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -150,6 +165,36 @@ async def test_a_request_that_the_server_refuses_fails_alone(bench: Bench) -> No
     assert isinstance(outcomes[3], aio.AioRpcError)
     assert outcomes[3].code() is StatusCode.INVALID_ARGUMENT
     assert [rows_of(outcomes[n]) for n in (1, 2, 4, 5)] == [[float(n)] * n for n in (1, 2, 4, 5)]  # type: ignore[arg-type]
+
+
+async def test_calls_whose_answers_are_too_large_together_are_answered_in_smaller_batches(tmp_path: Path) -> None:
+    spec = replace(SPEC, outputs=(TensorSpec("y", "FP32", ("batch", WIDTH)),))
+    make_export(tmp_path / "exports", "alpha", "onnx", spec=spec)
+    wide = Wide()
+    stack = await FakeStack(wide).start()
+    text = f"{DEPLOYMENTS}max_message_bytes = {MAX_BYTES}\n"
+    try:
+        async with (
+            gateways.running(gateways.settings(tmp_path, text, {"onnx": stack.address})) as (gateway, _),
+            aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel,
+        ):
+            bench = Bench(gateway, wide, channel)
+            tasks = [bench.ask(100)]
+            await until(lambda: wide.first is not None)
+            tasks += [bench.ask(n) for n in range(1, 21)]
+            await until(lambda: gateway.data_plane.in_flight == 21)
+            wide.let_go()
+            answers = await asyncio.gather(*tasks)
+            assert [rows_of(answer) for answer in answers] == [[float(n)] * WIDTH for n in (100, *range(1, 21))]
+            assert sorted(wide.sent) == [1, 5, 5, 5, 5, 10, 10, 20]
+            for _ in range(FAILURES):
+                with pytest.raises(aio.AioRpcError) as refused:
+                    await bench.ask(7, rows=10)
+                assert code_and_reason(refused.value) == (StatusCode.RESOURCE_EXHAUSTED, "TOO_LARGE")
+                assert refused.value.details() == "the answer is larger than this gateway takes from a server"
+            assert not gateway.reloader.routes.paths["alpha", "onnx"].replicas.members[0].replica.health.failures
+    finally:
+        await stack.stop()
 
 
 def scrape(port: int) -> str:

@@ -14,6 +14,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from servepath.protocols import servepath
+from servepath.protocols.errors import Internal
 from servepath.protocols.types import Request, Tensor
 from servepath.settings import SettingsError
 from services.dataplane.backend import Call, Outcome
@@ -150,6 +151,40 @@ async def test_a_hundred_reloads_under_load_lose_no_call_and_leave_no_route_that
             assert {answer.served.stack for answer in answers} == {stack}
         ending.set()
         await asyncio.gather(*calling)  # an error would be raised here
+
+
+async def test_a_call_under_way_while_the_default_moves_counts_for_the_stack_that_has_it(
+    tmp_path: Path, front: str
+) -> None:
+    make_export(tmp_path / "exports", "alpha", "onnx")
+    backend, held = FakeBackend(), list[Call]()
+
+    def hold(call: Call) -> Outcome | None:
+        if not any(call.request.inputs[0].data):
+            return backend.answer(call)  # a probe
+        held.append(call)
+        return None
+
+    backend.behave = hold
+    stack = await FakeStack(backend).start()
+    addresses = dict.fromkeys(("onnx", "other"), stack.address)
+    try:
+        async with running(settings(tmp_path, ON_BOTH, addresses, front)) as (gateway, caller):
+            calling = asyncio.create_task(caller.predict(payload()))
+            await until(lambda: bool(held))
+            write(tmp_path, ON_OTHER)
+            gateway.reloader.ask()
+            await until(lambda: gateway.reloader.routes.names["alpha"].stack == "other")
+            held[0].end(Internal())
+            with pytest.raises(aio.AioRpcError):
+                await calling
+            text = await asyncio.to_thread(metrics, gateway.metrics_port)
+    finally:
+        await stack.stop()
+    failed = [line for line in text.splitlines() if line.startswith('servepath_requests_total{code="INTERNAL"')]
+    assert [line for line in failed if not line.endswith(" 0.0")] == [
+        'servepath_requests_total{code="INTERNAL",model="alpha",stack="onnx"} 1.0'
+    ]
 
 
 async def test_health_follows_the_names_of_the_file(tmp_path: Path, front: str) -> None:

@@ -20,9 +20,12 @@ from servepath.protocols.stacks import service_files
 from servepath.protocols.types import Request, Tensor
 from services.gateway.config import Settings
 from services.gateway.server import Gateway, create_gateway
+from services.gateway.status import added, from_json, to_json
+from services.gateway.status_page import merged_pages
 from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
 from tests.golden_rows import make_reference
+from tests.integration.services.dataplane.test_merged_metrics import cut_short
 from tests.limits import LONG_S
 
 DEPLOYMENTS = """
@@ -177,3 +180,9 @@ async def test_a_refused_call_is_one_line_of_json_in_the_log(bench: Bench, caplo
         ("order-9", "_unknown", "NOT_FOUND"),
     ]
     assert "never-heard-of" not in caplog.text
+
+
+def test_a_worker_that_dies_amid_its_reply_is_left_out() -> None:
+    with cut_short(to_json(added([])).encode()) as address:
+        body = merged_pages(lambda: {"1": address})["/status.json"].body()
+    assert from_json(body) == added([])

@@ -293,6 +293,21 @@ async def test_an_answer_of_a_version_with_another_tokenizer_is_not_labelled(ben
     )
 
 
+async def test_texts_are_for_the_version_that_the_path_serves_after_a_call_for_another_one(bench: Bench) -> None:
+    make_export(bench.exports, "policy", "onnx", version=2, spec=SPEC)
+    write_text_form(bench.exports, 2, labels=("money", "holidays"))
+    bench.gateway.reloader.routes.paths["policy", "onnx"].artifacts.find_served(2)  # which looks at once
+
+    def behave(call: Call) -> Answer | None:
+        if call.request.inputs[0].shape == (1, 1):
+            return None  # a probe, whose answer tells which version the path serves
+        return classify(call)._replace(served=SERVED._replace(version=call.request.version or 1))
+
+    bench.backend.behave = behave
+    assert labels_of(await bench.predict("pay", version=2)) == ["holidays"]
+    assert labels_of(await bench.predict("pay")) == ["money"]
+
+
 async def test_a_client_sends_texts_and_reads_labels(bench: Bench) -> None:
     async with AsyncClient(f"127.0.0.1:{bench.gateway.port}") as client:
         (path,) = await client.list_paths()

@@ -1,5 +1,6 @@
 """The gateway before a stand-in for TensorFlow Serving that says, in its words, what the real one was seen to say."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,13 +10,16 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode, aio
 
-from servepath.protocols import servepath, tfserving
+from servepath.protocols import oip, servepath, tfserving
 from servepath.protocols.stacks import service_files
 from servepath.protocols.types import Request, Tensor
+from servepath_pb.servepath.oip import oip_pb2
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
 from services.gateway.config import Settings
 from services.gateway.server import create_gateway
 from tests.exports import make_export
+from tests.fake_stack import FakeBackend, FakeStack
+from tests.gateways import running, settings
 from tests.limits import LONG_S
 from tests.tf_server import tensor
 
@@ -68,7 +72,7 @@ async def channel(tmp_path: Path, front: str, server: StandIn) -> AsyncIterator[
     (tmp_path / "deployments.toml").write_text(DEPLOYMENTS)
     (tmp_path / "tf_svc").mkdir()
     (tmp_path / "tf_svc" / "version").write_text("2.20.0\n")
-    settings = Settings(
+    used = Settings(
         deployments=tmp_path / "deployments.toml",
         exports=tmp_path / "exports",
         host="127.0.0.1",
@@ -79,7 +83,7 @@ async def channel(tmp_path: Path, front: str, server: StandIn) -> AsyncIterator[
         files=service_files({}, tmp_path),
         front=front,
     )
-    gateway = await create_gateway(settings)
+    gateway = await create_gateway(used)
     async with aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
         yield channel
     await gateway.drain()
@@ -152,3 +156,46 @@ async def test_what_another_caller_did_to_a_batch_is_retryable_and_blames_nobody
     assert status.details[1].Unpack(retry)
     assert info.reason == "BATCH_SPOILED"
     assert retry.retry_delay.ToMilliseconds() > 0
+
+
+async def is_ready(channel: aio.Channel, version: str, name: str = "alpha") -> bool | None:
+    """Return whether a version is ready, None where the gateway knows of none."""
+    asked = oip_pb2.ModelReadyRequest(name=name, version=version).SerializeToString()
+    try:
+        reply = await channel.unary_unary(f"/{oip.SERVICE}/ModelReady")(asked, timeout=LONG_S)
+    except aio.AioRpcError as error:
+        if error.code() is StatusCode.NOT_FOUND:
+            return None
+        raise
+    return oip_pb2.ModelReadyResponse.FromString(reply).ready
+
+
+async def test_a_version_that_a_server_of_one_at_a_time_does_not_serve_is_not_ready(
+    channel: aio.Channel, tmp_path: Path
+) -> None:
+    make_export(tmp_path / "exports", "alpha", "saved_model", 2)
+    async with asyncio.timeout(LONG_S):
+        while not await is_ready(channel, "1") or await is_ready(channel, "2") is None:  # noqa: ASYNC110 - a listing
+            await asyncio.sleep(0.05)
+    assert [await is_ready(channel, version) for version in ("", "1", "2")] == [True, True, False]
+
+
+@pytest.mark.usefixtures("server")
+async def test_a_version_that_a_fallback_has_is_ready_under_the_models_name_alone(tmp_path: Path) -> None:
+    for version in (2, 1):  # so that 1 is the current one
+        for artifact_format in ("saved_model", "onnx"):
+            make_export(tmp_path / "exports", "alpha", artifact_format, version)
+    stack = await FakeStack(FakeBackend()).start()
+    text = DEPLOYMENTS.replace(
+        "\n[models.alpha.stacks", "\nfallback = ['onnx']\n[models.alpha.stacks.onnx]\n[models.alpha.stacks"
+    )
+    used = settings(tmp_path, text, {"tfserving": f"unix:{tmp_path}/grpc.sock", "onnx": stack.address})
+    names = ("alpha", "alpha@tfserving", "alpha@onnx")
+    try:
+        async with running(used) as (gateway, _), aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
+            async with asyncio.timeout(LONG_S):
+                while not all([await is_ready(channel, "", name) for name in names]):  # noqa: ASYNC110 - of probes
+                    await asyncio.sleep(0.05)
+            assert [await is_ready(channel, "2", name) for name in names] == [True, False, True]
+    finally:
+        await stack.stop()

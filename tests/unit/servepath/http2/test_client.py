@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from servepath.http2 import client as http2
 from servepath.http2 import connection_base
 from servepath.http2.replies import Reply
+from servepath.protocols.error_mapping import BY_CODE, translate
 from tests.examples import examples
 from tests.unit.servepath.http2.scripted_peer import (
     ACK,
@@ -334,7 +335,8 @@ def test_a_reply_above_the_limit_is_given_up_while_it_comes() -> None:
     assert peer.reply(fits).code is StatusCode.OK
     peer.heard()
     peer.say(head(large), frame(DATA, 0, large, message(bytes(30))[:10]), frame(DATA, 0, large, bytes(6)))
-    assert peer.reply(large).code is StatusCode.RESOURCE_EXHAUSTED
+    code, details, *_ = peer.reply(large)
+    assert (code, translate(code, details, BY_CODE).reason) == (StatusCode.RESOURCE_EXHAUSTED, "TOO_LARGE")
     assert [(f.stream, f.payload) for f in peer.sent(RST)] == [(large, struct.pack(">L", CANCEL))]
     peer.say(frame(DATA, 0, large, bytes(20)), trailers(large))
     assert len(peer.ends[large]) == 1

@@ -267,7 +267,7 @@ def test_every_refusal_of_a_server_has_an_error_that_says_nothing_of_what_is_beh
     [
         (StatusCode.CANCELLED, "CANCELLED", "BACKEND_DOWN"),
         (StatusCode.UNKNOWN, "Stream removed", "BACKEND_DOWN"),
-        (StatusCode.RESOURCE_EXHAUSTED, "CLIENT: Received message larger than max (9 vs. 4)", "BACKEND_BAD_REPLY"),
+        (StatusCode.RESOURCE_EXHAUSTED, "CLIENT: Received message larger than max (9 vs. 4)", "TOO_LARGE"),
         (StatusCode.RESOURCE_EXHAUSTED, "SERVER: Received message larger than max (9 vs. 4)", "TOO_LARGE"),
         (StatusCode.FAILED_PRECONDITION, "", "BAD_INPUT.CONTENT"),
     ],

@@ -205,7 +205,7 @@ BY_TEXT = [
     ("RESOURCE_EXHAUSTED", "Concurrent RPC limit exceeded!", "OVERLOADED"),
     ("RESOURCE_EXHAUSTED", "Batch timeout exceeded while waiting", "EXPIRED_IN_BACKEND"),
     ("RESOURCE_EXHAUSTED", "SERVER: Received message larger than max (9 vs. 4)", "TOO_LARGE"),
-    ("RESOURCE_EXHAUSTED", "Stream removed (CLIENT: Received message larger than max (9 vs. 4))", "BACKEND_BAD_REPLY"),
+    ("RESOURCE_EXHAUSTED", "Stream removed (CLIENT: Received message larger than max (9 vs. 4))", "TOO_LARGE"),
     ("FAILED_PRECONDITION", "from different tasks have different shapes and padding is off", "BATCH_SPOILED"),
     ("FAILED_PRECONDITION", 'Serving signature key "s" not found.', "BACKEND_MISCONFIGURED"),
     ("INTERNAL", "Tensor concat operation failed: types differ", "BATCH_SPOILED"),

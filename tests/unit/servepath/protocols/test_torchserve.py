@@ -200,7 +200,7 @@ def test_every_code_becomes_one_of_ours_without_the_servers_text(code: grpc.Stat
         ("CANCELLED", "Stream removed (RST_STREAM (Received RST_STREAM with error code 8))", errors.BackendUnavailable),
         ("RESOURCE_EXHAUSTED", "Worker died.", errors.Overloaded),
         ("RESOURCE_EXHAUSTED", "gRPC message exceeds maximum size 6553500: 7000000", errors.TooLarge),
-        ("RESOURCE_EXHAUSTED", "CLIENT: Received message larger than max (5 vs. 4)", errors.BackendBadReply),
+        ("RESOURCE_EXHAUSTED", "CLIENT: Received message larger than max (5 vs. 4)", errors.TooLarge),
         ("PERMISSION_DENIED", "Token Authorization failed.", errors.BackendMisconfigured),
     ],
 )

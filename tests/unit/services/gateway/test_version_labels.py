@@ -32,13 +32,13 @@ def call(version: int = 0, label: str = "", key: str = "") -> Call:
 
 
 @pytest.mark.parametrize(("label", "version"), [("stable", 3), ("canary", 4), ("", 0)])
-def test_a_label_is_the_version_that_it_stands_for(label: str, version: int) -> None:
+def test_a_label_is_the_version_and_a_name_the_path_that_it_stands_for(label: str, version: int) -> None:
     model = Keeping()
     router = ModelRouter({"m": model})
-    router.use({"m": model}, LABELS)
+    router.use({"m": model}, {"m": "m@onnx"}, LABELS)
     router.submit(call(label=label))
     (kept,) = model.calls
-    assert (kept.request.version, kept.request.version_label) == (version, "")
+    assert (kept.request.version, kept.request.version_label, kept.name) == (version, "", "m@onnx")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_label_is_the_version_that_it_stands_for(label: str, version: int) -> 
 )
 def test_an_unknown_label_is_refused_with_those_that_there_are(labels: VersionLabels, said: str) -> None:
     router, asked = ModelRouter({}), call(label="old")
-    router.use({"m": Keeping()}, labels)
+    router.use({"m": Keeping()}, {}, labels)
     router.submit(asked)
     assert isinstance(asked.outcome, ModelNotFound)
     assert asked.outcome.text == said
