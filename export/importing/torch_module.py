@@ -141,6 +141,7 @@ def _example(inputs: Sequence[Declared], hints: Hints, size: int) -> tuple[torch
     """Return tensors to export with: another size for each axis, since equal ones would be taken for one axis."""
     axes = list(dict.fromkeys(axis for each in inputs for axis in each.axes if isinstance(axis, str)))
     sizes = {axis: hints.sizes.get(axis, (size + place,))[0] for place, axis in enumerate(axes)} | {BATCH: ROWS + 1}
+    sizes = {axis: min(size, hints.max_sizes.get(axis, size)) for axis, size in sizes.items()}
     tensors = [TensorSpec(each.name, each.dtype, tuple(axis or 1 for axis in each.axes)) for each in inputs]
     ranges = {name: limits for name, limits in hints.ranges.items() if name in {each.name for each in inputs}}
     arrays = draw(tensors, sizes, ranges, seed=0)

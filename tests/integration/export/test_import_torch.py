@@ -542,6 +542,15 @@ def test_a_hugging_face_folder_becomes_a_program(bert: Path, folder: Path, tmp_p
     assert all(group["attention_mask"][:, 0].all() for group in proof.groups)
 
 
+@pytest.mark.parametrize(("said", "most", "sizes"), [(64, 64, (32, 3)), (600, 512, (32, 3, 128))])
+def test_the_lengths_of_a_hugging_face_folder_are_within_the_users_limit_and_its_own(
+    bert: Path, tmp_path: Path, said: int, most: int, sizes: tuple[int, ...]
+) -> None:
+    found = hugging_face.export(bert, tmp_path / "m.pt2", Hints(max_sizes={"length": said}))
+    assert found.hints.max_sizes == {"length": most}
+    assert found.hints.sizes == {"length": sizes}
+
+
 def changed(bert: Path, tmp_path: Path, **config: Any) -> Path:
     """Return a copy of a folder with another config."""
     copy = tmp_path / "copy"
