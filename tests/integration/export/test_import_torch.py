@@ -607,3 +607,14 @@ def test_a_file_that_ends_the_process_is_one_line(
     module.write_text("import sys\nsys.exit(0)\n")
     assert main([str(module), "--name", "m", "--out", str(tmp_path / "out"), "--deployments", str(tmp_path / "d")]) == 1
     assert "the model's own code ends the process (exit code 0)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "said", ["print('loading')", "print('loading', end='')", "import ctypes; ctypes.CDLL(None).puts(b'loading')"]
+)
+def test_what_a_model_prints_does_not_stand_for_why_it_is_refused(
+    module: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], said: str
+) -> None:
+    module.write_text(f"{said}\nraise ValueError('no such size')\n")
+    assert main([str(module), "--name", "m", "--out", str(tmp_path / "out"), "--deployments", str(tmp_path / "d")]) == 1
+    assert capsys.readouterr().err == ("servepath import: my_net.py does not make a model: ValueError: no such size\n")
