@@ -1,6 +1,7 @@
 """`python -m training.text_classifier`: what it writes, that it repeats itself, what it begins from and refuses."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,20 @@ def test_a_pretrained_folder_is_fine_tuned(corpus: Path, trained: Path, tmp_path
     # 50 millionths a step: near where it began.
     assert 0 < np.abs(after - before).max() < 1e-3
     assert (tmp_path / "tuned" / "tokenizer.json").read_bytes() == (trained / "tokenizer.json").read_bytes()
+
+
+def test_a_checkpoint_in_bfloat16_is_fine_tuned_in_float32(trained: Path, tmp_path: Path) -> None:
+    import safetensors.torch  # noqa: PLC0415 - seconds, which the other tests need not wait for
+    import torch  # noqa: PLC0415
+
+    from training.text_classifier import network  # noqa: PLC0415
+
+    half = Path(shutil.copytree(trained, tmp_path / "half"))
+    network.pretrained(trained, ["leave", "pay"]).model.bfloat16().save_pretrained(half)
+    stored = safetensors.torch.load_file(half / "model.safetensors")
+    assert {values.dtype for values in stored.values()} == {torch.bfloat16}
+    weights = network.pretrained(half, ["leave", "pay"]).model.state_dict()
+    assert {values.dtype for values in weights.values() if values.is_floating_point()} == {torch.float32}
 
 
 @pytest.mark.parametrize(
