@@ -6,9 +6,9 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import Any
 
-import safetensors.torch
 import torch
 
+from export import mar
 from export.errors import ExportError
 from export.trained import Trained
 from servepath.artifacts.spec import Spec, TensorSpec
@@ -19,7 +19,7 @@ DTYPES = MappingProxyType({"FP32": torch.float32, "FP64": torch.float64})
 def read(trained: Trained) -> tuple[torch.nn.Module, dict[str, Any]]:
     """Return the trained model and example arguments of its `forward`, by name. Raises ExportError."""
     model = trained.model.build().eval()
-    model.load_state_dict(safetensors.torch.load_file(trained.path))
+    mar.handler_module().load_weights(model, trained.path)
     return model, _arguments(model, trained.spec)
 
 

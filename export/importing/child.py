@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def _refuse(why: str) -> int:
-    """Say why as the last line of this process, behind what libraries in C have printed; return the exit code."""
+    """Write why as the last line of this process, behind what libraries in C have printed; return the exit code."""
     ctypes.CDLL(None).fflush(None)
     sys.stderr.write(f"\n{why}\n")
     return 1

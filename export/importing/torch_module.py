@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 
+from export import mar
 from export.importing.axes import FIRST_SIZES, ROWS, Declared
 from export.importing.draw import draw
 from export.importing.errors import Refused
@@ -40,7 +40,7 @@ def read_module(path: Path, hints: Hints) -> tuple[torch.nn.Module, list[Path]]:
     if not isinstance(model, torch.nn.Module):
         raise Refused(f"{path.name}: {hints.class_name} makes a {type(model).__name__}, which is no torch.nn.Module")
     try:
-        model.load_state_dict(safetensors.torch.load_file(weights))
+        mar.handler_module().load_weights(model, weights)
     except Exception as error:
         raise Refused(f"{weights.name} does not hold the weights of {path.name}: {_said(error)}") from error
     return model, [*_own_files(path), weights]

@@ -271,8 +271,17 @@ def load_model(architecture: Path, weights: Path) -> torch.nn.Module:
     found.loader.exec_module(module)
     (kind,) = (kind for _, kind in inspect.getmembers(module, inspect.isclass) if kind.__module__ == architecture.stem)
     model: torch.nn.Module = kind()
-    model.load_state_dict(safetensors.torch.load_file(weights))
+    load_weights(model, weights)
     return model.eval()
+
+
+def load_weights(model: torch.nn.Module, file: Path) -> None:
+    """Load a model's weights; of several names of one tensor, the file may have one. Raises when they do not fit."""
+    found = safetensors.torch.load_file(file)
+    own = model.state_dict(keep_vars=True)  # the tensors themselves: tied ones are one object
+    given = {id(own[name]): values for name, values in found.items() if name in own}
+    tied = {name: given[id(tensor)] for name, tensor in own.items() if id(tensor) in given}
+    model.load_state_dict({**tied, **found})
 
 
 def digest(folder: Path) -> str:

@@ -465,6 +465,35 @@ def test_a_file_that_does_not_make_one_model_is_refused(module: Path, hints: Hin
         torch_module.read_module(module, hints)
 
 
+TIED = """
+import torch
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(9, 4)
+        self.head = torch.nn.Linear(4, 9, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, ids):
+        return self.head(self.embedding(ids))
+"""
+
+
+@pytest.mark.parametrize("names", [["embedding.weight"], ["head.weight"], ["embedding.weight", "head.weight"]])
+def test_weights_that_are_tied_may_have_one_name_in_the_file(tmp_path: Path, names: list[str]) -> None:
+    path = tmp_path / "tied.py"
+    path.write_text(TIED)
+    table = torch.arange(36.0).reshape(9, 4)
+    weights = path.with_suffix(".safetensors")
+    safetensors.torch.save_file({name: table.clone() for name in names}, weights)
+    imported, _ = torch_module.read_module(path, Hints())
+    for model in (imported, mar.handler_module().load_model(path, weights)):
+        assert model.head.weight is model.embedding.weight
+        assert torch.equal(model.head.weight, table)
+
+
 def test_a_class_without_weights_is_refused(module: Path) -> None:
     module.with_suffix(".safetensors").unlink()
     with pytest.raises(Refused, match=r"has no \.safetensors file beside it"):
