@@ -130,8 +130,7 @@ def _inputs(kind: Any, model: Any, folder: Path, limit: int | None) -> tuple[lis
     types = getattr(config, "type_vocab_size", 0)
     names = [name for name in _tokenized(folder) if name in takes and (name != TEXT[2] or types > 1)]
     ranges = {"input_ids": (0.0, words - 1.0), "token_type_ids": (0.0, max(types - 1.0, 0.0))}
-    longest = getattr(config, "max_position_embeddings", None)
-    known = [each for each in (longest, limit) if isinstance(each, int) and each > 0]
+    known = [each for each in (_positions(model), limit) if each is not None]
     most = min(known, default=LENGTHS[-1])
     hints = Hints(
         ranges={name: limits for name, limits in ranges.items() if name in names},
@@ -139,6 +138,19 @@ def _inputs(kind: Any, model: Any, folder: Path, limit: int | None) -> tuple[lis
         max_sizes={LENGTH: most} if known else {},
     )
     return [Declared(name, "INT64", (BATCH, LENGTH)) for name in names], hints
+
+
+def _positions(model: Any) -> int | None:
+    """Return how many positions a model has for tokens, None where it has no such limit.
+
+    Where one of them is the padding's, as in RoBERTa and models like it, the first token has the next one.
+    """
+    most = getattr(model.config, "max_position_embeddings", None)
+    if not isinstance(most, int) or most <= 0:
+        return None
+    tables = [each for name, each in model.named_modules() if name.rpartition(".")[2] == "position_embeddings"]
+    paddings = [each.padding_idx for each in tables if getattr(each, "padding_idx", None) is not None]
+    return max(most - max(paddings, default=-1) - 1, 1)
 
 
 def _tokenized(folder: Path) -> list[str]:

@@ -580,6 +580,25 @@ def test_the_lengths_of_a_hugging_face_folder_are_within_the_users_limit_and_its
     assert found.hints.sizes == {"length": sizes}
 
 
+def test_a_robertas_positions_up_to_the_paddings_are_not_for_tokens(tmp_path: Path, folder: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.RobertaConfig(
+        vocab_size=50,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
+        max_position_embeddings=18,
+        pad_token_id=1,
+    )
+    transformers.RobertaModel(config).save_pretrained(tmp_path / "roberta")
+    found = hugging_face.export(tmp_path / "roberta", tmp_path / "m.pt2", Hints(sizes={"length": [6, 3, 16]}))
+    assert found.hints.max_sizes == {"length": 16}
+    proof, _ = torch_source.import_program(tmp_path / "m.pt2", folder, found.hints, (), found.inputs)
+    assert proof.spec.max_sizes == {"length": 16}
+    assert max(group["input_ids"].shape[1] for group in proof.groups) == 16
+
+
 def changed(bert: Path, tmp_path: Path, **config: Any) -> Path:
     """Return a copy of a folder with another config."""
     copy = tmp_path / "copy"
