@@ -635,8 +635,11 @@ def test_a_folder_with_pickled_weights_alone_is_refused(bert: Path, tmp_path: Pa
 def test_a_declared_axis_has_its_name_only_where_the_program_keeps_it_open(tmp_path: Path, folder: Path) -> None:
     path = program(tmp_path / "p.pt2", torch.nn.Linear(4, 2), torch.ones(3, 5, 4), axes=({0: AUTO},))
     declared = [Declared("rows", "FP32", ("batch", "length", 4))]
-    proof, _ = torch_source.import_program(path, folder, Hints(), (), declared)
+    hints = Hints(sizes={"length": (32, 3)}, max_sizes={"length": 64, "batch": 40})
+    proof, _ = torch_source.import_program(path, folder, hints, (), declared)
     assert shapes(proof.spec) == {"rows": ("batch", 5, 4), "output": ("batch", 5, 2)}
+    assert proof.spec.max_sizes == {"batch": 40}
+    assert proof.notes[0] == "axis 'length' is declared open and the program has it at 5 alone"
 
 
 def test_a_number_with_a_default_is_no_input_unless_something_behind_it_is(tmp_path: Path, folder: Path) -> None:
