@@ -276,3 +276,26 @@ def test_a_part_that_is_a_link_is_refused(tmp_path: Path, saved_models: Any, par
     (source / part).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Refused, match=f"{part} is a link"):
         saved_models.copy_parts(source, tmp_path / "copy")
+
+
+@pytest.mark.slow
+def test_a_copy_of_a_saved_model_has_the_usual_modes(tmp_path: Path, saved_models: Any) -> None:
+    source, copy = tmp_path / "saved", tmp_path / "copy"
+    (source / "variables" / "inner").mkdir(parents=True)
+    copy.mkdir()
+    names = ("saved_model.pb", "variables/variables.index", "variables/inner/more")
+    for name in names:
+        (source / name).write_text(name)
+        (source / name).chmod(0o400)
+    folders = ("variables", "variables/inner")
+    for name in reversed(folders):
+        (source / name).chmod(0o500)
+    try:
+        saved_models.copy_parts(source, copy)
+    finally:
+        for name in folders:
+            (source / name).chmod(0o700)
+    (tmp_path / "usual").touch()
+    assert [(copy / name).read_text() for name in names] == list(names)
+    assert {(copy / name).stat().st_mode for name in names} == {(tmp_path / "usual").stat().st_mode}
+    assert {(copy / name).stat().st_mode for name in folders} == {copy.stat().st_mode}
