@@ -3,17 +3,16 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 
 from export import mar
 from export.errors import ExportError
+from export.parity import DTYPES
 from export.trained import Trained
 from servepath.artifacts.spec import Spec, TensorSpec
-
-DTYPES = MappingProxyType({"FP32": torch.float32, "FP64": torch.float64})
 
 
 def read(trained: Trained) -> tuple[torch.nn.Module, dict[str, Any]]:
@@ -48,7 +47,7 @@ def _arguments(model: torch.nn.Module, spec: Spec) -> dict[str, Any]:
 
 def _example(tensor: TensorSpec) -> torch.Tensor:
     """Return two rows: an example of one row could fix the batch axis to one."""
-    return torch.zeros((2, *tensor.shape[1:]), dtype=DTYPES[tensor.dtype])
+    return torch.from_numpy(np.zeros((2, *tensor.sizes[1:]), DTYPES[tensor.dtype]))
 
 
 def names(called: Any, spec: Spec) -> tuple[list[str], list[str]]:
