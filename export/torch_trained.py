@@ -71,5 +71,6 @@ def _places(form: Any, otherwise: Sequence[str]) -> list[tuple[str, int]]:
         return list(form.items())
     places = list(form) if isinstance(form, list | tuple) else [form]
     if len(places) != len(otherwise):
-        raise ExportError(f"the model has the outputs {len(places)} outputs, its spec says {', '.join(otherwise)}")
+        count = f"{len(places)} output{'s' * (len(places) != 1)}"
+        raise ExportError(f"the model has {count}, its spec says {', '.join(otherwise)}")
     return list(zip(otherwise, places, strict=True))

@@ -64,7 +64,7 @@ def test_a_keras_model_with_other_names_is_one_clear_line(tmp_path: Path) -> Non
     ("kind", "said"),
     [
         (two_inputs.OthersNames, "^forward takes first, second, its spec says num, flag; name its parameters as the "),
-        (two_inputs.OneResult, "^the model has the outputs 1 outputs, its spec says zeta, alpha$"),
+        (two_inputs.OneResult, "^the model has 1 output, its spec says zeta, alpha$"),
     ],
 )
 def test_a_pytorch_model_with_other_names_is_one_clear_line(
