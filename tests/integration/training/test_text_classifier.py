@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from training.text_classifier.__main__ import WRITTEN, main
+from training.text_classifier.__main__ import WRITTEN, _replaced, main
 
 SUBJECTS = {"leave": ("holiday", "vacation"), "pay": ("salary", "bonus")}
 VERBS = ("take", "ask for", "lose", "move", "get", "give up")
@@ -118,3 +118,13 @@ def test_a_folder_with_something_else_stays_as_it_is(
     assert main([str(corpus), "--out", str(tmp_path)]) == 1
     assert "has mine.txt, which training does not write; choose another --out" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_classifier_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
+    out = tmp_path / "classifier"
+    out.mkdir()
+    (out / "config.json").write_text("old")
+    with pytest.raises(FileNotFoundError), _replaced(out) as new:
+        new.rmdir()  # so that it cannot be moved to where the old one was
+    assert (out / "config.json").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [out]
