@@ -20,7 +20,7 @@ from export import own_process
 from export.errors import ExportError
 from export.formats import FORMATS
 from export.importing import deployed, store
-from export.importing.errors import Refused
+from export.importing.errors import TAKEN, Refused
 from export.importing.hints import read_hints
 from export.importing.torch_files import PICKLE, PROGRAM, SCRIPT, torch_kind
 from export.provenance import ROOT
@@ -77,10 +77,6 @@ TORCH_FILES = {
 }
 STACK_OF = {stack.artifact_format: stack.name for stack in PATH_STACKS.values()}
 PACKED = {stack.artifact_format: [ROOT / file for file in stack.packed] for stack in STACKS.values()}
-TAKEN = (
-    "import takes an ONNX file, a SavedModel's folder, a .keras file, a TFLite file, a program of torch.export, a "
-    "TorchScript file, a Python file with safetensors weights beside it and a Hugging Face folder"
-)
 # Where FlatBuffers say what a file is, and what TFLite's say.
 TFLITE_MARK, TFLITE_AT = b"TFL3", 4
 
