@@ -1,5 +1,6 @@
 """Whether an artifact answers as its model should: run it on seeded inputs against the float64 reference."""
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +13,8 @@ from export.errors import ParityError
 from export.trained import Trained
 from models.registry import INPUT_RANGE, Arrays
 from servepath.artifacts.manifest import Parity
-from servepath.artifacts.spec import Spec
+from servepath.artifacts.reference import FORMAT as REFERENCE
+from servepath.artifacts.spec import Spec, Tolerance
 
 ROWS = 4096
 SEED = 20240229
@@ -43,22 +45,43 @@ def _cast(values: NDArray[np.float64], dtype: str) -> NDArray[Any]:
 
 
 def check(trained: Trained, artifact_format: str, predict: Predict) -> Parity:
-    """Compare an artifact with the reference in batches of every size. Raises ParityError beyond the tolerance."""
-    what = f"{trained.name} as {artifact_format}"
-    inputs, tolerance = seeded_inputs(trained.spec), trained.spec.tolerance
-    expected = _joined(what, trained.spec, trained.reference(inputs))
-    answers = {size: _joined(what, trained.spec, in_batches(predict, inputs, size)) for size in BATCH_SIZES}
-    largest = float(np.max([np.abs(answer - expected) for answer in answers.values()]))
-    if not all(tolerance.holds(answer, expected) for answer in answers.values()):
-        raise ParityError(
-            f"{what}: the largest difference from the float64 reference is {largest:.3g}, "
-            f"the tolerance is {tolerance}; nothing was kept"
-        )
+    """Compare an artifact with the reference in batches of every size, each output within its own tolerance.
+
+    Raises ParityError for one that is beyond it, or of another name, shape or dtype than the spec's.
+    """
+    what, spec = f"{trained.name} as {artifact_format}", trained.spec
+    inputs = seeded_inputs(spec)
+    expected = trained.reference(inputs)
+    _check_shapes(what, spec, expected)
+    answers: dict[int, Arrays] = {}
+    for size in BATCH_SIZES:
+        answers[size] = in_batches(predict, inputs, size)
+        _check_shapes(what, spec, answers[size])
+        if artifact_format != REFERENCE:  # which is in float64
+            _check_dtypes(what, spec, answers[size])
+    largest = 0.0
+    for tensor in spec.outputs:
+        name, tolerance = tensor.name, spec.tolerance_of(tensor)
+        apart = float(np.max([_largest(answer[name], expected[name]) for answer in answers.values()]))
+        if not all(close(answer[name], expected[name], tolerance) for answer in answers.values()):
+            raise ParityError(
+                f"{what}: the largest difference of {name!r} from the float64 reference is {apart:.3g}, "
+                f"the tolerance is {tolerance}; nothing was kept"
+            )
+        largest = max(largest, apart)
     most = max(BATCH_SIZES)
-    same = tolerance.holds(answers[most], answers[1])
-    if trained.spec.row_independent and not same:
+    same = all(close(answers[most][t.name], answers[1][t.name], spec.tolerance_of(t)) for t in spec.outputs)
+    if spec.row_independent and not same:
         raise ParityError(f"{what}: a batch of {most} is not {most} singles, its spec promises it; nothing was kept")
     return Parity(ROWS, BATCH_SIZES, largest, same)
+
+
+def close(values: NDArray[Any], wanted: NDArray[Any], tolerance: Tolerance) -> bool:
+    """Return whether an output agrees with what is wanted: within the tolerance, or equal where it has no fractions."""
+    if values.dtype.kind != "f" and values.dtype != DTYPES["BF16"]:
+        return np.array_equal(values, wanted)
+    with np.errstate(invalid="ignore"):
+        return tolerance.holds(values.astype(np.float64), wanted.astype(np.float64))
 
 
 def in_batches(predict: Predict, inputs: Arrays, size: int) -> Arrays:
@@ -68,13 +91,27 @@ def in_batches(predict: Predict, inputs: Arrays, size: int) -> Arrays:
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def _joined(what: str, spec: Spec, answer: Arrays) -> NDArray[np.float64]:
-    """Return all outputs side by side as [ROWS, values].
+def _largest(values: NDArray[Any], wanted: NDArray[Any]) -> float:
+    """Return the largest difference; of texts, infinity where one is another."""
+    if values.dtype.hasobject:
+        return 0.0 if np.array_equal(values, wanted) else math.inf
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(values.astype(np.float64) - wanted.astype(np.float64))
+    return float(np.max(apart, initial=0.0))
 
-    Raises ParityError when a name or a shape is not the spec's.
-    """
+
+def _check_shapes(what: str, spec: Spec, answer: Arrays) -> None:
+    """Raise ParityError when a name or a shape is not the spec's."""
     shapes = {name: values.shape for name, values in answer.items()}
     promised = {tensor.name: (ROWS, *tensor.shape[1:]) for tensor in spec.outputs}
     if shapes != promised:
         raise ParityError(f"{what}: the outputs are {shapes}, the spec declares {promised}; nothing was kept")
-    return np.concatenate([answer[name].reshape(ROWS, -1).astype(np.float64) for name in promised], axis=1)
+
+
+def _check_dtypes(what: str, spec: Spec, answer: Arrays) -> None:
+    """Raise ParityError for a dtype that is not the spec's: servers refuse such a file."""
+    for tensor in spec.outputs:
+        if (dtype := answer[tensor.name].dtype) != DTYPES[tensor.dtype]:
+            raise ParityError(
+                f"{what}: output {tensor.name!r} is {dtype}, the spec declares {tensor.dtype}; nothing was kept"
+            )

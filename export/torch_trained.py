@@ -3,23 +3,22 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from types import MappingProxyType
 from typing import Any
 
-import safetensors.torch
+import numpy as np
 import torch
 
+from export import mar
 from export.errors import ExportError
+from export.parity import DTYPES
 from export.trained import Trained
 from servepath.artifacts.spec import Spec, TensorSpec
-
-DTYPES = MappingProxyType({"FP32": torch.float32, "FP64": torch.float64})
 
 
 def read(trained: Trained) -> tuple[torch.nn.Module, dict[str, Any]]:
     """Return the trained model and example arguments of its `forward`, by name. Raises ExportError."""
     model = trained.model.build().eval()
-    model.load_state_dict(safetensors.torch.load_file(trained.path))
+    mar.handler_module().load_weights(model, trained.path)
     return model, _arguments(model, trained.spec)
 
 
@@ -48,7 +47,7 @@ def _arguments(model: torch.nn.Module, spec: Spec) -> dict[str, Any]:
 
 def _example(tensor: TensorSpec) -> torch.Tensor:
     """Return two rows: an example of one row could fix the batch axis to one."""
-    return torch.zeros((2, *tensor.shape[1:]), dtype=DTYPES[tensor.dtype])
+    return torch.from_numpy(np.zeros((2, *tensor.sizes[1:]), DTYPES[tensor.dtype]))
 
 
 def names(called: Any, spec: Spec) -> tuple[list[str], list[str]]:
@@ -72,5 +71,6 @@ def _places(form: Any, otherwise: Sequence[str]) -> list[tuple[str, int]]:
         return list(form.items())
     places = list(form) if isinstance(form, list | tuple) else [form]
     if len(places) != len(otherwise):
-        raise ExportError(f"the model has the outputs {len(places)} outputs, its spec says {', '.join(otherwise)}")
+        count = f"{len(places)} output{'s' * (len(places) != 1)}"
+        raise ExportError(f"the model has {count}, its spec says {', '.join(otherwise)}")
     return list(zip(otherwise, places, strict=True))

@@ -8,15 +8,13 @@ messages. A record that fails makes the version's load fail, and the version bef
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import ParityError
 from export.keras_model import tensorflow
-from export.parity import Predict, seeded_inputs
+from export.parity import Predict, close, seeded_inputs
 from export.trained import Trained
 from models.registry import Arrays
-from servepath.artifacts.spec import Tolerance
 from servepath_pb.servepath.tfserving import tfserving_pb2 as pb
 
 FILE = Path("assets.extra", "tf_serving_warmup_requests")
@@ -45,15 +43,10 @@ def check(trained: Trained, folder: Path, predict: Predict) -> None:
     request = pb.PredictionLog.FromString(record).predict_log.request
     asked = {name: _array(tensor) for name, tensor in request.inputs.items()}
     expected = trained.reference(_first_row(trained))
+    tolerances = {tensor.name: trained.spec.tolerance_of(tensor) for tensor in trained.spec.outputs}
     for name, answer in predict(asked).items():
-        if not _agrees(answer, expected[name], trained.spec.tolerance):
+        if not close(answer, expected[name], tolerances[name]):
             raise ParityError(f"{trained.name}: the warm-up record's reply differs from the reference in {name!r}")
-
-
-def _agrees(answer: NDArray[Any], expected: NDArray[Any], tolerance: Tolerance) -> bool:
-    if answer.dtype.hasobject or answer.shape != expected.shape:
-        return np.array_equal(answer, expected)
-    return tolerance.holds(answer.astype(np.float64), expected.astype(np.float64))
 
 
 def _first_row(trained: Trained) -> Arrays:

@@ -29,7 +29,14 @@ def train(run: Run, device: str, watch: Watch) -> Trained:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    weights = weights_of(model)
     dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()})
     settings = {"weights": ", ".join(dtypes)}
     return Trained(losses, safetensors.torch.save(weights), device, f"torch {torch.__version__}", settings)
+
+
+def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return a model's weights by name, as safetensors takes them: of several names of one tensor, the first."""
+    own = model.state_dict(keep_vars=True)  # the tensors themselves: tied ones are one object
+    first = {id(tensor): name for name, tensor in reversed(own.items())}
+    return {name: own[name].detach().cpu().contiguous() for name in own if first[id(own[name])] == name}

@@ -19,9 +19,9 @@ from typing import Any
 from export import own_process
 from export.errors import ExportError
 from export.importing import deployed, store
-from export.importing.errors import Refused
+from export.importing.errors import TAKEN, Refused
 from export.importing.hints import read_hints
-from export.importing.kinds import KINDS, STABLEHLO, TAKEN, Kind, files_of, kind_of, with_precisions, with_stablehlo
+from export.importing.kinds import KINDS, STABLEHLO, Kind, files_of, kind_of, with_precisions, with_stablehlo
 from export.provenance import ROOT
 from models.registry import SpecError, read_models
 from servepath.artifacts.manifest import ArtifactError

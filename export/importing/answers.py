@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.importing.draw import Arrays
+from export.parity import close
 from servepath.artifacts.spec import EXACT, Tolerance
 
 # How far each output may be off, by its name; an output that is not there may not be off at all.
@@ -42,15 +43,6 @@ def agree(one: Arrays, other: Arrays, tolerances: Tolerances) -> bool:
     return one.keys() == other.keys() and all(
         close(values, other[name], tolerances.get(name, EXACT)) for name, values in one.items()
     )
-
-
-def close(values: NDArray[Any], wanted: NDArray[Any], tolerance: Tolerance) -> bool:
-    """Return whether one output agrees."""
-    if values.dtype.kind != "f":
-        return np.array_equal(values, wanted)
-    reference = wanted.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        return tolerance.holds(values.astype(np.float64), reference)
 
 
 def largest(values: NDArray[Any], other: NDArray[Any]) -> float:

@@ -84,8 +84,11 @@ def _candidates(trial: Trial) -> Sequence[Sizes]:
         if firsts:
             found.append({**{axis: ROWS + place for place, axis in enumerate(firsts)}, **others})
         found += [{**dict.fromkeys([*firsts, BATCH], rows), **others} for rows in (ROWS, 1)]
+    most = trial.hints.max_sizes
+    within = [{axis: min(size, most.get(axis, size)) for axis, size in sizes.items()} for sizes in found]
+    different = [sizes for place, sizes in enumerate(within) if sizes not in within[:place]]
     # One row alone is the last resort, for all sizes.
-    return sorted(found, key=lambda sizes: 1 in {sizes.get(axis) for axis in (*firsts, BATCH)})
+    return sorted(different, key=lambda sizes: 1 in {sizes.get(axis) for axis in (*firsts, BATCH)})
 
 
 def _firsts(trial: Trial) -> list[str]:
@@ -135,7 +138,7 @@ def find_outputs(
 
 def _try_sizes(trial: Trial, base: Sizes, axes: Sequence[str]) -> list[Seen]:
     """Return the answers at the other sizes that are to be tried of some axes, changed together."""
-    tried = trial.hints.sizes.get(axes[0], (0,))[1:] or (base[axes[0]] * 2, base[axes[0]] + 3)
+    tried = _other_sizes(trial, base[axes[0]], axes)
     found = []
     for size in tried:
         try:
@@ -147,6 +150,17 @@ def _try_sizes(trial: Trial, base: Sizes, axes: Sequence[str]) -> list[Seen]:
         missed = ", ".join(str(size) for size in tried if size not in {one.size for one in found})
         trial.notes.append(f"axis {axes[0]!r}: the model runs at {found[0].size} and not at {missed}")
     return found
+
+
+def _other_sizes(trial: Trial, size: int, axes: Sequence[str]) -> Sequence[int]:
+    """Return the sizes to try of axes beside one: what is said, larger ones, or within their limit smaller ones."""
+    if said := trial.hints.sizes.get(axes[0], (0,))[1:]:
+        return said
+    larger = (size * 2, size + 3)
+    most = min(trial.hints.max_sizes.get(axis, max(larger)) for axis in axes)
+    return [each for each in larger if each <= most] or [
+        each for each in dict.fromkeys((most, size // 2, size - 1)) if 0 < each != size
+    ]
 
 
 def _output(name: str, values: NDArray[Any], base: Sizes, seen: Sequence[Seen], declared: Axes) -> TensorSpec:

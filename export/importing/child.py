@@ -6,6 +6,8 @@ Exporters depend on what was exported before them in the process, runtimes may e
 what a model asks for is bounded here: its memory and its processors' time are this process'.
 """
 
+import contextlib
+import ctypes
 import math
 import os
 import resource
@@ -42,21 +44,25 @@ def main() -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.simplefilter("ignore")
     try:
-        hints = replace(read_hints(Path(spec) if spec else None), trust_code=bool(trust))
-        STEPS[step](Path(work), Path(source), hints, name)
+        with contextlib.redirect_stdout(sys.stderr):  # where what a model prints stays before why it is refused
+            hints = replace(read_hints(Path(spec) if spec else None), trust_code=bool(trust))
+            STEPS[step](Path(work), Path(source), hints, name)
     except ExportError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+        return _refuse(str(error))
     except SystemExit as error:
-        sys.stderr.write(f"the model's own code ends the process (exit code {error.code})\n")
-        return 1
+        return _refuse(f"the model's own code ends the process (exit code {error.code})")
     except MemoryError:
-        sys.stderr.write(f"the model wants more memory than {memory // 2**30} GiB\n")
-        return 1
+        return _refuse(f"the model wants more memory than {memory // 2**30} GiB")
     except Exception as error:  # noqa: BLE001 - frameworks raise kinds of their own
-        sys.stderr.write(f"{step}: {type(error).__name__}: {first_line(error)}\n")
-        return 1
+        return _refuse(f"{step}: {type(error).__name__}: {first_line(error)}")
     return 0
+
+
+def _refuse(why: str) -> int:
+    """Write why as the last line of this process, behind what libraries in C have printed; return the exit code."""
+    ctypes.CDLL(None).fflush(None)
+    sys.stderr.write(f"\n{why}\n")
+    return 1
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Whether a format that was written answers what the model answered."""
 
+import numpy as np
+
 from export.importing.answers import agree, cut, first_line, joined, largest_of
 from export.importing.draw import Arrays
 from export.importing.errors import Refused
@@ -19,8 +21,9 @@ def compare(proof: Proof, run: Run) -> float:
     spec, worst = proof.spec, 0.0
     tolerances = {tensor.name: spec.tolerance_of(tensor) for tensor in spec.outputs}
     for group in proof.groups:
-        inputs, wanted = ({t.name: group[t.name] for t in tensors} for tensors in (spec.inputs, spec.outputs))
         for size in batches_of(spec):
+            rows = _filled(spec, group, size)
+            inputs, wanted = ({t.name: rows[t.name] for t in tensors} for tensors in (spec.inputs, spec.outputs))
             found = _answers(spec, inputs, run, size)
             _check_dtypes(spec, found)
             difference = largest_of(found, wanted)
@@ -44,6 +47,15 @@ def batches_of(spec: Spec) -> tuple[int, ...]:
     """Return the sizes of the batches in which a format is compared: those that the model may have."""
     sizes = BATCHES if spec.row_independent else BATCHES[:1]
     return tuple(size for size in sizes if size <= spec.max_sizes.get(BATCH, size))
+
+
+def _filled(spec: Spec, group: Arrays, size: int) -> Arrays:
+    """Return a group that fills a batch of a size: its rows again and again, where it has fewer."""
+    if not spec.by_rows:
+        return group
+    count = len(next(iter(group.values())))
+    rows = np.resize(np.arange(count), max(count, size))
+    return {name: values[rows] for name, values in group.items()}
 
 
 def _check_dtypes(spec: Spec, found: Arrays) -> None:

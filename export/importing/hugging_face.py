@@ -49,12 +49,12 @@ def export(folder: Path, target: Path, hints: Hints) -> Exported:
     """Write the program; return what it is. Raises Refused."""
     config = _config(folder)
     kind, model = _model(folder, config)
-    inputs, said = _inputs(kind, model, folder)
+    inputs, said = _inputs(kind, model, folder, hints.max_sizes.get(LENGTH))
     said = replace(
         hints,
         ranges={**said.ranges, **hints.ranges},
         sizes={**said.sizes, **hints.sizes},
-        max_sizes={**said.max_sizes, **hints.max_sizes},
+        max_sizes={**hints.max_sizes, **said.max_sizes},
     )
     names = [each.name for each in inputs]
     scored = bool(hugging_face_text.labels_of(kind, model.config))
@@ -111,8 +111,11 @@ def _model(folder: Path, config: Mapping[str, Any]) -> tuple[Any, Any]:
     return kind, model.eval()
 
 
-def _inputs(kind: Any, model: Any, folder: Path) -> tuple[list[Declared], Hints]:
-    """Return the inputs of a model of text or pictures, and what its config says of them. Raises Refused."""
+def _inputs(kind: Any, model: Any, folder: Path, limit: int | None) -> tuple[list[Declared], Hints]:
+    """Return the inputs of a model of text or pictures, and what its config says of them. Raises Refused.
+
+    limit: of the length of a text, as the user says.
+    """
     config, takes = model.config, inspect.signature(model.forward).parameters
     if kind.main_input_name == "pixel_values":
         size, channels = getattr(config, "image_size", None), getattr(config, "num_channels", 3)
@@ -127,14 +130,27 @@ def _inputs(kind: Any, model: Any, folder: Path) -> tuple[list[Declared], Hints]
     types = getattr(config, "type_vocab_size", 0)
     names = [name for name in _tokenized(folder) if name in takes and (name != TEXT[2] or types > 1)]
     ranges = {"input_ids": (0.0, words - 1.0), "token_type_ids": (0.0, max(types - 1.0, 0.0))}
-    longest = getattr(config, "max_position_embeddings", None)
-    most = longest if isinstance(longest, int) and longest > 0 else LENGTHS[-1]
+    known = [each for each in (_positions(model), limit) if each is not None]
+    most = min(known, default=LENGTHS[-1])
     hints = Hints(
         ranges={name: limits for name, limits in ranges.items() if name in names},
         sizes={LENGTH: tuple(length for length in LENGTHS if length <= most) or (most,)},
-        max_sizes={LENGTH: most} if most == longest else {},
+        max_sizes={LENGTH: most} if known else {},
     )
     return [Declared(name, "INT64", (BATCH, LENGTH)) for name in names], hints
+
+
+def _positions(model: Any) -> int | None:
+    """Return how many positions a model has for tokens, None where it has no such limit.
+
+    Where one of them is the padding's, as in RoBERTa and models like it, the first token has the next one.
+    """
+    most = getattr(model.config, "max_position_embeddings", None)
+    if not isinstance(most, int) or most <= 0:
+        return None
+    tables = [each for name, each in model.named_modules() if name.rpartition(".")[2] == "position_embeddings"]
+    paddings = [each.padding_idx for each in tables if getattr(each, "padding_idx", None) is not None]
+    return max(most - max(paddings, default=-1) - 1, 1)
 
 
 def _tokenized(folder: Path) -> list[str]:

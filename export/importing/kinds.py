@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from export.formats import FORMATS
-from export.importing.errors import Refused
+from export.importing.errors import TAKEN, Refused
 from export.importing.torch_files import PICKLE, PROGRAM, SCRIPT, torch_kind
 from servepath.protocols.stacks import STACKS
 
@@ -50,11 +50,6 @@ TORCH_FILES = {
     SCRIPT: "a TorchScript file",
     PICKLE: "a pickled module",
 }
-TAKEN = (
-    "an ONNX file (its external data beside it), a SavedModel's folder, a .keras or TFLite file, a program of "
-    "torch.export (.pt2), a TorchScript file, a Python file with safetensors weights beside it, or a Hugging Face "
-    "folder"
-)
 # Where FlatBuffers say what a file is, and what TFLite's say.
 TFLITE_MARK, TFLITE_AT = b"TFL3", 4
 

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from export.importing.axes import Axes
 from export.importing.draw import Arrays
-from export.importing.errors import Refused
+from export.importing.errors import TAKEN, Refused
 from export.importing.hints import Hints, printable
 from export.importing.onnx_weights import MAX_BYTES, read_weights
 from export.importing.prove import Declared, Proof, Run, first_line, prove
@@ -65,12 +65,13 @@ def read(path: Path) -> onnx.ModelProto:
     """Return the model, its weights inside. Nothing outside the file's folder is read."""
     if path.stat().st_size > MAX_BYTES:
         raise Refused(f"{path.name} is larger than 2 GiB, which no ONNX file of one piece can be")
+    taken = "" if path.suffix == ".onnx" else f"; import takes {TAKEN}"  # any file of an unknown kind comes here
     try:
         model = onnx.ModelProto.FromString(path.read_bytes())
     except DecodeError:
-        raise Refused(f"{path.name} is not an ONNX file, or is cut off") from None
+        raise Refused(f"{path.name} is not an ONNX file, or is cut off{taken}") from None
     if not model.graph.output or not model.ir_version:
-        raise Refused(f"{path.name} is not an ONNX file: it has no graph with outputs")
+        raise Refused(f"{path.name} is not an ONNX file: it has no graph with outputs{taken}")
     _check_domains(model)
     _check_names(model.graph)
     read_weights(model, path.parent)

@@ -12,13 +12,14 @@ from types import MappingProxyType
 
 import numpy as np
 
-from export.importing.answers import close, cut, first_line, joined, largest, same
+from export.importing.answers import cut, first_line, joined, largest, same
 from export.importing.axes import FIX, Axes, Declared, find_outputs, find_sizes, name_axes
 from export.importing.draw import Arrays, Sizes, is_mask, sized
 from export.importing.errors import Refused
 from export.importing.hints import Hints
 from export.importing.rows import BATCH_ROWS, MOST_ROWS, find_padded, find_rows, find_tolerances
 from export.importing.trial import Failed, Run, Trial
+from export.parity import close
 from servepath.artifacts.spec import BATCH, EXACT, FP32, Spec, TensorSpec, Tolerance
 from servepath.protocols.arrays import DTYPES
 from servepath.protocols.signature import MAX_RANK, MAX_TENSORS

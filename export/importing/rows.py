@@ -105,7 +105,8 @@ def find_padded(trial: Trial, base: Sizes, spec: Spec) -> tuple[Spec, list[str]]
             continue
         most = spec.max_sizes.get(axis, PADDED_BY * base[axis])
         first = max(1, min(base[axis], most // PADDED_BY))
-        asked = trial.draw({**base, BATCH: BATCH_ROWS, axis: first}, seed=7)
+        rows = min(BATCH_ROWS, spec.max_sizes.get(BATCH, BATCH_ROWS))
+        asked = trial.draw({**base, BATCH: rows, axis: first}, seed=7)
         short = trial.answer(asked)
         names = {tensor.name for tensor in having}
         for size in {min(first + 1, most), min(PADDED_BY * first, most)}:

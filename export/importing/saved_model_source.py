@@ -86,7 +86,7 @@ def load(folder: Path) -> Run:
 
 
 def copy_parts(path: Path, folder: Path) -> None:
-    """Copy what a SavedModel is made of. Raises Refused for links and for more than 4 GiB."""
+    """Copy what a SavedModel is made of, with the usual modes. Raises Refused for links and for more than 4 GiB."""
     size = 0
     for each in _entries(path):
         if each.is_symlink():
@@ -94,11 +94,12 @@ def copy_parts(path: Path, folder: Path) -> None:
         size += each.stat().st_size if each.is_file() else 0
     if size > MAX_BYTES:
         raise Refused(f"the SavedModel has {size:,} bytes, at most {MAX_BYTES:,} are taken")
-    for part in PARTS:
-        if (path / part).is_dir():
-            shutil.copytree(path / part, folder / part)
-        elif (path / part).is_file():
-            shutil.copy(path / part, folder / part)
+    for each in _entries(path):
+        target = folder / each.relative_to(path)
+        if each.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+        elif each.is_file():
+            shutil.copyfile(each, target)  # whose modes are not ours: servers read it as another user
 
 
 def _entries(path: Path) -> Iterator[Path]:

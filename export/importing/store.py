@@ -45,9 +45,11 @@ FOUND = "found.json"
 TOOLS = ("numpy", "onnx", "onnxruntime-gpu", "safetensors")
 # What of this repository does.
 SOURCES = (
-    *("export/importing/*.py", "export/keras_model.py", "export/tflite_file.py", "export/warmup.py"),
-    *("export/keras_trained.py", "export/stablehlo/*.py"),
-    *("models/frameworks.py", "servepath/artifacts/tflite.py"),
+    "export/*.py",
+    "export/importing/*.py",
+    "export/stablehlo/*.py",
+    "models/frameworks.py",
+    "servepath/artifacts/tflite.py",
 )
 # An import's own folder in the store. A new one may not be held yet.
 WORK, NEW_S = ".import-", 60.0

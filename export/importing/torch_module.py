@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 
+from export import mar
 from export.importing.axes import FIRST_SIZES, ROWS, Declared
 from export.importing.draw import draw
 from export.importing.errors import Refused
@@ -40,7 +40,7 @@ def read_module(path: Path, hints: Hints) -> tuple[torch.nn.Module, list[Path]]:
     if not isinstance(model, torch.nn.Module):
         raise Refused(f"{path.name}: {hints.class_name} makes a {type(model).__name__}, which is no torch.nn.Module")
     try:
-        model.load_state_dict(safetensors.torch.load_file(weights))
+        mar.handler_module().load_weights(model, weights)
     except Exception as error:
         raise Refused(f"{weights.name} does not hold the weights of {path.name}: {_said(error)}") from error
     return model, [*_own_files(path), weights]
@@ -141,6 +141,7 @@ def _example(inputs: Sequence[Declared], hints: Hints, size: int) -> tuple[torch
     """Return tensors to export with: another size for each axis, since equal ones would be taken for one axis."""
     axes = list(dict.fromkeys(axis for each in inputs for axis in each.axes if isinstance(axis, str)))
     sizes = {axis: hints.sizes.get(axis, (size + place,))[0] for place, axis in enumerate(axes)} | {BATCH: ROWS + 1}
+    sizes = {axis: min(size, hints.max_sizes.get(axis, size)) for axis, size in sizes.items()}
     tensors = [TensorSpec(each.name, each.dtype, tuple(axis or 1 for axis in each.axes)) for each in inputs]
     ranges = {name: limits for name, limits in hints.ranges.items() if name in {each.name for each in inputs}}
     arrays = draw(tensors, sizes, ranges, seed=0)

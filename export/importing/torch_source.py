@@ -7,6 +7,7 @@ it returns a mapping or a named tuple, else `output`, or `output_0` and so on.
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,18 +47,27 @@ def import_program(
 ) -> tuple[Proof, dict[str, str]]:
     """Write FOLDER/model.pt2; return what the model is and facts for the manifest.
 
-    declared: the inputs as whoever exported the program knows them. Raises Refused.
+    declared: the inputs as the one who exported the program knows them; hints about an axis that the program does
+    not keep open are left out. Raises Refused.
     """
     check_program(path)
     shutil.copyfile(path, folder / PROGRAM_FILE)
     program = _loaded(path, torch.export.load)
     found = _program_inputs(program)
     inputs = [_renamed(own, each, hints) for own, each in zip(found, declared or found, strict=True)]
+    fixed = _fixed(declared or found, inputs)
+    hints = replace(
+        hints,
+        sizes={axis: sizes for axis, sizes in hints.sizes.items() if axis not in fixed},
+        max_sizes={axis: most for axis, most in hints.max_sizes.items() if axis not in fixed},
+    )
     run = _run(mar.handler_module().load_program(folder / PROGRAM_FILE, CPU), inputs, hints)
     weights = [(str(values.dtype), values.numel()) for values in program.state_dict.values()]
     # This program is another one than the one that `run` loaded: all modules of a program share its weights.
     exact = _run(mar.handler_module().caller(program, program.module().double()), inputs, hints, DOUBLE)
-    return _proved(inputs, run, hints, samples, exact=exact, bounds=_bounds(program, inputs), weights=weights), {}
+    proof = _proved(inputs, run, hints, samples, exact=exact, bounds=_bounds(program, inputs), weights=weights)
+    notes = [f"axis {axis!r} is declared open and the program has it at {size} alone" for axis, size in fixed.items()]
+    return replace(proof, notes=(*notes, *proof.notes)), {}
 
 
 def import_script(
@@ -154,6 +164,15 @@ def _renamed(own: Declared, declared: Declared, hints: Hints) -> Declared:
     """Return an input under its public name; an axis has the declared name only where the program's is open."""
     axes = [named if isinstance(axis, str) else axis for axis, named in zip(own.axes, declared.axes, strict=True)]
     return Declared(hints.names.get(declared.name, declared.name), own.dtype, tuple(axes))
+
+
+def _fixed(declared: Sequence[Declared], inputs: Sequence[Declared]) -> dict[str, int]:
+    """Return the axes that are declared open and that a program has at one size, with that size."""
+    pairs = [pair for said, own in zip(declared, inputs, strict=True) for pair in zip(said.axes, own.axes, strict=True)]
+    still_open = {size for _, size in pairs if isinstance(size, str)}
+    return {
+        axis: size for axis, size in pairs if isinstance(axis, str) and isinstance(size, int) and axis not in still_open
+    }
 
 
 def _program_inputs(program: Any) -> list[Declared]:

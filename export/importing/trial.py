@@ -38,6 +38,8 @@ class Trial:
         self._check_hints()
         own = [self._inputs_of(sample) for sample in samples]
         self.samples = [(inputs, self._sizes_of(inputs)) for inputs in own]
+        for _, sizes in self.samples:
+            self._check_within("a sample", sizes)
         self.ranges: dict[str, Limits] = {**_ranges(own), **hints.ranges}
 
     @property
@@ -82,7 +84,9 @@ class Trial:
     def fix(self, axis: str, size: int) -> None:
         """Make an open axis a fixed one, and note it."""
         self._change(lambda each: size if each == axis else each)
-        self.notes.append(f"axis {axis!r} is declared open and the model runs at {size} alone: it is fixed")
+        declared = f"is declared open and the model runs at {size} alone"
+        why = "may have at most 1" if self.hints.max_sizes.get(axis) == 1 else declared
+        self.notes.append(f"axis {axis!r} {why}: it is fixed")
 
     def _change(self, changed: Callable[[int | str], int | str]) -> None:
         self.inputs = tuple(replace(t, shape=tuple(map(changed, t.shape))) for t in self.inputs)
@@ -94,11 +98,18 @@ class Trial:
         for table, said in (("sizes", self.hints.sizes), ("max_sizes", self.hints.max_sizes)):
             if unknown := sorted(said.keys() - set(self.axes)):
                 raise Refused(f"[{table}] names {unknown[0]!r}; the open axes are {', '.join(self.axes) or 'none'}")
+        self._check_within("[sizes]", {axis: max(sizes) for axis, sizes in self.hints.sizes.items()})
         for tensor in self.inputs:
             kind = np.dtype(DTYPES[tensor.dtype])
             low, high = self.hints.ranges.get(tensor.name, (0, 0))
             if kind.kind in "iu" and not (np.iinfo(kind).min <= low <= high <= np.iinfo(kind).max):
                 raise Refused(f"[ranges] {tensor.name!r}: {low:g} to {high:g} does not fit {tensor.dtype}")
+
+    def _check_within(self, what: str, sizes: Sizes) -> None:
+        """Raise Refused for a size above the largest of its axis."""
+        for axis, size in sizes.items():
+            if size > (most := self.hints.max_sizes.get(axis, size)):
+                raise Refused(f"{what} has {size} along {axis!r}, which may have at most {most}")
 
     def _inputs_of(self, sample: Arrays) -> Arrays:
         """Return a sample's inputs. Raises Refused when one is missing, empty or of another dtype."""

@@ -6,7 +6,7 @@ of JAX's export format, whose StableHLO newer versions read for half a year at l
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ def save(model: Model, spec: Spec, folder: Path, platforms: Sequence[str] = PLAT
         return dict(model(inputs))
 
     shapes = _shapes(spec)
-    with jax.enable_x64(_wide(shapes)), jax.default_matmul_precision(MATMUL_PRECISION):
+    wide = _wide(DTYPES[tensor.dtype] for tensor in spec.inputs + spec.outputs)
+    with jax.enable_x64(wide), jax.default_matmul_precision(MATMUL_PRECISION):
         exported = jax.export.export(jax.jit(predict), platforms=platforms)(**shapes)
     (folder / FILE).write_bytes(exported.serialize())
     (version,) = set(VERSION.findall(exported.mlir_module_serialized))
@@ -74,8 +75,8 @@ def inputs_of(exported: Any) -> dict[str, Any]:
 
 
 def full_width(exported: Any) -> Any:
-    """Return a context in which JAX keeps 64 bits where the function's inputs have them; it halves them otherwise."""
-    return jax.enable_x64(_wide(inputs_of(exported)))
+    """Return a context in which JAX keeps 64 bits where inputs or outputs have them; it halves them otherwise."""
+    return jax.enable_x64(_wide(each.dtype for each in (*exported.in_avals, *exported.out_avals)))
 
 
 def load(folder: Path) -> Predict:
@@ -104,5 +105,5 @@ def _shapes(spec: Spec) -> dict[str, Any]:
     }
 
 
-def _wide(shapes: Mapping[str, Any]) -> bool:
-    return any(each.dtype.itemsize == WIDE_BYTES for each in shapes.values())
+def _wide(dtypes: Iterable[np.dtype[Any]]) -> bool:
+    return any(dtype.itemsize == WIDE_BYTES for dtype in dtypes)

@@ -6,6 +6,7 @@ failed or its answer differs), 2 for bad arguments.
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
@@ -167,12 +168,24 @@ def _versions(path: PathInfo) -> Iterator[str]:
         yield f"versions {', '.join(map(str, path.versions))}{', one at a time' * path.one_version}"
 
 
-def _as_json(value: Any) -> str:
-    return json.dumps(value, default=lambda data: data.decode(errors="backslashreplace"))
+def as_json(value: Any) -> str:
+    """Return nested values as JSON: bytes as text, NaN and the infinities as in the JSON of protocol buffers."""
+    return json.dumps(_named(value), default=lambda data: data.decode(errors="backslashreplace"), allow_nan=False)
+
+
+def _named(value: Any) -> Any:
+    """Return nested values with NaN and the infinities by their names."""
+    if isinstance(value, dict):
+        return {key: _named(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_named(each) for each in value]
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else f"{'-' * (value < 0)}Infinity"
 
 
 def _prediction_json(prediction: Prediction) -> str:
-    return _as_json({"outputs": prediction.to_lists(), "served": prediction.served._asdict()})
+    return as_json({"outputs": prediction.to_lists(), "served": prediction.served._asdict()})
 
 
 def _formatted(options: ClientOptions, prediction: Prediction) -> str:
@@ -184,7 +197,7 @@ def _formatted(options: ClientOptions, prediction: Prediction) -> str:
 
 
 def _paths_json(paths: Sequence[PathInfo]) -> str:
-    return _as_json({"paths": [{"name": path.name} | _plain(path) for path in paths]})
+    return as_json({"paths": [{"name": path.name} | _plain(path) for path in paths]})
 
 
 def _plain(path: PathInfo) -> dict[str, Any]:
@@ -224,7 +237,7 @@ def _asked(client: Client, options: ClientOptions) -> int:
     if options.every_path:
         comparison = client.compare(options.model, inputs, version=options.version, timeout_s=options.timeout)
         if options.json:
-            print(_as_json(to_json(options.model, comparison)))
+            print(as_json(to_json(options.model, comparison)))
         else:
             show(options.model, comparison)
         return int(comparison.verdict != Verdict.EQUAL)

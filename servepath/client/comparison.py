@@ -21,7 +21,7 @@ COLUMNS = ("difference", "ULP", "gateway ms", "queue ms", "backend ms")
 
 
 def to_json(model: str, comparison: Comparison[Prediction]) -> dict[str, Any]:
-    """Return a comparison as nested dicts and lists; an infinite difference is None, which JSON has not."""
+    """Return a comparison as nested dicts and lists; an infinite difference, as between a number and none, is None."""
     return {
         "model": _model_of(model),
         "baseline": comparison.baseline,

@@ -61,7 +61,10 @@ def _cast(name: str, dtype: str, given: Array) -> Array:
 
 def _encoded(name: str, value: Any) -> bytes:
     if isinstance(value, str):
-        return value.encode()
+        try:
+            return value.encode()
+        except UnicodeEncodeError:  # half a surrogate pair, or a byte that was no text where it came from
+            raise BadInput(f"input {name!r}: an element cannot be encoded as UTF-8", "RANGE") from None
     if isinstance(value, bytes):
         return value
     raise BadInput(f"input {name!r}: expected text, got {type(value).__name__}", "DTYPE")

@@ -9,7 +9,8 @@ output, and in its metadata who answered: engine, engine_version, precision, ver
 holds no tensors, and `error` and `reason` beside these.
 
 The model is a program of torch.export (.pt2), a TorchScript file (.pt), or the one module class of a Python file with
-safetensors weights. It is called with the inputs in the spec's order; its results, however nested, are the outputs.
+safetensors weights. It is called with the inputs in the spec's order, a class by the names of its `forward` where these
+are the spec's. Its results, however nested, are the outputs: a class's dict by name, all else in the spec's order.
 """
 
 import hashlib
@@ -45,6 +46,8 @@ SHAPES = "#shapes"
 THREADS = "SERVEPATH_THREADS"
 # What TorchScript calls arguments that are numbers.
 NUMBERS = frozenset({"IntType", "FloatType", "BoolType", "NumberType"})
+# Parameters of `forward` that take any number of arguments.
+VARIABLE = frozenset({inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD})
 log = logging.getLogger(__name__)
 
 
@@ -65,6 +68,8 @@ class Handler:
         self.row_independent = bool(spec["row_independent"])
         self.device = choose_device(context.system_properties.get("gpu_id"))
         self.model = load(folder, described, self.device)
+        names = ([tensor["name"] for tensor in tensors] for tensors in (self.inputs, self.outputs))
+        self.call = by_name(self.model, *names) if isinstance(self.model, torch.nn.Module) else self.model
         self.identity = {
             "engine": "torchserve",
             "engine_version": str(context.system_properties["server_version"]),
@@ -114,7 +119,7 @@ class Handler:
         """Run all items' rows together and return each the reply with its own rows."""
         merged = [torch.from_numpy(joined(parts)).to(self.device) for parts in zip(*items.values(), strict=True)]
         with torch.inference_mode():
-            results = [result.detach().cpu().numpy() for result in tensors_of(self.model(*merged))]
+            results = [result.detach().cpu().numpy() for result in tensors_of(self.call(*merged))]
         if len(items) == 1:
             return {index: self.reply(results) for index in items}
         ends = np.cumsum([len(arrays[0]) for arrays in items.values()])[:-1]
@@ -271,8 +276,39 @@ def load_model(architecture: Path, weights: Path) -> torch.nn.Module:
     found.loader.exec_module(module)
     (kind,) = (kind for _, kind in inspect.getmembers(module, inspect.isclass) if kind.__module__ == architecture.stem)
     model: torch.nn.Module = kind()
-    model.load_state_dict(safetensors.torch.load_file(weights))
+    load_weights(model, weights)
     return model.eval()
+
+
+def by_name(model: torch.nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> Model:
+    """Return a function of the inputs in the spec's order, whose results are in that order where they have names.
+
+    As in the other exports, `forward` gets the inputs by name or, where it takes one argument and there are several, as
+    a dict; where neither fits, in the spec's order.
+    """
+    takes = [each for each in inspect.signature(model.forward).parameters.values() if each.kind not in VARIABLE]
+    needed = {each.name for each in takes if each.default is each.empty}
+    named = needed <= set(inputs) <= {each.name for each in takes if each.kind is not each.POSITIONAL_ONLY}
+    as_dict = len(needed) == 1 < len(inputs)
+
+    def call(*tensors: torch.Tensor) -> Any:
+        given = dict(zip(inputs, tensors, strict=True))
+        results = model(**given) if named else model(*([given] if as_dict else tensors))
+        if hasattr(results, "_asdict"):
+            results = results._asdict()  # a named tuple's public way
+        fits = isinstance(results, Mapping) and results.keys() == set(outputs)
+        return [results[name] for name in outputs] if fits else results
+
+    return call
+
+
+def load_weights(model: torch.nn.Module, file: Path) -> None:
+    """Load a model's weights; of several names of one tensor, the file may have one. Raises when they do not fit."""
+    found = safetensors.torch.load_file(file)
+    own = model.state_dict(keep_vars=True)  # the tensors themselves: tied ones are one object
+    given = {id(own[name]): values for name, values in found.items() if name in own}
+    tied = {name: given[id(tensor)] for name, tensor in own.items() if id(tensor) in given}
+    model.load_state_dict({**tied, **found})
 
 
 def digest(folder: Path) -> str:

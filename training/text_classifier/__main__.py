@@ -18,7 +18,7 @@ import numpy as np
 
 from servepath.artifacts.commit import git_commit
 from servepath.cli.arguments import Parser, positive, whole
-from servepath.cli.signals import run_main
+from servepath.cli.signals import block_signals, run_main
 from training.run import Diverged, Unusable
 from training.text_classifier.corpus import Corpus, read
 
@@ -150,9 +150,16 @@ def _replaced(out: Path) -> Iterator[Path]:
         new = Path(holder, "new")
         new.mkdir()
         yield new
-        if out.exists():
-            out.rename(Path(holder, "old"))
-        new.rename(out)
+        with block_signals():  # in between, there is neither
+            old = Path(holder, "old")
+            if out.exists():
+                out.rename(old)
+            try:
+                new.rename(out)
+            except OSError:
+                if old.exists():
+                    old.rename(out)
+                raise
 
 
 def main(argv: Sequence[str]) -> int:

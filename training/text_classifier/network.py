@@ -5,6 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import torch
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.normalizers import BertNormalizer
@@ -81,7 +82,12 @@ def pretrained(folder: Path, labels: Sequence[str]) -> Network:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
         model = AutoModelForSequenceClassification.from_pretrained(
-            folder, use_safetensors=True, ignore_mismatched_sizes=True, **safe, **_named(labels)
+            folder,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            dtype=torch.float32,  # small steps are lost in the bfloat16 of many a checkpoint
+            **safe,
+            **_named(labels),
         )
     except Exception as error:
         said = next(iter(str(error).splitlines()), "")

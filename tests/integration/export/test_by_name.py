@@ -1,5 +1,6 @@
 """Tensors keep their meaning from the framework's model to the file, whatever order an exporter lists them in."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 
 from export import keras_onnx, keras_tflite, torch_onnx
 from export.errors import ExportError
+from export.parity import DTYPES
 from tests import two_inputs
-from tests.two_inputs import ALPHA, FLAG, NUM, ZETA, keras_model, torch_model
+from tests.two_inputs import ALPHA, FLAG, NUM, SPEC, ZETA, keras_model, torch_model
 
 FORMS = ("dict", "list", "swapped list")
 torch_forms = pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_a_keras_model_with_other_names_is_one_clear_line(tmp_path: Path) -> Non
     ("kind", "said"),
     [
         (two_inputs.OthersNames, "^forward takes first, second, its spec says num, flag; name its parameters as the "),
-        (two_inputs.OneResult, "^the model has the outputs 1 outputs, its spec says zeta, alpha$"),
+        (two_inputs.OneResult, "^the model has 1 output, its spec says zeta, alpha$"),
     ],
 )
 def test_a_pytorch_model_with_other_names_is_one_clear_line(
@@ -70,3 +72,18 @@ def test_a_pytorch_model_with_other_names_is_one_clear_line(
 ) -> None:
     with pytest.raises(ExportError, match=said):
         torch_onnx.write(torch_model(kind, tmp_path), tmp_path, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["INT64", "INT32", "FP64"])
+def test_a_pytorch_model_takes_every_dtype_that_numbers_have(tmp_path: Path, dtype: str) -> None:
+    made = torch_model(two_inputs.Dicts, tmp_path)
+    tensors = ([replace(tensor, dtype=dtype) for tensor in each] for each in (SPEC.inputs, SPEC.outputs))
+    inputs, outputs = map(tuple, tensors)
+    made = replace(made, spec=replace(SPEC, inputs=inputs, outputs=outputs))
+    torch_onnx.write(made, tmp_path, 1)
+    found = torch_onnx.load(tmp_path)(
+        {name: rows.astype(DTYPES[dtype]) for name, rows in {"num": NUM, "flag": FLAG}.items()}
+    )
+    assert {values.dtype for values in found.values()} == {DTYPES[dtype]}
+    np.testing.assert_array_equal(found["zeta"], (NUM.astype(DTYPES[dtype]) + FLAG.astype(DTYPES[dtype])))

@@ -212,7 +212,7 @@ def test_an_artifact_beyond_the_tolerance_is_refused_and_nothing_is_left(
     assert run(root, "simple_nn") == 1
     said = capsys.readouterr().err
     assert re.fullmatch(
-        r"python -m export: simple_nn as mar: the largest difference from the float64 reference is \S+e-0\d, "
+        r"python -m export: simple_nn as mar: the largest difference of 'y' from the float64 reference is \S+e-0\d, "
         r"the tolerance is rtol 0, atol 1e-09; nothing was kept\n",
         said,
     )

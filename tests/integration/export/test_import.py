@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from export.errors import ExportError
+from export.importing import store
 from export.importing.__main__ import main
 from export.importing.deployed import deploy
 from export.importing.errors import Refused
@@ -21,7 +22,9 @@ from export.importing.steps import read_onnx, read_proof
 from servepath.artifacts.manifest import read_manifest, verify
 from servepath.artifacts.reference import read_reference
 from servepath.artifacts.spec import Spec, Tolerance
-from servepath.protocols.signature import probe_inputs
+from servepath.protocols.arrays import from_values
+from servepath.protocols.signature import Signature, probe_inputs
+from servepath.protocols.types import Request
 from services.oip_server.artifact import load
 from services.onnx_svc.config import SERVICE
 from services.onnx_svc.ort import OrtEngine
@@ -486,6 +489,43 @@ def test_hints_about_what_is_not_there_are_refused(tmp_path: Path, hints: Hints,
 def test_the_largest_size_of_an_axis_may_be_said(tmp_path: Path, most: int) -> None:
     spec, _ = found(tmp_path, model(), Hints(max_sizes={"batch": most}))
     assert (spec.max_sizes, spec.row_independent, spec.max_rows(64)) == ({"batch": most}, True, most)
+
+
+def _of_any_length() -> onnx.ModelProto:
+    """Return y = the positive part of x [n, length]."""
+    shape: list[int | str] = ["n", "length"]
+    return model([node("Relu", ["x"], ["y"])], inputs=[value("x", shape)], outputs=[value("y", shape)], weights=[])
+
+
+@pytest.mark.parametrize("most", [2, 4, 10, 14, 400])
+def test_nothing_larger_than_the_largest_size_is_tried_and_the_server_loads_what_was_written(
+    tmp_path: Path, most: int
+) -> None:
+    spec, _ = found(tmp_path, _of_any_length(), Hints(max_sizes={"length": most}))
+    assert spec.max_sizes == {"length": most}
+    assert shapes(spec) == {"x": ("batch", "length"), "y": ("batch", "length")}
+    groups = read_proof(tmp_path / "work").groups
+    for group in groups:
+        asked = tuple(from_values(tensor.name, tensor.dtype, group[tensor.name]) for tensor in spec.inputs)
+        Signature(spec).check(Request("m", 0, asked))
+    assert len({group["x"].shape[1] for group in groups}) > 1
+    store.store(tmp_path / "exports", "m", "source", tmp_path / "work")
+    loaded = load(tmp_path / "exports" / "m" / "onnx" / "1", SERVICE, partial(OrtEngine, device="cpu"))
+    assert loaded.spec == spec
+
+
+def test_an_axis_that_may_have_one_size_alone_is_fixed(tmp_path: Path) -> None:
+    spec, notes = found(tmp_path, _of_any_length(), Hints(max_sizes={"length": 1}))
+    assert shapes(spec)["x"] == ("batch", 1)
+    assert "axis 'length' may have at most 1: it is fixed" in notes
+
+
+def test_sizes_and_samples_above_the_largest_size_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"^\[sizes\] has 64 along 'length', which may have at most 10$"):
+        found(tmp_path, _of_any_length(), Hints(sizes={"length": (8, 64)}, max_sizes={"length": 10}))
+    sample = np.ones((1, 11), np.float32)
+    with pytest.raises(Refused, match=r"^a sample has 11 along 'length', which may have at most 10$"):
+        found(_new(tmp_path / "again"), _of_any_length(), Hints(max_sizes={"length": 10}), x=sample)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
+import safetensors.numpy
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from export.importing import onnx_source
@@ -104,6 +105,18 @@ def test_small_numbers_beside_the_file_lie_several_in_a_byte(tmp_path: Path, nam
     path.write_bytes(model(weights=[tensor]).SerializeToString())
     found = onnx_source.read(path).graph.initializer[0]
     np.testing.assert_array_equal(numpy_helper.to_array(found).astype(int), np.ones(count, int))
+
+
+def test_a_file_of_an_unknown_kind_is_told_what_import_takes(tmp_path: Path) -> None:
+    path, cut = tmp_path / "weights.safetensors", tmp_path / "cut.onnx"
+    safetensors.numpy.save_file({"w": np.ones((2, 1), np.float32)}, path)
+    with pytest.raises(
+        Refused, match=r"^weights\.safetensors is not an ONNX file.*; import takes an ONNX file, a Saved"
+    ):
+        onnx_source.read(path)
+    cut.write_bytes(model().SerializeToString()[:-3])
+    with pytest.raises(Refused, match=r"^cut\.onnx is not an ONNX file, or is cut off$"):
+        onnx_source.read(cut)
 
 
 def test_an_axis_of_size_0_is_an_open_one(tmp_path: Path) -> None:
@@ -276,3 +289,26 @@ def test_a_part_that_is_a_link_is_refused(tmp_path: Path, saved_models: Any, par
     (source / part).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Refused, match=f"{part} is a link"):
         saved_models.copy_parts(source, tmp_path / "copy")
+
+
+@pytest.mark.slow
+def test_a_copy_of_a_saved_model_has_the_usual_modes(tmp_path: Path, saved_models: Any) -> None:
+    source, copy = tmp_path / "saved", tmp_path / "copy"
+    (source / "variables" / "inner").mkdir(parents=True)
+    copy.mkdir()
+    names = ("saved_model.pb", "variables/variables.index", "variables/inner/more")
+    for name in names:
+        (source / name).write_text(name)
+        (source / name).chmod(0o400)
+    folders = ("variables", "variables/inner")
+    for name in reversed(folders):
+        (source / name).chmod(0o500)
+    try:
+        saved_models.copy_parts(source, copy)
+    finally:
+        for name in folders:
+            (source / name).chmod(0o700)
+    (tmp_path / "usual").touch()
+    assert [(copy / name).read_text() for name in names] == list(names)
+    assert {(copy / name).stat().st_mode for name in names} == {(tmp_path / "usual").stat().st_mode}
+    assert {(copy / name).stat().st_mode for name in folders} == {copy.stat().st_mode}

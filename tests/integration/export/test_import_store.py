@@ -1,5 +1,6 @@
 """`servepath import`, around the model: its store, deployments.toml, the spec file, time, and other imports."""
 
+import ast
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from export.importing.__main__ import main
 from export.importing.deployed import check, deploy
 from export.importing.hints import Hints, read_hints
 from export.importing.steps import read_onnx
+from export.provenance import ROOT
 from export.stage import LOCK
 from servepath.artifacts.manifest import verify
 from servepath.cli.children import run_and_wait
@@ -141,6 +143,27 @@ def test_a_fingerprint_changes_with_a_file_and_a_tool(tmp_path: Path) -> None:
     assert before != store.fingerprint([sample], (*store.TOOLS, "tensorflow"))
     sample.write_bytes(b"2")
     assert before != store.fingerprint([sample])
+
+
+def imported_files(file: Path) -> set[Path]:
+    """Return the files of export/ that a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    files = {ROOT / Path(*name.split(".")).with_suffix(".py") for name in names if name.startswith("export.")}
+    return {file for file in files if file.is_file()}
+
+
+def test_a_fingerprint_covers_all_of_export_that_an_import_uses() -> None:
+    used, waiting = set[Path](), set(ROOT.glob("export/importing/*.py"))
+    while waiting:
+        used |= waiting
+        waiting = {file for each in waiting for file in imported_files(each)} - used
+    assert {ROOT / "export" / name for name in ("onnx_file.py", "onnx_names.py", "by_name.py", "mar.py")} < used
+    assert used <= {file for pattern in store.SOURCES for file in ROOT.glob(pattern)}
 
 
 @pytest.mark.slow

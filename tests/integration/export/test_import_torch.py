@@ -465,6 +465,35 @@ def test_a_file_that_does_not_make_one_model_is_refused(module: Path, hints: Hin
         torch_module.read_module(module, hints)
 
 
+TIED = """
+import torch
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(9, 4)
+        self.head = torch.nn.Linear(4, 9, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, ids):
+        return self.head(self.embedding(ids))
+"""
+
+
+@pytest.mark.parametrize("names", [["embedding.weight"], ["head.weight"], ["embedding.weight", "head.weight"]])
+def test_weights_that_are_tied_may_have_one_name_in_the_file(tmp_path: Path, names: list[str]) -> None:
+    path = tmp_path / "tied.py"
+    path.write_text(TIED)
+    table = torch.arange(36.0).reshape(9, 4)
+    weights = path.with_suffix(".safetensors")
+    safetensors.torch.save_file({name: table.clone() for name in names}, weights)
+    imported, _ = torch_module.read_module(path, Hints())
+    for model in (imported, mar.handler_module().load_model(path, weights)):
+        assert model.head.weight is model.embedding.weight
+        assert torch.equal(model.head.weight, table)
+
+
 def test_a_class_without_weights_is_refused(module: Path) -> None:
     module.with_suffix(".safetensors").unlink()
     with pytest.raises(Refused, match=r"has no \.safetensors file beside it"):
@@ -542,6 +571,34 @@ def test_a_hugging_face_folder_becomes_a_program(bert: Path, folder: Path, tmp_p
     assert all(group["attention_mask"][:, 0].all() for group in proof.groups)
 
 
+@pytest.mark.parametrize(("said", "most", "sizes"), [(64, 64, (32, 3)), (600, 512, (32, 3, 128))])
+def test_the_lengths_of_a_hugging_face_folder_are_within_the_users_limit_and_its_own(
+    bert: Path, tmp_path: Path, said: int, most: int, sizes: tuple[int, ...]
+) -> None:
+    found = hugging_face.export(bert, tmp_path / "m.pt2", Hints(max_sizes={"length": said}))
+    assert found.hints.max_sizes == {"length": most}
+    assert found.hints.sizes == {"length": sizes}
+
+
+def test_a_robertas_positions_up_to_the_paddings_are_not_for_tokens(tmp_path: Path, folder: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.RobertaConfig(
+        vocab_size=50,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
+        max_position_embeddings=18,
+        pad_token_id=1,
+    )
+    transformers.RobertaModel(config).save_pretrained(tmp_path / "roberta")
+    found = hugging_face.export(tmp_path / "roberta", tmp_path / "m.pt2", Hints(sizes={"length": [6, 3, 16]}))
+    assert found.hints.max_sizes == {"length": 16}
+    proof, _ = torch_source.import_program(tmp_path / "m.pt2", folder, found.hints, (), found.inputs)
+    assert proof.spec.max_sizes == {"length": 16}
+    assert max(group["input_ids"].shape[1] for group in proof.groups) == 16
+
+
 def changed(bert: Path, tmp_path: Path, **config: Any) -> Path:
     """Return a copy of a folder with another config."""
     copy = tmp_path / "copy"
@@ -578,8 +635,11 @@ def test_a_folder_with_pickled_weights_alone_is_refused(bert: Path, tmp_path: Pa
 def test_a_declared_axis_has_its_name_only_where_the_program_keeps_it_open(tmp_path: Path, folder: Path) -> None:
     path = program(tmp_path / "p.pt2", torch.nn.Linear(4, 2), torch.ones(3, 5, 4), axes=({0: AUTO},))
     declared = [Declared("rows", "FP32", ("batch", "length", 4))]
-    proof, _ = torch_source.import_program(path, folder, Hints(), (), declared)
+    hints = Hints(sizes={"length": (32, 3)}, max_sizes={"length": 64, "batch": 40})
+    proof, _ = torch_source.import_program(path, folder, hints, (), declared)
     assert shapes(proof.spec) == {"rows": ("batch", 5, 4), "output": ("batch", 5, 2)}
+    assert proof.spec.max_sizes == {"batch": 40}
+    assert proof.notes[0] == "axis 'length' is declared open and the program has it at 5 alone"
 
 
 def test_a_number_with_a_default_is_no_input_unless_something_behind_it_is(tmp_path: Path, folder: Path) -> None:
@@ -598,3 +658,14 @@ def test_a_file_that_ends_the_process_is_one_line(
     module.write_text("import sys\nsys.exit(0)\n")
     assert main([str(module), "--name", "m", "--out", str(tmp_path / "out"), "--deployments", str(tmp_path / "d")]) == 1
     assert "the model's own code ends the process (exit code 0)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "said", ["print('loading')", "print('loading', end='')", "import ctypes; ctypes.CDLL(None).puts(b'loading')"]
+)
+def test_what_a_model_prints_does_not_stand_for_why_it_is_refused(
+    module: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], said: str
+) -> None:
+    module.write_text(f"{said}\nraise ValueError('no such size')\n")
+    assert main([str(module), "--name", "m", "--out", str(tmp_path / "out"), "--deployments", str(tmp_path / "d")]) == 1
+    assert capsys.readouterr().err == ("servepath import: my_net.py does not make a model: ValueError: no such size\n")

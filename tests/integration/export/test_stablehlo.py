@@ -15,6 +15,7 @@ import pytest
 from export import parity, trained
 from export.errors import ExportError, ParityError
 from export.formats import FORMATS, Format
+from export.importing.__main__ import main
 from export.stablehlo import exporter
 from models.registry import read_models
 from tests import stablehlo
@@ -242,3 +243,20 @@ def test_without_the_extra_export_writes_all_else_and_says_what_is_missing(model
     # With it, the next version has all.
     assert python("-m", "export", *words).returncode == 0
     assert (tmp_path / "simple_nn" / "stablehlo" / "2" / FILE).is_file()
+
+
+@pytest.mark.slow
+def test_a_model_may_answer_float32_with_whole_numbers_of_64_bits(tmp_path: Path) -> None:
+    import torch  # noqa: PLC0415 - seconds, which the other tests need not wait for
+
+    class Best(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"label": x.argmax(-1)}
+
+    program = torch.export.export(Best(), (torch.randn(3, 4),), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    torch.export.save(program, tmp_path / "best.pt2")
+    words = [str(tmp_path / "best.pt2"), "--name", "m", "--out", str(tmp_path / "exports"), "--no-deploy"]
+    assert main([*words, "--stablehlo"]) == 0
+    predict = exporter.load(tmp_path / "exports" / "m" / "stablehlo" / "1")
+    found = predict({"x": np.array([[1, 0, 0, 0], [0, 0, 2, 1]], np.float32)})["label"]
+    assert (found.dtype, found.tolist()) == (np.int64, [0, 2])

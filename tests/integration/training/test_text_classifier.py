@@ -1,13 +1,14 @@
 """`python -m training.text_classifier`: what it writes, that it repeats itself, what it begins from and refuses."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
-from training.text_classifier.__main__ import WRITTEN, main
+from training.text_classifier.__main__ import WRITTEN, _replaced, main
 
 SUBJECTS = {"leave": ("holiday", "vacation"), "pay": ("salary", "bonus")}
 VERBS = ("take", "ask for", "lose", "move", "get", "give up")
@@ -74,6 +75,20 @@ def test_a_pretrained_folder_is_fine_tuned(corpus: Path, trained: Path, tmp_path
     assert (tmp_path / "tuned" / "tokenizer.json").read_bytes() == (trained / "tokenizer.json").read_bytes()
 
 
+def test_a_checkpoint_in_bfloat16_is_fine_tuned_in_float32(trained: Path, tmp_path: Path) -> None:
+    import safetensors.torch  # noqa: PLC0415 - seconds, which the other tests need not wait for
+    import torch  # noqa: PLC0415
+
+    from training.text_classifier import network  # noqa: PLC0415
+
+    half = Path(shutil.copytree(trained, tmp_path / "half"))
+    network.pretrained(trained, ["leave", "pay"]).model.bfloat16().save_pretrained(half)
+    stored = safetensors.torch.load_file(half / "model.safetensors")
+    assert {values.dtype for values in stored.values()} == {torch.bfloat16}
+    weights = network.pretrained(half, ["leave", "pay"]).model.state_dict()
+    assert {values.dtype for values in weights.values() if values.is_floating_point()} == {torch.float32}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -103,3 +118,13 @@ def test_a_folder_with_something_else_stays_as_it_is(
     assert main([str(corpus), "--out", str(tmp_path)]) == 1
     assert "has mine.txt, which training does not write; choose another --out" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_classifier_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
+    out = tmp_path / "classifier"
+    out.mkdir()
+    (out / "config.json").write_text("old")
+    with pytest.raises(FileNotFoundError), _replaced(out) as new:
+        new.rmdir()  # so that it cannot be moved to where the old one was
+    assert (out / "config.json").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [out]

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import safetensors.torch
+import torch
 
 from export import trained
 from models.registry import FOLDER, read_models
 from models.simple_nn import training as data
 from servepath.artifacts.spec import read_spec
 from tests.limits import LONG_S
-from training import curve, stage
+from training import curve, stage, with_torch
 from training.__main__ import main
 from training.run import Run
 
@@ -86,6 +88,14 @@ def test_what_was_asked_for_is_in_the_history_and_the_contract_beside_it(run: tu
         kept = history(out, name)
         assert (kept["model"], kept["seed"], kept["epochs"], kept["lr"]) == (name, 7, EPOCHS, 0.01)
         assert read_spec(out / name / "spec.json") == model.spec
+
+
+def test_weights_that_are_tied_are_stored_once() -> None:
+    model = torch.nn.Sequential(torch.nn.Embedding(9, 4), torch.nn.Linear(4, 9, bias=False))
+    model[1].weight = model[0].weight
+    stored = safetensors.torch.load(safetensors.torch.save(with_torch.weights_of(model)))
+    assert list(stored) == ["0.weight"]
+    assert torch.equal(stored["0.weight"], model[0].weight)
 
 
 def test_the_picture_is_one(run: tuple[Path, object]) -> None:

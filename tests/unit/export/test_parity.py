@@ -1,4 +1,6 @@
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,7 +92,7 @@ def test_outputs_of_other_names_or_shapes_than_promised_are_refused(wrong: parit
 def nearly(inputs: Arrays) -> Arrays:
     """Answer within tolerance, but depending on the batch: singles a little above, others a little below."""
     sign = 1 if len(inputs["x"]) == 1 else -1
-    return {"y": right(inputs)["y"].astype(np.float64) + sign * 8e-6}
+    return {"y": right(inputs)["y"] + np.float32(sign * 8e-6)}
 
 
 def test_rows_that_depend_on_their_batch_are_refused_when_the_spec_says_they_do_not() -> None:
@@ -100,3 +102,66 @@ def test_rows_that_depend_on_their_batch_are_refused_when_the_spec_says_they_do_
 
 def test_rows_that_depend_on_their_batch_are_noted_when_the_spec_admits_it() -> None:
     assert parity.check(trained(DEPENDENT), "onnx", nearly).batch_equals_singles is False
+
+
+def test_another_dtype_than_promised_is_refused_but_of_the_reference_itself() -> None:
+    def wide(inputs: Arrays) -> Arrays:
+        return {"y": right(inputs)["y"].astype(np.float64)}
+
+    with pytest.raises(ParityError, match="simple_nn as onnx: output 'y' is float64, the spec declares FP32"):
+        parity.check(trained(), "onnx", wide)
+    assert parity.check(trained(), "reference", wide).batch_equals_singles
+
+
+@dataclass(frozen=True)
+class Classifier(Trained):
+    """Two scores a row as logits, which of them is the larger, and how large that one is."""
+
+    def reference(self, inputs: Arrays) -> Arrays:
+        logits = inputs["x"].astype(np.float64)
+        return {"logits": logits, "label": logits.argmax(1), "score": logits.max(1, keepdims=True)}
+
+
+def classified(inputs: Arrays) -> dict[str, Any]:
+    """Answer as an artifact does."""
+    x = inputs["x"]
+    return {"logits": x, "label": x.argmax(1), "score": x.max(1, keepdims=True)}
+
+
+def classifier(tolerance: Tolerance, own: Tolerance | None = None) -> Trained:
+    outputs = (
+        TensorSpec("logits", "FP32", ("batch", 2), own),
+        TensorSpec("label", "INT64", ("batch",)),
+        TensorSpec("score", "FP32", ("batch", 1)),
+    )
+    spec = Spec(SPEC.inputs, outputs, row_independent=True, tolerance=tolerance)
+    return Classifier("classifier", Path("weights.safetensors"), spec, {})
+
+
+@pytest.mark.parametrize("tolerance", [Tolerance(top_k=1), Tolerance(cosine=0.999), Tolerance(0.5, 0.5)], ids=str)
+def test_each_output_is_compared_for_itself(tolerance: Tolerance) -> None:
+    parity.check(classifier(tolerance), "onnx", classified)
+    for name, wrong in (
+        ("logits", lambda right: right["logits"][:, ::-1].copy()),
+        ("label", lambda right: right["label"] + 1),
+    ):
+        with pytest.raises(ParityError, match=f"the largest difference of '{name}' from the float64 reference"):
+            parity.check(
+                classifier(tolerance), "onnx", lambda x, n=name, w=wrong: classified(x) | {n: w(classified(x))}
+            )
+
+
+def test_an_output_is_held_to_its_own_tolerance() -> None:
+    def shifted(inputs: Arrays) -> Arrays:
+        return classified(inputs) | {"logits": inputs["x"] + np.float32(0.01)}
+
+    loose, strict = Tolerance(0.1, 0.1), Tolerance(1e-5, 1e-5)
+    assert parity.check(classifier(strict, loose), "onnx", shifted).max_abs_difference == pytest.approx(0.01, rel=1e-3)
+    with pytest.raises(ParityError, match=r"of 'logits' .* the tolerance is rtol 1e-05, atol 1e-05"):
+        parity.check(classifier(loose, strict), "onnx", shifted)
+
+
+def test_whole_numbers_are_equal_or_not_however_large_they_are() -> None:
+    known = np.array([2**60, 5], np.int64)
+    assert parity.close(known, known.copy(), Tolerance(0.1, 0.1))
+    assert not parity.close(known + 1, known, Tolerance(0.1, 0.1))

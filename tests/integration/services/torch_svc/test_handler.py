@@ -215,6 +215,32 @@ def test_a_model_of_several_inputs_and_outputs_gets_and_gives_all_by_name(picky:
     assert tensors(second)["copy"].dtype == np.float64
 
 
+SUM = {"name": "sum", "dtype": "FP32", "shape": ["batch", 1]}
+DIFFERENCE = {"name": "difference", "dtype": "FP32", "shape": ["batch", 1]}
+FORMS = {
+    "parameters in another order, a dict": "forward(self, c, a): return {'difference': a - c, 'sum': a + c}",
+    "one dict, a dict": "forward(self, t): return {'difference': t['a'] - t['c'], 'sum': t['a'] + t['c']}",
+    "a named tuple": "forward(self, c, a): return Results(a - c, a + c)",
+    "other names, a tuple": "forward(self, first, second): return first + second, first - second",
+    "any number of tensors": "forward(self, *given): return sum(given), given[0] - given[1]",
+    "names that are not to be used": "forward(self, a, c, /): return a + c, a - c",
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+def test_a_model_gets_its_inputs_and_gives_its_outputs_by_name_where_it_has_these_names(
+    tmp_path: Path, form: str
+) -> None:
+    source = (
+        "import collections, torch\nResults = collections.namedtuple('Results', 'difference sum', module='elsewhere')\n"
+        f"class Net(torch.nn.Module):\n    def {form}\n"
+    )
+    handler = made(tmp_path, source, {}, inputs=[A, A | {"name": "c"}], outputs=[SUM, DIFFERENCE])
+    (reply,) = handler.handle([{"a": np.array([5], "<f4").tobytes(), "c": np.array([2], "<f4").tobytes()}], None)
+    found = tensors(reply)
+    assert (found["sum"].tolist(), found["difference"].tolist()) == ([[7]], [[3]])
+
+
 def test_inputs_of_different_row_counts_are_refused(picky: Handler) -> None:
     (reply,) = picky.handle([pair([1, 2], [[1, 2, 3]])], None)
     assert metadata(reply)["reason"] == "BAD_INPUT.SHAPE"

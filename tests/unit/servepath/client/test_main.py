@@ -1,10 +1,12 @@
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 
-from servepath.client import Prediction
-from servepath.client.__main__ import parse_args, paths_text, prediction_text, texts_text, values
+from servepath.client import ComparedPath, Comparison, Prediction, Verdict
+from servepath.client.__main__ import as_json, parse_args, paths_text, prediction_text, texts_text, values
+from servepath.client.comparison import to_json
 from servepath.protocols.paths import PathInfo, ShadowInfo, VersionLabel
 from servepath.protocols.types import Provenance
 
@@ -110,3 +112,20 @@ def test_labels_and_versions_of_a_path_are_printed() -> None:
     said = "stable is version 3 (95 %), canary is version 4 (5 %), old is version 1, versions 1, 3, 4"
     assert said in paths_text([path])
     assert paths_text([path._replace(one_version=True)]).endswith(f"{said}, one at a time")
+
+
+def test_json_has_names_for_what_is_no_number_of_its_own() -> None:
+    served = Provenance("m", "onnx", "e", "1", 1, "a" * 64, sha256_observed=True)
+    answer = Prediction(
+        {"y": np.array([[np.nan, np.inf], [-np.inf, 1.5]]), "label": np.array([b"\xff"], object)}, served
+    )
+    compared = ComparedPath("onnx", Verdict.DIFFERENT, answer, difference=np.nan)
+    found = {
+        "outputs": answer.to_lists(),
+        "comparison": to_json("m", Comparison(Verdict.DIFFERENT, "onnx", (compared,))),
+    }
+    read = json.loads(as_json(found), parse_constant=pytest.fail)
+    assert read["outputs"] == {"y": [["NaN", "Infinity"], ["-Infinity", 1.5]], "label": ["\\xff"]}
+    (path,) = read["comparison"]["paths"]
+    assert (path["difference"], path["outputs"]) == ("NaN", read["outputs"])
+    assert path["served"]["sha256_observed"] is True

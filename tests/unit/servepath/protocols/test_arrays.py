@@ -59,6 +59,8 @@ def test_an_answer_may_be_written_to() -> None:
         ("FP32", [1e300], "BAD_INPUT.RANGE", "input 'x': an element does not fit FP32"),
         ("BF16", [1.0], "BAD_INPUT.DTYPE", "input 'x': numpy has no BF16"),
         ("BYTES", [1], "BAD_INPUT.DTYPE", "input 'x': expected text, got int"),
+        ("BYTES", ["caf\udce9"], "BAD_INPUT.RANGE", "input 'x': an element cannot be encoded as UTF-8"),
+        ("BYTES", [["a"], ["\ud800"]], "BAD_INPUT.RANGE", "input 'x': an element cannot be encoded as UTF-8"),
     ],
 )
 def test_elements_that_would_be_changed_are_refused_by_name(dtype: str, values: Any, reason: str, text: str) -> None:
