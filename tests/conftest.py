@@ -24,6 +24,7 @@ NEEDS_FRAMEWORKS = (
     "integration/training",
     "integration/services/tf_svc",
     "integration/services/torch_svc/test_handler.py",
+    "integration/services/torch_svc/test_probe.py",
     "integration/services/onnx_svc/test_real_exports.py",
     "integration/services/litert_svc/test_imported.py",
     "integration/deploy/test_observability.py",

@@ -6,7 +6,17 @@ from typing import Protocol
 
 from grpc import StatusCode
 
-from servepath.http2.frames import END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, NO_ERROR
+from servepath.http2.frames import (
+    CANCEL,
+    END_HEADERS,
+    END_STREAM,
+    ENHANCE_YOUR_CALM,
+    HEADERS,
+    LONG,
+    NO_ERROR,
+    RST_STREAM,
+    frame,
+)
 from servepath.http2.request_headers import RequestHeaders
 from servepath.http2.response_headers import (
     ENCODINGS,
@@ -180,6 +190,12 @@ class GrpcServerConnection(ServerConnection):
         now: time.monotonic() seconds.
         """
         return now - self._held_since > self._listener.limits.max_deadline_s
+
+    def expire(self, now: float) -> None:
+        """Drop the replies that the caller has not taken for as long as any call may take, and reset their streams."""
+        for number in self._out.untaken(now - self._listener.limits.max_deadline_s):
+            self._out.drop(number)
+            self._out.write(frame(RST_STREAM, 0, number, LONG.pack(CANCEL)))
 
     def must_be_settled(self) -> None:
         """Close a connection whose caller has not said that it speaks HTTP/2."""

@@ -1,5 +1,7 @@
 """What a connection sends: messages as far as the peer's windows reach, and nothing faster than it is read."""
 
+import math
+from time import monotonic
 from typing import Protocol
 
 from servepath.http2.frames import (
@@ -43,14 +45,16 @@ class _Stream:
 
     add_window: its window, less the peer's setting. tail: the frame that ends the stream after the rest; b"" has the
     last piece of the rest end it, None says that more may follow.
+    ended: when the tail came, time.monotonic() seconds.
     """
 
-    __slots__ = ("add_window", "rest", "tail")
+    __slots__ = ("add_window", "ended", "rest", "tail")
 
     def __init__(self, rest: memoryview, add_window: int, tail: bytes | None) -> None:
         self.rest = rest
         self.add_window = add_window
         self.tail = tail
+        self.ended = math.inf
 
 
 class SendQueue:
@@ -145,7 +149,7 @@ class SendQueue:
                     self.write(tail)
         else:
             self.open(number, head)
-            self.streams[number].tail = tail
+            self._finish(number, tail)
             self.more(number, message)
 
     def open(self, number: int, head: bytes) -> None:
@@ -162,8 +166,12 @@ class SendQueue:
 
     def end(self, number: int, tail: bytes) -> None:
         """End an open stream."""
-        self.streams[number].tail = tail
+        self._finish(number, tail)
         self._push(number)
+
+    def untaken(self, since: float) -> list[int]:
+        """Return the streams that were ended before a time.monotonic() second, and still wait for the peer."""
+        return [number for number, stream in self.streams.items() if stream.ended < since]
 
     def drop(self, number: int) -> bool:
         """Send no more of a stream; say whether something of it was still held."""
@@ -217,6 +225,10 @@ class SendQueue:
             for add_window in self._credits.values():
                 _checked(self._stream_window + add_window)
             self._push_all()
+
+    def _finish(self, number: int, tail: bytes) -> None:
+        stream = self.streams[number]
+        stream.tail, stream.ended = tail, monotonic()
 
     def _push_all(self) -> None:
         """Send as much of what is held as the windows allow, the oldest first."""

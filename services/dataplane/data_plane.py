@@ -7,7 +7,7 @@ from functools import partial
 from time import monotonic
 from typing import Protocol
 
-from servepath.protocols.errors import DeadlineExceeded, DeadlineStage, Draining, Internal, ServeError
+from servepath.protocols.errors import DeadlineExceeded, DeadlineStage, Draining, Internal, Overloaded, ServeError
 from servepath.protocols.types import Answer, Request
 from services.dataplane.backend import Backend, Call, Outcome
 from services.dataplane.batch_scope import BatchScope
@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 # A drain ends when no call has come for the first of these, and after the second even if callers do not care.
 QUIET_S = 0.1
 MAX_LINGER_S = 1.0
+# Of the requests in flight, as they came; a lone one may have more.
+MAX_BYTES = 2**27
 
 
 class Codec(Protocol):
@@ -54,6 +56,7 @@ class DataPlane:
         self._draining = False
         self._last_arrival = 0.0
         self._in_flight = 0
+        self._bytes = 0
         self._deadlines = Deadlines()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -112,6 +115,8 @@ class DataPlane:
             return Draining()
         if raw.deadline <= monotonic():
             return DeadlineExceeded(DeadlineStage.ON_ARRIVAL)
+        if self._in_flight and self._bytes + len(raw.payload) > MAX_BYTES:
+            return Overloaded(f"{self._in_flight} requests of {self._bytes} bytes together are in flight")
         try:
             return codec.decode_request(raw.payload)
         except ServeError as error:
@@ -124,10 +129,13 @@ class DataPlane:
         if not self._in_flight:
             self._idle.clear()
         self._in_flight += 1
+        size = len(raw.payload)
+        self._bytes += size
+        raw.payload = b""  # the call has a copy, and may wait long
         if self.caller_key:
             call.key = raw.metadata.get(self.caller_key, "")
         self._deadlines.watch(call)
-        call.add_done_callback(partial(self._answer, raw, codec, call))
+        call.add_done_callback(partial(self._answer, raw, codec, call, size))
         raw.on_cancel(call.cancel)
         try:
             self._backend.submit(call)
@@ -142,9 +150,10 @@ class DataPlane:
             log.exception("an answer could not be translated")
             return Internal()
 
-    def _answer(self, raw: RawCall, codec: Codec, call: Call, outcome: Outcome) -> None:
+    def _answer(self, raw: RawCall, codec: Codec, call: Call, size: int, outcome: Outcome) -> None:
         self._deadlines.forget(call)
         self._in_flight -= 1
+        self._bytes -= size
         if not self._in_flight:
             self._idle.set()
         if call.translate is not None and not isinstance(outcome, ServeError):

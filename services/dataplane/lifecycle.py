@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 log = logging.getLogger(__name__)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Objects more than before, between two looks for cyclic garbage; Python's 700 come with a few dozen calls.
 GARBAGE = 50_000
 # glibc's malloc.h: what is freed at the heap's end is kept up to the one; blocks above the other, 32 MiB at most, are
@@ -29,13 +30,15 @@ class Server(Protocol):
 
 
 async def serve(create: Callable[[], Awaitable[Server]]) -> None:
-    """Create a server, wait for SIGTERM or SIGINT, drain it and close it."""
+    """Create a server, wait for SIGTERM or SIGINT, drain it and close it; one that comes first ends the creation."""
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, signals.put_nowait, number)
     _keep_memory()
-    server = await create()
+    server = await _created(create, signals)
+    if server is None:
+        return
     _relax_collector()
     try:
         log.info("stopping on %s", (await signals.get()).name)
@@ -46,6 +49,26 @@ async def serve(create: Callable[[], Awaitable[Server]]) -> None:
             drain.result()  # raises what went wrong
     finally:
         await server.close()
+
+
+async def _created(create: Callable[[], Awaitable[Server]], signals: asyncio.Queue[signal.Signals]) -> Server | None:
+    """Return a new server, or None where a signal came before it was there."""
+    creating, stop = asyncio.ensure_future(create()), asyncio.create_task(signals.get())
+    await asyncio.wait({creating, stop}, return_when=asyncio.FIRST_COMPLETED)
+    if creating.done():
+        if not stop.cancel():
+            signals.put_nowait(stop.result())
+        return creating.result()
+    log.info("stopping on %s, before the start has ended", stop.result().name)
+    for number in STOP_SIGNALS:
+        # What runs on a thread cannot be cancelled, and its end is waited for: another signal ends the process at once.
+        asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
+    creating.cancel()
+    await asyncio.wait({creating})
+    if not creating.cancelled():
+        await creating.result().close()
+    return None
 
 
 def _relax_collector() -> None:

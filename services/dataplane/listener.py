@@ -41,7 +41,8 @@ NO_DEADLINE_S = 1e9
 class RawCall(Protocol):
     """One call as it came: bytes in, and exactly one of `reply` or `fail`.
 
-    method: full gRPC path. deadline: time.monotonic() seconds, already clamped. metadata: lower-case ASCII keys.
+    method: full gRPC path. payload: the message, until it has been read. deadline: time.monotonic() seconds, already
+    clamped. metadata: lower-case ASCII keys.
     """
 
     method: str

@@ -35,7 +35,7 @@ MAX_UNFINISHED_BYTES = 2**28
 MAX_FRAME_BYTES = 2**27
 # Of the descriptors that the process may open, how many connections may take: files and servers need some, too.
 CONNECTIONS_SHARE = 0.9
-# How often calls are looked for whose message does not come.
+# How often calls are looked for whose message does not come, or whose reply is not taken.
 SWEEP_S = 1.0
 # What a stop waits for callers to read what they were sent.
 FLUSH_S = 1.0
@@ -224,6 +224,7 @@ class NativeListener:
         for connection in tuple(self._connections):
             if connection.stalled(now):
                 connection.refuse()
+            connection.expire(now)
             for number, stream in tuple(connection.streams.items()):
                 if stream.overdue(now):
                     connection.fail(number, DeadlineExceeded(DeadlineStage.ON_ARRIVAL))

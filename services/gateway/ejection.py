@@ -18,7 +18,7 @@ class Health:
     failures: calls that failed since the last answer. ejected: it gets no calls. back_off_s: how long it is left alone
     then, doubled each time; a second less for each probe that it answers while no call fails. probe_at:
     time.monotonic() of the one probe that decides whether it is back: then a first failure ejects it again. on_failing:
-    called with the error after which it should be ejected.
+    called with the error after which it should be ejected. probe_s: how long the last answered probe took.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -27,6 +27,7 @@ class Health:
         self.ejected = False
         self.back_off_s = 0.0
         self.probe_at = 0.0
+        self.probe_s = 0.0
         self._clock = clock
 
     def record(self, outcome: Answer | ServeError) -> None:

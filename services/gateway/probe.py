@@ -1,8 +1,12 @@
-"""Health by real predictions: every path is asked its model's probe request, once a second."""
+"""Health by real predictions: every path is asked its model's probe request, a second after it answered the last one.
+
+Each server has a loop of its own: one that hangs delays nobody else's.
+"""
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 
@@ -17,8 +21,9 @@ from services.gateway.replicas import Member, ReplicaSet
 
 log = logging.getLogger(__name__)
 STATES = {True: health_pb2.HealthCheckResponse.SERVING, False: health_pb2.HealthCheckResponse.NOT_SERVING}
-# A first call may wait for a server's lazy start; a later one that takes this long is as good as none.
-TIMEOUT_S = 2.0
+# A ready server is not ready any more once it has not answered its probe for so long, or for SLOWER times what its last
+# answer took: then it is slow, and does not hang.
+LATE_S, SLOWER = 2.0, 2.0
 # Why a path is not ready that answers its probes.
 PROVING = "golden rows have not been answered yet"
 # A batch of a proof may take longer than a probe of one row.
@@ -33,10 +38,10 @@ LIVENESS, READINESS = "liveness", "readiness"
 class Prober:
     """Keeps grpc.health.v1 true: one entry for each MODEL@STACK, each MODEL (where its calls go) and "" (all of them).
 
-    Beside them stand LIVENESS and READINESS.
+    Beside them stand LIVENESS and READINESS. timeout_s: of a probe; a slow model needs as long as callers' calls may.
     """
 
-    def __init__(self, interval_s: float, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, interval_s: float, *, timeout_s: float) -> None:
         self.servicer = health.aio.HealthServicer()
         self._ready: Mapping[str, Callable[[], bool]] = {}
         self._sets: Sequence[ReplicaSet] = ()
@@ -44,6 +49,8 @@ class Prober:
         self._interval_s = interval_s
         self._proofs: dict[Replica, asyncio.Task[None]] = {}
         self._timeout_s = timeout_s
+        self._loops: dict[tuple[Member, ReplicaSet], asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._answered_once = False
 
@@ -54,57 +61,94 @@ class Prober:
         kept = {member.replica for replicas in sets for member in replicas.members}
         for replica in set(self._proofs) - kept:
             self._proofs.pop(replica).cancel()
+        if self._task is not None:
+            self._follow(self._interval_s)
+        self._changed.set()
 
     async def start(self) -> None:
         """Set every entry but LIVENESS NOT_SERVING and begin."""
         await self.servicer.set(LIVENESS, STATES[True])
         await self._publish()
         self._task = asyncio.create_task(self._run())
+        self._follow(0)
 
     async def stop(self) -> None:
         """Set every entry NOT_SERVING for good and end."""
         if self._task is not None:
-            ending = {self._task, *self._proofs.values()}
+            ending = {self._task, *self._loops.values(), *self._proofs.values()}
+            self._task = None
             for task in ending:
                 task.cancel()
             await asyncio.wait(ending)
         await self.servicer.enter_graceful_shutdown()
 
+    def _follow(self, wait_s: float) -> None:
+        """Probe the members in use, and no others; those that are new in so many seconds."""
+        wanted = {(member, replicas): None for replicas in self._sets for member in replicas.members}
+        for gone in self._loops.keys() - wanted.keys():
+            self._loops.pop(gone).cancel()
+        for each in wanted:
+            if each not in self._loops:
+                self._loops[each] = asyncio.create_task(self._probe_on(*each, wait_s))
+
     async def _run(self) -> None:
+        """Publish what is known: at each change, and now and then."""
         while True:
-            sets = self._sets
-            await asyncio.gather(*(self._probe(member, replicas) for replicas in sets for member in replicas.members))
-            for replicas in self._sets:  # other ones than at the beginning of the round, after a reload
+            self._changed.clear()
+            for replicas in self._sets:
                 replicas.refresh()
             await self._publish()
-            await asyncio.sleep(self._interval_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval_s):
+                    await self._changed.wait()
+
+    async def _probe_on(self, member: Member, replicas: ReplicaSet, wait_s: float) -> None:
+        while True:
+            await asyncio.sleep(wait_s)
+            await self._probe(member, replicas)
+            wait_s = self._interval_s
 
     async def _probe(self, member: Member, replicas: ReplicaSet) -> None:
         replica = member.replica
         if replicas.ready() and not replica.health.probed:
             return
         try:
-            await replica.identify(self._timeout_s)
-            reason = await self._fault(member)
-        except Exception:  # escaping, it would end all probes, and every entry stay as it is
+            await replica.identify(LATE_S)
+            reason = await self._fault(member, replicas)
+        except Exception:  # escaping, it would end the probes of this server, and its entry stay as it is
             log.exception("a probe of %s@%s failed", replica.model, replica.stack)
             reason = "the probe itself failed"
         if reason != PROVING:
             replica.health.record_probe(answered=not reason)
+        self._note(replica, replicas, reason)
+
+    def _note(self, replica: Replica, replicas: ReplicaSet, reason: str) -> None:
+        """Keep why a replica is not ready, "" where it is."""
         if (ready := not reason) != replica.ready_now:
             log.info("%s@%s is %s", replica.model, replica.stack, "ready: answers" if ready else f"not ready: {reason}")
         replica.ready_now, replica.fault = ready, reason
+        known = replicas.ready()
         replicas.refresh()
+        if replicas.ready() != known:
+            self._changed.set()
 
-    async def _fault(self, member: Member) -> str:
+    async def _fault(self, member: Member, replicas: ReplicaSet) -> str:
         """Return why a replica is not ready, "" where it is; a proof goes on beside the probes."""
         replica, prover, (request, rows) = member.replica, member.prover, member.probe
-        outcome = await self._ask(replica, request, rows, self._timeout_s)
+        began, late_s = monotonic(), max(LATE_S, SLOWER * replica.health.probe_s)
+        late = asyncio.get_running_loop().call_later(
+            late_s, self._note, replica, replicas, f"its probe is not answered within {late_s:.3g} s"
+        )
+        try:
+            outcome = await self._ask(replica, request, rows, self._timeout_s)
+        finally:
+            late.cancel()
         if isinstance(outcome, ServeError):
             if isinstance(outcome, BackendUnavailable):
                 prover.forget()
                 replica.proof = Proof()
             return outcome.text
+        replica.health.probe_s = monotonic() - began
         running = self._proofs.get(replica)
         if prover.wanted(outcome.served) and (running is None or running.done()):
             ask = partial(self._ask, replica, timeout_s=PROOF_TIMEOUT_S)
@@ -128,7 +172,7 @@ class Prober:
         try:
             try:
                 replica.send(call)
-            except Exception:  # escaping, it would end all probes, and every entry stay as it is
+            except Exception:  # escaping, it would say nothing of the server
                 log.exception("a probe of %s@%s could not be sent", replica.model, replica.stack)
                 call.end(Internal())
             return await ended

@@ -24,7 +24,7 @@ from services.gateway.control import Controls
 from services.gateway.failure_log import FailureLog
 from services.gateway.metrics import Metrics, ShadowMetrics, watch_reloads
 from services.gateway.paths import Builder
-from services.gateway.probe import Prober
+from services.gateway.probe import LATE_S, Prober
 from services.gateway.recent import Recent
 from services.gateway.reload import Reloader, hash_of
 from services.gateway.repository import Repository
@@ -95,7 +95,8 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
     data_plane = parts.data_plane(
         router, {servepath.METHOD: servepath, oip.METHOD: oip}, metrics.on_complete, batch_scope
     )
-    prober = Prober(deployments.gateway.probe_interval_s)
+    timeout_s = max(LATE_S, deployments.gateway.default_deadline_s)
+    prober = Prober(deployments.gateway.probe_interval_s, timeout_s=timeout_s)
     updater = RouteUpdater(
         settings=settings,
         again=again,

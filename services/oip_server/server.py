@@ -1,6 +1,8 @@
 """The server put together: the one place where its objects are built."""
 
 import asyncio
+import threading
+from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
 
@@ -113,14 +115,21 @@ class OipServer:
 async def create_server(service: OipService, settings: Settings, load_engine: Load) -> OipServer:
     """Load every model and listen. Raises ArtifactError, EngineError or PortBusyError."""
     batch_scope = BatchScope()
+    given_up = threading.Event()
 
     def make_version(folder: Path) -> Version:
+        if given_up.is_set():
+            raise CancelledError
         threads = settings.threads_of(folder)
         compute = partial(EngineThreads, threads=threads)
         limits = BatchLimits(threads, settings.max_queue, MAX_MERGE_ROWS)
         return Version(load(folder, service, load_engine, limits), compute, limits, batch_scope)
 
-    found = await asyncio.to_thread(load_models, settings.models, service, make_version)
+    try:
+        found = await asyncio.to_thread(load_models, settings.models, service, make_version)
+    except asyncio.CancelledError:
+        given_up.set()  # the thread goes on until it loads another version, and the process ends after it
+        raise
     models = Models(found, service.stack.name)
     server = OipServer(service, settings, models, make_version, batch_scope)
     try:

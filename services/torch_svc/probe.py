@@ -18,7 +18,8 @@ from servepath.protocols.types import Answer, Request
 from services.torch_svc.server import ServerError
 
 log = logging.getLogger(__name__)
-TIMEOUT_S = 1.0
+# Of one call: as long as the gateway gives one without a deadline, by default. What one look at it may wait.
+TIMEOUT_S, LOOK_S = 15.0, 0.1
 COMPLAIN_S = 30.0
 NOT_YET = (BackendUnavailable, DeadlineExceeded, Overloaded)
 
@@ -36,18 +37,21 @@ class Probe:
         self._channel = grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
         self._call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(torchserve.METHOD)
         self._pending = dict(manifests)
+        self._asked: grpc.Future[bytes] | None = None  # the call to the first of them
         self._token = token
         self._complain_at = time.monotonic() + COMPLAIN_S
 
     def step(self) -> bool:
-        """Probe one model that has not answered yet; return whether all have.
+        """Ask one model that has not answered yet, or look for its answer; return whether all have answered.
 
-        Raises ServerError when one never will.
+        Waits for LOOK_S at most. Raises ServerError when one never will answer.
         """
         for model, manifest in self._pending.items():
             try:
                 self._check(manifest, self._ask(model, manifest))
                 del self._pending[model]
+            except grpc.FutureTimeoutError:
+                break
             except NOT_YET as error:
                 self._complain(model, error)
             except ServeError as error:
@@ -60,10 +64,15 @@ class Probe:
         self._channel.close()
 
     def _ask(self, model: str, manifest: Manifest) -> Answer:
+        if self._asked is None:
+            request = probe_request(model, manifest)
+            self._asked = self._call.future(request, timeout=TIMEOUT_S, metadata=self._token.metadata())
         try:
-            reply = self._call(probe_request(model, manifest), timeout=TIMEOUT_S, metadata=self._token.metadata())
+            reply = self._asked.result(LOOK_S)
         except grpc.RpcError as error:
+            self._asked = None
             raise torchserve.translate(error.code(), error.details() or "") from error
+        self._asked = None
         return torchserve.decode_answer(reply, model, "torchserve")
 
     def _check(self, manifest: Manifest, answer: Answer) -> None:

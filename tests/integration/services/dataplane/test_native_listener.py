@@ -15,6 +15,7 @@ import uvloop
 from grpc import aio
 
 from servepath.http2 import server
+from servepath.http2.grpc_server import GrpcServerConnection
 from servepath.http2.send_queue import SendQueue
 from services.dataplane import native_controls, native_listener
 from services.dataplane.listener import Dispatch, ListenerLimits, RawCall
@@ -40,7 +41,7 @@ from tests.unit.servepath.http2.scripted_peer import (
     settings,
 )
 
-PROTOCOL_ERROR, CLOSED, REFUSED, CALM = 1, 5, 7, 11
+PROTOCOL_ERROR, CLOSED, REFUSED, CANCEL, CALM = 1, 5, 7, 8, 11
 
 
 class Counting:
@@ -464,6 +465,60 @@ async def test_unsent_replies_count_as_streams() -> None:
     caller.say(credit(1, 100), request(7), frame(DATA, END_STREAM, 7, message(b"x")), credit(7, 100))
     while (await caller.hear(DATA)).stream != 7:
         pass
+    caller.close()
+    await front.stop(0)
+
+
+async def test_a_reply_that_nobody_takes_is_gone_after_the_longest_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_listener, "SWEEP_S", 0.05)
+    front = NativeListener("127.0.0.1:0", (HOT,), Counting(), (), ListenerLimits(max_deadline_s=0.1))
+    caller = await caller_of(await front.start(), PREFACE, settings(window=2))
+    caller.say(request(1), frame(DATA, END_STREAM, 1, message(b"x")))
+    assert (await caller.hear(DATA)).stream == 1
+    heard = await caller.hear(RST)
+    assert (heard.stream, int.from_bytes(heard.payload, "big")) == (1, CANCEL)
+    (connection,) = front._connections
+    assert connection.open_streams == 0
+    caller.say(credit(1, 100), request(3), credit(3, 100), frame(DATA, END_STREAM, 3, message(b"x")))
+    assert (await caller.hear(DATA)).stream == 3
+    caller.close()
+    await front.stop(0)
+
+
+async def test_a_stream_of_messages_that_waits_for_its_next_one_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_listener, "SWEEP_S", 0.01)
+    expired: list[float] = []
+    expire = GrpcServerConnection.expire
+    monkeypatch.setattr(
+        GrpcServerConnection, "expire", lambda connection, now: (expired.append(now), expire(connection, now))
+    )
+    more = asyncio.Event()
+
+    async def two(_: bytes, _context: object) -> AsyncIterator[bytes]:
+        yield b"first"
+        await more.wait()
+        yield b"second"
+
+    handlers = grpc.method_handlers_generic_handler(
+        "test.Service",
+        {"Two": grpc.unary_stream_rpc_method_handler(two)},  # type: ignore[arg-type] # aio's
+    )
+    front = NativeListener(
+        "127.0.0.1:0",
+        (HOT,),
+        Counting(),
+        (lambda server: server.add_generic_rpc_handlers((handlers,)),),
+        ListenerLimits(max_deadline_s=0.1),
+    )
+    caller = await caller_of(await front.start(), PREFACE, settings())
+    head = block([*(dict(REQUEST) | {":path": "/test.Service/Two"}).items()])
+    caller.say(frame(HEADERS, END_HEADERS, 1, head), frame(DATA, END_STREAM, 1, message(b"")))
+    assert (await caller.hear(DATA)).payload == message(b"first")
+    begun = time.monotonic()
+    await until(lambda: bool(expired) and expired[-1] > begun + 0.2)
+    more.set()
+    assert (await caller.hear(DATA)).payload == message(b"second")
+    assert b"grpc-status\x010" in await caller.status()
     caller.close()
     await front.stop(0)
 

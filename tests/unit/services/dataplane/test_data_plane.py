@@ -6,9 +6,18 @@ from time import monotonic
 import pytest
 
 from servepath.protocols import oip
-from servepath.protocols.errors import BackendUnavailable, BadInput, Cancelled, DeadlineExceeded, Draining, Internal
-from servepath.protocols.types import Answer, Request
+from servepath.protocols.errors import (
+    BackendUnavailable,
+    BadInput,
+    Cancelled,
+    DeadlineExceeded,
+    Draining,
+    Internal,
+    Overloaded,
+)
+from servepath.protocols.types import Answer, Request, Tensor
 from servepath_pb.servepath.oip.oip_pb2 import ModelInferRequest
+from services.dataplane import data_plane
 from services.dataplane.backend import Call, Outcome
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.data_plane import MAX_LINGER_S, QUIET_S, DataPlane
@@ -99,6 +108,45 @@ async def test_a_request_that_cannot_be_read_is_refused_and_counted() -> None:
     assert inner.calls == []
     assert isinstance(raw.errors[0], BadInput)
     assert seen.outcomes == [(None, raw.errors[0])]
+
+
+LARGE = oip.encode_request(Request("m", 0, (Tensor("x", "FP32", (1, 250), bytes(1000)),)), "m", 0)
+
+
+async def test_large_requests_beyond_the_bytes_in_flight_are_refused_and_small_ones_still_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(data_plane, "MAX_BYTES", 2 * len(LARGE) + len(PAYLOAD))
+    inner, served_small = Keeping(), Raw(PAYLOAD)
+    served = plane(inner)
+    first, second, third = Raw(LARGE), Raw(LARGE), Raw(LARGE)
+    served.dispatch([first, second, third, served_small])
+    assert [type(error) for error in third.errors] == [Overloaded]
+    assert len(inner.calls) == 3
+    inner.calls[2].end(ANSWER)
+    assert len(served_small.replies) == 1
+    first.cancel()
+    served.dispatch([again := Raw(LARGE)])
+    assert (again.errors, len(inner.calls)) == ([], 4)
+    for call in inner.calls:
+        call.end(ANSWER)
+
+
+async def test_a_request_above_the_bytes_in_flight_is_taken_while_it_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_plane, "MAX_BYTES", 10)
+    inner = Keeping()
+    served = plane(inner)
+    for _ in range(2):
+        served.dispatch([raw := Raw(PAYLOAD)])
+        inner.calls[-1].end(ANSWER)
+        assert (len(raw.replies), raw.errors) == (1, [])
+
+
+async def test_a_message_that_has_been_read_is_not_kept() -> None:
+    inner, raw = Keeping(), Raw(PAYLOAD)
+    plane(inner).dispatch([raw])
+    assert (raw.payload, inner.calls[0].request.inputs) == (b"", (X,))
+    inner.calls[0].end(ANSWER)
 
 
 async def test_a_call_that_arrives_expired_never_reaches_the_backend() -> None:

@@ -3,10 +3,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
 from services.dataplane.lifecycle import serve
+from tests.limits import LONG_S
 
 
 class Recorded:
@@ -63,6 +66,80 @@ async def test_a_fault_while_draining_still_closes_and_is_not_lost() -> None:
 
     with pytest.raises(RuntimeError, match="drain failed"):
         await serve(create)
+    assert server.steps == ["close"]
+
+
+STARTING = """
+import asyncio, threading
+from services.dataplane.lifecycle import serve
+
+async def create():
+    try:
+        print("starting", flush=True)
+        await WAITED_FOR
+    finally:
+        print("given up", flush=True)
+
+asyncio.run(serve(create))
+"""
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[str], "subprocess.Popen[str]"]]:
+    """Start a process whose server is never there; what still runs after the test is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(waited_for: str) -> "subprocess.Popen[str]":
+        command = (sys.executable, "-c", STARTING.replace("WAITED_FOR", waited_for))
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        assert line_of(started[-1]) == "starting\n"
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def line_of(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_server_is_there_ends_its_start(
+    start: Callable[[str], "subprocess.Popen[str]"], number: signal.Signals
+) -> None:
+    process = start("asyncio.Event().wait()")
+    process.send_signal(number)
+    assert process.wait(LONG_S) == 0
+    assert line_of(process) == "given up\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_a_start_at_once_that_waits_for_a_thread(
+    start: Callable[[str], "subprocess.Popen[str]"], number: signal.Signals
+) -> None:
+    process = start("asyncio.to_thread(threading.Event().wait)")
+    process.send_signal(number)
+    assert line_of(process) == "given up\n"
+    process.send_signal(number)
+    assert process.wait(LONG_S) == -number
+
+
+async def test_a_server_that_is_there_in_spite_of_the_signal_is_closed() -> None:
+    server = Recorded()
+
+    async def create() -> Recorded:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return server
+
+    try:
+        await serve(create)
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # as tests/conftest.py has it
     assert server.steps == ["close"]
 
 

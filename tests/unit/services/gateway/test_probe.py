@@ -9,6 +9,7 @@ from servepath.protocols.errors import BackendUnavailable, Cancelled, DeadlineEx
 from servepath.protocols.signature import Signature
 from servepath.protocols.types import Provenance, Request
 from services.dataplane.backend import Call
+from services.gateway import probe
 from services.gateway.ejection import Health
 from services.gateway.golden import Proof
 from services.gateway.probe import LIVENESS, READINESS, Prober
@@ -56,6 +57,7 @@ class Server:
 
     def __init__(self) -> None:
         self.ready_now = True
+        self.fault = ""
         self.proof = Proof()
         self.health = Health()
         self.calls: list[Call] = []
@@ -69,9 +71,13 @@ class Server:
         self.behave(call)
 
 
+def replicas_of(server: Any, prover: Any = PROVEN) -> ReplicaSet:
+    return ReplicaSet([Member(server, NO_QUEUE, prover, PROBE)])
+
+
 def probing(server: Any, prover: Any, timeout_s: float = LONG_S) -> Prober:
     """Return a prober of one path with one replica."""
-    replicas = ReplicaSet([Member(server, NO_QUEUE, prover, PROBE)])
+    replicas = replicas_of(server, prover)
     prober = Prober(0.01, timeout_s=timeout_s)
     prober.use({"m@onnx": replicas.ready}, [replicas])
     return prober
@@ -92,6 +98,59 @@ async def test_a_probe_that_nobody_ends_expires_and_the_next_ones_follow() -> No
     await until(lambda: server.ready_now)
     await prober.stop()
     assert isinstance(server.calls[0].outcome, DeadlineExceeded)
+
+
+async def test_an_answer_later_than_a_server_is_waited_for_makes_its_path_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probe, "LATE_S", 0.01)
+    server = Server()
+    prober = probing(server, PROVEN)
+    await prober.start()
+    await until(lambda: not server.ready_now)
+    assert server.fault == "its probe is not answered within 0.01 s"
+    assert [call.outcome for call in server.calls] == [None]
+    server.behave = lambda call: call.end(ANSWER)
+    server.calls[0].end(ANSWER)
+    await until(lambda: server.ready_now)
+    await prober.stop()
+
+
+async def test_a_server_is_waited_for_twice_as_long_as_its_last_answer_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "LATE_S", 0.01)
+    slow, quick = Server(), Server()
+    slow.health.probe_s = LONG_S
+    prober = Prober(0.01, timeout_s=LONG_S)
+    prober.use({}, [replicas_of(slow), replicas_of(quick)])
+    await prober.start()
+    await until(lambda: not quick.ready_now)
+    assert (slow.ready_now, [call.outcome for call in slow.calls]) == (True, [None])
+    await prober.stop()
+
+
+async def test_a_server_that_hangs_delays_no_other_one_s_recovery() -> None:
+    hung, down = Server(), Server()
+    down.behave = lambda call: call.end(BackendUnavailable("down"))
+    replicas = replicas_of(down)
+    prober = Prober(0.01, timeout_s=LONG_S)
+    prober.use({"m@onnx": replicas.ready}, [replicas_of(hung), replicas])
+    await prober.start()
+    await come_to(prober, (True, True, False))
+    down.behave = lambda call: call.end(ANSWER)
+    await come_to(prober, (True, True, True))
+    assert [call.outcome for call in hung.calls] == [None]
+    await prober.stop()
+
+
+async def test_after_a_reload_new_servers_are_probed_and_those_that_are_gone_are_not() -> None:
+    gone, new = Server(), Server()
+    prober = probing(gone, PROVEN)
+    await prober.start()
+    await until(lambda: bool(gone.calls))
+    prober.use({}, [replicas_of(new)])
+    await until(lambda: bool(new.calls))
+    assert [type(call.outcome) for call in gone.calls] == [Cancelled]
+    await prober.stop()
 
 
 async def test_a_probe_that_cannot_be_sent_is_logged_and_the_next_ones_follow(caplog: pytest.LogCaptureFixture) -> None:
