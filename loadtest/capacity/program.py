@@ -16,7 +16,7 @@ from loadtest.capacity import certify, overload, step
 from loadtest.capacity.attachment import Attachment
 from loadtest.capacity.options import CapacityOptions
 from loadtest.capacity.search import FIRST_RPS, MAX_INVALID, Found, Limit, Outcome, Result, Search, conclude
-from loadtest.config import GATEWAY, Settings, read_settings
+from loadtest.config import Settings, read_settings
 from loadtest.measurement_spec import RAMP_UP_S, MeasurementSpec
 from loadtest.options import LoadOptions
 from loadtest.plan import NO_OP, Measurement, Turn
@@ -224,8 +224,7 @@ def _sentence(found: Found, slo_p99_ms: float) -> str:
 
 
 def _cores(measurement: Measurement, settings: Settings) -> float | None:
-    servers = (measurement.path.stack,) if measurement.via == "direct" else (GATEWAY, measurement.path.stack)
-    return server.cores([settings.addresses[name] for name in servers])
+    return server.cores([settings.addresses[name] for name in plan.servers_of(measurement)])
 
 
 def _facts(options: CapacityOptions, load: LoadOptions, about: str) -> dict[str, Any]:
