@@ -84,9 +84,12 @@ def _find(testbed: "Testbed", measurement: Measurement, about: dict[str, Any], a
         testbed.say(f"{measurement.path} {measurement.via}: {_sentence(found, testbed.options.slo_p99_ms)}")
         if found.rate is not None and found.limit is Limit.SERVER:
             more["overload"] = [on.overload(found.rate, factor) for factor in overload.FACTORS]
+        if on.wrong_beyond:
+            found = conclude(search.trials, on.wrong_beyond)
+            testbed.say(f"{measurement.path} {measurement.via}: {_sentence(found, testbed.options.slo_p99_ms)}")
         more["null"] = on.null(found)
     finally:
-        found = conclude(search.trials)
+        found = conclude(search.trials, on.wrong_beyond)
         attachment.paths.append(
             {
                 **measurement.path._asdict(),
@@ -114,7 +117,10 @@ class Testbed:
 
 
 class CapacitySearch:
-    """One path and way: every step of it, its rows kept. steps: as capacity.json has them."""
+    """One path and way: every step of it, its rows kept.
+
+    steps: as capacity.json has them. wrong_beyond: wrong answers under more than the capacity.
+    """
 
     def __init__(self, testbed: Testbed, measurement: Measurement) -> None:
         self._testbed = testbed
@@ -123,6 +129,7 @@ class CapacitySearch:
         self._began_s = time.monotonic()
         self._number = 0
         self.steps: list[dict[str, Any]] = []
+        self.wrong_beyond = 0
 
     def left_s(self) -> float:
         """Return how much of the search's time is left."""
@@ -152,10 +159,12 @@ class CapacitySearch:
         )
         loaded = self._load(spec)
         found = overload.judge(loaded.table, loaded.facts, factor=factor, overload=count, slo_us=self._slo_us)
+        self.wrong_beyond += found["wrong_answers"]
         back = "did not recover" if found["recovery_s"] is None else f"recovered in {found['recovery_s']:.1f} s"
+        wrong = f", {found['wrong_answers']:,} incorrect" if found["wrong_answers"] else ""
         self._tell(
             f"{factor:g} times the capacity: {found['goodput_rps']:,.0f} correct in time a second, "
-            f"{found['refused_share']:.0%} refused, {back}"
+            f"{found['refused_share']:.0%} refused{wrong}, {back}"
         )
         return found
 

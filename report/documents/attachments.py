@@ -143,8 +143,10 @@ def _beyond(over: Mapping[str, Any]) -> str:
     codes = {code: count for code, count in over.get("codes", {}).items() if code != "OK"}
     named = f" ({', '.join(f'{code} {count:,}' for code, count in codes.items())})" if codes else ""
     doubt = "" if over.get("valid", True) else "; the generator could not keep its schedule"
+    count = over.get("wrong_answers", 0)
+    wrong = f", {count:,} wrong answer{'s' if count > 1 else ''}" if count else ""
     right, refused = f"{over['goodput_rps']:,.0f}/s correct in time", f"{over['refused_share']:.0%} refused"
-    return f"{over['factor']:g}x: {right}, {refused}{named}, {back}{doubt}."
+    return f"{over['factor']:g}x: {right}, {refused}{named}{wrong}, {back}{doubt}."
 
 
 def _instrument(path: Mapping[str, Any]) -> str:

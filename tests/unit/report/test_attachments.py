@@ -100,6 +100,15 @@ def test_what_happens_beyond_names_codes_and_a_generator_that_could_not_keep_up(
     assert lines[at + 1] == "The no-op server at 900 req/s: p99 0.40 ms, generator 21%."
 
 
+@pytest.mark.parametrize(("count", "text"), [(1, "1 wrong answer"), (1200, "1,200 wrong answers")])
+def test_wrong_answers_beyond_the_capacity_are_counted(stored: Any, count: int, text: str) -> None:
+    over = [OVERLOAD[0] | {"wrong_answers": count}]
+    path = PATH | NO_RATE | {"limit": "wrong answers", "overload": over}
+    stored.write("capacity", {"slo_p99_ms": 5, "paths": [path]})
+    beyond = f"1.5x: 880/s correct in time, 30% refused, {text}, recovered in 0.4 s."
+    assert f"simple_nn@onnx gateway wrong answers - 1 {beyond}" in said(stored)
+
+
 def figure(name: str, value: float | None, note: str) -> dict[str, Any]:
     return {"name": name, "value": value, "unit": "MB", "note": note}
 
