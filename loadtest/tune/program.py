@@ -24,7 +24,7 @@ from loadtest.tune.bench import CANDIDATE_SIDE, DEFAULT_SIDE, GATEWAY, Bench, St
 from loadtest.tune.conclusion import Conclusion, conclude
 from loadtest.tune.history import History
 from loadtest.tune.kept import kept
-from loadtest.tune.options import TuneOptions
+from loadtest.tune.options import TuneOptions, load_words
 from loadtest.tune.search import Search
 from loadtest.tune.servers import Servers, side_in
 from loadtest.tune.space import Candidate, space_of
@@ -78,7 +78,8 @@ class Tuning:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="servepath-tune-")))
             sides = {name: side_in(folder, name, options.exports) for name in SIDES}
-            load = self._load_options(folder)
+            words = load_words(options, {name: folder / f"{name}.env" for name in SIDES})
+            load = argument_parser().read(LoadOptions, words)
             paths = [path_of(self._path, ((PRECISION, each),) if each else ()) for each in ("", *self._precisions)]
             ours = stack.enter_context(instrument(paths, load))
             names = [PATH_STACKS[self._path.stack].service, GATEWAY]
@@ -224,16 +225,6 @@ class Tuning:
             git_commit=git_commit(),
             seed=seed,
         )
-
-    def _load_options(self, folder: Path) -> LoadOptions:
-        """Return what the load generator is told."""
-        options = self._options
-        words = [f"--side={name}={folder / name}.env" for name in SIDES]
-        words += [f"--{name}={getattr(options, name)}" for name in ("rows", "connections", "exports", "deployments")]
-        words += [f"--env-file={options.env_file}", "--via=gateway"]
-        words += [f"--payloads={options.payloads}"] if options.payloads else []
-        words += ["--no-real-time"] if options.no_real_time else []
-        return argument_parser().read(LoadOptions, words)
 
     def _left_s(self) -> float:
         return self._end_s - time.monotonic()
