@@ -19,6 +19,7 @@ from loadtest.cost.sampler import Sampler
 from loadtest.fairness import DECLARABLE
 from servepath.cli.children import run_and_wait
 from servepath.results.names import NULL_NAME, RUN_FILE
+from servepath.results.thresholds import MAX_DRIFT_US
 
 # Reading the clock of a few processes takes microseconds; NVML takes longer.
 CPU_EVERY_S, GPU_EVERY_S = 0.02, 0.2
@@ -71,7 +72,18 @@ def load(
         gpu = stack.enter_context(Sampler(gpus.read, GPU_EVERY_S)) if gpus else None
         _run(plan, ("--paths", ",".join(names), "--via", via, "--out", folder))
         stack.close()
+        refuse_drift([*watched.values(), *([gpu] if gpu else [])])
         return list(_measurements(Path(folder) / "latest", watched, gpu.samples if gpu else ()))
+
+
+def refuse_drift(samplers: Sequence[Sampler[Any]]) -> None:
+    """Raise LoadError where the wall clock left the samplers': rows and samples may then have other times."""
+    drift_us = max((one.drift_us for one in samplers), default=0.0)
+    if drift_us > MAX_DRIFT_US:
+        raise LoadError(
+            f"the wall clock left the measuring clock by {drift_us / 1e3:,.0f} ms: it was set, or the machine was "
+            "suspended; measure again"
+        )
 
 
 def watch(pids: Sequence[int]) -> Sampler[int]:
