@@ -1,5 +1,6 @@
 """Capacity and scorecard: what other commands add to a run."""
 
+import json
 from typing import Any
 
 import pytest
@@ -156,6 +157,23 @@ def test_what_was_added_on_the_same_day_of_the_same_commit_needs_no_word() -> No
     facts = {"started": "2026-11-23T23:59:59+00:00", "git_commit": "0" * 40}
     assert origin({"started": "2026-11-23T01:00:00+00:00", "git_commit": "0" * 40}, facts) == ""
     assert origin({}, facts) == ""  # does not say
+
+
+@pytest.mark.parametrize("commit", ["unknown", "0" * 40 + "-dirty"])
+def test_what_no_commit_names_may_be_other_code_and_that_is_said(stored: Any, commit: str) -> None:
+    add_the_rest(stored.folder)
+    stored.change_facts(git_commit=commit)
+    for name, content in (("capacity", "capacity"), ("scorecard", None)):
+        file = stored.folder / f"{name}.json"
+        found = json.loads(file.read_text())
+        about = found[content] if content else found
+        about |= {"git_commit": commit, "started": "2026-11-23T10:00:00+00:00", "measured": "2026-11-23T10:00:00+00:00"}
+        file.write_text(json.dumps(found))
+    lines = said(stored)
+    for name in ("Capacity", "Scorecard"):
+        why = "measured with code that no commit names: its paths and the run may be of different code."
+        assert f"{name} {why}" in lines
+        assert f"Whether the code of the {name.lower()} is the run's: no commit names it." in lines
 
 
 def test_a_pull_request_sees_the_capacity_and_the_scorecard_folded(stored: Any) -> None:
