@@ -70,4 +70,8 @@ class LoadedRun:
 def _requests(payloads: Mapping[str, Any], model: str) -> Any:
     """Return what tells a model's requests from others, None where there are none of it."""
     found = payloads["models"].get(model)
-    return found and (payloads.get("sha256"), {key: value for key, value in found.items() if key != "expected"})
+    if not found:
+        return None
+    # Older runs have shapes that are equally frequent in the order that was drawn.
+    shapes = sorted(found.get("shapes", ()), key=json.dumps)
+    return payloads.get("sha256"), {**found, "expected": "", "shapes": shapes}
