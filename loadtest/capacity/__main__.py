@@ -3,7 +3,8 @@
 It is the highest rate at which the certified p99 of the response times keeps the objective and under 0.1 % fail. Then
 the path gets 1.5 and 3 times that. All of it is added to the newest run (RUN/capacity.json, RUN/capacity/*.parquet);
 `python -m report` shows it. Ends with 0; 1 when there is not a run, or a server or file is missing, or a worker is
-gone; 2 for a bad value; 130 after Ctrl-C, with what was found written and marked incomplete.
+gone; 2 for a bad value; 130 after Ctrl-C, with what was found written and marked incomplete:
+a path that had a capacity keeps that one.
 """
 
 import random

@@ -48,7 +48,8 @@ def requests_in(table: pa.Table) -> Requests:
 
 def wrong_in(table: pa.Table) -> npt.NDArray[np.bool_]:
     """Return which answers are wrong, those before the measuring began among them: one proves that the path errs."""
-    return table["wrong"].to_numpy(zero_copy_only=False).astype(bool)
+    found: npt.NDArray[np.bool_] = table["wrong"].to_numpy(zero_copy_only=False).astype(bool)
+    return found
 
 
 NAMES = ("scheduled_ns", "sent_ns", "response_us", "service_us", "ok", "wrong", "code", "phase")
