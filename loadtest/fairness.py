@@ -61,16 +61,28 @@ def manifest(run: Values, paths: Mapping[Measurement, Values]) -> dict[str, Any]
 
 
 def check(paths: Mapping[Measurement, Values], allowed: Collection[str]) -> None:
-    """Raise UnfairError for the first key that must be equal, is not, and is not `allowed`."""
+    """Raise UnfairError for the first key that must be equal, is not, and is not `allowed`.
+
+    A run of sides compares those of each path and way alone, and so does this.
+    """
+    compared: dict[Measurement | None, dict[Measurement, Values]] = {}
+    for measurement, values in paths.items():
+        one = measurement._replace(side="") if measurement.side else None
+        compared.setdefault(one, {})[measurement] = values
     for key in DECLARABLE:
-        holders: dict[str, list[str]] = {}
-        for measurement, values in paths.items():
-            holders.setdefault(str(values[key]), []).append(str(measurement))
-        if len(holders) > 1 and key not in allowed:
-            sides = "; ".join(f"{value}: {', '.join(names)}" for value, names in holders.items())
-            # Artifacts and servers of earlier releases do not say everything.
-            again = ": export or import again what is unknown" if UNKNOWN in holders else ""
-            raise UnfairError(f"{key} must be equal and differs ({sides}); fix it{again}, or declare it: --allow {key}")
+        for each in compared.values():
+            _check(key, each, allowed)
+
+
+def _check(key: str, paths: Mapping[Measurement, Values], allowed: Collection[str]) -> None:
+    holders: dict[str, list[str]] = {}
+    for measurement, values in paths.items():
+        holders.setdefault(str(values[key]), []).append(str(measurement))
+    if len(holders) > 1 and key not in allowed:
+        sides = "; ".join(f"{value}: {', '.join(names)}" for value, names in holders.items())
+        # Artifacts and servers of earlier releases do not say everything.
+        again = ": export or import again what is unknown" if UNKNOWN in holders else ""
+        raise UnfairError(f"{key} must be equal and differs ({sides}); fix it{again}, or declare it: --allow {key}")
 
 
 def weights(references: Sequence[Reference]) -> dict[str, str]:

@@ -96,10 +96,13 @@ def on_path(payloads: list[Payload], exports: Path, model: str, stack: str) -> l
 
 
 def shapes(planned: Sequence[PlannedRequest]) -> dict[str, Any]:
-    """Return how many requests there are and of which shapes, the most frequent ones first, as run.json has it."""
+    """Return how many requests there are and of which shapes, the most frequent first, as run.json has it.
+
+    The order of the requests, which is drawn, does not change it.
+    """
     counts = Counter(tuple((tensor.name, tensor.shape) for tensor in one.request.inputs) for one in planned)
     found = [
         {"inputs": {name: list(shape) for name, shape in inputs}, "requests": count}
-        for inputs, count in counts.most_common(MAX_SHAPES)
+        for inputs, count in sorted(counts.items(), key=lambda each: (-each[1], each[0]))[:MAX_SHAPES]
     ]
     return {"requests": len(planned), "shapes": found, "more_shapes": len(counts) - len(found)}

@@ -102,6 +102,11 @@ def server_of(measurement: Measurement) -> str:
     return measurement.via if measurement.via == "gateway" else stacks.server_of(measurement.path.stack)
 
 
+def servers_of(measurement: Measurement) -> list[str]:
+    """Return every server on the way to a path: its own and, where it is called through that, the gateway."""
+    return list(dict.fromkeys([stacks.server_of(measurement.path.stack), server_of(measurement)]))
+
+
 def draw(measurements: Sequence[Measurement], rounds: int, seed: int) -> list[Turn]:
     """Return every measurement once per round, in an order drawn for each round, so that no path always runs first."""
     return [turn for number in range(rounds) for turn in draw_round(measurements, number, seed)]

@@ -178,8 +178,10 @@ class Prepared:
     def in_use(self, measurement: Measurement, identity: dict[str, str], options: LoadOptions) -> dict[str, str]:
         """Return how requests are batched on a path, and whether its settings are tuned ones."""
         settings = self._settings[measurement.side]
-        servers = [server_of(measurement.path.stack), *([GATEWAY] if measurement.via == GATEWAY else [])]
-        files = {name: server.tuned_files(settings.addresses[name]) if settings.local else None for name in servers}
+        files = {
+            name: server.tuned_files(settings.addresses[name]) if settings.local else None
+            for name in plan.servers_of(measurement)
+        }
         limits = (files.get(GATEWAY) or {}).get(str(measurement.path))
         engine = f"{identity['engine']} {identity['engine_version']}"
         return {

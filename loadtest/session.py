@@ -163,6 +163,7 @@ class Session:
             "requests": sum(measured),
             "errors": sum(counts and not good for counts, good in zip(measured, ok, strict=True)),
             "wrong_answers": sum(counts and bad for counts, bad in zip(measured, wrong, strict=True)),
+            "warmup_wrong_answers": sum(bad and not counts for counts, bad in zip(measured, wrong, strict=True)),
             "seconds": round(max(fact["seconds"] for fact in facts), 3),
             "generator_cpu": max(fact["generator_cpu"] for fact in facts),
             "warmup_s": round(warm / self._load.rate, 3),

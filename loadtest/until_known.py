@@ -28,6 +28,11 @@ from servepath.results.names import FAILED_REQUESTS, KNOWN, TIME_UP, WRONG_ANSWE
 SPLIT = 3
 # The first look, after 33 rounds, has 11 p99, the fewest for a verdict; others follow every 12 rounds.
 FIRST, EVERY = 11 * SPLIT, 4 * SPLIT
+# What makes a run not valid as the report has it (report/validity.py), by what run.json counts of a measurement.
+SPOILING = (
+    (("wrong_answers", "warmup_wrong_answers"), WRONG_ANSWERS),
+    (("errors",), FAILED_REQUESTS),
+)
 
 Ask = Callable[[], dict[str, Any]]
 
@@ -93,8 +98,8 @@ def _spoiled(this_run: Run, measurements: Sequence[Measurement], report: Report)
     """Return why the run is not valid, whatever further rounds would show, which is printed; else ""."""
     found = this_run.measurements
     seen = {str(each): [one for one in found if each.to_dict().items() <= one.items()] for each in measurements}
-    for count, reason in (("wrong_answers", WRONG_ANSWERS), ("errors", FAILED_REQUESTS)):
-        if names := [name for name, own in seen.items() if any(one[count] for one in own)]:
+    for counts, reason in SPOILING:
+        if names := [name for name, own in seen.items() if any(one[count] for one in own for count in counts)]:
             report.say(f"the run is not valid and ends here: {reason} of {', '.join(names)}")
             return reason
     return ""

@@ -36,9 +36,15 @@ def differences(manifests: Mapping[str, Manifest], where: str = "") -> Iterator[
 
 def undeclared(run: Rows) -> Iterator[str]:
     """Yield what differs between a run's paths, must not, and was not declared by --allow."""
-    for difference in differences(run.facts["fairness"]["paths"]):
-        if difference.kind == MUST_EQUAL and difference.key not in run.facts["allowed"]:
-            yield f"must be equal and differs: {difference}"
+    compared: dict[str, dict[str, Manifest]] = {}
+    for name, manifest in run.facts["fairness"]["paths"].items():
+        # A run of sides compares those of each path and way alone.
+        path, _, side = name.partition("~")
+        compared.setdefault(path if side else "", {})[name] = manifest
+    for manifests in compared.values():
+        for difference in differences(manifests):
+            if difference.kind == MUST_EQUAL and difference.key not in run.facts["allowed"]:
+                yield f"must be equal and differs: {difference}"
 
 
 def short(value: object) -> str:

@@ -24,6 +24,7 @@ from report.sequential import design_of
 from report.stats import latencies
 from report.summary import Summary
 from report.verdicts import METRICS, MIN_ROUNDS, Hypothesis, Latencies, autocorrelation, log_ratios
+from servepath.artifacts.commit import names_code
 
 SLOWER, NOT_SLOWER, UNKNOWN = "slower", "not slower", "cannot tell"
 # The spread between runs is not known from fewer.
@@ -177,7 +178,7 @@ def from_stored(new: Summary, stored: Sequence[Summary], allowed: Sequence[str])
     commits = sorted({str(summary.facts["git_commit"]) for summary in stored})
     if len(commits) > 1:
         raise ReportError(f"the stored runs are of several commits ({', '.join(commits)}); give those of one")
-    if commits[0].endswith("-dirty") or commits[0] == "unknown":
+    if not names_code(commits[0]):
         raise ReportError(
             f"the stored runs are of {commits[0]} with uncommitted changes, so their files are "
             "unknown; store runs of a clean commit"

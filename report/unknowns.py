@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from report.candidate import UNKNOWN, Candidate, Settings
 from report.candidates import Evidence
 from report.stats import EMBEDDED
+from servepath.artifacts.commit import names_code
 from servepath.results.names import CLOSED, UNKNOWN_ARTIFACT
 
 # What run.json calls servers on the load generator's own machine (loadtest/options.py), and runs before it.
@@ -111,6 +112,8 @@ def _attached(evidence: Evidence, rate_rps: float) -> Iterator[str]:
         commit = (found or {}).get("git_commit")
         if commit and commit != evidence.facts["git_commit"]:
             yield f"Whether the code of the {name} is as fast as the run's: it is of another commit."
+        elif commit and not names_code(commit):
+            yield f"Whether the code of the {name} is the run's: no commit names it."
     if not (evidence.capacity or {}).get("complete", True):
         yield "Where the search for capacities would have ended: it was interrupted."
     card = evidence.scorecard or {"scorecard": ()}

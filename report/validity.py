@@ -7,10 +7,8 @@ from report import fairness
 from report.rows import NO_OP, Rows
 from report.stats import Identity, PathResult
 from servepath.results.names import UNKNOWN_ARTIFACT
-from servepath.results.thresholds import MAX_CPU, MAX_LATE_SHARE, MIN_REQUESTS
+from servepath.results.thresholds import MAX_CPU, MAX_DRIFT_US, MAX_LATE_SHARE, MIN_REQUESTS
 
-# The wall clock against the measuring one, over a run: more means that one was set or that the machine stood still.
-MAX_DRIFT_US = 10_000
 # A tenth of the smallest latency that a gRPC call here has.
 MAX_STEP_NS = 10_000
 # What an engine's name says that is slowed down on purpose (studies/injected_delay/injected.py).

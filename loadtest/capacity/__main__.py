@@ -3,7 +3,8 @@
 It is the highest rate at which the certified p99 of the response times keeps the objective and under 0.1 % fail. Then
 the path gets 1.5 and 3 times that. All of it is added to the newest run (RUN/capacity.json, RUN/capacity/*.parquet);
 `python -m report` shows it. Ends with 0; 1 when there is not a run, or a server or file is missing, or a worker is
-gone; 2 for a bad value; 130 after Ctrl-C, with what was found written and marked incomplete.
+gone; 2 for a bad value; 130 after Ctrl-C, with what was found written and marked incomplete:
+a path that had a capacity keeps that one.
 """
 
 import random
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from loadtest import plan
 from loadtest.capacity.attachment import run_folder
-from loadtest.capacity.options import CapacityOptions
+from loadtest.capacity.options import SHORTEST_S, CapacityOptions
 from loadtest.options import LoadOptions, argument_parser
 from loadtest.run import RunError
 from servepath.artifacts.manifest import ArtifactError
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Find the capacities and return the exit code."""
     parser = _parser()
     options = parser.read(CapacityOptions, arguments)
+    if options.seconds < SHORTEST_S:
+        parser.error(f"--seconds {options.seconds:g}: give it {SHORTEST_S:g} or more, or no recovery can be seen")
     argv = [f"--{name.replace('_', '-')}={getattr(options, name)}" for name in HANDED_ON]
     argv += ["--no-real-time"] if options.no_real_time else []
     argv += [f"--payloads={options.payloads}"] if options.payloads else []
@@ -67,7 +70,7 @@ def _parser() -> Parser:
     add("--rows", type=whole(1), default=1, help="rows in each request, as in the run (default: 1)")
     add("--payloads", type=Path, metavar="FILE", help="send the requests of a file, those that the run sent")
     add("--wanted-rps", type=positive, default=2000.0, help="the rate to answer for (default: 2000)")
-    add("--seconds", type=seconds, default=90.0, help="maximum seconds for each path and way (default: 90)")
+    add("--seconds", type=seconds, default=90.0, help="maximum seconds for each path and way, from 20 (default: 90)")
     add("--seed", type=int, default=random.randrange(2**31), help="of arrivals and payloads (default: drawn)")  # noqa: S311
     add("--connections", type=whole(1), default=4, help="kept open to each path (default: 4)")
     add("--processes", type=whole(1), default=1, help="workers; one can send about 4,000 requests/s (default: 1)")

@@ -1,17 +1,19 @@
 """capacity.json of a run that is there already: what `python -m report` shows of it, written whole after every path."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from loadtest.loaded_run import LoadedRun
 from loadtest.plan import Measurement
 from servepath.artifacts import atomic
-from servepath.results.names import CAPACITY_FILE, RUN_FILE
+from servepath.results.names import CAPACITY_FILE, RUN_FILE, key_of
 from servepath.settings import SettingsError
 
 NAME = CAPACITY_FILE
+FOLDER = "capacity"
 # What must be the same for earlier paths to stay: the file says it once for all of them.
 ALIKE = ("slo_p99_ms", "git_commit")
 
@@ -26,63 +28,93 @@ def run_folder(results: Path) -> Path:
 
 @dataclass(slots=True)
 class Attachment:
-    """The capacities of a run. facts: what was asked for, and by which generator."""
+    """The capacities of a run. facts: what was asked for, and by which generator.
+
+    paths: those of the file that stay, then what was added. others: whether the file on disk has results that do not
+    stay, of another objective, commit or server, which go with the first result. added: whether there is one.
+    """
 
     folder: Path
     facts: dict[str, Any]
     paths: list[dict[str, Any]] = field(default_factory=list)
+    others: bool = False
+    added: bool = False
 
-    def begin(self, settings: Mapping[Measurement, str]) -> None:
-        """Discard earlier results with these settings; others stay, for the same objective and commit.
+    def begin(self, found: Mapping[Measurement, Mapping[str, str]]) -> None:
+        """Read earlier results and change nothing. found: who answers now.
 
-        Raises SettingsError for an invalid capacity.json, and for requests other than the run's.
+        Raises SettingsError for an invalid capacity.json, and for other requests or servers than the run's.
         """
-        self._check_payloads({measurement.path.model for measurement in settings})
-        self.paths = self._kept({(*each.path, each.via, said) for each, said in settings.items()})
-        for measurement in settings:
-            for file in self.folder.glob(f"capacity/{measurement}-*.parquet"):
-                file.unlink()
-        self.save(complete=False)  # however it ends, the file tells of no rows that are gone
+        run = LoadedRun.read(self.folder)
+        fix = "say what that run said, --rows and {file}"
+        run.refuse_other_requests(self.facts["payloads"], {each.path.model for each in found}, fix)
+        run.refuse_other_servers({str(each): identity for each, identity in found.items()})
+        self._clear()
+        self.paths = self._stay(run)
+
+    def rows_file(self, measurement: Measurement, number: int) -> Path:
+        """Return where the rows of a try are until its search ends."""
+        return self._searching / f"{measurement}-{number:03d}.parquet"
+
+    def add(self, measurement: Measurement, entry: dict[str, Any], *, ended: bool) -> None:
+        """Put what a search found, and its rows, in the place of the path's earlier result.
+
+        One that did not end by itself takes no earlier result's place.
+        """
+        stay = [each for each in self.paths if _owner(each) != _owner(entry)]
+        new = sorted(self._searching.glob(f"{measurement}-*.parquet"))
+        if not ended and (len(stay) < len(self.paths) or self.others):
+            _remove(new)
+            return
+        _remove(self._rows.glob(f"{measurement}-*.parquet"))
+        for file in new:
+            file.rename(self._rows / file.name)
+        self.paths = [*stay, entry]
+        self.others, self.added = False, True
 
     def save(self, *, complete: bool) -> None:
-        """Write the file. `complete` says that every search ended by itself."""
-        content = {"capacity": {**self.facts, "complete": complete, "paths": self.paths}}
-        atomic.write_file(self.folder / NAME, json.dumps(content, indent=2) + "\n")
+        """Write the file, if there is anything new. `complete` says that every search ended by itself."""
+        if self.added:
+            content = {"capacity": {**self.facts, "complete": complete, "paths": self.paths}}
+            atomic.write_file(self.folder / NAME, json.dumps(content, indent=2) + "\n")
+        self._clear()
 
-    def _check_payloads(self, models: Collection[str]) -> None:
-        """Raise SettingsError unless the run sent the same requests: its latency and this capacity are shown as one."""
-        sent = json.loads((self.folder / RUN_FILE).read_text()).get("payloads")
-        for model in sorted(models) if sent is not None else ():
-            here, there = (_requests(payloads, model) for payloads in (self.facts["payloads"], sent))
-            if there is not None and here != there:
-                file = f"--payloads {sent['file']}" if "file" in sent else "no --payloads"
-                raise SettingsError(
-                    f"{self.folder} has other requests of {model}: say what that run said, --rows and {file}"
-                )
-
-    def _kept(self, ours: Collection[tuple[str, str, str, str]]) -> list[dict[str, Any]]:
+    def _stay(self, run: LoadedRun) -> list[dict[str, Any]]:
+        """Return the results of the file that stay; their requests were those of the run, too."""
         try:
             found = json.loads((self.folder / NAME).read_text())["capacity"]
             alike = all(found.get(name) == self.facts[name] for name in ALIKE)
-            before = [path for path in found["paths"] if _owner(path) not in ours]
+            stay = [path for path in found["paths"] if alike and run.had(key_of(*_owner(path)[:2]), path)]
             theirs = found.get("payloads", {}).get("models", {})
         except FileNotFoundError:
             return []
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SettingsError(f"{self.folder / NAME} cannot be read ({error!r}); remove it") from error
-        if not alike:
-            return []
-        # Their requests were those of the run, too.
-        payloads = self.facts["payloads"]
-        self.facts["payloads"] = {**payloads, "models": {**theirs, **payloads["models"]}}
-        return before
+        self.others = len(stay) < len(found["paths"])
+        if stay:
+            payloads = self.facts["payloads"]
+            self.facts["payloads"] = {**payloads, "models": {**theirs, **payloads["models"]}}
+        return stay
+
+    def _clear(self) -> None:
+        """Remove what a search left that did not end."""
+        if self._searching.is_dir():
+            _remove(self._searching.iterdir())
+            self._searching.rmdir()
+
+    @property
+    def _rows(self) -> Path:
+        return self.folder / FOLDER
+
+    @property
+    def _searching(self) -> Path:
+        return self._rows / "searching"
 
 
-def _owner(path: Mapping[str, str]) -> tuple[str, str, str, str]:
-    return path["model"], path["stack"], path["via"], path.get("settings", "default")
+def _owner(path: Mapping[str, str]) -> tuple[str, str, str]:
+    return f"{path['model']}@{path['stack']}", path["via"], path.get("settings", "default")
 
 
-def _requests(payloads: Mapping[str, Any], model: str) -> Any:
-    """Return what tells a model's requests from others, None where there are none of it."""
-    found = payloads["models"].get(model)
-    return found and (payloads.get("sha256"), {key: value for key, value in found.items() if key != "expected"})
+def _remove(files: Iterable[Path]) -> None:
+    for file in list(files):
+        file.unlink()

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+# Of a path: half load after an overload then lasts 0.9 s, and well again is half a second (overload.py).
+SHORTEST_S = 20.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapacityOptions:

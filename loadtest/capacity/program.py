@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,10 +14,11 @@ from rich.console import Console
 from loadtest import plan, server
 from loadtest.calls import Clock
 from loadtest.capacity import certify, overload, step
-from loadtest.capacity.attachment import Attachment
+from loadtest.capacity.attachment import NAME, Attachment
 from loadtest.capacity.options import CapacityOptions
 from loadtest.capacity.search import FIRST_RPS, MAX_INVALID, Found, Limit, Outcome, Result, Search, conclude
-from loadtest.config import GATEWAY, Settings, read_settings
+from loadtest.config import Settings, read_settings
+from loadtest.loaded_run import OF_SERVER
 from loadtest.measurement_spec import RAMP_UP_S, MeasurementSpec
 from loadtest.options import LoadOptions
 from loadtest.plan import NO_OP, Measurement, Turn
@@ -51,32 +53,33 @@ def run_all(
         facts = _facts(options, load, ours.about) | {"payloads": ours.prepared.payloads}
         attachment = Attachment(options.run, facts)
         settings_of = {each: ours.prepared.in_use(each, answers[each], load)["settings"] for each in measurements}
-        attachment.begin(settings_of)
+        attachment.begin({each: answers[each] for each in measurements})
         try:
             with workers_of(ours.generator, load, words, ours.interruption) as workers:
                 for number, measurement in enumerate(measurements, start=1):
                     testbed = Testbed(
                         workers, ours.clock, options, load, lambda text: console.print(text, soft_wrap=True)
                     )
-                    about = {"cores": _cores(measurement, settings), "settings": settings_of[measurement]}
+                    own = {key: answers[measurement][key] for key in OF_SERVER}
+                    about = {"cores": _cores(measurement, settings), "settings": settings_of[measurement], **own}
                     _find(testbed, measurement, about, attachment)
                     attachment.save(complete=number == len(measurements))
         except (InterruptedRun, RunError) as error:
             attachment.save(complete=False)
             if isinstance(error, RunError):
                 raise
-            console.print(
-                f"interrupted; {attachment.folder / 'capacity.json'} holds the results so far, marked incomplete"
-            )
+            what = "holds the results so far, marked incomplete" if attachment.added else "is as it was"
+            console.print(f"interrupted; {attachment.folder / NAME} {what}")
             return ours.interruption.signal or 0
     return 0
 
 
 def _find(testbed: "Testbed", measurement: Measurement, about: dict[str, Any], attachment: Attachment) -> None:
     """Find a measurement's capacity and add it; also what an interrupted search found. about: the path's servers."""
-    on = CapacitySearch(testbed, measurement)
+    on = CapacitySearch(testbed, measurement, lambda number: attachment.rows_file(measurement, number))
     search = Search(on.attempt, on.left_s)
     more: dict[str, Any] = {}
+    ended = False
     try:
         on.warm_up()
         search.run()
@@ -84,22 +87,25 @@ def _find(testbed: "Testbed", measurement: Measurement, about: dict[str, Any], a
         testbed.say(f"{measurement.path} {measurement.via}: {_sentence(found, testbed.options.slo_p99_ms)}")
         if found.rate is not None and found.limit is Limit.SERVER:
             more["overload"] = [on.overload(found.rate, factor) for factor in overload.FACTORS]
+        if on.wrong_beyond:
+            found = conclude(search.trials, on.wrong_beyond)
+            testbed.say(f"{measurement.path} {measurement.via}: {_sentence(found, testbed.options.slo_p99_ms)}")
         more["null"] = on.no_op(found)
+        ended = True
     finally:
-        found = conclude(search.trials)
-        attachment.paths.append(
-            {
-                **measurement.path._asdict(),
-                "via": measurement.via,
-                "rate_rps": found.rate,
-                "low_rps": _whole(found.low),
-                "high_rps": _whole(found.high),
-                "limit": found.limit,
-                **about,
-                "steps": on.steps,
-                **more,
-            }
-        )
+        found = conclude(search.trials, on.wrong_beyond)
+        entry = {
+            **measurement.path._asdict(),
+            "via": measurement.via,
+            "rate_rps": found.rate,
+            "low_rps": _whole(found.low),
+            "high_rps": _whole(found.high),
+            "limit": found.limit,
+            **about,
+            "steps": on.steps,
+            **more,
+        }
+        attachment.add(measurement, entry, ended=ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +120,21 @@ class Testbed:
 
 
 class CapacitySearch:
-    """One path and way: every step of it, its rows kept. steps: as capacity.json has them."""
+    """One path and way: every step of it, its rows kept.
 
-    def __init__(self, testbed: Testbed, measurement: Measurement) -> None:
+    rows_file: where the rows of a step go, by its number. steps: as capacity.json has them. wrong_beyond: wrong answers
+    under more than the capacity.
+    """
+
+    def __init__(self, testbed: Testbed, measurement: Measurement, rows_file: Callable[[int], Path]) -> None:
         self._testbed = testbed
+        self._rows_file = rows_file
         self._measurement = measurement
         self._slo_us = testbed.options.slo_p99_ms * 1e3
         self._began_s = time.monotonic()
         self._number = 0
         self.steps: list[dict[str, Any]] = []
+        self.wrong_beyond = 0
 
     def left_s(self) -> float:
         """Return how much of the search's time is left."""
@@ -152,10 +164,12 @@ class CapacitySearch:
         )
         loaded = self._load(spec)
         found = overload.judge(loaded.table, loaded.facts, factor=factor, overload=count, slo_us=self._slo_us)
+        self.wrong_beyond += found["wrong_answers"]
         back = "did not recover" if found["recovery_s"] is None else f"recovered in {found['recovery_s']:.1f} s"
+        wrong = f", {found['wrong_answers']:,} incorrect" if found["wrong_answers"] else ""
         self._tell(
             f"{factor:g} times the capacity: {found['goodput_rps']:,.0f} correct in time a second, "
-            f"{found['refused_share']:.0%} refused, {back}"
+            f"{found['refused_share']:.0%} refused{wrong}, {back}"
         )
         return found
 
@@ -189,10 +203,8 @@ class CapacitySearch:
 
     def _load(self, spec: MeasurementSpec) -> Loaded:
         loaded = self._send(spec)
-        folder = self._testbed.options.run
-        run = pa.array([folder.name] * loaded.table.num_rows, pa.string())
-        name = f"{self._measurement}-{self._number:03d}.parquet"
-        write_file(loaded.table.set_column(0, "run", run), folder / "capacity" / name)
+        run = pa.array([self._testbed.options.run.name] * loaded.table.num_rows, pa.string())
+        write_file(loaded.table.set_column(0, "run", run), self._rows_file(self._number))
         self._number += 1
         return loaded
 
@@ -224,8 +236,7 @@ def _sentence(found: Found, slo_p99_ms: float) -> str:
 
 
 def _cores(measurement: Measurement, settings: Settings) -> float | None:
-    servers = (measurement.path.stack,) if measurement.via == "direct" else (GATEWAY, measurement.path.stack)
-    return server.cores([settings.addresses[name] for name in servers])
+    return server.cores([settings.addresses[name] for name in plan.servers_of(measurement)])
 
 
 def _facts(options: CapacityOptions, load: LoadOptions, about: str) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from rich.console import Console
 
 from loadtest.cost import gpu, price
 from loadtest.cost.card import card
-from loadtest.cost.load import LoadError, Plan
+from loadtest.cost.earlier import read_earlier
+from loadtest.cost.load import LoadError, Plan, refuse_other_requests
 from loadtest.cost.price import Price
 from loadtest.cost.program import Bench, backends_of, front, lives, refuse_running
+from loadtest.loaded_run import LoadedRun
 from loadtest.plan import ServingPath, choose, read_own_paths
 from servepath.artifacts import atomic
 from servepath.artifacts.commit import git_commit
@@ -46,12 +48,15 @@ EPILOG = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostOptions:
-    """The command line of `python -m loadtest.cost`, its paths read from deployments. tuned: as of `servepath up`."""
+    """The command line of `python -m loadtest.cost`, its paths read from deployments.
+
+    rate: None for the run's. price: None for that of the earlier scorecard. tuned: as of `servepath up`.
+    """
 
     run: Path
     names: Sequence[ServingPath]
     starts: int
-    rate: float
+    rate: float | None
     duration: float
     quiet: float
     price: Price | None
@@ -67,10 +72,11 @@ def parse_args(argv: Sequence[str]) -> CostOptions:
     add("run", nargs="?", type=Path, default=Path("results/latest"), help="the run to add to (default: results/latest)")
     add("--paths", default="all", help="MODEL@STACK,... or all (default), of the services that this repository starts")
     add("--starts", type=whole(1), default=5, help="new processes of each service (default: 5)")
-    add("--rate", type=positive, default=500.0, help="requests a second of the load (default: 500)")
+    add("--rate", type=positive, help="requests a second of the load (default: that of the run)")
     add("--duration", type=seconds, default=1.35, help="seconds of each of a path's three measurements (default: 1.35)")
     add("--quiet", type=seconds, default=3.0, help="seconds without requests before idle memory is read (default: 3)")
-    add("--price-per-hour", type=positive, help="what an hour of this machine costs, with --currency")
+    hour = "what an hour of this machine costs, with --currency (default: what the run's scorecard says already)"
+    add("--price-per-hour", type=positive, help=hour)
     add("--currency", help="currency, such as EUR")
     add("--tuned", action="store_true", help="start services with the settings that servepath tune found")
     add("--tuned-folder", type=Path, default=FOLDER, help=f"where they are (default: {FOLDER})")
@@ -108,12 +114,15 @@ def run_folder(run: Path) -> Path:
 
 def measure(options: CostOptions, console: Console) -> dict[str, Any]:
     """Measure, and return the content of scorecard.json. Raises what main() names."""
-    capacity = price.read_capacity(options.run)
+    run = LoadedRun.read(options.run)
+    refuse_other_requests(run, options.run_paths.exports, {path.model for path in options.names})
+    capacity, earlier = price.read_capacity(options.run), read_earlier(options.run / COST_FILE)
+    declared, rate = options.price or earlier.price, options.rate or run.rate_rps
     refuse_running(options.run_paths)
     used = use_tuned(options.tuned, options.run_paths, SERVICES, console.print) if options.tuned else os.environ
     services = read_services(options.run_paths, ENV_FILE, used)
     words = ("--deployments", str(options.run_paths.deployments), "--exports", str(options.run_paths.exports))
-    plan = Plan(options.rate, options.duration, words, services[SERVICES[0]].environment)
+    plan = Plan(rate, options.duration, words, services[SERVICES[0]].environment, run)
     bench = Bench(services, options.run_paths, plan, gpu.find(), options.starts, options.quiet, console)
     backends = backends_of(options.names)
     with lock(options.run_paths.run_dir):
@@ -126,27 +135,13 @@ def measure(options: CostOptions, console: Console) -> dict[str, Any]:
         settings = {
             via: next(one.settings for one in found if one.path == tuple(path)) for via, found in measured_by.items()
         }
-        figures = list(price.figures(capacity, path, options.price, settings))
+        figures = list(price.figures(capacity, path, declared, settings))
         cards.append(card(path, services[service], alone[service], fronted, figures))
     measured = datetime.now(UTC).isoformat(timespec="seconds")
-    declared = {} if options.price is None else {"price": options.price._asdict()}
-    about = {"measured": measured, "git_commit": git_commit(), "rate_rps": options.rate, **declared}
-    return {**about, "scorecard": [*kept(options.run / COST_FILE, about, cards), *cards]}
-
-
-def kept(file: Path, about: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return an earlier scorecard's cards of other settings, if commit and load are the same. Raises ValueError."""
-    if not file.is_file():
-        return []
-    before = json.loads(file.read_text())
-    if any(before.get(name) != about[name] for name in ("git_commit", "rate_rps")):
-        return []
-    ours = {_owner(each) for each in cards}
-    return [each for each in before["scorecard"] if _owner(each) not in ours]
-
-
-def _owner(one: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(one.get(name) for name in ("model", "stack", "settings", "gateway_settings"))
+    said = {} if declared is None else {"price": declared._asdict()}
+    about = {"measured": measured, "git_commit": git_commit(), "rate_rps": rate, **said}
+    stay = [price.priced_again(each, capacity, declared) for each in earlier.kept(about, cards, run)]
+    return {**about, "scorecard": [*stay, *cards]}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -154,7 +149,8 @@ def main(argv: Sequence[str]) -> int:
     options = parse_args(argv)
     begin, console = time.monotonic(), Console()
     try:
-        file = run_folder(options.run) / COST_FILE
+        options = replace(options, run=run_folder(options.run))
+        file = options.run / COST_FILE
         atomic.write_file(file, json.dumps(measure(options, console), indent=2) + "\n")
     except (SettingsError, RunError, WrongAnswer, ArtifactError, LoadError, ValueError, OSError) as error:
         print(f"python -m loadtest.cost: {error}", file=sys.stderr)

@@ -32,9 +32,9 @@ def card(path: Name, service: Service, life: Life, front: GatewayCost, worth: Se
         ),
         *worth,
     ]
-    settings, fronted = (_of(each, path)[0].settings for each in (life.measurements, front.measurements))
+    direct, fronted = (_of(each, path)[0] for each in (life.measurements, front.measurements))
     who = {"model": path[0], "stack": path[1], "engine": engine, "engine_version": version}
-    who |= {"settings": settings, "gateway_settings": fronted}
+    who |= {"artifact": direct.artifact, "settings": direct.settings, "gateway_settings": fronted.settings}
     return {**who, "figures": [figure.to_dict() for figure in figures]}
 
 

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,12 @@ from pyarrow import parquet
 from loadtest.cost.gpu import Gpus, Reading
 from loadtest.cost.process_tree import Cpu
 from loadtest.cost.sampler import Sampler
+from loadtest.fairness import DECLARABLE
+from loadtest.loaded_run import OF_SERVER, LoadedRun
+from loadtest.payloads import from_reference, load_reference, shapes
 from servepath.cli.children import run_and_wait
 from servepath.results.names import NO_OP_NAME, RUN_FILE
+from servepath.results.thresholds import MAX_DRIFT_US
 
 # Reading the clock of a few processes takes microseconds; NVML takes longer.
 CPU_EVERY_S, GPU_EVERY_S = 0.02, 0.2
@@ -37,19 +41,20 @@ class LoadError(Exception):
 class Plan:
     """How to load. measurement_s: of each measurement. words: further ones of `python -m loadtest`.
 
-    environment: with the services' addresses.
+    environment: with the services' addresses. run: what is measured is added to.
     """
 
     rate: float
     measurement_s: float
     words: Sequence[str]
     environment: Mapping[str, str]
+    run: LoadedRun
 
 
 class Measurement(NamedTuple):
     """One measurement. cpu_s: of each service meanwhile. bad: errors and wrong answers. gpu: what was read meanwhile.
 
-    engine: name and version of who answered. settings: as run.json says them.
+    engine: name and version of who answered. artifact: its sha256. settings: as run.json says them.
     """
 
     path: tuple[str, str]
@@ -59,18 +64,50 @@ class Measurement(NamedTuple):
     cpu_s: Mapping[str, float]
     gpu: tuple[Reading, ...]
     settings: str = "default"
+    artifact: str = ""
+
+
+def refuse_other_requests(run: LoadedRun, exports: Path, models: Collection[str]) -> None:
+    """Raise SettingsError unless the run sent rows of the references one by one, as this load does."""
+    if "payloads" in run.facts:
+        references = {model: load_reference(exports, model) for model in models}
+        sent = {model: shapes(from_reference(each, rows=1, seed=0)) for model, each in references.items()}
+        fix = "a scorecard is of one row of the reference a request: make loadtest, without PAYLOADS and --rows"
+        run.refuse_other_requests({"models": sent}, models, fix)
 
 
 def load(
     plan: Plan, names: Sequence[str], via: str, services: Mapping[str, Sequence[int]], gpus: Gpus | None
 ) -> list[Measurement]:
-    """Load paths one way and return their measurements. services: processes by service. Raises LoadError."""
+    """Load paths one way and return their measurements. services: processes by service.
+
+    Raises LoadError, and SettingsError where others answer than the run loaded.
+    """
     with tempfile.TemporaryDirectory(prefix="scorecard-") as folder, ExitStack() as stack:
         watched = {name: stack.enter_context(watch(pids)) for name, pids in services.items()}
         gpu = stack.enter_context(Sampler(gpus.read, GPU_EVERY_S)) if gpus else None
         _run(plan, ("--paths", ",".join(names), "--via", via, "--out", folder))
         stack.close()
-        return list(_measurements(Path(folder) / "latest", watched, gpu.samples if gpu else ()))
+        refuse_drift([*watched.values(), *([gpu] if gpu else [])])
+        facts = json.loads((Path(folder) / "latest" / RUN_FILE).read_text())
+        plan.run.refuse_other_servers(answered(facts))
+        return list(_measurements(Path(folder) / "latest", facts, watched, gpu.samples if gpu else ()))
+
+
+def answered(facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return who answered a run, by the measurement: what `LoadedRun.refuse_other_servers` takes."""
+    paths = facts["fairness"]["paths"]
+    return {name: {key: said[key]["value"] for key in OF_SERVER} for name, said in paths.items()}
+
+
+def refuse_drift(samplers: Sequence[Sampler[Any]]) -> None:
+    """Raise LoadError where the wall clock left the samplers': rows and samples may then have other times."""
+    drift_us = max((one.drift_us for one in samplers), default=0.0)
+    if drift_us > MAX_DRIFT_US:
+        raise LoadError(
+            f"the wall clock left the measuring clock by {drift_us / 1e3:,.0f} ms: it was set, or the machine was "
+            "suspended; measure again"
+        )
 
 
 def watch(pids: Sequence[int]) -> Sampler[int]:
@@ -95,6 +132,7 @@ def _run(plan: Plan, more: Sequence[str]) -> None:
         "loadtest",
         f"--rounds={ROUNDS}",
         "--min-requests=1",
+        *(f"--allow={key}" for key in DECLARABLE),  # nobody compares the paths of this run
         *load,
         *plan.words,
         *more,
@@ -115,15 +153,15 @@ def _run(plan: Plan, more: Sequence[str]) -> None:
 
 
 def _measurements(
-    run: Path, watched: Mapping[str, Sampler[int]], gpu: Sequence[tuple[int, Reading]]
+    run: Path, facts: Mapping[str, Any], watched: Mapping[str, Sampler[int]], gpu: Sequence[tuple[int, Reading]]
 ) -> Iterator[Measurement]:
-    facts = json.loads((run / RUN_FILE).read_text())
     paths = facts["fairness"]["paths"]
     for measurement in facts["measurements"]:
         if measurement["model"] == NO_OP_NAME:
             continue
         rows = parquet.read_table(run / measurement["rows"], filters=[("phase", "=", "measure")])
         begin_ns, end_ns = _stretch(rows)
+        said = paths["{model}@{stack}.{via}".format_map(measurement)]
         yield Measurement(
             (measurement["model"], measurement["stack"]),
             (rows["engine"][0].as_py(), rows["engine_version"][0].as_py()),
@@ -131,7 +169,8 @@ def _measurements(
             measurement["errors"] + measurement["wrong_answers"],
             {name: between(one.samples, begin_ns, end_ns) for name, one in watched.items()},
             tuple(reading for moment, reading in gpu if begin_ns <= moment <= end_ns),
-            paths["{model}@{stack}.{via}".format_map(measurement)]["settings"]["value"],
+            said["settings"]["value"],
+            said["artifact"]["value"],
         )
 
 

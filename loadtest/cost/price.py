@@ -64,6 +64,14 @@ def figures(
         yield _price(via, found.get(via), slo, price)
 
 
+def priced_again(card: Mapping[str, Any], capacity: Entry | None, price: Price | None) -> dict[str, Any]:
+    """Return an earlier card with the figures that capacity and price make now: all cards of a file have one price."""
+    settings = card.get("settings", DEFAULTS["direct"])
+    ways = {"direct": settings, "gateway": card.get("gateway_settings", settings)}
+    now = {figure.name: figure.to_dict() for figure in figures(capacity, (card["model"], card["stack"]), price, ways)}
+    return {**card, "figures": [now.get(figure["name"], figure) for figure in card["figures"]]}
+
+
 def _per_core(via: str, entry: Entry | None, slo: str) -> Figure:
     name = f"{PER_CORE}, {via}"
     if entry is None or not entry["rate_rps"]:

@@ -11,7 +11,8 @@ from loadtest.tune.loop import CONFIRM_TRIALS
 from loadtest.tune.search import Trial, best
 from loadtest.tune.space import DEFAULT, Candidate
 
-CONFIDENCE = 0.95
+# Of intervals that miss, however often a search is given again and looked at; most of it is the first look's.
+CHANCE, FIRST_SHARE = 0.05, 0.8
 # Of rounds that are all of the search itself: fewer bound nothing.
 MIN_ROUNDS = 5
 
@@ -39,8 +40,11 @@ class Conclusion(NamedTuple):
         return self.candidate if self.confirmed and self.low > 1 else DEFAULT
 
 
-def conclude(trials: Sequence[Trial]) -> Conclusion:
-    """Conclude from the trials of a search that ended or was cut short."""
+def conclude(trials: Sequence[Trial], look: int = 1) -> Conclusion:
+    """Conclude from the trials of a search that ended or was cut short.
+
+    look: how many confirmed conclusions there are with this one, which has its part of the chance to miss.
+    """
     tried = len({trial.candidate for trial in trials})
     candidate = best(trials)
     if candidate is None:
@@ -51,15 +55,25 @@ def conclude(trials: Sequence[Trial]) -> Conclusion:
     rounds = [one.log_ratio for each in counted for one in each.rounds]
     # Rounds of one start share what that start is like: a start is one observation.
     values = [each.log_ratio for each in after] if confirmed else rounds
-    mean, half = statistics.fmean(values), half_width(values, CONFIRM_TRIALS if confirmed else MIN_ROUNDS)
+    fewest, chance = (CONFIRM_TRIALS, chance_of(look)) if confirmed else (MIN_ROUNDS, CHANCE)
+    mean, half = statistics.fmean(values), half_width(values, fewest, chance)
     limited = sum(each.limited for trial in trials if trial.candidate == candidate for each in trial.rounds)
     low, high = (0.0, math.inf) if math.isinf(half) else (math.exp(mean - half), math.exp(mean + half))
     return Conclusion(candidate, math.exp(mean), low, high, len(rounds), confirmed, trials=tried, limited=limited)
 
 
-def half_width(values: Sequence[float], fewest: int) -> float:
+def chance_of(look: int) -> float:
+    """Return the chance to miss of the interval at a look, counted from 1: 4 %, 0.5 %, 0.25 %, and so on by halves.
+
+    Together they miss with at most 5 %, however many looks there are and however their trials overlap (Bonferroni's
+    inequality with unequal parts; look by look, as Lan and DeMets spend it, Biometrika 70, 1983).
+    """
+    return CHANCE * (FIRST_SHARE if look == 1 else (1 - FIRST_SHARE) / 2 ** (look - 1))
+
+
+def half_width(values: Sequence[float], fewest: int, chance: float = CHANCE) -> float:
     """Return half of the mean's interval by Student's t, infinite for less than the fewest values."""
     if len(values) < fewest:
         return math.inf
-    t = float(special.stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2))
+    t = float(special.stdtrit(len(values) - 1, 1 - chance / 2))
     return t * statistics.stdev(values) / math.sqrt(len(values))

@@ -3,6 +3,7 @@
 import argparse
 import random
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +64,8 @@ def argument_parser() -> Parser:
     )
     precision = "try the reduced precisions, too, in which deployments.toml has the model on the stack"
     add("--precision", action="store_true", help=precision)
-    add("--seed", type=int, help="of the order of trials, arrivals and payloads (default: that of before, else drawn)")
+    seed = "of the order of trials, arrivals and payloads (default: drawn; that of before for trials and arrivals)"
+    add("--seed", type=whole(0), help=seed)
     add("--rows", type=whole(1), default=1, help="rows in each request (default: 1)")
     add("--payloads", type=Path, metavar="FILE", help="send the requests of a file, as the load test does")
     add("--connections", type=whole(1), default=4, help="kept open to each path (default: 4)")
@@ -73,6 +75,17 @@ def argument_parser() -> Parser:
     add("--deployments", type=Path, default=Path("deployments.toml"), help="the list of paths")
     add("--env-file", type=Path, default=Path(".env"), help="addresses, overruled by the environment")
     return parser
+
+
+def load_words(options: TuneOptions, sides: Mapping[str, Path]) -> list[str]:
+    """Return the load generator's command line. sides: the file of addresses of each."""
+    words = [f"--side={name}={file}" for name, file in sides.items()]
+    words += [f"--{name}={getattr(options, name)}" for name in ("rows", "connections", "exports", "deployments")]
+    words += [f"--env-file={options.env_file}", "--via=gateway"]
+    words += [f"--payloads={options.payloads}"] if options.payloads else []
+    words += [f"--seed={options.seed}"] if options.seed is not None else []
+    words += ["--no-real-time"] if options.no_real_time else []
+    return words
 
 
 def drawn_seed() -> int:

@@ -24,13 +24,13 @@ from loadtest.tune.bench import CANDIDATE_SIDE, DEFAULT_SIDE, GATEWAY, Bench, St
 from loadtest.tune.conclusion import Conclusion, conclude
 from loadtest.tune.history import History
 from loadtest.tune.kept import kept
-from loadtest.tune.options import TuneOptions
+from loadtest.tune.options import TuneOptions, load_words
 from loadtest.tune.search import Search
 from loadtest.tune.servers import Servers, side_in
 from loadtest.tune.space import Candidate, space_of
 from loadtest.workers import InterruptedRun, Loaded, Workers
 from servepath.artifacts import atomic
-from servepath.artifacts.commit import git_commit
+from servepath.artifacts.commit import git_commit, names_code
 from servepath.artifacts.manifest import ArtifactError, artifact_folder, current_version, read_manifest
 from servepath.cli.cores import host_kind, usable_cores
 from servepath.protocols import tuned
@@ -70,6 +70,7 @@ class Tuning:
         self._precisions = precisions_of(path, options.deployments) if options.precision else []
         self._listed = plan.read_deployments(options.deployments)
         self._identity: dict[str, str] = {}
+        self._commit = git_commit()
 
     def run(self) -> int:
         """Tune, write the file, and return the number of the signal that ended it, or 0."""
@@ -78,7 +79,8 @@ class Tuning:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="servepath-tune-")))
             sides = {name: side_in(folder, name, options.exports) for name in SIDES}
-            load = self._load_options(folder)
+            words = load_words(options, {name: folder / f"{name}.env" for name in SIDES})
+            load = argument_parser().read(LoadOptions, words)
             paths = [path_of(self._path, ((PRECISION, each),) if each else ()) for each in ("", *self._precisions)]
             ours = stack.enter_context(instrument(paths, load))
             names = [PATH_STACKS[self._path.stack].service, GATEWAY]
@@ -98,6 +100,10 @@ class Tuning:
         try:
             own = self._serve_default(ours, servers[DEFAULT_SIDE])
             history = History.read(self._options.out / f"{self._path}.trials.json", *self._context(ours))
+            if history.unnamed:
+                self._say(
+                    f"begins again: no commit names the code of the trials in {history.file}: it may be other code"
+                )
             if history.trials:
                 self._say(f"going on from {len(history.trials)} trials in {history.file}")
             bench = self._bench(ours, workers, servers, history.seed)
@@ -116,7 +122,8 @@ class Tuning:
             )
         except InterruptedRun:
             self._conclude(history)
-            self._say("interrupted; the same command goes on from here")
+            goes_on = "goes on from here" if names_code(self._commit) else "begins again: no commit names this code"
+            self._say(f"interrupted; the same command {goes_on}")
             return ours.interruption.signal or 0
         except RunError:
             self._conclude(history)
@@ -130,7 +137,9 @@ class Tuning:
         """Write the file of what was found, if anything was tried."""
         if history is None or not history.trials:
             return
-        found = conclude(history.trials)
+        found = conclude(history.trials, history.look)
+        if found.confirmed:
+            history.keep_look()
         for line in telling.conclusion_lines(found):
             self._say(line)
         file = tuned.file_of(self._options.out, str(self._path))
@@ -183,7 +192,7 @@ class Tuning:
             "payloads": ours.prepared.payloads,
             "host": host_kind(),
             "default_limits": tuned.limits_of(self._listed, str(self._path)),
-            "git_commit": git_commit(),
+            "git_commit": self._commit,
             **self._identity,
         }
         return context, options.seed
@@ -221,19 +230,9 @@ class Tuning:
             ).sha256,
             # A trial's file has the name of the path that it asks.
             default_limits=tuned.limits_of(self._listed, str(self._path if found else path)),
-            git_commit=git_commit(),
+            git_commit=self._commit,
             seed=seed,
         )
-
-    def _load_options(self, folder: Path) -> LoadOptions:
-        """Return what the load generator is told."""
-        options = self._options
-        words = [f"--side={name}={folder / name}.env" for name in SIDES]
-        words += [f"--{name}={getattr(options, name)}" for name in ("rows", "connections", "exports", "deployments")]
-        words += [f"--env-file={options.env_file}", "--via=gateway"]
-        words += [f"--payloads={options.payloads}"] if options.payloads else []
-        words += ["--no-real-time"] if options.no_real_time else []
-        return argument_parser().read(LoadOptions, words)
 
     def _left_s(self) -> float:
         return self._end_s - time.monotonic()

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from loadtest.capacity.certify import TAIL, least_over
-from loadtest.capacity.step import requests_in
+from loadtest.capacity.step import requests_in, wrong_in
 
 # A window of requests at most 1 % of which are over the objective is well.
 WINDOW, SHORTEST_WINDOW = 100, 20
@@ -36,7 +36,7 @@ def at_rising_rate(table: pa.Table, slo_us: float, rate_at: Callable[[float], fl
     well = np.flatnonzero(counted[window:] - counted[:-window] <= TAIL * window)
     value = rate_at(float(found.due_ns[well[-1] + window - 1]) / 1e9) if len(well) else None
     limited = bool(over.any()) and bool(np.median(found.service_us[over]) <= slo_us)
-    out = _wrong(found.wrong) or ("" if found.ok.any() else f"all its requests fail ({_commonest(found.code)})")
+    out = _wrong(wrong_in(table)) or ("" if found.ok.any() else f"all its requests fail ({_commonest(found.code)})")
     return Block(value, len(over), int(over.sum()), limited, out)
 
 
@@ -44,7 +44,7 @@ def at_steady_rate(table: pa.Table, slo_us: float, *, cpu_s: float | None = None
     """Return requests a second of one caller at the median response time or, with `cpu_s`, requests a CPU second."""
     found = requests_in(table)
     ok = found.ok & ~found.wrong
-    out = _wrong(found.wrong)
+    out = _wrong(wrong_in(table))
     if not out and (~found.ok).mean() > MAX_ERRORS:
         out = f"{(~found.ok).mean():.0%} of its requests fail ({_commonest(found.code[~found.ok])})"
     over = int((found.response_us > slo_us).sum())

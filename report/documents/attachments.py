@@ -22,6 +22,7 @@ from report.documents.phrases import cells, commit_label, number, path_of
 from report.documents.settings import DEFAULT
 from report.stats import engine_label
 from report.summary import Summary
+from servepath.artifacts.commit import names_code
 
 WANTED_RPS = 2000.0
 # From here on two digits would be written as 1e+02.
@@ -38,18 +39,20 @@ ASSUMED = (
     "cores where it runs on the same machine."
 )
 NOT_MEASURED = "not measured"
+UNNAMED_CODE = "measured with code that no commit names: its paths and the run may be of different code"
 
 Cards = Sequence[Mapping[str, Any]]
 
 
 def origin(found: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    """Return the day and commit of an attachment where they differ from the run's, or "".
+    """Return the day and commit of an attachment where they differ from the run's, or are no proof of its code, or "".
 
     found: what the addition's file says; what it does not say is not compared. facts: the run's.
     """
     day, commit = str(found.get("measured") or found.get("started") or "")[:10], str(found.get("git_commit") or "")
     if day in {"", facts["started"][:10]} and commit in {"", facts["git_commit"]}:
-        return ""
+        named = not commit or names_code(commit)
+        return "" if named else UNNAMED_CODE
     own = [f"on {day}" if day else "", f"of commit {commit_label(commit)}" if commit else ""]
     run = f"{facts['started'][:10]} and of {commit_label(facts['git_commit'])}"
     return f"measured {', '.join(filter(None, own))}; the run is of {run}"
@@ -143,8 +146,10 @@ def _beyond(over: Mapping[str, Any]) -> str:
     codes = {code: count for code, count in over.get("codes", {}).items() if code != "OK"}
     named = f" ({', '.join(f'{code} {count:,}' for code, count in codes.items())})" if codes else ""
     doubt = "" if over.get("valid", True) else "; the generator could not keep its schedule"
+    count = over.get("wrong_answers", 0)
+    wrong = f", {count:,} wrong answer{'s' if count > 1 else ''}" if count else ""
     right, refused = f"{over['goodput_rps']:,.0f}/s correct in time", f"{over['refused_share']:.0%} refused"
-    return f"{over['factor']:g}x: {right}, {refused}{named}, {back}{doubt}."
+    return f"{over['factor']:g}x: {right}, {refused}{named}{wrong}, {back}{doubt}."
 
 
 def _instrument(path: Mapping[str, Any]) -> str:

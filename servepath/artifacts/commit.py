@@ -8,6 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 COMMIT_FILE = ".commit"
+# Where tracked files differ from the commit, and outside git.
+DIRTY, UNKNOWN = "-dirty", "unknown"
 TIMEOUT_S = 10
 
 
@@ -22,8 +24,13 @@ def git_commit(root: Path = ROOT) -> str:
     return done.stdout.strip()
 
 
+def names_code(commit: str) -> bool:
+    """Return whether a commit, as `git_commit` has it, says which code it was: the same text is the same code then."""
+    return commit != UNKNOWN and not commit.endswith(DIRTY)
+
+
 def _noted(file: Path) -> str:
     try:
         return file.read_text().strip()
     except OSError:
-        return "unknown"
+        return UNKNOWN

@@ -9,5 +9,7 @@ LATE_NS = 1_000_000
 MAX_LATE_SHARE = 0.01
 # Above this share of a core, a generator's own queueing is in every latency (Locust warns at the same figure).
 MAX_CPU = 0.9
+# The wall clock against the measuring one, over a run: more means that one was set or that the machine stood still.
+MAX_DRIFT_US = 10_000
 # The exit code of a report whose answers are all right and whose times prove nothing.
 UNTRUSTED = 3

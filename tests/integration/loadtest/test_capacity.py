@@ -74,6 +74,7 @@ def test_wrong_answers_have_no_capacity_and_what_others_have_stays(stand: Any) -
     assert (path["model"], path["stack"], path["via"]) == ("line", "onnx", "direct")
     assert (path["rate_rps"], path["limit"], len(path["steps"])) == (None, "wrong answers", 1)
     assert path["cores"] > 0
+    assert (path["engine"], path["engine_version"], path["artifact"]) == ("test engine", "1.5", "ab" * 32)
     assert "incorrect responses, so no capacity" in done.stdout
     assert_rows_are_kept(folder, path["steps"])
 
@@ -92,7 +93,7 @@ def test_ctrl_c_keeps_the_steps_that_ended_and_marks_them_incomplete(stand: Any)
     with subprocess.Popen(words, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         deadline = time.monotonic() + 40
         # Two tries, so that the second follows the first; a starved machine may have got to one only.
-        while len(list(folder.glob("capacity/*.parquet"))) < 2 and time.monotonic() < deadline:
+        while len(list(folder.glob("capacity/searching/*.parquet"))) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         run.send_signal(signal.SIGINT)
         output, errors = run.communicate(timeout=LONG_S)

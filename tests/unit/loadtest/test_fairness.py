@@ -53,6 +53,14 @@ def test_declaring_one_key_lets_no_other_through() -> None:
         check({ONE: conditions(), TWO: conditions(cpu_quota="1 cores", threads="1 CPUs")}, ["cpu_quota"])
 
 
+def test_sides_are_held_against_each_other_and_not_against_another_path() -> None:
+    old, new = (ONE._replace(side=side) for side in ("old", "new"))
+    other = TWO._replace(side="old")
+    check({old: conditions(), new: conditions(), other: conditions(weights_sha256="other")}, [])
+    with pytest.raises(UnfairError, match=r"\(same: m@onnx.direct~old; other: m@onnx.direct~new\)"):
+        check({old: conditions(), new: conditions(threads="other"), other: conditions()}, [])
+
+
 def test_the_manifest_says_the_class_of_every_key() -> None:
     made = manifest({"commit": "abc"}, {ONE: conditions(engine="e")})
     assert made["run"] == {"commit": {"class": "subject", "value": "abc"}}

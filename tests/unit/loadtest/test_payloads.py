@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loadtest.payloads import Payload, prepare
+from loadtest.payloads import Payload, from_reference, prepare, shapes
 from servepath.artifacts.reference import Reference
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 from servepath.protocols import oip
@@ -78,10 +78,18 @@ def test_every_row_of_every_group_is_sent_in_its_own_shape_in_mixed_order() -> N
         {"x": np.full((5, length), length, np.float32), "y": np.full((5, 1), length, np.float32)} for length in (2, 3)
     ]
     made = prepare(Reference("m", 1, spec, groups), "m", oip.encode_request, rows=1, seed=0)
-    shapes = [oip.decode_request(payload.request).inputs[0].shape for payload in made]
-    assert sorted(shapes) == [(1, 2)] * 5 + [(1, 3)] * 5
-    assert shapes[:5] != [(1, 2)] * 5
-    assert [payload.expected[0].values.item() for payload in made] == [shape[1] for shape in shapes]
+    sent = [oip.decode_request(payload.request).inputs[0].shape for payload in made]
+    assert sorted(sent) == [(1, 2)] * 5 + [(1, 3)] * 5
+    assert sent[:5] != [(1, 2)] * 5
+    assert [payload.expected[0].values.item() for payload in made] == [shape[1] for shape in sent]
+
+
+def test_the_shapes_that_were_sent_are_said_in_one_order_whatever_the_seed() -> None:
+    spec = replace(SPEC, inputs=(TensorSpec("x", "FP32", ("batch", "length")),))
+    groups = [{"x": np.ones((2, length), np.float32), "y": np.ones((2, 1), np.float32)} for length in (2, 3, 4)]
+    reference = Reference("m", 1, spec, groups)
+    said = [shapes(from_reference(reference, rows=1, seed=seed))["shapes"] for seed in range(9)]
+    assert said == [[{"inputs": {"x": [1, length]}, "requests": 2} for length in (2, 3, 4)]] * 9
 
 
 def test_a_group_without_rows_is_one_request() -> None:

@@ -2,7 +2,18 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.plan import NO_OP, Measurement, ServingPath, Turn, choose, draw, measurements_of, read_paths, within_reach
+from loadtest.plan import (
+    NO_OP,
+    Measurement,
+    ServingPath,
+    Turn,
+    choose,
+    draw,
+    measurements_of,
+    read_paths,
+    servers_of,
+    within_reach,
+)
 from servepath.settings import SettingsError
 
 ONE, TWO = ServingPath("simple_nn", "onnx"), ServingPath("keras_dense", "tfserving")
@@ -50,6 +61,11 @@ def test_sides_are_servers_of_the_same_path_with_a_block_each() -> None:
     assert found == [Measurement(ONE, "direct", "old"), Measurement(ONE, "direct", "new"), NO_OP]
     assert str(found[0]) == f"{ONE}.direct~old"
     assert found[0].to_dict() == {"model": ONE.model, "stack": ONE.stack, "via": "direct", "side": "old"}
+
+
+@pytest.mark.parametrize(("via", "servers"), [("direct", ["onnx"]), ("gateway", ["onnx", "gateway"])])
+def test_a_path_in_a_reduced_precision_has_the_server_of_the_full_one(via: str, servers: list[str]) -> None:
+    assert servers_of(Measurement(ServingPath("m", "onnx:fp16"), via)) == servers
 
 
 def test_each_round_has_every_block_once_in_an_order_of_its_own_that_the_seed_decides() -> None:

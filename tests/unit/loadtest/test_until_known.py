@@ -30,7 +30,7 @@ class Sessions:
         self.faults = faults
 
     def turn(self, turn: Turn) -> dict[str, Any]:
-        measured = {"requests": 225, "errors": 0, "wrong_answers": 0, "generator_cpu": 0.1}
+        measured = {"requests": 225, "errors": 0, "wrong_answers": 0, "warmup_wrong_answers": 0, "generator_cpu": 0.1}
         begin, until, changed = self.faults.get(str(turn.measurement), (0, 0, {}))
         counted = measured | (changed if begin <= turn.round < until else {})
         return {"round": turn.round, **turn.measurement.to_dict(), **counted}
@@ -87,6 +87,7 @@ def test_it_ends_with_a_last_look_when_a_further_round_would_take_too_long(tmp_p
     ("fault", "rounds", "ended"),
     [
         ((0, 1, {"wrong_answers": 1}), FIRST, "wrong answers"),
+        ((0, 1, {"warmup_wrong_answers": 1}), FIRST, "wrong answers"),
         ((FIRST, EVER, {"wrong_answers": 225}), FIRST + EVERY, "wrong answers"),
         ((0, EVER, {"errors": 225}), FIRST, "failed requests"),
         ((FIRST, FIRST + 1, {"errors": 1}), FIRST + EVERY, "failed requests"),

@@ -1,5 +1,6 @@
 """Capacity and scorecard: what other commands add to a run."""
 
+import json
 from typing import Any
 
 import pytest
@@ -100,6 +101,15 @@ def test_what_happens_beyond_names_codes_and_a_generator_that_could_not_keep_up(
     assert lines[at + 1] == "The no-op server at 900 req/s: p99 0.40 ms, generator 21%."
 
 
+@pytest.mark.parametrize(("count", "text"), [(1, "1 wrong answer"), (1200, "1,200 wrong answers")])
+def test_wrong_answers_beyond_the_capacity_are_counted(stored: Any, count: int, text: str) -> None:
+    over = [OVERLOAD[0] | {"wrong_answers": count}]
+    path = PATH | NO_RATE | {"limit": "wrong answers", "overload": over}
+    stored.write("capacity", {"slo_p99_ms": 5, "paths": [path]})
+    beyond = f"1.5x: 880/s correct in time, 30% refused, {text}, recovered in 0.4 s."
+    assert f"simple_nn@onnx gateway wrong answers - 1 {beyond}" in said(stored)
+
+
 def figure(name: str, value: float | None, note: str) -> dict[str, Any]:
     return {"name": name, "value": value, "unit": "MB", "note": note}
 
@@ -147,6 +157,23 @@ def test_what_was_added_on_the_same_day_of_the_same_commit_needs_no_word() -> No
     facts = {"started": "2026-11-23T23:59:59+00:00", "git_commit": "0" * 40}
     assert origin({"started": "2026-11-23T01:00:00+00:00", "git_commit": "0" * 40}, facts) == ""
     assert origin({}, facts) == ""  # does not say
+
+
+@pytest.mark.parametrize("commit", ["unknown", "0" * 40 + "-dirty"])
+def test_what_no_commit_names_may_be_other_code_and_that_is_said(stored: Any, commit: str) -> None:
+    add_the_rest(stored.folder)
+    stored.change_facts(git_commit=commit)
+    for name, content in (("capacity", "capacity"), ("scorecard", None)):
+        file = stored.folder / f"{name}.json"
+        found = json.loads(file.read_text())
+        about = found[content] if content else found
+        about |= {"git_commit": commit, "started": "2026-11-23T10:00:00+00:00", "measured": "2026-11-23T10:00:00+00:00"}
+        file.write_text(json.dumps(found))
+    lines = said(stored)
+    for name in ("Capacity", "Scorecard"):
+        why = "measured with code that no commit names: its paths and the run may be of different code."
+        assert f"{name} {why}" in lines
+        assert f"Whether the code of the {name.lower()} is the run's: no commit names it." in lines
 
 
 def test_a_pull_request_sees_the_capacity_and_the_scorecard_folded(stored: Any) -> None:

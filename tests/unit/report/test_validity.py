@@ -1,5 +1,6 @@
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from report.__main__ import main
 from report.summary import build
 from studies.injected_delay.injected import Delayed
 from tests.engines import GatedEngine
+from tests.synthetic_run import write_run
 
 pytestmark = pytest.mark.slow
 
@@ -186,6 +188,18 @@ def test_an_undeclared_must_equal_difference_is_refused_and_a_declared_one_is_no
     assert f"2 ({DIRECT})" in reason
     stored.change_facts(allowed=["threads"])
     assert build(stored.folder).reasons == ()
+
+
+def test_sides_are_held_against_each_other_and_not_against_another_path(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", rounds=11, requests=662, sides={"old": 1.0, "new": 1.2})
+    facts = json.loads((folder / "run.json").read_text())
+    old, new = (facts["fairness"]["paths"][f"{DIRECT}~{side}"] for side in ("old", "new"))
+    old["precision"]["value"] = new["precision"]["value"] = "int8"
+    (folder / "run.json").write_text(json.dumps(facts))
+    assert build(folder).reasons == ()
+    new["threads"]["value"] = 2
+    (folder / "run.json").write_text(json.dumps(facts))
+    assert build(folder).reasons == (f"must be equal and differs: threads: 1 ({DIRECT}~old), 2 ({DIRECT}~new)",)
 
 
 def test_a_path_with_wrong_answers_in_one_round_has_no_latency_at_all(stored: Any) -> None:

@@ -101,6 +101,12 @@ def test_wrong_answers_end_the_search_at_once() -> None:
     assert conclude(trials) == Found(None, None, None, Limit.WRONG)
 
 
+def test_a_wrong_answer_beyond_the_capacity_leaves_none() -> None:
+    trials = outcomes(Outcome.MET)
+    assert conclude(trials).rate is not None
+    assert conclude(trials, wrong_beyond=1) == Found(None, None, None, Limit.WRONG)
+
+
 def test_a_server_that_keeps_the_objective_at_no_rate_has_no_capacity() -> None:
     trials = outcomes(Outcome.NOT_MET, over=3000)
     assert min(each.rate_index for each in trials) == search.LOWEST

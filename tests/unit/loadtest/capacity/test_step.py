@@ -48,6 +48,11 @@ def test_one_wrong_answer_ends_it() -> None:
     assert judged(tried(1, wrong=True)).outcome is Outcome.WRONG
 
 
+def test_one_wrong_answer_before_the_measuring_ends_it_as_well() -> None:
+    found = judged([sample(-1, wrong=True), *tried(0)])
+    assert (found.outcome, found.wrong_answers, found.requests) == (Outcome.WRONG, 1, PLANNED)
+
+
 def test_a_try_that_fails_only_by_the_generators_lateness_is_invalid() -> None:
     # Below 1 % of late requests: the rule of the report alone would let it decide.
     found = judged(tried(29, late_ms=6.0) + [sample(PLANNED + number, service_ms=6.0) for number in range(3)])

@@ -69,12 +69,13 @@ MEASURED = {
 }
 
 
-def test_a_card_says_the_settings_of_each_way() -> None:
+def test_a_card_says_the_settings_of_each_way_and_the_artifact() -> None:
     direct, gateway = "tuned 1 for rate; onnx: threads 4", "tuned 1 for rate; onnx: threads 4; gateway: max_in_flight 8"
     service = Service("onnx_svc", (sys.executable, "-m", "services.onnx_svc"), "127.0.0.1:1", (1,), {})
     front = GatewayCost(30 * MIB, 40 * MIB, (measurement(settings=gateway),))
-    found = card(PATH, service, life(measurement(settings=direct)), front, ())
+    found = card(PATH, service, life(measurement(settings=direct, artifact="ab")), front, ())
     assert (found["settings"], found["gateway_settings"]) == (direct, gateway)
+    assert found["artifact"] == "ab"
 
 
 def test_a_machine_without_a_gpu_is_said() -> None:

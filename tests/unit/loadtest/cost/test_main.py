@@ -1,11 +1,10 @@
 """`python -m loadtest.cost` and its words."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from loadtest.cost.__main__ import kept, main, parse_args
+from loadtest.cost.__main__ import main, parse_args
 from loadtest.cost.price import Price
 
 
@@ -30,15 +29,17 @@ def test_a_wrong_word_ends_with_2_and_one_line(words: list[str], said: str, caps
 def test_a_price_is_a_number_and_a_currency() -> None:
     args = parse_args(["--price-per-hour=0.1", "--currency=EUR", "--paths=simple_nn@onnx,simple_nn@onnx"])
     assert (args.price, args.names) == (Price(0.1, "EUR"), [("simple_nn", "onnx")])
-    assert parse_args([]).price is None
+    assert (parse_args([]).price, parse_args([]).rate) == (None, None)  # those of the scorecard and of the run
 
 
-@pytest.mark.parametrize(("commit", "stays"), [("abc", True), ("def", False)])
-def test_cards_of_other_settings_stay_where_the_code_is_the_same(tmp_path: Path, commit: str, stays: bool) -> None:  # noqa: FBT001
-    default, tuned = ({"model": "m", "stack": "onnx", "settings": said} for said in ("default", "tuned 1"))
-    file, about = tmp_path / "scorecard.json", {"git_commit": "abc", "rate_rps": 500.0}
-    file.write_text(json.dumps({**about, "scorecard": [default, tuned]}))
-    assert kept(file, {**about, "git_commit": commit}, [tuned]) == [default] * stays
+def test_an_earlier_scorecard_that_cannot_be_read_is_named_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "scorecard.json").write_text("{")
+    assert main([str(tmp_path), f"--run-dir={tmp_path / 'run'}"]) == 1
+    said = capsys.readouterr()
+    assert ("scorecard.json cannot be read" in said.err, said.err.count("\n"), said.out) == (True, 1, "")
 
 
 def test_tuned_settings_are_looked_for_before_anything_starts(

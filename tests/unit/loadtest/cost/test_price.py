@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.cost.price import NO_CAPACITY, NO_PRICE, Price, figures, read_capacity
+from loadtest.cost.price import NO_CAPACITY, NO_PRICE, Price, figures, priced_again, read_capacity
 
 PATH = ("simple_nn", "onnx")
 
@@ -79,3 +79,19 @@ def test_the_capacity_of_other_settings_is_not_its_own() -> None:
     assert next(figures(capacity(tuned), PATH, None)).note == NO_CAPACITY
     found = figures(capacity(tuned, entry("direct", 9.0)), PATH, None, {"direct": "tuned 1", "gateway": "default"})
     assert next(found).note.startswith("capacity of 2,000 req/s")
+
+
+def test_an_earlier_card_gets_the_figures_of_the_price_that_is_declared_now() -> None:
+    memory = {"name": "idle memory", "value": 3.0, "unit": "MiB", "note": "PSS"}
+    of = capacity(entry("direct", 2000.0) | {"settings": "tuned 1"}, entry("gateway", 9.0))
+    who = {"model": PATH[0], "stack": PATH[1], "settings": "tuned 1", "gateway_settings": "tuned 2"}
+    before = [figure.to_dict() for figure in figures(None, PATH, Price(0.1, "USD"))]
+    found = priced_again({**who, "figures": [memory, *before]}, of, Price(0.36, "EUR"))
+    values = {figure["name"]: (figure["value"], figure["unit"]) for figure in found["figures"]}
+    assert values == {
+        "idle memory": (3.0, "MiB"),
+        "capacity per core, direct": (1000.0, "req/s"),
+        "capacity per core, gateway": (None, "req/s"),
+        "price per million predictions, direct": (pytest.approx(0.05), "EUR"),
+        "price per million predictions, gateway": (None, "EUR"),
+    }

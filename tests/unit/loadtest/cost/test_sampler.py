@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from loadtest.cost.load import between
+from loadtest.cost.load import LoadError, between, refuse_drift
 from loadtest.cost.sampler import Sampler
 from tests.limits import LONG_S
 
@@ -31,6 +31,23 @@ def test_what_a_reading_raises_is_raised_in_the_end() -> None:
 
     with pytest.raises(OSError, match="gone"), Sampler(read, 1):
         pass
+
+
+def test_a_wall_clock_that_is_set_moves_no_sample_and_is_refused() -> None:
+    moments_ns = itertools.chain([EPOCH_NS], itertools.repeat(0))
+    with Sampler(lambda: 0, WAIT_S, wall_ns=lambda: next(moments_ns)) as sampler:
+        pass
+    assert len(sampler.samples) >= 2
+    assert all(moment_ns >= EPOCH_NS for moment_ns, _ in sampler.samples)
+    with pytest.raises(LoadError, match=r"the wall clock left the measuring clock by .* ms: it was set"):
+        refuse_drift([sampler])
+
+
+def test_a_wall_clock_that_keeps_its_time_is_not_refused() -> None:
+    with Sampler(lambda: 0, WAIT_S) as sampler:
+        pass
+    refuse_drift([sampler])
+    refuse_drift([])
 
 
 def test_cpu_between_two_moments_is_even_between_two_samples() -> None:

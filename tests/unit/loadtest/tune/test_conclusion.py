@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from loadtest.tune.conclusion import conclude, half_width
+from loadtest.tune.conclusion import CHANCE, chance_of, conclude, half_width
 from loadtest.tune.search import Round, Trial
 from loadtest.tune.telling import conclusion_lines, minutes, trial_line
 
@@ -28,9 +28,19 @@ def test_rounds_of_one_start_are_one_observation() -> None:
 
     found = conclude([Trial(FOUR, rounds(1.2, 1.2)), *starts])
 
-    half = half_width([math.log(ratio) for ratio in (1.1, 1.2, 1.3)], 3)
+    half = half_width([math.log(ratio) for ratio in (1.1, 1.2, 1.3)], 3, chance_of(1))
     assert math.log(found.high / found.ratio) == pytest.approx(half)
     assert found.low < 1
+
+
+def test_looking_again_takes_more_to_be_sure_and_all_looks_together_miss_in_five_percent() -> None:
+    trials = [Trial(FOUR, rounds(ratio, ratio), confirming=True) for ratio in (1.19, 1.2, 1.21)]
+    trials = [Trial(FOUR, rounds(1.2, 1.2)), *trials]
+
+    assert [conclude(trials, look).settings for look in (1, 6)] == [FOUR, ()]
+    assert chance_of(1) == pytest.approx(0.04)
+    assert chance_of(2) == pytest.approx(0.005)
+    assert sum(chance_of(look) for look in range(1, 99)) <= CHANCE * (1 + 1e-9)
 
 
 def test_without_enough_of_them_all_rounds_count_and_the_default_stays() -> None:

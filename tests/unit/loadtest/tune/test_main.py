@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.tune.__main__ import chosen, main
-from loadtest.tune.options import TuneOptions, argument_parser, duration
+from loadtest.tune.options import TuneOptions, argument_parser, duration, load_words
 
 DEPLOYMENTS = '[models.m]\ndefault = "onnx"\n[models.m.stacks.onnx]\n'
 
@@ -72,6 +72,14 @@ def test_a_reduced_precision_that_another_path_tries_is_not_tuned_by_itself(
     assert [str(path) for path in found] == paths
     said = f"servepath tune: tried with the path in full precision, not by itself: {tried}\n"
     assert capsys.readouterr().out == (said if tried else "")
+
+
+@pytest.mark.parametrize(("given", "handed_on"), [(["--seed=7"], ["--seed=7"]), ([], [])])
+def test_a_seed_is_the_payloads_as_well(given: list[str], handed_on: list[str]) -> None:
+    words = load_words(argument_parser().read(TuneOptions, ["m@onnx", *given]), {"default": Path("a.env")})
+
+    assert [word for word in words if word.startswith("--seed")] == handed_on
+    assert words[0] == "--side=default=a.env"
 
 
 def test_a_missing_list_of_paths_is_one_line_and_exit_code_1(

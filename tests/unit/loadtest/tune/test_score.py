@@ -131,6 +131,17 @@ def test_wrong_answers_are_what_is_wrong_with_a_block() -> None:
         assert block.out == "3 of 200 answers are wrong"
 
 
+def test_wrong_answers_before_the_measuring_are_wrong_with_a_block_as_well() -> None:
+    due_ns = np.arange(200) * 10**6
+    early = {"wrong": np.arange(200) < 3, "phase": ["warmup"] * 5 + ["measure"] * 195}
+
+    for block in (
+        at_rising_rate(table(due_ns, np.full(200, 500.0), **early), SLO_US, lambda _: 1.0),
+        at_steady_rate(table(due_ns, np.full(200, 500.0), **early), SLO_US),
+    ):
+        assert block.out == "3 of 200 answers are wrong"
+
+
 def test_a_steady_block_counts_the_median_or_the_cpu() -> None:
     steady = table(np.arange(200) * 10**6, np.full(200, 500.0))
 

@@ -1,7 +1,7 @@
 import subprocess
 from pathlib import Path
 
-from servepath.artifacts.commit import git_commit
+from servepath.artifacts.commit import git_commit, names_code
 
 IDENTITY = ("-c", "user.name=n", "-c", "user.email=e@example.org")
 
@@ -21,10 +21,12 @@ def test_the_digits_are_given_though_a_tag_is_there_and_changed_files_are_told(t
     assert git_commit(tmp_path) == digits
     (tmp_path / "file").write_text("two")
     assert git_commit(tmp_path) == f"{digits}-dirty"
+    assert (names_code(digits), names_code(f"{digits}-dirty")) == (True, False)
 
 
 def test_outside_git_it_is_unknown(tmp_path: Path) -> None:
     assert git_commit(tmp_path) == "unknown"
+    assert not names_code("unknown")
 
 
 def test_outside_git_what_the_images_build_wrote_down_is_given(tmp_path: Path) -> None:
