@@ -7,7 +7,6 @@ machine too busy to measure on pass too: the last lines then say that the times 
 
 import json
 import math
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ from rich.console import Console
 from servepath.cli.arguments import Parser, positive, whole
 from servepath.cli.signals import run_main
 from servepath.demo import compare
-from servepath.demo.stages import Stage, StageFailed, output, run
+from servepath.demo.stages import Stage, StageFailed, output, run, stop
 from servepath.results.thresholds import MIN_REQUESTS, UNTRUSTED
 from servepath.runner.config import SERVICES
 from servepath.runner.processes import ServiceFiles, main_process
@@ -68,19 +67,6 @@ def services(console: Console) -> Iterator[None]:
     finally:
         if started:
             stop(started, console)
-
-
-def stop(names: Sequence[str], console: Console) -> None:
-    """Stop services. Raises StageFailed; KeyboardInterrupt once they are stopped all the same."""
-    stage = Stage("stop", ["servepath.runner", "down", *names])
-    try:
-        run(stage, console)
-    except KeyboardInterrupt:
-        # It may have ended of that before it did anything. The second try is short: who is told twice ends at once.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        run(stage, console)
-        raise
 
 
 def stages(options: DemoOptions, console: Console) -> None:

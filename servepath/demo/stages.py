@@ -1,5 +1,6 @@
 """Stages as subprocesses: a headline, the stage's own output, its duration; Ctrl-C ends the stage, then the demo."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from servepath.cli.children import run_and_wait
+from servepath.cli.signals import STOP_SIGNALS
 
 
 class StageFailed(Exception):
@@ -33,6 +35,22 @@ def run(stage: Stage, console: Console) -> None:
     if code not in stage.passing:
         raise StageFailed(f"{stage.title} ended with exit code {code} after {took_s:.1f} s")
     console.print(f"{stage.title}: {took_s:.1f} s", style="dim", highlight=False)
+
+
+def stop(words: Sequence[str], console: Console) -> None:
+    """Stop the services that the words of `down` name.
+
+    Raises StageFailed; KeyboardInterrupt once they are stopped all the same.
+    """
+    stage = Stage("stop", ["servepath.runner", "down", *words])
+    try:
+        run(stage, console)
+    except KeyboardInterrupt:
+        # It may have ended of that before it did anything. The second try is short: who is told twice ends at once.
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        run(stage, console)
+        raise
 
 
 def output(stage: Stage) -> str:
