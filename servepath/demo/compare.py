@@ -155,9 +155,7 @@ def services(place: Workplace, console: Console) -> Iterator[str]:
 
 def pilot(gateway: str, place: Workplace, paths: Sequence[str], console: Console) -> float:
     """Return the rate that keeps the slowest path busy for half of its time. Raises StageFailed."""
-    reference = read_reference(place.exports, place.name)
-    group, by_rows = reference.groups[0], reference.spec.by_rows
-    asked = {t.name: group[t.name][:1] if by_rows else group[t.name] for t in reference.spec.inputs}
+    asked = read_reference(place.exports, place.name).first_inputs()
     slowest_s = 0.0
     with Client(gateway) as client:
         for path in paths:

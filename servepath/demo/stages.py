@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.markup import escape
 
 from servepath.cli.children import run_and_wait
 from servepath.cli.signals import STOP_SIGNALS
@@ -28,7 +29,7 @@ class Stage:
 
 def run(stage: Stage, console: Console) -> None:
     """Run a stage to its end and let its output pass. Raises StageFailed; KeyboardInterrupt once it has ended."""
-    console.rule(f"[bold]{stage.title}[/]  python -m {' '.join(stage.words)}", align="left")
+    console.rule(f"[bold]{stage.title}[/]  python -m {escape(' '.join(stage.words))}", align="left")
     begin = time.monotonic()
     code, _ = _run_and_wait(stage)
     took_s = time.monotonic() - begin
