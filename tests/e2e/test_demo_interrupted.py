@@ -61,3 +61,16 @@ def test_ctrl_c_of_compare_and_again_while_it_stops_leaves_nothing_either(here: 
     assert code == 130, text
     assert text.splitlines()[-1] == "compare interrupted; the services that it started are stopped"
     assert here.left() == []
+
+
+@pytest.mark.usefixtures("hangups_count")
+def test_the_end_of_the_terminal_leaves_nothing_either(here: Workplace) -> None:
+    with here.start("servepath.demo") as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if " measurements, open loop" in line)
+        process.send_signal(signal.SIGHUP)
+        text = process.stdout.read()
+        code = process.wait(LONG_S)
+
+    assert (code, "Traceback" in text, "interrupted; the services" in text) == (130, False, False), text
+    assert here.left() == []
