@@ -24,6 +24,7 @@ from typing import Any
 from rich.console import Console
 
 from servepath.artifacts.atomic import write_file
+from servepath.artifacts.manifest import ArtifactError
 from servepath.artifacts.names import ModelNameError, model_name
 from servepath.artifacts.reference import read_reference
 from servepath.cli.arguments import Parser, positive
@@ -36,6 +37,7 @@ from servepath.protocols.stacks import PATH_STACKS, PRECISIONS
 from servepath.results.names import key_of
 from servepath.results.thresholds import MIN_REQUESTS, UNTRUSTED
 from servepath.runner.config import GATEWAY, RunPaths, read_services
+from servepath.settings import SettingsError
 
 FOLDER = Path("artifacts/compare")
 SUMMARY = Path("results/latest/summary.json")
@@ -229,7 +231,7 @@ def main(argv: Sequence[str]) -> int:
     console = Console()
     try:
         place = stages(options, console)
-    except (StageFailed, ModelNameError) as failure:
+    except (StageFailed, ModelNameError, ArtifactError, SettingsError, OSError) as failure:
         console.print(f"compare failed: {failure}", style="bold red", highlight=False, markup=False)
         return 1
     summary = json.loads(SUMMARY.read_text())

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from report.verdicts import MIN_ROUNDS
-from servepath.demo.compare import FOLDER, ROUNDS, Workplace, conclude, load_arguments, name_of, settings
+from servepath.demo.compare import FOLDER, ROUNDS, Workplace, conclude, load_arguments, main, name_of, settings
 
 SUMMARY: dict[str, Any] = json.loads((Path(__file__).parents[2] / "data/run/expected.json").read_text())
 
@@ -88,3 +88,12 @@ def test_paths_that_share_their_limits_share_a_line(tmp_path: Path, monkeypatch:
     assert both.endswith(": m@torchserve, m@tfserving")
     assert "max_merge_rows 1," in alone
     assert alone.endswith(": m@onnx")
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(FOLDER.parts[0]).write_text("a file in its place")
+    assert main(["mine.onnx"]) == 1
+    assert capsys.readouterr().out.startswith("compare failed: ")
