@@ -51,7 +51,7 @@ ELSEWHERE = $(if $(TARGETS),--targets '$(TARGETS)') $(if $(ENVIRONMENT),--enviro
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | awk -F '\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
-demo: $(READY) ## train, export, serve, predict, load and compare every path (RATE, DURATION, ROUNDS, MODEL=FILE); stops what it started
+demo: $(READY) ## train, export, serve, predict, load and compare every path (RATE, DURATION, ROUNDS, or MODEL=FILE RATE); stops what it started
 	$(PYTHON) -m servepath demo $(LOAD) $(if $(filter command environment,$(origin MODEL)),--model '$(MODEL)')
 
 demo-text: $(READY) ## train policy_classifier on its corpus of HR policies, serve it on four stacks, load and compare them (MINUTES=3, RATE)

@@ -95,24 +95,11 @@ def weights(references: Sequence[Reference]) -> dict[str, str]:
     firsts: list[Reference] = []
     hashes: dict[str, str] = {}
     for reference in references:
-        first = next((other for other in firsts if _same(reference, other)), reference)
+        first = next((other for other in firsts if reference.computes_as(other)), reference)
         if first is reference:
             firsts.append(reference)
         hashes[reference.model] = _hash_of(first)
     return hashes
-
-
-def _same(one: Reference, other: Reference) -> bool:
-    if one.spec.inputs != other.spec.inputs or one.spec.outputs != other.spec.outputs or one.rows != other.rows:
-        return False
-    return len(one.groups) == len(other.groups) and all(
-        all(np.array_equal(mine[tensor.name], theirs[tensor.name]) for tensor in one.spec.inputs)
-        and all(
-            one.spec.tolerance_of(tensor).holds(mine[tensor.name], theirs[tensor.name].astype(np.float64))
-            for tensor in one.spec.outputs
-        )
-        for mine, theirs in zip(one.groups, other.groups, strict=True)
-    )
 
 
 def _hash_of(reference: Reference) -> str:

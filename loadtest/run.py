@@ -1,6 +1,6 @@
 """A run on disk: results/RUN/run.json, written first and again whenever a measurement ends.
 
-Results/latest points at it.
+Once one has ended, results/latest points at the run: until then the one before is what there is to read.
 """
 
 import json
@@ -33,6 +33,7 @@ class Run:
     facts: Mapping[str, Any]
     measurements: list[dict[str, Any]] = field(default_factory=list)
     warmup: list[dict[str, Any]] = field(default_factory=list)
+    _latest: bool = field(default=False, init=False)
 
     def save(self, *, complete: bool) -> None:
         """Write run.json. `complete` says that every planned measurement has ended; a reader trusts nothing else."""
@@ -40,10 +41,13 @@ class Run:
         if complete:
             content["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         atomic.write_file(self.folder / RUN_FILE, json.dumps(content, indent=2) + "\n")
+        if self.measurements and not self._latest:
+            _point_latest(self.folder.parent, self.folder.name)
+            self._latest = True
 
 
 def start(results: Path, expected: Sequence[Measurement], facts: Mapping[str, Any]) -> Run:
-    """Return a new run: its folder is there, run.json is written as incomplete, results/latest points at it.
+    """Return a new run: its folder is there, and run.json is written as incomplete.
 
     expected: the measurements of every round. facts: among them "rounds", how many there are to be, and "load_model".
     """
@@ -57,7 +61,6 @@ def start(results: Path, expected: Sequence[Measurement], facts: Mapping[str, An
     }
     run = Run(folder, own | dict(facts))
     run.save(complete=False)
-    _point_latest(results, folder.name)
     return run
 
 

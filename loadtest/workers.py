@@ -1,6 +1,5 @@
 """Where the load comes from: this process, or several workers that Locust's master leads; both look alike from here."""
 
-import signal
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from loadtest.generator import FAULT, ORDER, ROWS, STOP, STRETCH, Generator, Gen
 from loadtest.measurement_spec import MeasurementSpec
 from loadtest.recorder import merge
 from loadtest.run import RunError
+from servepath.cli.signals import leave_terminal, stop_signals
 from servepath.results.names import CLOSED
 from servepath.settings import SettingsError
 
@@ -31,15 +31,16 @@ LOOK_S = 1.0
 
 
 class Interruption:
-    """Ctrl-C or SIGTERM, as an event that can be waited for; no exception in the middle of a call."""
+    """Ctrl-C, SIGTERM or SIGHUP, as an event that can be waited for; no exception in the middle of a call."""
 
     def __init__(self) -> None:
         self.event = gevent.event.Event()
         self.signal: int | None = None
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stop_signals():
             gevent.signal_handler(number, self._on_signal, number)
 
     def _on_signal(self, number: int) -> None:
+        leave_terminal(number)
         self.signal = number
         self.event.set()
 

@@ -60,18 +60,18 @@ def _report(argv: Sequence[str], console: Console) -> int:
     parser.add_argument("run", nargs="?", type=Path, default=default, help=f"folder of a run (default: {default})")
     folder = parser.parse_args(argv).run
     summary = build(folder)
-    terminal.show(_write(folder, summary), console)
+    document = run.document(summary)
+    terminal.show(document, console)  # first: the folder may be read-only
+    _write(folder, summary, document)
     console.print(f"{folder / 'report.html'}", soft_wrap=True)
     return 0 if summary.valid else UNTRUSTED if summary.answered else 1
 
 
-def _write(folder: Path, summary: Summary) -> Document:
-    """Write the files of a report, and return what they say."""
-    document = run.document(summary)
+def _write(folder: Path, summary: Summary, document: Document) -> None:
+    """Write the files of a report."""
     atomic.write_file(folder / SUMMARY_FILE, write_json(to_dict(summary)))
     atomic.write_file(folder / "summary.md", markdown.render(document))
     atomic.write_file(folder / "report.html", html.render(document))
-    return document
 
 
 def _recommend(argv: Sequence[str], console: Console) -> int:
@@ -104,9 +104,10 @@ def _recommend(argv: Sequence[str], console: Console) -> int:
     )
     summary = replace(summary, question=question)
     found = summary.recommendation
-    atomic.write_file(args.run / RECOMMENDATION_FILE, write_json(recommendation_json.to_dict(found)))
-    document = _write(args.run, summary)
+    document = run.document(summary)
     terminal.show(Document("", (), document.sections[:1]), console)
+    atomic.write_file(args.run / RECOMMENDATION_FILE, write_json(recommendation_json.to_dict(found)))
+    _write(args.run, summary, document)
     console.print(f"{args.run / RECOMMENDATION_FILE}", soft_wrap=True)
     return 0 if any(answer.choice for answer in found.answers) else UNTRUSTED
 
@@ -129,8 +130,8 @@ def _crosscheck(argv: Sequence[str], console: Console) -> int:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder that `make crosscheck` wrote")
     folder = parser.parse_args(argv).folder
     found = crosscheck.check(folder)
-    atomic.write_file(folder / SUMMARY_FILE, write_json(crosscheck.to_dict(found)))
     terminal.show(crosscheck_document.document(found), console)
+    atomic.write_file(folder / SUMMARY_FILE, write_json(crosscheck.to_dict(found)))
     console.print(f"{folder / 'summary.json'}", soft_wrap=True)
     return 0 if found.agrees else UNTRUSTED
 

@@ -86,14 +86,16 @@ def between_sides(times: Latencies, pairs: Sequence[tuple[MeasurementName, Measu
 
 
 def against_stored(new: Summary, stored: Sequence[Summary]) -> list[Estimate]:
-    """Return an estimate on each path of a run, for each percentile, from runs that show how much runs differ.
+    """Return an estimate on each path of all runs, for each percentile, from runs that show how much runs differ.
 
     A new run's value is as far from the mean of n as s * sqrt(1 + 1 / n) allows, with n - 1 degrees of freedom (the
-    prediction interval; Hahn, Meeker, Statistical Intervals, 1991, section 4.7).
+    prediction interval; Hahn, Meeker, Statistical Intervals, 1991, section 4.7). A path that the new run lacks has no
+    samples: what was not measured may be slower.
     """
-    others = [_percentiles(summary) for summary in stored]
+    values, others = _percentiles(new), [_percentiles(summary) for summary in stored]
+    missing = dict.fromkeys(key for other in others for key in other if key not in values)
     found = []
-    for (measurement, metric), value in _percentiles(new).items():
+    for (measurement, metric), value in (values | missing).items():
         logs = [math.log(known) for known in (other.get((measurement, metric)) for other in others) if known]
         count = len(logs) if value else 0
         estimate = Estimate(measurement, metric, count, MIN_STORED)

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
@@ -42,3 +43,11 @@ def pytest_collection_finish() -> None:
     """Refuse a test module that imports Locust, which puts gevent's sockets and threads in place of Python's."""
     if "locust" in sys.modules:
         raise pytest.UsageError("a test module imports Locust, which patches this process; start it as a program")
+
+
+@pytest.fixture
+def hangups_count() -> Iterator[None]:
+    """Let SIGHUP end what a test starts where the tests themselves ignore it, as under nohup."""
+    before = signal.signal(signal.SIGHUP, lambda *_: None)  # children have the default instead of a handler
+    yield
+    signal.signal(signal.SIGHUP, before)

@@ -22,7 +22,7 @@ from deploy.engine import Engine, EngineError, engine, ensure_base
 from servepath.artifacts.commit import git_commit
 from servepath.cli.arguments import Parser
 from servepath.cli.free_ports import free_ports
-from servepath.cli.signals import run_main
+from servepath.cli.signals import STOP_SIGNALS, run_main
 from servepath.protocols.stacks import STACKS
 
 NAME = "servepath-e2e"
@@ -91,7 +91,7 @@ def _stand(docker: Engine) -> Iterator[Environment]:
     try:
         yield Environment(project, addresses, embedded)
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):  # a second one must not leave half of it behind
+        for number in STOP_SIGNALS:  # a second one must not leave half of it behind
             signal.signal(number, signal.SIG_IGN)
         project.down()
     if project.left():

@@ -24,8 +24,8 @@ from servepath.protocols.stacks import PATH_STACKS
 from servepath.settings import SettingsError
 
 # 17 measurements of 1.5 s in a round (four paths, both ways, two sides, the no-op server): 12 rounds load for five
-# minutes, and 11 are the least that the report judges.
-ROUNDS = 12
+# minutes. Of fewer than MIN_ROUNDS (report.verdicts) every decision would be that it cannot tell.
+ROUNDS, MIN_ROUNDS = 12, 11
 # Its own folder: capacity and scorecard are added to the newest run of the load test, and this one is none of those.
 OUT = "results/gate"
 PROTO = "proto/servepath/v1/gateway.proto"
@@ -57,6 +57,8 @@ def main(argv: Sequence[str]) -> int:
     options = load.read(LoadOptions, rest)
     if options.difference:
         load.error("gate: --difference cannot be given: the gate decides on rounds that are fixed before")
+    if options.rounds < MIN_ROUNDS:
+        load.error(f"gate: --rounds {options.rounds}: a decision needs {MIN_ROUNDS} or more")
     if options.side or options.worker or options.listen or options.workers:
         load.error("gate: --side, --worker, --workers and --listen cannot be given: the gate starts both sides itself")
     try:

@@ -77,8 +77,8 @@ def _size(each: Decision) -> str:
 
 def _fix(open_ones: Sequence[Decision], rules: Rules) -> str:
     if any(each.ratio is None for each in open_ones):
-        least = f"{MIN_STORED} stored runs with it" if rules.stored else f"{MIN_ROUNDS} rounds with enough requests"
-        return f"each needs at least {least}"
+        stored = f"a value in the new run and in at least {MIN_STORED} stored ones"
+        return f"each needs {stored if rules.stored else f'at least {MIN_ROUNDS} rounds with enough requests'}"
     if rules.stored:
         return (
             "runs differ too much for that; loadtest gate --ref loads both in one run and detects smaller differences"

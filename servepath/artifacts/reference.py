@@ -41,6 +41,24 @@ class Reference:
             return 1
         return min(len(group[self.spec.inputs[0].name]) for group in self.groups)
 
+    def first_inputs(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the inputs of a first request, by name: a row, or where a request has no rows the first group."""
+        group = self.groups[0]
+        return {t.name: group[t.name][:1] if self.spec.by_rows else group[t.name] for t in self.spec.inputs}
+
+    def computes_as(self, other: "Reference") -> bool:
+        """Return whether it asks the same inputs as another, and has its answers within the declared tolerance."""
+        if self.spec.inputs != other.spec.inputs or self.spec.outputs != other.spec.outputs or self.rows != other.rows:
+            return False
+        return len(self.groups) == len(other.groups) and all(
+            all(np.array_equal(mine[tensor.name], theirs[tensor.name]) for tensor in self.spec.inputs)
+            and all(
+                self.spec.tolerance_of(tensor).holds(mine[tensor.name], theirs[tensor.name].astype(np.float64))
+                for tensor in self.spec.outputs
+            )
+            for mine, theirs in zip(self.groups, other.groups, strict=True)
+        )
+
 
 def read_reference(exports: Path, model: str) -> Reference:
     """Read the current reference of a model after checking its hashes. Raises ArtifactError."""

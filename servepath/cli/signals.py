@@ -1,12 +1,13 @@
-"""Ctrl-C and SIGTERM: every command ends of them in the same way, and nobody is born in the middle of one."""
+"""Ctrl-C, SIGTERM and SIGHUP: every command ends of them in the same way, and nobody is born in the middle of one."""
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = 128 + signal.SIGINT  # what a shell gives for Ctrl-C
 
 
@@ -19,6 +20,7 @@ class _StopSignals:
         self.waits = False
 
     def tell(self, number: int, frame: FrameType | None) -> None:
+        leave_terminal(number)
         self.told = True
         if self.blocks:
             self.waits = True
@@ -30,14 +32,14 @@ _stop_signals = _StopSignals()
 
 
 def run_main(command: Callable[[], int], said: str = "") -> int:
-    """Run a command and return its exit code: INTERRUPTED, with the line `said`, when Ctrl-C or SIGTERM ended it.
+    """Run a command and return its exit code: INTERRUPTED, with the line `said`, when one of STOP_SIGNALS ended it.
 
-    Both become KeyboardInterrupt wherever the command is, so that what holds something cleans up. Both count although
-    the process that started it in the background had them ignored. Call it in the main thread.
+    Each becomes KeyboardInterrupt wherever the command is, so that what holds something cleans up. Ctrl-C and SIGTERM
+    count although the process that started it in the background had them ignored. Call it in the main thread.
     """
     _stop_signals.told = False
     try:
-        for number in STOP_SIGNALS:
+        for number in stop_signals():
             signal.signal(number, _stop_signals.tell)
         return command()
     except KeyboardInterrupt:
@@ -49,6 +51,23 @@ def run_main(command: Callable[[], int], said: str = "") -> int:
         # A library may have made it of the interrupt (matplotlib's import does), or it hit what was cleaning up.
         print(f"interrupted, and then {type(error).__name__}: {error}", file=sys.stderr)
     return INTERRUPTED
+
+
+def stop_signals() -> list[signal.Signals]:
+    """Return the STOP_SIGNALS that end a command here: SIGHUP only where it is not ignored, as nohup has it."""
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [number for number in STOP_SIGNALS if number != signal.SIGHUP or not ignored]
+
+
+def leave_terminal(number: int) -> None:
+    """Point stdout and stderr at /dev/null if the signal is SIGHUP: the terminal is gone, and writing to it fails."""
+    if number == signal.SIGHUP:
+        # It comes from the shell, and again from the kernel once the shell has ended: that is not a second Ctrl-C.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        null = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(null, stream)
+        os.close(null)
 
 
 @contextlib.contextmanager

@@ -7,29 +7,33 @@ machine too busy to measure on pass too: the last lines then say that the times 
 
 import json
 import math
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from servepath.artifacts.manifest import ArtifactError
+from servepath.artifacts.reference import Reference, read_reference
 from servepath.cli.arguments import Parser, positive, whole
 from servepath.cli.signals import run_main
 from servepath.demo import compare
-from servepath.demo.stages import Stage, StageFailed, output, run
+from servepath.demo.stages import Stage, StageFailed, output, run, stop
 from servepath.results.thresholds import MIN_REQUESTS, UNTRUSTED
 from servepath.runner.config import SERVICES
 from servepath.runner.processes import ServiceFiles, main_process
 
 RUN_DIR = Path(".run")
 SUMMARY = Path("results/latest/summary.json")
-RATE = 500.0
+EXPORTS = Path("artifacts/exports")
+RATE, DURATION_S, ROUNDS = 500.0, 0.8, 3
 # The longest that a path is waited for to be stable; `make loadtest` waits longer.
 WARMUP_S = 2.0
+# What one word of a command line may have on Linux.
+LONGEST_WORD = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +41,8 @@ class DemoOptions:
     """The command line of `python -m servepath.demo`."""
 
     rate: float | None
-    duration: float
-    rounds: int
+    duration: float | None
+    rounds: int | None
     model: Path | None
 
 
@@ -51,10 +55,13 @@ def parse_args(argv: Sequence[str]) -> DemoOptions:
         type=positive,
         help=f"requests a second on each path (default: {RATE:g}; of --model: found by a pilot)",
     )
-    add("--duration", type=positive, default=0.8, help="seconds in each measurement (default: 0.8)")
-    add("--rounds", type=whole(1), default=3, help="rounds, with one measurement of each path (default: 3)")
+    add("--duration", type=positive, help=f"seconds in each measurement (default: {DURATION_S:g})")
+    add("--rounds", type=whole(1), help=f"rounds, with one measurement of each path (default: {ROUNDS})")
     add("--model", type=Path, metavar="PATH", help="a model's file or folder instead: what servepath compare PATH does")
-    return parser.read(DemoOptions, argv)
+    options = parser.read(DemoOptions, argv)
+    if options.model and (options.duration or options.rounds):
+        parser.error("--duration and --rounds: not beside --model; servepath compare PATH --minutes says how long")
+    return options
 
 
 @contextmanager
@@ -70,37 +77,57 @@ def services(console: Console) -> Iterator[None]:
             stop(started, console)
 
 
-def stop(names: Sequence[str], console: Console) -> None:
-    """Stop services. Raises StageFailed; KeyboardInterrupt once they are stopped all the same."""
-    stage = Stage("stop", ["servepath.runner", "down", *names])
-    try:
-        run(stage, console)
-    except KeyboardInterrupt:
-        # It may have ended of that before it did anything. The second try is short: who is told twice ends at once.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        run(stage, console)
-        raise
-
-
 def stages(options: DemoOptions, console: Console) -> None:
     """Run all stages. Raises StageFailed."""
     run(Stage("train", ["training"]), console)
     run(Stage("export", ["export"]), console)
     with services(console):
-        for path in json.loads(output(Stage("list paths", ["client", "paths", "--json"])))["paths"]:
-            run(Stage("predict", ["client", "predict", path["name"], "1 2"]), console)
-        run(Stage("load test", ["loadtest", *load_arguments(options)]), console)
+        found = json.loads(output(Stage("list paths", ["client", "paths", "--json"])))["paths"]
+        models = {path["name"]: path["model"] for path in found}
+        references = references_of(models.values())
+        for path, model in models.items():
+            predict(path, references[model], console)
+        same = comparable(list(references.values()))
+        if others := [path for path, model in models.items() if model not in same]:
+            said = f"not loaded, since their models compute something else: {', '.join(others)}"
+            console.print(said, style="bold yellow", highlight=False, markup=False, soft_wrap=True)
+        paths = ",".join(path for path, model in models.items() if model in same)
+        run(Stage("load test", ["loadtest", "--paths", paths, *load_arguments(options)]), console)
         run(Stage("report", ["report"], (0, UNTRUSTED)), console)
+
+
+def references_of(models: Iterable[str]) -> dict[str, Reference]:
+    """Return the reference of each model. Raises StageFailed."""
+    try:
+        return {model: read_reference(EXPORTS, model) for model in dict.fromkeys(models)}
+    except ArtifactError as error:
+        raise StageFailed(str(error)) from error
+
+
+def predict(path: str, reference: Reference, console: Console) -> None:
+    """Predict what the reference asks first. Raises StageFailed."""
+    asked = json.dumps({name: array.tolist() for name, array in reference.first_inputs().items()})
+    if len(asked) < LONGEST_WORD:
+        run(Stage("predict", ["client", "predict", path, asked]), console)
+    else:
+        said = f"{path} is not predicted here: its inputs are too long for a command line"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
+
+
+def comparable(references: Sequence[Reference]) -> list[str]:
+    """Return the models that compute the same as the first one: a load test compares no others."""
+    first = references[0]
+    return [each.model for each in references if each is first or each.computes_as(first)]
 
 
 def load_arguments(options: DemoOptions) -> list[str]:
     """Return the load test's arguments: short, and yet MIN_REQUESTS on each path."""
+    rounds = options.rounds or ROUNDS
     words = {
-        "rounds": f"{options.rounds}",
+        "rounds": f"{rounds}",
         "rate": f"{options.rate or RATE:g}",
-        "duration": f"{options.duration:g}",
-        "min-requests": f"{math.ceil(MIN_REQUESTS / options.rounds)}",
+        "duration": f"{options.duration or DURATION_S:g}",
+        "min-requests": f"{math.ceil(MIN_REQUESTS / rounds)}",
         "warmup": f"{WARMUP_S:g}",
     }
     return [f"--{name}={value}" for name, value in words.items()]

@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -23,17 +24,20 @@ from typing import Any
 from rich.console import Console
 
 from servepath.artifacts.atomic import write_file
+from servepath.artifacts.manifest import ArtifactError
 from servepath.artifacts.names import ModelNameError, model_name
 from servepath.artifacts.reference import read_reference
 from servepath.cli.arguments import Parser, positive
 from servepath.cli.signals import run_main
 from servepath.client import Client, PredictError
-from servepath.demo.stages import Stage, StageFailed, run
+from servepath.demo.stages import Stage, StageFailed, run, stop
 from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.signature import MAX_RANK, MAX_TENSORS
 from servepath.protocols.stacks import PATH_STACKS, REDUCED_PRECISIONS
+from servepath.results.names import key_of
 from servepath.results.thresholds import MIN_REQUESTS, UNTRUSTED
 from servepath.runner.config import GATEWAY, RunPaths, read_services
+from servepath.settings import SettingsError
 
 FOLDER = Path("artifacts/compare")
 SUMMARY = Path("results/latest/summary.json")
@@ -148,14 +152,12 @@ def services(place: Workplace, console: Console) -> Iterator[str]:
         run(Stage("start", ["servepath.runner", "up", *own, *names]), console)
         yield found[GATEWAY].address
     finally:
-        run(Stage("stop", ["servepath.runner", "down", *own, *names]), console)
+        stop([*own, *names], console)
 
 
 def pilot(gateway: str, place: Workplace, paths: Sequence[str], console: Console) -> float:
     """Return the rate that keeps the slowest path busy for half of its time. Raises StageFailed."""
-    reference = read_reference(place.exports, place.name)
-    group, by_rows = reference.groups[0], reference.spec.by_rows
-    asked = {t.name: group[t.name][:1] if by_rows else group[t.name] for t in reference.spec.inputs}
+    asked = read_reference(place.exports, place.name).first_inputs()
     slowest_s = 0.0
     with Client(gateway) as client:
         for path in paths:
@@ -188,19 +190,30 @@ def load_arguments(rate: float, minutes: float, paths: int) -> list[str]:
 
 
 def conclude(summary: Mapping[str, Any]) -> list[str]:
-    """Return what to take, why, and what would change it; engines are named, since one may be a stand-in."""
+    """Return what to take, or which paths nothing beats, and why; engines are named, since one may be a stand-in."""
     rows = sorted(summary["paths"], key=lambda row: row["response_p50_ms"] or float("inf"))
-    names = [f"{row['model']}@{row['stack']} [{row['engine']} {row['engine_version']}]" for row in rows]
     best = rows[0]
     if len(rows) == 1:
-        said = f"{names[0]} is the only path that can serve it: p50 {best['response_p50_ms']:.3g} ms"
+        said = f"{_name(best)} is the only path that can serve it: p50 {best['response_p50_ms']:.3g} ms"
         return [f"{said} at {best['rate_rps']:g} requests/s"]
-    decided = [each["sentence"] for each in summary["verdicts"] if each["verdict"] in SIDES and each["metric"] == "p50"]
+    decided = [each for each in summary["verdicts"] if each["verdict"] in SIDES and each["metric"] == "p50"]
+    wins = Counter(each[each["verdict"]] for each in decided)
+    beaten = {each["a" if each["verdict"] == "b" else "b"] for each in decided}
+    unbeaten = [row for row in rows if _key(row) not in beaten] or rows
+    best, sentences = unbeaten[0], [each["sentence"] for each in decided]
     at = f"at {best['rate_rps']:g} requests/s through the gateway"
-    if not decided:
-        listed = ", ".join(f"{n} {row['response_p50_ms']:.3g} ms" for n, row in zip(names, rows, strict=True))
-        return [f"no path is faster for sure {at}: p50 {listed}; more --minutes may decide it"]
-    return [f"take {names[0]}: p50 {best['response_p50_ms']:.3g} ms {at}", *decided]
+    if wins[_key(best)] == len(rows) - 1:
+        return [f"take {_name(best)}: p50 {best['response_p50_ms']:.3g} ms {at}", *sentences]
+    listed = ", ".join(f"{_name(row)} {row['response_p50_ms']:.3g} ms" for row in unbeaten)
+    return [f"no path is clearly the fastest {at}: p50 {listed}; more --minutes may decide it", *sentences]
+
+
+def _key(row: Mapping[str, Any]) -> str:
+    return key_of(f"{row['model']}@{row['stack']}", row["via"])
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return f"{row['model']}@{row['stack']} [{row['engine']} {row['engine_version']}]"
 
 
 def settings(place: Workplace) -> list[str]:
@@ -218,7 +231,7 @@ def main(argv: Sequence[str]) -> int:
     console = Console()
     try:
         place = stages(options, console)
-    except (StageFailed, ModelNameError) as failure:
+    except (StageFailed, ModelNameError, ArtifactError, SettingsError, OSError) as failure:
         console.print(f"compare failed: {failure}", style="bold red", highlight=False, markup=False)
         return 1
     summary = json.loads(SUMMARY.read_text())

@@ -11,8 +11,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from servepath.cli.arguments import Parser, seconds, whole
+from servepath.cli.signals import leave_terminal, stop_signals
 from servepath.protocols.deployments import DeploymentsError
 from servepath.protocols.deployments_file import read_deployments
 from servepath.runner import logs, status
@@ -149,12 +151,19 @@ def _services(options: RunnerOptions) -> dict[str, Service]:
     return read_services(options.run_paths, Path(".env"))
 
 
+def _hang_up(number: int, frame: FrameType | None) -> None:
+    leave_terminal(number)
+    signal.default_int_handler(number, frame)
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the command; return the exit code."""
     options = parse_args(argv)
-    # Anyone who starts this in the background may have had SIGINT ignored, and SIGTERM would skip the cleaning up.
+    # Anyone who starts this in the background may have had SIGINT ignored; the others would skip the cleaning up.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    if signal.SIGHUP in stop_signals():
+        signal.signal(signal.SIGHUP, _hang_up)
     try:
         code = COMMANDS[options.command](options)
         sys.stdout.flush()

@@ -65,7 +65,8 @@ def _parser() -> Parser:
         default=200.0,
         help="requests a second in each measurement, at most 1000 (default: 200)",
     )
-    add("--rounds", type=whole(1), default=5, help="each has one measurement of every path and instrument (default: 5)")
+    rounds = "each has one measurement of every path and instrument; fewer than 5 know no p99 (default: 5)"
+    add("--rounds", type=whole(5), default=5, help=rounds)
     add("--seconds", type=positive, default=3.4, help="seconds in each measurement (default: 3.4)")
     add(
         "--min-requests",

@@ -6,7 +6,6 @@ Every path and way by every instrument in each round, in an order drawn for each
 import importlib.util
 import json
 import math
-import signal
 import statistics
 import subprocess
 import sys
@@ -37,6 +36,7 @@ from loadtest.timer import best_timer
 from loadtest.warmup import WINDOW_S, stable
 from servepath.artifacts import atomic
 from servepath.artifacts.commit import git_commit
+from servepath.cli.signals import leave_terminal, stop_signals
 from servepath.results.names import CROSSCHECK_FILE, EVEN, H2LOAD, INSTRUMENTS, LOADGEN, POISSON, VIAS
 from servepath.settings import SettingsError
 from studies.loadgen import h2load
@@ -83,8 +83,8 @@ def run_all(paths: Sequence[plan.ServingPath], options: StudyOptions) -> Path:
     """
     known = versions()
     # Python's own handler would raise in whichever greenlet runs, and gevent would print that.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        gevent.signal_handler(number, gevent.kill, gevent.getcurrent(), KeyboardInterrupt)
+    for number in stop_signals():
+        gevent.signal_handler(number, _interrupt, number, gevent.getcurrent())
     measurements = plan.measurements_of(paths, VIAS if options.via == "both" else (options.via,))
     with ExitStack() as stack:
         address = stack.enter_context(no_op.endpoint())
@@ -99,6 +99,11 @@ def run_all(paths: Sequence[plan.ServingPath], options: StudyOptions) -> Path:
         record.save(complete=False)
         _load(record, jobs, instruments, options)
     return folder
+
+
+def _interrupt(number: int, greenlet: gevent.Greenlet) -> None:
+    leave_terminal(number)
+    gevent.kill(greenlet, KeyboardInterrupt)
 
 
 def _job(measurement: Measurement, address: str, model: str, scratch: Path, options: StudyOptions) -> Job:

@@ -24,6 +24,7 @@ from studies.peers.rows import ROWS, Row
 
 # Of what is not a terminal, a file for example.
 WIDTH = 120
+INTERRUPTED = "bench: interrupted; the services that it started are stopped, the setups that ended are kept"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -66,4 +67,4 @@ def _rows(text: str) -> tuple[Row, ...]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_main(lambda: main(sys.argv[1:]), "bench: interrupted; the services that it started are stopped"))
+    sys.exit(run_main(lambda: main(sys.argv[1:]), INTERRUPTED))

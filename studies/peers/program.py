@@ -24,10 +24,15 @@ from studies.peers.processes import ServerFailed, Servers
 from studies.peers.results import Result, Round
 from studies.peers.rows import MANY, SMALL, SOME, Load, RequiredMeasurement, Row, Tuning
 from studies.peers.setups import DEPLOYMENTS, SETUPS, Cores, Setup, Workspace
+from studies.peers.static import Static
+from studies.peers.ways import Way
 
 TORCHSERVE, WORKERS = "torchserve", "workers"
 SWEEP_FILE = "torchserve-sweep.json"
 Say = Callable[[str], None]
+# From a setup's name and rows to its rounds, and why some ways are missing.
+MeasureRows = Callable[[str, Sequence[Row]], tuple[Sequence[Round], Mapping[str, str]]]
+Keep = Callable[[Sequence[Result], Mapping[str, Sequence[Round]]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,19 +61,21 @@ def run(options: PeersOptions, cores: Sequence[int], console: Console) -> int:
     terminal.show(show.layout(host, layout(shared)), console)
     with TemporaryDirectory(prefix="bench-") as folder:
         place = _place(options.exports, Path(folder), shared, programs)
-        found, measured = _setups(rows, place, options, say)
-    facts = {
-        "utc": began.isoformat(timespec="seconds"),
-        "host": host,
-        "layout": layout(shared),
-        "small": place.references[SMALL].model,
-        "versions": results.versions() | {name: peer.version for name, peer in programs.items()},
-        "commit": commit,
-        "rounds": options.rounds,
-        "seconds": options.seconds,
-    }
-    file = options.out / f"{began:%Y%m%dT%H%M%SZ}.json"
-    results.save(file, facts, found, measured)
+        facts = {
+            "utc": began.isoformat(timespec="seconds"),
+            "host": host,
+            "layout": layout(shared),
+            "small": place.references[SMALL].model,
+            "versions": results.versions() | {name: peer.version for name, peer in programs.items()},
+            "commit": commit,
+            "rounds": options.rounds,
+            "seconds": options.seconds,
+        }
+        file = options.out / f"{began:%Y%m%dT%H%M%SZ}.json"
+        keep = partial(results.save, file, facts)
+        measure_rows = partial(_measure_rows, place=place, options=options, say=say)
+        found, measured = by_setup(rows, len(cores), measure_rows, keep)
+    keep(found, measured)
     terminal.show(show.table(found, options.rounds), console)
     say(str(file))
     return 1 if any(result.void for result in found) else 0
@@ -104,25 +111,35 @@ def _place(exports: Path, folder: Path, cores: Cores, programs: Mapping[str, pee
     return Workspace(own, folder, cores, programs, references, {})
 
 
-def _setups(
-    rows: Sequence[Row], place: Workspace, options: PeersOptions, say: Say
+def by_setup(
+    rows: Sequence[Row], many: int, measure_rows: MeasureRows, keep: Keep
 ) -> tuple[list[Result], dict[str, Sequence[Round]]]:
-    """Run setup by setup; return the results in the order of the rows, and all measurements."""
+    """Measure the rows setup by setup, on `many` cores, and keep after each what is known so far.
+
+    Return the results in the order of the rows, and all measurements.
+    """
     found: dict[str, Result] = {}
     measured: dict[str, Sequence[Round]] = {}
-    many = len(place.cores.all.split(","))
     for name in SETUPS:
         chosen = [row for row in rows if row.setup == name and row.cores <= many]
-        if not chosen:
-            continue
-        say(f"{name}: {', '.join(row.name for row in chosen)}")
-        if name == TORCHSERVE:
-            place = _tuned(place, options, say)
-        rounds, missing = _rounds(name, chosen, place, options, say)
-        measured[name] = rounds
-        found |= {row.name: _result(row, rounds, missing) for row in chosen}
-    few = {row.name: Result(row, why=f"missing: needs {row.cores} cores, here are {many}") for row in rows}
-    return [found.get(row.name, few[row.name]) for row in rows], measured
+        if chosen:
+            rounds, missing = measure_rows(name, chosen)
+            measured[name] = rounds
+            found |= {row.name: _result(row, rounds, missing) for row in chosen}
+            keep(_in_order(rows, found, many), measured)
+    return _in_order(rows, found, many), measured
+
+
+def _in_order(rows: Sequence[Row], found: Mapping[str, Result], many: int) -> list[Result]:
+    whys = {row.name: f"needs {row.cores} cores, here are {many}" for row in rows if row.cores > many}
+    return [found.get(row.name, Result(row, why=f"missing: {whys.get(row.name, 'not measured yet')}")) for row in rows]
+
+
+def _measure_rows(
+    name: str, rows: Sequence[Row], *, place: Workspace, options: PeersOptions, say: Say
+) -> tuple[list[Round], dict[str, str]]:
+    say(f"{name}: {', '.join(row.name for row in rows)}")
+    return _rounds(name, rows, _tuned(place, options, say) if name == TORCHSERVE else place, options, say)
 
 
 def _result(row: Row, rounds: Sequence[Round], missing: Mapping[str, str]) -> Result:
@@ -143,7 +160,7 @@ def _rounds(
             return [], {need.way: str(failure) for need in needs}
         there = [need for need in needs if need.way in setup.ways]
         bench = _bench(place, name, options.seconds, servers)
-        sizes = {need: _pilot(bench, setup, need) for need in there}
+        sizes = {need: _pilot(bench, setup.ways[need.way], need) for need in there}
         rounds = [_round(bench, setup, sizes, number, say) for number in range(options.rounds)]
     return rounds, setup.missing
 
@@ -153,12 +170,17 @@ def _bench(place: Workspace, setup: str, seconds: float, servers: Servers) -> Be
     return Bench(place.folder, cores, seconds, dict(place.references), servers)
 
 
-def _pilot(bench: Bench, setup: Setup, need: RequiredMeasurement) -> int | str:
+def _pilot(bench: Bench, way: Way | Static, need: RequiredMeasurement) -> int | str:
     """Return the number of requests to send, or why none can be."""
     try:
-        return pilot(bench, setup.ways[need.way], need)
+        return pilot(bench, way, need)
     except (WrongAnswer, LoadFailed) as error:
         return str(error)
+
+
+def _measured(bench: Bench, way: Way | Static, need: RequiredMeasurement, size: int | str) -> Measured:
+    """Measure with what the pilot found."""
+    return Measured(void=size) if isinstance(size, str) else measure(bench, way, need, size)
 
 
 def _round(bench: Bench, setup: Setup, sizes: Mapping[RequiredMeasurement, int | str], number: int, say: Say) -> Round:
@@ -166,10 +188,7 @@ def _round(bench: Bench, setup: Setup, sizes: Mapping[RequiredMeasurement, int |
     order = list(sizes) if number % 2 == 0 else list(sizes)[::-1]
     round_: dict[RequiredMeasurement, Measured] = {}
     for need in order:
-        size = sizes[need]
-        void = isinstance(size, str)
-        round_[need] = Measured(void=str(size)) if void else measure(bench, setup.ways[need.way], need, int(size))
-        measured = round_[need]
+        measured = round_[need] = _measured(bench, setup.ways[need.way], need, sizes[need])
         say(f"  {number + 1}  {need.way:18} {need.model:10} {need.load!s:5} {measured.void or _line(measured)}")
     return round_
 
@@ -213,10 +232,14 @@ def _attempt(place: Workspace, exports: Path, seconds: float) -> dict[Load, floa
             way = setup.torch_svc(place.cores.all, exports)
         except ServerFailed:
             return {}
-        bench = _bench(place, TORCHSERVE, seconds, servers)
-        rates: dict[Load, float] = {}
-        for load in (SOME, MANY):
-            need = RequiredMeasurement(TORCHSERVE, SMALL, load)
-            measured = measure(bench, way, need, pilot(bench, way, need))
-            rates |= {} if measured.void else {load: measured.rate}
-        return rates
+        return rates(_bench(place, TORCHSERVE, seconds, servers), way)
+
+
+def rates(bench: Bench, way: Way | Static) -> dict[Load, float]:
+    """Return TorchServe's requests/s under each load of the sweep; a load whose measurement is void is missing."""
+    found: dict[Load, float] = {}
+    for load in (SOME, MANY):
+        need = RequiredMeasurement(TORCHSERVE, SMALL, load)
+        measured = _measured(bench, way, need, _pilot(bench, way, need))
+        found |= {} if measured.void else {load: measured.rate}
+    return found

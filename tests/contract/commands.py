@@ -81,6 +81,9 @@ def command_mistakes(command: Sequence[str]) -> Iterator[str]:
     """Yield what a command, or a part of one, takes and what is not there."""
     before = list(takewhile(VARIABLE.fullmatch, command))
     program, *words = command[len(before) :] or [""]
+    if program and Path(program).name != "make":
+        names = (word.partition("=")[0] for word in before)
+        yield from (f"nothing here reads {name}" for name in names if not is_read(name))
     match [Path(program).name, *words]:
         case ["make", *_]:
             yield from make_mistakes(words, before)
@@ -93,7 +96,7 @@ def command_mistakes(command: Sequence[str]) -> Iterator[str]:
         case ["client", *_]:
             yield from module_mistakes(program, program, words)
         case [name, *_] if name not in FOREIGN:
-            yield from loose_mistakes(command)
+            yield from loose_mistakes([program, *words] if program else before)
 
 
 def make_mistakes(words: Sequence[str], before: Sequence[str]) -> Iterator[str]:

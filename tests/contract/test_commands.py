@@ -41,6 +41,9 @@ from tests.contract.commands import mistakes
         ("`make import FILE=docs/gone.onnx NAME=a`", "there is no docs/gone.onnx"),
         ("with `--gone cuda`", "nothing here has --gone"),
         ("with `RATE=9 GONE=rate`", "nothing here takes GONE"),
+        ("`GONE=1 servepath up`", "nothing here reads GONE"),
+        ("`GONE=1 docker compose up`", "nothing here reads GONE"),
+        ("`RATE=9 servepath up`", "nothing here reads RATE"),
     ],
 )
 def test_what_is_not_there_is_named(text: str, line: str) -> None:
@@ -55,6 +58,7 @@ def test_what_is_not_there_is_named(text: str, line: str) -> None:
         "```\nkubectl -n servepath delete job/a --ignore-not-found\n```\nthen make it so",
         "`.venv/bin/servepath loadtest --help`, `python -m pytest -q --anything`, `servepath tune MODEL@STACK|all`",
         "`python -m servepath.runner down torch_svc`, `python -m report results/RUN`, `client predict m --version 2`",
+        "`ONNX_SVC_PORT=9 servepath up`, `OTEL_TRACES_EXPORTER=otlp docker compose up`",
         "`--device cuda`, `GOAL=rate`, `up --tuned`, `ONNX_SVC_ADDR=10.0.0.1:8001`, `don't`",
         "```python\npython -m gone\n```\n",
     ],

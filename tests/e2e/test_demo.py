@@ -1,16 +1,19 @@
 """`python -m servepath.demo` for real.
 
-Red when one answer in fifty is wrong, and gone without what it did not start.
+Red when one answer in fifty is wrong, gone without what it did not start, and no stranger to a third model.
 """
 
 import json
 import signal
 import sys
 
+import numpy as np
 import pytest
+from onnx import numpy_helper
 
 from servepath.runner.config import SERVICES
 from tests.e2e.workplace import ROOT, Workplace
+from tests.hostile_models import model, value
 
 pytestmark = pytest.mark.slow
 
@@ -41,3 +44,22 @@ def test_the_demo_leaves_a_service_alone_that_ran_before(here: Workplace) -> Non
 
     assert process.returncode == 130
     assert {name: here.process(name) for name in SERVICES} == before
+
+
+def test_a_model_that_computes_something_else_is_asked_its_own_inputs_and_not_loaded(here: Workplace) -> None:
+    listed = here.folder / "deployments.toml"
+    listed.unlink()  # a link, to the list that all share
+    listed.write_text((ROOT / "deployments.toml").read_text())
+    three = numpy_helper.from_array(np.ones((3, 1), np.float32), "w")
+    file = here.folder / "mine.onnx"
+    file.write_bytes(model(inputs=[value("x", ["n", 3])], weights=[three]).SerializeToString())
+    code, text = here.run("export.importing", str(file), "--name", "mine")
+    assert code == 0, text
+    code, text = here.run("servepath.demo")
+
+    assert code == 0, text
+    assert "predict  python -m client predict mine@onnx " in text
+    assert "not loaded, since their models compute something else: mine@onnx\n" in text
+    rows = json.loads((here.folder / "results" / "latest" / "summary.json").read_text())["paths"]
+    assert {row["model"] for row in rows} == {"simple_nn", "keras_dense"}
+    assert here.left() == []

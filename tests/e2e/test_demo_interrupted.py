@@ -1,4 +1,4 @@
-"""Ctrl-C in any stage of `python -m servepath.demo`: exit code 130, and nothing of it left."""
+"""Ctrl-C in any stage of `python -m servepath.demo`, or of compare: exit code 130, and nothing of it left."""
 
 import signal
 
@@ -45,4 +45,32 @@ def test_ctrl_c_while_it_predicts_and_again_while_it_stops_leaves_nothing_either
 
     assert code == 130, text
     assert text.splitlines()[-1] == "demo interrupted; the services that it started are stopped"
+    assert here.left() == []
+
+
+def test_ctrl_c_of_compare_and_again_while_it_stops_leaves_nothing_either(here: Workplace) -> None:
+    (file,) = (here.folder / "artifacts" / "exports" / "simple_nn" / "onnx").glob("*/*.onnx")
+    with here.start("servepath.demo.compare", str(file), "--name", "mine") as process:
+        assert process.stdout is not None
+        for sign in ("ms a request, one at a time", "stop  python -m servepath.runner down"):
+            next(line for line in process.stdout if sign in line)
+            process.send_signal(signal.SIGINT)
+        text = process.stdout.read()
+        code = process.wait(LONG_S)
+
+    assert code == 130, text
+    assert text.splitlines()[-1] == "compare interrupted; the services that it started are stopped"
+    assert here.left() == []
+
+
+@pytest.mark.usefixtures("hangups_count")
+def test_the_end_of_the_terminal_leaves_nothing_either(here: Workplace) -> None:
+    with here.start("servepath.demo") as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if " measurements, open loop" in line)
+        process.send_signal(signal.SIGHUP)
+        text = process.stdout.read()
+        code = process.wait(LONG_S)
+
+    assert (code, "Traceback" in text, "interrupted; the services" in text) == (130, False, False), text
     assert here.left() == []

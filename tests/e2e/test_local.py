@@ -134,12 +134,18 @@ def test_without_exports_the_fix_is_named_and_nothing_is_started(tmp_path: Path)
     assert place.left() == []
 
 
-@pytest.mark.parametrize("moment", ["starting", "listening"])
-def test_ctrl_c_of_up_leaves_nothing(here: Workplace, moment: str) -> None:
+@pytest.mark.usefixtures("hangups_count")
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [("starting", signal.SIGINT), ("listening", signal.SIGINT), ("listening", signal.SIGHUP)],
+)
+def test_ctrl_c_of_up_or_the_end_of_its_terminal_leaves_nothing(
+    here: Workplace, moment: str, number: signal.Signals
+) -> None:
     with here.start(LOCAL, "up") as process:
         assert process.stdout is not None
         next(line for line in process.stdout if moment in line)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         text = process.stdout.read()
         code = process.wait(LONG_S)
 

@@ -119,7 +119,7 @@ def test_a_path_that_the_ref_does_not_have_is_refused_by_name_and_left_out_of_al
         1,
         "loadtest gate: --paths: the ref does not have line@torchserve",
     )
-    with made.start("loadtest", "gate", "--ref=HEAD", *QUICK[1:], "--rounds=1") as gate:
+    with made.start("loadtest", "gate", "--ref=HEAD", *QUICK[1:]) as gate:
         assert gate.stdout is not None
         assert "gate: line@torchserve is skipped: the ref does not have it\n" in gate.stdout
         gate.send_signal(signal.SIGINT)

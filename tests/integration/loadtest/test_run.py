@@ -257,7 +257,7 @@ def test_the_program_that_looks_is_started_before_the_warm_up(stand: Any) -> Non
         deadline = time.monotonic() + LONG_S
         while not looks(run.pid) and time.monotonic() < deadline:
             time.sleep(0.01)
-        facts = run_json(stand)
+        facts = json.loads(next(stand.folder.glob("results/*/run.json")).read_text())
         run.send_signal(signal.SIGINT)
         run.communicate(timeout=LONG_S)
     assert (run.returncode, facts["warmup"], facts["measurements"]) == (130, [], [])
@@ -293,6 +293,25 @@ def test_ctrl_c_keeps_the_blocks_that_ended_and_marks_the_run_incomplete(stand: 
     assert not facts["complete"]
     assert f"{len(facts['measurements']) // 2} whole rounds" in output.decode()
     assert {measurement["round"] for measurement in facts["measurements"]} >= {0, 1}
+    files = {f"rows/{path.name}" for path in (stand.folder / "results/latest/rows").iterdir()}
+    assert files == {measurement["rows"] for measurement in facts["measurements"]}
+    assert left(stand) == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("hangups_count")
+def test_a_terminal_that_is_gone_ends_a_run_as_ctrl_c_does(stand: Any) -> None:
+    command = [*endless(stand), "--processes=2"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        deadline = time.monotonic() + LONG_S
+        while not list(stand.folder.glob("results/latest/rows/r01-*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        run.send_signal(signal.SIGHUP)
+        output, errors = run.communicate(timeout=LONG_S)
+    assert (run.returncode, errors) == (128 + signal.SIGHUP, b"")
+    assert b"marked incomplete" not in output
+    facts = run_json(stand)
+    assert not facts["complete"]
     files = {f"rows/{path.name}" for path in (stand.folder / "results/latest/rows").iterdir()}
     assert files == {measurement["rows"] for measurement in facts["measurements"]}
     assert left(stand) == []

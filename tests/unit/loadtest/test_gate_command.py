@@ -1,10 +1,11 @@
-"""What the gate lets its two sides differ in."""
+"""What the gate lets its two sides differ in, and what it refuses."""
 
 from pathlib import Path
 
 import pytest
 
-from loadtest.gate.command import PROTO, allowed_of, main
+from loadtest.gate.command import MIN_ROUNDS, PROTO, ROUNDS, allowed_of, main
+from report import verdicts
 
 ROOT = Path(__file__).parents[3]
 
@@ -24,3 +25,10 @@ def test_the_gate_decides_on_rounds_that_are_fixed_before(capsys: pytest.Capture
     with pytest.raises(SystemExit, match="2"):
         main(["--ref", "v1", "--difference", "0.05"])
     assert "--difference cannot be given" in capsys.readouterr().err
+
+
+def test_rounds_that_are_too_few_for_any_decision_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ROUNDS >= MIN_ROUNDS == verdicts.MIN_ROUNDS
+    with pytest.raises(SystemExit, match="2"):
+        main(["--ref", "v1", "--rounds", "10"])
+    assert "--rounds 10: a decision needs 11 or more" in capsys.readouterr().err

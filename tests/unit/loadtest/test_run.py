@@ -27,7 +27,23 @@ def test_a_run_is_incomplete_until_it_is_said_to_be_complete(tmp_path: Path) -> 
 
 
 def test_latest_points_at_the_newest_of_runs_that_start_in_one_second(tmp_path: Path) -> None:
-    folders = [run.start(tmp_path, MEASUREMENTS, {}).folder for _ in range(3)]
-    assert len(set(folders)) == 3
-    assert (tmp_path / "latest").resolve() == folders[-1].resolve()
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*(folder.name for folder in folders), "latest"])
+    runs = [run.start(tmp_path, MEASUREMENTS, {}) for _ in range(3)]
+    for started in runs:
+        started.measurements.append({"requests": 5})
+        started.save(complete=False)
+    names = [started.folder.name for started in runs]
+    assert len(set(names)) == 3
+    assert (tmp_path / "latest").resolve().name == names[-1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "latest"])
+
+
+def test_latest_stays_at_the_run_before_until_a_new_one_has_measured_something(tmp_path: Path) -> None:
+    before, new = (run.start(tmp_path, MEASUREMENTS, {}) for _ in range(2))
+    before.measurements.append({"requests": 5})
+    before.save(complete=True)
+    new.warmup.append({"seconds": 1.0})
+    new.save(complete=False)
+    assert (tmp_path / "latest").resolve() == before.folder.resolve()
+    new.measurements.append({"requests": 5})
+    new.save(complete=False)
+    assert (tmp_path / "latest").resolve() == new.folder.resolve()

@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,20 @@ def test_stored_runs_decide_by_their_spread_and_only_when_there_are_five(
     small: Any, tmp_path: Path, factors: tuple[float, ...], code: int
 ) -> None:
     assert main(["gate", str(small.folder), "--stored", *copies(small, tmp_path, *factors)]) == code
+
+
+def test_a_path_that_only_the_stored_runs_have_is_inconclusive_and_named(stored: Any, tmp_path: Path) -> None:
+    runs = [build(Path(folder)) for folder in copies(stored, tmp_path, 0.99, 1.0, 1.0, 1.0, 1.01)]
+    new = build(stored.folder)
+    fewer = replace(new, rows=tuple(row for row in new.rows if row.stack == "onnx"))
+    decisions = gate.decide(gate.against_stored(fewer, runs), 0.05)
+    lost = [(each.found, each.samples) for each in decisions if each.measurement.stack == "tfserving"]
+    assert lost == [(UNKNOWN, 0)] * 4
+    code = gate.outcome(decisions, tail=False)
+    assert code == UNDECIDED
+    named = "p50 of keras_dense@tfserving direct, p50 of keras_dense@tfserving gateway"
+    said = f"inconclusive: {named}; each needs a value in the new run and in at least 5 stored ones"
+    assert gate_document.conclude(decisions, code, gate_document.Rules(5.0, tail=False, stored=True)) == said
 
 
 def test_the_bounds_against_stored_runs_are_those_of_a_prediction(small: Any, tmp_path: Path) -> None:

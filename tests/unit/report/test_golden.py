@@ -82,6 +82,19 @@ def test_terminal_page_markdown_and_json_have_what_proofs_saw(stored: Any, capsy
     assert proof in [path.get("proof") for path in json.loads((stored.folder / "summary.json").read_text())["paths"]]
 
 
+def test_what_cannot_be_written_is_shown_all_the_same(stored: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("summary.json", "recommendation.json"):
+        (stored.folder / name).mkdir()  # for root, too, who may write into a read-only folder
+    for words, shown in (
+        ([str(stored.folder)], "valid: every path returned correct responses"),
+        (["recommend", str(stored.folder), "--rate=500", "--slo-p99-ms=20"], "For 500 req/s at p99 below 20 ms"),
+    ):
+        assert main(words) == 1
+        said = capsys.readouterr()
+        assert shown in said.out
+        assert said.err.startswith("report: ")
+
+
 def test_without_a_run_there_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 1
     said = capsys.readouterr().err

@@ -5,34 +5,47 @@ from typing import Any
 import pytest
 
 from report.verdicts import MIN_ROUNDS
-from servepath.demo.compare import FOLDER, ROUNDS, Workplace, conclude, load_arguments, name_of, settings
+from servepath.demo.compare import FOLDER, ROUNDS, Workplace, conclude, load_arguments, main, name_of, settings
 
 SUMMARY: dict[str, Any] = json.loads((Path(__file__).parents[2] / "data/run/expected.json").read_text())
 
 
 def row(stack: str, p50_ms: float) -> dict[str, Any]:
-    engine = {"onnx": "onnxruntime", "tfserving": "embedded"}[stack]
-    own = {"model": "m", "stack": stack, "engine": engine, "engine_version": "1.0"}
+    engine = {"onnx": "onnxruntime", "tfserving": "embedded"}.get(stack, stack)
+    own = {"model": "m", "stack": stack, "via": "gateway", "engine": engine, "engine_version": "1.0"}
     return {**own, "response_p50_ms": p50_ms, "rate_rps": 40.0}
 
 
-def verdict(side: str) -> dict[str, Any]:
-    return {**SUMMARY["verdicts"][0], "verdict": side, "sentence": "p50: m@onnx is faster by 30 %"}
+def verdict(a: str, b: str, side: str) -> dict[str, Any]:
+    named = {"a": f"m@{a}.gateway", "b": f"m@{b}.gateway"}
+    return {**SUMMARY["verdicts"][0], **named, "verdict": side, "sentence": f"{a} or {b}: {side}"}
 
 
 def test_the_faster_path_is_taken_where_a_verdict_says_so() -> None:
-    summary = {"paths": [row("tfserving", 9.5), row("onnx", 6.0)], "verdicts": [verdict("b")]}
+    summary = {"paths": [row("tfserving", 9.5), row("onnx", 6.0)], "verdicts": [verdict("tfserving", "onnx", "b")]}
     assert conclude(summary) == [
         "take m@onnx [onnxruntime 1.0]: p50 6 ms at 40 requests/s through the gateway",
-        "p50: m@onnx is faster by 30 %",
+        "tfserving or onnx: b",
     ]
 
 
 def test_nothing_is_recommended_where_no_verdict_is_decided() -> None:
-    summary = {"paths": [row("tfserving", 6.1), row("onnx", 6.0)], "verdicts": [verdict("undecided")]}
-    (line,) = conclude(summary)
-    assert line.startswith("no path is faster for sure at 40 requests/s")
+    undecided = [verdict("tfserving", "onnx", "too close to call")]
+    (line,) = conclude({"paths": [row("tfserving", 6.1), row("onnx", 6.0)], "verdicts": undecided})
+    assert line.startswith("no path is clearly the fastest at 40 requests/s")
     assert "m@onnx [onnxruntime 1.0] 6 ms, m@tfserving [embedded 1.0] 6.1 ms" in line
+
+
+def test_paths_that_are_too_close_to_call_are_both_named_although_each_beats_a_third() -> None:
+    rows = [row("onnx", 6.0), row("litert", 6.1), row("torchserve", 9.5)]
+    first_two = verdict("litert", "onnx", "too close to call")
+    both_won = [verdict("litert", "torchserve", "a"), verdict("torchserve", "onnx", "b")]
+    line, *why = conclude({"paths": rows, "verdicts": [first_two, *both_won]})
+    assert "p50 m@onnx [onnxruntime 1.0] 6 ms, m@litert [litert 1.0] 6.1 ms; more --minutes" in line
+    assert "torchserve" not in line
+    assert why == ["litert or torchserve: a", "torchserve or onnx: b"]
+    line, *_ = conclude({"paths": rows, "verdicts": [verdict("litert", "onnx", "b"), *both_won]})
+    assert line.startswith("take m@onnx ")
 
 
 def test_a_single_path_is_said_to_be_the_only_one() -> None:
@@ -75,3 +88,12 @@ def test_paths_that_share_their_limits_share_a_line(tmp_path: Path, monkeypatch:
     assert both.endswith(": m@torchserve, m@tfserving")
     assert "max_merge_rows 1," in alone
     assert alone.endswith(": m@onnx")
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(FOLDER.parts[0]).write_text("a file in its place")
+    assert main(["mine.onnx"]) == 1
+    assert capsys.readouterr().out.startswith("compare failed: ")

@@ -1,4 +1,4 @@
-"""How commands end when Ctrl-C or SIGTERM ends them."""
+"""How commands end when Ctrl-C, SIGTERM or SIGHUP ends them."""
 
 import signal
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from servepath.cli.signals import STOP_SIGNALS, block_signals
+from servepath.cli.signals import block_signals
 
 COMMAND = """
 import os, signal, sys
@@ -25,7 +25,7 @@ def ended(body: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-@pytest.mark.parametrize("number", STOP_SIGNALS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_command_says_so_and_ends_as_a_shell_would_say(number: signal.Signals) -> None:
     done = ended(f"os.kill(os.getpid(), {number:d})")
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "it is over\n")
@@ -48,6 +48,38 @@ def test_an_interrupt_counts_although_it_was_ignored_at_the_start() -> None:
         ["sh", "-c", 'trap "" INT TERM; exec "$0" -c "$1"', sys.executable, script], check=False, capture_output=True
     )
     assert done.returncode == 130
+
+
+@pytest.mark.usefixtures("hangups_count")
+def test_a_command_whose_terminal_is_gone_ends_in_the_same_way_and_says_nothing() -> None:
+    body = """
+    try:
+        os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        print("to nobody", flush=True)
+    """
+    done = ended(body)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.usefixtures("hangups_count")
+def test_a_hangup_that_comes_twice_does_not_disturb_the_cleaning_up() -> None:
+    body = """
+    try:
+        os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        os.kill(os.getpid(), signal.SIGHUP)
+        sys.exit(3)
+    """
+    assert ended(body).returncode == 3
+
+
+def test_a_hangup_that_is_ignored_at_the_start_stays_so() -> None:
+    script = COMMAND.format(body="os.kill(os.getpid(), signal.SIGHUP); return 0")
+    done = subprocess.run(
+        ["sh", "-c", 'trap "" HUP; exec "$0" -c "$1"', sys.executable, script], check=False, capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_command_that_was_not_interrupted_ends_with_its_own_code_or_error() -> None:
