@@ -41,8 +41,10 @@ class LoadedRun:
         payloads: what is sent here, as run.json has it. fix: with {file}, for the option of those of the run.
         """
         sent = self.facts.get("payloads")
-        for model in sorted(models) if sent is not None else ():
-            here, there = (_requests(each, model) for each in (payloads, sent))
+        if sent is None:
+            return
+        for model in sorted(models):
+            here, there = _requests(payloads, model), _requests(sent, model)
             if there is not None and here != there:
                 file = f"--payloads {sent['file']}" if "file" in sent else "no --payloads"
                 raise SettingsError(f"{self.folder} has other requests of {model}: {fix.format(file=file)}")

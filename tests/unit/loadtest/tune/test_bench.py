@@ -178,6 +178,17 @@ def test_a_default_without_a_figure_is_asked_again_and_then_ends_the_search() ->
     assert len(load.sent) == 6
 
 
+def test_a_default_that_does_far_less_than_before_is_loaded_from_a_lower_rate_on() -> None:
+    load = FakeLoad({"default": 200.0, "candidate": 400.0})
+    bench = bench_of(load, FakeServices())
+
+    trial = bench.measure(FOUR, 2, 0, fresh=False)
+
+    assert [round(each.candidate / each.default, 1) for each in trial.rounds] == [2.0, 2.0]
+    assert [round(spec.rate) for spec in load.sent[::2]] == [333, 111, 67]
+    assert bench.default_rate == pytest.approx(200.0, rel=0.1)
+
+
 def test_a_candidate_that_keeps_up_at_no_rate_counts_as_the_lowest_that_was_tried() -> None:
     trial = bench_of(FakeLoad({"default": 1000.0, "candidate": 1.0}), FakeServices()).measure(FOUR, 1, 0, fresh=False)
 
