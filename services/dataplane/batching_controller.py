@@ -9,9 +9,10 @@ WINDOW_CALLS = 16
 MAX_COST_RATIO = 0.95
 # A lap in which fewer of the calls had waited says nothing: there was little to merge.
 MIN_WAITED_SHARE = 1 / 4
-# Laps between two trials of the way that did not pay; doubled while a trial confirms that, up to the second.
+# Laps between two trials of the way that did not pay; doubled while a trial confirms that, up to MAX_INTERVAL. Merging
+# is tried again sooner: where it would pay after all, calls pile up meanwhile.
 FIRST_INTERVAL = 8
-MAX_INTERVAL = 512
+MAX_INTERVAL = {True: 64, False: 512}
 
 
 class BatchingController:
@@ -29,6 +30,7 @@ class BatchingController:
         self._interval = FIRST_INTERVAL
         self._windows = 0
         self._begin(merging=True)
+        self._calls = -WINDOW_CALLS  # a server's first calls load and compile what it needs
 
     def record(self, rows: int, busy_s: float, *, waited: bool) -> None:
         """Record the end of a call: rows answered, seconds busy since the previous end, whether it had waited."""
@@ -52,7 +54,10 @@ class BatchingController:
             self._begin(merging=self._pays)
             return
         cost_s = self._busy_s / self._rows
-        self._cost_s[self.merging] = (self._cost_s.get(self.merging, cost_s) + cost_s) / 2
+        # Of the way that is tried again the last lap alone: the ones before are of a server that may have been another,
+        # such as a JVM that was about to compile.
+        before_s = self._cost_s.get(self.merging, cost_s) if self.merging is self._pays else cost_s
+        self._cost_s[self.merging] = (before_s + cost_s) / 2
         if len(self._cost_s) == 1:
             self._begin(merging=not self.merging)
         else:
@@ -63,7 +68,7 @@ class BatchingController:
         if pays is not self._pays:
             self._interval = FIRST_INTERVAL
         elif self.merging is not pays:
-            self._interval = min(2 * self._interval, MAX_INTERVAL)
+            self._interval = min(2 * self._interval, MAX_INTERVAL[self.merging])
         self._pays = pays
         self._windows = self._windows + 1 if self.merging is pays else 0
         self._begin(merging=pays if self._windows < self._interval else not pays)

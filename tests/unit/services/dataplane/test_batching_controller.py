@@ -22,15 +22,39 @@ def test_merging_stops_where_it_saves_nothing() -> None:
 def test_the_other_way_is_tried_ever_more_rarely() -> None:
     controller = BatchingController(2)
     run(controller, 20_000 * WINDOW_CALLS, fixed_s=1e-3, row_s=1e-5)
-    assert run(controller, 2 * MAX_INTERVAL * WINDOW_CALLS, fixed_s=1e-3, row_s=1e-5) > 0.99
+    assert run(controller, 2 * MAX_INTERVAL[False] * WINDOW_CALLS, fixed_s=1e-3, row_s=1e-5) > 0.99
+
+
+def test_merging_is_tried_again_within_a_thousand_calls() -> None:
+    controller = BatchingController(2)
+    run(controller, 20_000 * WINDOW_CALLS, fixed_s=0, row_s=1e-3)
+    assert run(controller, (MAX_INTERVAL[True] + 2) * WINDOW_CALLS, fixed_s=0, row_s=1e-3) > 0
+    assert run(controller, (MAX_INTERVAL[True] + 2) * WINDOW_CALLS, fixed_s=1e-3, row_s=1e-5) > 0
+
+
+def test_the_first_calls_of_a_server_decide_nothing() -> None:
+    controller = BatchingController(2)
+    run(controller, WINDOW_CALLS, fixed_s=1.0, row_s=0, rows=2)
+    assert run(controller, 50 * WINDOW_CALLS, fixed_s=1e-3, row_s=0, rows=2) > 0.8
+
+
+def test_merged_calls_that_cost_much_at_first_are_soon_tried_and_taken_again() -> None:
+    """As behind a JVM that compiles while merged calls are measured, and has compiled when lone ones are."""
+    controller, costly = BatchingController(2), 2 * WINDOW_CALLS
+    for _ in range((FIRST_INTERVAL + 5) * WINDOW_CALLS):
+        controller.record(
+            2 if controller.merging else 1, 20e-3 if controller.merging and costly > 0 else 1e-3, waited=True
+        )
+        costly -= controller.merging
+    assert run(controller, FIRST_INTERVAL * WINDOW_CALLS, fixed_s=1e-3, row_s=0, rows=2) > 0.8
 
 
 def test_a_server_that_changes_is_noticed_both_ways() -> None:
     controller = BatchingController(2)
     run(controller, 100 * WINDOW_CALLS, fixed_s=1e-3, row_s=1e-5)
-    run(controller, 4 * MAX_INTERVAL * WINDOW_CALLS, fixed_s=0, row_s=1e-3)
+    run(controller, 4 * MAX_INTERVAL[False] * WINDOW_CALLS, fixed_s=0, row_s=1e-3)
     assert run(controller, FIRST_INTERVAL * WINDOW_CALLS, fixed_s=0, row_s=1e-3) < 0.5
-    run(controller, 4 * MAX_INTERVAL * WINDOW_CALLS, fixed_s=1e-3, row_s=1e-5)
+    run(controller, 4 * MAX_INTERVAL[True] * WINDOW_CALLS, fixed_s=1e-3, row_s=1e-5)
     assert run(controller, FIRST_INTERVAL * WINDOW_CALLS, fixed_s=1e-3, row_s=1e-5) > 0.5
 
 
