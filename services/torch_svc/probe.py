@@ -42,7 +42,7 @@ class Probe:
         self._complain_at = time.monotonic() + COMPLAIN_S
 
     def step(self) -> bool:
-        """Ask one model that has not answered yet, or look for its answer; return whether all have answered.
+        """Return whether all models have answered, after asking one that has not, or looking for its answer.
 
         Waits for LOOK_S at most. Raises ServerError when one never will answer.
         """
