@@ -68,7 +68,7 @@ def check(trained: Trained, artifact_format: str, predict: Predict) -> Parity:
                 f"{what}: the largest difference of {name!r} from the float64 reference is {apart:.3g}, "
                 f"the tolerance is {tolerance}; nothing was kept"
             )
-        largest = max(largest, apart)
+        largest = float(np.max([largest, apart]))
     most = max(BATCH_SIZES)
     same = all(close(answers[most][t.name], answers[1][t.name], spec.tolerance_of(t)) for t in spec.outputs)
     if spec.row_independent and not same:
@@ -92,11 +92,13 @@ def in_batches(predict: Predict, inputs: Arrays, size: int) -> Arrays:
 
 
 def _largest(values: NDArray[Any], wanted: NDArray[Any]) -> float:
-    """Return the largest difference; of texts, infinity where one is another."""
+    """Return the largest difference, NaN where one alone is no number; of texts, infinity where one is another."""
     if values.dtype.hasobject:
         return 0.0 if np.array_equal(values, wanted) else math.inf
+    ours, theirs = values.astype(np.float64), wanted.astype(np.float64)
+    same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
     with np.errstate(invalid="ignore"):
-        apart = np.abs(values.astype(np.float64) - wanted.astype(np.float64))
+        apart = np.where(same, 0.0, np.abs(ours - theirs))
     return float(np.max(apart, initial=0.0))
 
 

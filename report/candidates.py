@@ -58,7 +58,7 @@ def candidates(evidence: Evidence, slo_p99_ms: float) -> tuple[Candidate, ...]:
                 stack=stack,
                 via=via,
                 settings=settings,
-                engine=_engine(row, card),
+                engine=_engine(row, card, entry),
                 precision=_precision(evidence.facts, row, stack),
                 version=row.version if row else None,
                 sha256=row.sha256 if row else "",
@@ -102,10 +102,11 @@ def _path_of(entry: Entry) -> tuple[str, str]:
     return entry["model"], entry["stack"]
 
 
-def _engine(row: PathResult | None, card: Entry | None) -> str:
+def _engine(row: PathResult | None, *added: Entry | None) -> str:
     if row is not None:
         return row.engine_label
-    return engine_label(card["engine"], card["engine_version"]) if card and card.get("engine") else NOT_LOADED
+    said = next((each for each in added if each and each.get("engine")), None)
+    return engine_label(said["engine"], said["engine_version"]) if said else NOT_LOADED
 
 
 def _precision(facts: Mapping[str, Any], row: PathResult | None, stack: str) -> str:

@@ -86,7 +86,9 @@ def _candidates(trial: Trial) -> Sequence[Sizes]:
         found += [{**dict.fromkeys([*firsts, BATCH], rows), **others} for rows in (ROWS, 1)]
     most = trial.hints.max_sizes
     within = [{axis: min(size, most.get(axis, size)) for axis, size in sizes.items()} for sizes in found]
-    different = [sizes for place, sizes in enumerate(within) if sizes not in within[:place]]
+    # Within their limits, first axes that were to differ may be equal: that is the trial of one axis, BATCH.
+    told = [sizes for sizes in within if BATCH in sizes or len({sizes[axis] for axis in firsts}) == len(firsts)]
+    different = [sizes for place, sizes in enumerate(told) if sizes not in told[:place]]
     # One row alone is the last resort, for all sizes.
     return sorted(different, key=lambda sizes: 1 in {sizes.get(axis) for axis in (*firsts, BATCH)})
 
@@ -111,7 +113,7 @@ def _settled(trial: Trial, sizes: Sizes) -> Sizes:
 def find_outputs(
     trial: Trial, base: Sizes, answer: Arrays, declared: Mapping[str, Axes]
 ) -> tuple[tuple[TensorSpec, ...], Sequence[Sizes]]:
-    """Return the outputs with their axes, and the sizes that worked: each open axis was tried at three sizes."""
+    """Return the outputs with their axes, and the sizes that worked: each open axis was tried at up to three sizes."""
     seen = [Seen("", 0, trial.answer(trial.ask(base, seed=1)))]
     worked: list[Sizes] = [base]
     stuck = []

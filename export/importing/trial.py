@@ -78,7 +78,9 @@ class Trial:
         return answer
 
     def rename(self, axes: Sequence[str], name: str) -> None:
-        """Put one name in the place of several axes."""
+        """Put one name in the place of several axes; of their limits the smallest is its own."""
+        if limits := [self.hints.max_sizes[axis] for axis in axes if axis in self.hints.max_sizes]:
+            self.hints = replace(self.hints, max_sizes={**self.hints.max_sizes, name: min(limits)})
         self._change(lambda axis: name if axis in axes else axis)
 
     def fix(self, axis: str, size: int) -> None:

@@ -69,15 +69,20 @@ class Attachment:
         _remove(self._rows.glob(f"{measurement}-*.parquet"))
         for file in new:
             file.rename(self._rows / file.name)
-        self.paths = [*stay, entry]
+        self.paths = [*stay, entry if ended else {**entry, "ended": False}]
         self.others, self.added = False, True
 
-    def save(self, *, complete: bool) -> None:
-        """Write the file, if there is anything new. `complete` says that every search ended by itself."""
+    def save(self) -> None:
+        """Write the file, if there is anything new."""
         if self.added:
-            content = {"capacity": {**self.facts, "complete": complete, "paths": self.paths}}
+            content = {"capacity": {**self.facts, "complete": self.complete, "paths": self.paths}}
             atomic.write_file(self.folder / NAME, json.dumps(content, indent=2) + "\n")
         self._clear()
+
+    @property
+    def complete(self) -> bool:
+        """Return whether every search in it ended by itself."""
+        return all(path.get("ended", True) for path in self.paths)
 
     def _stay(self, run: LoadedRun) -> list[dict[str, Any]]:
         """Return the results of the file that stay; their requests were those of the run, too."""

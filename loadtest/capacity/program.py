@@ -56,19 +56,20 @@ def run_all(
         attachment.begin({each: answers[each] for each in measurements})
         try:
             with workers_of(ours.generator, load, words, ours.interruption) as workers:
-                for number, measurement in enumerate(measurements, start=1):
+                for measurement in measurements:
                     testbed = Testbed(
                         workers, ours.clock, options, load, lambda text: console.print(text, soft_wrap=True)
                     )
                     own = {key: answers[measurement][key] for key in OF_SERVER}
                     about = {"cores": _cores(measurement, settings), "settings": settings_of[measurement], **own}
                     _find(testbed, measurement, about, attachment)
-                    attachment.save(complete=number == len(measurements))
+                    attachment.save()
         except (InterruptedRun, RunError) as error:
-            attachment.save(complete=False)
+            attachment.save()
             if isinstance(error, RunError):
                 raise
-            what = "holds the results so far, marked incomplete" if attachment.added else "is as it was"
+            marked = "" if attachment.complete else ", marked incomplete"
+            what = f"holds the results so far{marked}" if attachment.added else "is as it was"
             console.print(f"interrupted; {attachment.folder / NAME} {what}")
             return ours.interruption.signal or 0
     return 0

@@ -35,7 +35,8 @@ def conclusion_lines(found: Conclusion) -> list[str]:
     """Return what came of a search."""
     if not found.candidate:
         return [f"no settings of {found.trials} tried are better than the default: it stays"]
-    interval = "" if math.isinf(found.high) else f", 95 % CI {found.low:.2f}..{found.high:.2f}"
+    looks = " over all looks" * found.confirmed
+    interval = "" if math.isinf(found.high) else f", 95 % CI{looks} {found.low:.2f}..{found.high:.2f}"
     sure = f"{found.ratio:.2f} times the default{interval}, {found.rounds} rounds"
     lines = [f"{named(found.candidate)}: {sure}"]
     lines += [] if found.confirmed else [f"not confirmed by {CONFIRM_TRIALS} starts of its own: give it more --budget"]

@@ -108,7 +108,9 @@ def _capacity_row(path: Mapping[str, Any]) -> tuple[Cell, ...]:
 def _answer(path: Mapping[str, Any], wanted_rps: float, engines: Mapping[str, str]) -> str:
     name = path_of(path)
     settings = path.get("settings", DEFAULT)
-    said = f"{name} {path['via']} [{engines.get(name, 'not in this run')}] {_cores(path, wanted_rps)}"
+    own = engine_label(path["engine"], path["engine_version"]) if path.get("engine") else ""
+    engine = own or engines.get(name, "not in this run")
+    said = f"{name} {path['via']} [{engine}] {_cores(path, wanted_rps)}"
     return said if settings == DEFAULT else f"{said}; settings: {settings}"
 
 

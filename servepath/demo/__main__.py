@@ -32,6 +32,8 @@ EXPORTS = Path("artifacts/exports")
 RATE, DURATION_S, ROUNDS = 500.0, 0.8, 3
 # The longest that a path is waited for to be stable; `make loadtest` waits longer.
 WARMUP_S = 2.0
+# For one row of a model that may be slow.
+PREDICT_S = "60"
 # What one word of a command line may have on Linux.
 LONGEST_WORD = 128 * 1024
 
@@ -108,7 +110,7 @@ def predict(path: str, reference: Reference, console: Console) -> None:
     """Predict what the reference asks first. Raises StageFailed."""
     asked = json.dumps({name: array.tolist() for name, array in reference.first_inputs().items()})
     if len(asked) < LONGEST_WORD:
-        run(Stage("predict", ["client", "predict", path, asked]), console)
+        run(Stage("predict", ["client", "predict", path, asked, "--timeout", PREDICT_S]), console)
     else:
         said = f"{path} is not predicted here: its inputs are too long for a command line"
         console.print(said, highlight=False, markup=False, soft_wrap=True)

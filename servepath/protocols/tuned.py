@@ -39,10 +39,9 @@ class Tuned:
 
     path: whose settings they are: the tuned one, or the same model and stack in a reduced precision. goal: a key of
     GOALS. rate_rps: that was asked for, 0 where the goal is the rate. ratio, low, high: how many times as good as the
-    default settings, and its 95 % interval, from `rounds`. confirmed:
-    those rounds came after the choice. trials: how many settings were tried. best: those whose
-    ratio it is, where they are not used since it may be 1. default_limits: those in deployments.toml that they were
-    compared with.
+    default settings, and its 95 % interval (over all looks where confirmed), from `rounds`. confirmed: they came after
+    the choice. trials: how many settings were tried. best: those whose ratio it is, where they are not used since
+    it may be 1. default_limits: those in deployments.toml that they were compared with.
     """
 
     path: str
@@ -99,7 +98,8 @@ class Tuned:
         if not self.rounds:
             return f"{self.trials} tried, {self.date}"
         said = f"{self.best}: {self.ratio:.2f}" if self.best else f"{self.ratio:.2f}"
-        interval = "" if math.isinf(self.high) else f", 95 % CI {self.low:.2f}..{self.high:.2f}"
+        looks = " over all looks" * self.confirmed
+        interval = "" if math.isinf(self.high) else f", 95 % CI{looks} {self.low:.2f}..{self.high:.2f}"
         unsure = "" if self.confirmed else ", not confirmed"
         return f"{said} times the default's {GOALS[self.goal]}{interval}, {self.rounds} rounds{unsure}, {self.date}"
 

@@ -66,7 +66,7 @@ class BatchingController:
     def _judge(self) -> None:
         pays = self._cost_s[True] < self._cost_s[False] * MAX_COST_RATIO
         if pays is not self._pays:
-            self._interval = FIRST_INTERVAL
+            self._interval, self._windows = FIRST_INTERVAL, 0
         elif self.merging is not pays:
             self._interval = min(2 * self._interval, MAX_INTERVAL[self.merging])
         self._pays = pays

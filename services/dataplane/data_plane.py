@@ -18,8 +18,9 @@ log = logging.getLogger(__name__)
 # A drain ends when no call has come for the first of these, and after the second even if callers do not care.
 QUIET_S = 0.1
 MAX_LINGER_S = 1.0
-# Of the requests in flight, as they came; a lone one may have more.
-MAX_BYTES = 2**27
+# Of the requests in flight, as they came; a lone one may have more. Those above SMALL_BYTES leave a quarter of it to
+# small ones: a few large calls to a slow path close no other.
+MAX_BYTES, SMALL_BYTES = 2**27, 2**16
 
 
 class Codec(Protocol):
@@ -115,7 +116,8 @@ class DataPlane:
             return Draining()
         if raw.deadline <= monotonic():
             return DeadlineExceeded(DeadlineStage.ON_ARRIVAL)
-        if self._in_flight and self._bytes + len(raw.payload) > MAX_BYTES:
+        size = len(raw.payload)
+        if self._in_flight and self._bytes + size > (MAX_BYTES if size <= SMALL_BYTES else MAX_BYTES * 3 // 4):
             return Overloaded(f"{self._in_flight} requests of {self._bytes} bytes together are in flight")
         try:
             return codec.decode_request(raw.payload)

@@ -97,13 +97,19 @@ class Controls:
         return path, number
 
     def _has(self, name: str, path: Path, number: int) -> bool:
-        """Return whether the servers that calls by a name come to have a version, or one that they fall back to."""
-        if name == path.name:
+        """Return whether the servers that a name's calls reach have a version, or ready ones that they fall back to."""
+        routes = self._reloader.routes
+        if name == path.name or not number:
             return _loaded(path, number)
-        paths = self._reloader.routes.of(path.model)
-        one = next(each for each in self._reloader.routes.deployments.models if each.model == path.model)
-        own = all(_loaded(each, number) for each in paths if one.shares.get(each.stack))
-        return own or any(_loaded(each, number) for each in paths if each.stack in one.fallback)
+        paths = routes.of(path.model)
+        one = next(each for each in routes.deployments.models if each.model == path.model)
+        others = [each for each in paths if each.stack in one.fallback and each.replicas.ready()]
+
+        def answered(own: Path) -> bool:
+            # What has no such version at all answers NOT_FOUND, and its calls fall back nowhere.
+            return own.artifacts.find(number) is not None and any(_loaded(each, number) for each in (own, *others))
+
+        return all(answered(each) for each in paths if routes.shadows.weight_of(one, each.stack))
 
 
 def _loaded(path: Path, number: int) -> bool:

@@ -91,7 +91,9 @@ class Metrics:
     def use(self, names: Mapping[str, Labels], paths: Mapping[Labels, ReplicaSet]) -> None:
         """Count for these from now on: every name that callers may use -> (model, stack) of its path; its replicas."""
         self.paths |= {labels: PathMetrics(self, labels) for labels in paths if labels not in self.paths}
-        self._by_name = {name: self.paths[labels] for name, labels in names.items()}
+        # Calls of paths that a reload removed end later, by the paths' names.
+        gone = {f"{model}@{stack}": known for (model, stack), known in self.paths.items() if (model, stack) != UNKNOWN}
+        self._by_name = gone | {name: self.paths[labels] for name, labels in names.items()}
         self._replicas.use(paths)
 
     def on_fallback(self, name: str) -> None:

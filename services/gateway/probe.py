@@ -24,6 +24,8 @@ STATES = {True: health_pb2.HealthCheckResponse.SERVING, False: health_pb2.Health
 # A ready server is not ready any more once it has not answered its probe for so long, or for SLOWER times what its last
 # answer took: then it is slow, and does not hang.
 LATE_S, SLOWER = 2.0, 2.0
+# The pause after an answer, as many times what it took, where that is more than the interval.
+PAUSE = 9.0
 # Why a path is not ready that answers its probes.
 PROVING = "golden rows have not been answered yet"
 # A batch of a proof may take longer than a probe of one row.
@@ -106,7 +108,9 @@ class Prober:
         while True:
             await asyncio.sleep(wait_s)
             await self._probe(member, replicas)
-            wait_s = self._interval_s
+            # A server that takes seconds for a call, and computes one at a time, is its callers' for most of the time.
+            pause_s = PAUSE * member.replica.health.probe_s if member.replica.ready_now else 0
+            wait_s = max(self._interval_s, pause_s)
 
     async def _probe(self, member: Member, replicas: ReplicaSet) -> None:
         replica = member.replica

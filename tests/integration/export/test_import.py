@@ -514,6 +514,19 @@ def test_nothing_larger_than_the_largest_size_is_tried_and_the_server_loads_what
     assert loaded.spec == spec
 
 
+@pytest.mark.parametrize("limits", [{"n": 16, "m": 16}, {"n": 20, "m": 16}, {"n": 2, "m": 2}])
+def test_first_axes_that_are_one_keep_the_smallest_of_their_limits(tmp_path: Path, limits: dict[str, int]) -> None:
+    both = model(
+        [node("Add", ["x", "z"], ["y"])],
+        inputs=[value("x", ["n", 4]), value("z", ["m", 4])],
+        outputs=[value("y", ["k", 4])],
+        weights=[],
+    )
+    spec, _ = found(tmp_path, both, Hints(max_sizes=limits))
+    assert shapes(spec) == {"x": ("batch", 4), "z": ("batch", 4), "y": ("batch", 4)}
+    assert spec.max_sizes == {"batch": min(limits.values())}
+
+
 def test_an_axis_that_may_have_one_size_alone_is_fixed(tmp_path: Path) -> None:
     spec, notes = found(tmp_path, _of_any_length(), Hints(max_sizes={"length": 1}))
     assert shapes(spec)["x"] == ("batch", 1)

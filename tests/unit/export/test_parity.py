@@ -161,6 +161,18 @@ def test_an_output_is_held_to_its_own_tolerance() -> None:
         parity.check(classifier(loose, strict), "onnx", shifted)
 
 
+def test_what_is_no_number_in_both_hides_no_difference() -> None:
+    class Sparse(Trained):
+        def reference(self, inputs: Arrays) -> Arrays:
+            return {"y": np.where(inputs["x"][:, :1] > 0, np.nan, 1.0)}
+
+    def off(inputs: Arrays) -> Arrays:
+        return {"y": np.where(inputs["x"][:, :1] > 0, np.nan, 1.000005).astype(np.float32)}
+
+    found = parity.check(Sparse("simple_nn", Path("weights.safetensors"), SPEC, WEIGHTS), "onnx", off)
+    assert found.max_abs_difference == pytest.approx(5e-6, rel=0.1)
+
+
 def test_whole_numbers_are_equal_or_not_however_large_they_are() -> None:
     known = np.array([2**60, 5], np.int64)
     assert parity.close(known, known.copy(), Tolerance(0.1, 0.1))

@@ -48,6 +48,15 @@ def test_the_settings_under_which_a_capacity_was_found_are_named_where_they_are_
     assert f"simple_nn@onnx direct {name}" in lines
 
 
+def test_a_capacity_names_who_answered_also_of_a_path_that_the_run_did_not_load(stored: Any) -> None:
+    strange = PATH | {"model": "other", "rate_rps": 900, "low_rps": 850, "high_rps": 950, "cores": 2}
+    said_so = strange | {"engine": "embedded", "engine_version": "tensorflow 2.21.0"}
+    stored.write("capacity", {"slo_p99_ms": 5, "paths": [strange, said_so | {"via": "direct"}]})
+    lines = "\n".join(said(stored, Detail.BRIEF))
+    assert "other@onnx gateway [not in this run]" in lines
+    assert "other@onnx direct [embedded (tensorflow 2.21.0)]" in lines
+
+
 def test_a_capacity_that_the_generator_ended_is_at_least_that(stored: Any) -> None:
     least = PATH | {"rate_rps": 4000, "low_rps": 4000, "high_rps": None, "limit": "generator", "cores": 2}
     unseen = PATH | {"rate_rps": 1000, "low_rps": None, "high_rps": 1100, "via": "direct", "cores": None}

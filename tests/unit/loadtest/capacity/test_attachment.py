@@ -59,7 +59,7 @@ def test_until_its_search_has_ended_a_path_keeps_the_result_that_it_has(tmp_path
     assert paths(tmp_path) == [MINE, OTHER]
     assert BEFORE.items() <= rows(tmp_path).items()
     attachment.add(MEASUREMENT, NEW, ended=True)
-    attachment.save(complete=True)
+    attachment.save()
     assert paths(tmp_path) == [OTHER, NEW]
     others = {name: text for name, text in BEFORE.items() if "tfserving" in name}
     assert rows(tmp_path) == {"m@onnx.direct-000.parquet": "new", **others}
@@ -68,16 +68,26 @@ def test_until_its_search_has_ended_a_path_keeps_the_result_that_it_has(tmp_path
 def test_an_interrupted_search_takes_the_place_of_nothing(tmp_path: Path) -> None:
     attachment = begun(tmp_path, FACTS | {"paths": [MINE, OTHER]})
     attachment.add(MEASUREMENT, NEW, ended=False)
-    attachment.save(complete=False)
+    attachment.save()
     assert (paths(tmp_path), rows(tmp_path), attachment.added) == ([MINE, OTHER], BEFORE, False)
 
 
 def test_an_interrupted_search_is_kept_where_there_was_nothing(tmp_path: Path) -> None:
     attachment = begun(tmp_path, FACTS | {"paths": [OTHER]})
     attachment.add(MEASUREMENT, NEW, ended=False)
-    attachment.save(complete=False)
-    assert paths(tmp_path) == [OTHER, NEW]
+    attachment.save()
+    assert paths(tmp_path) == [OTHER, NEW | {"ended": False}]
     assert rows(tmp_path)["m@onnx.direct-000.parquet"] == "new"
+
+
+@pytest.mark.parametrize(("cut", "complete"), [({}, True), ({"ended": False}, False)])
+def test_the_file_is_complete_where_every_search_in_it_has_ended(
+    tmp_path: Path, cut: dict[str, bool], *, complete: bool
+) -> None:
+    attachment = begun(tmp_path, FACTS | {"paths": [MINE, OTHER | cut]})
+    attachment.add(MEASUREMENT, NEW, ended=True)
+    attachment.save()
+    assert json.loads((tmp_path / "capacity.json").read_text())["capacity"]["complete"] is complete
 
 
 def test_what_a_killed_search_left_is_no_row_of_the_next_one(tmp_path: Path) -> None:
@@ -99,10 +109,10 @@ def test_what_is_of_another_objective_or_commit_goes_with_the_first_result(
 ) -> None:
     attachment = begun(tmp_path, FACTS | differs | {"paths": [OTHER]})
     attachment.add(MEASUREMENT, NEW, ended=False)
-    attachment.save(complete=False)
+    attachment.save()
     assert (paths(tmp_path), rows(tmp_path)) == ([OTHER], BEFORE)
     attachment.add(MEASUREMENT, NEW, ended=True)
-    attachment.save(complete=True)
+    attachment.save()
     assert paths(tmp_path) == [NEW]
 
 
@@ -169,7 +179,7 @@ def test_a_capacity_by_the_requests_of_the_run_is_added(tmp_path: Path, sent: An
     attachment = Attachment(tmp_path, dict(FACTS))
     attachment.begin({MEASUREMENT: {}})
     attachment.add(MEASUREMENT, NEW, ended=True)
-    attachment.save(complete=True)
+    attachment.save()
     assert (tmp_path / "capacity.json").exists()
 
 
@@ -180,7 +190,7 @@ def test_the_requests_of_models_searched_before_stay_written(tmp_path: Path) -> 
     attachment = Attachment(tmp_path, dict(FACTS))
     attachment.begin({MEASUREMENT: {}})
     attachment.add(MEASUREMENT, NEW, ended=True)
-    attachment.save(complete=True)
+    attachment.save()
     written = json.loads((tmp_path / "capacity.json").read_text())["capacity"]
     assert [path["model"] for path in written["paths"]] == ["other", "m"]
     assert written["payloads"]["models"].keys() == {"m", "other"}

@@ -36,8 +36,8 @@ def test_a_file_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_what_it_says_is_how_good_and_how_sure() -> None:
     assert str(make_tuned("m@onnx", SETTINGS)) == (
-        "m@onnx: max_in_flight 16, threads 4 (1.31 times the default's rate in rising blocks, 95 % CI 1.22..1.40, "
-        "12 rounds, 2026-11-29)"
+        "m@onnx: max_in_flight 16, threads 4 (1.31 times the default's rate in rising blocks, 95 % CI over all looks "
+        "1.22..1.40, 12 rounds, 2026-11-29)"
     )
     unsure = make_tuned("m@onnx", {}, low=0.9, best="threads 4", confirmed=False, goal="cpu")
     assert str(unsure) == (

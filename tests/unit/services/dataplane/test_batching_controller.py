@@ -49,6 +49,15 @@ def test_merged_calls_that_cost_much_at_first_are_soon_tried_and_taken_again() -
     assert run(controller, FIRST_INTERVAL * WINDOW_CALLS, fixed_s=1e-3, row_s=0, rows=2) > 0.8
 
 
+def test_after_a_trial_that_pays_the_way_is_kept_for_a_while() -> None:
+    controller = BatchingController(2)
+    run(controller, 200 * WINDOW_CALLS, fixed_s=0, row_s=1e-3)
+    assert not controller.merging
+    while not controller.merging:
+        run(controller, 1, fixed_s=1e-3, row_s=0)
+    assert run(controller, FIRST_INTERVAL * WINDOW_CALLS, fixed_s=1e-3, row_s=0) == 1
+
+
 def test_a_server_that_changes_is_noticed_both_ways() -> None:
     controller = BatchingController(2)
     run(controller, 100 * WINDOW_CALLS, fixed_s=1e-3, row_s=1e-5)

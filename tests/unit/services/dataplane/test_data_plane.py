@@ -116,7 +116,8 @@ LARGE = oip.encode_request(Request("m", 0, (Tensor("x", "FP32", (1, 250), bytes(
 async def test_large_requests_beyond_the_bytes_in_flight_are_refused_and_small_ones_still_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(data_plane, "MAX_BYTES", 2 * len(LARGE) + len(PAYLOAD))
+    monkeypatch.setattr(data_plane, "MAX_BYTES", -(-2 * len(LARGE) * 4 // 3))
+    monkeypatch.setattr(data_plane, "SMALL_BYTES", len(PAYLOAD))
     inner, served_small = Keeping(), Raw(PAYLOAD)
     served = plane(inner)
     first, second, third = Raw(LARGE), Raw(LARGE), Raw(LARGE)

@@ -49,6 +49,15 @@ def test_waiting_is_counted_of_every_call_and_one_that_left_at_once_did_not_wait
     assert registry.get_sample_value("servepath_queue_wait_seconds_sum", LABELS) == 0.005
 
 
+def test_a_call_on_a_path_that_a_reload_removed_counts_for_it() -> None:
+    registry, metrics = measured()
+    under_way, other = ten_ms_ago(), ("m", "torchserve")
+    under_way.name = "m@onnx"
+    metrics.use({"m": other, "m@torchserve": other}, {other: ReplicaSet(())})
+    metrics.on_complete(under_way, ANSWERED)
+    assert registry.get_sample_value("servepath_requests_total", LABELS | {"code": "OK"}) == 1
+
+
 def test_a_listener_is_told_of_every_call_without_an_answer() -> None:
     _, metrics = measured()
     told: list[tuple[tuple[str, str], Call | None, ServeError, int]] = []

@@ -116,6 +116,35 @@ async def test_an_answer_later_than_a_server_is_waited_for_makes_its_path_ready(
     await prober.stop()
 
 
+class SlowHealth(Health):
+    """Of a server whose answers to probes all took LONG_S."""
+
+    @property
+    def probe_s(self) -> float:
+        return LONG_S
+
+    @probe_s.setter
+    def probe_s(self, took_s: float) -> None:
+        pass
+
+
+async def test_a_slow_server_is_left_to_its_callers_for_nine_tenths_of_the_time() -> None:
+    slow, quick = Server(), Server()
+    slow.health = SlowHealth()
+    slow.behave = lambda call: call.end(BackendUnavailable("gone"))
+    quick.behave = lambda call: call.end(ANSWER)
+    prober = Prober(0.01, timeout_s=LONG_S)
+    prober.use({}, [replicas_of(slow), replicas_of(quick)])
+    await prober.start()
+    await until(lambda: len(slow.calls) > 2)  # not ready: asked at each interval
+    slow.behave = lambda call: call.end(ANSWER)
+    await until(lambda: slow.ready_now)
+    asked, others = len(slow.calls), len(quick.calls)
+    await until(lambda: len(quick.calls) > others + 3)
+    assert len(slow.calls) == asked
+    await prober.stop()
+
+
 async def test_a_server_is_waited_for_twice_as_long_as_its_last_answer_took(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "LATE_S", 0.01)
     slow, quick = Server(), Server()
