@@ -52,7 +52,7 @@ def test_ctrl_c_of_compare_and_again_while_it_stops_leaves_nothing_either(here: 
     (file,) = (here.folder / "artifacts" / "exports" / "simple_nn" / "onnx").glob("*/*.onnx")
     with here.start("servepath.demo.compare", str(file), "--name", "mine") as process:
         assert process.stdout is not None
-        for sign in ("ms a request, one at a time", "stop  python -m servepath.runner down"):
+        for sign in ("ms per request, one at a time", "stop  python -m servepath.runner down"):
             next(line for line in process.stdout if sign in line)
             process.send_signal(signal.SIGINT)
         text = process.stdout.read()
