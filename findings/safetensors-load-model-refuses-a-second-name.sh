@@ -11,7 +11,7 @@
 # Seen on 2026-11-30:
 #   both names, load_state_dict: loaded
 #   both names, load_model: Unexpected key(s) in state_dict: "head.weight"
-#   one name, load_state_dict: Missing key(s) in state_dict: "head.weight"
+#   one name, load_state_dict: Missing key(s) in state_dict: "head.weight".
 #   one name, load_model: loaded
 # Exit code: 0 while this is so, 1 when any line differs.
 set -euo pipefail
@@ -55,6 +55,6 @@ PYTHON
 diff "$folder/seen" - <<'SEEN'
 both names, load_state_dict: loaded
 both names, load_model: Unexpected key(s) in state_dict: "head.weight"
-one name, load_state_dict: Missing key(s) in state_dict: "head.weight"
+one name, load_state_dict: Missing key(s) in state_dict: "head.weight".
 one name, load_model: loaded
 SEEN
