@@ -1,6 +1,6 @@
 """Health by real predictions: every path is asked its model's probe request, a second after it answered the last one.
 
-Each server has a loop of its own: one that hangs delays nobody else's.
+Each server has a loop of its own: one that hangs delays nobody else's, and one that is slow is asked more rarely.
 """
 
 import asyncio
