@@ -34,7 +34,7 @@ PER_OCTAVE, MIN_OCTAVE_S, MAX_OCTAVE_S = 300, 1.0, 6.0
 # So many over the objective end a block: many more than a pause of the machine makes.
 ENDING_OVER = 300
 STEADY_S = 1.0
-# Rounds in which the default itself has no figure are repeated so often.
+# A round in which the default has no figure, or requests fail (a pause of the machine may do it), is repeated so often.
 MAX_REPEATS = 3
 
 
@@ -53,6 +53,18 @@ class Services(Protocol):
 
     def pids(self) -> list[int]:
         """Return the processes of all services. Raises psutil.Error or OSError where one has ended."""
+
+
+def start_default(servers: Services) -> None:
+    """Start the default's services, a second time if they fail to. Raises RunError, InterruptedRun."""
+    for last in (False, True):
+        try:
+            servers.start(None)
+            break
+        except StartError as error:
+            if last:
+                raise RunError(f"the default settings do not start: {error}") from error
+            servers.stop()
 
 
 @dataclass(slots=True)
@@ -124,8 +136,11 @@ class Bench:
             for side in order:
                 path = self.path if side == DEFAULT_SIDE else path_of(self.path, candidate)
                 pair[side] = self._block(side, path, number * MAX_REPEATS + repeat)
-                blocks[side].append(pair[side])
             default, ours = pair[DEFAULT_SIDE], pair[CANDIDATE_SIDE]
+            if (default.failing or ours.failing) and repeat < MAX_REPEATS - 1:
+                continue
+            for side, block in pair.items():
+                blocks[side].append(block)
             self._refuse(default)
             if ours.out:
                 return ours.out
@@ -178,15 +193,8 @@ class Bench:
         self.warm(self._spec(side, path, rate, 1, 0))
 
     def _start_default_again(self) -> None:
-        servers = self.sides[DEFAULT_SIDE]
-        for last in (False, True):
-            servers.stop()
-            try:
-                servers.start(None)
-                break
-            except StartError as error:
-                if last:
-                    raise RunError(f"the default settings do not start again: {error}") from error
+        self.sides[DEFAULT_SIDE].stop()
+        start_default(self.sides[DEFAULT_SIDE])
         self._warm(DEFAULT_SIDE, self.path, self.default_rate / BELOW)
 
     def _serve(self, candidate: Candidate, *, fresh: bool) -> None:

@@ -20,7 +20,7 @@ from loadtest.program import Instrument, instrument, workers_of
 from loadtest.run import RunError
 from loadtest.session import check_reachable, warm_up
 from loadtest.tune import loop, telling
-from loadtest.tune.bench import CANDIDATE_SIDE, DEFAULT_SIDE, GATEWAY, Bench, StartError, path_of
+from loadtest.tune.bench import CANDIDATE_SIDE, DEFAULT_SIDE, GATEWAY, Bench, path_of, start_default
 from loadtest.tune.conclusion import Conclusion, conclude
 from loadtest.tune.history import History
 from loadtest.tune.kept import kept
@@ -152,10 +152,7 @@ class Tuning:
 
     def _serve_default(self, ours: Instrument, servers: Servers) -> Any:
         """Start the default's services; return their target and payloads. Raises RunError or SettingsError."""
-        try:
-            servers.start(None)
-        except StartError as error:
-            raise RunError(f"the default settings do not start: {error}") from error
+        start_default(servers)
         measurement = Measurement(self._path, GATEWAY, DEFAULT_SIDE)
         own = next(loaded for loaded in ours.prepared.loaded if loaded[0].measurement == measurement)
         self._identity = check_reachable([own], ours.clock)[measurement]

@@ -18,7 +18,7 @@ MAX_ERRORS = 0.01
 class Block(NamedTuple):
     """A block's figures. value: None where it has none. over: requests over the objective. out: what is wrong with it.
 
-    limited: the requests that are over were over because they were sent late.
+    limited: the requests that are over were over because they were sent late. failing: it is out since requests fail.
     """
 
     value: float | None
@@ -26,6 +26,7 @@ class Block(NamedTuple):
     over: int
     limited: bool
     out: str
+    failing: bool = False
 
 
 def at_rising_rate(table: pa.Table, slo_us: float, rate_at: Callable[[float], float], window: int = WINDOW) -> Block:
@@ -36,8 +37,9 @@ def at_rising_rate(table: pa.Table, slo_us: float, rate_at: Callable[[float], fl
     well = np.flatnonzero(counted[window:] - counted[:-window] <= TAIL * window)
     value = rate_at(float(found.due_ns[well[-1] + window - 1]) / 1e9) if len(well) else None
     limited = bool(over.any()) and bool(np.median(found.service_us[over]) <= slo_us)
-    out = _wrong(wrong_in(table)) or ("" if found.ok.any() else f"all its requests fail ({_commonest(found.code)})")
-    return Block(value, len(over), int(over.sum()), limited, out)
+    wrong, failing = _wrong(wrong_in(table)), not found.ok.any()
+    out = wrong or (f"all its requests fail ({_commonest(found.code)})" if failing else "")
+    return Block(value, len(over), int(over.sum()), limited, out, failing and not wrong)
 
 
 def at_steady_rate(table: pa.Table, slo_us: float, *, cpu_s: float | None = None) -> Block:
@@ -45,7 +47,8 @@ def at_steady_rate(table: pa.Table, slo_us: float, *, cpu_s: float | None = None
     found = requests_in(table)
     ok = found.ok & ~found.wrong
     out = _wrong(wrong_in(table))
-    if not out and (~found.ok).mean() > MAX_ERRORS:
+    failing = not out and bool((~found.ok).mean() > MAX_ERRORS)
+    if failing:
         out = f"{(~found.ok).mean():.0%} of its requests fail ({_commonest(found.code[~found.ok])})"
     over = int((found.response_us > slo_us).sum())
     value = None
@@ -53,7 +56,7 @@ def at_steady_rate(table: pa.Table, slo_us: float, *, cpu_s: float | None = None
         value = table.num_rows / cpu_s if cpu_s > 0 else None
     elif ok.any():
         value = float(1e6 / np.median(found.response_us[ok]))
-    return Block(value, len(ok), over, limited=False, out=out)
+    return Block(value, len(ok), over, limited=False, out=out, failing=failing)
 
 
 def misses(blocks: Mapping[str, list[Block]], default: str, candidate: str) -> bool:

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from servepath.runner.config import SERVICES
 from tests.e2e.workplace import ROOT, Workplace
 from tests.hostile_models import model, value
+from tests.said import read_until
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +39,7 @@ def test_the_demo_leaves_a_service_alone_that_ran_before(here: Workplace) -> Non
     before = {name: here.process(name) for name in SERVICES}
     with here.start("servepath.demo") as process:
         assert process.stdout is not None
-        next(line for line in process.stdout if line.startswith("predict: "))
+        read_until(process, "predict: ")
         process.send_signal(signal.SIGINT)
         process.stdout.read()
 

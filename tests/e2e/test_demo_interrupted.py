@@ -6,6 +6,7 @@ import pytest
 
 from tests.e2e.workplace import Workplace
 from tests.limits import LONG_S
+from tests.said import read_until
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.slow
 def test_ctrl_c_in_any_stage_ends_it_with_130_and_leaves_nothing(here: Workplace, stage: str, sign: str) -> None:
     with here.start("servepath.demo", "--duration", "0.7") as process:
         assert process.stdout is not None
-        next(line for line in process.stdout if sign in line)
+        read_until(process, sign)
         process.send_signal(signal.SIGINT)
         text = process.stdout.read()
         code = process.wait(LONG_S)
@@ -38,7 +39,7 @@ def test_ctrl_c_while_it_predicts_and_again_while_it_stops_leaves_nothing_either
     with here.start("servepath.demo") as process:
         assert process.stdout is not None
         for sign in ("predict  python -m client", "stop  python -m servepath.runner down"):
-            next(line for line in process.stdout if sign in line)
+            read_until(process, sign)
             process.send_signal(signal.SIGINT)
         text = process.stdout.read()
         code = process.wait(LONG_S)
@@ -53,7 +54,7 @@ def test_ctrl_c_of_compare_and_again_while_it_stops_leaves_nothing_either(here: 
     with here.start("servepath.demo.compare", str(file), "--name", "mine") as process:
         assert process.stdout is not None
         for sign in ("ms per request, one at a time", "stop  python -m servepath.runner down"):
-            next(line for line in process.stdout if sign in line)
+            read_until(process, sign)
             process.send_signal(signal.SIGINT)
         text = process.stdout.read()
         code = process.wait(LONG_S)
@@ -67,7 +68,7 @@ def test_ctrl_c_of_compare_and_again_while_it_stops_leaves_nothing_either(here: 
 def test_the_end_of_the_terminal_leaves_nothing_either(here: Workplace) -> None:
     with here.start("servepath.demo") as process:
         assert process.stdout is not None
-        next(line for line in process.stdout if " measurements, open loop" in line)
+        read_until(process, " measurements, open loop")
         process.send_signal(signal.SIGHUP)
         text = process.stdout.read()
         code = process.wait(LONG_S)

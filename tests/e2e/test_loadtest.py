@@ -16,6 +16,7 @@ from pyarrow import parquet
 
 from tests.e2e.real_stack import RealStack
 from tests.limits import LONG_S
+from tests.said import read_until
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +66,7 @@ def load_and_stop(stack: RealStack, exports: Path, out: Path, *words: str) -> di
     server = stack.processes["onnx_svc"]
     with start(stack, exports, out, "--duration=10", *words) as process:
         assert process.stdout is not None
-        next(line for line in process.stdout if line.startswith("warm-up: "))
+        read_until(process, "warm-up: ")
         time.sleep(4)
         server.send_signal(signal.SIGSTOP)
         time.sleep(STOP_S)

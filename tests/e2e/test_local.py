@@ -15,6 +15,7 @@ from servepath.runner.config import SERVICES
 from tests.e2e import workplace
 from tests.e2e.workplace import Workplace
 from tests.limits import LONG_S
+from tests.said import read_until
 
 pytestmark = pytest.mark.slow
 
@@ -144,7 +145,7 @@ def test_ctrl_c_of_up_or_the_end_of_its_terminal_leaves_nothing(
 ) -> None:
     with here.start(LOCAL, "up") as process:
         assert process.stdout is not None
-        next(line for line in process.stdout if moment in line)
+        read_until(process, moment)
         process.send_signal(number)
         text = process.stdout.read()
         code = process.wait(LONG_S)
@@ -198,11 +199,10 @@ def test_logs_follow_what_is_written_until_ctrl_c(here: Workplace) -> None:
     files.log_file.write_text("old\n")
     with here.start(LOCAL, "logs", "gateway", "-f") as process:
         assert process.stdout is not None
-        lines = iter(process.stdout)
-        next(line for line in lines if line == "old\n")
+        read_until(process, "old\n")
         with files.log_file.open("a") as log:
             log.write("new\n")
-        assert next(lines) == "gateway    | new\n"
+        assert process.stdout.readline() == "gateway    | new\n"
         process.send_signal(signal.SIGINT)
         process.stdout.read()
 

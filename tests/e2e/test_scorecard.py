@@ -10,7 +10,7 @@ import pytest
 from report import schema
 from tests.e2e import workplace
 from tests.e2e.workplace import Workplace
-from tests.limits import LONG_S
+from tests.said import read_until
 
 pytestmark = pytest.mark.slow
 
@@ -57,9 +57,9 @@ def test_ctrl_c_stops_what_was_started_and_leaves_the_run_as_it_was(here: Workpl
     before.write_text('{"scorecard": []}')
     with here.start("loadtest.cost", *SHORT) as process:
         assert process.stdout is not None
-        assert "onnx_svc: start 1 of 2" in process.stdout.readline()
+        read_until(process, "onnx_svc: start 1 of 2")
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=LONG_S)
+        said = process.stdout.read()
     assert (process.returncode, said.splitlines()[-1]) == (
         130,
         "python -m loadtest.cost: interrupted; the services that it started are stopped, the run is unchanged",

@@ -2,7 +2,6 @@
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,13 @@ from servepath.artifacts.manifest import artifact_folder, current_version, read_
 from servepath.protocols import tuned
 from servepath.protocols.deployments_file import read_deployments
 from tests.e2e.workplace import Workplace
-from tests.limits import LONG_S
+from tests.said import read_until
 from tests.tuned import write_tuned
 
 pytestmark = pytest.mark.slow
 
 # An objective that is met on a busy machine, too.
-TUNE = ("loadtest.tune", "simple_nn@onnx", "--seed=1", "--slo-p99-ms=500")
+TUNE = ("loadtest.tune", "simple_nn@onnx", "--seed=1", "--slo-p99-ms=5000")
 FILE = Path("results/tuned/simple_nn@onnx.toml")
 
 
@@ -38,19 +37,15 @@ def trials(place: Workplace) -> list[Any]:
     return found
 
 
-def lines(process: Any) -> Iterator[str]:
-    while line := process.stdout.readline():
-        yield line
-
-
 def tune_until_the_first_trial(place: Workplace, *words: str) -> None:
     # As an image says it: trials count for code that a commit names.
     (place.folder / COMMIT_FILE).write_text("ab" * 20)
-    process = place.start(*TUNE, "--budget=1h", *words)
-    said = next(line for line in lines(process) if " left" in line)
-    assert "times the default in" in said or "out, " in said
-    process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=LONG_S)
+    with place.start(*TUNE, "--budget=1h", *words) as process:
+        assert process.stdout is not None
+        said = read_until(process, " left")
+        assert "times the default in" in said or "out, " in said
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
     assert process.returncode == 130, rest
     assert "interrupted; the same command goes on from here" in rest
     assert place.left() == []

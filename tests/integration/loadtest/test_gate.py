@@ -15,6 +15,7 @@ from loadtest.gate import trees
 from loadtest.gate.children import GateError
 from tests.integration.loadtest.made_up import MadeUp, make
 from tests.limits import LONG_S
+from tests.said import read_until
 
 pytestmark = pytest.mark.slow
 
@@ -70,8 +71,7 @@ def test_both_trees_are_served_by_their_own_code_loaded_in_one_run_judged_and_st
 @pytest.mark.parametrize("sign", ["gate: models:", " measurements, open loop"])
 def test_ctrl_c_stops_everything_and_leaves_nothing(made: MadeUp, sign: str) -> None:
     with made.start("loadtest", "gate", "--ref=HEAD", *QUICK) as gate:
-        assert gate.stdout is not None
-        next(line for line in gate.stdout if sign in line)
+        read_until(gate, sign)
         gate.send_signal(signal.SIGINT)
         text = gate.stdout.read()
         assert gate.wait(LONG_S) == 130, text

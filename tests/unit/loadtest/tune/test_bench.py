@@ -11,7 +11,7 @@ import pytest
 from loadtest.measurement_spec import MeasurementSpec
 from loadtest.plan import ServingPath
 from loadtest.run import RunError
-from loadtest.tune.bench import Bench, StartError
+from loadtest.tune.bench import Bench, StartError, start_default
 from loadtest.tune.search import Trial
 from loadtest.tune.space import Candidate
 from servepath.protocols.tuned import Tuned
@@ -44,10 +44,11 @@ class FakeServices:
 
 @dataclass
 class FakeLoad:
-    """Rows of a server that keeps up to a rate. rates, wrong: by side."""
+    """Rows of a server that keeps up to a rate. rates, wrong, failing (in so many blocks): by side."""
 
     rates: dict[str, float]
     wrong: frozenset[str] = frozenset()
+    failing: dict[str, int] = field(default_factory=dict)
     sent: list[MeasurementSpec] = field(default_factory=list)
 
     def __call__(self, spec: MeasurementSpec) -> pa.Table:
@@ -59,8 +60,10 @@ class FakeLoad:
         response_us = np.where(rate <= self.rates[side], 1e9 / self.rates[side] / 1e3, 90e3)
         count = len(due_ns)
         columns = {"scheduled_ns": due_ns, "sent_ns": due_ns, "response_us": response_us, "service_us": response_us}
-        truths = {"ok": np.ones(count, bool), "wrong": np.full(count, side in self.wrong)}
-        words = {"code": ["OK"] * count, "phase": ["measure"] * count}
+        fails = self.failing.get(side, 0) > 0
+        self.failing[side] = self.failing.get(side, 0) - 1
+        truths = {"ok": np.full(count, not fails), "wrong": np.full(count, side in self.wrong)}
+        words = {"code": ["UNAVAILABLE" if fails else "OK"] * count, "phase": ["measure"] * count}
         return pa.table({**columns, **truths, **words})
 
 
@@ -176,6 +179,48 @@ def test_a_default_without_a_figure_is_asked_again_and_then_ends_the_search() ->
     with pytest.raises(RunError, match="meets 20 ms at no rate in 3 blocks: use a quieter machine, or raise --slo"):
         bench_of(load, FakeServices()).measure(FOUR, 2, 0, fresh=False)
     assert len(load.sent) == 6
+
+
+@pytest.mark.parametrize(("goal", "rate"), [("rate", 0.0), ("latency", 100.0)])
+@pytest.mark.parametrize("side", ["default", "candidate"])
+def test_a_round_in_which_requests_fail_is_asked_again(side: str, goal: str, rate: float) -> None:
+    load = FakeLoad({"default": 1000.0, "candidate": 1000.0}, failing={side: 2})
+
+    trial = bench_of(load, FakeServices(), goal, rate).measure(FOUR, 1, 0, fresh=False)
+
+    assert (trial.out, len(trial.rounds), len(load.sent)) == ("", 1, 6)
+
+
+def test_a_candidate_whose_requests_fail_in_each_block_is_out_and_a_default_ends_the_search() -> None:
+    rates = {"default": 1000.0, "candidate": 1000.0}
+
+    trial = bench_of(FakeLoad(rates, failing={"candidate": 3}), FakeServices()).measure(FOUR, 1, 0, fresh=False)
+
+    assert trial.out == "all its requests fail (UNAVAILABLE)"
+    with pytest.raises(RunError, match="with the default settings: all its requests fail"):
+        bench_of(FakeLoad(rates, failing={"default": 3}), FakeServices()).measure(FOUR, 1, 0, fresh=False)
+
+
+class FakeDefault(FakeServices):
+    """Services that do not start for so many times."""
+
+    fails = 1
+
+    def start(self, settings: Tuned | None) -> None:
+        super().start(settings)
+        if self.told.count(("start", {})) <= self.fails:
+            raise StartError("port 1 is busy")
+
+
+def test_a_default_that_does_not_start_is_started_once_more() -> None:
+    services = FakeDefault()
+    start_default(services)
+    assert services.told == [("start", {}), ("stop",), ("start", {})]
+
+    services = FakeDefault()
+    services.fails = 2
+    with pytest.raises(RunError, match="the default settings do not start: port 1 is busy"):
+        start_default(services)
 
 
 def test_a_default_that_does_far_less_than_before_is_loaded_from_a_lower_rate_on() -> None:

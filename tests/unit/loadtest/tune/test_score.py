@@ -128,7 +128,7 @@ def test_wrong_answers_are_what_is_wrong_with_a_block() -> None:
         at_rising_rate(table(due_ns, np.full(200, 500.0), wrong=wrong), SLO_US, lambda _: 1.0),
         at_steady_rate(table(due_ns, np.full(200, 500.0), wrong=wrong), SLO_US),
     ):
-        assert block.out == "3 of 200 answers are wrong"
+        assert (block.out, block.failing) == ("3 of 200 answers are wrong", False)
 
 
 def test_wrong_answers_before_the_measuring_are_wrong_with_a_block_as_well() -> None:
@@ -139,7 +139,7 @@ def test_wrong_answers_before_the_measuring_are_wrong_with_a_block_as_well() -> 
         at_rising_rate(table(due_ns, np.full(200, 500.0), **early), SLO_US, lambda _: 1.0),
         at_steady_rate(table(due_ns, np.full(200, 500.0), **early), SLO_US),
     ):
-        assert block.out == "3 of 200 answers are wrong"
+        assert (block.out, block.failing) == ("3 of 200 answers are wrong", False)
 
 
 def test_a_steady_block_counts_the_median_or_the_cpu() -> None:
@@ -155,7 +155,7 @@ def test_a_steady_block_whose_requests_fail_is_out_by_their_code() -> None:
 
     block = at_steady_rate(table(np.arange(200) * 10**6, np.full(200, 500.0), ok=ok, code=code), SLO_US)
 
-    assert block.out == "10% of its requests fail (RESOURCE_EXHAUSTED)"
+    assert (block.out, block.failing) == ("10% of its requests fail (RESOURCE_EXHAUSTED)", True)
 
 
 @pytest.mark.parametrize(("default", "candidate", "out"), [(0, 60, True), (60, 60, False), (0, 2, False)])
@@ -174,4 +174,6 @@ def test_where_every_request_fails_the_settings_are_out_and_the_code_is_said() -
         due_ns, np.full(len(due_ns), 1e3), ok=np.zeros(len(due_ns), dtype=bool), code=["UNAVAILABLE"] * len(due_ns)
     )
 
-    assert at_rising_rate(failed, SLO_US, lambda _: 1.0).out == "all its requests fail (UNAVAILABLE)"
+    block = at_rising_rate(failed, SLO_US, lambda _: 1.0)
+
+    assert (block.out, block.failing) == ("all its requests fail (UNAVAILABLE)", True)
