@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         master = options.worker
         number = work_for(paths, options, master) if master else run_all(paths, options, argv)
     except (SettingsError, ArtifactError, UnfairError, RunError, OSError) as error:
-        print(f"loadtest: {error}", file=sys.stderr)
+        print(f"servepath loadtest: {error}", file=sys.stderr)
         return 1
     return 128 + number if number else 0
 

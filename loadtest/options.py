@@ -17,7 +17,7 @@ from servepath.protocols.stacks import STACKS
 from servepath.results.names import CLOSED, OPEN_CONSTANT, OPEN_POISSON, VIAS
 from servepath.results.thresholds import MIN_P99_SAMPLES
 
-GATE = "python -m loadtest gate --ref GITREF: is the working tree slower than a commit?"
+GATE = "servepath gate --ref GITREF: is the working tree slower than a commit?"
 SIDE = re.compile(r"[A-Za-z0-9_-]+")
 # The environment of servers that this machine runs itself.
 LOCAL = "local"
@@ -88,7 +88,7 @@ class LoadOptions:
 
 def argument_parser() -> Parser:
     """Return the parser of the load test's command line; other commands configure the load generator with it."""
-    parser = Parser("python -m loadtest", description="Load deployment paths, one row per request.", epilog=GATE)
+    parser = Parser("servepath loadtest", description="Load deployment paths, one row per request.", epilog=GATE)
     what = parser.add_argument_group("what").add_argument
     what("--paths", default="all", help="MODEL@STACK,... or all (default)")
     what("--via", choices=(*VIAS, "both"), default="both", help="how to reach them (default: both)")

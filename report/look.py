@@ -81,7 +81,7 @@ def _forecast(minutes: float, aims: Sequence[Standing], design: Design) -> str:
 def main(argv: Sequence[str], _console: Console) -> int:
     """Answer until standard input ends; return the exit code."""
     parser = Parser(
-        "python -m report look", description="What an unfinished run knows, a line of JSON for each line read."
+        "servepath report look", description="What an unfinished run knows, a line of JSON for each line read."
     )
     parser.add_argument("run", type=Path, help="folder of the run")
     run = Unfinished(parser.parse_args(argv).run)

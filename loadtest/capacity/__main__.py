@@ -55,14 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         number = run_all(paths, options, load, argv)
     except (SettingsError, ArtifactError, RunError, OSError) as error:
-        print(f"capacity: {error}", file=sys.stderr)
+        print(f"servepath capacity: {error}", file=sys.stderr)
         return 1
     return 128 + number if number else 0
 
 
 def _parser() -> Parser:
     about = "The highest rate of each path that meets an objective, and its behaviour above it."
-    parser = Parser("python -m loadtest.capacity", description=about, epilog=EPILOG)
+    parser = Parser("servepath capacity", description=about, epilog=EPILOG)
     add = parser.add_argument
     add("--slo-p99-ms", type=positive, default=5.0, help="the objective: p99 of response times, in ms (default: 5)")
     add("--paths", default="all", help="MODEL@STACK,... or all (default)")

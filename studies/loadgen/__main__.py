@@ -48,14 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         folder = run_all(paths, options)
     except (SettingsError, ArtifactError, RunError, OSError) as error:
-        print(f"crosscheck: {error}", file=sys.stderr)
+        print(f"servepath crosscheck: {error}", file=sys.stderr)
         return 1
     return subprocess.run([sys.executable, "-m", "report", "crosscheck", str(folder)], check=False).returncode
 
 
 def _parser() -> Parser:
     about = "Our load test against MLPerf LoadGen and h2load."
-    parser = Parser("python -m studies.loadgen", description=about, epilog=EPILOG)
+    parser = Parser("servepath crosscheck", description=about, epilog=EPILOG)
     add = parser.add_argument
     add("--paths", default="all", help="MODEL@STACK,... or all (default)")
     add("--via", choices=(*VIAS, "both"), default="both", help="how to reach them (default: both)")

@@ -52,4 +52,4 @@ def test_a_missing_list_of_paths_gets_one_line_and_exit_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([f"--deployments={tmp_path / 'none.toml'}"]) == 1
-    assert capsys.readouterr().err.startswith(f"loadtest: {tmp_path / 'none.toml'} is missing")
+    assert capsys.readouterr().err.startswith(f"servepath loadtest: {tmp_path / 'none.toml'} is missing")
