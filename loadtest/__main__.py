@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     idle = "rounds" if options.difference else "minutes"
     # Defaults do not replace what is there, so None stays where nothing was said.
     if getattr(parser.parse_args(argv, Namespace(**{idle: None})), idle) is not None:
-        parser.error(f"--{idle}: it says nothing {'beside' if options.difference else 'without'} --difference")
+        parser.error(
+            f"--{idle}: it has no effect {'beside' if options.difference else 'without'} --difference; leave it out"
+        )
     try:
         known = plan.read_paths(options.deployments)
         try:

@@ -92,7 +92,7 @@ def _recommend(argv: Sequence[str], console: Console) -> int:
     parser.add_argument("--via", choices=(*VIAS, "both"), default="both", help="how they are reached (default: both)")
     args = parser.parse_args(argv)
     if args.currency and args.price_per_hour is None:
-        parser.error("--currency says nothing without --price-per-hour")
+        parser.error("--currency needs --price-per-hour")
     summary = build(args.run)
     own = question_of(summary.evidence)
     question = Question(

@@ -73,7 +73,7 @@ def _forecast(minutes: float, aims: Sequence[Standing], design: Design) -> str:
         return f"{math.ceil(minutes)} minutes in all would tell"
     widest = max(float(each.logs.std(ddof=1)) for each in aims if not each.settled)
     return (
-        f"this machine is too restless to tell within {design.minutes:g} minutes: ratios scatter by "
+        f"this machine is too noisy to tell within {design.minutes:g} minutes: ratios scatter by "
         f"{100 * math.expm1(widest):.0f} % from round to round, and {math.ceil(minutes)} minutes would be needed"
     )
 

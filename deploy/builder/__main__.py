@@ -1,6 +1,6 @@
 """`python -m deploy.builder [IMAGE...]`: build images on a Docker engine, and say what each adds to its base.
 
-Bases and tag come from .env, digests from images.lock, both overruled by the environment. An image whose base
+Bases and tag come from .env, digests from images.lock, both overridden by the environment. An image whose base
 cannot be had is replaced by its stand-in, if it has one, and that is said. Exit code 1 when an image cannot be built or
 is larger than its limit, 2 for wrong arguments, 130 after Ctrl-C.
 """

@@ -96,7 +96,7 @@ def _parser() -> Parser:
     add("--runs", type=whole(1), default=20, help="valid runs in total, earlier ones included (default: 20)")
     add("--path", help="MODEL@onnx, reached direct (default: the first of deployments.toml)")
     add("--rounds", type=whole(MIN_ROUNDS), default=20, help="rounds of each run (default: 20)")
-    until = "runs that go on, not for --rounds, but until 5 %% (0.05) is known or --minutes end"
+    until = "instead of --rounds: each run continues until 5 %% (0.05) is known or --minutes are over"
     add("--difference", type=share, metavar="SHARE", help=until)
     add("--minutes", type=positive, default=15.0, help="the limit of such a run (default: 15)")
     add("--rate", type=positive, default=500.0, help="requests a second (default: 500)")

@@ -47,7 +47,7 @@ def parse_args(argv: Sequence[str]) -> PeersOptions:
     add = parser.add_argument
     add("--rounds", type=whole(1), default=5, help="interleaved rounds (default: 5)")
     add("--seconds", type=seconds, default=2.0, help="length of one measurement (default: 2)")
-    add("--only", type=_rows, default=ROWS, metavar="ROWS", help="rows, by name or with *, parted by commas")
+    add("--only", type=_rows, default=ROWS, metavar="ROWS", help="rows, by name or with *, separated by commas")
     add("--exports", type=Path, default=Path("artifacts/exports"), metavar="DIR", help="exported artifacts")
     add(
         "--out", type=Path, default=Path("results/bench"), metavar="DIR", help="where results go (default: %(default)s)"
