@@ -3,7 +3,7 @@
 Starts the containers as `docker compose -f docker-compose.yml -f docker-compose.gpu.yml` does and predicts on every
 path. Then each service must have a process that holds GPU memory by NVIDIA's own count (nvidia-smi), and an engine that
 tells its device must tell a GPU. With --here it looks at the services of `make up` instead, and shows what each path
-does. Exit code 0: all do; 1: one does not, or there is not a GPU, with the reason; 130 after Ctrl-C.
+does. Exit code 0: all do; 1: one does not, or there is no GPU (the reason is printed); 130 after Ctrl-C.
 """
 
 import argparse

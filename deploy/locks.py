@@ -41,7 +41,7 @@ class LockError(Exception):
 
 def main(argv: Sequence[str]) -> int:
     """Write the locks that are named, all without a name; return the exit code."""
-    parser = Parser(prog="python -m deploy.locks", description="Pin what each image installs, with hashes.")
+    parser = Parser(prog="servepath locks", description="Pin what each image installs, with hashes.")
     parser.add_argument("locks", nargs="*", metavar="LOCK", help=f"of {', '.join(LOCKS)} (all)")
     names = parser.parse_args(argv).locks or list(LOCKS)
     for name in names:
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
         try:
             lines = render(resolve(LOCKS[name]))
         except LockError as error:
-            sys.stderr.write(f"locks: {name}: {error}\n")
+            sys.stderr.write(f"servepath locks: {name}: {error}\n")
             return 1
         write_file(FOLDER / f"{name}.txt", lines)
         sys.stdout.write(f"{name}: {lines.count('--hash')} packages\n")

@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     idle = "rounds" if options.difference else "minutes"
     # Defaults do not replace what is there, so None stays where nothing was said.
     if getattr(parser.parse_args(argv, Namespace(**{idle: None})), idle) is not None:
-        parser.error(f"--{idle}: it says nothing {'beside' if options.difference else 'without'} --difference")
+        parser.error(
+            f"--{idle}: it has no effect {'beside' if options.difference else 'without'} --difference; leave it out"
+        )
     try:
         known = plan.read_paths(options.deployments)
         try:
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         master = options.worker
         number = work_for(paths, options, master) if master else run_all(paths, options, argv)
     except (SettingsError, ArtifactError, UnfairError, RunError, OSError) as error:
-        print(f"loadtest: {error}", file=sys.stderr)
+        print(f"servepath loadtest: {error}", file=sys.stderr)
         return 1
     return 128 + number if number else 0
 

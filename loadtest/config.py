@@ -1,4 +1,4 @@
-"""Where the servers are: --targets, or .env overruled by the environment; nothing else of the load test reads these."""
+"""Where the servers are: --targets, or .env overridden by the environment; nothing else of the load test reads it."""
 
 import os
 from collections.abc import Iterable, Mapping

@@ -17,7 +17,7 @@ from servepath.protocols.stacks import STACKS
 from servepath.results.names import CLOSED, OPEN_CONSTANT, OPEN_POISSON, VIAS
 from servepath.results.thresholds import MIN_P99_SAMPLES
 
-GATE = "python -m loadtest gate --ref GITREF: is the working tree slower than a commit?"
+GATE = "servepath gate --ref GITREF: is the working tree slower than a commit?"
 SIDE = re.compile(r"[A-Za-z0-9_-]+")
 # The environment of servers that this machine runs itself.
 LOCAL = "local"
@@ -88,18 +88,21 @@ class LoadOptions:
 
 def argument_parser() -> Parser:
     """Return the parser of the load test's command line; other commands configure the load generator with it."""
-    parser = Parser("python -m loadtest", description="Load deployment paths, one row per request.", epilog=GATE)
+    parser = Parser("servepath loadtest", description="Load deployment paths, one row per request.", epilog=GATE)
     what = parser.add_argument_group("what").add_argument
     what("--paths", default="all", help="MODEL@STACK,... or all (default)")
     what("--via", choices=(*VIAS, "both"), default="both", help="how to reach them (default: both)")
     what("--rounds", type=whole(1), default=20, help="each has one measurement of every path and way (default: 20)")
-    until = "go on, not for --rounds, but until differences of this size are known on p50 (0.05: 5 %%) or --minutes end"
-    what("--difference", type=share, metavar="SHARE", help=f"{until}; measurements are a third as long")
+    until = (
+        "instead of --rounds: continue until differences of this size are known on p50 (0.05: 5 %%) or --minutes are "
+        "over; measurements are a third as long"
+    )
+    what("--difference", type=share, metavar="SHARE", help=until)
     what("--minutes", type=positive, default=15.0, help="the limit of such a run, warm-up included (default: 15)")
     what("--rows", type=whole(1), default=1, help="rows in each request (default: 1)")
     replay = "send the requests of an .npz, .jsonl or .json file, or of a folder of such files"
     what("--payloads", type=Path, metavar="FILE", help=replay)
-    what("--seed", type=int, default=random.randrange(2**31), help="of order, arrivals, payloads (default: drawn)")  # noqa: S311
+    what("--seed", type=int, default=random.randrange(2**31), help="of order, arrivals, payloads (default: random)")  # noqa: S311
     side = "compare servers of the same path: FILE holds this side's addresses, like .env; repeat it for each side"
     what("--side", type=_side, action="append", default=[], metavar="NAME=FILE", help=side)
     what("--allow", choices=DECLARABLE, action="append", default=[], help="paths may differ in this; repeatable")
@@ -121,7 +124,7 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     )
     add("--warmup", type=positive, default=10.0, help="maximum seconds to wait until a path is stable (default: 10)")
     add("--arrivals", choices=("poisson", "constant"), default="poisson", help="of the open loop (default: poisson)")
-    add("--connections", type=whole(1), default=4, help="kept open to each path (default: 4)")
+    add("--connections", type=whole(1), default=4, help="connections kept open to each path (default: 4)")
     add("--no-real-time", action="store_true", help="do not use real-time scheduling; requests may be sent late")
     add(
         "--closed-loop",
@@ -136,7 +139,7 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, default=Path("results"), help="folder for runs (default: results)")
     add("--exports", type=Path, default=Path("artifacts/exports"), help="folder with the reference artifacts")
     add("--deployments", type=Path, default=Path("deployments.toml"), help="the list of paths")
-    add("--env-file", type=Path, default=Path(".env"), help="addresses, overruled by the environment")
+    add("--env-file", type=Path, default=Path(".env"), help="addresses, overridden by the environment")
     targets = f"remote servers: {config.GATEWAY}, {', '.join(STACKS)}, or external ones; paths without one are left out"
     add("--targets", type=_targets, metavar="NAME=HOST:PORT,...", help=targets)
     add("--environment", default=LOCAL, metavar="TEXT", help="what the servers run on, for the report")

@@ -207,9 +207,14 @@ class Prepared:
         if options.payloads is not None:
             return replay.read_requests(options.payloads, reference, rows=options.rows)
         if options.rows > reference.rows:
-            raise SettingsError(f"--rows {options.rows}: the reference of {reference.model} has {reference.rows} rows")
+            raise SettingsError(
+                f"--rows {options.rows}: the reference of {reference.model} has {reference.rows} rows; give --rows "
+                f"{reference.rows} or fewer"
+            )
         if options.rows > (most := reference.spec.max_sizes.get(BATCH, options.rows)):
-            raise SettingsError(f"--rows {options.rows}: {reference.model} takes at most {most} rows")
+            raise SettingsError(
+                f"--rows {options.rows}: {reference.model} takes at most {most} rows; give --rows {most} or fewer"
+            )
         return from_reference(reference, rows=options.rows, seed=options.seed)
 
     def _encode(self, target: Target) -> list[Payload]:

@@ -46,9 +46,9 @@ class Report:
 
     def warmed(self, warmups: list[dict[str, Any]]) -> None:
         """Show how long the warm-up was, and start timing the rounds."""
-        restless = [_name(found) for found in warmups if not found["stable"]]
+        unstable = [_name(found) for found in warmups if not found["stable"]]
         text = f"warm-up: {sum(found['seconds'] for found in warmups):.0f} s"
-        self.say(text + (f"; not stable within the limit: {', '.join(restless)}" if restless else ""))
+        self.say(text + (f"; not stable within the limit: {', '.join(unstable)}" if unstable else ""))
         self._bar.reset(self._task, total=self._measurements * self._rounds)
 
     def loaded(self, turn: Turn, found: Mapping[str, Any]) -> None:

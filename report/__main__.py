@@ -44,16 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = COMMANDS.get(argv[0]) if argv else None
         return command(argv[1:], console) if command else _report(argv, console)
     except (ReportError, OSError) as error:
-        print(f"report: {error}", file=sys.stderr)
+        print(f"servepath report: {error}", file=sys.stderr)
         return 1
 
 
 def _report(argv: Sequence[str], console: Console) -> int:
     parser = Parser(
-        "python -m report",
+        "servepath report",
         description="Verdicts, table, summary.json, summary.md and report.html of a run.",
-        epilog="python -m report compare A B: two runs side by side; python -m report gate RUN: is new code slower? "
-        "python -m report recommend RUN: which path to take for a rate? python -m report crosscheck FOLDER: do the "
+        epilog="servepath report compare A B: two runs side by side; servepath report gate RUN: is new code slower? "
+        "servepath recommend RUN: which path to take for a rate? servepath report crosscheck FOLDER: do the "
         "instruments agree?",
     )
     default = Path("results/latest")
@@ -76,7 +76,7 @@ def _write(folder: Path, summary: Summary, document: Document) -> None:
 
 def _recommend(argv: Sequence[str], console: Console) -> int:
     parser = Parser(
-        "python -m report recommend",
+        "servepath recommend",
         description="Which path to take for a rate at an objective, and what would change that; by a stored run alone. "
         "What is not given is as the run has it.",
         epilog="exit codes: 0 a path is recommended; 1 the run cannot be read; 2 a bad argument; 3 none can be "
@@ -92,7 +92,7 @@ def _recommend(argv: Sequence[str], console: Console) -> int:
     parser.add_argument("--via", choices=(*VIAS, "both"), default="both", help="how they are reached (default: both)")
     args = parser.parse_args(argv)
     if args.currency and args.price_per_hour is None:
-        parser.error("--currency says nothing without --price-per-hour")
+        parser.error("--currency needs --price-per-hour")
     summary = build(args.run)
     own = question_of(summary.evidence)
     question = Question(
@@ -113,7 +113,7 @@ def _recommend(argv: Sequence[str], console: Console) -> int:
 
 
 def _compare(argv: Sequence[str], console: Console) -> int:
-    parser = Parser("python -m report compare", description="Two runs side by side, described and not judged.")
+    parser = Parser("servepath report compare", description="Two runs side by side, described and not judged.")
     parser.add_argument("runs", nargs=2, type=Path, metavar="RUN", help="folder of a run")
     allow = "a must-equal key that may differ; repeatable"
     parser.add_argument("--allow", action="append", default=[], metavar="KEY", help=allow)
@@ -126,7 +126,7 @@ def _compare(argv: Sequence[str], console: Console) -> int:
 
 
 def _crosscheck(argv: Sequence[str], console: Console) -> int:
-    parser = Parser("python -m report crosscheck", description="Does the load test agree with LoadGen and h2load?")
+    parser = Parser("servepath report crosscheck", description="Does the load test agree with LoadGen and h2load?")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder that `make crosscheck` wrote")
     folder = parser.parse_args(argv).folder
     found = crosscheck.check(folder)
@@ -138,7 +138,7 @@ def _crosscheck(argv: Sequence[str], console: Console) -> int:
 
 def _gate(argv: Sequence[str], console: Console) -> int:
     parser = Parser(
-        "python -m report gate",
+        "servepath report gate",
         description="Is new code slower than old? A run of two sides, or a run against stored ones, decides.",
         epilog="exit codes: 0 no path is slower by the threshold or more; 1 something cannot be read or compared; 2 a "
         "bad argument; 3 a path is slower by more than the threshold; 4 inconclusive",

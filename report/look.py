@@ -73,7 +73,7 @@ def _forecast(minutes: float, aims: Sequence[Standing], design: Design) -> str:
         return f"{math.ceil(minutes)} minutes in all would tell"
     widest = max(float(each.logs.std(ddof=1)) for each in aims if not each.settled)
     return (
-        f"this machine is too restless to tell within {design.minutes:g} minutes: ratios scatter by "
+        f"this machine is too noisy to tell within {design.minutes:g} minutes: ratios scatter by "
         f"{100 * math.expm1(widest):.0f} % from round to round, and {math.ceil(minutes)} minutes would be needed"
     )
 
@@ -81,7 +81,7 @@ def _forecast(minutes: float, aims: Sequence[Standing], design: Design) -> str:
 def main(argv: Sequence[str], _console: Console) -> int:
     """Answer until standard input ends; return the exit code."""
     parser = Parser(
-        "python -m report look", description="What an unfinished run knows, a line of JSON for each line read."
+        "servepath report look", description="What an unfinished run knows, a line of JSON for each line read."
     )
     parser.add_argument("run", type=Path, help="folder of the run")
     run = Unfinished(parser.parse_args(argv).run)

@@ -63,7 +63,9 @@ def main() -> int:
     checkout = (ROOT / "pyproject.toml").is_file()
     if not checkout and name not in INSTALLED:
         print(
-            f"servepath {name}: works in a checkout alone: git clone ServePath, then make {name} there", file=sys.stderr
+            f"servepath {name}: works only in a clone of the repository; in one, run: make setup, "
+            f"then .venv/bin/servepath {name}",
+            file=sys.stderr,
         )
         return 1
     if checkout:  # the folders beside this package are not installed, and neither is the generated code

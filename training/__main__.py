@@ -33,7 +33,7 @@ class TrainingOptions:
 
 def parse_args(argv: Sequence[str]) -> TrainingOptions:
     """Read the command line; exit code 2 and one line when it is wrong. Raises SpecError."""
-    parser = Parser(prog="python -m training", description="Train the models and write the inputs of export.")
+    parser = Parser(prog="servepath train", description="Train the models and write the inputs of export.")
     known = [*read_models(), "all"]
     parser.add_argument("model", nargs="?", default="all", choices=known, help="which model (default: all)")
     parser.add_argument("--epochs", type=whole(1, MAX_EPOCHS), default=10, help="full-batch steps (default: 10)")
@@ -80,7 +80,7 @@ def train_one(options: TrainingOptions) -> int:
     try:
         stage.train(Run(options.model, options.epochs, options.lr, options.seed), options.out, say)
     except (Diverged, OSError) as error:
-        print(f"python -m training: {options.model}: {error}", file=sys.stderr)
+        print(f"servepath train: {options.model}: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -95,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         options = parse_args(argv)
     except SpecError as error:
-        print(f"python -m training: {error}", file=sys.stderr)
+        print(f"servepath train: {error}", file=sys.stderr)
         return 1
     code = train_all(options) if options.model == "all" else train_one(options)
     if code == 0 and options.curve:

@@ -1,6 +1,6 @@
 """`python -m deploy.builder [IMAGE...]`: build images on a Docker engine, and say what each adds to its base.
 
-Bases and tag come from .env, digests from images.lock, both overruled by the environment. An image whose base
+Bases and tag come from .env, digests from images.lock, both overridden by the environment. An image whose base
 cannot be had is replaced by its stand-in, if it has one, and that is said. Exit code 1 when an image cannot be built or
 is larger than its limit, 2 for wrong arguments, 130 after Ctrl-C.
 """
@@ -16,7 +16,7 @@ from servepath.cli.signals import run_main
 
 def main(argv: Sequence[str]) -> int:
     """Build what was asked for; return the exit code."""
-    parser = Parser(prog="python -m deploy.builder", description="Build the images.")
+    parser = Parser(prog="servepath images", description="Build the images.")
     parser.add_argument("images", nargs="*", metavar="IMAGE", help=f"of {', '.join(IMAGES)} ({', '.join(DEFAULT)})")
     names = parser.parse_args(argv).images or DEFAULT
     for name in names:
@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
         with engine() as docker:
             built = [_build(docker, name, read_variables()) for name in names]
     except EngineError as error:
-        print(f"build: {error}", file=sys.stderr)
+        print(f"servepath images: {error}", file=sys.stderr)
         return 1
     return int(any(image.too_large() for image in built))
 

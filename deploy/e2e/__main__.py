@@ -34,7 +34,7 @@ HOST = "127.0.0.1"
 def main(argv: Sequence[str]) -> int:
     """Run all stages and return the exit code."""
     parser = Parser(
-        "python -m deploy.e2e", description="Build, start, predict on, load, kill and replace the containers."
+        "servepath e2e-compose", description="Build, start, predict on, load, kill and replace the containers."
     )
     parser.add_argument("--only", action="append", choices=[name for name, _ in STAGES], help="a stage; repeatable")
     args = parser.parse_args(argv)

@@ -28,9 +28,7 @@ WAIVERS = Path("deploy/supply/waivers.toml")
 
 def main(argv: Sequence[str]) -> int:
     """Inspect the images that were named; return the exit code."""
-    parser = Parser(
-        prog="python -m deploy.supply", description="List the packages of images, and their known vulnerabilities."
-    )
+    parser = Parser(prog="servepath sbom", description="List the packages of images, and their known vulnerabilities.")
     parser.add_argument("images", nargs="*", metavar="IMAGE", help=f"of {', '.join(IMAGES)} (those that are built)")
     args = parser.parse_args(argv).images
     for name in args:
@@ -43,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
             names = args or _built(docker, variables)
             passed = [_look_into(docker, name, variables, waivers) for name in names]
     except (EngineError, AuditError, ProgramMissingError) as error:
-        print(f"supply: {error}", file=sys.stderr)
+        print(f"servepath sbom: {error}", file=sys.stderr)
         return 1
     return int(not all(passed))
 

@@ -24,7 +24,7 @@ PINNED = re.compile(r"@sha256:[0-9a-f]{64}$")
 
 def main(argv: Sequence[str]) -> int:
     """Write or check the lock; return the exit code."""
-    parser = Parser(prog="python -m deploy.supply.pins", description="Pin the images that .env names.")
+    parser = Parser(prog="servepath pin-images", description="Pin the images that .env names.")
     parser.add_argument("--check", action="store_true", help="write nothing, fail while a digest is missing")
     check = parser.parse_args(argv).check
     wanted = named(dotenv_values(ENV))
@@ -34,11 +34,11 @@ def main(argv: Sequence[str]) -> int:
                 pinned = {variable: _digest(docker, image) for variable, image in wanted.items()}
             write_file(LOCK, HEAD + "".join(f"{variable}={image}\n" for variable, image in pinned.items()))
     except EngineError as error:
-        print(f"pins: {error}", file=sys.stderr)  # noqa: T201 - a program
+        print(f"servepath pin-images: {error}", file=sys.stderr)  # noqa: T201 - a program
         return 1
     missing = list(gaps(wanted, dotenv_values(LOCK)))
     for line in missing:
-        print(f"pins: {line}", file=sys.stderr)  # noqa: T201 - a program
+        print(f"servepath pin-images: {line}", file=sys.stderr)  # noqa: T201 - a program
     return int(bool(missing))
 
 

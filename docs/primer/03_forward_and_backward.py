@@ -36,8 +36,8 @@ assert np.isclose(loss.item(), loss_tf.numpy())
 assert np.allclose(w.grad.numpy(), slopes[0].numpy())
 
 # %% [markdown]
-# What did the backward pass do? A weight that is multiplied by a large input has much to say in the prediction, so its
-# slope is large, too. Written out, the slope of a weight is the average over the rows of `2 * error * input`:
+# What did the backward pass do? A weight that is multiplied by a large input has a large effect on the prediction, so
+# its slope is large, too. Written out, the slope of a weight is the average over the rows of `2 * error * input`:
 
 # %%
 by_hand = (2 * error * x).mean(axis=0)  # each row's error times each of its inputs; axis=0: down the rows

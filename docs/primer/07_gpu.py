@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 7. Is there a GPU?
 # A GPU does thousands of multiplications at a time: large models train and answer many times faster on one. The models
-# of lessons 1 to 6 do not, they are too small to be worth the way there. Each library is asked in its own words:
+# of lessons 1 to 6 do not, they are too small to be worth moving there. Each library is asked in its own words:
 
 # %%
 import numpy as np

@@ -5,7 +5,7 @@
 # | | PyTorch | TensorFlow with Keras |
 # |---|---|---|
 # | training | a loop that you write and can change anywhere | `fit`; a loop of your own where you need one |
-# | finding a mistake | a debugger can stop at any line | the same, but `fit` compiles: there with `run_eagerly=True` |
+# | finding a mistake | a debugger can stop at any line | the same, but `fit` compiles: set `run_eagerly=True` first |
 # | published models | nearly all new ones, transformers among them | many older ones; Keras runs on both, and on JAX |
 # | phones, small devices | ExecuTorch, or by export to LiteRT or ONNX | LiteRT is at home here |
 # | servers | ONNX Runtime, TorchServe (no longer developed) | TensorFlow Serving, ONNX Runtime |

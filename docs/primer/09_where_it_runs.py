@@ -39,8 +39,9 @@ assert not any(path["errors"] or path["wrong_answers"] for path in run["paths"])
 # machine or model gives another order. That is why this project exists: `make compare FILE=model.onnx` finds yours.
 #
 # ## Exercise
-# Of every hundred requests one takes longer than the second figure, the **p99**. How many times longer is TorchServe's
-# p99 than ONNX Runtime's, rounded to one decimal? A calculation with `result` is a fine answer.
+# Of every hundred requests one takes longer than the second time of its row, the **p99**. How many times longer is
+# TorchServe's p99 than ONNX Runtime's, rounded to one decimal? A calculation with `result` is a fine answer: each tuple
+# holds engine, p50 and p99.
 
 # %%
 answer = ...

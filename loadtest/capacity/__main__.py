@@ -55,14 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         number = run_all(paths, options, load, argv)
     except (SettingsError, ArtifactError, RunError, OSError) as error:
-        print(f"capacity: {error}", file=sys.stderr)
+        print(f"servepath capacity: {error}", file=sys.stderr)
         return 1
     return 128 + number if number else 0
 
 
 def _parser() -> Parser:
     about = "The highest rate of each path that meets an objective, and its behaviour above it."
-    parser = Parser("python -m loadtest.capacity", description=about, epilog=EPILOG)
+    parser = Parser("servepath capacity", description=about, epilog=EPILOG)
     add = parser.add_argument
     add("--slo-p99-ms", type=positive, default=5.0, help="the objective: p99 of response times, in ms (default: 5)")
     add("--paths", default="all", help="MODEL@STACK,... or all (default)")
@@ -71,14 +71,14 @@ def _parser() -> Parser:
     add("--payloads", type=Path, metavar="FILE", help="send the requests of a file, those that the run sent")
     add("--wanted-rps", type=positive, default=2000.0, help="the rate to answer for (default: 2000)")
     add("--seconds", type=seconds, default=90.0, help="maximum seconds for each path and way, from 20 (default: 90)")
-    add("--seed", type=int, default=random.randrange(2**31), help="of arrivals and payloads (default: drawn)")  # noqa: S311
-    add("--connections", type=whole(1), default=4, help="kept open to each path (default: 4)")
+    add("--seed", type=int, default=random.randrange(2**31), help="of arrivals and payloads (default: random)")  # noqa: S311
+    add("--connections", type=whole(1), default=4, help="connections kept open to each path (default: 4)")
     add("--processes", type=whole(1), default=1, help="workers; one can send about 4,000 requests/s (default: 1)")
     add("--no-real-time", action="store_true", help="do not use real-time scheduling; requests may be sent late")
     add("--run", type=Path, default=Path("results"), help="a run, or the folder of runs, for its newest")
     add("--exports", type=Path, default=Path("artifacts/exports"), help="folder with the reference artifacts")
     add("--deployments", type=Path, default=Path("deployments.toml"), help="the list of paths")
-    add("--env-file", type=Path, default=Path(".env"), help="addresses, overruled by the environment")
+    add("--env-file", type=Path, default=Path(".env"), help="addresses, overridden by the environment")
     return parser
 
 

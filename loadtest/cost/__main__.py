@@ -67,7 +67,7 @@ class CostOptions:
 def parse_args(argv: Sequence[str]) -> CostOptions:
     """Read the command line; exit code 2 and one line when it is wrong."""
     about = "The cost of each path over its life cycle."
-    parser = Parser(prog="python -m loadtest.cost", description=about, epilog=EPILOG)
+    parser = Parser(prog="servepath cost", description=about, epilog=EPILOG)
     add = parser.add_argument
     add("run", nargs="?", type=Path, default=Path("results/latest"), help="the run to add to (default: results/latest)")
     add("--paths", default="all", help="MODEL@STACK,... or all (default), of the services that this repository starts")
@@ -153,7 +153,7 @@ def main(argv: Sequence[str]) -> int:
         file = options.run / COST_FILE
         atomic.write_file(file, json.dumps(measure(options, console), indent=2) + "\n")
     except (SettingsError, RunError, WrongAnswer, ArtifactError, LoadError, ValueError, OSError) as error:
-        print(f"python -m loadtest.cost: {error}", file=sys.stderr)
+        print(f"servepath cost: {error}", file=sys.stderr)
         return 1
     print(f"{file}: {len(options.names)} paths, in {time.monotonic() - begin:.0f} s")
     return 0
@@ -163,6 +163,6 @@ if __name__ == "__main__":
     sys.exit(
         run_main(
             lambda: main(sys.argv[1:]),
-            "python -m loadtest.cost: interrupted; the services that it started are stopped, the run is unchanged",
+            "servepath cost: interrupted; the services that it started are stopped, the run is unchanged",
         )
     )

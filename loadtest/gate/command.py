@@ -31,7 +31,7 @@ OUT = "results/gate"
 PROTO = "proto/servepath/v1/gateway.proto"
 GATEWAY = "gateway"
 EPILOG = """
-All other options of python -m loadtest are taken too, --side and those of workers excepted. All paths, both ways and
+All other options of servepath loadtest are taken too, --side and those of workers excepted. All paths, both ways and
 12 rounds are the default: five minutes of load and one of starting. The run is in results/gate.
 
 exit codes: 0 no path is slower by the threshold or more; 1 the gate failed; 2 a bad argument; 3 a path
@@ -64,16 +64,14 @@ def main(argv: Sequence[str]) -> int:
     try:
         return _gate(gate, options, rest)
     except (GateError, SettingsError, OSError) as error:
-        sys.stderr.write(f"loadtest gate: {error}\n")
+        sys.stderr.write(f"servepath gate: {error}\n")
         return 1
 
 
 def _parser() -> Parser:
     form = argparse.RawDescriptionHelpFormatter
     about = "Is the working tree slower than a commit? Both are served and loaded in the same rounds."
-    parser = Parser(
-        "python -m loadtest gate", description=about, epilog=EPILOG, formatter_class=form, allow_abbrev=False
-    )
+    parser = Parser("servepath gate", description=about, epilog=EPILOG, formatter_class=form, allow_abbrev=False)
     parser.add_argument("--ref", required=True, help="the commit, tag or branch to compare the working tree with")
     slower = "percent by which a path may be slower (default: 5)"
     parser.add_argument("--threshold", type=positive, default=5.0, metavar="PERCENT", help=slower)

@@ -64,16 +64,19 @@ def argument_parser() -> Parser:
     )
     precision = "try the reduced precisions, too, in which deployments.toml has the model on the stack"
     add("--precision", action="store_true", help=precision)
-    seed = "of the order of trials, arrivals and payloads (default: drawn; that of before for trials and arrivals)"
+    seed = (
+        "seed of the order of trials, arrivals and payloads (default: random; a repeated command keeps its earlier one "
+        "for trials and arrivals)"
+    )
     add("--seed", type=whole(0), help=seed)
     add("--rows", type=whole(1), default=1, help="rows in each request (default: 1)")
     add("--payloads", type=Path, metavar="FILE", help="send the requests of a file, as the load test does")
-    add("--connections", type=whole(1), default=4, help="kept open to each path (default: 4)")
+    add("--connections", type=whole(1), default=4, help="connections kept open to each path (default: 4)")
     add("--no-real-time", action="store_true", help="do not use real-time scheduling; requests may be sent late")
     add("--out", type=Path, default=Path("results/tuned"), help="folder of the files (default: results/tuned)")
     add("--exports", type=Path, default=Path("artifacts/exports"), help="folder with the artifacts")
     add("--deployments", type=Path, default=Path("deployments.toml"), help="the list of paths")
-    add("--env-file", type=Path, default=Path(".env"), help="addresses, overruled by the environment")
+    add("--env-file", type=Path, default=Path(".env"), help="addresses, overridden by the environment")
     return parser
 
 

@@ -27,7 +27,7 @@ def rule(facts: Mapping[str, Any]) -> list[str]:
     first = next((each for each in earlier if (each["needed_minutes"] or 0) > design.minutes), None)
     if design.ended == TIME_UP and first is not None:
         said.append(
-            f"After {first['rounds']} rounds the machine was found too restless for {percent} within "
+            f"After {first['rounds']} rounds the machine was found too noisy for {percent} within "
             f"{design.minutes:g} minutes: {math.ceil(first['needed_minutes'])} would be needed."
         )
     return said

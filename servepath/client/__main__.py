@@ -72,7 +72,7 @@ def parse_args(argv: Sequence[str]) -> ClientOptions:
     common.add_argument("--addr", type=address, help="the gateway's HOST:PORT (default: GATEWAY_ADDR, see .env)")
     common.add_argument("--timeout", type=seconds, default=5.0, help="seconds to wait for an answer (default: 5)")
     common.add_argument("--json", action="store_true", help="print one JSON object")
-    parser = Parser(prog="python -m client", description="Query the gateway.")
+    parser = Parser(prog="servepath", description="Query the gateway.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="predict|ask|paths")
     predict = commands.add_parser("predict", parents=[common], help="one prediction")
     ask = commands.add_parser("ask", parents=[common], help="one prediction, or with --all one on every path")
@@ -221,13 +221,13 @@ def main(argv: Sequence[str]) -> int:
     try:
         addr = options.addr or read_variable(variables(), "GATEWAY_ADDR", address)
     except SettingsError as error:
-        print(f"python -m client: {error}, or give --addr", file=sys.stderr)
+        print(f"servepath {options.command}: {error}, or give --addr", file=sys.stderr)
         return 1
     with Client(addr) as client:
         try:
             return _asked(client, options)
         except PredictError as error:
-            print(f"python -m client: {error}", file=sys.stderr)
+            print(f"servepath {options.command}: {error}", file=sys.stderr)
             return 1
 
 
@@ -262,7 +262,7 @@ def run(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return 128 + signal.SIGPIPE
-        print(f"python -m client: cannot write the answer: {error.strerror}", file=sys.stderr)
+        print(f"servepath: cannot write the answer: {error.strerror}", file=sys.stderr)
         return 1
     return code
 

@@ -50,7 +50,7 @@ class DemoOptions:
 
 def parse_args(argv: Sequence[str]) -> DemoOptions:
     """Read the command line; exit code 2 and one line when it is wrong."""
-    parser = Parser(prog="python -m servepath.demo", description="Train, export, serve, predict, load, compare.")
+    parser = Parser(prog="servepath demo", description="Train, export, serve, predict, load, compare.")
     add = parser.add_argument
     add(
         "--rate",

@@ -57,7 +57,7 @@ def parse_args(argv: Sequence[str]) -> RunnerOptions:
     add("--run-dir", type=Path, default=Path(".run"), help="folder of pid and log files (default: .run)")
     add("--exports", type=Path, default=Path("artifacts/exports"), help="default: artifacts/exports")
     add("--deployments", type=Path, default=Path("deployments.toml"), help="default: deployments.toml")
-    parser = Parser(prog="python -m servepath.runner", description="Run the services on this machine.")
+    parser = Parser(prog="servepath", description="Run the services on this machine.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="up|down|status|logs")
     up = commands.add_parser("up", parents=[common], help="start what is not running, wait until every path answers")
     up.add_argument("--timeout", type=seconds, default=120.0, help="seconds to wait for that (default: 120)")
@@ -168,17 +168,17 @@ def main(argv: Sequence[str]) -> int:
         code = COMMANDS[options.command](options)
         sys.stdout.flush()
     except (SettingsError, RunError, DeploymentsError) as error:
-        print(f"python -m servepath.runner: {error}", file=sys.stderr)
+        print(f"servepath {options.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("python -m servepath.runner: interrupted", file=sys.stderr)
+        print(f"servepath {options.command}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Anyone who read this has gone, as in `make logs | head`; what is still buffered goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:  # a folder that is full, or not ours to write to
-        print(f"python -m servepath.runner: {error}", file=sys.stderr)
+        print(f"servepath {options.command}: {error}", file=sys.stderr)
         return 1
     return code
 

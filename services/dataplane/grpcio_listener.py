@@ -11,7 +11,7 @@ from grpc import aio
 from servepath.http2.write_coalescer import WriteCoalescer
 from servepath.protocols.errors import ServeError
 from services.dataplane.control import abort
-from services.dataplane.listener import Dispatch, ListenerLimits, PortBusyError
+from services.dataplane.listener import IN_USE, Dispatch, ListenerLimits, PortBusyError
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -53,7 +53,7 @@ class GrpcioListener:
         try:
             port = self._server.add_insecure_port(self._address)
         except RuntimeError as error:
-            raise PortBusyError(f"cannot listen on {self._address}: the port is in use or not ours") from error
+            raise PortBusyError(f"cannot listen on {self._address}: {IN_USE}") from error
         await self._server.start()
         return port
 

@@ -76,5 +76,9 @@ class Listener(Protocol):
         """Refuse new calls, give those in flight `grace_s` seconds, then close."""
 
 
+# Why a server cannot listen, and what to do.
+IN_USE = "the port is in use, or the address is not this machine's; stop its holder, or give another --host or --port"
+
+
 class PortBusyError(Exception):
     """The server cannot listen: mostly another process does on that port; the text says which and why."""

@@ -55,7 +55,10 @@ def serve_metrics(registry: CollectorRegistry, host: str, port: int, pages: Page
     try:
         server, thread = start_http_server(port, host, registry)
     except OSError as error:
-        raise PortBusyError(f"cannot listen on {host}:{port} for metrics: {error.strerror or error}") from error
+        raise PortBusyError(
+            f"cannot listen on {host}:{port} for metrics: {error.strerror or error}; give another --metrics-host or "
+            "--metrics-port"
+        ) from error
     server.set_app(_with_pages(server.get_app(), pages))
     return MetricsServer(server, thread)
 

@@ -26,7 +26,7 @@ from servepath.http2.unary_call import UnaryCall
 from servepath.http2.write_coalescer import WriteCoalescer
 from servepath.protocols.errors import DeadlineExceeded, DeadlineStage, Internal
 from services.dataplane.grpcio_listener import server_options
-from services.dataplane.listener import Dispatch, ListenerLimits, PortBusyError, RawCall
+from services.dataplane.listener import IN_USE, Dispatch, ListenerLimits, PortBusyError, RawCall
 from services.dataplane.native_controls import ControlCall
 
 log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class NativeListener:
             )
         except OSError as error:
             await self.stop(0)
-            raise PortBusyError(f"cannot listen on {self._address}: the port is in use or not ours") from error
+            raise PortBusyError(f"cannot listen on {self._address}: {IN_USE}") from error
         except BaseException:
             await self.stop(0)
             raise

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
-from services.dataplane.listener import PortBusyError
+from services.dataplane.listener import IN_USE, PortBusyError
 from services.dataplane.merged_metrics import MergedMetrics
 from services.dataplane.metrics_server import NO_PAGES, MetricsServer, Pages, serve_metrics
 
@@ -248,5 +248,5 @@ def _reserve(host: str, port: int) -> socket.socket:
         shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         shared.bind((host, port))
     except OSError as error:
-        raise PortBusyError(f"cannot listen on {host}:{port}: the port is in use or not ours") from error
+        raise PortBusyError(f"cannot listen on {host}:{port}: {IN_USE}") from error
     return shared

@@ -53,7 +53,7 @@ def settings_parser(service: OipService) -> SettingsParser:
     """Return a parser of these options; a service may add its own, and then reads all by read_server_settings."""
     parser = SettingsParser(
         f"python -m {service.module}",
-        f"Serve exported {service.kind} models over gRPC by the Open Inference Protocol.",
+        f"Serve exported {service.kind} models over gRPC with the Open Inference Protocol.",
     )
     setting = parser.setting
     setting("models", "exported artifacts", kind=Path, default=Path("artifacts/exports"))

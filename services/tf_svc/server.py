@@ -103,7 +103,9 @@ def create_server(
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
-        raise PortBusyError(f"{address} cannot be bound; is it in use?") from error
+        raise PortBusyError(
+            f"{address} cannot be bound: stop what holds it, or give another --port or --socket"
+        ) from error
     return EmbeddedServer(server, versions, settings.poll_s, each_poll), 0 if settings.socket else port
 
 

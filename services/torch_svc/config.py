@@ -89,7 +89,7 @@ def _parser() -> SettingsParser:
         parser.variable(field, PORTS[field].variable, kind=fixed_port)
     setting("host", "IPv4 address that gRPC inference is bound to", default="127.0.0.1")
     setting("run_dir", "working folder, one per instance", kind=Path, default=Path(".run/torch_svc"))
-    text = f"where the inference key is published, RUN_DIR/{TORCH_TOKEN.name} unless told"
+    text = f"where the inference key is published, RUN_DIR/{TORCH_TOKEN.name} by default"
     setting("token_file", text, variable=TORCH_TOKEN.variable, kind=Path, default=None)
     setting("token_minutes", "minutes that a key is valid", kind=whole(1, MAX_TOKEN_MINUTES), default=60)
     text = "seconds between renewals (default: half its life)"

@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         path = options.path or _first_path()
     except DeploymentsError as error:
-        print(f"validation: {error}", file=sys.stderr)
+        print(f"servepath validate-method: {error}", file=sys.stderr)
         return 1
     if not path.endswith(STACK):
         parser.error(f"--path: {path!r} is not MODEL{STACK}; a delay can be injected in this stack alone")
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         counts = counts_of(_trials(plan, calibration, options))
         print(_tell(counts, calibration, options))
     except (CommandFailed, ReportError, OSError) as error:
-        print(f"validation: {error}", file=sys.stderr)
+        print(f"servepath validate-method: {error}", file=sys.stderr)
         return 1
     return CONTRADICTED if counts.contradicted else 0
 
@@ -91,12 +91,12 @@ def _first_path() -> str:
 
 def _parser() -> Parser:
     about = "False alarms and detections of the method, on real servers."
-    parser = Parser("python -m studies.injected_delay", description=about, epilog=EPILOG)
+    parser = Parser("servepath validate-method", description=about, epilog=EPILOG)
     add = parser.add_argument
     add("--runs", type=whole(1), default=20, help="valid runs in total, earlier ones included (default: 20)")
     add("--path", help="MODEL@onnx, reached direct (default: the first of deployments.toml)")
     add("--rounds", type=whole(MIN_ROUNDS), default=20, help="rounds of each run (default: 20)")
-    until = "runs that go on, not for --rounds, but until 5 %% (0.05) is known or --minutes end"
+    until = "instead of --rounds: each run continues until 5 %% (0.05) is known or --minutes are over"
     add("--difference", type=share, metavar="SHARE", help=until)
     add("--minutes", type=positive, default=15.0, help="the limit of such a run (default: 15)")
     add("--rate", type=positive, default=500.0, help="requests a second (default: 500)")
@@ -149,4 +149,6 @@ def _simulation(count: int, out: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_main(main, "validation: interrupted; the servers are stopped, the runs that ended are kept"))
+    sys.exit(
+        run_main(main, "servepath validate-method: interrupted; the servers are stopped, the runs that ended are kept")
+    )

@@ -19,7 +19,7 @@ def line(trial: Trial) -> str:
     alarm = "FALSE ALARM" if trial.false_alarm else "too close to call"
     found = "found" if trial.found else "WRONG WAY" if trial.wrong_way else "not found"
     alike, injected = (_inverse(on(P50, pair)) for pair in (trial.alike, trial.injected))
-    took = "" if trial.minutes is None else f" in {trial.minutes:.1f} min{', too restless as said' * trial.warned}"
+    took = "" if trial.minutes is None else f" in {trial.minutes:.1f} min{', too noisy as said' * trial.warned}"
     return f"p50 b to a {alike}: {alarm}; injected to a {injected}: {found}{took}"
 
 

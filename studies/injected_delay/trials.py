@@ -53,7 +53,7 @@ class Trial:
 
     @property
     def found_or_warned(self) -> bool:
-        """Return whether the delay is found on p50, or the machine was said to be too restless before the end."""
+        """Return whether the delay is found on p50, or the machine was said to be too noisy before the end."""
         return self.found or self.warned
 
     @property

@@ -48,14 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         folder = run_all(paths, options)
     except (SettingsError, ArtifactError, RunError, OSError) as error:
-        print(f"crosscheck: {error}", file=sys.stderr)
+        print(f"servepath crosscheck: {error}", file=sys.stderr)
         return 1
     return subprocess.run([sys.executable, "-m", "report", "crosscheck", str(folder)], check=False).returncode
 
 
 def _parser() -> Parser:
     about = "Our load test against MLPerf LoadGen and h2load."
-    parser = Parser("python -m studies.loadgen", description=about, epilog=EPILOG)
+    parser = Parser("servepath crosscheck", description=about, epilog=EPILOG)
     add = parser.add_argument
     add("--paths", default="all", help="MODEL@STACK,... or all (default)")
     add("--via", choices=(*VIAS, "both"), default="both", help="how to reach them (default: both)")
@@ -75,11 +75,12 @@ def _parser() -> Parser:
         help="a measurement lasts until it has so many (default: %(default)s)",
     )
     add("--warmup", type=positive, default=10.0, help="maximum seconds to wait until a path is stable (default: 10)")
-    add("--seed", type=whole(0), default=random.randrange(2**31), help="of orders, arrivals, payloads (default: drawn)")  # noqa: S311
+    seed = "seed of orders, arrivals and payloads (default: random)"
+    add("--seed", type=whole(0), default=random.randrange(2**31), help=seed)  # noqa: S311
     add("--out", type=Path, default=Path("results/crosscheck"), help="folder for runs (default: results/crosscheck)")
     add("--exports", type=Path, default=Path("artifacts/exports"), help="folder with the reference artifacts")
     add("--deployments", type=Path, default=Path("deployments.toml"), help="the list of paths")
-    add("--env-file", type=Path, default=Path(".env"), help="addresses, overruled by the environment")
+    add("--env-file", type=Path, default=Path(".env"), help="addresses, overridden by the environment")
     return parser
 
 

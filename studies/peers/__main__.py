@@ -24,7 +24,7 @@ from studies.peers.rows import ROWS, Row
 
 # Of what is not a terminal, a file for example.
 WIDTH = 120
-INTERRUPTED = "bench: interrupted; the services that it started are stopped, the setups that ended are kept"
+INTERRUPTED = "servepath bench: interrupted; the services that it started are stopped, the setups that ended are kept"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -37,17 +37,17 @@ def main(argv: Sequence[str]) -> int:
     try:
         return run(options, sorted(os.sched_getaffinity(0)), console)
     except (ArtifactError, DeploymentsError, OSError) as error:
-        print(f"bench: {error}", file=sys.stderr)
+        print(f"servepath bench: {error}", file=sys.stderr)
         return 1
 
 
 def parse_args(argv: Sequence[str]) -> PeersOptions:
     """Read the command line; exit code 2 and one line when it is wrong."""
-    parser = Parser(prog="python -m studies.peers", description="Compare gateway and onnx_svc with their peers.")
+    parser = Parser(prog="servepath bench", description="Compare gateway and onnx_svc with their peers.")
     add = parser.add_argument
     add("--rounds", type=whole(1), default=5, help="interleaved rounds (default: 5)")
     add("--seconds", type=seconds, default=2.0, help="length of one measurement (default: 2)")
-    add("--only", type=_rows, default=ROWS, metavar="ROWS", help="rows, by name or with *, parted by commas")
+    add("--only", type=_rows, default=ROWS, metavar="ROWS", help="rows, by name or with *, separated by commas")
     add("--exports", type=Path, default=Path("artifacts/exports"), metavar="DIR", help="exported artifacts")
     add(
         "--out", type=Path, default=Path("results/bench"), metavar="DIR", help="where results go (default: %(default)s)"

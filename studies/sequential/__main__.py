@@ -29,7 +29,7 @@ LONG = Length(675, 1, schedule(11, 4, int(60 * MINUTES / LONG_S)), LONG_S)
 FIXED_ROUNDS = 20
 MAX_ALARMS, MIN_COVERED, MIN_TOLD = 0.025, 0.95, 0.9
 TAKEN = next(iter(RULES))
-SHARES = ("false alarm", "5 % found", "found or said too restless", "95 % interval covers", "known in time")
+SHARES = ("false alarm", "5 % found", "found or said too noisy", "95 % interval covers", "known in time")
 COLUMNS = ("kind of run", "rule", *SHARES, "rounds", "minutes")
 # Sides that feel the machine alike, and one that feels half of it.
 FEELING = {"alike": (1.0, 1.0), "one feels half": (1.0, 0.5)}

@@ -53,7 +53,7 @@ class Outcome(NamedTuple):
 
     @property
     def told(self) -> Flags:
-        """Return whether the difference is found, or the machine was said to be too restless."""
+        """Return whether the difference is found, or the machine was said to be too noisy."""
         return self.found | self.warned
 
 

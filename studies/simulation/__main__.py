@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         kinds = KINDS | _fitted(options.run, read_latencies) | _fitted(options.stored, read_stored)
     except (ValueError, OSError, ReportError, pa.ArrowException) as error:
-        print(f"studies.simulation: {error}", file=sys.stderr)
+        print(f"servepath simulate: {error}", file=sys.stderr)
         return 1
     plan = Plan(options.runs, len(MEASUREMENTS), options.rounds, options.requests)
     print(
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser("python -m studies.simulation", description="Coverage, false alarms and power on simulated runs.")
+    parser = Parser("servepath simulate", description="Coverage, false alarms and power on simulated runs.")
     sizes = {
         "--runs": (1, RUNS, "simulated runs of each kind"),
         "--rounds": (MIN_ROUNDS, ROUNDS, "rounds in each"),

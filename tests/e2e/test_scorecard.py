@@ -62,7 +62,7 @@ def test_ctrl_c_stops_what_was_started_and_leaves_the_run_as_it_was(here: Workpl
         said = process.stdout.read()
     assert (process.returncode, said.splitlines()[-1]) == (
         130,
-        "python -m loadtest.cost: interrupted; the services that it started are stopped, the run is unchanged",
+        "servepath cost: interrupted; the services that it started are stopped, the run is unchanged",
     )
     assert before.read_text() == '{"scorecard": []}'
     assert here.left() == []

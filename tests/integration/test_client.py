@@ -237,7 +237,7 @@ def test_the_command_line_ends_with_1_and_one_line_for_a_refusal(gateway: FakeGa
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"python -m client: line at {gateway.address}: input 'x': too wide (INVALID_ARGUMENT, BAD_INPUT.SHAPE)\n"
+        f"servepath predict: line at {gateway.address}: input 'x': too wide (INVALID_ARGUMENT, BAD_INPUT.SHAPE)\n"
     )
 
 
@@ -252,7 +252,7 @@ def test_the_command_line_ends_quietly_when_its_reader_has_gone(gateway: FakeGat
 def test_the_command_line_says_that_its_answer_cannot_be_written(gateway: FakeGateway) -> None:
     done = to_file(gateway.address, os.open("/dev/full", os.O_WRONLY), "paths")
     assert done.returncode == 1
-    assert done.stderr == "python -m client: cannot write the answer: No space left on device\n"
+    assert done.stderr == "servepath: cannot write the answer: No space left on device\n"
 
 
 def to_file(gateway_address: str, writer: int, *words: str) -> subprocess.CompletedProcess[str]:

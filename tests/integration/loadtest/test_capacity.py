@@ -83,7 +83,7 @@ def test_without_a_run_there_is_nothing_to_add_to(stand: Any) -> None:
     done = capacity(stand)
     assert (done.returncode, done.stderr) == (
         1,
-        f"capacity: {stand.folder / 'results'} is not a run; capacity is added to a run: make loadtest\n",
+        f"servepath capacity: {stand.folder / 'results'} is not a run; capacity is added to a run: make loadtest\n",
     )
 
 

@@ -28,7 +28,9 @@ pytestmark = pytest.mark.slow
 
 QUICK = ["--rounds=5", "--seconds=0.1", "--min-requests=20", "--warmup=0.2", "--seed=7", "--via=direct"]
 MEASUREMENTS = ("line@onnx.direct", "null@null.direct")
-MEND = "crosscheck: h2load is not on PATH; install nghttp2's client, such as: apt-get install nghttp2-client\n"
+MEND = (
+    "servepath crosscheck: h2load is not on PATH; install nghttp2's client, such as: apt-get install nghttp2-client\n"
+)
 
 
 def command(stand: Any, *arguments: str) -> list[str]:

@@ -117,7 +117,7 @@ def test_a_path_that_the_ref_does_not_have_is_refused_by_name_and_left_out_of_al
         text, _ = gate.communicate(timeout=LONG_S)
     assert (gate.returncode, text.splitlines()[-1]) == (
         1,
-        "loadtest gate: --paths: the ref does not have line@torchserve",
+        "servepath gate: --paths: the ref does not have line@torchserve",
     )
     with made.start("loadtest", "gate", "--ref=HEAD", *QUICK[1:]) as gate:
         assert gate.stdout is not None

@@ -103,7 +103,7 @@ def test_a_line_that_does_not_fit_ends_the_run_before_it_starts(served: Served) 
     path.write_text('{"x": [[1, 2]]}\n{"x": [[1, 2, 3]]}\n')
     done = loadtest(served, f"--payloads={path}", f"--out={served.folder / 'none'}")
     said = "input 'x': shape [1, 3], expected [-1, 2]; it must fit the model line"
-    assert (done.returncode, done.stderr) == (1, f"loadtest: {path}, line 2: {said}\n")
+    assert (done.returncode, done.stderr) == (1, f"servepath loadtest: {path}, line 2: {said}\n")
     assert not (served.folder / "none").exists()
 
 
@@ -124,4 +124,4 @@ def test_a_first_path_without_an_answer_is_named(stand: Any) -> None:
     stand.behaviour.code = grpc.StatusCode.RESOURCE_EXHAUSTED
     done = loadtest(stand, f"--payloads={path}")
     said = "line@onnx.direct gave no answer that others could be held to: RESOURCE_EXHAUSTED as told"
-    assert (done.returncode, done.stderr) == (1, f"loadtest: request 1 of --payloads: {said}\n")
+    assert (done.returncode, done.stderr) == (1, f"servepath loadtest: request 1 of --payloads: {said}\n")

@@ -159,7 +159,8 @@ def test_the_manifest_names_the_paths_conditions_and_a_difference_refuses_before
     done = loadtest(stand, "--via=direct")
     assert done.returncode == 1
     assert re.fullmatch(
-        r"loadtest: weights_sha256 must be equal and differs \(\w+: line@onnx.direct; \w+: curve@onnx.direct\); "
+        r"servepath loadtest: weights_sha256 must be equal and differs "
+        r"\(\w+: line@onnx.direct; \w+: curve@onnx.direct\); "
         r"fix it, or declare it: --allow weights_sha256\n",
         done.stderr,
     )
@@ -172,8 +173,8 @@ def test_two_precisions_are_compared_only_where_that_is_declared(stand: Any) -> 
     done = loadtest(stand)
     assert done.returncode == 1
     assert done.stderr == (
-        "loadtest: precision must be equal and differs (fp32: line@onnx.direct; tf32: line@onnx.gateway); fix it, or "
-        "declare it: --allow precision\n"
+        "servepath loadtest: precision must be equal and differs (fp32: line@onnx.direct; tf32: line@onnx.gateway); "
+        "fix it, or declare it: --allow precision\n"
     )
     assert loadtest(stand, "--allow=precision").returncode == 0
 
@@ -205,13 +206,13 @@ def test_a_server_that_is_not_there_ends_the_run_before_it_starts(stand: Any) ->
     done = loadtest(stand, "--via=gateway", f"--env-file={stand.folder / 'nothing'}")
     assert done.returncode == 1
     assert done.stderr == (
-        "loadtest: GATEWAY_ADDR is not set; set it in .env or in the environment "
+        "servepath loadtest: GATEWAY_ADDR is not set; set it in .env or in the environment "
         "(the defaults are in the repository's .env)\n"
     )
     (stand.folder / "env").write_text("".join(f"{name}=127.0.0.1:1\n" for name in ADDRESSES))
     done = loadtest(stand, "--via=gateway")
     assert done.returncode == 1
-    assert done.stderr == "loadtest: line@onnx.gateway at 127.0.0.1:1: UNAVAILABLE; run: make up\n"
+    assert done.stderr == "servepath loadtest: line@onnx.gateway at 127.0.0.1:1: UNAVAILABLE; run: make up\n"
     assert not (stand.folder / "results").exists()
 
 
@@ -225,7 +226,7 @@ def test_a_server_that_speaks_no_grpc_ends_the_run_before_it_starts(stand: Any) 
         server.shutdown()
     assert done.returncode == 1
     said = "UNAVAILABLE; something answers there, but no gRPC server; correct the address"
-    assert done.stderr.splitlines()[-1] == f"loadtest: line@onnx.gateway at {address}: {said}"
+    assert done.stderr.splitlines()[-1] == f"servepath loadtest: line@onnx.gateway at {address}: {said}"
 
 
 @pytest.mark.slow
@@ -340,7 +341,7 @@ def test_a_worker_that_is_gone_ends_the_run_with_one_line(stand: Any) -> None:
         next(process for process in left(stand) if "--worker" in process.cmdline()).kill()
         _, errors = run.communicate(timeout=LONG_S)
     assert run.returncode == 1
-    assert errors.decode().splitlines()[-1] == "loadtest: a worker is lost, or sends no rows"
+    assert errors.decode().splitlines()[-1] == "servepath loadtest: a worker is lost, or sends no rows"
     assert not run_json(stand)["complete"]
     assert left(stand) == []
 

@@ -61,7 +61,7 @@ def test_a_call_that_nobody_answers_ends_as_in_a_checkout(installed: Path) -> No
     done = run(installed, "-m", "servepath", "paths", "--addr", "127.0.0.1:1", "--timeout", "1")
 
     assert done.returncode == 1
-    assert done.stderr.startswith("python -m client: ")
+    assert done.stderr.startswith("servepath paths: ")
 
 
 def test_a_command_that_needs_the_checkout_says_so_in_one_line(installed: Path) -> None:
@@ -69,5 +69,6 @@ def test_a_command_that_needs_the_checkout_says_so_in_one_line(installed: Path) 
 
     assert (done.returncode, done.stdout) == (1, "")
     assert (
-        done.stderr == "servepath loadtest: works in a checkout alone: git clone ServePath, then make loadtest there\n"
+        done.stderr == "servepath loadtest: works only in a clone of the repository; in one, run: make setup, "
+        "then .venv/bin/servepath loadtest\n"
     )

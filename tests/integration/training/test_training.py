@@ -136,7 +136,7 @@ def test_one_model_can_be_trained_longer_and_faster_than_by_default(tmp_path: Pa
 def test_a_loss_that_runs_away_is_one_clear_line_and_changes_no_file(tmp_path: Path) -> None:
     done = training("simple_nn", "--lr", 1e10, "--epochs", 50, "--out", tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "python -m training: simple_nn: the loss is inf at epoch 3; try a smaller --lr\n"
+    assert done.stderr == "servepath train: simple_nn: the loss is inf at epoch 3; try a smaller --lr\n"
     assert list(tmp_path.iterdir()) == []
 
 

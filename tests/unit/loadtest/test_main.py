@@ -19,8 +19,8 @@ from loadtest.__main__ import main
         ),
         (["--difference=1"], "argument --difference: '1' is not a number between 0 and 1"),
         (["--difference=0.1", "--via=direct"], "--difference: there are no two paths, ways or sides to compare"),
-        (["--difference=0.1", "--rounds=20"], "--rounds: it says nothing beside --difference"),
-        (["--minutes=15"], "--minutes: it says nothing without --difference"),
+        (["--difference=0.1", "--rounds=20"], "--rounds: it has no effect beside --difference; leave it out"),
+        (["--minutes=15"], "--minutes: it has no effect without --difference; leave it out"),
         (["--processes=0"], "--workers: it must be at least 1, and at least --processes"),
         (["--processes=3", "--workers=2"], "--workers: it must be at least 1, and at least --processes"),
         (["--worker=here"], "argument --worker: 'here' is not HOST:PORT"),
@@ -52,4 +52,4 @@ def test_a_missing_list_of_paths_gets_one_line_and_exit_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([f"--deployments={tmp_path / 'none.toml'}"]) == 1
-    assert capsys.readouterr().err.startswith(f"loadtest: {tmp_path / 'none.toml'} is missing")
+    assert capsys.readouterr().err.startswith(f"servepath loadtest: {tmp_path / 'none.toml'} is missing")

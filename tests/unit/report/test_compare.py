@@ -139,7 +139,7 @@ def test_the_command_says_a_refusal_in_one_line_and_ends_with_1(
 ) -> None:
     changed(other, "rate_rps", 400.0)
     assert main(["compare", str(stored.folder), str(other.folder)]) == 1
-    assert capsys.readouterr().err.startswith("report: rate_rps: 500.0 (A), 400.0 (B); this must be equal")
+    assert capsys.readouterr().err.startswith("servepath report: rate_rps: 500.0 (A), 400.0 (B); this must be equal")
     assert main(["compare", str(stored.folder), str(other.folder), "--allow", "rate_rps"]) == 0
 
 
@@ -147,4 +147,4 @@ def test_two_runs_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["compare", "one"])
     assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith("python -m report compare: ")
+    assert capsys.readouterr().err.startswith("servepath report compare: ")

@@ -92,13 +92,16 @@ def test_what_cannot_be_written_is_shown_all_the_same(stored: Any, capsys: pytes
         assert main(words) == 1
         said = capsys.readouterr()
         assert shown in said.out
-        assert said.err.startswith("report: ")
+        assert said.err.startswith("servepath report: ")
 
 
 def test_without_a_run_there_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 1
     said = capsys.readouterr().err
-    assert said == f"report: {tmp_path}/run.json is missing: no load test was recorded there; run: make loadtest\n"
+    assert (
+        said
+        == f"servepath report: {tmp_path}/run.json is missing: no load test was recorded there; run: make loadtest\n"
+    )
 
 
 @pytest.mark.parametrize(

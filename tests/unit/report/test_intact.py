@@ -102,7 +102,7 @@ def test_damaged_rows_are_refused_in_one_line(stored: Any, capsys: pytest.Captur
     change(stored, path)
     assert main([str(stored.folder)]) == 1
     error = capsys.readouterr().err
-    assert error.startswith(f"report: {path} {said}")
+    assert error.startswith(f"servepath report: {path} {said}")
     assert error.count("\n") == 1
 
 
@@ -130,7 +130,7 @@ def test_rows_that_run_json_does_not_tell_of_are_refused(stored: Any, capsys: py
     path = stored.folder / "rows" / f"r12-{MEASUREMENT}.parquet"
     shutil.copy(stored.folder / "rows" / FILE, path)
     assert main([str(stored.folder)]) == 1
-    said = f"report: {path} holds rows of which run.json does not tell; remove the file\n"
+    said = f"servepath report: {path} holds rows of which run.json does not tell; remove the file\n"
     assert capsys.readouterr().err == said
 
 

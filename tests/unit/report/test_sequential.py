@@ -93,8 +93,8 @@ def test_who_won_at_an_earlier_look_and_lost_since_is_no_winner() -> None:
 def test_a_p99_is_of_three_rounds_and_keeps_no_run_going() -> None:
     p99 = judge_run(FACTS, drawn(1.0, noise=0.02), LABELS)[1]
     assert (p99.metric, p99.rounds) == ("p99", 15)
-    restless = standings(drawn(1.0, noise=0.3), design_of(FACTS))
-    assert [each.settled for each in restless if each.hypothesis.metric == "p99"] == [True]
+    noisy = standings(drawn(1.0, noise=0.3), design_of(FACTS))
+    assert [each.settled for each in noisy if each.hypothesis.metric == "p99"] == [True]
 
 
 def test_rounds_are_taken_together_in_their_order_and_the_rest_is_left_out() -> None:
@@ -161,14 +161,14 @@ def test_the_report_of_a_run_that_is_not_valid_says_why_it_ended(folder: Path, e
     assert f"Rounds until 5 % is known: {said}" in text
 
 
-RESTLESS = "After 33 rounds the machine was found too restless for 5 % within 15 minutes: 20 would be needed."
+NOISY = "After 33 rounds the machine was found too noisy for 5 % within 15 minutes: 20 would be needed."
 
 
-def test_a_run_whose_time_ended_says_that_the_machine_was_restless_before_its_last_look() -> None:
+def test_a_run_whose_time_ended_says_that_the_machine_was_noisy_before_its_last_look() -> None:
     ended = FACTS["sequential"] | {"ended": "time"}
-    assert rule({"sequential": ended})[-1] == RESTLESS
-    assert RESTLESS not in rule({"sequential": ended | {"looks": ended["looks"][:1]}})
-    assert RESTLESS not in rule(FACTS)
+    assert rule({"sequential": ended})[-1] == NOISY
+    assert NOISY not in rule({"sequential": ended | {"looks": ended["looks"][:1]}})
+    assert NOISY not in rule(FACTS)
 
 
 def test_a_look_after_too_few_rounds_says_that() -> None:

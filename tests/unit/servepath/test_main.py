@@ -38,7 +38,7 @@ def test_words_and_exit_code_are_the_programs_own() -> None:
     done = run("predict", "simple_nn", "--addr", "nowhere", "1 2")
 
     assert done.returncode == 2
-    assert done.stderr.startswith("python -m client predict: ")
+    assert done.stderr.startswith("servepath predict: ")
     assert "nowhere" in done.stderr
 
 
@@ -46,7 +46,7 @@ def test_help_of_a_command_is_its_programs() -> None:
     done = run("loadtest", "--help")
 
     assert done.returncode == 0
-    assert done.stdout.startswith("usage: python -m loadtest ")
+    assert done.stdout.startswith("usage: servepath loadtest ")
 
 
 def test_an_unknown_command_is_one_line_with_the_known_ones() -> None:

@@ -134,4 +134,4 @@ def test_bad_options_get_one_line_and_code_2() -> None:
     )
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "python -m servepath.demo: argument --rate: '0' is not a number above 0\n"
+    assert done.stderr == "servepath demo: argument --rate: '0' is not a number above 0\n"

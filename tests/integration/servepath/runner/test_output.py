@@ -22,5 +22,5 @@ def test_a_run_dir_that_cannot_be_made_is_named_in_one_line(tmp_path: Path, comm
     (tmp_path / "file").touch()
     words = [sys.executable, "-m", "servepath.runner", command, "--run-dir", str(tmp_path / "file/run")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    said = f"python -m servepath.runner: [Errno 20] Not a directory: '{tmp_path / 'file/run'}'\n"
+    said = f"servepath {command}: [Errno 20] Not a directory: '{tmp_path / 'file/run'}'\n"
     assert (done.returncode, done.stderr) == (1, said)

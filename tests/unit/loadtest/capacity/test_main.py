@@ -15,7 +15,7 @@ def test_a_search_that_is_too_short_to_see_a_recovery_is_refused(capsys: pytest.
 
     assert ended.value.code == 2
     assert capsys.readouterr().err == (
-        "python -m loadtest.capacity: --seconds 19.5: give it 20 or more, or no recovery can be seen\n"
+        "servepath capacity: --seconds 19.5: give it 20 or more, or no recovery can be seen\n"
     )
 
 

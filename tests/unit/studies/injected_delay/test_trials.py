@@ -55,9 +55,9 @@ def test_a_run_that_went_on_until_it_knew_is_judged_by_its_rule(write_sides: Wri
     (folder / "run.json").write_text(json.dumps(facts | {"sequential": rule}))
     trial = judged(folder)
     assert (trial.reasons, trial.false_alarm, trial.found, trial.minutes, trial.warned) == ((), False, True, 15.0, True)
-    assert line(trial).endswith(": found in 15.0 min, too restless as said")
+    assert line(trial).endswith(": found in 15.0 min, too noisy as said")
     shares = {share.title: share for share in counts_of([trial]).shares()}
-    warned = shares["a against injected: found on p50, or said before the end that the machine is too restless"]
+    warned = shares["a against injected: found on p50, or said before the end that the machine is too noisy"]
     assert (warned.count, warned.claim, warned.contradicted) == (1, "at least 90 %", False)
     assert shares["a against b: a winner named on p50 or p99"].claim == "at most 2.5 %"
 

@@ -35,11 +35,11 @@ def test_few_alarms_are_false_5_percent_is_found_and_intervals_hold_the_truth(na
     assert found.told.sum() >= FEWEST_TOLD
 
 
-def test_a_quiet_machine_knows_sooner_than_a_restless_one_which_says_that_it_is() -> None:
-    quiet, restless = outcome("correlated measurements"), outcome("stored run")
+def test_a_quiet_machine_knows_sooner_than_a_noisy_one_which_says_that_it_is() -> None:
+    quiet, noisy = outcome("correlated measurements"), outcome("stored run")
     assert quiet.known.all()
-    assert quiet.rounds.mean() < restless.rounds.mean() / 5
-    assert (restless.known | restless.warned).all()
+    assert quiet.rounds.mean() < noisy.rounds.mean() / 5
+    assert (noisy.known | noisy.warned).all()
 
 
 def test_published_bounds_of_five_looks_come_out() -> None:
