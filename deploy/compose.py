@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.engine import Engine, EngineError
+from servepath.settings import variables
 
 ROOT = Path(__file__).parents[1]
 ASK_S = 60.0
@@ -85,7 +86,7 @@ class Project:
         return [*_program(self.engine), "--project-name", self.name, *files, *profiles]
 
     def _output(self, words: Sequence[str], timeout_s: float) -> str:
-        environment = {**self.engine.environment(), **self.settings}
+        environment = compose_environment(self.engine, self.settings)
         what = " ".join(word for word in words[1:] if not word.startswith("-"))[:80]
         try:
             done = subprocess.run(
@@ -104,6 +105,13 @@ class Project:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise EngineError(f"{what}: {last}")
         return done.stdout.strip()
+
+
+def compose_environment(
+    engine: Engine, settings: Mapping[str, str], lock: Path = ROOT / "images.lock"
+) -> dict[str, str]:
+    """Return what Compose puts before .env: the digests of images.lock, the environment, `settings`; later ones win."""
+    return {**variables(lock, {}), **engine.environment(), **settings}
 
 
 @cache

@@ -63,7 +63,7 @@ def parse_args(argv: Sequence[str]) -> RunnerOptions:
     up.add_argument("--timeout", type=seconds, default=120.0, help="seconds to wait for that (default: 120)")
     up.add_argument("--tuned", action="store_true", help="start with the settings that servepath tune found")
     up.add_argument("--tuned-folder", type=Path, default=FOLDER, help=f"where they are (default: {FOLDER})")
-    commands.add_parser("down", parents=[common], help="stop: SIGTERM, 30 s to finish calls, SIGKILL")
+    commands.add_parser("down", parents=[common], help="stop: SIGTERM, 35 s to finish calls, SIGKILL")
     commands.add_parser("status", parents=[common], help="which services run and answer; exit code 1 if not all do")
     tail = commands.add_parser("logs", parents=[common], help="the last lines of the logs")
     tail.add_argument("-f", "--follow", action="store_true", help="follow the logs until Ctrl-C")
