@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.engine import Engine, EngineError
+from servepath.protocols.deployments_file import read_deployments
 from servepath.settings import variables
 
 ROOT = Path(__file__).parents[1]
@@ -105,6 +106,14 @@ class Project:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise EngineError(f"{what}: {last}")
         return done.stdout.strip()
+
+
+def stack_profiles() -> tuple[str, ...]:
+    """Return the profiles of the stacks that have paths: the server of some runs only with its own.
+
+    Raises DeploymentsError.
+    """
+    return tuple(stack.name for stack in read_deployments(ROOT / "deployments.toml").own_stacks)
 
 
 def compose_environment(
