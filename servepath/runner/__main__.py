@@ -103,16 +103,27 @@ def down(options: RunnerOptions) -> int:
 
 
 def show_status(options: RunnerOptions) -> int:
-    """Print the table."""
-    services = _services(options)
-    external, chosen = _external(options), _chosen(options)
+    """Print the table; of what runs, where deployments.toml cannot be read."""
+    services, complaint = _services(options), ""
+    try:
+        chosen, external = _chosen(options), _external(options)
+    except DeploymentsError as error:
+        chosen, external, complaint = options.services or _running(options), {}, str(error)
     found = status.states(services, options.run_paths, external)
-    return 0 if status.show([state for state in found if state.service in (*chosen, *external)]) else 1
+    ready = status.show([state for state in found if state.service in (*chosen, *external)])
+    if complaint:
+        _complain(complaint)
+    return 0 if ready and not complaint else 1
 
 
 def show_logs(options: RunnerOptions) -> int:
-    """Print the last lines of the logs."""
-    all_files = [ServiceFiles(options.run_paths.run_dir, name) for name in _chosen(options)]
+    """Print the last lines of the logs; of all that are there, where deployments.toml cannot be read."""
+    try:
+        chosen = _chosen(options)
+    except DeploymentsError as error:
+        _complain(str(error))
+        chosen = [name for name in SERVICES if ServiceFiles(options.run_paths.run_dir, name).log_file.exists()]
+    all_files = [ServiceFiles(options.run_paths.run_dir, name) for name in chosen]
     begin = logs.ends(all_files)
     logs.show(all_files, options.lines, lambda line: print(line, flush=True))
     if options.follow:
@@ -142,13 +153,21 @@ def _chosen(options: RunnerOptions) -> Sequence[str]:
     """
     if options.services:
         return options.services
-    has_paths = {stack.service for stack in read_deployments(options.run_paths.deployments).own_stacks}
-    run_dir = options.run_paths.run_dir
-    return [name for name in SERVICES if name in {*has_paths, GATEWAY} or main_process(ServiceFiles(run_dir, name))]
+    wanted = {*(stack.service for stack in read_deployments(options.run_paths.deployments).own_stacks), GATEWAY}
+    wanted |= set(_running(options))
+    return [name for name in SERVICES if name in wanted]
+
+
+def _running(options: RunnerOptions) -> list[str]:
+    return [name for name in SERVICES if main_process(ServiceFiles(options.run_paths.run_dir, name))]
 
 
 def _services(options: RunnerOptions) -> dict[str, Service]:
     return read_services(options.run_paths, Path(".env"))
+
+
+def _complain(text: str) -> None:
+    print(f"python -m servepath.runner: {text}", file=sys.stderr)
 
 
 def _hang_up(number: int, frame: FrameType | None) -> None:
@@ -168,17 +187,17 @@ def main(argv: Sequence[str]) -> int:
         code = COMMANDS[options.command](options)
         sys.stdout.flush()
     except (SettingsError, RunError, DeploymentsError) as error:
-        print(f"python -m servepath.runner: {error}", file=sys.stderr)
+        _complain(str(error))
         return 1
     except KeyboardInterrupt:
-        print("python -m servepath.runner: interrupted", file=sys.stderr)
+        _complain("interrupted")
         return 130
     except BrokenPipeError:
         # Anyone who read this has gone, as in `make logs | head`; what is still buffered goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:  # a folder that is full, or not ours to write to
-        print(f"python -m servepath.runner: {error}", file=sys.stderr)
+        _complain(str(error))
         return 1
     return code
 
