@@ -10,6 +10,8 @@ PROTOS := $(shell find proto -name '*.proto')
 # Stamps: what is older than what it was made from is regenerated.
 INSTALLED := .venv/.installed
 READY := servepath_pb/.generated
+# For what shows or stops services: a newer constraints.txt must not change .venv under those that run.
+THERE := $(if $(and $(wildcard $(INSTALLED)),$(wildcard $(READY))),,$(READY))
 # tritonclient, for the interoperability test alone: it wants another protobuf than ours.
 INTEROP := .venv-interop/.installed
 # Servers that are not ours, for the test of external servers alone: each wants packages of its own. MLServer is for no
@@ -44,7 +46,7 @@ PLAN = $(if $(PAYLOADS),--payloads '$(PAYLOADS)') $(if $(SEED),--seed $(SEED)) $
 # make loadtest TARGETS=gateway=HOST:PORT,onnx=HOST:PORT ENVIRONMENT='compose on one machine': servers elsewhere
 ELSEWHERE = $(if $(TARGETS),--targets '$(TARGETS)') $(if $(ENVIRONMENT),--environment '$(ENVIRONMENT)')
 
-.PHONY: help primer docs setup proto train export import compare routes up status logs down predict loadtest crosscheck capacity tune report recommend demo demo-text scorecard gate
+.PHONY: help primer docs setup proto train export import compare routes up status logs down predict ask loadtest crosscheck capacity tune report recommend demo demo-text scorecard gate
 .PHONY: k8s test-deploy e2e-compose check-compose gpu-check images locks pin-images release-check sbom
 .PHONY: bench validate-method test test-all test-python test-report check fmt unit integration e2e clean
 
@@ -81,13 +83,13 @@ compare: $(READY) ## from a model's file to a verdict between the stacks that ca
 up: $(READY) ## start every service here and wait until each path answers correctly (TUNED=1: with the settings of make tune)
 	$(PYTHON) -m servepath up $(if $(TUNED),--tuned)
 
-status: $(READY) ## what runs, and whether it answers
+status: $(THERE) ## what runs, and whether it answers
 	$(PYTHON) -m servepath status
 
-logs: $(READY) ## the ends of the services' logs (.run/SERVICE.log)
+logs: $(THERE) ## the ends of the services' logs (.run/SERVICE.log)
 	$(PYTHON) -m servepath logs
 
-down: $(READY) ## stop the services
+down: $(THERE) ## stop the services
 	$(PYTHON) -m servepath down
 
 routes: $(READY) ## which path every name goes to, by deployments.toml
@@ -206,7 +208,7 @@ e2e: $(READY) $(INTEROP) $(if $(OLDER),$(EXTERNAL)) ## tests with the real serve
 proto: $(READY) ## the code generated from proto/, regenerated when a .proto changes
 
 clean: ## stop the services, remove .venv, generated code and caches; artifacts/ and results/ stay
-	if [ -e $(READY) ]; then $(PYTHON) -m servepath down; fi
+	if [ -x $(PYTHON) ] && [ -e $(READY) ]; then $(PYTHON) -m servepath down; fi
 	rm -rf .venv .venv-interop .venv-other .venv-bench .venv-deploy .venv-supply $(dir $(EXTERNAL)) servepath_pb build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(INSTALLED): constraints.txt pyproject.toml

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from deploy.engine import Engine, EngineError
+from servepath.protocols.deployments_file import read_deployments
+from servepath.settings import variables
 
 ROOT = Path(__file__).parents[1]
 ASK_S = 60.0
@@ -85,7 +87,7 @@ class Project:
         return [*_program(self.engine), "--project-name", self.name, *files, *profiles]
 
     def _output(self, words: Sequence[str], timeout_s: float) -> str:
-        environment = {**self.engine.environment(), **self.settings}
+        environment = compose_environment(self.engine, self.settings)
         what = " ".join(word for word in words[1:] if not word.startswith("-"))[:80]
         try:
             done = subprocess.run(
@@ -104,6 +106,21 @@ class Project:
             last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise EngineError(f"{what}: {last}")
         return done.stdout.strip()
+
+
+def stack_profiles() -> tuple[str, ...]:
+    """Return the profiles of the stacks that have paths: the server of some runs only with its own.
+
+    Raises DeploymentsError.
+    """
+    return tuple(stack.name for stack in read_deployments(ROOT / "deployments.toml").own_stacks)
+
+
+def compose_environment(
+    engine: Engine, settings: Mapping[str, str], lock: Path = ROOT / "images.lock"
+) -> dict[str, str]:
+    """Return what Compose puts before .env: the digests of images.lock, the environment, `settings`; later ones win."""
+    return {**variables(lock, {}), **engine.environment(), **settings}
 
 
 @cache

@@ -10,6 +10,7 @@ import argparse
 import csv
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -20,24 +21,29 @@ from rich.console import Console
 
 from deploy import gpu_check_here
 from deploy.builder.images import read_variables, tag
-from deploy.compose import ROOT, Project
+from deploy.compose import ROOT, Project, stack_profiles
 from deploy.engine import EngineError, engine
 from servepath.artifacts.manifest import ArtifactError
 from servepath.cli.arguments import Parser, positive
-from servepath.cli.signals import run_main
+from servepath.cli.signals import STOP_SIGNALS, run_main
 from servepath.protocols.deployments import DeploymentsError
 from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.probes import NotReady, WrongAnswer
-from servepath.protocols.stacks import PATH_STACKS, RUN_DIR, STACKS
+from servepath.protocols.stacks import PATH_STACKS, RUN_DIR, STACKS, Stack
 from servepath.runner.config import GATEWAY, RunPaths, read_services
 from servepath.runner.probe import Probe
 from servepath.settings import SettingsError
 
 NAME = "servepath-gpu-check"
 FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
+SETTINGS = {"HEALTH_INTERVAL": "3s"}
 IMAGES = ("gateway", *(image.name for stack in STACKS.values() for image in stack.images if image.cuda))
 QUERY = ("--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
 DEVICE = ("--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
+FAILURES = (
+    *(EngineError, ArtifactError, DeploymentsError, SettingsError, NotReady, WrongAnswer),
+    *(OSError, subprocess.SubprocessError),
+)
 SMI_S = 30.0
 WIDTH = 150
 
@@ -77,9 +83,9 @@ def main(argv: Sequence[str]) -> int:
             os.chdir(ROOT)
             program = find_smi()
             with engine() as docker:
-                for line in _check(Project(docker, NAME, FILES, {"HEALTH_INTERVAL": "3s"}), program):
+                for line in _check(Project(docker, NAME, FILES, SETTINGS, stack_profiles()), program):
                     print(line)
-    except (EngineError, ArtifactError, DeploymentsError, SettingsError, OSError, NotReady, WrongAnswer) as error:
+    except FAILURES as error:
         print(f"gpu-check failed: {error}", file=sys.stderr)
         return 1
     print("gpu-check passed: every service computes on the GPU")
@@ -122,11 +128,17 @@ def smi(program: str, *command: str) -> str:
     return done.stdout
 
 
+def images_for(stacks: Collection[Stack]) -> list[str]:
+    """Return the images that have to be there: the gateway's, all with CUDA, and those of stacks that have none."""
+    return [*IMAGES, *(stack.images[0].name for stack in stacks if not stack.has_cuda)]
+
+
 def _check(project: Project, program: str) -> list[str]:
     if "nvidia" not in project.docker("info", "--format", "{{json .Runtimes}}"):
         raise EngineError("Docker has no NVIDIA runtime: install the NVIDIA Container Toolkit")
     variables = read_variables()
-    missing = [name for name in IMAGES if not project.engine.has(tag(name, variables))]
+    stacks = read_deployments(ROOT / "deployments.toml").own_stacks
+    missing = [name for name in images_for(stacks) if not project.engine.has(tag(name, variables))]
     if missing:
         raise EngineError(f"{', '.join(missing)} not built: make images IMAGES='{' '.join(missing)}'")
     project.down()
@@ -134,10 +146,12 @@ def _check(project: Project, program: str) -> list[str]:
         project.up()
         _predict(project)
         memory = memory_by_process(smi(program, *QUERY))
-        services = [stack.service for stack in read_deployments(ROOT / "deployments.toml").own_stacks]
+        services = [stack.service for stack in stacks if stack.has_cuda]
         processes = {service: _processes(project, service) for service in services}
         return [f"{service}: {mib} MiB of GPU memory" for service, mib in held(processes, memory).items()]
     finally:
+        for number in STOP_SIGNALS:  # a second one must not leave half of it behind
+            signal.signal(number, signal.SIG_IGN)
         project.down()
 
 

@@ -46,10 +46,12 @@ class Row:
 
     @property
     def on_cpu(self) -> str:
-        """Return why the path's service is not on a GPU, "" where it is."""
-        mark = PATH_STACKS[self.path.stack].cuda_mark
-        if mark not in self.path.engine_version:
-            return f"{self.path.name} computes with {self.path.engine_version}, not {mark}"
+        """Return why the path's service is not on a GPU, "" where it is, or where its stack computes on none."""
+        stack = PATH_STACKS[self.path.stack]
+        if not stack.has_cuda:
+            return ""
+        if stack.cuda_mark not in self.path.engine_version:
+            return f"{self.path.name} computes with {self.path.engine_version}, not {stack.cuda_mark}"
         return "" if self.memory_mib else f"{self.path.name}: its service holds no GPU memory"
 
 

@@ -1,6 +1,7 @@
 """`python -m deploy.locks [LOCK...]`: write deploy/images/locks, what each image installs, every wheel with its sha256.
 
-Resolved by pip for this platform from pyproject's extras under constraints.txt. Exit code 1 when pip refuses.
+Resolved by pip for this platform from pyproject's extras under constraints.txt. Exit code 1 when pip refuses, or where
+this is another Python than the images'.
 """
 
 import json
@@ -17,9 +18,12 @@ from servepath.cli.arguments import Parser
 
 FOLDER = Path("deploy/images/locks")
 RESOLVE_S = 900
+# The images', in which pip resolves: another one may want other wheels.
+PYTHON = "3.11"
 # Declared by torchserve for Pythons before 3.4; empty on ours, and the one package without a wheel.
 LEFT_OUT = frozenset({"enum-compat"})
-HEAD = "# Written by `make locks` for Linux x86_64 and Python 3.11: do not edit.\n"
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+HEAD = f"# Written by `make locks` for Linux x86_64 and Python {PYTHON}: do not edit.\n"
 
 
 class Lock(NamedTuple):
@@ -39,11 +43,16 @@ class LockError(Exception):
     """Pip cannot resolve a lock; the text says why."""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Write the locks that are named, all without a name; return the exit code."""
+def main(argv: Sequence[str], python: str = RUNNING) -> int:
+    """Write the locks that are named, all without a name; return the exit code. python: the one that runs this."""
     parser = Parser(prog="servepath locks", description="Pin what each image installs, with hashes.")
     parser.add_argument("locks", nargs="*", metavar="LOCK", help=f"of {', '.join(LOCKS)} (all)")
     names = parser.parse_args(argv).locks or list(LOCKS)
+    if python != PYTHON:
+        sys.stderr.write(
+            f"servepath locks: the images have Python {PYTHON}; run: make clean setup NEWEST=python{PYTHON}\n"
+        )
+        return 1
     for name in names:
         if name not in LOCKS:
             parser.error(f"unknown lock {name!r}; known: {', '.join(LOCKS)}")

@@ -5,6 +5,7 @@ cannot be had is replaced by its stand-in, if it has one, and that is said. Exit
 is larger than its limit, 2 for wrong arguments, 130 after Ctrl-C.
 """
 
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -25,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         with engine() as docker:
             built = [_build(docker, name, read_variables()) for name in names]
-    except EngineError as error:
+    except (EngineError, subprocess.SubprocessError) as error:
         print(f"servepath images: {error}", file=sys.stderr)
         return 1
     return int(any(image.too_large() for image in built))

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deploy.builder.images import read_variables
-from deploy.compose import Project
+from deploy.compose import Project, stack_profiles
 from deploy.e2e.environment import EXPORTS, Environment
 from deploy.e2e.stages import STAGES
 from deploy.engine import Engine, EngineError, engine, ensure_base
@@ -23,6 +23,7 @@ from servepath.artifacts.commit import git_commit
 from servepath.cli.arguments import Parser
 from servepath.cli.free_ports import free_ports
 from servepath.cli.signals import STOP_SIGNALS, run_main
+from servepath.protocols.deployments import DeploymentsError
 from servepath.protocols.stacks import STACKS
 
 NAME = "servepath-e2e"
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     begin = time.monotonic()
     try:
         embedded = _run(args.only or [name for name, _ in STAGES], begin)
-    except (EngineError, OSError, subprocess.SubprocessError) as error:
+    except (EngineError, DeploymentsError, OSError, subprocess.SubprocessError) as error:
         print(f"e2e-compose failed after {time.monotonic() - begin:.0f} s: {error}", file=sys.stderr)
         return 1
     print(f"e2e-compose passed in {time.monotonic() - begin:.0f} s; nothing is left behind")
@@ -85,7 +86,7 @@ def _stand(docker: Engine) -> Iterator[Environment]:
         "LOADTEST_OPTIONS": "--seed 1 --rate 300 --rounds 2 --warmup 3",
     }
     files = ["docker-compose.yml", *([EMBEDDED] if embedded else [])]
-    project = Project(docker, NAME, files, settings)
+    project = Project(docker, NAME, files, settings, stack_profiles())
     addresses = {"gateway": f"{HOST}:{gateway}", "gateway_2": f"{HOST}:{gateway_2}"}
     project.down()  # what a killed one left
     try:

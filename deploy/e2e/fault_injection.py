@@ -68,7 +68,7 @@ def _all_right(environment: Environment) -> bool:
 
 def rolled(environment: Environment) -> Iterator[str]:
     """Replace one gateway after the other while callers that know both go on asking: no call fails."""
-    project = replace(environment.project, profiles=("two-gateways",))
+    project = replace(environment.project, profiles=(*environment.project.profiles, "two-gateways"))
     project.up("gateway_2")
     paths = list(ask_all(environment))
     with calling(list(environment.addresses.values()), EXPORTS, paths) as clients:

@@ -1,7 +1,6 @@
 """Load tests of the containers: from outside through the gateway, and from inside, where every path is in reach."""
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from deploy.compose import ROOT, Project
 from deploy.e2e.environment import Environment
 from deploy.engine import EngineError
+from servepath.cli.children import run_and_wait
 
 LOAD_S = 600.0
 UP_S = 60.0
@@ -23,14 +23,8 @@ def load(environment: Environment) -> Iterator[str]:
     command = [f"TARGETS=gateway={environment.addresses['gateway']}", "ENVIRONMENT=compose, load from outside", *LOAD]
     latest = ROOT / "results" / "latest"
     before = latest.resolve()
-    subprocess.run(
-        ["make", "--silent", "loadtest", *command],
-        cwd=ROOT,
-        timeout=LOAD_S,
-        check=False,  # it fails, too, when the machine was too busy for its times to be trusted
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr,
-    )
+    # It fails, too, when the machine was too busy for its times to be trusted.
+    run_and_wait(["make", "--silent", "loadtest", *command], folder=ROOT, stdout=sys.stderr.fileno(), limit_s=LOAD_S)
     if latest.resolve() == before:
         raise EngineError("make loadtest wrote no results")
     yield judged(latest.resolve(), "compose, load from outside")
@@ -38,7 +32,7 @@ def load(environment: Environment) -> Iterator[str]:
 
 def load_inside(environment: Environment) -> Iterator[str]:
     """Load every path from containers, directly too: Locust's master and a worker, their rows copied out."""
-    inside = replace(environment.project, profiles=("loadtest",))
+    inside = replace(environment.project, profiles=(*environment.project.profiles, "loadtest"))
     command = ("up", "--detach", "--no-deps", "--no-build", "--pull", "never")
     inside.ask(*command, "loadtest", "loadtest_worker", timeout_s=UP_S)
     master = inside.container("loadtest")
@@ -46,7 +40,8 @@ def load_inside(environment: Environment) -> Iterator[str]:
     if code != "0":
         raise EngineError(f"load test: exit code {code}: {inside.ask('logs', '--no-color', '--tail', '1', 'loadtest')}")
     run = _copy_results(inside, master)
-    subprocess.run([sys.executable, "-m", "report", str(run)], cwd=ROOT, timeout=LOAD_S, check=False, stdout=sys.stderr)
+    report = [sys.executable, "-m", "report", str(run)]
+    run_and_wait(report, folder=ROOT, stdout=sys.stderr.fileno(), limit_s=LOAD_S)
     yield judged(run, "compose, load from inside")
 
 

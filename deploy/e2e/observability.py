@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from urllib.request import urlopen
@@ -22,8 +22,13 @@ MEASURED = {name for name, ports in PORTS.items() if any(p.purpose == METRICS an
 def observed(environment: Environment) -> Iterator[str]:
     """Start Prometheus and Grafana where they can be had: one must reach all targets, one have the dashboard."""
     variables = read_variables(ROOT, {**os.environ, **environment.project.settings})
-    project = replace(environment.project, profiles=("observability",))
-    for service, ask in SCREENS.items():
+    project = replace(environment.project, profiles=(*environment.project.profiles, "observability"))
+    measured = MEASURED & set(environment.services)
+    screens: Mapping[str, tuple[Callable[[str], bool], str]] = {
+        "prometheus": (partial(targets_up, measured), f"reaches {', '.join(sorted(measured))}"),
+        "grafana": (_dashboard_there, "has the dashboard"),
+    }
+    for service, (ask, said) in screens.items():
         image = variables[f"{service.upper()}_IMAGE"]
         try:
             ensure_base(project.engine, image)
@@ -32,7 +37,15 @@ def observed(environment: Environment) -> Iterator[str]:
             continue
         project.up(service)
         until(partial(_answered, ask, variables[f"{service.upper()}_PORT"]), service)
-        yield f"{image}: {SCREENS_SAY[service]}"
+        yield f"{image}: {said}"
+
+
+def targets_up(measured: Collection[str], port: str) -> bool:
+    """Return whether the Prometheus on a port of this machine has just these services as targets, and reaches each."""
+    with urlopen(f"http://127.0.0.1:{port}/api/v1/targets", timeout=ASK_S) as reply:
+        targets = json.load(reply)["data"]["activeTargets"]
+    jobs = {target["labels"]["job"] for target in targets}
+    return jobs == set(measured) and all(target["health"] == "up" for target in targets)
 
 
 def _answered(ask: Callable[[str], bool], port: str) -> bool:
@@ -42,17 +55,6 @@ def _answered(ask: Callable[[str], bool], port: str) -> bool:
         return False
 
 
-def _targets_up(port: str) -> bool:
-    with urlopen(f"http://127.0.0.1:{port}/api/v1/targets", timeout=ASK_S) as reply:
-        targets = json.load(reply)["data"]["activeTargets"]
-    jobs = {target["labels"]["job"] for target in targets}
-    return jobs == MEASURED and all(target["health"] == "up" for target in targets)
-
-
 def _dashboard_there(port: str) -> bool:
     with urlopen(f"http://127.0.0.1:{port}/api/dashboards/uid/servepath", timeout=ASK_S) as reply:
         return bool(json.load(reply)["dashboard"]["panels"])
-
-
-SCREENS: Mapping[str, Callable[[str], bool]] = {"prometheus": _targets_up, "grafana": _dashboard_there}
-SCREENS_SAY = {"prometheus": f"reaches {', '.join(sorted(MEASURED))}", "grafana": "has the dashboard"}

@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
             return 0
         with engine() as docker:
             return _run(docker, args.command) if args.what == "run" else _bases(docker, args.images)
-    except EngineError as error:
+    except (EngineError, subprocess.SubprocessError) as error:
         print(f"engine: {error}", file=sys.stderr)
         return 1
 

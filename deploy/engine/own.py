@@ -18,6 +18,7 @@ from pathlib import Path
 
 from deploy.engine import network
 from deploy.engine.client import Engine, EngineError, find
+from servepath.cli.children import end
 
 FOLDER = Path("/var/tmp/servepath-engine")  # noqa: S108 - root's alone (mode 0700), and short enough for Unix sockets
 # Programs that an engine of ours needs, and the Debian packages that have them.
@@ -134,6 +135,15 @@ def _start(place: EngineFiles) -> Engine:
         process = subprocess.Popen(
             _command(place), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
+    try:
+        return _started(process, place)
+    except BaseException:
+        end(process, STOP_S)  # it may have no pid file yet, by which `stop` would find it
+        raise
+
+
+def _started(process: "subprocess.Popen[bytes]", place: EngineFiles) -> Engine:
+    """Return the engine once it answers. Raises EngineError when dockerd ends, or does not answer in time."""
     begin = time.monotonic()
     while process.poll() is None and time.monotonic() < begin + START_S:
         found = find([place.host])

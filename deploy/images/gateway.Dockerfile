@@ -11,7 +11,10 @@ COPY proto proto
 RUN sh build.sh proto proto.txt
 COPY deploy/images/locks/gateway.txt ./
 RUN sh build.sh install gateway.txt
-COPY .env deployments.toml app/
+# Addresses and ports alone: what else somebody has in .env, a key perhaps, stays out of the image.
+COPY .env ./
+RUN grep -E '^[A-Z0-9_]+_(ADDR|PORT)=' .env >app/.env
+COPY deployments.toml app/
 COPY servepath app/servepath
 COPY services app/services
 RUN sh build.sh compile

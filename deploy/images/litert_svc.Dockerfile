@@ -10,7 +10,9 @@ COPY proto proto
 RUN sh build.sh proto proto.txt
 COPY deploy/images/locks/litert_svc.txt ./
 RUN sh build.sh install litert_svc.txt
-COPY .env app/
+# Addresses and ports alone: what else somebody has in .env, a key perhaps, stays out of the image.
+COPY .env ./
+RUN grep -E '^[A-Z0-9_]+_(ADDR|PORT)=' .env >app/.env
 COPY servepath app/servepath
 COPY services app/services
 # Tests, and what numpy has for compilers.

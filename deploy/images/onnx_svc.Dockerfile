@@ -12,7 +12,9 @@ RUN sh build.sh proto proto.txt
 ARG DEVICE=cpu
 COPY deploy/images/locks/onnx_svc-${DEVICE}.txt ./onnx_svc.txt
 RUN sh build.sh install onnx_svc.txt
-COPY .env app/
+# Addresses and ports alone: what else somebody has in .env, a key perhaps, stays out of the image.
+COPY .env ./
+RUN grep -E '^[A-Z0-9_]+_(ADDR|PORT)=' .env >app/.env
 COPY servepath app/servepath
 COPY services app/services
 # Tools for making models, tests, and what numpy has for compilers.

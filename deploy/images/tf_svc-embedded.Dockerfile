@@ -11,7 +11,9 @@ COPY proto proto
 RUN sh build.sh proto proto.txt
 COPY deploy/images/locks/tf_svc-embedded.txt ./
 RUN sh build.sh install tf_svc-embedded.txt
-COPY .env app/
+# Addresses and ports alone: what else somebody has in .env, a key perhaps, stays out of the image.
+COPY .env ./
+RUN grep -E '^[A-Z0-9_]+_(ADDR|PORT)=' .env >app/.env
 COPY servepath app/servepath
 COPY services app/services
 RUN sh build.sh compile

@@ -14,7 +14,9 @@ ARG DEVICE=cpu
 ARG TORCH_INDEX
 COPY deploy/images/locks/torch_svc-${DEVICE}.txt ./torch_svc.txt
 RUN sh build.sh install torch_svc.txt
-COPY .env app/
+# Addresses and ports alone: what else somebody has in .env, a key perhaps, stays out of the image.
+COPY .env ./
+RUN grep -E '^[A-Z0-9_]+_(ADDR|PORT)=' .env >app/.env
 COPY servepath app/servepath
 COPY services app/services
 RUN sh build.sh compile

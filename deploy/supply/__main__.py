@@ -7,7 +7,9 @@ image that does not hold what its lock says; 2 for wrong arguments, 130 after Ct
 
 import datetime as dt
 import json
+import subprocess
 import sys
+import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -40,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
             variables = read_variables()
             names = args or _built(docker, variables)
             passed = [_look_into(docker, name, variables, waivers) for name in names]
-    except (EngineError, AuditError, ProgramMissingError) as error:
+    except (EngineError, AuditError, ProgramMissingError, subprocess.SubprocessError, tarfile.TarError) as error:
         print(f"servepath sbom: {error}", file=sys.stderr)
         return 1
     return int(not all(passed))

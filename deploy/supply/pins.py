@@ -2,7 +2,7 @@
 
 Asks a registry through a Docker engine, and writes images.lock: .env's variables with @sha256 behind the tag, to be
 read after .env (`docker compose --env-file .env --env-file images.lock`). `--check` only says what is missing. Exit
-code 1 when a digest is missing or a registry does not answer.
+code 1 when a digest is missing or a registry does not answer, 130 after Ctrl-C.
 """
 
 import re
@@ -16,6 +16,7 @@ from deploy.engine import Engine, EngineError, engine
 from deploy.engine.base_images import PULL_S, is_substitute
 from servepath.artifacts.atomic import write_file
 from servepath.cli.arguments import Parser
+from servepath.cli.signals import run_main
 
 ENV, LOCK = Path(".env"), Path("images.lock")
 HEAD = "# Written by `make pin-images`: the images of .env with their digests. A release needs one for each.\n"
@@ -73,4 +74,4 @@ def _digest(docker: Engine, image: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_main(lambda: main(sys.argv[1:])))

@@ -13,7 +13,7 @@ from servepath.cli.signals import STOP_SIGNALS
 from servepath.protocols.stacks import service_files
 from servepath.settings import variables
 
-# `up` gives up by itself before, and `down` kills after 30 s.
+# `up` gives up by itself before, and `down` kills after 35 s.
 UP_S, DOWN_S = 300.0, 120.0
 
 

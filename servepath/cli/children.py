@@ -17,7 +17,7 @@ from typing import Any
 from servepath.cli import die_with_parent
 from servepath.cli.signals import STOP_SIGNALS, block_signals
 
-# How long a child may take to clean up after Ctrl-C: a load of services drains for up to 30 s.
+# How long a child may take to clean up after Ctrl-C: a load of services drains for up to 35 s.
 CLEANUP_S = 60.0
 TAIL_CHARACTERS = 400
 

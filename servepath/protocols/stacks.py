@@ -142,6 +142,11 @@ class Stack:
         return self.service.replace("_", "-")
 
     @property
+    def has_cuda(self) -> bool:
+        """Return whether it has an image that computes on GPUs."""
+        return any(image.cuda for image in self.images)
+
+    @property
     def open_ports(self) -> tuple[Port, ...]:
         """Return the ports that other machines may reach."""
         return tuple(port for port in self.ports if not port.loopback)

@@ -63,7 +63,7 @@ def parse_args(argv: Sequence[str]) -> RunnerOptions:
     up.add_argument("--timeout", type=seconds, default=120.0, help="seconds to wait for that (default: 120)")
     up.add_argument("--tuned", action="store_true", help="start with the settings that servepath tune found")
     up.add_argument("--tuned-folder", type=Path, default=FOLDER, help=f"where they are (default: {FOLDER})")
-    commands.add_parser("down", parents=[common], help="stop: SIGTERM, 30 s to finish calls, SIGKILL")
+    commands.add_parser("down", parents=[common], help="stop: SIGTERM, 35 s to finish calls, SIGKILL")
     commands.add_parser("status", parents=[common], help="which services run and answer; exit code 1 if not all do")
     tail = commands.add_parser("logs", parents=[common], help="the last lines of the logs")
     tail.add_argument("-f", "--follow", action="store_true", help="follow the logs until Ctrl-C")
@@ -103,16 +103,27 @@ def down(options: RunnerOptions) -> int:
 
 
 def show_status(options: RunnerOptions) -> int:
-    """Print the table."""
-    services = _services(options)
-    external, chosen = _external(options), _chosen(options)
+    """Print the table; of what runs, where deployments.toml cannot be read."""
+    services, complaint = _services(options), ""
+    try:
+        chosen, external = _chosen(options), _external(options)
+    except DeploymentsError as error:
+        chosen, external, complaint = options.services or _running(options), {}, str(error)
     found = status.states(services, options.run_paths, external)
-    return 0 if status.show([state for state in found if state.service in (*chosen, *external)]) else 1
+    ready = status.show([state for state in found if state.service in (*chosen, *external)])
+    if complaint:
+        _complain(options, complaint)
+    return 0 if ready and not complaint else 1
 
 
 def show_logs(options: RunnerOptions) -> int:
-    """Print the last lines of the logs."""
-    all_files = [ServiceFiles(options.run_paths.run_dir, name) for name in _chosen(options)]
+    """Print the last lines of the logs; of all that are there, where deployments.toml cannot be read."""
+    try:
+        chosen = _chosen(options)
+    except DeploymentsError as error:
+        _complain(options, str(error))
+        chosen = [name for name in SERVICES if ServiceFiles(options.run_paths.run_dir, name).log_file.exists()]
+    all_files = [ServiceFiles(options.run_paths.run_dir, name) for name in chosen]
     begin = logs.ends(all_files)
     logs.show(all_files, options.lines, lambda line: print(line, flush=True))
     if options.follow:
@@ -142,13 +153,21 @@ def _chosen(options: RunnerOptions) -> Sequence[str]:
     """
     if options.services:
         return options.services
-    has_paths = {stack.service for stack in read_deployments(options.run_paths.deployments).own_stacks}
-    run_dir = options.run_paths.run_dir
-    return [name for name in SERVICES if name in {*has_paths, GATEWAY} or main_process(ServiceFiles(run_dir, name))]
+    wanted = {*(stack.service for stack in read_deployments(options.run_paths.deployments).own_stacks), GATEWAY}
+    wanted |= set(_running(options))
+    return [name for name in SERVICES if name in wanted]
+
+
+def _running(options: RunnerOptions) -> list[str]:
+    return [name for name in SERVICES if main_process(ServiceFiles(options.run_paths.run_dir, name))]
 
 
 def _services(options: RunnerOptions) -> dict[str, Service]:
     return read_services(options.run_paths, Path(".env"))
+
+
+def _complain(options: RunnerOptions, text: str) -> None:
+    print(f"servepath {options.command}: {text}", file=sys.stderr)
 
 
 def _hang_up(number: int, frame: FrameType | None) -> None:
@@ -168,17 +187,17 @@ def main(argv: Sequence[str]) -> int:
         code = COMMANDS[options.command](options)
         sys.stdout.flush()
     except (SettingsError, RunError, DeploymentsError) as error:
-        print(f"servepath {options.command}: {error}", file=sys.stderr)
+        _complain(options, str(error))
         return 1
     except KeyboardInterrupt:
-        print(f"servepath {options.command}: interrupted", file=sys.stderr)
+        _complain(options, "interrupted")
         return 130
     except BrokenPipeError:
         # Anyone who read this has gone, as in `make logs | head`; what is still buffered goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:  # a folder that is full, or not ours to write to
-        print(f"servepath {options.command}: {error}", file=sys.stderr)
+        _complain(options, str(error))
         return 1
     return code
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from servepath.protocols.addresses import socket_path
-from servepath.protocols.deployments import DeploymentsError
 from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.stacks import METRICS, STACKS, Port, service_files
 from servepath.settings import SettingsError, address, fixed_port, read_variable, variables
@@ -83,13 +82,10 @@ def read_external(
 ) -> dict[str, tuple[str, str]]:
     """Return variable and address of each external server that a model is on, by name.
 
-    Nothing here starts them. Raises SettingsError naming the variable that is wrong, or what is wrong in the file.
+    Nothing here starts them. Raises SettingsError naming the variable that is wrong, and DeploymentsError.
     """
     values = variables(env_file, environment)
-    try:
-        stacks = [stack for stack in read_deployments(deployments).stacks.values() if stack.external]
-    except DeploymentsError as error:
-        raise SettingsError(str(error)) from error
+    stacks = [stack for stack in read_deployments(deployments).stacks.values() if stack.external]
     named = {stack.name: stack.address_variable for stack in stacks}
     return {name: (variable, read_variable(values, variable, address)) for name, variable in named.items()}
 

@@ -154,6 +154,19 @@ def test_what_a_dockerfile_copies_is_tracked_and_not_kept_from_the_build(file: P
             assert any(name == one or name.startswith(f"{one}/") for one in allowed), f"{name} is ignored"
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_an_image_has_the_addresses_and_ports_of_env_alone(file: Path) -> None:
+    text = file.read_text()
+    copies = [rest.split() for word, rest in instructions(text) if word == "COPY" and ".env" in rest.split()]
+    assert [words for words in copies if words != [".env", "./"]] == []
+    patterns = re.findall(r"^RUN grep -E '(.+)' \.env >app/\.env$", text, re.MULTILINE)
+    assert len(patterns) == len(copies)
+    lines = [*(ROOT / ".env").read_text().splitlines(), "OTEL_EXPORTER_OTLP_HEADERS=key", "A_TOKEN=B_PORT=1"]
+    for pattern in patterns:
+        kept = {line.partition("=")[0] for line in lines if re.search(pattern, line)}
+        assert kept == {name for name in dotenv_values(ROOT / ".env") if name.endswith(("_ADDR", "_PORT"))}
+
+
 def test_an_image_has_every_package_that_its_program_imports() -> None:
     ours = {file.parent.name for file in ROOT.glob("*/__init__.py")} - {"deploy"}
     graph = grimp.build_graph(*sorted(ours), cache_dir=None)

@@ -121,6 +121,15 @@ def test_the_gpu_overlay_takes_the_tag_of_the_images_with_cuda() -> None:
     assert generator["literals"] == [f"gpu={tag('onnx_svc-gpu', ENVIRONMENT).partition(':')[2]}"]
 
 
+def test_the_gpu_overlay_leaves_the_tag_of_what_has_no_image_with_cuda() -> None:
+    (overlay,) = documents("overlays/gpu/kustomization.yaml")
+    (target,) = overlay["replacements"][0]["targets"]
+    base = [one for one in documents("base/*.yaml") if isinstance(one, dict) and one["kind"] == "Deployment"]
+    changed = {one["metadata"]["name"] for one in base} - {one["name"] for one in target["reject"]}
+    with_cuda = [stack for stack in STACKS.values() if any(image.cuda for image in stack.images)]
+    assert changed == {stack.service.replace("_", "-") for stack in with_cuda}
+
+
 def test_pods_run_as_the_images_user() -> None:
     users = {
         user
@@ -201,6 +210,17 @@ def test_the_runbook_has_a_chapter_for_every_alert_and_no_other() -> None:
     (rules,) = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]
     chapters = (ROOT / "docs/operate.md").read_text().partition("\n## Alerts\n")[2]
     assert re.findall(r"^### (\w+)$", chapters, re.MULTILINE) == [rule["alert"] for rule in rules["rules"]]
+
+
+DELETED = re.compile(r"kubectl (?:-n \w+ )?delete ([a-z]+)((?: [a-z][\w-]*)+)")
+
+
+def test_what_the_documents_delete_is_there() -> None:
+    texts = [path.read_text() for path in ROOT.glob("docs/*.md")]
+    named = {(kind, name) for text in texts for kind, names in DELETED.findall(text) for name in names.split()}
+    found = [one for one in documents("**/*.yaml") if isinstance(one, dict) and "metadata" in one]
+    assert named
+    assert named - {(one["kind"].lower(), one["metadata"]["name"]) for one in found} == set()
 
 
 def test_the_autoscaler_asks_for_what_the_adapter_offers() -> None:

@@ -25,6 +25,7 @@ from tests.deploy.schemas import authority, faults
 
 BROKEN = Path(__file__).parent / "broken"
 PROMOTION = Path(__file__).parent / "promotion"
+CLUSTER_WIDE = {"Namespace", "APIService", "ClusterRole", "ClusterRoleBinding"}
 
 
 @pytest.mark.parametrize("name", RENDERED)
@@ -90,6 +91,12 @@ def test_a_kind_that_nobody_knows_is_not_valid() -> None:
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_an_overlay_keeps_the_rule(name: str, rule: Rule) -> None:
     assert list(rule(ours(name))) == []
+
+
+def test_every_document_of_a_namespace_says_which() -> None:
+    documents = [document for name in RENDERED for document in ours(name)] + render(PROMOTION)
+    inside = [document for document in documents if document["kind"] not in CLUSTER_WIDE]
+    assert [title(document) for document in inside if not document["metadata"].get("namespace")] == []
 
 
 def test_a_gateway_that_promotes_is_alone_and_keeps_how_far_it_is() -> None:

@@ -152,3 +152,10 @@ def test_each_external_server_is_installed_from_its_own_pins(name: str) -> None:
     assert f".venv-{name}/bin/pip install -q --disable-pip-version-check -r {pins}\n" in commands
     lines = (ROOT / pins).read_text().splitlines()
     assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[^=\s]+", line)] == []
+
+
+@pytest.mark.parametrize("target", ["down", "logs", "status"])
+def test_what_shows_or_stops_services_leaves_their_venv_alone(target: str) -> None:
+    commands = make("-n", "-W", "constraints.txt", target).stdout.splitlines()
+
+    assert commands == [f".venv/bin/python -m servepath {target}"]

@@ -2,10 +2,11 @@
 
 import copy
 import json
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,15 @@ from typing import Any
 import pytest
 
 from deploy.builder.images import IMAGES, read_variables, tag
+from deploy.compose import compose_environment
+from deploy.engine import Engine
+from servepath.protocols.deployments_file import read_deployments
+from servepath.runner.up import GRACE_S
+from servepath.settings import variables
+from services.dataplane.data_plane import MAX_LINGER_S
+from services.dataplane.native_listener import FLUSH_S
+from services.gateway.server import CLOSE_GRACE_S
+from services.gateway.tracing import STOP_S
 from tests.limits import LONG_S
 
 ROOT = Path(__file__).parents[3]
@@ -26,9 +36,15 @@ Model = dict[str, Any]
 
 @cache
 def read(*overrides: str) -> Model:
+    return config({**variables(ROOT / "images.lock", {}), **os.environ}, *overrides)
+
+
+def config(environment: Mapping[str, str], *overrides: str) -> Model:
     files = [word for name in ("docker-compose.yml", *overrides) for word in ("--file", name)]
     command = [str(COMPOSE), *files, "--profile", "*", "config", "--format", "json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONG_S, check=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LONG_S, check=True
+    )
     assert done.stderr == ""  # a warning is a mistake
     found: Model = json.loads(done.stdout)
     return found
@@ -130,6 +146,15 @@ def each_gateway_keeps_its_own_state(model: Model) -> Iterator[str]:
         yield "gateways share a state"
 
 
+def deployments_are_the_hosts(model: Model) -> Iterator[str]:
+    for name, service in model["services"].items():
+        dockerfile = ROOT / (service.get("build") or {}).get("dockerfile", "docker-compose.yml")
+        if re.search(r"^COPY .*\bdeployments\.toml ", dockerfile.read_text(), re.MULTILINE):
+            mounted = {volume["target"] for volume in service.get("volumes", []) if volume["type"] == "bind"}
+            if "/app/deployments.toml" not in mounted:
+                yield f"{name} has the deployments.toml of when its image was built"
+
+
 RULES = (
     hardened,
     only_gateways_and_screens_are_published,
@@ -141,6 +166,7 @@ RULES = (
     servers_have_health_checks_for_old_engines,
     the_gateway_waits_for_all,
     each_gateway_keeps_its_own_state,
+    deployments_are_the_hosts,
 )
 Rule = Callable[[Model], Iterator[str]]
 
@@ -228,6 +254,7 @@ BROKEN: list[tuple[Rule, Callable[[Model], object], str]] = [
     (the_gateway_waits_for_all, _with("gateway", depends_on={}), "gateway does not wait for onnx_svc"),
     (each_gateway_keeps_its_own_state, _with("gateway", volumes=[]), "gateway cannot keep its state"),
     (each_gateway_keeps_its_own_state, _with("gateway_2", command=[]), "gateways share a state"),
+    (deployments_are_the_hosts, _with("loadtest", volumes=[]), "loadtest has the deployments.toml of when"),
 ]
 
 
@@ -296,3 +323,20 @@ def test_on_gpus_each_backend_reserves_one_and_has_an_image_of_its_own() -> None
 
 def test_the_stand_in_for_tensorflow_serving_is_called_embedded() -> None:
     assert "embedded" in read("docker-compose.embedded.yml")["services"]["tf_svc"]["image"]
+
+
+def test_the_digests_of_images_lock_win_over_the_tags_of_env(tmp_path: Path) -> None:
+    base = f"python:3.11-slim-bookworm@sha256:{'0' * 64}"
+    (tmp_path / "images.lock").write_text(f"PYTHON_IMAGE={base}\n")
+    engine = Engine("docker", "unix:///nowhere", "28", own=False)
+    environment = compose_environment(engine, {"SERVEPATH_TAG": "e2e"}, tmp_path / "images.lock")
+    gateway = config(environment)["services"]["gateway"]
+    assert (gateway["image"], gateway["build"]["args"]["BASE"]) == ("servepath/gateway:e2e", base)
+
+
+def test_every_service_has_time_to_drain_and_close() -> None:
+    drain_s = read_deployments(ROOT / "deployments.toml").gateway.drain_s
+    needed_s = drain_s + MAX_LINGER_S + CLOSE_GRACE_S + FLUSH_S + STOP_S
+    given = {name: service["stop_grace_period"] for name, service in read()["services"].items()}
+    assert [name for name, text in given.items() if float(text.removesuffix("s")) < needed_s] == []
+    assert needed_s <= GRACE_S

@@ -5,9 +5,10 @@ import pytest
 from rich.console import Console
 
 from deploy.engine import EngineError
-from deploy.gpu_check import find_smi, held, memory_by_process
+from deploy.gpu_check import IMAGES, find_smi, held, images_for, memory_by_process
 from deploy.gpu_check_here import Row, table
 from servepath.protocols.paths import PathInfo
+from servepath.protocols.stacks import STACKS
 
 LISTING = "101, 512\n102, 300\n77, [N/A]\n"
 ALL = {"torch_svc": {1, 101}, "tf_svc": {102}, "onnx_svc": {101, 102}}
@@ -20,6 +21,11 @@ def test_memory_is_counted_by_process_and_service() -> None:
 def test_services_on_the_cpu_are_all_named() -> None:
     with pytest.raises(EngineError, match="tf_svc, onnx_svc without GPU memory: computing on the CPU"):
         held({**ALL, "tf_svc": {77}, "onnx_svc": set()}, memory_by_process(LISTING))
+
+
+def test_a_stack_that_has_no_image_with_cuda_needs_its_own() -> None:
+    assert images_for([STACKS["onnx"]]) == list(IMAGES)
+    assert images_for([STACKS["onnx"], STACKS["litert"]]) == [*IMAGES, "litert_svc"]
 
 
 def test_a_machine_without_a_driver_is_said(tmp_path: Path) -> None:
@@ -53,6 +59,7 @@ def row(stack: str, engine_version: str, memory_mib: int) -> Row:
         ("onnx", "1.31.1 (CPUExecutionProvider)", 300, "m@onnx computes with 1.31.1 (CPUExecutionProvider), not CUDA"),
         ("torchserve", "0.12.0", 0, "m@torchserve: its service holds no GPU memory"),
         ("torchserve", "0.12.0", 1, ""),
+        ("litert", "2.1.2", 0, ""),
     ],
 )
 def test_a_path_on_the_cpu_is_named(stack: str, engine_version: str, memory_mib: int, said: str) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from servepath.protocols.deployments import DeploymentsError
 from servepath.runner.config import PORTS, RunPaths, Service, read_external, read_services
 from servepath.settings import SettingsError
 
@@ -112,7 +113,7 @@ def test_an_external_server_without_address_or_protocol_is_refused(
 ) -> None:
     (tmp_path / "deployments.toml").write_text(text)
 
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises((SettingsError, DeploymentsError), match=said):
         read_external(tmp_path / "deployments.toml", ROOT / ".env", environment)
 
 
