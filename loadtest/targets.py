@@ -86,7 +86,8 @@ def settings_of(path: str, files: Mapping[str, Mapping[str, Tuned] | None], arti
     tuned = next(iter(found.values()))
     other = "" if tuned.artifact_sha256 == artifact else ", for another artifact"
     other += "" if tuned.engine == engine else ", for another engine"
-    return f"tuned {tuned.date} for {tuned.goal}{other}; {'; '.join(said)}"
+    asked = f" with {tuned.requests}" if tuned.requests else ""
+    return f"tuned {tuned.date} for {tuned.goal}{asked}{other}; {'; '.join(said)}"
 
 
 def _gateway(measurement: Measurement, settings: Settings) -> Target:

@@ -15,7 +15,7 @@ from loadtest.cost.process_tree import Cpu
 from loadtest.measurement_spec import RAMP_UP_S, MeasurementSpec
 from loadtest.plan import Measurement, ServingPath, Turn
 from loadtest.run import RunError
-from loadtest.tune.score import SHORTEST_WINDOW, WINDOW, Block, at_rising_rate, at_steady_rate, misses
+from loadtest.tune.score import SHORTEST_WINDOW, WINDOW, Block, at_rising_rate, at_steady_rate, misses, wrong_answers
 from loadtest.tune.search import Round, Trial
 from loadtest.tune.space import Candidate
 from servepath.protocols.tuned import OF_GATEWAY, PRECISION, Tuned
@@ -34,8 +34,10 @@ PER_OCTAVE, MIN_OCTAVE_S, MAX_OCTAVE_S = 300, 1.0, 6.0
 # So many over the objective end a block: many more than a pause of the machine makes.
 ENDING_OVER = 300
 STEADY_S = 1.0
-# A round in which the default has no figure, or requests fail (a pause of the machine may do it), is repeated so often.
+# A round is repeated until so many blocks of one side had failing requests (a pause of the machine may do it), or so
+# many pairs had no figure; then it ends. So it has fewer blocks of each side than MAX_BLOCKS.
 MAX_REPEATS = 3
+MAX_BLOCKS = 3 * MAX_REPEATS
 
 
 class StartError(Exception):
@@ -55,24 +57,33 @@ class Services(Protocol):
         """Return the processes of all services. Raises psutil.Error or OSError where one has ended."""
 
 
+def start_twice(servers: Services, settings: Tuned | None, names: Sequence[str] = ()) -> None:
+    """Start services, a second time if they fail to. names: those that are stopped between, all unless some are named.
+
+    Raises StartError, InterruptedRun.
+    """
+    try:
+        servers.start(settings)
+    except StartError:
+        servers.stop(names)
+        servers.start(settings)
+
+
 def start_default(servers: Services) -> None:
     """Start the default's services, a second time if they fail to. Raises RunError, InterruptedRun."""
-    for last in (False, True):
-        try:
-            servers.start(None)
-            break
-        except StartError as error:
-            if last:
-                raise RunError(f"the default settings do not start: {error}") from error
-            servers.stop()
+    try:
+        start_twice(servers, None)
+    except StartError as error:
+        raise RunError(f"the default settings do not start: {error}") from error
 
 
 @dataclass(slots=True)
 class Bench:
     """A Measurer on two sides' services. tuned_of: a candidate as a file of settings.
 
-    send: loads one measurement and gives its rows. warm: loads a fresh server until it is steady, with such requests.
-    goal: a key of GOALS. rate: of steady blocks. default_rate: what the default can do, as far as is known.
+    send: loads one measurement and gives its rows. warm: loads a fresh server until it is steady, with such requests;
+    returns the rows of each window. goal: a key of GOALS. rate: of steady blocks. default_rate: what the default can
+    do, as far as is known.
     """
 
     path: ServingPath
@@ -83,7 +94,7 @@ class Bench:
     seed: int
     sides: Mapping[str, Services]
     send: Callable[[MeasurementSpec], pa.Table]
-    warm: Callable[[MeasurementSpec], object]
+    warm: Callable[[MeasurementSpec], Sequence[pa.Table]]
     tuned_of: Callable[[Candidate], Tuned]
     default_rate: float = 0.0
     _running: Candidate | None = None
@@ -93,14 +104,14 @@ class Bench:
         """Find out roughly what the default can do; its services run. Raises RunError, InterruptedRun."""
         took_us = [caller.ask(payload).service_us for payload in payloads[:PILOT_CALLS]]
         alone = 1e6 / statistics.median(took_us)
-        self._warm(DEFAULT_SIDE, self.path, min(alone / PILOT_BELOW, self.rate or alone))
+        self._refuse(self._warm(DEFAULT_SIDE, self.path, min(alone / PILOT_BELOW, self.rate or alone)))
         if self.goal != "rate":
             self.default_rate = self.rate
             return
         for start in (alone / PILOT_BELOW, alone / PILOT_BELOW**2):
             octave_s = min(max(PER_OCTAVE / alone, MIN_OCTAVE_S), MAX_OCTAVE_S / 2)
             block = self._rising(DEFAULT_SIDE, self.path, start, octave_s, octaves=PILOT_OCTAVES, number=0)
-            self._refuse(block)
+            self._refuse(block.out)
             if block.value is not None:
                 self.default_rate = block.value
                 self._known = [block.value]
@@ -112,10 +123,8 @@ class Bench:
 
     def measure(self, candidate: Candidate, rounds: int, number: int, *, fresh: bool) -> Trial:
         """Return a trial of so many rounds."""
-        try:
-            self._serve(candidate, fresh=fresh)
-        except StartError as error:
-            return Trial(candidate, (), f"does not start: {error}")
+        if out := self._serve(candidate, fresh=fresh):
+            return Trial(candidate, (), out)
         found: list[Round] = []
         blocks: dict[str, list[Block]] = {DEFAULT_SIDE: [], CANDIDATE_SIDE: []}
         for turn in range(rounds):
@@ -131,24 +140,29 @@ class Bench:
         """Load both sides once; return the round, or why the candidate is out."""
         order = [DEFAULT_SIDE, CANDIDATE_SIDE]
         random.Random(f"{self.seed}/{number}").shuffle(order)  # noqa: S311 - an order, not a secret
-        for repeat in range(MAX_REPEATS):
+        failed, lacking = dict.fromkeys(order, 0), 0
+        while lacking < MAX_REPEATS:
+            block_number = number * MAX_BLOCKS + sum(failed.values()) + lacking
             pair = {}
             for side in order:
                 path = self.path if side == DEFAULT_SIDE else path_of(self.path, candidate)
-                pair[side] = self._block(side, path, number * MAX_REPEATS + repeat)
+                pair[side] = self._block(side, path, block_number)
+                failed[side] += pair[side].failing
             default, ours = pair[DEFAULT_SIDE], pair[CANDIDATE_SIDE]
-            if (default.failing or ours.failing) and repeat < MAX_REPEATS - 1:
+            if not default.failing or failed[DEFAULT_SIDE] == MAX_REPEATS:
+                self._refuse(default.out)
+            if ours.out and (not ours.failing or failed[CANDIDATE_SIDE] == MAX_REPEATS):
+                return ours.out
+            if default.failing or ours.failing:
                 continue
             for side, block in pair.items():
                 blocks[side].append(block)
-            self._refuse(default)
-            if ours.out:
-                return ours.out
             # A candidate that is never well does less than the lowest rate that was tried.
             value = self.default_rate / BELOW if ours.value is None and self.goal == "rate" else ours.value
             if default.value is not None and value is not None:
                 self._learn(default.value)
                 return Round(default.value, value, default.limited or ours.limited)
+            lacking += 1
             if self.goal == "rate":
                 # Started a moment ago it does less than a third of what was known of it: begin lower.
                 self.default_rate /= BELOW
@@ -189,45 +203,45 @@ class Bench:
         ramp_up = math.ceil(rate * RAMP_UP_S)
         return MeasurementSpec(turn, OPEN_POISSON, rate, ramp_up, requests, self.connections, seed, 1, 0, **more)
 
-    def _warm(self, side: str, path: ServingPath, rate: float) -> None:
-        self.warm(self._spec(side, path, rate, 1, 0))
+    def _warm(self, side: str, path: ServingPath, rate: float) -> str:
+        """Load a fresh server until it is steady; return what is wrong with its answers."""
+        return wrong_answers(*self.warm(self._spec(side, path, rate, 1, 0)))
 
     def _start_default_again(self) -> None:
         self.sides[DEFAULT_SIDE].stop()
         start_default(self.sides[DEFAULT_SIDE])
-        self._warm(DEFAULT_SIDE, self.path, self.default_rate / BELOW)
+        self._refuse(self._warm(DEFAULT_SIDE, self.path, self.default_rate / BELOW))
 
-    def _serve(self, candidate: Candidate, *, fresh: bool) -> None:
-        """Start the candidate's services, unless `fresh` less those that run with its settings. Raises StartError.
+    def _serve(self, candidate: Candidate, *, fresh: bool) -> str:
+        """Start the candidate's services, unless `fresh` less those that run with its settings; return why it is out.
 
         With its server the default's is started again: servers get faster for minutes (TorchServe's JVM compiles).
         """
         if candidate == self._running and not fresh:
-            return
+            return ""
         servers, before, self._running = self.sides[CANDIDATE_SIDE], self._running, None
-        if before is not None and not fresh and dict(set(candidate) ^ set(before)).keys() <= OF_GATEWAY:
-            servers.stop([GATEWAY])
-        else:
-            if before is not None:
-                servers.stop()
+        gateway_alone = before is not None and not fresh and dict(set(candidate) ^ set(before)).keys() <= OF_GATEWAY
+        names = [GATEWAY] if gateway_alone else []
+        if before is not None:
+            servers.stop(names)
+        if not gateway_alone:
             self._start_default_again()
-        wanted = self.tuned_of(candidate)
         try:
-            servers.start(wanted)
-        except StartError:
+            start_twice(servers, self.tuned_of(candidate), names)
+        except StartError as error:
             servers.stop()
-            raise
+            return f"does not start: {error}"
         self._running = candidate
-        self._warm(CANDIDATE_SIDE, path_of(self.path, candidate), self.default_rate / BELOW)
+        return self._warm(CANDIDATE_SIDE, path_of(self.path, candidate), self.default_rate / BELOW)
 
     def _learn(self, value: float) -> None:
         self._known.append(value)
         if self.goal == "rate":
             self.default_rate = statistics.median(self._known)
 
-    def _refuse(self, default: Block) -> None:
-        if default.out:
-            raise RunError(f"{self.path} with the default settings: {default.out}")
+    def _refuse(self, out: str) -> None:
+        if out:
+            raise RunError(f"{self.path} with the default settings: {out}")
 
 
 def path_of(path: ServingPath, candidate: Candidate) -> ServingPath:

@@ -8,7 +8,7 @@ from servepath.protocols.tuned import Tuned
 
 
 def kept(file: Path, made: Tuned, exports: Path) -> Tuned | None:
-    """Return what a file has if that stays, and not what was `made` now for the same purpose."""
+    """Return what a file has if that stays, whatever it is for, and not what was `made` now."""
     if made.confirmed or not file.exists():
         return None
     try:
@@ -16,5 +16,4 @@ def kept(file: Path, made: Tuned, exports: Path) -> Tuned | None:
         tuned.refuse_stale(file, found, exports, made.host, made.default_limits)
     except ArtifactError:
         return None
-    same = all(getattr(found, name) == getattr(made, name) for name in ("goal", "slo_p99_ms", "rate_rps", "engine"))
-    return found if found.confirmed and same else None
+    return found if found.confirmed and found.engine == made.engine else None

@@ -91,6 +91,12 @@ def load_words(options: TuneOptions, sides: Mapping[str, Path]) -> list[str]:
     return words
 
 
+def requests_of(options: TuneOptions) -> str:
+    """Return which requests are sent over how many connections, such as "64 rows, 4 connections"."""
+    what = options.payloads.name if options.payloads else f"{options.rows} row{'s' * (options.rows > 1)}"
+    return f"{what}, {options.connections} connection{'s' * (options.connections > 1)}"
+
+
 def drawn_seed() -> int:
     """Return a seed for a search that was given none."""
     return random.randrange(2**31)  # noqa: S311 - an order, not a secret

@@ -1,10 +1,9 @@
 """Each path in its share of the time: the default's services, the search, the file of what it found."""
 
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,23 +19,23 @@ from loadtest.program import Instrument, instrument, workers_of
 from loadtest.run import RunError
 from loadtest.session import check_reachable, warm_up
 from loadtest.tune import loop, telling
+from loadtest.tune.artifact import current_sha256, refuse_other
 from loadtest.tune.bench import CANDIDATE_SIDE, DEFAULT_SIDE, GATEWAY, Bench, path_of, start_default
 from loadtest.tune.conclusion import Conclusion, conclude
 from loadtest.tune.history import History
 from loadtest.tune.kept import kept
-from loadtest.tune.options import TuneOptions, load_words
+from loadtest.tune.options import TuneOptions, load_words, requests_of
 from loadtest.tune.search import Search
 from loadtest.tune.servers import Servers, side_in
 from loadtest.tune.space import Candidate, space_of
-from loadtest.workers import InterruptedRun, Loaded, Workers
+from loadtest.tune.turns import in_turn
+from loadtest.workers import InterruptedRun, Interruption, Loaded, Workers
 from servepath.artifacts import atomic
 from servepath.artifacts.commit import git_commit, names_code
-from servepath.artifacts.manifest import ArtifactError, artifact_folder, current_version, read_manifest
 from servepath.cli.cores import host_kind, usable_cores
 from servepath.protocols import tuned
 from servepath.protocols.stacks import GATEWAY_TUNABLES, PATH_STACKS
 from servepath.protocols.tuned import PRECISION, Tuned
-from servepath.settings import SettingsError
 
 SIDES = (DEFAULT_SIDE, CANDIDATE_SIDE)
 # Of the time; services stop in the rest.
@@ -46,30 +45,31 @@ WARM_S = 6.0
 
 
 def tune_all(paths: Sequence[ServingPath], options: TuneOptions) -> int:
-    """Tune paths, one after another; return the exit code. One that cannot be measured does not end the others'."""
-    console, end_s, code = Console(highlight=False), time.monotonic() + options.budget, 0
-    for number, path in enumerate(paths):
-        share_s = (end_s - time.monotonic()) / (len(paths) - number)
-        try:
-            if signal := Tuning(path, options, console, share_s).run():
-                return 128 + signal
-        except (SettingsError, ArtifactError, RunError, OSError) as error:
-            sys.stderr.write(f"servepath tune: {path}: {error}\n")
-            code = 1
-    return code
+    """Tune paths, one after another; return the exit code."""
+    console, interruption = Console(highlight=False), Interruption()
+    return in_turn(
+        paths,
+        options.budget,
+        lambda path, seconds: Tuning(path, options, console, seconds, interruption).run(),
+        lambda: interruption.signal,
+    )
 
 
 class Tuning:
     """One path's tuning, in so many seconds."""
 
-    def __init__(self, path: ServingPath, options: TuneOptions, console: Console, seconds: float) -> None:
+    def __init__(
+        self, path: ServingPath, options: TuneOptions, console: Console, seconds: float, interruption: Interruption
+    ) -> None:
         self._path = path
         self._options = options
         self._console = console
+        self._interruption = interruption
         self._end_s = time.monotonic() + LOAD_SHARE * seconds
         self._precisions = precisions_of(path, options.deployments) if options.precision else []
         self._listed = plan.read_deployments(options.deployments)
         self._identity: dict[str, str] = {}
+        self._artifacts: dict[ServingPath, str] = {}
         self._commit = git_commit()
 
     def run(self) -> int:
@@ -82,37 +82,38 @@ class Tuning:
             words = load_words(options, {name: folder / f"{name}.env" for name in SIDES})
             load = argument_parser().read(LoadOptions, words)
             paths = [path_of(self._path, ((PRECISION, each),) if each else ()) for each in ("", *self._precisions)]
-            ours = stack.enter_context(instrument(paths, load))
+            self._artifacts = {path: current_sha256(options.exports, path) for path in paths}
             names = [PATH_STACKS[self._path.stack].service, GATEWAY]
             servers = {
-                name: Servers(side, names, options.deployments.absolute(), ours.interruption)
+                name: Servers(side, names, options.deployments.absolute(), self._interruption)
                 for name, side in sides.items()
             }
             for each in servers.values():
                 stack.callback(each.stop)
-            workers = stack.enter_context(workers_of(ours.generator, load, [], ours.interruption))
-            number = self._search(ours, workers, servers)
-        # It may have come while the services stopped.
-        return number or ours.interruption.signal or 0
-
-    def _search(self, ours: Instrument, workers: Workers, servers: dict[str, Servers]) -> int:
-        history = None
-        try:
-            own = self._serve_default(ours, servers[DEFAULT_SIDE])
-            history = History.read(self._options.out / f"{self._path}.trials.json", *self._context(ours))
-            if history.unnamed:
-                self._say(
-                    f"begins again: no commit names the code of the trials in {history.file}: it may be other code"
-                )
-            if history.trials:
-                self._say(f"going on from {len(history.trials)} trials in {history.file}")
-            bench = self._bench(ours, workers, servers, history.seed)
-            caller = Caller(own[0], ours.clock)
             try:
+                # First: for requests without known answers `instrument` asks the default for them.
+                start_default(servers[DEFAULT_SIDE])
+                ours = stack.enter_context(instrument(paths, load))
+                workers = stack.enter_context(workers_of(ours.generator, load, [], self._interruption))
+                self._search(ours, workers, servers)
+            except InterruptedRun:
+                goes_on = "goes on from here" if names_code(self._commit) else "begins again: no commit names this code"
+                self._say(f"interrupted; the same command {goes_on}")
+        # It may have come while the services stopped.
+        return self._interruption.signal or 0
+
+    def _search(self, ours: Instrument, workers: Workers, servers: dict[str, Servers]) -> None:
+        own = self._ask_default(ours)
+        history = History.read(self._options.out / f"{self._path}.trials.json", *self._context(ours))
+        if history.unnamed:
+            self._say(f"begins again: no commit names the code of the trials in {history.file}: it may be other code")
+        if history.trials:
+            self._say(f"going on from {len(history.trials)} trials in {history.file}")
+        bench = self._bench(ours, workers, servers, history.seed)
+        search, trials = Search(self._space(), history.seed), history.trials
+        try:
+            with closing(Caller(own[0], ours.clock)) as caller:
                 bench.begin(caller, own[1])
-            finally:
-                caller.close()
-            search, trials = Search(self._space(), history.seed), history.trials
             loop.run(
                 search,
                 bench,
@@ -120,22 +121,16 @@ class Tuning:
                 self._left_s,
                 lambda trial: self._say(telling.trial_line(trial, trials, self._left_s())),
             )
-        except InterruptedRun:
-            self._conclude(history)
-            goes_on = "goes on from here" if names_code(self._commit) else "begins again: no commit names this code"
-            self._say(f"interrupted; the same command {goes_on}")
-            return ours.interruption.signal or 0
-        except RunError:
+        except (InterruptedRun, RunError):
             self._conclude(history)
             raise
         if not history.trials:
             raise RunError("there was no time for a trial: give it more --budget")
         self._conclude(history)
-        return 0
 
-    def _conclude(self, history: History | None) -> None:
+    def _conclude(self, history: History) -> None:
         """Write the file of what was found, if anything was tried."""
-        if history is None or not history.trials:
+        if not history.trials:
             return
         found = conclude(history.trials, history.look)
         if found.confirmed:
@@ -150,19 +145,21 @@ class Tuning:
         atomic.write_file(file, made.to_toml())
         self._say(f"{file}; servepath up --tuned applies it")
 
-    def _serve_default(self, ours: Instrument, servers: Servers) -> Any:
-        """Start the default's services; return their target and payloads. Raises RunError or SettingsError."""
-        start_default(servers)
+    def _ask_default(self, ours: Instrument) -> Any:
+        """Return the default's target and payloads, and keep who answers there. Raises SettingsError."""
         measurement = Measurement(self._path, GATEWAY, DEFAULT_SIDE)
         own = next(loaded for loaded in ours.prepared.loaded if loaded[0].measurement == measurement)
         self._identity = check_reachable([own], ours.clock)[measurement]
+        self._artifacts[self._path] = self._identity["artifact"]
         return own
 
     def _bench(self, ours: Instrument, workers: Workers, servers: dict[str, Servers], seed: int) -> Bench:
         options = self._options
 
         def send(spec: MeasurementSpec) -> Loaded:
-            return workers.load(spec, ours.clock.now_ns())
+            loaded, path = workers.load(spec, ours.clock.now_ns()), spec.turn.measurement.path
+            refuse_other(loaded.table, path, self._artifacts[path])
+            return loaded
 
         return Bench(
             path=self._path,
@@ -173,7 +170,7 @@ class Tuning:
             seed=seed,
             sides=servers,
             send=lambda spec: send(spec).table,
-            warm=lambda spec: warm_up(spec, WARM_S, send),
+            warm=lambda spec: warm_up(spec, WARM_S, send).tables,
             tuned_of=lambda candidate: self._tuned(candidate, seed),
         )
 
@@ -203,8 +200,6 @@ class Tuning:
     def _tuned(self, candidate: Candidate, seed: int, found: Conclusion | None = None) -> Tuned:
         """Return a candidate's settings as a file has them; those of a trial know no ratio yet."""
         options, path = self._options, path_of(self._path, candidate)
-        artifact_format = PATH_STACKS[path.stack].artifact_format
-        version = current_version(options.exports, path.model)
         unused = found is not None and found.candidate != candidate
         return Tuned(
             path=str(path),
@@ -222,13 +217,13 @@ class Tuning:
             date=datetime.now(UTC).date().isoformat(),
             host=host_kind(),
             engine=f"{self._identity['engine']} {self._identity['engine_version']}",
-            artifact_sha256=read_manifest(
-                artifact_folder(options.exports, path.model, artifact_format, version)
-            ).sha256,
+            # A trial starts with what is current; if that is another one than at the start, its answers end the search.
+            artifact_sha256=self._artifacts[path] if found else current_sha256(options.exports, path),
             # A trial's file has the name of the path that it asks.
             default_limits=tuned.limits_of(self._listed, str(self._path if found else path)),
             git_commit=self._commit,
             seed=seed,
+            requests=requests_of(options),
         )
 
     def _left_s(self) -> float:

@@ -22,6 +22,8 @@ def space_of(
     found: dict[str, tuple[Value, ...]] = {}
     for tunable in (*GATEWAY_TUNABLES, *stack.tunables):
         values = [value for value in tunable.values if not (tunable.per_core and value > cores)]
+        # The default of what a server has once is all cores.
+        values = [value for value in values if not (tunable.per_server and value == cores)]
         values = [value for value in values if value != in_use.get(tunable.name)]
         if values:
             found[tunable.name] = tuple(values)

@@ -41,7 +41,8 @@ class Tuned:
     GOALS. rate_rps: that was asked for, 0 where the goal is the rate. ratio, low, high: how many times as good as the
     default settings, and its 95 % interval (over all looks where confirmed), from `rounds`. confirmed: they came after
     the choice. trials: how many settings were tried. best: those whose ratio it is, where they are not used since
-    it may be 1. default_limits: those in deployments.toml that they were compared with.
+    it may be 1. default_limits: those in deployments.toml that they were compared with. requests: which ones, over how
+    many connections, in words; older files have none.
     """
 
     path: str
@@ -63,6 +64,7 @@ class Tuned:
     default_limits: str
     git_commit: str
     seed: int
+    requests: str = ""
 
     @property
     def stack(self) -> Stack:
@@ -101,7 +103,8 @@ class Tuned:
         looks = " over all looks" * self.confirmed
         interval = "" if math.isinf(self.high) else f", 95 % CI{looks} {self.low:.2f}..{self.high:.2f}"
         unsure = "" if self.confirmed else ", not confirmed"
-        return f"{said} times the default's {GOALS[self.goal]}{interval}, {self.rounds} rounds{unsure}, {self.date}"
+        rounds = f"{self.rounds} rounds" + (f" with {self.requests}" if self.requests else "")
+        return f"{said} times the default's {GOALS[self.goal]}{interval}, {rounds}{unsure}, {self.date}"
 
 
 def worded(settings: Mapping[str, Any]) -> str:
@@ -120,7 +123,11 @@ def read(file: Path) -> Tuned:
         raw = tomllib.loads(file.read_text())
         kinds = {each.name: each.type for each in fields(Tuned)}
         found = Tuned(**raw)
-        wrong = [name for name, kind in kinds.items() if kind in {int, float, str, bool} and not _is(raw[name], kind)]
+        wrong = [
+            name
+            for name, kind in kinds.items()
+            if kind in {int, float, str, bool} and not _is(getattr(found, name), kind)
+        ]
         known = {tunable.name for tunable in (*GATEWAY_TUNABLES, *found.stack.tunables)}
         wrong += [name for name, value in found.settings.items() if name not in known or not _is_setting(value)]
         wrong += ["goal"] if found.goal not in GOALS else []

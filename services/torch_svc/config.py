@@ -12,6 +12,8 @@ from servepath.settings import SettingsParser, fixed_port, variables
 MAX_TOKEN_MINUTES = 7 * 24 * 60
 # What the handler takes its threads from: torch knows a process's affinity, and no quota.
 THREADS = "SERVEPATH_THREADS"
+# What goes before our number of threads.
+OF_THREADS = (THREADS, "OMP_NUM_THREADS")
 # Set for us by nobody, but read by TorchServe in place of our settings.
 FOREIGN_PREFIXES = ("TS_", "LOG_LOCATION", "METRICS_LOCATION")
 
@@ -100,15 +102,16 @@ def _parser() -> SettingsParser:
     return parser
 
 
-def child_environment(environment: Mapping[str, str], cores: int) -> dict[str, str]:
+def child_environment(environment: Mapping[str, str], cores: int, tuned: int | None = None) -> dict[str, str]:
     """Return the environment of TorchServe and its workers, without what it would read in place of our settings.
 
-    What it says of threads stays. OpenMP's threads wait for each other by spinning unless told otherwise: two of them,
-    beside two other busy processes on two cores, had 5 rows/s where two that sleep have 118 (a small DistilBERT,
-    PyTorch 2.13.0, 2026-11-29).
+    What it says of threads stays, unless their number is a tuned one. OpenMP's threads wait for each other by spinning
+    unless told otherwise: two of them, beside two other busy processes on two cores, had 5 rows/s where two that sleep
+    have 118 (a small DistilBERT, PyTorch 2.13.0, 2026-11-29).
     """
-    ours = {THREADS: str(cores), "OMP_WAIT_POLICY": "PASSIVE"}
-    return ours | {name: value for name, value in environment.items() if not name.startswith(FOREIGN_PREFIXES)}
+    left_out = FOREIGN_PREFIXES if tuned is None else (*FOREIGN_PREFIXES, *OF_THREADS)
+    ours = {THREADS: str(tuned or cores), "OMP_WAIT_POLICY": "PASSIVE"}
+    return ours | {name: value for name, value in environment.items() if not name.startswith(left_out)}
 
 
 def explain_port(ports: Ports, number: int) -> str:

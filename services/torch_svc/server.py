@@ -133,8 +133,8 @@ def _environment(settings: Settings, run_dir: RunDir) -> dict[str, str]:
         "TEMP": str(run_dir.temporary),
         die_with_parent.PARENT: str(os.getpid()),
     }
-    threads = tuned.largest(settings.tuned, STACK, "engine_threads", usable_cores())
-    return child_environment(settings.environment, threads) | ours
+    threads = tuned.largest(settings.tuned, STACK, "engine_threads", 0) or None
+    return child_environment(settings.environment, usable_cores(), threads) | ours
 
 
 def _end_group(group: int) -> None:

@@ -72,6 +72,17 @@ def test_other_goals_are_measured_at_a_rate(here: Workplace, goal: str) -> None:
     assert all(trial["rounds"] or trial["out"] for trial in trials(here))
 
 
+def test_requests_without_known_answers_are_held_to_what_the_default_answers(here: Workplace) -> None:
+    file = here.folder / "mine.jsonl"
+    file.write_text('{"x": [[1, 2]]}\n{"x": [[3, 4]]}\n')
+
+    tune_until_the_first_trial(here, f"--payloads={file}")
+
+    context = json.loads((here.folder / FILE.with_suffix(".trials.json")).read_text())["context"]
+    assert context["payloads"]["models"]["simple_nn"]["expected"].startswith("answers of simple_nn@onnx.gateway")
+    assert tuned.read(here.folder / FILE).requests == "mine.jsonl, 4 connections"
+
+
 def test_up_starts_the_servers_with_tuned_settings_and_a_load_test_names_them(here: Workplace) -> None:
     kept = {
         "artifact_sha256": sha256(here, "simple_nn", "mar"),

@@ -53,6 +53,14 @@ def test_settings_that_nobody_can_see_are_unknown_and_those_of_another_artifact_
     assert said == "tuned 2026-11-29 for rate, for another engine; onnx: threads 4"
 
 
+def test_tuned_settings_name_the_requests_that_they_were_found_for() -> None:
+    made = make_tuned("m@onnx", {"threads": 4}, requests="64 rows, 4 connections")
+
+    said = settings_of("m@onnx", {"onnx": {"m@onnx": made}}, "ab" * 32, ENGINE)
+
+    assert said == "tuned 2026-11-29 for rate with 64 rows, 4 connections; onnx: threads 4"
+
+
 def test_the_batching_of_a_path_is_that_of_its_tuned_limits(tmp_path: Path) -> None:
     file = tmp_path / "deployments.toml"
     file.write_text('[models.m]\ndefault = "onnx"\n[models.m.stacks.onnx]\nmax_in_flight = 2\n')

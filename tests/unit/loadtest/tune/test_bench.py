@@ -1,6 +1,6 @@
 """A bench of made-up services: what is started and stopped for a candidate, and what throws it out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,11 +44,11 @@ class FakeServices:
 
 @dataclass
 class FakeLoad:
-    """Rows of a server that keeps up to a rate. rates, wrong, failing (in so many blocks): by side."""
+    """Rows of a server that keeps up to a rate. rates, wrong, failing (in which of its blocks, from 0): by side."""
 
     rates: dict[str, float]
     wrong: frozenset[str] = frozenset()
-    failing: dict[str, int] = field(default_factory=dict)
+    failing: Mapping[str, Collection[int]] = field(default_factory=dict)
     sent: list[MeasurementSpec] = field(default_factory=list)
 
     def __call__(self, spec: MeasurementSpec) -> pa.Table:
@@ -60,14 +60,18 @@ class FakeLoad:
         response_us = np.where(rate <= self.rates[side], 1e9 / self.rates[side] / 1e3, 90e3)
         count = len(due_ns)
         columns = {"scheduled_ns": due_ns, "sent_ns": due_ns, "response_us": response_us, "service_us": response_us}
-        fails = self.failing.get(side, 0) > 0
-        self.failing[side] = self.failing.get(side, 0) - 1
+        block = sum(each.turn.measurement.side == side for each in self.sent) - 1
+        fails = block in self.failing.get(side, ())
         truths = {"ok": np.full(count, not fails), "wrong": np.full(count, side in self.wrong)}
         words = {"code": ["UNAVAILABLE" if fails else "OK"] * count, "phase": ["measure"] * count}
         return pa.table({**columns, **truths, **words})
 
 
-def bench_of(load: FakeLoad, services: FakeServices, goal: str = "rate", rate: float = 0.0) -> Bench:
+def bench_of(
+    load: FakeLoad, services: FakeServices, goal: str = "rate", rate: float = 0.0, wrong_at_first: str = ""
+) -> Bench:
+    """Return a bench of a path. wrong_at_first: a side whose answers are wrong while its servers get warm."""
+
     def tuned_of(candidate: Candidate) -> Tuned:
         return make_tuned(str(PATH), {name: value for name, value in candidate if isinstance(value, int)})
 
@@ -80,7 +84,7 @@ def bench_of(load: FakeLoad, services: FakeServices, goal: str = "rate", rate: f
         seed=1,
         sides={"default": FakeServices(), "candidate": services},
         send=load,
-        warm=lambda _: None,
+        warm=lambda spec: [pa.table({"wrong": [spec.turn.measurement.side == wrong_at_first]})] * 2,
         tuned_of=tuned_of,
         default_rate=rate or 1000.0,
     )
@@ -152,7 +156,7 @@ def test_a_candidate_that_does_not_start_is_out_and_the_next_one_starts_from_not
     trial = bench.measure(FOUR, 2, 0, fresh=False)
 
     assert trial == Trial(FOUR, (), "does not start: no such thread")
-    assert services.told == [("start", {"threads": 4}), ("stop",)]
+    assert services.told == [("start", {"threads": 4}), ("stop",)] * 2
     assert bench.measure((("max_in_flight", 1),), 1, 0, fresh=False).rounds
 
 
@@ -173,6 +177,18 @@ def test_a_default_that_answers_wrongly_ends_the_search() -> None:
         bench_of(load, FakeServices()).measure(FOUR, 2, 0, fresh=False)
 
 
+def test_wrong_answers_before_the_first_round_throw_a_candidate_out_and_end_the_search_for_a_default() -> None:
+    load = FakeLoad({"default": 1000.0, "candidate": 1000.0})
+
+    trial = bench_of(load, FakeServices(), wrong_at_first="candidate").measure(FOUR, 1, 0, fresh=False)
+
+    assert (trial, load.sent) == (Trial(FOUR, (), "2 of 2 answers are wrong"), [])
+    with pytest.raises(RunError, match="m@onnx with the default settings: 2 of 2 answers are wrong"):
+        bench_of(load, FakeServices(), wrong_at_first="default").measure(FOUR, 1, 0, fresh=False)
+    with pytest.raises(RunError, match="m@onnx with the default settings: 2 of 2 answers are wrong"):
+        begun(load, wrong_at_first="default")()
+
+
 def test_a_default_without_a_figure_is_asked_again_and_then_ends_the_search() -> None:
     load = FakeLoad({"default": 1.0, "candidate": 1000.0})
 
@@ -184,7 +200,7 @@ def test_a_default_without_a_figure_is_asked_again_and_then_ends_the_search() ->
 @pytest.mark.parametrize(("goal", "rate"), [("rate", 0.0), ("latency", 100.0)])
 @pytest.mark.parametrize("side", ["default", "candidate"])
 def test_a_round_in_which_requests_fail_is_asked_again(side: str, goal: str, rate: float) -> None:
-    load = FakeLoad({"default": 1000.0, "candidate": 1000.0}, failing={side: 2})
+    load = FakeLoad({"default": 1000.0, "candidate": 1000.0}, failing={side: range(2)})
 
     trial = bench_of(load, FakeServices(), goal, rate).measure(FOUR, 1, 0, fresh=False)
 
@@ -194,33 +210,71 @@ def test_a_round_in_which_requests_fail_is_asked_again(side: str, goal: str, rat
 def test_a_candidate_whose_requests_fail_in_each_block_is_out_and_a_default_ends_the_search() -> None:
     rates = {"default": 1000.0, "candidate": 1000.0}
 
-    trial = bench_of(FakeLoad(rates, failing={"candidate": 3}), FakeServices()).measure(FOUR, 1, 0, fresh=False)
+    trial = bench_of(FakeLoad(rates, failing={"candidate": range(3)}), FakeServices()).measure(FOUR, 1, 0, fresh=False)
 
     assert trial.out == "all its requests fail (UNAVAILABLE)"
     with pytest.raises(RunError, match="with the default settings: all its requests fail"):
-        bench_of(FakeLoad(rates, failing={"default": 3}), FakeServices()).measure(FOUR, 1, 0, fresh=False)
+        bench_of(FakeLoad(rates, failing={"default": range(3)}), FakeServices()).measure(FOUR, 1, 0, fresh=False)
 
 
-class FakeDefault(FakeServices):
-    """Services that do not start for so many times."""
+@pytest.mark.parametrize(
+    ("default", "candidate", "out", "pairs"),
+    [
+        ([0, 1], [2], "", 4),
+        ([0, 1], [2, 3], "", 5),
+        ([0, 1], [2, 3, 4], "all its requests fail (UNAVAILABLE)", 5),
+        ([2], [0, 1, 2], "all its requests fail (UNAVAILABLE)", 3),
+    ],
+)
+def test_the_failing_blocks_of_each_side_are_counted_by_themselves(
+    default: list[int], candidate: list[int], out: str, pairs: int
+) -> None:
+    load = FakeLoad({"default": 1000.0, "candidate": 1000.0}, failing={"default": default, "candidate": candidate})
+
+    trial = bench_of(load, FakeServices()).measure(FOUR, 1, 0, fresh=False)
+
+    assert (trial.out, len(load.sent)) == (out, 2 * pairs)
+    assert len({spec.turn.round for spec in load.sent}) == pairs
+
+
+class SlowToStart(FakeServices):
+    """Services that do not start with any settings for so many times."""
 
     fails = 1
 
     def start(self, settings: Tuned | None) -> None:
         super().start(settings)
-        if self.told.count(("start", {})) <= self.fails:
+        if self.told.count(self.told[-1]) <= self.fails:
             raise StartError("port 1 is busy")
 
 
 def test_a_default_that_does_not_start_is_started_once_more() -> None:
-    services = FakeDefault()
+    services = SlowToStart()
     start_default(services)
     assert services.told == [("start", {}), ("stop",), ("start", {})]
 
-    services = FakeDefault()
+    services = SlowToStart()
     services.fails = 2
     with pytest.raises(RunError, match="the default settings do not start: port 1 is busy"):
         start_default(services)
+
+
+def test_a_candidate_that_does_not_start_is_started_once_more() -> None:
+    services = SlowToStart()
+    bench = bench_of(FakeLoad({"default": 1000.0, "candidate": 1000.0}), services)
+
+    for candidate in (FOUR, (("max_in_flight", 16), *FOUR)):
+        assert bench.measure(candidate, 1, 0, fresh=False).out == ""
+
+    assert services.told == [
+        ("start", {"threads": 4}),
+        ("stop",),
+        ("start", {"threads": 4}),
+        ("stop", "gateway"),
+        ("start", {"max_in_flight": 16, "threads": 4}),
+        ("stop", "gateway"),
+        ("start", {"max_in_flight": 16, "threads": 4}),
+    ]
 
 
 def test_a_default_that_does_far_less_than_before_is_loaded_from_a_lower_rate_on() -> None:
@@ -267,8 +321,8 @@ class FakeCaller:
         return type("Sample", (), {"service_us": self._service_us})
 
 
-def begun(load: FakeLoad) -> Callable[[], Bench]:
-    bench = bench_of(load, FakeServices())
+def begun(load: FakeLoad, wrong_at_first: str = "") -> Callable[[], Bench]:
+    bench = bench_of(load, FakeServices(), wrong_at_first=wrong_at_first)
 
     def begin() -> Bench:
         caller: Any = FakeCaller(1000.0)

@@ -20,12 +20,16 @@ def test_a_confirmed_file_stays_where_the_new_result_is_not_confirmed(tmp_path: 
     assert stays(tmp_path, {}, {})
 
 
+@pytest.mark.parametrize("new", [{"goal": "cpu"}, {"slo_p99_ms": 50.0}, {"requests": "64 rows, 4 connections"}])
+def test_it_stays_where_the_new_result_is_for_something_else(tmp_path: Path, new: dict[str, Any]) -> None:
+    assert stays(tmp_path, {}, new)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
         ({}, {"confirmed": True}),
         ({"confirmed": False}, {}),
-        ({"goal": "cpu"}, {}),
         ({"engine": "onnxruntime 1.0"}, {}),
         ({"host": "64 cores, Big"}, {}),
         ({"artifact_sha256": "cd" * 32}, {}),

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.tune.__main__ import chosen, main
-from loadtest.tune.options import TuneOptions, argument_parser, duration, load_words
+from loadtest.tune.options import TuneOptions, argument_parser, duration, load_words, requests_of
 
 DEPLOYMENTS = '[models.m]\ndefault = "onnx"\n[models.m.stacks.onnx]\n'
 
@@ -80,6 +80,18 @@ def test_a_seed_is_the_payloads_as_well(given: list[str], handed_on: list[str]) 
 
     assert [word for word in words if word.startswith("--seed")] == handed_on
     assert words[0] == "--side=default=a.env"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "1 row, 4 connections"),
+        (["--rows=64", "--connections=1"], "64 rows, 1 connection"),
+        (["--payloads=some/words.jsonl"], "words.jsonl, 4 connections"),
+    ],
+)
+def test_a_file_of_settings_names_the_requests(given: list[str], said: str) -> None:
+    assert requests_of(argument_parser().read(TuneOptions, ["m@onnx", *given])) == said
 
 
 def test_a_missing_list_of_paths_is_one_line_and_exit_code_1(

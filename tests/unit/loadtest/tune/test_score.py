@@ -149,6 +149,14 @@ def test_a_steady_block_counts_the_median_or_the_cpu() -> None:
     assert at_steady_rate(steady, SLO_US, cpu_s=0.1).value == pytest.approx(2000.0)
 
 
+@pytest.mark.parametrize(("late", "limited"), [(2, False), (3, True)])
+def test_a_steady_block_in_which_over_one_percent_is_sent_late_is_the_generators(late: int, *, limited: bool) -> None:
+    due_ns = np.arange(200) * 10**6
+    sent_ns = due_ns + np.where(np.arange(200) < late, 1_500_000, 0)
+
+    assert at_steady_rate(table(due_ns, np.full(200, 500.0), sent_ns=sent_ns), SLO_US).limited == limited
+
+
 def test_a_steady_block_whose_requests_fail_is_out_by_their_code() -> None:
     ok = np.arange(200) >= 20
     code = np.where(ok, "OK", "RESOURCE_EXHAUSTED")

@@ -21,8 +21,14 @@ def test_what_is_in_use_and_what_needs_more_cores_is_left_out() -> None:
 
     assert found["max_in_flight"] == (1, 16)
     assert found["workers"] == (2,)
-    assert found["engine_threads"] == (1, 2)
+    assert found["engine_threads"] == (1,)
     assert "workers" not in space_of(STACKS["torchserve"], cores=1, in_use=IN_USE)
+
+
+def test_what_a_server_has_by_default_is_no_candidate() -> None:
+    by_stack = {name: space_of(STACKS[name], cores=4, in_use=IN_USE)["engine_threads"] for name in STACKS}
+
+    assert by_stack == {"torchserve": (1, 2), "tfserving": (1, 2), "onnx": (1, 2, 4), "litert": (1, 2, 4)}
 
 
 def test_precisions_are_searched_where_the_model_has_paths_in_them() -> None:

@@ -47,6 +47,18 @@ def test_what_it_says_is_how_good_and_how_sure() -> None:
     assert str(make_tuned("m@onnx", {}, rounds=0)).endswith("(9 tried, 2026-11-29)")
 
 
+def test_it_says_which_requests_it_is_for_unless_an_older_file_does_not(tmp_path: Path) -> None:
+    made = make_tuned("m@onnx", SETTINGS, requests="64 rows, 4 connections")
+    file = tmp_path / "m@onnx.toml"
+    file.write_text(made.to_toml())
+    assert tuned.read(file) == made
+    assert "12 rounds with 64 rows, 4 connections, 2026-11-29" in str(made)
+
+    file.write_text(made.to_toml().replace('requests = "64 rows, 4 connections"\n', ""))
+
+    assert tuned.read(file).requests == ""
+
+
 def test_a_precision_that_is_better_by_itself_is_no_default() -> None:
     assert str(make_tuned("m@onnx:int8", {})).startswith("m@onnx:int8: default (1.31 times the default's")
 

@@ -18,3 +18,8 @@ def test_variables_that_would_overrule_our_settings_do_not_reach_torchserve() ->
 def test_what_the_user_says_of_threads_stays() -> None:
     given = {"SERVEPATH_THREADS": "1", "OMP_WAIT_POLICY": "ACTIVE"}
     assert child_environment(given, cores=3) == given
+
+
+def test_a_tuned_number_of_threads_goes_before_the_environments() -> None:
+    given = {"SERVEPATH_THREADS": "1", "OMP_NUM_THREADS": "4", "OMP_WAIT_POLICY": "ACTIVE"}
+    assert child_environment(given, cores=3, tuned=2) == {"SERVEPATH_THREADS": "2", "OMP_WAIT_POLICY": "ACTIVE"}
