@@ -73,6 +73,7 @@ class Candidate:
 
     engine: with its version. loaded_p99_ms: under the run's own load, at loaded_rps. cores: that its servers could use
     when the capacity was measured. memory_mib: under load, the gateway's in it where it is in the way.
+    wrong_answers: whether it gave any while capacity or cost was measured: then it holds no rate.
     """
 
     model: str
@@ -90,6 +91,7 @@ class Candidate:
     memory_mib: float | None
     loaded_rps: float
     loaded_p99_ms: Estimate | None
+    wrong_answers: bool = False
 
     @property
     def path(self) -> str:
