@@ -32,7 +32,8 @@ class Settings(NamedTuple):
 class Capacity(NamedTuple):
     """The highest certified rate at an objective, 0 where there is none.
 
-    low..high: where the p99 crosses the objective, by its 99 % interval. open_ended: the path may do more.
+    low..high: where the p99 crosses the objective, by its 99 % interval, None for an end that nothing bounds; without a
+    certified rate, high is the lowest one tried. open_ended: the path may do more.
     """
 
     rate_rps: float
