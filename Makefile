@@ -121,8 +121,8 @@ report: $(READY) ## the newest load test's verdicts, table, summary and page, on
 recommend: $(READY) ## which path to take for a rate at an objective, by the newest run (RATE=500 SLO_P99_MS=5 PRICE_PER_HOUR=0.10 CURRENCY=EUR, PATHS, VIA)
 	$(PYTHON) -m servepath recommend $(if $(RATE),--rate $(RATE)) $(if $(SLO_P99_MS),--slo-p99-ms $(SLO_P99_MS)) $(if $(PRICE_PER_HOUR),--price-per-hour $(PRICE_PER_HOUR)) $(if $(CURRENCY),--currency '$(CURRENCY)') $(if $(PATHS),--paths '$(PATHS)') $(if $(VIA),--via $(VIA))
 
-scorecard: $(READY) ## what each path costs over its whole life, added to the newest run, at its rate or RATE (PRICE_PER_HOUR=0.10 CURRENCY=EUR, PATHS, TUNED=1)
-	$(PYTHON) -m servepath cost $(if $(TUNED),--tuned) $(if $(RATE),--rate $(RATE)) $(if $(PATHS),--paths '$(PATHS)') $(if $(PRICE_PER_HOUR),--price-per-hour $(PRICE_PER_HOUR)) $(if $(CURRENCY),--currency '$(CURRENCY)')
+scorecard: $(READY) ## what each path costs over its whole life, added to the newest run, at its rate or RATE (PRICE_PER_HOUR=0.10 CURRENCY=EUR, PATHS, ROUNDS=3, TUNED=1)
+	$(PYTHON) -m servepath cost $(if $(TUNED),--tuned) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(RATE),--rate $(RATE)) $(if $(PATHS),--paths '$(PATHS)') $(if $(PRICE_PER_HOUR),--price-per-hour $(PRICE_PER_HOUR)) $(if $(CURRENCY),--currency '$(CURRENCY)')
 	$(PYTHON) -m servepath report
 
 gate: $(READY) ## is the working tree slower than a commit? (REF=main, THRESHOLD=5, PATHS, VIA, ROUNDS); 2 for every failure

@@ -32,7 +32,8 @@ class Settings(NamedTuple):
 class Capacity(NamedTuple):
     """The highest certified rate at an objective, 0 where there is none.
 
-    low..high: where the p99 crosses the objective, by its 99 % interval. open_ended: the path may do more.
+    low..high: where the p99 crosses the objective, by its 99 % interval, None for an end that nothing bounds; without a
+    certified rate, high is the lowest one tried. open_ended: the path may do more.
     """
 
     rate_rps: float
@@ -73,6 +74,7 @@ class Candidate:
 
     engine: with its version. loaded_p99_ms: under the run's own load, at loaded_rps. cores: that its servers could use
     when the capacity was measured. memory_mib: under load, the gateway's in it where it is in the way.
+    wrong_answers: whether it gave any while capacity or cost was measured: then it holds no rate.
     """
 
     model: str
@@ -90,6 +92,7 @@ class Candidate:
     memory_mib: float | None
     loaded_rps: float
     loaded_p99_ms: Estimate | None
+    wrong_answers: bool = False
 
     @property
     def path(self) -> str:

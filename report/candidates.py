@@ -1,7 +1,8 @@
 """Reads the candidates of a run: each path, one way and with its settings, and what was measured of it."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from typing import Any
 
@@ -18,6 +19,8 @@ from servepath.results.names import CLOSED, GATEWAY_CPU, GATEWAY_LOADED_MEMORY, 
 
 # What an entry of a file says that a search was ended by, if it says nothing else.
 SERVER, WRONG_ANSWERS = "server", "wrong answers"
+# What a path can do that answers wrongly.
+NOTHING = Capacity(0.0, None, 0.0, open_ended=False)
 NOT_LOADED = "not in this run"
 
 Entry = Mapping[str, Any]
@@ -52,6 +55,8 @@ def candidates(evidence: Evidence, slo_p99_ms: float) -> tuple[Candidate, ...]:
             continue
         row, entry = rows.get((model, stack, via, settings)), entries.get((model, stack, via, settings))
         card = cards.get((model, stack, via, settings))
+        wrong = _answered_wrongly(entry, card, via)
+        capacity = _capacity(entry, searched["slo_p99_ms"], slo_p99_ms) if entry else None
         found.append(
             Candidate(
                 model=model,
@@ -62,16 +67,38 @@ def candidates(evidence: Evidence, slo_p99_ms: float) -> tuple[Candidate, ...]:
                 precision=_precision(evidence.facts, row, stack),
                 version=row.version if row else None,
                 sha256=row.sha256 if row else "",
-                capacity=_capacity(entry, searched["slo_p99_ms"], slo_p99_ms) if entry else None,
+                capacity=NOTHING if wrong else capacity,
                 cores=entry["cores"] if entry else None,
                 trials=tuple(_trials(entry["steps"])) if entry else (),
                 cost=_cost(card, via) if card else None,
                 memory_mib=_memory(card, via) if card else None,
                 loaded_rps=float(evidence.facts["arguments"]["rate"]),
                 loaded_p99_ms=_p99_ms(row, design.split if design else 1) if row else None,
+                wrong_answers=wrong,
             )
         )
+    return named_apart(found)
+
+
+def named_apart(found: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Return candidates with unique names: with the day of tuning, and with all settings where days are the same."""
+    for longer in (_with_day, _with_all):
+        names = Counter((each.path, each.via, each.settings.name) for each in found)
+        found = [
+            replace(each, settings=longer(each.settings))
+            if each.settings.origin and names[each.path, each.via, each.settings.name] > 1
+            else each
+            for each in found
+        ]
     return tuple(found)
+
+
+def _with_day(settings: Settings) -> Settings:
+    return settings._replace(name=f"tuned {settings.origin.split()[0].rstrip(';')}")
+
+
+def _with_all(settings: Settings) -> Settings:
+    return settings._replace(name=f"tuned {settings.origin}")
 
 
 def precisions_of(evidence: Evidence) -> frozenset[str]:
@@ -115,14 +142,20 @@ def _precision(facts: Mapping[str, Any], row: PathResult | None, stack: str) -> 
     return str(manifest.get("precision", {}).get("value") or reduced_precision(stack) or UNKNOWN)
 
 
+def _answered_wrongly(entry: Entry | None, card: Entry | None, via: str) -> bool:
+    """Return whether there were wrong answers in the search for the capacity or under the load of the scorecard."""
+    counted = "gateway_wrong_answers" if via == "gateway" else "wrong_answers"
+    return bool((entry or {}).get("limit") == WRONG_ANSWERS or (card or {}).get(counted))
+
+
 def _capacity(entry: Entry, measured_ms: float, slo_p99_ms: float) -> Capacity | None:
     limit, rate_rps = entry.get("limit", SERVER), entry["rate_rps"]
-    if slo_p99_ms < measured_ms or (not rate_rps and limit not in {SERVER, WRONG_ANSWERS}):
+    if slo_p99_ms < measured_ms or (not rate_rps and limit != SERVER):
         return None
     if slo_p99_ms > measured_ms:
         return Capacity(rate_rps, None, None, open_ended=True) if rate_rps else None
     if not rate_rps:
-        return Capacity(0.0, None, None, open_ended=False)
+        return Capacity(0.0, None, entry["high_rps"], open_ended=False)
     return Capacity(rate_rps, entry["low_rps"], entry["high_rps"], open_ended=limit != SERVER)
 
 

@@ -48,7 +48,10 @@ class Question:
 
 
 class Standing(StrEnum):
-    """Whether a path holds a rate: UNSURE inside the interval of its capacity, UNKNOWN beyond what was searched."""
+    """Whether a path holds a rate: UNSURE inside the interval of its capacity, UNKNOWN beyond what was searched.
+
+    An interval has no lower end where nothing bounds it: every rate up to its upper end is inside.
+    """
 
     MEETS = "meets"
     UNSURE = "unsure"
@@ -99,6 +102,16 @@ class Answer:
     by_rate: tuple[Step, ...] = ()
     by_slo: tuple[Step, ...] = ()
 
+    def break_even(self, rate_rps: float) -> float | None:
+        """Return the share of the recommended one's price at which the runner-up would cost as little.
+
+        None where it does not hold the rate, or where nobody knows that it costs more.
+        """
+        ratio = self.ratio
+        if self.runner_up is None or self.runner_up.rate_rps < rate_rps or ratio is None:
+            return None
+        return 1 / ratio.value if (ratio.value if ratio.low is None else ratio.low) > 1 else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
@@ -140,16 +153,18 @@ def recommend(evidence: Evidence, question: Question) -> Recommendation:
     found, own = tuple(each for each in found if each.via in question.vias), precisions_of(evidence)
     left_out = () if question.paths else tuple(each for each in found if each.reduced not in own)
     found = tuple(each for each in found if each not in left_out and each.path in (question.paths or known))
-    reasons = tuple(_reasons(evidence, found))
+    reasons = tuple(_reasons(evidence, found, question))
     groups = [] if reasons else [(via, tuple(each)) for via, each in groupby(_by_via(found), lambda one: one.via)]
     answers = tuple(
         answer(via, group, question) for via, group in groups if any(each.capacity is not None for each in group)
     )
+    choices = [each.choice for each in answers if each.choice and each.choice.basis is Basis.TIE]
+    ties = [(each.chosen, *each.tie) for each in choices]
     return Recommendation(
         question=question,
         answers=answers,
         reasons=reasons,
-        missing=tuple(missing(evidence, found, question.slo_p99_ms, priced=question.price is not None)),
+        missing=tuple(missing(evidence, found, question.slo_p99_ms, priced=question.price is not None, ties=ties)),
         unknowns=(
             *precisions(found, left_out),
             *unknowns(evidence, found, question.rate_rps, question.slo_p99_ms),
@@ -162,9 +177,12 @@ def _by_via(found: Iterable[Candidate]) -> list[Candidate]:
     return sorted(found, key=lambda each: VIAS.index(each.via))
 
 
-def _reasons(evidence: Evidence, found: Sequence[Candidate]) -> Iterator[str]:
+def _reasons(evidence: Evidence, found: Sequence[Candidate], question: Question) -> Iterator[str]:
     if not evidence.valid:
         yield "a run that is not valid recommends nothing"
+    if evidence.rows and not found:
+        such = "such path" if question.paths else "path"
+        yield f"this run has no {such} via {' or '.join(question.vias)}; run: make loadtest VIA=both"
     paths, named = evidence.facts["fairness"]["paths"], {(each.path, each.via) for each in found}
     weights = {
         paths[row.name.key]["weights_sha256"]["value"]
@@ -205,11 +223,11 @@ def standing(candidate: Candidate, rate_rps: float) -> Standing:
     if capacity is None:
         return Standing.UNKNOWN
     if rate_rps <= capacity.rate_rps:
-        inside = capacity.low_rps is not None and rate_rps > capacity.low_rps
+        inside = not capacity.open_ended and (capacity.low_rps is None or rate_rps > capacity.low_rps)
         return Standing.UNSURE if inside else Standing.MEETS
     if capacity.open_ended:
         return Standing.UNKNOWN
-    excluded = not capacity.rate_rps or (capacity.high_rps is not None and rate_rps > capacity.high_rps)
+    excluded = capacity.high_rps is not None and rate_rps > capacity.high_rps
     return Standing.MISSES if excluded else Standing.UNSURE
 
 
@@ -277,6 +295,8 @@ def _by_slo(found: Sequence[Candidate], question: Question, alpha: float) -> Ite
     """
     p99_ms: list[tuple[float, Candidate]] = []
     for each in found:
+        if each.wrong_answers:
+            continue
         seen, holds = each.p99_at(question.rate_rps), each.rate_rps >= question.rate_rps
         if seen is None and holds:
             return

@@ -44,9 +44,9 @@ def _answer(found: Recommendation, answer: Answer) -> dict[str, Any]:
 
 
 def _break_even(found: Recommendation, answer: Answer) -> dict[str, Any] | None:
-    if answer.ratio is None or answer.runner_up is None:
+    share, price = answer.break_even(found.question.rate_rps), found.question.price
+    if share is None or answer.runner_up is None:
         return None
-    share, price = 1 / answer.ratio.value, found.question.price
     per_hour = None if price is None else _short(price.per_hour * share)
     return {"runner_up": answer.runner_up.name, "share": _short(share), "per_hour": per_hour}
 

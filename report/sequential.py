@@ -169,7 +169,7 @@ def _standing(
         reach,
         won=won,
         settled=settled,
-        needed=None if settled else needed(mean, reach, wanted),
+        needed=None if settled else float(needed(mean, reach, wanted)),
     )
 
 
@@ -178,9 +178,10 @@ def known(mean: Array | float, reach: Array | float, wanted: float) -> Array:
     return np.asarray((np.abs(mean) + reach < wanted) | (2 * np.asarray(reach) < wanted))
 
 
-def needed(mean: float, reach: float, wanted: float) -> float:
+def needed(mean: Array | float, reach: Array | float, wanted: float) -> Array:
     """Return how many times the rounds so far would tell: by the interval leaving 0 out, or staying within `wanted`."""
-    return max((reach / max(abs(mean), wanted - abs(mean))) ** 2, A_LITTLE)
+    size = np.abs(mean)
+    return np.asarray(np.maximum((reach / np.maximum(size, wanted - size)) ** 2, A_LITTLE))
 
 
 def minutes_needed(found: Iterable[Standing], design: Design) -> float | None:

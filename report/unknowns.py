@@ -1,6 +1,6 @@
 """What a run does not show: what was not measured, with the command that does it, and what it cannot know."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from report.candidate import UNKNOWN, Candidate, Settings
@@ -12,6 +12,8 @@ from servepath.results.names import CLOSED, UNKNOWN_ARTIFACT
 # What run.json calls servers on the load generator's own machine (loadtest/options.py), and runs before it.
 LOCAL = "local"
 GPU_FIGURE = "GPU utilisation"
+# Measurements of each path in a scorecard by default (loadtest/cost/load.py), and how many times as many tell more.
+ROUNDS, MORE = 3, 4
 
 
 class Missing(NamedTuple):
@@ -21,30 +23,57 @@ class Missing(NamedTuple):
     command: str
 
 
-def missing(evidence: Evidence, found: Sequence[Candidate], slo_p99_ms: float, *, priced: bool) -> Iterator[Missing]:
-    """Yield what a better recommendation would rest on. priced: a price was declared."""
-    command = f"make capacity SLO_P99_MS={slo_p99_ms:g}"
+def missing(
+    evidence: Evidence,
+    found: Sequence[Candidate],
+    slo_p99_ms: float,
+    *,
+    priced: bool,
+    ties: Iterable[Sequence[Candidate]],
+) -> Iterator[Missing]:
+    """Yield what a better recommendation would rest on. priced: a price was declared. ties: those of answers."""
+    yield from _capacities(evidence, found, slo_p99_ms)
+    if evidence.scorecard is None:
+        yield Missing("what a request costs", make("scorecard PRICE_PER_HOUR=0.10 CURRENCY=EUR", found))
+        return
+    for some in _by_tuned(each for each in found if each.cost is None):
+        yield Missing(f"what a request costs on {_names(some)}", make("scorecard", some))
+    for some in _by_tuned(each for each in found if each.cost is not None and not each.cost.values):
+        yield Missing("how sure the costs are: this scorecard is of an earlier release", make("scorecard", some))
+    for tie in ties:
+        rounds = MORE * max([ROUNDS, *(len(each.cost.values) for each in tie if each.cost)])
+        what = f"which of {_names(tie)} costs less: more measurements may tell"
+        yield from (Missing(what, make(f"scorecard ROUNDS={rounds}", some)) for some in _by_tuned(tie))
+    if not priced:
+        yield Missing("the price of a million requests", "make recommend PRICE_PER_HOUR=0.10 CURRENCY=EUR")
+
+
+def _capacities(evidence: Evidence, found: Sequence[Candidate], slo_p99_ms: float) -> Iterator[Missing]:
+    command = make(f"capacity SLO_P99_MS={slo_p99_ms:g}", found)
     measured_ms = (evidence.capacity or {}).get("slo_p99_ms")
-    lacking = [each for each in found if each.capacity is None]
     if measured_ms is None:
         yield Missing("the capacity of each path", command)
     elif measured_ms < slo_p99_ms:
         yield Missing(f"capacities at {slo_p99_ms:g} ms: those at {measured_ms:g} ms are lower bounds", command)
     elif measured_ms > slo_p99_ms:
         yield Missing(f"capacities at {slo_p99_ms:g} ms: this run has those at {measured_ms:g} ms", command)
-    elif lacking:
-        paths = ",".join(dict.fromkeys(each.path for each in lacking))
-        yield Missing(f"the capacity of {_names(lacking)}", f"{command} PATHS={paths}")
-    uncosted = [each for each in found if each.cost is None]
-    if evidence.scorecard is None:
-        yield Missing("what a request costs", "make scorecard PRICE_PER_HOUR=0.10 CURRENCY=EUR")
-        return
-    if uncosted:
-        yield Missing(f"what a request costs on {_names(uncosted)}", "make scorecard")
-    if any(each.cost is not None and not each.cost.values for each in found):
-        yield Missing("how sure the costs are: this scorecard is of an earlier release", "make scorecard")
-    if not priced:
-        yield Missing("the price of a million requests", "make recommend PRICE_PER_HOUR=0.10 CURRENCY=EUR")
+    else:
+        for some in _by_tuned(each for each in found if each.capacity is None):
+            paths = ",".join(dict.fromkeys(each.path for each in some))
+            words = f"capacity SLO_P99_MS={slo_p99_ms:g} PATHS={paths}"
+            yield Missing(f"the capacity of {_names(some)}", make(words, some))
+
+
+def make(words: str, found: Sequence[Candidate]) -> str:
+    """Return the command; tuned settings take servers that are started with them."""
+    return f"make down {words} TUNED=1" if any(each.settings.origin for each in found) else f"make {words}"
+
+
+def _by_tuned(found: Iterable[Candidate]) -> Iterator[list[Candidate]]:
+    """Yield those with the defaults, then the tuned ones, as far as there are any."""
+    every = list(found)
+    halves = ([each for each in every if bool(each.settings.origin) is tuned] for tuned in (False, True))
+    yield from filter(None, halves)
 
 
 def precisions(found: Sequence[Candidate], left_out: Sequence[Candidate]) -> Iterator[str]:

@@ -222,17 +222,18 @@ def conclude(trials: Sequence[Trial], wrong_beyond: int = 0) -> Found:
     if stuck:
         return Found(rate, rate, None, Limit.GENERATOR)
     no_rate = failed(tallies.get(LOWEST, Counter())) >= AGREE
-    return Found(rate, None, None, Limit.SERVER if no_rate else Limit.TIME)
+    high = rate_of(LOWEST) if no_rate and rate is None else None  # lower rates are not tried
+    return Found(rate, None, high, Limit.SERVER if no_rate else Limit.TIME)
 
 
 def bounds(found: Crossing, rate: float | None, trials: Sequence[Trial]) -> tuple[float | None, float | None]:
     """Return the interval, no narrower than the grid and with the certified rate in it.
 
-    Where the trials scatter too much for the curve to bound anything, the ends are the certified rate, and the lowest
-    above it that two trials refute.
+    Where the trials scatter too much for the curve to bound anything, there is no lower end, and the upper one is the
+    lowest rate above the certified one that two trials refute.
     """
     low = min(found.low, found.rate / HALF_A_PLACE, rate or found.low)
     high = max(found.high, found.rate * HALF_A_PLACE)
     above = [rate_index for rate_index in {each.rate_index for each in trials} if refuted(tally_of(trials, rate_index))]
     least = min((rate_of(rate_index) for rate_index in above if rate_of(rate_index) > (rate or 0.0)), default=None)
-    return (low if low >= rate_of(LOWEST) else rate), (high if high <= rate_of(HIGHEST) else least)
+    return (low if low >= rate_of(LOWEST) else None), (high if high <= rate_of(HIGHEST) else least)

@@ -21,7 +21,7 @@ from rich.console import Console
 from loadtest.cost import gpu, price
 from loadtest.cost.card import card
 from loadtest.cost.earlier import read_earlier
-from loadtest.cost.load import LoadError, Plan, refuse_other_requests
+from loadtest.cost.load import ROUNDS, LoadError, Plan, refuse_other_requests
 from loadtest.cost.price import Price
 from loadtest.cost.program import Bench, backends_of, front, lives, refuse_running
 from loadtest.loaded_run import LoadedRun
@@ -56,6 +56,7 @@ class CostOptions:
     run: Path
     names: Sequence[ServingPath]
     starts: int
+    rounds: int
     rate: float | None
     duration: float
     quiet: float
@@ -72,8 +73,9 @@ def parse_args(argv: Sequence[str]) -> CostOptions:
     add("run", nargs="?", type=Path, default=Path("results/latest"), help="the run to add to (default: results/latest)")
     add("--paths", default="all", help="MODEL@STACK,... or all (default), of the services that this repository starts")
     add("--starts", type=whole(1), default=5, help="new processes of each service (default: 5)")
+    add("--rounds", type=whole(2), default=ROUNDS, help="measurements of each path and way (default: 3)")
     add("--rate", type=positive, help="requests a second of the load (default: that of the run)")
-    add("--duration", type=seconds, default=1.35, help="seconds of each of a path's three measurements (default: 1.35)")
+    add("--duration", type=seconds, default=1.35, help="seconds of each measurement (default: 1.35)")
     add("--quiet", type=seconds, default=3.0, help="seconds without requests before idle memory is read (default: 3)")
     hour = "what an hour of this machine costs, with --currency (default: what the run's scorecard says already)"
     add("--price-per-hour", type=positive, help=hour)
@@ -96,6 +98,7 @@ def parse_args(argv: Sequence[str]) -> CostOptions:
         run=args.run,
         names=names,
         starts=args.starts,
+        rounds=args.rounds,
         rate=args.rate,
         duration=args.duration,
         quiet=args.quiet,
@@ -122,7 +125,7 @@ def measure(options: CostOptions, console: Console) -> dict[str, Any]:
     used = use_tuned(options.tuned, options.run_paths, SERVICES, console.print) if options.tuned else os.environ
     services = read_services(options.run_paths, ENV_FILE, used)
     words = ("--deployments", str(options.run_paths.deployments), "--exports", str(options.run_paths.exports))
-    plan = Plan(rate, options.duration, words, services[SERVICES[0]].environment, run)
+    plan = Plan(rate, options.duration, words, services[SERVICES[0]].environment, run, options.rounds)
     bench = Bench(services, options.run_paths, plan, gpu.find(), options.starts, options.quiet, console)
     backends = backends_of(options.names)
     with lock(options.run_paths.run_dir):
@@ -140,6 +143,8 @@ def measure(options: CostOptions, console: Console) -> dict[str, Any]:
     measured = datetime.now(UTC).isoformat(timespec="seconds")
     said = {} if declared is None else {"price": declared._asdict()}
     about = {"measured": measured, "git_commit": git_commit(), "rate_rps": rate, **said}
+    for text in earlier.gone(about, cards, run):
+        bench.say(text)
     stay = [price.priced_again(each, capacity, declared) for each in earlier.kept(about, cards, run)]
     return {**about, "scorecard": [*stay, *cards]}
 

@@ -32,10 +32,11 @@ def card(path: Name, service: Service, life: Life, front: GatewayCost, worth: Se
         ),
         *worth,
     ]
-    direct, fronted = (_of(each, path)[0] for each in (life.measurements, front.measurements))
+    direct, fronted = (_of(each, path) for each in (life.measurements, front.measurements))
     who = {"model": path[0], "stack": path[1], "engine": engine, "engine_version": version}
-    who |= {"artifact": direct.artifact, "settings": direct.settings, "gateway_settings": fronted.settings}
-    return {**who, "figures": [figure.to_dict() for figure in figures]}
+    who |= {"artifact": direct[0].artifact, "settings": direct[0].settings, "gateway_settings": fronted[0].settings}
+    wrong = {"wrong_answers": _wrong(direct), "gateway_wrong_answers": _wrong(fronted)}
+    return {**who, **wrong, "figures": [figure.to_dict() for figure in figures]}
 
 
 def _install(stack: Stack, service: Service, engine: str) -> Figure:
@@ -77,6 +78,10 @@ def _cost(name: str, measurements: Sequence[Measurement], service: str) -> Figur
     how = f"{len(measurements)} measurements, {requests:,} requests, {min(seconds):.3f}..{max(seconds):.3f}"
     value = sum(measurement.cpu_s[service] for measurement in measurements) / requests * 1e3
     return Figure(name, value, CPU_UNIT, f"scheduler's count over all processes of {service}: {how}", tuple(seconds))
+
+
+def _wrong(measurements: Sequence[Measurement]) -> int:
+    return sum(measurement.wrong_answers for measurement in measurements)
 
 
 def _of(measurements: Sequence[Measurement], path: Name) -> list[Measurement]:

@@ -1,7 +1,7 @@
 """The scorecard that a run has already: what of it stays, and the price that it declares."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from servepath.results.names import VIAS, key_of
 
 Card = Mapping[str, Any]
 # What must be the same for cards to stay: the file says it once for all of them.
-ALIKE = ("git_commit", "rate_rps")
+ALIKE = {"git_commit": "commit", "rate_rps": "rate"}
 
 
 class Earlier(NamedTuple):
@@ -23,10 +23,25 @@ class Earlier(NamedTuple):
 
     def kept(self, about: Mapping[str, Any], cards: Sequence[Card], run: LoadedRun) -> list[Card]:
         """Return the cards of other paths or settings than `cards`, where commit, load and the run's servers agree."""
-        if any(self.about.get(name) != about[name] for name in ALIKE):
-            return []
+        return [each for each in self._others(cards) if not self._refusal(each, about, run)]
+
+    def gone(self, about: Mapping[str, Any], cards: Sequence[Card], run: LoadedRun) -> Iterator[str]:
+        """Yield which cards of other paths or settings do not stay, and why."""
+        for each in self._others(cards):
+            if refusal := self._refusal(each, about, run):
+                name = f"{each['model']}@{each['stack']} ({each.get('settings', 'default')})"
+                yield f"the scorecard no longer has {name}: {refusal}"
+
+    def _others(self, cards: Sequence[Card]) -> list[Card]:
         ours = {_owner(each) for each in cards}
-        return [each for each in self.cards if _owner(each) not in ours and _of_run(each, run)]
+        return [each for each in self.cards if _owner(each) not in ours]
+
+    def _refusal(self, one: Card, about: Mapping[str, Any], run: LoadedRun) -> str:
+        """Return why a card cannot stay beside those of now, "" where it can."""
+        for name, word in ALIKE.items():
+            if self.about.get(name) != about[name]:
+                return f"its {word} is {self.about.get(name)}, not {about[name]}"
+        return "" if _of_run(one, run) else "the run loaded another engine or artifact"
 
 
 def read_earlier(file: Path) -> Earlier:

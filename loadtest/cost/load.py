@@ -41,7 +41,7 @@ class LoadError(Exception):
 class Plan:
     """How to load. measurement_s: of each measurement. words: further ones of `python -m loadtest`.
 
-    environment: with the services' addresses. run: what is measured is added to.
+    environment: with the services' addresses. run: what is measured is added to. rounds: measurements of each path.
     """
 
     rate: float
@@ -49,6 +49,7 @@ class Plan:
     words: Sequence[str]
     environment: Mapping[str, str]
     run: LoadedRun
+    rounds: int = ROUNDS
 
 
 class Measurement(NamedTuple):
@@ -65,6 +66,7 @@ class Measurement(NamedTuple):
     gpu: tuple[Reading, ...]
     settings: str = "default"
     artifact: str = ""
+    wrong_answers: int = 0
 
 
 def refuse_other_requests(run: LoadedRun, exports: Path, models: Collection[str]) -> None:
@@ -124,13 +126,14 @@ def between(samples: Sequence[tuple[int, int]], begin_ns: int, end_ns: int) -> f
 
 
 def _run(plan: Plan, more: Sequence[str]) -> None:
+    limit_s = LOAD_S * max(plan.rounds / ROUNDS, 1)
     load = (f"--rate={plan.rate:g}", f"--duration={plan.measurement_s:g}", f"--warmup={plan.measurement_s * WARMUP:g}")
     command = [
         sys.executable,
         "-m",
         "servepath.cli",
         "loadtest",
-        f"--rounds={ROUNDS}",
+        f"--rounds={plan.rounds}",
         "--min-requests=1",
         *(f"--allow={key}" for key in DECLARABLE),  # nobody compares the paths of this run
         *load,
@@ -143,11 +146,11 @@ def _run(plan: Plan, more: Sequence[str]) -> None:
             environment=plan.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            limit_s=LOAD_S,
+            limit_s=limit_s,
             listening=False,  # the samplers are threads
         )
     except subprocess.TimeoutExpired as error:
-        raise LoadError(f"the load test did not end within {LOAD_S} s") from error
+        raise LoadError(f"the load test did not end within {limit_s:.0f} s") from error
     if code:
         raise LoadError(f"the load test ended with exit code {code}:\n{said[-TAIL_CHARACTERS:]}")
 
@@ -171,6 +174,7 @@ def _measurements(
             tuple(reading for moment, reading in gpu if begin_ns <= moment <= end_ns),
             said["settings"]["value"],
             said["artifact"]["value"],
+            measurement["wrong_answers"],
         )
 
 

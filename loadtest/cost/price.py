@@ -15,6 +15,7 @@ UNIT = "req/s"
 # What the capacity is given by, if the file does not say otherwise.
 SERVER = "server"
 NO_CAPACITY = "needs the capacity: run make capacity, then make scorecard again"
+NO_TUNED = "needs the capacity: run make down capacity TUNED=1, then make down scorecard TUNED=1"
 NO_PRICE = "no price declared: make scorecard PRICE_PER_HOUR=0.10 CURRENCY=EUR"
 
 
@@ -58,10 +59,11 @@ def figures(
         if (entry["model"], entry["stack"]) == path and entry.get("settings", "default") == settings[entry["via"]]
     }
     slo = f"p99 below {capacity['slo_p99_ms']:g} ms" if capacity else ""
+    why = {via: _no_rate(found.get(via), slo, settings[via]) for via in VIAS}
     for via in VIAS:
-        yield _per_core(via, found.get(via), slo)
+        yield _per_core(via, found.get(via), slo, why[via])
     for via in VIAS:
-        yield _price(via, found.get(via), slo, price)
+        yield _price(via, found.get(via), slo, price, why[via])
 
 
 def priced_again(card: Mapping[str, Any], capacity: Entry | None, price: Price | None) -> dict[str, Any]:
@@ -72,32 +74,35 @@ def priced_again(card: Mapping[str, Any], capacity: Entry | None, price: Price |
     return {**card, "figures": [now.get(figure["name"], figure) for figure in card["figures"]]}
 
 
-def _per_core(via: str, entry: Entry | None, slo: str) -> Figure:
+def _per_core(via: str, entry: Entry | None, slo: str, no_rate: str) -> Figure:
     name = f"{PER_CORE}, {via}"
     if entry is None or not entry["rate_rps"]:
-        return missing(name, UNIT, _no_rate(entry, slo))
+        return missing(name, UNIT, no_rate)
     if entry["cores"] is None:
         return missing(name, UNIT, "the number of cores of the servers is unknown")
     note = f"capacity of {entry['rate_rps']:,.0f} req/s at {slo}, over the {entry['cores']:g} cores they could use"
     return Figure(name, entry["rate_rps"] / entry["cores"], UNIT, note + _bound(entry, "at least"))
 
 
-def _price(via: str, entry: Entry | None, slo: str, price: Price | None) -> Figure:
+def _price(via: str, entry: Entry | None, slo: str, price: Price | None, no_rate: str) -> Figure:
     name, unit = f"{PRICE}, {via}", price.currency if price else ""
     if price is None:
         return missing(name, unit, NO_PRICE)
     if entry is None or not entry["rate_rps"]:
-        return missing(name, unit, _no_rate(entry, slo))
+        return missing(name, unit, no_rate)
     rate_rps = entry["rate_rps"]
     note = f"{price.per_hour:g} {unit} an hour, declared, at {rate_rps:,.0f} req/s ({slo}) at full load"
     return Figure(name, price.per_hour / (rate_rps * 3600) * 1e6, unit, note + _bound(entry, "at most"))
 
 
-def _no_rate(entry: Entry | None, slo: str) -> str:
+def _no_rate(entry: Entry | None, slo: str, settings: str) -> str:
+    """Return why a path has no figures where it has no capacity, or one without a rate."""
     if entry is None:
-        return NO_CAPACITY
-    limit = entry.get("limit", SERVER)
-    return f"no rate meets {slo}" if limit == SERVER else f"the capacity has no rate: {limit}"
+        return NO_TUNED if settings.startswith("tuned ") else NO_CAPACITY
+    limit, lowest = entry.get("limit", SERVER), entry.get("high_rps")
+    if limit != SERVER:
+        return f"the capacity has no rate: {limit}"
+    return f"{slo} is not met at {lowest:,g} req/s, the lowest rate tried" if lowest else f"no rate tried meets {slo}"
 
 
 def _bound(entry: Entry, words: str) -> str:

@@ -117,7 +117,9 @@ def _answer(path: Mapping[str, Any], wanted_rps: float, engines: Mapping[str, st
 def _cores(path: Mapping[str, Any], wanted_rps: float) -> str:
     limit = path.get("limit", "server")
     if not path["rate_rps"]:
-        return {"server": "does not meet it at any rate"}.get(limit, f"has no capacity ({NO_RATE.get(limit)})")
+        lowest = path["high_rps"]
+        where = "at any rate that was tried" if lowest is None else f"at {lowest:,g} req/s, the lowest rate tried"
+        return {"server": f"does not meet it {where}"}.get(limit, f"has no capacity ({NO_RATE.get(limit)})")
     if path["cores"] is None:
         times = wanted_rps / path["rate_rps"]
         return f"{times:.2g} times what it has" if times < WHOLE_TIMES else f"{times:,.0f} times what it has"

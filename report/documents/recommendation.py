@@ -80,7 +80,7 @@ def headline(found: Recommendation, answer: Answer) -> str:
 
 def _nearest(answer: Answer, rate_rps: float) -> str:
     if answer.runner_up is None:
-        return "No capacity of any path is known."
+        return "No path is known to hold any rate."
     rate, machines = answer.runner_up.rate_rps, math.ceil(rate_rps / answer.runner_up.rate_rps)
     return (
         f"The highest capacity is {rate:,.0f} req/s, of {answer.runner_up.label}: {machines:,} such machines, if a "
@@ -142,14 +142,14 @@ def _place(answer: Answer, candidate: Candidate, rate_rps: float) -> str:
 
 
 def _sentences(found: Recommendation, answer: Answer) -> Iterator[Text]:
-    choice, ratio = answer.choice, answer.ratio
+    choice, share = answer.choice, answer.break_even(found.question.rate_rps)
     yield from (Text(each, Tone.DOUBT, Detail.BRIEF) for each in _doubts(found, answer))
     if choice is not None and answer.runner_up is not None:
         yield Text(_loses(found, answer, answer.runner_up), detail=Detail.BRIEF)
     yield Text(_by_rate(answer))
     yield Text(_by_slo(found, answer))
-    if answer.runner_up is not None and ratio is not None and (ratio.value if ratio.low is None else ratio.low) > 1:
-        yield Text(_by_price(found, answer.runner_up, 1 / ratio.value))
+    if answer.runner_up is not None and share is not None:
+        yield Text(_by_price(found, answer.runner_up, share))
     if choice is not None and found.whole_machine is not None and found.question.price is not None:
         million = _money(found.whole_machine, found.question.price.currency)
         yield Text(f"On a machine that serves nothing else, a million requests cost {million} on any path.")
@@ -159,6 +159,8 @@ def _sentences(found: Recommendation, answer: Answer) -> Iterator[Text]:
 
 def _doubts(found: Recommendation, answer: Answer) -> Iterator[str]:
     choice, rate_rps = answer.choice, found.question.rate_rps
+    if wrong := ", ".join(each.name for each in answer.candidates if each.wrong_answers):
+        yield f"Incorrect responses while capacities or costs were measured, so not to be chosen: {wrong}."
     if choice is None:
         return
     names = ", ".join(each.name for each in choice.tie)

@@ -55,7 +55,7 @@ class Counts:
         least = MIN_FOUND_UNTIL_KNOWN if until_known else MIN_FOUND
         alarms = (f"at most {100 * most:g} %", lambda low, _: low > most)
         finds = (f"at least {100 * least:g} %", lambda _, high: high < least)
-        warned = "a against injected: found on p50, or said before the end that the machine is too noisy"
+        warned = "a against injected: found on p50, or said in the first half of the time that the machine is too noisy"
         return (
             self._share("a against b: a winner named on p50 or p99", "false_alarm", alarms),
             self._share("a against injected: found on p50", "found", None if until_known else finds),

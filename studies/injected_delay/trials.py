@@ -9,12 +9,13 @@ import numpy as np
 from report.intervals import ALPHA
 from report.percentiles import per_round
 from report.schema import ReportError
-from report.sequential import AIM, LEVEL, design_of, judge_run, together
+from report.sequential import AIM, LEVEL, Design, design_of, judge_run, minutes_needed, standings, together
 from report.stats import latencies
 from report.summary import build
 from report.verdicts import METRICS, Latencies, Verdict, primary_family
 from servepath.results.names import TIME_UP
 from studies.injected_delay.runs import ALIKE, INJECTED, A
+from studies.sequential.trial import EARLY
 from studies.simulation.trial import MEASUREMENTS
 
 P50 = "p50"
@@ -28,7 +29,7 @@ class Trial:
 
     alike: a against b, the same server; injected: a against the slower one. Each on p50 and p99, a family of its own.
     spread: by metric, the standard deviation of the rounds' log ratios of the alike pair. minutes: how long the run
-    went on, None where its rounds were fixed. warned: its time ended first, and before that it said that it would.
+    went on, None where its rounds were fixed. warned: see warned().
     """
 
     run: str
@@ -53,7 +54,7 @@ class Trial:
 
     @property
     def found_or_warned(self) -> bool:
-        """Return whether the delay is found on p50, or the machine was said to be too noisy before the end."""
+        """Return whether the delay is found on p50, or the machine was said in time to be too noisy."""
         return self.found or self.warned
 
     @property
@@ -93,10 +94,18 @@ def judged(folder: Path) -> Trial:
     trial = replace(trial, alike=verdicts[0], injected=verdicts[1])
     if (design := design_of(facts)) is None:
         return replace(trial, spread=_spread(alike, 1))
-    earlier = facts["sequential"]["looks"][:-1]
-    warned = design.ended == TIME_UP and any((look["needed_minutes"] or 0) > design.minutes for look in earlier)
     minutes = design.looks[-1].share * design.minutes
-    return replace(trial, spread=_spread(alike, design.split), minutes=minutes, warned=warned)
+    return replace(trial, spread=_spread(alike, design.split), minutes=minutes, warned=warned(injected, design))
+
+
+def warned(pair: Latencies, design: Design) -> bool:
+    """Return whether the time ended first, and a forecast for this pair in its first half had said that it would."""
+    early = [number for number, look in enumerate(design.looks, start=1) if look.share <= EARLY]
+    return design.ended == TIME_UP and any(_too_long(pair, replace(design, looks=design.looks[:end])) for end in early)
+
+
+def _too_long(pair: Latencies, design: Design) -> bool:
+    return (minutes_needed(standings(pair, design), design) or 0) > design.minutes
 
 
 def _spread(pair: Latencies, split: int) -> dict[str, float]:

@@ -11,14 +11,17 @@ import numpy.typing as npt
 
 from report import intervals
 from report.intervals import ALPHA, Array
-from report.sequential import LEVEL, known
+from report.sequential import LEVEL, known, needed
 from report.spending import Look, Rule, sequential_p_values
 from report.verdicts import MIN_ROUNDS
 from studies.simulation.generators import Generator, Plan, measurement_levels, measurement_noise
 
 # a and b, a and injected, b and injected.
 PAIRS = ((0, 1), (0, 2), (1, 2))
+INJECTED = 1  # of PAIRS: where a difference is to be found
 SIDES = 3
+# A forecast is a warning in the first half of the time: after 83 % of it, A_LITTLE alone exceeds what is left.
+EARLY = 0.5
 Flags = npt.NDArray[np.bool_]
 
 
@@ -40,8 +43,8 @@ def schedule(first: int, every: int, most: int) -> tuple[Look, ...]:
 class Outcome(NamedTuple):
     """What became of each run. alarm: a winner of a and b, on p50 or p99. found: a is faster than injected, on p50.
 
-    covered: the interval of their p50 holds the true ratio. known: before the time was up. warned: it was not, and was
-    said not to become known before that. rounds: until the end.
+    covered: the interval of their p50 holds the true ratio. known: before the time was up. warned: it was not, and of a
+    and injected that was said in the first half of it. rounds: until the end.
     """
 
     alarm: Flags
@@ -87,16 +90,16 @@ def play(drawn: tuple[Array, Array], length: Length, rule: Rule, wanted: float, 
         all_known = np.asarray(settled.all(axis=-1))
         last = number == len(looks)
         ends = going & (all_known | last)
-        alike, slower = (_of_pair(p_value, pair) for pair in (0, 1))
+        alike, slower = (_of_pair(p_value, pair) for pair in (0, INJECTED))
         found.alarm[ends] = (alike[:, 0] | alike[:, 1])[ends]
         found.found[ends] = (slower[:, 0] & (mean[:, 1] < 0))[ends]
         found.covered[ends] = (np.abs(mean[:, 1] + injected) <= reach[:, 1])[ends]
         found.known[ends] = all_known[ends]
         found.rounds[ends] = look.rounds
         going &= ~ends
-        if not last:
-            needs = (reach / np.maximum(np.abs(mean), wanted - np.abs(mean))) ** 2 * look.share
-            found.warned[going & (np.where(settled, 0, needs).max(axis=-1) > 1)] = True
+        if look.share <= EARLY:
+            times = np.where(settled, 0, needed(mean, reach, wanted))[:, INJECTED]
+            found.warned[going & (times * look.share > 1)] = True
     found.warned[found.known] = False
     return found
 

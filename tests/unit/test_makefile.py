@@ -76,8 +76,8 @@ def test_make_alone_lists_every_target_of_the_contract_with_what_it_does() -> No
         ),
         (["bench", "ROUNDS=9", "ROWS=onnx-*"], "-m servepath bench --rounds 9 --only 'onnx-*'"),
         (
-            ["scorecard", "RATE=9", "PRICE_PER_HOUR=0.1", "CURRENCY=EUR", "PATHS=a@b"],
-            "-m servepath cost --rate 9 --paths 'a@b' --price-per-hour 0.1 --currency 'EUR'",
+            ["scorecard", "RATE=9", "ROUNDS=12", "PRICE_PER_HOUR=0.1", "CURRENCY=EUR", "PATHS=a@b"],
+            "-m servepath cost --rounds 12 --rate 9 --paths 'a@b' --price-per-hour 0.1 --currency 'EUR'",
         ),
         (
             ["recommend", "RATE=9", "SLO_P99_MS=5", "PRICE_PER_HOUR=0.1", "CURRENCY=EUR", "VIA=direct"],

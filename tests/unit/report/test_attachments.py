@@ -26,13 +26,14 @@ def said(stored: Any, detail: Detail = Detail.FULL) -> list[str]:
 
 def test_the_capacity_is_answered_for_each_path(stored: Any) -> None:
     good = PATH | {"rate_rps": 900, "low_rps": 850, "high_rps": 950, "overload": OVERLOAD}
-    none = PATH | NO_RATE | {"model": "keras_dense", "stack": "tfserving"}
+    none = PATH | NO_RATE | {"model": "keras_dense", "stack": "tfserving", "high_rps": 125}
+    other = "keras_dense@tfserving gateway [embedded (tensorflow 2.21.0)]"
     stored.write("capacity", {"slo_p99_ms": 5, "paths": [good, none]})
     lines = said(stored, Detail.BRIEF)
     at = lines.index("For 2,000 req/s at p99 below 5 ms:")
     assert lines[at + 1 : at + 3] == [
         "simple_nn@onnx gateway [onnxruntime 1.31.1 (CPUExecutionProvider)] 3 cores",
-        "keras_dense@tfserving gateway [embedded (tensorflow 2.21.0)] does not meet it at any rate",
+        f"{other} does not meet it at 125 req/s, the lowest rate tried",
     ]
     row = "simple_nn@onnx gateway 900 850..950 1 1.5x: 880/s correct in time, 30% refused, recovered in 0.4 s."
     assert row in said(stored)
@@ -85,7 +86,7 @@ def test_a_figure_is_written_in_digits(value: float, text: str) -> None:
 @pytest.mark.parametrize(
     ("limit", "why"),
     [
-        ("server", "does not meet it at any rate"),
+        ("server", "does not meet it at any rate that was tried"),
         ("wrong answers", "has no capacity (wrong answers)"),
         ("generator", "has no capacity (the generator was the limit)"),
         ("time", "has no capacity (no rate passed in time)"),

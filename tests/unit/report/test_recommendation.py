@@ -149,6 +149,8 @@ def test_costs_that_are_not_told_apart_are_a_tie_and_the_higher_capacity_is_take
     assert (answer.choice.chosen.path, answer.choice.basis) == (STRONG, Basis.TIE)
     assert [each.path for each in answer.choice.tie] == [CHEAP]
     assert f"Too close to call in cost: {STRONG}, {CHEAP}." in said(close, Detail.BRIEF)
+    what = f"which of {STRONG} direct, {CHEAP} direct costs less: more measurements may tell"
+    assert (what, "make scorecard ROUNDS=12") in asked(close, 500).missing
 
 
 def test_a_rate_inside_the_interval_of_a_capacity_is_not_sure_and_a_surer_path_is_named(summary: Summary) -> None:
@@ -167,10 +169,84 @@ def test_where_none_holds_the_rate_the_highest_capacity_says_how_many_machines_i
 
 
 def test_a_path_without_any_rate_at_the_objective_is_none_to_choose(summary: Summary) -> None:
-    found = asked(measured(summary, limits={CHEAP: (None, None, None), STRONG: LIMITS[STRONG]}), 500)
+    found = asked(measured(summary, limits={CHEAP: (None, None, 125), STRONG: LIMITS[STRONG]}), 500)
     assert named(found) == STRONG
     standings = {each.path: standing(each, 500) for each in found.answers[0].candidates}
     assert standings == {CHEAP: Standing.MISSES, STRONG: Standing.MEETS}
+
+
+def of_path(found: Recommendation, path: str) -> Candidate:
+    (answer,) = found.answers
+    return next(each for each in answer.candidates if each.path == path)
+
+
+def test_below_the_lowest_rate_that_was_tried_nobody_knows_whether_a_path_holds_it(summary: Summary) -> None:
+    untried = measured(summary, limits={CHEAP: (None, None, 125)})
+    cheap = of_path(asked(untried, 20), CHEAP)
+    assert [standing(cheap, rate_rps) for rate_rps in (20, 200)] == [Standing.UNSURE, Standing.MISSES]
+    assert "no path is known to hold it. No path is known to hold any rate." in said(at(untried, 20.0), Detail.BRIEF)
+
+
+def test_a_capacity_that_the_trials_do_not_bound_from_below_makes_no_path_sure(summary: Summary) -> None:
+    found = asked(measured(summary, limits={CHEAP: (900, None, 1400), STRONG: LIMITS[STRONG]}), 100)
+    cheap = of_path(found, CHEAP)
+    standings = [standing(cheap, rate_rps) for rate_rps in (100, 900, 1400, 1401)]
+    assert standings == [*[Standing.UNSURE] * 3, Standing.MISSES]
+    assert (named(found), found.answers[0].surer and found.answers[0].surer.path) == (CHEAP, STRONG)
+
+
+def test_a_path_that_answered_wrongly_under_the_load_of_the_scorecard_holds_no_rate(summary: Summary) -> None:
+    cards = [card(CHEAP, COSTS[CHEAP], wrong_answers=3), card(STRONG, COSTS[STRONG], wrong_answers=0)]
+    wrong = added(summary, [entry(*each) for each in LIMITS.items()], cards)
+    found = asked(wrong, 500)
+    assert (named(found), standing(of_path(found, CHEAP), 500)) == (STRONG, Standing.MISSES)
+    (answer,) = found.answers
+    assert {step.candidate.path for step in (*answer.by_rate, *answer.by_slo)} == {STRONG}
+    text = said(wrong, Detail.BRIEF)
+    assert f"Incorrect responses while capacities or costs were measured, so not to be chosen: {CHEAP}." in text
+
+
+def test_what_tuned_settings_lack_is_measured_with_servers_that_are_started_with_them(summary: Summary) -> None:
+    tuned = with_settings(summary, "tuned 1 for rate; onnx: threads 2")
+    found = asked(measured(tuned), 500)
+    names = f"{CHEAP} (tuned) direct, {STRONG} (tuned) direct"
+    command = f"make down capacity SLO_P99_MS=20 PATHS={CHEAP},{STRONG} TUNED=1"
+    assert (f"the capacity of {names}", command) in found.missing
+    assert (f"what a request costs on {names}", "make down scorecard TUNED=1") in found.missing
+
+
+def test_a_runner_up_that_does_not_hold_the_rate_has_no_price_at_which_it_would_do(summary: Summary) -> None:
+    dear = measured(summary, costs={CHEAP: COSTS[STRONG], STRONG: COSTS[CHEAP]})
+    shares = []
+    for rate_rps in (500.0, 1500.0):
+        (answer,) = recommendation_json.to_dict(asked(dear, rate_rps))["answers"]
+        assert answer["runner_up"]["stack"] == "tfserving"
+        shares.append(answer["would_change"]["by_price"] and answer["would_change"]["by_price"]["share"])
+    assert shares == [pytest.approx(0.512, abs=0.001), None]
+    assert ["By price" in said(at(dear, rate_rps)) for rate_rps in (500.0, 1500.0)] == [True, False]
+
+
+def test_a_way_that_the_run_did_not_load_is_said_with_the_command_that_does(summary: Summary) -> None:
+    direct = measured(replace(summary, rows=tuple(row for row in summary.rows if row.via == "direct")))
+    question = Question(rate_rps=500, slo_p99_ms=SLO_P99_MS, vias=("gateway",))
+    found = recommend(direct.evidence, question)
+    assert (found.answers, found.reasons) == ((), ("this run has no path via gateway; run: make loadtest VIA=both",))
+
+
+@pytest.mark.parametrize(
+    ("days", "names"),
+    [
+        (("1", "2"), ("tuned 1", "tuned 2")),
+        (("1", "1"), ("tuned 1 for rate; onnx: threads 2", "tuned 1 for rate; onnx: threads 4")),
+    ],
+)
+def test_two_tunings_of_a_path_have_names_of_their_own(
+    summary: Summary, days: tuple[str, str], names: tuple[str, str]
+) -> None:
+    settings = [f"tuned {day} for rate; onnx: threads {threads}" for day, threads in zip(days, (2, 4), strict=True)]
+    both = added(summary, [entry(STRONG, LIMITS[STRONG], settings=each) for each in settings], [])
+    found = [each.name for each in candidates(both.evidence, SLO_P99_MS) if each.settings.origin]
+    assert found == [f"{STRONG} ({name})" for name in names]
 
 
 def test_a_cheaper_path_whose_search_was_ended_by_the_generator_is_said_to_be_open(summary: Summary) -> None:

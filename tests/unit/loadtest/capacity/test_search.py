@@ -110,7 +110,7 @@ def test_a_wrong_answer_beyond_the_capacity_leaves_none() -> None:
 def test_a_server_that_keeps_the_objective_at_no_rate_has_no_capacity() -> None:
     trials = outcomes(Outcome.NOT_MET, over=3000)
     assert min(each.rate_index for each in trials) == search.LOWEST
-    assert conclude(trials) == Found(None, None, None, Limit.SERVER)
+    assert conclude(trials) == Found(None, None, rate_of(search.LOWEST), Limit.SERVER)
 
 
 def test_a_generator_that_is_always_late_finds_nothing() -> None:
@@ -151,9 +151,10 @@ def test_what_is_met_at_a_higher_rate_counts_for_a_lower_one() -> None:
     assert not search.certified(tried((12, met), (14, met), (10, failed), (12, failed), (12, failed)), 12)
 
 
-def test_tries_that_scatter_too_much_for_a_curve_leave_the_two_that_agree() -> None:
+def test_tries_that_scatter_too_much_for_a_curve_bound_nothing_below_and_above_what_two_refute() -> None:
     met, failed = Outcome.MET, Outcome.NOT_MET
     spoiled = tried((12, failed), (12, met), (14, met), (16, met), (10, met), (18, failed), (18, failed), (16, failed))
     found = conclude([*spoiled, *tried((8, failed), (8, met), (10, met), (12, met))])
     assert found.limit is Limit.SERVER
-    assert (found.low, found.high) == (found.rate, rate_of(18))
+    assert found.rate is not None
+    assert (found.low, found.high) == (None, rate_of(18))

@@ -78,6 +78,13 @@ def test_a_card_says_the_settings_of_each_way_and_the_artifact() -> None:
     assert found["artifact"] == "ab"
 
 
+def test_a_card_counts_the_wrong_answers_of_each_way() -> None:
+    service = Service("onnx_svc", (sys.executable, "-m", "services.onnx_svc"), "127.0.0.1:1", (1,), {})
+    front = GatewayCost(30 * MIB, 40 * MIB, (measurement(bad=3, wrong_answers=2), measurement(bad=1, wrong_answers=1)))
+    found = card(PATH, service, life(), front, ())
+    assert (found["wrong_answers"], found["gateway_wrong_answers"]) == (0, 3)
+
+
 def test_a_machine_without_a_gpu_is_said() -> None:
     found = figures_of(life())
     assert {found[name]["note"] for name in found if name.startswith("GPU")} == {"no NVIDIA GPU"}

@@ -33,12 +33,16 @@ def test_cards_of_other_settings_stay_where_code_and_load_are_the_same(
 ) -> None:
     earlier = read_earlier(written(tmp_path, {**ABOUT, "scorecard": [DEFAULT, TUNED]}))
     assert earlier.kept({**ABOUT, **differs}, [TUNED], run()) == [DEFAULT] * stays
+    gone = [text.partition(": ")[0] for text in earlier.gone({**ABOUT, **differs}, [TUNED], run())]
+    assert gone == ["the scorecard no longer has m@onnx (default)"] * (not stays)
 
 
 def test_a_card_of_another_artifact_than_the_run_loaded_goes_and_one_that_says_none_stays(tmp_path: Path) -> None:
     old = {name: value for name, value in TUNED.items() if name != "artifact"}
     earlier = read_earlier(written(tmp_path, {**ABOUT, "scorecard": [DEFAULT, old]}))
     assert earlier.kept(ABOUT, [], run("cd")) == [old]
+    why = "the scorecard no longer has m@onnx (default): the run loaded another engine or artifact"
+    assert list(earlier.gone(ABOUT, [], run("cd"))) == [why]
     assert earlier.kept(ABOUT, [], LoadedRun(Path("run"), {})) == [DEFAULT, old]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.cost.price import NO_CAPACITY, NO_PRICE, Price, figures, priced_again, read_capacity
+from loadtest.cost.price import NO_CAPACITY, NO_PRICE, NO_TUNED, Price, figures, priced_again, read_capacity
 
 PATH = ("simple_nn", "onnx")
 
@@ -37,8 +37,10 @@ def test_without_a_capacity_or_a_price_it_says_what_is_missing() -> None:
 
 def test_a_path_that_meets_the_objective_at_no_rate_has_no_figures() -> None:
     found = list(figures(capacity(entry("direct", None)), PATH, Price(1, "EUR")))
-    assert (found[0].value, found[0].note) == (None, "no rate meets p99 below 5 ms")
-    assert (found[2].value, found[2].note) == (None, "no rate meets p99 below 5 ms")
+    assert (found[0].value, found[0].note) == (None, "no rate tried meets p99 below 5 ms")
+    assert (found[2].value, found[2].note) == (None, "no rate tried meets p99 below 5 ms")
+    lowest = next(figures(capacity(entry("direct", None) | {"high_rps": 125.0}), PATH, None))
+    assert lowest.note == "p99 below 5 ms is not met at 125 req/s, the lowest rate tried"
 
 
 def test_a_search_that_did_not_reach_the_servers_limit_gives_bounds() -> None:
@@ -79,6 +81,12 @@ def test_the_capacity_of_other_settings_is_not_its_own() -> None:
     assert next(figures(capacity(tuned), PATH, None)).note == NO_CAPACITY
     found = figures(capacity(tuned, entry("direct", 9.0)), PATH, None, {"direct": "tuned 1", "gateway": "default"})
     assert next(found).note.startswith("capacity of 2,000 req/s")
+
+
+def test_the_command_for_the_capacity_of_tuned_settings_starts_the_servers_with_them() -> None:
+    settings = {"direct": "tuned 1", "gateway": "default"}
+    notes = [figure.note for figure in figures(capacity(), PATH, Price(1, "EUR"), settings)]
+    assert notes == [NO_TUNED, NO_CAPACITY] * 2
 
 
 def test_an_earlier_card_gets_the_figures_of_the_price_that_is_declared_now() -> None:
