@@ -79,6 +79,11 @@ def encoded(planned: Sequence[PlannedRequest], model: str, encode: Encode) -> li
     return [Payload(encode(one.request, model, 0), one.rows, one.expected or ()) for one in planned]
 
 
+def payloads_of(payloads: Sequence[Payload], worker: int, workers: int) -> Sequence[Payload]:
+    """Return one worker's part of the requests; all of them where it would have none."""
+    return payloads[worker::workers] or payloads
+
+
 def on_path(payloads: list[Payload], exports: Path, model: str, stack: str) -> list[Payload]:
     """Return payloads with what must come on a path: a reduced precision has tolerances of its own, of rows alone.
 

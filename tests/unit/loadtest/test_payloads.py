@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loadtest.payloads import Payload, from_reference, prepare, shapes
+from loadtest.payloads import Payload, from_reference, payloads_of, prepare, shapes
 from servepath.artifacts.reference import Reference
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 from servepath.protocols import oip
@@ -109,3 +109,9 @@ def test_a_group_without_rows_is_one_request() -> None:
         asked = {tensor.name: to_array(tensor) for tensor in oip.decode_request(payload.request).inputs}
         assert asked["rate"].shape == ()
         np.testing.assert_array_equal(payload.expected[0].values, asked["state"] * asked["rate"])
+
+
+def test_workers_share_the_requests_and_one_that_would_have_none_sends_them_all() -> None:
+    made = payloads()
+    assert [payloads_of(made, worker, 2) for worker in range(2)] == [made[0::2], made[1::2]]
+    assert [payloads_of(made[:2], worker, 3) for worker in range(3)] == [made[:1], made[1:2], made[:2]]
