@@ -13,6 +13,7 @@ import numpy as np
 
 from servepath.artifacts.manifest import ArtifactError
 from servepath.artifacts.reference import Reference, read_reference
+from servepath.artifacts.spec import Spec
 from servepath.protocols.arrays import DTYPES
 from servepath.protocols.probes import Expected, allowing, probe_request, reduced_spec
 from servepath.protocols.types import Request
@@ -84,10 +85,13 @@ def payloads_of(payloads: Sequence[Payload], worker: int, workers: int) -> Seque
     return payloads[worker::workers] or payloads
 
 
-def on_path(payloads: list[Payload], exports: Path, model: str, stack: str) -> list[Payload]:
+def on_path(
+    payloads: list[Payload], exports: Path, model: str, stack: str, witness: Spec | None = None
+) -> list[Payload]:
     """Return payloads with what must come on a path: a reduced precision has tolerances of its own, of rows alone.
 
-    Raises SettingsError for requests of several rows that depend on each other there.
+    witness: the spec of the path whose answers are expected, where they are not the reference's. Raises SettingsError
+    for requests of several rows that depend on each other there.
     """
     spec = reduced_spec(exports, model, stack)
     if spec is None:
@@ -97,7 +101,16 @@ def on_path(payloads: list[Payload], exports: Path, model: str, stack: str) -> l
             f"{model}@{stack} answers a row otherwise beside others, so requests of {rows} rows cannot be checked; "
             "send one row per request"
         )
-    return [payload._replace(expected=allowing(payload.expected, spec)) for payload in payloads]
+    own = [allowing(payload.expected, spec) for payload in payloads]
+    if witness is not None:
+        own = [_apart(expected, witness) for expected in own]
+    return [payload._replace(expected=expected) for payload, expected in zip(payloads, own, strict=True)]
+
+
+def _apart(expected: tuple[Expected, ...], witness: Spec) -> tuple[Expected, ...]:
+    """Return the same with wider limits: the witness, too, may be off the truth by its tolerance."""
+    off = {tensor.name: witness.tolerance_of(tensor) for tensor in witness.outputs}
+    return tuple(want._replace(limits=want.limits + off[want.name].limits(want.values)) for want in expected)
 
 
 def shapes(planned: Sequence[PlannedRequest]) -> dict[str, Any]:
