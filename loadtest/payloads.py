@@ -86,11 +86,11 @@ def payloads_of(payloads: Sequence[Payload], worker: int, workers: int) -> Seque
 
 
 def on_path(
-    payloads: list[Payload], exports: Path, model: str, stack: str, witness: Spec | None = None
+    payloads: list[Payload], exports: Path, model: str, stack: str, known_by: Spec | None = None
 ) -> list[Payload]:
     """Return payloads with what must come on a path: a reduced precision has tolerances of its own, of rows alone.
 
-    witness: the spec of the path whose answers are expected, where they are not the reference's. Raises SettingsError
+    known_by: the spec of the path whose answers are expected, where they are not the reference's. Raises SettingsError
     for requests of several rows that depend on each other there.
     """
     spec = reduced_spec(exports, model, stack)
@@ -102,14 +102,14 @@ def on_path(
             "send one row per request"
         )
     own = [allowing(payload.expected, spec) for payload in payloads]
-    if witness is not None:
-        own = [_apart(expected, witness) for expected in own]
+    if known_by is not None:
+        own = [_apart(expected, known_by) for expected in own]
     return [payload._replace(expected=expected) for payload, expected in zip(payloads, own, strict=True)]
 
 
-def _apart(expected: tuple[Expected, ...], witness: Spec) -> tuple[Expected, ...]:
-    """Return the same with wider limits: the witness, too, may be off the truth by its tolerance."""
-    off = {tensor.name: witness.tolerance_of(tensor) for tensor in witness.outputs}
+def _apart(expected: tuple[Expected, ...], known_by: Spec) -> tuple[Expected, ...]:
+    """Return the same with wider limits: the path that gave the answers may be off by its tolerance, too."""
+    off = {tensor.name: known_by.tolerance_of(tensor) for tensor in known_by.outputs}
     return tuple(want._replace(limits=want.limits + off[want.name].limits(want.values)) for want in expected)
 
 

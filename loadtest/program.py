@@ -142,7 +142,7 @@ class Prepared:
         self._weights = fairness.weights(tuple(self._references.values()))
         self._planned = {model: self._plan(reference, options) for model, reference in self._references.items()}
         self._targets = [self._target(measurement, options, no_op_address) for measurement in measurements]
-        self._witnesses: dict[str, Spec] = {}
+        self._known_by: dict[str, Spec] = {}
         self.loaded: list[Loaded] = []
         self.payloads = self._describe(options.payloads)
 
@@ -160,7 +160,7 @@ class Prepared:
                 precise = self._references[model].spec
                 spec = reduced_spec(self._exports, *first.measurement.path) or precise
                 self._planned[model] = learned(planned, spec, first, clock, interrupted)
-                self._witnesses[model] = spec
+                self._known_by[model] = spec
                 self.payloads["models"][model]["expected"] = f"{ANSWERS_OF}{first.measurement}"
         self.loaded = [(target, self._encode(target)) for target in self._targets]
 
@@ -223,7 +223,7 @@ class Prepared:
         if target.measurement == NO_OP:
             return [payload._replace(expected=()) for payload in payloads]
         path = target.measurement.path
-        return on_path(payloads, self._exports, *path, self._witnesses.get(path.model))
+        return on_path(payloads, self._exports, *path, self._known_by.get(path.model))
 
     def _describe(self, file: Path | None) -> dict[str, Any]:
         """Return what run.json says of the payloads. Raises SettingsError for a file that cannot be read."""

@@ -120,13 +120,13 @@ def test_workers_share_the_requests_and_one_that_would_have_none_sends_them_all(
     assert [payloads_of(made[:2], worker, 3) for worker in range(3)] == [made[:1], made[1:2], made[:2]]
 
 
-@pytest.mark.parametrize(("witness", "limit"), [(None, 0.5), (replace(SPEC, precision="fp16"), 0.51)])
-def test_on_a_reduced_path_answers_are_off_by_its_tolerance_and_by_that_of_a_witness(
-    tmp_path: Path, witness: Spec | None, limit: float
+@pytest.mark.parametrize(("known_by", "limit"), [(None, 0.5), (replace(SPEC, precision="fp16"), 0.51)])
+def test_on_a_reduced_path_answers_are_off_by_its_tolerance_and_by_that_of_the_path_that_gave_them(
+    tmp_path: Path, known_by: Spec | None, limit: float
 ) -> None:
     folder = artifact_folder(tmp_path, "m", "onnx-int8", 1)
     folder.mkdir(parents=True)
     write_manifest(folder, "m", "onnx-int8", 1, replace(SPEC, tolerance=Tolerance(0.0, 0.5), precision="int8"))
     (tmp_path / "m/current").write_text("1")
-    (found,) = on_path(payloads()[:1], tmp_path, "m", "onnx:int8", witness)
+    (found,) = on_path(payloads()[:1], tmp_path, "m", "onnx:int8", known_by)
     assert found.expected[0].limits.item() == pytest.approx(limit)
