@@ -14,7 +14,7 @@ from export.trained import Trained
 from models.registry import INPUT_RANGE, Arrays
 from servepath.artifacts.manifest import Parity
 from servepath.artifacts.reference import FORMAT as REFERENCE
-from servepath.artifacts.spec import Spec, Tolerance
+from servepath.artifacts.spec import FRACTIONS, Spec, Tolerance
 
 ROWS = 4096
 SEED = 20240229
@@ -47,12 +47,14 @@ def _cast(values: NDArray[np.float64], dtype: str) -> NDArray[Any]:
 def check(trained: Trained, artifact_format: str, predict: Predict) -> Parity:
     """Compare an artifact with the reference in batches of every size, each output within its own tolerance.
 
-    Raises ParityError for one that is beyond it, or of another name, shape or dtype than the spec's.
+    Raises ParityError for one that is beyond it, or of another name, shape or dtype than the spec's, and for a
+    reference that has no number.
     """
     what, spec = f"{trained.name} as {artifact_format}", trained.spec
     inputs = seeded_inputs(spec)
     expected = trained.reference(inputs)
     _check_shapes(what, spec, expected)
+    _check_finite(what, spec, expected)
     answers: dict[int, Arrays] = {}
     for size in BATCH_SIZES:
         answers[size] = in_batches(predict, inputs, size)
@@ -108,6 +110,16 @@ def _check_shapes(what: str, spec: Spec, answer: Arrays) -> None:
     promised = {tensor.name: (ROWS, *tensor.shape[1:]) for tensor in spec.outputs}
     if shapes != promised:
         raise ParityError(f"{what}: the outputs are {shapes}, the spec declares {promised}; nothing was kept")
+
+
+def _check_finite(what: str, spec: Spec, expected: Arrays) -> None:
+    """Raise ParityError for a reference without a finite number: an artifact that computes none would agree."""
+    for tensor in spec.outputs:
+        if tensor.dtype in FRACTIONS and not np.isfinite(expected[tensor.name].astype(np.float64)).any():
+            raise ParityError(
+                f"{what}: the reference of {tensor.name!r} has no finite number: train again, with a smaller --lr; "
+                "nothing was kept"
+            )
 
 
 def _check_dtypes(what: str, spec: Spec, answer: Arrays) -> None:

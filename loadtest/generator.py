@@ -19,7 +19,7 @@ from loadtest.calls import Caller, Clock, Target
 from loadtest.closed_loop import ClosedLoop
 from loadtest.measurement_spec import MeasurementSpec
 from loadtest.open_loop import OpenLoop
-from loadtest.payloads import Payload
+from loadtest.payloads import Payload, payloads_of
 from loadtest.plan import Measurement
 from loadtest.recorder import Recorder, Sample
 from loadtest.schedule import share
@@ -83,7 +83,7 @@ class Generator:
             recorder.measure_from_ns = from_ns
         return recorder, {
             "seconds": (ended_ns - from_ns) / 1e9,
-            "generator_cpu": round(cpu_s / ((ended_ns - began_ns) / 1e9), 3),
+            "generator_cpu": spec.cpu_share(cpu_s, began_ns, ended_ns),
             "clock": {"drift_us": round(self._clock.drift_us(), 1)},
             "stopped": self._watch.reason if self._watch else "",
         }
@@ -141,7 +141,7 @@ class Generator:
         if measurement not in self._asks:
             target, payloads = self._loaded[measurement]
             mine = max(1, len(range(worker, self._connections, spec.workers)))
-            queue = itertools.cycle(payloads[worker :: spec.workers])
+            queue = itertools.cycle(payloads_of(payloads, worker, spec.workers))
             callers = [Caller(target, self._clock) for _ in range(mine)]
             self._callers += callers
             self._asks[measurement] = [functools.partial(_ask, caller, queue) for caller in callers]

@@ -61,6 +61,11 @@ class MeasurementSpec:
         """Return how many requests over the objective end the measurement, for one worker's share."""
         return math.ceil(self.most_over / self.workers)
 
+    def cpu_share(self, cpu_s: float, began_ns: int, ended_ns: int) -> float:
+        """Return the share of a core that a worker used while it loaded, without the wait until `begin_ns`."""
+        loaded_s = (ended_ns - max(began_ns, self.begin_ns)) / 1e9
+        return round(cpu_s / loaded_s, 3) if loaded_s > 0 else 0.0
+
     def moments(self) -> list[int]:
         """Return the schedule of an open loop, in nanoseconds from the measurement's start."""
         first = arrivals(self.load_model, self.rate, self.ramp_up + self.requests, self.seed)

@@ -13,6 +13,7 @@ import numpy as np
 
 from servepath.artifacts.manifest import ArtifactError
 from servepath.artifacts.reference import Reference, read_reference
+from servepath.artifacts.spec import Spec
 from servepath.protocols.arrays import DTYPES
 from servepath.protocols.probes import Expected, allowing, probe_request, reduced_spec
 from servepath.protocols.types import Request
@@ -79,10 +80,18 @@ def encoded(planned: Sequence[PlannedRequest], model: str, encode: Encode) -> li
     return [Payload(encode(one.request, model, 0), one.rows, one.expected or ()) for one in planned]
 
 
-def on_path(payloads: list[Payload], exports: Path, model: str, stack: str) -> list[Payload]:
+def payloads_of(payloads: Sequence[Payload], worker: int, workers: int) -> Sequence[Payload]:
+    """Return one worker's part of the requests; all of them where it would have none."""
+    return payloads[worker::workers] or payloads
+
+
+def on_path(
+    payloads: list[Payload], exports: Path, model: str, stack: str, known_by: Spec | None = None
+) -> list[Payload]:
     """Return payloads with what must come on a path: a reduced precision has tolerances of its own, of rows alone.
 
-    Raises SettingsError for requests of several rows that depend on each other there.
+    known_by: the spec of the path whose answers are expected, where they are not the reference's. Raises SettingsError
+    for requests of several rows that depend on each other there.
     """
     spec = reduced_spec(exports, model, stack)
     if spec is None:
@@ -92,7 +101,16 @@ def on_path(payloads: list[Payload], exports: Path, model: str, stack: str) -> l
             f"{model}@{stack} answers a row otherwise beside others, so requests of {rows} rows cannot be checked; "
             "send one row per request"
         )
-    return [payload._replace(expected=allowing(payload.expected, spec)) for payload in payloads]
+    own = [allowing(payload.expected, spec) for payload in payloads]
+    if known_by is not None:
+        own = [_apart(expected, known_by) for expected in own]
+    return [payload._replace(expected=expected) for payload, expected in zip(payloads, own, strict=True)]
+
+
+def _apart(expected: tuple[Expected, ...], known_by: Spec) -> tuple[Expected, ...]:
+    """Return the same with wider limits: the path that gave the answers may be off by its tolerance, too."""
+    off = {tensor.name: known_by.tolerance_of(tensor) for tensor in known_by.outputs}
+    return tuple(want._replace(limits=want.limits + off[want.name].limits(want.values)) for want in expected)
 
 
 def shapes(planned: Sequence[PlannedRequest]) -> dict[str, Any]:

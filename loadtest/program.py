@@ -29,7 +29,8 @@ from loadtest.timer import best_timer
 from loadtest.workers import InterruptedRun, Interruption, Workers, elsewhere, here, work
 from servepath.artifacts.commit import git_commit
 from servepath.artifacts.reference import Reference
-from servepath.artifacts.spec import BATCH
+from servepath.artifacts.spec import BATCH, Spec
+from servepath.protocols.probes import reduced_spec
 from servepath.protocols.stacks import server_of
 from servepath.results.names import ANSWERS_OF, FROM_FILE, FROM_REFERENCE
 from servepath.settings import SettingsError
@@ -141,6 +142,7 @@ class Prepared:
         self._weights = fairness.weights(tuple(self._references.values()))
         self._planned = {model: self._plan(reference, options) for model, reference in self._references.items()}
         self._targets = [self._target(measurement, options, no_op_address) for measurement in measurements]
+        self._known_by: dict[str, Spec] = {}
         self.loaded: list[Loaded] = []
         self.payloads = self._describe(options.payloads)
 
@@ -155,8 +157,10 @@ class Prepared:
                 # The first one, of full precision if there is one: it is the stricter witness.
                 first = min(own, key=lambda target: ":" in target.measurement.path.stack)
                 check_reachable([(first, encoded(planned[:1], first.model, first.encode))], clock)
-                spec = self._references[model].spec
+                precise = self._references[model].spec
+                spec = reduced_spec(self._exports, *first.measurement.path) or precise
                 self._planned[model] = learned(planned, spec, first, clock, interrupted)
+                self._known_by[model] = spec
                 self.payloads["models"][model]["expected"] = f"{ANSWERS_OF}{first.measurement}"
         self.loaded = [(target, self._encode(target)) for target in self._targets]
 
@@ -223,7 +227,8 @@ class Prepared:
         payloads = encoded(planned, target.model, target.encode)
         if target.measurement == NO_OP:
             return [payload._replace(expected=()) for payload in payloads]
-        return on_path(payloads, self._exports, *target.measurement.path)
+        path = target.measurement.path
+        return on_path(payloads, self._exports, *path, self._known_by.get(path.model))
 
     def _describe(self, file: Path | None) -> dict[str, Any]:
         """Return what run.json says of the payloads. Raises SettingsError for a file that cannot be read."""

@@ -18,8 +18,8 @@ import numpy as np
 
 from loadtest.payloads import PlannedRequest
 from servepath.artifacts.reference import Reference
-from servepath.artifacts.spec import BATCH, Spec, TensorSpec
-from servepath.protocols.arrays import from_values
+from servepath.artifacts.spec import BATCH, FRACTIONS, Spec, TensorSpec
+from servepath.protocols.arrays import DTYPES, Array, from_values
 from servepath.protocols.errors import BadInput
 from servepath.protocols.probes import Expected
 from servepath.protocols.signature import Signature
@@ -201,9 +201,10 @@ class _Reader:
 
     def _output(self, entry: _Entry, tensor: TensorSpec, rows: int) -> Expected:
         try:
-            values = np.asarray(entry.values[tensor.name], np.float64)
-        except (TypeError, ValueError):
-            raise self._error(entry, f"output {tensor.name!r}: not numbers, or rows differ in length") from None
+            values = _numbers(tensor.dtype, entry.values[tensor.name])
+        except (TypeError, ValueError, OverflowError):
+            what = f"output {tensor.name!r}: not numbers of {tensor.dtype}, or rows differ in length"
+            raise self._error(entry, what) from None
         known = {BATCH: rows} if self._spec.by_rows else {}
         wanted = [known.get(axis, axis) if isinstance(axis, str) else axis for axis in tensor.shape]
         fits = len(wanted) == values.ndim
@@ -214,6 +215,17 @@ class _Reader:
 
     def _error(self, entry: _Entry, what: str) -> SettingsError:
         return SettingsError(f"{entry.where}: {what}; it must fit the model {self._model}")
+
+
+def _numbers(dtype: str, values: Any) -> Array:
+    """Return an output's values: float64, or whole numbers as they are. Raises TypeError, ValueError, OverflowError."""
+    if dtype in FRACTIONS:
+        return np.asarray(values, np.float64)
+    with np.errstate(invalid="ignore"):
+        found = np.asarray(values, DTYPES[dtype])
+    if not np.array_equal(found, np.asarray(values)):
+        raise ValueError(dtype)
+    return found
 
 
 def _too_large(where: str) -> SettingsError:

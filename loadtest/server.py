@@ -84,15 +84,15 @@ def _quota(process: psutil.Process) -> str:
 def cores(addresses: Sequence[str]) -> float | None:
     """Return how many cores the servers at these addresses may use together, or None where one of them is not seen."""
     allowed: set[int] = set()
-    quotas = 0.0
+    processes: list[int] = []
     try:
         for address in addresses:
             process = _listening(address)
             if process is None:
                 return None
             allowed |= set(process.cpu_affinity() or ())
-            quota = cpu_quota(process.pid)
-            quotas += math.inf if quota is None else quota
+            processes.append(process.pid)
+        quota = cpu_quota(*processes)
     except (psutil.Error, OSError):
         return None
-    return min(float(len(allowed)), quotas) or None
+    return min(float(len(allowed)), math.inf if quota is None else quota) or None

@@ -8,7 +8,7 @@ Watch = Callable[[int, float], None]
 
 
 class Diverged(Exception):
-    """The loss is not a number any more; the text says at which epoch, and what to do."""
+    """The loss or a weight is not finite any more; the text says at which epoch, and what to do."""
 
 
 class Unusable(Exception):

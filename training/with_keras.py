@@ -3,9 +3,11 @@
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from models import frameworks
 from models.registry import read_models
-from training.run import Run, Trained, Watch
+from training.run import Diverged, Run, Trained, Watch
 
 tensorflow = frameworks.tensorflow()
 import keras  # noqa: E402 - importing it first would print TensorFlow's start-up chatter
@@ -25,7 +27,7 @@ def device() -> tuple[str, str]:
 
 
 def train(run: Run, device: str, watch: Watch) -> Trained:
-    """Train from the seeded start; `watch` sees each epoch's loss."""
+    """Train from the seeded start; `watch` sees each epoch's loss. Raises Diverged."""
     own = read_models()[run.model].training()
     with tensorflow.device(device):
         model = read_models()[run.model].build()
@@ -41,6 +43,8 @@ def train(run: Run, device: str, watch: Watch) -> Trained:
             verbose=0,
             callbacks=[shown],
         )
+    if not all(np.isfinite(values).all() for values in model.get_weights()):  # losses are those before each step
+        raise Diverged(f"a weight is not finite after epoch {run.epochs}; try a smaller --lr")
     losses = [float(loss) for loss in history.history["loss"]]
     framework = f"tensorflow {tensorflow.__version__}, keras {keras.__version__}"
     dtypes = sorted({variable.dtype for variable in model.weights})

@@ -4,7 +4,7 @@ import safetensors.torch
 import torch
 
 from models.registry import read_models
-from training.run import Run, Trained, Watch
+from training.run import Diverged, Run, Trained, Watch
 
 
 def device() -> tuple[str, str]:
@@ -15,7 +15,7 @@ def device() -> tuple[str, str]:
 
 
 def train(run: Run, device: str, watch: Watch) -> Trained:
-    """Train from the seeded start; `watch` sees each epoch's loss."""
+    """Train from the seeded start; `watch` sees each epoch's loss. Raises Diverged."""
     own = read_models()[run.model].training()
     model = read_models()[run.model].build().to(device)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in own.initial_weights(run.seed).items()})
@@ -30,6 +30,8 @@ def train(run: Run, device: str, watch: Watch) -> Trained:
         loss.backward()
         optimizer.step()
     weights = weights_of(model)
+    if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):  # losses are those before each step
+        raise Diverged(f"a weight is not finite after epoch {run.epochs}; try a smaller --lr")
     dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()})
     settings = {"weights": ", ".join(dtypes)}
     return Trained(losses, safetensors.torch.save(weights), device, f"torch {torch.__version__}", settings)

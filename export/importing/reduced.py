@@ -68,7 +68,8 @@ def judge(proof: Proof, runs: Runs, hints: Hints, precision: str, text: Path | N
         pairs = [(own[tensor.name], group[tensor.name]) for own, group in zip(found, proof.groups, strict=True)]
         if tensor.dtype in FRACTIONS:
             outputs.append(replace(tensor, tolerance=_tolerance(pairs)))
-            cosine = min(cosine, *(_least_cosine(own, known, by_rows=spec.by_rows) for own, known in pairs))
+            compared = _vectors(pairs, by_rows=spec.by_rows)
+            cosine = min(cosine, *(_least_cosine(own, known, by_rows=spec.by_rows) for own, known in compared))
             flips = max(flips, _flips(pairs))
         elif any(not np.array_equal(own, known) for own, known in pairs):
             raise Refused(f"output {tensor.name!r}, of whole numbers, is another one in {precision}")
@@ -107,6 +108,21 @@ def _with_rows(spec: Spec, proof: Proof, run: Run, hints: Hints) -> Spec:
     except Failed:
         return unpadded
     return made
+
+
+def _vectors(pairs: Sequence[tuple[Any, Any]], *, by_rows: bool) -> Sequence[tuple[Any, Any]]:
+    """Return answers and references as their cosines are taken: of single numbers, all groups' about their mean.
+
+    About zero, an answer that is the same for every row would be near any reference that is far from it.
+    """
+    if not by_rows or any(known.size > len(known) for _, known in pairs):
+        return pairs
+    own, known = (
+        np.concatenate([each.ravel() for each in side]).astype(np.float64) for side in zip(*pairs, strict=True)
+    )
+    finite = known[np.isfinite(known)]
+    mean = finite.mean() if len(np.unique(finite)) > 1 else 0.0
+    return [(own - mean, known - mean)]
 
 
 def _least_cosine(own: Any, known: Any, *, by_rows: bool) -> float:

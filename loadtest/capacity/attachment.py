@@ -1,5 +1,6 @@
 """capacity.json of a run that is there already: what `python -m report` shows of it, written whole after every path."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -59,16 +60,17 @@ class Attachment:
     def add(self, measurement: Measurement, entry: dict[str, Any], *, ended: bool) -> None:
         """Put what a search found, and its rows, in the place of the path's earlier result.
 
-        One that did not end by itself takes no earlier result's place.
+        The rows of results that do not stay go, too. One that did not end by itself takes no earlier result's place.
         """
         stay = [each for each in self.paths if _owner(each) != _owner(entry)]
         new = sorted(self._searching.glob(f"{measurement}-*.parquet"))
         if not ended and (len(stay) < len(self.paths) or self.others):
             _remove(new)
             return
-        _remove(self._rows.glob(f"{measurement}-*.parquet"))
+        kept = {_rows_name(each) for each in stay}
+        _remove(file for file in self._rows.glob("*.parquet") if file.name.rpartition("-")[0] not in kept)
         for file in new:
-            file.rename(self._rows / file.name)
+            file.rename(self._rows / f"{_rows_name(entry)}{file.name.removeprefix(str(measurement))}")
         self.paths = [*stay, entry if ended else {**entry, "ended": False}]
         self.others, self.added = False, True
 
@@ -118,6 +120,14 @@ class Attachment:
 
 def _owner(path: Mapping[str, str]) -> tuple[str, str, str]:
     return f"{path['model']}@{path['stack']}", path["via"], path.get("settings", "default")
+
+
+def _rows_name(path: Mapping[str, str]) -> str:
+    """Return what the names of a result's files of rows begin with: of other settings than the default, a hash, too."""
+    name, via, settings = _owner(path)
+    if settings == "default":
+        return key_of(name, via)
+    return f"{key_of(name, via)}~{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
 
 
 def _remove(files: Iterable[Path]) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from loadtest.capacity.certify import TAIL, few_errors
 from loadtest.capacity.search import Outcome, Result, verdict
+from loadtest.open_loop import OVERLOADED
 from loadtest.recorder import MEASURE
 from servepath.results.thresholds import LATE_NS, MAX_CPU, MAX_LATE_SHARE, MIN_P99_SAMPLES
 
@@ -17,7 +18,7 @@ from servepath.results.thresholds import LATE_NS, MAX_CPU, MAX_LATE_SHARE, MIN_P
 class Requests(NamedTuple):
     """The requests of one measurement in the order of their schedule. due_ns: from the first; times in us.
 
-    An error has an infinite response time.
+    An error has infinite times; one that the generator did not send has taken the server no time.
     """
 
     due_ns: npt.NDArray[np.int64]
@@ -39,7 +40,7 @@ def requests_in(table: pa.Table) -> Requests:
         due - (due[0] if len(due) else 0),
         sent - due,
         np.where(ok, response, np.inf),
-        np.where(ok, service, np.inf),
+        np.where(ok.astype(bool) | (code == OVERLOADED), service, np.inf),
         ok.astype(bool),
         wrong.astype(bool),
         code.astype(str),

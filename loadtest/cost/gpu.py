@@ -1,7 +1,9 @@
 """What NVIDIA's management library (NVML) says of the GPUs under load; where there is none, it says that."""
 
-from collections.abc import Collection, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from statistics import fmean
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 import pynvml
 
@@ -12,11 +14,15 @@ NONE_HERE = "no NVIDIA GPU"
 
 
 class Reading(NamedTuple):
-    """All GPUs of the machine together. memory_bytes: by process. utilisation: mean, in percent."""
+    """All GPUs of the machine together; None where NVML does not tell, as utilisation under MIG.
 
-    memory_bytes: dict[int, int]
-    utilisation: float
-    power_w: float
+    memory_bytes: by process. utilisation: mean, in percent. untold: by the figure's name, what NVML says instead.
+    """
+
+    memory_bytes: dict[int, int] | None
+    utilisation: float | None
+    power_w: float | None
+    untold: Mapping[str, str] = MappingProxyType({})
 
 
 class Gpus(Protocol):
@@ -27,41 +33,66 @@ class Gpus(Protocol):
 
 
 class Nvml:
-    """The GPUs as NVML sees them. Raises NVMLError where there is no driver."""
+    """GPUs, one at least, as NVML sees them."""
 
-    def __init__(self) -> None:
-        pynvml.nvmlInit()
-        self._devices = [pynvml.nvmlDeviceGetHandleByIndex(n) for n in range(pynvml.nvmlDeviceGetCount())]
+    def __init__(self, library: Any, devices: Sequence[Any]) -> None:
+        self._library = library
+        self._devices = devices
 
     def read(self) -> Reading:
         """Return what is used now."""
+        untold: dict[str, str] = {}
+
+        def ask(name: str, counter: Callable[[Any], Any]) -> list[Any]:
+            try:
+                return [counter(device) for device in self._devices]
+            except pynvml.NVMLError as error:
+                untold[name] = f"NVML: {error}"
+                return []
+
+        running = ask(MEMORY[0], self._library.nvmlDeviceGetComputeRunningProcesses)
+        busy = ask(UTILISATION[0], lambda device: self._library.nvmlDeviceGetUtilizationRates(device).gpu)
+        power_mw = ask(POWER[0], self._library.nvmlDeviceGetPowerUsage)
         memory: dict[int, int] = {}
-        for device in self._devices:
-            for process in pynvml.nvmlDeviceGetComputeRunningProcesses(device):
-                memory[process.pid] = memory.get(process.pid, 0) + (process.usedGpuMemory or 0)
-        busy = [pynvml.nvmlDeviceGetUtilizationRates(device).gpu for device in self._devices]
-        power_mw = sum(pynvml.nvmlDeviceGetPowerUsage(device) for device in self._devices)
-        return Reading(memory, sum(busy) / len(busy), power_mw / 1e3)
+        for process in (process for processes in running for process in processes):
+            memory[process.pid] = memory.get(process.pid, 0) + (process.usedGpuMemory or 0)
+        return Reading(
+            memory if running else None,
+            sum(busy) / len(busy) if busy else None,
+            sum(power_mw) / 1e3 if power_mw else None,
+            untold,
+        )
 
 
-def find() -> Gpus | None:
-    """Return the machine's GPUs, or None where it has none that can be asked."""
+def find(library: Any = pynvml) -> Gpus | None:
+    """Return the machine's GPUs, or None where it has none."""
     try:
-        gpus = Nvml()
-        gpus.read()
-    except (pynvml.NVMLError, ZeroDivisionError):
+        library.nvmlInit()
+        devices = [library.nvmlDeviceGetHandleByIndex(number) for number in range(library.nvmlDeviceGetCount())]
+    except pynvml.NVMLError:
         return None
-    return gpus
+    return Nvml(library, devices) if devices else None
 
 
 def figures(readings: Sequence[Reading], pids: Collection[int]) -> list[Figure]:
     """Return memory of the service's processes, utilisation and power of the machine's GPUs while it was loaded."""
-    if not readings:
-        return [missing(*what, NONE_HERE) for what in (MEMORY, UTILISATION, POWER)]
-    memory = max(sum(used for pid, used in one.memory_bytes.items() if pid in pids) for one in readings)
-    how = f"NVML, mean of {len(readings)} readings under direct load, all GPUs of the machine"
+    memory = [one.memory_bytes for one in readings if one.memory_bytes is not None]
+    used = [sum(each for pid, each in known.items() if pid in pids) / MIB for known in memory]
+    busy = [one.utilisation for one in readings if one.utilisation is not None]
+    power = [one.power_w for one in readings if one.power_w is not None]
+    untold = {name: why for one in readings for name, why in one.untold.items()}
+
+    def figure(
+        what: tuple[str, str], values: Sequence[float], of: Callable[[Sequence[float]], float], how: str
+    ) -> Figure:
+        return Figure(what[0], of(values), what[1], how) if values else missing(*what, untold.get(what[0], NONE_HERE))
+
     return [
-        Figure(MEMORY[0], memory / MIB, MEMORY[1], "NVML, of the service's processes, the most under direct load"),
-        Figure(UTILISATION[0], sum(one.utilisation for one in readings) / len(readings), UTILISATION[1], how),
-        Figure(POWER[0], sum(one.power_w for one in readings) / len(readings), POWER[1], how),
+        figure(MEMORY, used, max, "NVML, of the service's processes, the most under direct load"),
+        figure(UTILISATION, busy, fmean, _mean_of(busy)),
+        figure(POWER, power, fmean, _mean_of(power)),
     ]
+
+
+def _mean_of(values: Sequence[float]) -> str:
+    return f"NVML, mean of {len(values)} readings under direct load, all GPUs of the machine"

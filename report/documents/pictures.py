@@ -69,9 +69,13 @@ def open_loop(summary: Summary) -> Iterator[Block]:
     """Yield what the load model means, and where a closed loop would have told something else."""
     yield Text(OPEN_LOOP if summary.open_loop else CLOSED_LOOP, detail=Detail.FULL)
     if summary.open_loop:
-        found = tuple(Text(line) for line in coordinated_omission_warnings(summary))
+        found = [Text(line) for line in coordinated_omission_warnings(summary)]
+        unknown = [str(row.name) for row in summary.rows if not (row.waiting_caller and row.response_p99_ms)]
+        if unknown:
+            why = "one waiting caller would have made too few requests"
+            found.append(Text(f"Not known of {', '.join(unknown)}: {why}.", detail=Detail.FULL))
         same = Text("Here it would have recorded the same p99 within 20 % on every path.", detail=Detail.FULL)
-        yield Bullets(found or (same,))
+        yield Bullets(tuple(found) or (same,))
 
 
 def coordinated_omission_warnings(summary: Summary) -> Iterator[str]:

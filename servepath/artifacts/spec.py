@@ -23,7 +23,7 @@ class Tolerance:
 
     Two other measures take the place of that, each along the last axis. cosine: the least cosine of the angle between a
     vector and its reference, as for embeddings. top_k: the reference's largest element must be among the answer's k
-    largest, as for classes.
+    largest, as for classes; an answer of one value alone has none, unless the reference is one.
     """
 
     rtol: float = 0.0
@@ -71,7 +71,10 @@ class Tolerance:
         best = reference == reference.max(-1)[..., None]
         # Of several that are the reference's largest, the one that the answer has highest.
         highest = answer.max(-1, where=best, initial=-math.inf)[..., None]
-        return bool(((answer > highest).sum(-1) < (self.top_k or 1)).all())
+        most = self.top_k or 1
+        # Ties are honest where numbers are rounded, but one value for all tells nothing.
+        tells = (answer != answer[..., :1]).any(-1) | best.all(-1) | (answer.shape[-1] <= most)
+        return bool((tells & ((answer > highest).sum(-1) < most)).all())
 
     def __str__(self) -> str:
         if self.cosine is not None:

@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -16,17 +17,31 @@ def usable_cores() -> int:
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
 
 
-def cpu_quota(process: int | str) -> float | None:
-    """Return the tightest cpu.max above a process (cgroup v2), in cores; None where there is none. Raises OSError."""
+def cpu_quota(*processes: int | str) -> float | None:
+    """Return how many cores the tightest cpu.max above each process (cgroup v2) leaves them together.
+
+    A control group counts once, however many of the processes it has. None where one of them has no quota. Raises
+    OSError.
+    """
+    quotas: dict[Path, float] = {}
+    for process in processes:
+        tightest = min(_quotas(process), default=None)
+        if tightest is None:
+            return None
+        quotas[tightest[1]] = tightest[0]
+    return sum(quotas.values())
+
+
+def _quotas(process: int | str) -> Iterator[tuple[float, Path]]:
+    """Yield the quotas above a process, in cores, and their groups' folders."""
     line = Path(f"/proc/{process}/cgroup").read_text().splitlines()[-1]
     folder = Path("/sys/fs/cgroup") / line.rpartition(":")[2].lstrip("/")
-    quotas = []
     for place in (folder, *folder.parents):
         file = place / "cpu.max"
         if file.is_file():
             quota, period = file.read_text().split()
-            quotas += [] if quota == "max" else [int(quota) / int(period)]
-    return min(quotas, default=None)
+            if quota != "max":
+                yield int(quota) / int(period), place
 
 
 def cpu_model() -> str:

@@ -93,9 +93,11 @@ def _vector_agrees(tolerance: Tolerance, own: Sequence[float], reference: Sequen
     if tolerance.cosine is not None:
         one, other = math.hypot(*own), math.hypot(*reference)
         return (one > 0) == (other > 0) and sum(map(operator.mul, own, reference)) >= tolerance.cosine * one * other
-    best = max(reference)
+    best, most = max(reference), tolerance.top_k or 1
+    if max(own) == min(own) and min(reference) != best and most < len(own):
+        return False
     highest = max((each for each, known in zip(own, reference, strict=True) if known == best), default=-math.inf)
-    return sum(each > highest for each in own) < (tolerance.top_k or 1)
+    return sum(each > highest for each in own) < most
 
 
 def _values(tensor: Tensor) -> Sequence[Any]:

@@ -44,7 +44,7 @@ from studies.loadgen.aim import aim
 from studies.loadgen.instruments import ABOUT, Job, order
 from studies.loadgen.options import StudyOptions
 from studies.loadgen.ours import Ours
-from studies.loadgen.rows import write
+from studies.loadgen.rows import worth_another_try, write
 
 SCHEMA = 2
 # Unmeasured at the beginning of every measurement, as in a load test.
@@ -180,7 +180,7 @@ def _measurement(folder: Path, turn: Turn, name: str, job: Job, instrument: Inst
     # measurement.
     try:
         rows = instrument(job)
-        failed = not all(rows["ok"].to_pylist())
+        failed = worth_another_try(rows)
     except RunError:
         failed = True
     if failed:

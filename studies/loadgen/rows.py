@@ -47,6 +47,11 @@ def table(seen: Sequence[Seen], ramp_up: int) -> pa.Table:
     return pa.table({"phase": phases, **columns}, schema=SCHEMA)
 
 
+def worth_another_try(rows: pa.Table) -> bool:
+    """Return whether requests failed and no answer was wrong: a wrong one counts, whatever another try would show."""
+    return not all(rows["ok"].to_pylist()) and not any(rows["wrong"].to_pylist())
+
+
 def write(rows: pa.Table, folder: Path, turn: Turn, instrument: str) -> str:
     """Write a measurement's rows into FOLDER/rows, whole or not at all, and return the file's name in FOLDER."""
     name = f"rows/{turn}-{instrument}.parquet"

@@ -81,8 +81,9 @@ def pretrained(folder: Path, labels: Sequence[str]) -> Network:
     safe = {"local_files_only": True, "trust_remote_code": False}
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
-        model = AutoModelForSequenceClassification.from_pretrained(
+        model, report = AutoModelForSequenceClassification.from_pretrained(
             folder,
+            output_loading_info=True,
             use_safetensors=True,
             ignore_mismatched_sizes=True,
             dtype=torch.float32,  # small steps are lost in the bfloat16 of many a checkpoint
@@ -94,7 +95,19 @@ def pretrained(folder: Path, labels: Sequence[str]) -> Network:
         raise Unusable(f"transformers does not load {folder}: {type(error).__name__}: {said}") from error
     if not tokenizer.is_fast or tokenizer.pad_token is None:
         raise Unusable(f"{folder} has no tokenizer.json with a padding token, which serving needs")
+    if lacking := _body_lacking(model, report):
+        raise Unusable(
+            f"{folder} lacks {len(lacking)} weights of the network or has them in another shape, such as {lacking[0]}: "
+            "they would begin at random"
+        )
     return Network(model, tokenizer)
+
+
+def _body_lacking(model: Any, report: Mapping[str, Any]) -> list[str]:
+    """Return the weights that were not loaded, but for those of the last layers, which are new."""
+    absent = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    body = f"{model.base_model_prefix}."
+    return sorted(name for name in absent if name.startswith(body) and ".pooler." not in name)
 
 
 def _named(labels: Sequence[str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from export.importing.__main__ import main
 from export.importing.hints import Gate
 from export.importing.onnx_reduced import write_emulated_tf32
 from export.importing.onnx_source import load as load_onnx
-from export.importing.reduced import Cost, _least_cosine
+from export.importing.reduced import Cost, _least_cosine, _vectors
 from loadtest.payloads import load_reference, on_path, prepare
 from servepath.artifacts.manifest import MANIFEST, digest, hash_files, read_manifest
 from servepath.artifacts.spec import Spec
@@ -260,6 +260,13 @@ def test_hints_about_sizes_do_not_keep_a_precision_out(tmp_path: Path, imported:
 )
 def test_the_least_cosine_is_of_a_rows_whole_answer(own: Any, known: Any, least: float) -> None:
     assert _least_cosine(np.array(own), np.array(known), by_rows=True) == pytest.approx(least)
+
+
+def test_one_number_for_all_rows_is_not_near_a_reference_that_differs_by_row() -> None:
+    known = [np.array([[10.0], [10.5]]), np.array([[11.0]])]
+    for own, least in (([each + 0.001 for each in known], 1.0), ([np.full_like(each, 10.5) for each in known], 0.0)):
+        (pair,) = _vectors(list(zip(own, known, strict=True)), by_rows=True)
+        assert _least_cosine(*pair, by_rows=True) == pytest.approx(least, abs=0.01)
 
 
 def test_zeros_of_one_channel_do_not_count_alone() -> None:

@@ -75,6 +75,22 @@ def test_a_pretrained_folder_is_fine_tuned(corpus: Path, trained: Path, tmp_path
     assert (tmp_path / "tuned" / "tokenizer.json").read_bytes() == (trained / "tokenizer.json").read_bytes()
 
 
+def test_a_checkpoint_that_lacks_a_weight_below_its_last_layers_is_refused(
+    corpus: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path(shutil.copytree(trained, tmp_path / "lacking")) / "model.safetensors"
+    weights = safetensors.numpy.load_file(file)
+    name = min(name for name in weights if name.startswith("distilbert."))
+    del weights[name]
+    safetensors.numpy.save_file(weights, file, metadata={"format": "pt"})
+    words = [str(corpus), "--out", str(tmp_path / "out"), "--checkpoint", str(file.parent), "--epochs", "1"]
+    assert main(words) == 1
+    assert f"lacking lacks 1 weights of the network or has them in another shape, such as {name}" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_checkpoint_in_bfloat16_is_fine_tuned_in_float32(trained: Path, tmp_path: Path) -> None:
     import safetensors.torch  # noqa: PLC0415 - seconds, which the other tests need not wait for
     import torch  # noqa: PLC0415

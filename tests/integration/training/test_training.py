@@ -21,7 +21,7 @@ from servepath.artifacts.spec import read_spec
 from tests.limits import LONG_S
 from training import curve, stage, with_torch
 from training.__main__ import main
-from training.run import Run
+from training.run import Diverged, Run
 
 EPOCHS = 10
 
@@ -137,6 +137,14 @@ def test_a_loss_that_runs_away_is_one_clear_line_and_changes_no_file(tmp_path: P
     done = training("simple_nn", "--lr", 1e10, "--epochs", 50, "--out", tmp_path)
     assert done.returncode == 1
     assert done.stderr == "servepath train: simple_nn: the loss is inf at epoch 3; try a smaller --lr\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", read_models())
+def test_weights_that_run_away_in_the_last_step_are_not_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Diverged, match="a weight is not finite after epoch 1; try a smaller --lr"):
+        stage.train(Run(name, 1, 3e38, 7), tmp_path, lambda _: None)
     assert list(tmp_path.iterdir()) == []
 
 

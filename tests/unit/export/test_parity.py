@@ -177,3 +177,15 @@ def test_whole_numbers_are_equal_or_not_however_large_they_are() -> None:
     known = np.array([2**60, 5], np.int64)
     assert parity.close(known, known.copy(), Tolerance(0.1, 0.1))
     assert not parity.close(known + 1, known, Tolerance(0.1, 0.1))
+
+
+def test_a_reference_without_a_finite_number_agrees_with_nothing() -> None:
+    class Lost(Trained):
+        def reference(self, inputs: Arrays) -> Arrays:
+            return {"y": np.full((len(inputs["x"]), 1), np.nan)}
+
+    def lost(inputs: Arrays) -> Arrays:
+        return {"y": np.full((len(inputs["x"]), 1), np.nan, np.float32)}
+
+    with pytest.raises(ParityError, match="the reference of 'y' has no finite number"):
+        parity.check(Lost("simple_nn", Path("weights.safetensors"), SPEC, WEIGHTS), "onnx", lost)

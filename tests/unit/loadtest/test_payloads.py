@@ -1,16 +1,19 @@
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from loadtest.payloads import Payload, from_reference, prepare, shapes
+from loadtest.payloads import Payload, from_reference, on_path, payloads_of, prepare, shapes
+from servepath.artifacts.manifest import artifact_folder
 from servepath.artifacts.reference import Reference
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
 from servepath.protocols import oip
 from servepath.protocols.arrays import to_array
 from servepath.protocols.probes import fault
 from servepath.protocols.types import Tensor
+from tests.manifests import write_manifest
 
 SPEC = Spec(
     inputs=(TensorSpec("x", "FP32", ("batch", 2)),),
@@ -109,3 +112,21 @@ def test_a_group_without_rows_is_one_request() -> None:
         asked = {tensor.name: to_array(tensor) for tensor in oip.decode_request(payload.request).inputs}
         assert asked["rate"].shape == ()
         np.testing.assert_array_equal(payload.expected[0].values, asked["state"] * asked["rate"])
+
+
+def test_workers_share_the_requests_and_one_that_would_have_none_sends_them_all() -> None:
+    made = payloads()
+    assert [payloads_of(made, worker, 2) for worker in range(2)] == [made[0::2], made[1::2]]
+    assert [payloads_of(made[:2], worker, 3) for worker in range(3)] == [made[:1], made[1:2], made[:2]]
+
+
+@pytest.mark.parametrize(("known_by", "limit"), [(None, 0.5), (replace(SPEC, precision="fp16"), 0.51)])
+def test_on_a_reduced_path_answers_are_off_by_its_tolerance_and_by_that_of_the_path_that_gave_them(
+    tmp_path: Path, known_by: Spec | None, limit: float
+) -> None:
+    folder = artifact_folder(tmp_path, "m", "onnx-int8", 1)
+    folder.mkdir(parents=True)
+    write_manifest(folder, "m", "onnx-int8", 1, replace(SPEC, tolerance=Tolerance(0.0, 0.5), precision="int8"))
+    (tmp_path / "m/current").write_text("1")
+    (found,) = on_path(payloads()[:1], tmp_path, "m", "onnx:int8", known_by)
+    assert found.expected[0].limits.item() == pytest.approx(limit)

@@ -130,6 +130,21 @@ def test_an_output_without_the_others_is_named(tmp_path: Path) -> None:
         read(lines(tmp_path / "a.jsonl", GOOD | {"y": [[1]]}), spec)
 
 
+LABELLED = replace(SPEC, outputs=(TensorSpec("y", "INT64", ("batch",)),))
+
+
+def test_whole_numbers_in_the_file_must_come_exactly(tmp_path: Path) -> None:
+    large = 2**53 + 1
+    (expected,) = read(lines(tmp_path / "a.jsonl", GOOD | {"y": [large]}), LABELLED)[0].expected or ()
+    assert expected.values.tolist() == [large]
+
+
+@pytest.mark.parametrize("number", [1.5, 10**30])
+def test_an_output_that_its_dtype_does_not_hold_is_named(tmp_path: Path, number: float) -> None:
+    with pytest.raises(SettingsError, match="line 1: output 'y': not numbers of INT64"):
+        read(lines(tmp_path / "a.jsonl", GOOD | {"y": [number]}), LABELLED)
+
+
 def test_arrays_of_an_npz_that_do_not_fit_are_named_with_their_group(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, x=np.ones((2, 2)), n=np.array([1, 2, 3]))

@@ -185,6 +185,18 @@ def test_where_a_closed_loop_would_have_hidden_something_is_named(stored: Any) -
     )
 
 
+def test_what_one_waiting_caller_was_too_slow_to_tell_is_not_known(stored: Any) -> None:
+    def slow(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Let each request take two seconds, so that a caller who waits makes few."""
+        times_us = [2e6 + row["sent_ns"] % 7 for row in rows]
+        return [row | {"service_us": us, "response_us": us} for row, us in zip(rows, times_us, strict=True)]
+
+    stored.change_rows(DIRECT, slow)
+    text = said(build(stored.folder))
+    assert "Not known of simple_nn@onnx direct: one waiting caller would have made too few requests." in text
+    assert "the same p99 within 20 %" not in text
+
+
 def with_settings(summary: Summary, said: dict[str, str]) -> Summary:
     fairness = summary.facts["fairness"]
     paths = {

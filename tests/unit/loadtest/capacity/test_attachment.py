@@ -96,11 +96,31 @@ def test_what_a_killed_search_left_is_no_row_of_the_next_one(tmp_path: Path) -> 
     assert rows(tmp_path) == BEFORE
 
 
+TUNED = {"settings": "tuned 2026-11-29 for rate; onnx: threads 4"}
+
+
 def test_a_capacity_with_other_settings_stays(tmp_path: Path) -> None:
-    tuned = MINE | {"settings": "tuned 2026-11-29 for rate; onnx: threads 4"}
-    attachment = begun(tmp_path, FACTS | {"paths": [MINE, tuned]})
+    attachment = begun(tmp_path, FACTS | {"paths": [MINE, MINE | TUNED]})
     attachment.add(MEASUREMENT, NEW, ended=True)
-    assert attachment.paths == [tuned, NEW]
+    assert attachment.paths == [MINE | TUNED, NEW]
+
+
+def test_each_settings_of_a_path_have_rows_of_their_own(tmp_path: Path) -> None:
+    attachment = begun(tmp_path, FACTS | {"paths": [MINE, OTHER]})
+    for text in ("new", "newer"):
+        searching = attachment.rows_file(MEASUREMENT, 0)
+        searching.write_text(text)
+        attachment.add(MEASUREMENT, NEW | TUNED, ended=True)
+        (own,) = set(rows(tmp_path)) - set(BEFORE)
+        assert own.startswith("m@onnx.direct~")
+        assert rows(tmp_path) == BEFORE | {own: text}
+    assert attachment.paths == [MINE, OTHER, NEW | TUNED]
+
+
+def test_the_rows_of_results_that_do_not_stay_go(tmp_path: Path) -> None:
+    attachment = begun(tmp_path, FACTS | {"git_commit": "def", "paths": [OTHER]})
+    attachment.add(MEASUREMENT, NEW, ended=True)
+    assert rows(tmp_path) == {"m@onnx.direct-000.parquet": "new"}
 
 
 @pytest.mark.parametrize("differs", [{"slo_p99_ms": 6}, {"git_commit": "def"}])

@@ -7,6 +7,7 @@ import pytest
 
 from loadtest.capacity import overload, step
 from loadtest.capacity.search import Outcome
+from loadtest.open_loop import OVERLOADED
 from loadtest.plan import Measurement, ServingPath, Turn
 from loadtest.recorder import Recorder, Sample
 
@@ -70,6 +71,12 @@ def test_a_try_that_fails_only_by_the_generators_lateness_is_invalid() -> None:
 )
 def test_a_late_or_busy_generator_decides_nothing(samples: list[Sample], facts: dict[str, Any]) -> None:
     assert judged(samples, **facts).outcome is Outcome.INVALID
+
+
+def test_requests_that_the_generator_did_not_send_are_not_the_server_s_fault() -> None:
+    unsent = {"ok": False, "code": OVERLOADED, "service_ms": 0.0}
+    assert judged(tried(150, **unsent)).outcome is Outcome.INVALID
+    assert judged(tried(150, ok=False, code="UNAVAILABLE")).outcome is Outcome.NOT_MET
 
 
 def test_what_is_met_in_spite_of_a_late_generator_is_met() -> None:

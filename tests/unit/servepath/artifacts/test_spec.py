@@ -56,6 +56,9 @@ def test_a_cosine_asks_for_the_direction_of_every_vector(answer: list[list[float
         (2, [0.1, 9.0, 0.2], True),
         (2, [0.2, 9.0, 0.1], False),
         (5, [0.2, 9.0, 0.1], True),
+        (1, [0.1, 9.0, 9.0], True),
+        (2, [1.0, 1.0, 1.0], False),
+        (3, [1.0, 1.0, 1.0], True),
     ],
 )
 def test_the_best_class_must_be_among_the_k_best(top_k: int, answer: list[float], holds: bool) -> None:  # noqa: FBT001 - a case
@@ -87,10 +90,15 @@ def test_a_vector_of_nothing_agrees_with_itself_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "holds"), [([0.0, 0.0, 0.0], True), ([0.0, 0.0, 1.0], True), ([1.0, 0.0, 0.0], False)]
+    ("answer", "holds"),
+    [([0.0, 0.0, 0.0], False), ([0.0, 0.0, 1.0], True), ([0.0, 1.0, 1.0], True), ([1.0, 0.0, 0.0], False)],
 )
 def test_of_several_best_classes_any_may_be_the_answers(answer: list[float], holds: bool) -> None:  # noqa: FBT001 - a case
     assert Tolerance(top_k=1).holds(np.array([answer]), np.array([[0.0, 0.5, 0.5]])) is holds
+
+
+def test_where_the_reference_prefers_no_class_neither_need_the_answer() -> None:
+    assert Tolerance(top_k=1).holds(np.zeros((1, 3)), np.ones((1, 3)))
 
 
 def test_an_answer_that_is_no_number_is_no_class() -> None:

@@ -70,3 +70,13 @@ def test_a_vector_of_an_open_axis_is_one_row() -> None:
     wanted = {"y": from_values("y", "FP64", right.astype(np.float64))}
     assert compared(spec, (from_values("y", "FP32", right),), wanted)[1] == ""
     assert "beyond top 1" in compared(spec, (from_values("y", "FP32", wrong),), wanted)[1]
+
+
+@pytest.mark.parametrize(("own", "said"), [([1.0, 9.0, 9.0], ""), ([1.0, 1.0, 1.0], "beyond top 2")])
+def test_an_answer_may_have_ties_but_not_one_value_for_all_classes(own: list[float], said: str) -> None:
+    tensor, tolerance = TensorSpec("y", "FP32", ("batch", 3)), Tolerance(top_k=2)
+    spec = Spec((TensorSpec("x", "FP32", ("batch", 2)),), (tensor,), row_independent=True, tolerance=tolerance)
+    wanted = {"y": from_values("y", "FP64", [[1.0, 2.0, 9.0]])}
+    found = compared(spec, (from_values("y", "FP32", [own]),), wanted)[1]
+    assert (found == "") == (said == "")
+    assert said in found
