@@ -17,7 +17,6 @@ import pytest
 
 from report.__main__ import main as report
 from servepath.artifacts.spec import Spec, TensorSpec, Tolerance
-from servepath.cli.free_ports import free_ports
 from servepath.client import Client
 from servepath.protocols import oip, servepath
 from servepath.protocols.types import Answer, Request, Tensor
@@ -25,6 +24,7 @@ from servepath_pb.servepath.oip import oip_pb2
 from tests.e2e.real_stack import RealStack
 from tests.exports import make_export
 from tests.limits import LONG_S
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,7 @@ from servepath.artifacts.manifest import digest
 from servepath.protocols import errors
 from servepath.protocols.types import Answer
 from services.torch_svc import healthcheck
-from tests.e2e.torch_svc.harness import Client, client_of, free_ports, remaining, started
+from tests.e2e.torch_svc.harness import Client, client_of, remaining, started, torch_ports
 from tests.limits import LONG_S
 
 pytestmark = pytest.mark.slow
@@ -140,7 +140,7 @@ def test_a_busy_port_is_refused_by_name(exports: Path, tmp_path: Path, field: st
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        ports = free_ports() | {field: taken.getsockname()[1]}
+        ports = torch_ports() | {field: taken.getsockname()[1]}
         with started(exports, tmp_path / "run", ports=ports) as service:
             assert service.process.wait(LONG_S) == 1
             assert f"port {ports[field]}" in service.log()
