@@ -34,7 +34,7 @@ PORTS = (
 )
 BACKENDS = ("torch_svc", "tf_svc", "onnx_svc")
 READY_S = LONG_S
-STOP_S = 30
+STOP_S = LONG_S
 
 
 class RealStack:

@@ -22,7 +22,8 @@ from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[3]
 START_S = LONG_S
-END_S = 30
+END_S = LONG_S
+WHOLE = 3  # processes: the entry point, the JVM and one worker
 
 
 def torch_ports() -> dict[str, int]:
@@ -54,6 +55,15 @@ class TorchSvc:
         """Return the entry point, the JVM and its workers, in this order."""
         entry = psutil.Process(self.process.pid)
         return [entry, *entry.children(recursive=True)]
+
+    def whole_tree(self) -> list[psutil.Process]:
+        """Wait until the one worker runs; return its tree."""
+        give_up = time.monotonic() + START_S
+        while len(tree := self.tree()) != WHOLE:
+            assert self.process.poll() is None, self.log()
+            assert time.monotonic() < give_up, tree
+            time.sleep(0.05)
+        return tree
 
     def wait_for(self, text: str) -> None:
         """Wait until its log has `text`; fail with the log when it ends before."""
