@@ -64,7 +64,7 @@ class Moving(RealStack):
 
     def ask(self) -> subprocess.CompletedProcess[str]:
         """Run `servepath ask`."""
-        command = [sys.executable, "-m", "servepath", "ask", MODEL, "--all", "3 1"]
+        command = [sys.executable, "-m", "servepath", "ask", MODEL, "--all", "3 1", "--timeout", "120"]
         return subprocess.run(
             command, env=self.environment, capture_output=True, text=True, timeout=LONG_S, check=False
         )

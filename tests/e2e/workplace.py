@@ -56,6 +56,19 @@ class Workplace:
             text, _ = process.communicate(timeout=COMMAND_S)
         return process.returncode, text
 
+    def run_until_0(self, *words: str) -> str:
+        """Run `python -m WORDS` until its exit code is 0; return what it printed then.
+
+        Of commands that wait for a service less long than it may take to answer on a busy machine.
+        """
+        end = time.monotonic() + LONG_S
+        while True:
+            code, text = self.run(*words)
+            if code == 0:
+                return text
+            assert time.monotonic() < end, text
+            time.sleep(1)
+
     def files(self, service: str) -> ServiceFiles:
         return ServiceFiles((self.folder / ".run").resolve(), service)
 
