@@ -19,7 +19,7 @@ from tests.limits import LONG_S
 START_S = LONG_S
 
 
-def eventually(condition: Callable[[], Any], timeout_s: float = 20) -> None:
+def eventually(condition: Callable[[], Any], timeout_s: float = LONG_S) -> None:
     """Wait until `condition` holds; fail when it does not in time."""
     end = time.monotonic() + timeout_s
     while not condition():
@@ -69,7 +69,7 @@ class TfServer:
         """Send a signal."""
         self.process.send_signal(number)
 
-    def call(self, method: str, message: Any, kind: Any, timeout_s: float = 10) -> Any:
+    def call(self, method: str, message: Any, kind: Any, timeout_s: float = LONG_S) -> Any:
         """Return a method's reply; raises grpc.RpcError."""
         return kind.FromString(self.channel.unary_unary(method)(message.SerializeToString(), timeout=timeout_s))
 

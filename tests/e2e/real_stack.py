@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from servepath.protocols import servepath
 from servepath.protocols.deployments_file import read_deployments
 from servepath.protocols.stacks import STACKS
 from servepath_pb.servepath.v1 import gateway_pb2
+from tests import ports
 from tests.limits import LONG_S
 
 PORTS = (
@@ -34,7 +34,7 @@ PORTS = (
 )
 BACKENDS = ("torch_svc", "tf_svc", "onnx_svc")
 READY_S = LONG_S
-STOP_S = 30
+STOP_S = LONG_S
 
 
 class RealStack:
@@ -133,8 +133,4 @@ def ready_paths(channel: grpc.Channel) -> int:
 
 def free_ports() -> dict[str, str]:
     """Return a free port for every port that the services use."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
-    ports = {name: str(server.getsockname()[1]) for name, server in zip(PORTS, sockets, strict=True)}
-    for server in sockets:
-        server.close()
-    return ports
+    return dict(zip(PORTS, map(str, ports.free_ports(len(PORTS))), strict=True))

@@ -104,7 +104,7 @@ def test_up_starts_the_servers_with_tuned_settings_and_a_load_test_names_them(he
     assert supervisor is not None
     assert len([each for each in supervisor.children(recursive=True) if is_worker(each)]) == 2
     # What runs already with these settings is left alone, with others it is refused.
-    assert here.run("servepath.runner", "up", "--tuned", *services)[0] == 0
+    here.run_until_0("servepath.runner", "up", "--tuned", *services)
     write_tuned(folder, "simple_nn@torchserve", {"workers": 1}, **kept)
     code, text = here.run("servepath.runner", "up", "--tuned", *services)
     assert (code, "torch_svc, gateway already run with other settings; run: make down" in text) == (1, True), text

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ PACKAGES = (
     "training",
 )
 COMMAND_S = LONG_S
+# In which what has been killed is gone.
+ENDS_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,19 @@ class Workplace:
             text, _ = process.communicate(timeout=COMMAND_S)
         return process.returncode, text
 
+    def run_until_0(self, *words: str) -> str:
+        """Run `python -m WORDS` until its exit code is 0; return what it printed then.
+
+        Of commands that wait for a service less long than it may take to answer on a busy machine.
+        """
+        end = time.monotonic() + LONG_S
+        while True:
+            code, text = self.run(*words)
+            if code == 0:
+                return text
+            assert time.monotonic() < end, text
+            time.sleep(1)
+
     def files(self, service: str) -> ServiceFiles:
         return ServiceFiles((self.folder / ".run").resolve(), service)
 
@@ -60,7 +76,13 @@ class Workplace:
         return main_process(self.files(service))
 
     def left(self) -> list[psutil.Process]:
-        """Return every living process that a command left behind: all of them work in this folder or below it."""
+        """Return every process that a command left behind and that goes on: all work in this folder or below it."""
+        end = time.monotonic() + ENDS_S
+        while (found := self._living()) and time.monotonic() < end:
+            time.sleep(0.1)
+        return found
+
+    def _living(self) -> list[psutil.Process]:
         return [process for process in psutil.process_iter() if works_in(process, self.folder)]
 
 

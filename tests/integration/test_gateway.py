@@ -30,6 +30,7 @@ from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
 from tests.golden_rows import make_reference
 from tests.limits import LONG_S
+from tests.ports import free_ports
 
 DEPLOYMENTS = """
 [gateway]
@@ -117,7 +118,7 @@ async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]]) -
 async def bench(tmp_path: Path, front: str) -> AsyncIterator[Bench]:
     exports = tmp_path / "exports"
     manifest = make_export(exports, "alpha", "onnx")
-    stack = await FakeStack(FakeBackend(bias=7)).start()
+    stack = await FakeStack(FakeBackend(bias=7), free_ports(1)[0]).start()
     deployments = tmp_path / "deployments.toml"
     deployments.write_text(DEPLOYMENTS)
     addresses = {"onnx": stack.address, "torchserve": "127.0.0.1:1", "tfserving": "127.0.0.1:1"}

@@ -27,7 +27,7 @@ def infer(
     array = np.array(rows, {"FP32": np.float32, "FP64": np.float64}[dtype])
     tensor = InferInput(input_name, array.shape, dtype)
     tensor.set_data_from_numpy(array)
-    result = client.infer(name, [tensor], model_version=version, request_id="interop", client_timeout=5)
+    result = client.infer(name, [tensor], model_version=version, request_id="interop", client_timeout=120)
     reply = result.get_response()
     return {
         "rows": result.as_numpy("y").tolist(),

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,19 +18,17 @@ from servepath.protocols.token import Metadata, TokenFile
 from servepath.protocols.types import Answer, Request, Tensor
 from services.torch_svc.config import PORTS
 from tests.limits import LONG_S
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[3]
 START_S = LONG_S
-END_S = 30
+END_S = LONG_S
+WHOLE = 3  # processes: the entry point, the JVM and one worker
 
 
-def free_ports() -> dict[str, int]:
+def torch_ports() -> dict[str, int]:
     """Return a free port for each of TorchServe's five uses."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in PORTS]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return {field: one.getsockname()[1] for field, one in zip(PORTS, sockets, strict=True)}
+    return dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
 
 
 @dataclass
@@ -58,6 +55,15 @@ class TorchSvc:
         """Return the entry point, the JVM and its workers, in this order."""
         entry = psutil.Process(self.process.pid)
         return [entry, *entry.children(recursive=True)]
+
+    def whole_tree(self) -> list[psutil.Process]:
+        """Wait until the one worker runs; return its tree."""
+        give_up = time.monotonic() + START_S
+        while len(tree := self.tree()) != WHOLE:
+            assert self.process.poll() is None, self.log()
+            assert time.monotonic() < give_up, tree
+            time.sleep(0.05)
+        return tree
 
     def wait_for(self, text: str) -> None:
         """Wait until its log has `text`; fail with the log when it ends before."""
@@ -106,7 +112,7 @@ def client_of(service: TorchSvc) -> Iterator[Client]:
 @contextlib.contextmanager
 def started(exports: Path, run_dir: Path, *options: str, ports: dict[str, int] | None = None) -> Iterator[TorchSvc]:
     """Start torch_svc on free ports, and see that it is gone in the end."""
-    ports = ports or free_ports()
+    ports = ports or torch_ports()
     variables = {port.variable: str(ports[field]) for field, port in PORTS.items()}
     log_file = run_dir.parent / f"{run_dir.name[:40]}.log"
     command = ["--models", str(exports), "--run-dir", str(run_dir), *options]

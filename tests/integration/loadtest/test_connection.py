@@ -13,6 +13,7 @@ import pytest
 from loadtest.connection import Client, greet
 from servepath.http2.client import NoHttp2Error
 from tests.limits import LONG_S
+from tests.ports import free_ports
 
 METHOD = "/test.Echo/Call"
 Handle = Callable[[bytes, grpc.ServicerContext], bytes]
@@ -103,7 +104,7 @@ def test_a_server_that_takes_too_long_is_given_up_and_the_connection_goes_on(
 
 
 def test_nobody_there_is_unavailable_and_anyone_who_comes_later_is_found(client_of: Callable[[str], Client]) -> None:
-    with serving(echo) as address:
+    with serving(echo, port=free_ports(1)[0]) as address:
         client = client_of(address)
         assert client.call(b"1", (), 20).reply.payload == b"1"
     assert client.call(b"2", (), 20).reply.code is grpc.StatusCode.UNAVAILABLE

@@ -19,6 +19,7 @@ from servepath.http2.drivers import asyncio_channel
 from servepath.http2.drivers.asyncio_channel import UnaryChannel
 from servepath.http2.replies import Reply
 from tests.limits import LONG_S
+from tests.ports import free_ports
 from tests.unit.servepath.http2.scripted_peer import answer, goodbye, settings
 
 METHOD = "/test.Echo/Do"
@@ -264,7 +265,7 @@ async def test_connections_that_the_server_retires_cost_no_call() -> None:
 
 @pytest.mark.parametrize("kind", SERVERS)
 async def test_a_server_that_stops_is_unavailable_and_found_again(kind: str) -> None:
-    server = await Echo(kind).start()
+    server = await Echo(kind).start(f"127.0.0.1:{free_ports(1)[0]}")
     client = client_of(server.address)
     hanging = asyncio.create_task(ask(client, b"hang"))
     await until(lambda: server.hanging == 1)

@@ -24,6 +24,7 @@ from tests.exports import make_export
 from tests.fake_stack import FakeBackend, FakeStack
 from tests.gateways import Caller, running, settings
 from tests.limits import LONG_S
+from tests.ports import free_ports
 
 DEPLOYMENTS = """
 [servers.other]
@@ -79,7 +80,7 @@ async def usable(caller: Caller, count: int) -> None:
 async def test_replicas_share_the_calls_and_one_that_is_stopped_under_load_costs_none(
     tmp_path: Path, front: str
 ) -> None:
-    stacks = [FakeStack(FakeBackend()) for _ in range(3)]
+    stacks = [FakeStack(FakeBackend(), port) for port in free_ports(3)]
     async with in_front_of(tmp_path, stacks, front) as (_, caller):
         ending, answered = asyncio.Event(), Counter[str]()
 
@@ -105,7 +106,7 @@ async def test_replicas_share_the_calls_and_one_that_is_stopped_under_load_costs
 async def test_where_all_replicas_are_gone_the_next_path_answers_and_the_exact_path_says_so(
     tmp_path: Path, front: str
 ) -> None:
-    stacks = [FakeStack(FakeBackend()) for _ in range(3)]
+    stacks = [FakeStack(FakeBackend(), port) for port in free_ports(3)]
     async with in_front_of(tmp_path, stacks, front) as (_, caller):
         assert (await caller.predict(payload())).served.stack == "onnx"
         for stack in stacks[:2]:

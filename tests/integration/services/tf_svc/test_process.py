@@ -22,6 +22,7 @@ from services.tf_svc import binary
 from services.tf_svc.config import read_settings
 from tests.limits import LONG_S
 from tests.manifests import write_manifest
+from tests.ports import free_ports
 from tests.tf_server import TfServer, ask, eventually, tensor
 
 pytestmark = pytest.mark.slow
@@ -48,9 +49,7 @@ def exports(built: Path, tmp_path: Path) -> Path:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
