@@ -24,10 +24,10 @@ class Client:
         self._infer = self.channel.unary_unary(oip.METHOD)
 
     def send(self, payload: bytes, **call: Any) -> bytes:
-        reply: bytes = self._infer(payload, **{"timeout": 10, **call})
+        reply: bytes = self._infer(payload, **{"timeout": LONG_S, **call})
         return reply
 
-    def start(self, request: Request, timeout: float = 10) -> Any:
+    def start(self, request: Request, timeout: float = LONG_S) -> Any:
         payload = oip.encode_request(request, request.model, request.version)
         return self._infer.future(payload, timeout=timeout)
 

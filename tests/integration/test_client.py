@@ -30,6 +30,7 @@ from services.dataplane.data_plane import DataPlane
 from services.dataplane.grpcio_listener import GrpcioListener
 from services.dataplane.listener import ListenerLimits
 from tests.fake_stack import FakeBackend
+from tests.limits import LONG_S
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 10
@@ -75,10 +76,10 @@ def gateway() -> Iterator[FakeGateway]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=[fake.serve(started, stop)])
     thread.start()
-    assert ready.wait(DEADLINE_S)
+    assert ready.wait(LONG_S)
     yield fake
     loop.call_soon_threadsafe(stop.set)
-    thread.join(DEADLINE_S)
+    thread.join(LONG_S)
     loop.close()
 
 
@@ -100,8 +101,8 @@ both = pytest.mark.parametrize("ask", [blocking, with_asyncio])
 
 
 def command_line(gateway_address: str, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "client", *words, "--addr", gateway_address]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S * 3, check=False)
+    command = [sys.executable, "-m", "client", *words, "--addr", gateway_address, "--timeout", "120"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONG_S, check=False)
 
 
 @both
@@ -256,7 +257,7 @@ def test_the_command_line_says_that_its_answer_cannot_be_written(gateway: FakeGa
 
 
 def to_file(gateway_address: str, writer: int, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "client", *words, "--addr", gateway_address]
+    command = [sys.executable, "-m", "client", *words, "--addr", gateway_address, "--timeout", "120"]
     with os.fdopen(writer, "w") as stdout:
         return subprocess.run(command, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
 
@@ -266,7 +267,7 @@ def test_the_json_form_of_the_api_is_typed_both_ways(gateway: FakeGateway) -> No
     text = '{"model": "line", "inputs": [{"name": "x", "dtype": "FP32", "shape": [1, 2], "fp32": [1, 2]}]}'
     request = json_format.Parse(text, pb.PredictRequest())
     with grpc.insecure_channel(gateway.address) as channel:
-        payload = channel.unary_unary(servepath.METHOD)(request.SerializeToString(), timeout=DEADLINE_S)
+        payload = channel.unary_unary(servepath.METHOD)(request.SerializeToString(), timeout=LONG_S)
     reply = json_format.MessageToDict(pb.PredictResponse.FromString(payload))
 
     assert reply["outputs"] == [{"name": "y", "dtype": "FP32", "shape": ["1", "1"], "fp32": [5.0]}]

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
+from time import monotonic
 
 import grpc
 import pytest
@@ -53,11 +54,19 @@ def stand() -> Iterator[Stand]:
     made.close()
 
 
-def run(module: str, *command: str) -> tuple[int, str]:
+def run_once(module: str, *command: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", module, *command], capture_output=True, text=True, timeout=LONG_S, check=False
     )
     return done.returncode, done.stderr
+
+
+def run(module: str, *command: str) -> tuple[int, str]:
+    """Ask again while this process is too busy to answer in the time that a check has."""
+    end = monotonic() + LONG_S
+    while "timed out" in (found := run_once(module, *command))[1] and monotonic() < end:
+        pass
+    return found
 
 
 def test_a_serving_server_is_healthy(stand: Stand) -> None:
@@ -92,7 +101,7 @@ def test_a_server_that_talks_without_an_answer_is_given_up() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         threading.Thread(target=talk, args=(listening,), daemon=True).start()
-        code, said = run("services.healthcheck", f"127.0.0.1:{listening.getsockname()[1]}")
+        code, said = run_once("services.healthcheck", f"127.0.0.1:{listening.getsockname()[1]}")
         ended.set()
     assert (code, "timed out" in said) == (1, True)
 
@@ -122,7 +131,7 @@ def questions(folder: Path, *payloads: bytes) -> list[str]:
 def test_torch_svc_is_healthy_when_every_model_answers_with_the_current_key(stand: Stand, tmp_path: Path) -> None:
     options = questions(tmp_path, b"one", b"t" * healthcheck.MAX_BYTES)
     assert run("services.torch_svc.healthcheck", stand.address, *options) == (0, "")
-    assert stand.asked == [b"one", b"t" * healthcheck.MAX_BYTES]
+    assert stand.asked[-2:] == [b"one", b"t" * healthcheck.MAX_BYTES]
 
 
 def test_torch_svc_is_not_healthy_with_an_old_key(stand: Stand, tmp_path: Path) -> None:

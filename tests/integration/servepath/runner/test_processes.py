@@ -98,6 +98,7 @@ def test_a_worker_in_another_session_is_found_and_ended_too(files: ServiceFiles)
 def test_a_worker_that_outlived_its_killed_parent_is_found_by_its_mark(files: ServiceFiles) -> None:
     parent = start(files, WITH_WORKER)
     wait_for(lambda: files.tail(1) == ["on"])
+    wait_for(lambda: len(members(files)) == 2)  # as above
     parent.kill()
     wait_for(lambda: main_process(files) is None)
     assert len(members(files)) == 1

@@ -93,36 +93,25 @@ async def caller(front: NativeListener) -> AsyncIterator[Caller]:
     caller.close()
 
 
-async def test_calls_that_came_while_the_loop_was_busy_are_delivered_in_one_list() -> None:
-    dispatch = Counting()
-    front = front_of(dispatch)
-    port = await front.start()
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        await asyncio.to_thread(grpc.channel_ready_future(channel).result, 10)
-        calls = [channel.unary_unary(HOT).future(b"%d" % n, timeout=LONG_S) for n in range(50)]
-        time.sleep(0.3)  # noqa: ASYNC251 - the loop is kept from fetching
-        replies = [await asyncio.to_thread(call.result) for call in calls]
-    assert replies == [b"%d" % n for n in range(50)]
-    assert len(dispatch.lists) <= 3
-    await front.stop(0)
+async def test_calls_that_came_while_the_loop_was_busy_are_delivered_in_one_list(
+    caller: Caller, counting: Counting
+) -> None:
+    numbers = range(1, 101, 2)
+    # All in one write, as a loop finds them that could not read for a while.
+    caller.say(*(request(n) + frame(DATA, END_STREAM, n, message(b"%d" % n)) for n in numbers))
+    replies = [await caller.hear(DATA) for _ in numbers]
+    assert {reply.stream: reply.payload for reply in replies} == {n: message(b"%d" % n) for n in numbers}
+    assert len(counting.lists) <= 3
 
 
-async def test_a_call_cancelled_before_the_loop_saw_it_is_never_delivered() -> None:
-    dispatch = Counting()
-    front = front_of(dispatch)
-    port = await front.start()
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        await asyncio.to_thread(grpc.channel_ready_future(channel).result, 10)
-        first = channel.unary_unary(HOT).future(b"first", timeout=LONG_S)
-        time.sleep(0.2)  # noqa: ASYNC251 - the loop is kept from fetching
-        channel.unary_unary(HOT).future(b"gone", timeout=LONG_S).cancel()
-        late = channel.unary_unary(HOT).future(b"late", timeout=0.1)
-        time.sleep(0.3)  # noqa: ASYNC251 - as above
-        assert await asyncio.to_thread(first.result) == b"first"
-        assert await asyncio.to_thread(late.code) is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert await asyncio.to_thread(channel.unary_unary(HOT), b"next", 10) == b"next"
-    assert sorted(payload for payloads in dispatch.lists for payload in payloads) == [b"first", b"next"]
-    await front.stop(0)
+async def test_a_call_cancelled_before_the_loop_saw_it_is_never_delivered(caller: Caller, counting: Counting) -> None:
+    def call(number: int, data: bytes) -> bytes:
+        return request(number) + frame(DATA, END_STREAM, number, message(data))
+
+    caller.say(call(1, b"first"), call(3, b"gone"), frame(RST, 0, 3, struct.pack(">L", CANCEL)), call(5, b"next"))
+    replies = [await caller.hear(DATA) for _ in range(2)]
+    assert [reply.payload for reply in replies] == [message(b"first"), message(b"next")]
+    assert [payload for payloads in counting.lists for payload in payloads] == [b"first", b"next"]
 
 
 async def test_whatever_clients_do_nothing_is_kept_of_their_calls() -> None:
@@ -131,7 +120,8 @@ async def test_whatever_clients_do_nothing_is_kept_of_their_calls() -> None:
     port = await front.start()
     async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         calls = [channel.unary_unary(HOT)(b"%d" % n, timeout=3 if n % 3 else 30) for n in range(600)]
-        await until(lambda: len(held) == len(calls))
+        # On a busy machine some may expire on their way.
+        await until(lambda: len(held) + sum(call.done() for call in calls) >= len(calls))
         for call in calls[::5]:
             call.cancel()
         for raw in held[::2]:
@@ -567,12 +557,12 @@ async def test_a_stop_waits_for_replies_that_the_windows_hold_back() -> None:
     caller = await caller_of(await front.start(), PREFACE, settings(window=10), request(1))
     caller.say(frame(DATA, END_STREAM, 1, message(bytes(30))))
     assert len((await caller.hear(DATA)).payload) == 10
-    stopping = asyncio.create_task(front.stop(5))
+    stopping = asyncio.create_task(front.stop(2 * LONG_S))
     await caller.hear(GOAWAY)
     caller.say(credit(1, 100))
     assert len((await caller.hear(DATA)).payload) == 25
     assert b"grpc-status\x010" in await caller.status()
-    await asyncio.wait_for(stopping, 4)
+    await asyncio.wait_for(stopping, LONG_S)
     caller.close()
 
 

@@ -69,17 +69,30 @@ async def test_it_answers_counts_and_ends_with_exit_code_0(
             async with aio.insecure_channel(f"127.0.0.1:{port}", (("grpc.use_local_subchannel_pool", 1),)) as channel:
                 reply = await channel.unary_unary(servepath.METHOD)(PAYLOAD, timeout=LONG_S)
                 assert servepath.decode_answer(reply).served.engine == "fake"
-        text = await asyncio.to_thread(scrape, metrics_port)
-        assert 'servepath_requests_total{code="OK",model="alpha",stack="onnx"} 20.0' in text
-        async with asyncio.timeout(LONG_S):  # calls are answered before the first proof has ended
-            while "1 of 1 paths ready" not in (page := await asyncio.to_thread(scrape, metrics_port, page="")):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        assert "<dd>20 since the start, 20 in the last " in page
-        assert ("2 processes, their figures added up" in page) == (workers == "2")
+        # A scrape leaves a worker out that does not answer it in two seconds.
+        await until_shown(
+            metrics_port, "metrics", 'servepath_requests_total{code="OK",model="alpha",stack="onnx"} 20.0'
+        )
+        # Calls are answered before the first proof has ended.
+        whole = ["2 processes, their figures added up"] if workers == "2" else []
+        page = await until_shown(
+            metrics_port, "", "1 of 1 paths ready", "<dd>20 since the start, 20 in the last ", *whole
+        )
+        assert ("their figures added up" in page) == (workers == "2")
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(LONG_S):
             assert await process.wait() == 0
     await stack.stop()
+
+
+async def until_shown(port: int, page: str, *texts: str) -> str:
+    """Return a page once it has all these texts."""
+    shown = ""
+    async with asyncio.timeout(LONG_S):
+        while not all(text in shown for text in texts):
+            await asyncio.sleep(0.01)
+            shown = await asyncio.to_thread(scrape, port, page=page)
+    return shown
 
 
 def scrape(port: int, host: str = "127.0.0.1", page: str = "metrics") -> str:

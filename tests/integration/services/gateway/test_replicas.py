@@ -140,6 +140,7 @@ async def test_a_replica_that_fails_one_call_after_the_other_is_left_alone_thoug
                 if 'servepath_ejections_total{model="alpha",stack="onnx"} 0.0' not in text:
                     found["servepath_ejections_total"] += 1
         assert found["INTERNAL"] >= FAILURES
+        broken.behave = lambda _: BackendBadReply("broken")  # or a probe a second later would bring it back
         answers = [await caller.predict(payload("alpha@onnx")) for _ in range(5)]
         assert len(answers) == 5
 

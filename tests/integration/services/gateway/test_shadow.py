@@ -29,6 +29,7 @@ from tests.limits import LONG_S
 DEPLOYMENTS = """
 [gateway]
 probe_interval_s = 3600
+default_deadline_s = 120
 [servers.other]
 protocol = "oip"
 [models.alpha]
@@ -39,7 +40,7 @@ default = "onnx"
 stack = "other"
 percent = 20
 """
-PROMOTED = f"""{DEPLOYMENTS.replace("20", "100")}[models.alpha.shadow.promote]
+PROMOTED = f"""{DEPLOYMENTS.replace("percent = 20", "percent = 100")}[models.alpha.shadow.promote]
 after = 10
 steps = [50, 100]
 """

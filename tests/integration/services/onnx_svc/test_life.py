@@ -28,6 +28,8 @@ from tests.tiny_onnx import linear, make_export
 Start = Callable[..., OipServer]
 Connect = Callable[[OipServer], Client]
 StatusCode = grpc.StatusCode
+# Zero rows: no engine sees them.
+NOTHING = Request("simple_nn", 0, (Tensor("x", "FP32", (0, 2), b""),))
 
 
 def cut_in_half(folder: Path) -> None:
@@ -182,9 +184,9 @@ def test_draining_answers_calls_in_flight_and_refuses_new_ones(
 
 
 def client_is_refused(client: Client) -> bool:
-    """Return whether a call of zero rows, which no engine sees, is refused because of the drain."""
+    """Return whether a call that no engine sees is refused because of the drain."""
     try:
-        client.infer(Request("simple_nn", 0, (Tensor("x", "FP32", (0, 2), b""),)))
+        client.infer(NOTHING)
     except grpc.RpcError as error:
         return code_and_reason(error) == (StatusCode.UNAVAILABLE, "DRAINING")
     return False
@@ -213,7 +215,7 @@ def test_a_call_that_ends_in_the_queue_never_reaches_the_engine(
     client = connect(server)
     first = client.start(ask(1))
     assert gated.engine.entered.acquire(timeout=LONG_S)
-    gone = client.start(ask(2), timeout=0.3 if how == "expires" else 10)
+    gone = client.start(ask(2), timeout=0.3 if how == "expires" else LONG_S)
     if how == "expires":
         with pytest.raises(grpc.RpcError) as caught:
             gone.result(LONG_S)
@@ -235,7 +237,8 @@ def test_a_call_whose_deadline_passes_in_the_engine_keeps_its_thread_until_the_e
     gated = Gated()
     server = start_server(exports, gated, threads=1)
     client = connect(server)
-    first = client.start(ask(1), timeout=1)
+    client.infer(NOTHING)  # connects, so that the next call does not expire on its way
+    first = client.start(ask(1), timeout=5)
     assert gated.engine.entered.acquire(timeout=LONG_S)
     assert first.code() is StatusCode.DEADLINE_EXCEEDED
     wait_until(lambda: server.in_flight == 0, "the server knows that it ended")

