@@ -168,8 +168,8 @@ class Bench:
                 self.default_rate /= BELOW
                 self._known.clear()
         seen = f"{self.path} with the default settings meets {self.slo_us / 1e3:g} ms at no rate"
-        lacking = seen if self.goal == "rate" else f"{self.path} has no figure for {self.goal}"
-        raise RunError(f"{lacking} in {MAX_REPEATS} blocks: use a quieter machine, or raise --slo-p99-ms")
+        why = seen if self.goal == "rate" else f"{self.path} has no figure for {self.goal}"
+        raise RunError(f"{why} in {MAX_REPEATS} blocks: use a quieter machine, or raise --slo-p99-ms")
 
     def _block(self, side: str, path: ServingPath, number: int) -> Block:
         if self.goal == "rate":
