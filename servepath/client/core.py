@@ -72,10 +72,12 @@ class Core:
             found = paths.decode_answer(reply)
         except BackendBadReply as error:
             raise self._unusable("ListPaths", error) from error
-        self._inputs = {path.name: path.inputs for path in found}
-        self._inputs |= {path.model: path.inputs for path in found if path.is_default}
-        self._texts = {path.name for path in found if path.labels}
-        self._texts |= {path.model for path in found if path.labels and path.is_default}
+        inputs = {path.name: path.inputs for path in found}
+        inputs |= {path.model: path.inputs for path in found if path.is_default}
+        texts = {path.name for path in found if path.labels}
+        texts |= {path.model for path in found if path.labels and path.is_default}
+        # Another thread may read them now: what it finds the inputs of, it must find the texts of.
+        self._texts, self._inputs = texts, inputs
         return found
 
     def predict(

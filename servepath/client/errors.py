@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode
@@ -68,12 +69,14 @@ def _unavailable(details: str, address: str) -> str:
 
 
 def _read_details(metadata: Iterable[tuple[str, Any]]) -> tuple[str, int | None]:
-    """Return reason and retry hint from an error's trailing metadata; ("", None) when it has none."""
-    status = Status.FromString(dict(metadata).get(DETAILS_KEY, b""))
+    """Return reason and retry hint from an error's trailing metadata; ("", None) when it has none of ours."""
     info, retry = ErrorInfo(), RetryInfo()
     retry_after_ms = None
-    for detail in status.details:
-        detail.Unpack(info)
-        if detail.Unpack(retry):
-            retry_after_ms = retry.retry_delay.ToMilliseconds()
+    try:
+        for detail in Status.FromString(dict(metadata).get(DETAILS_KEY, b"")).details:
+            detail.Unpack(info)
+            if detail.Unpack(retry):
+                retry_after_ms = retry.retry_delay.ToMilliseconds()
+    except DecodeError:
+        return "", None
     return info.reason, retry_after_ms

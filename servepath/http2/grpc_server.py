@@ -97,20 +97,28 @@ class GrpcServerConnection(ServerConnection):
         self._listener = listener
         self.held = 0  # bytes of frames and header blocks that are not whole
         self._held_since = math.inf
+        self._paused_since = math.inf
 
     def start(self, output: ServerOutput) -> None:
         """Send the greeting."""
         super().start(output)
         self._listener.opened(self)
 
+    def pause(self) -> None:
+        """Send no more messages: the caller does not keep up."""
+        super().pause()
+        self._paused_since = monotonic()
+
     def resume(self) -> None:
         """Resume sending."""
+        self._paused_since = math.inf
         super().resume()
         self._listener.idle()
 
     def lost(self) -> None:
         """End every stream: there is no socket any more."""
         super().lost()
+        self._out.clear()
         self._listener.closed(self)
 
     def _forget(self) -> None:
@@ -190,6 +198,13 @@ class GrpcServerConnection(ServerConnection):
         now: time.monotonic() seconds.
         """
         return now - self._held_since > self._listener.limits.max_deadline_s
+
+    def unread(self, now: float) -> bool:
+        """Return whether the caller has not kept up for longer than any call may take.
+
+        now: time.monotonic() seconds.
+        """
+        return now - self._paused_since > self._listener.limits.max_deadline_s
 
     def expire(self, now: float) -> None:
         """Drop the replies that the caller has not taken for as long as any call may take, and reset their streams."""

@@ -71,6 +71,7 @@ class SendQueue:
         self._frames: list[bytes] = []
         self.frame_size = DEFAULT_FRAME
         self.streams: dict[int, _Stream] = {}  # those that have not been sent to their end
+        self.begun = 0  # of these, those on which more may follow
         # Credit for streams on which nothing is being sent yet.
         self._credits: dict[int, int] = {}
         self._window = DEFAULT_WINDOW
@@ -134,7 +135,7 @@ class SendQueue:
         size = MESSAGE_HEAD_BYTES + len(message)
         if self._announces:
             head = self._announcing(head)
-        if size <= self.frame_size and size <= self._window and size <= self._stream_window:
+        if not self.paused and size <= self.frame_size and size <= self._window and size <= self._stream_window:
             self._window -= size
             if self._credits:
                 self._credits.pop(number, None)
@@ -156,6 +157,7 @@ class SendQueue:
         """Send a frame that begins a stream of messages."""
         self.write_head(head)
         self.streams[number] = _Stream(memoryview(b""), self._credits.pop(number, 0), None)
+        self.begun += 1
 
     def more(self, number: int, message: bytes) -> int:
         """Send a message of an open stream; return how many bytes of the stream wait."""
@@ -177,7 +179,15 @@ class SendQueue:
         """Send no more of a stream; say whether something of it was still held."""
         if self._credits:
             self._credits.pop(number, None)
-        return self.streams.pop(number, None) is not None
+        stream = self.streams.pop(number, None)
+        if stream is not None and stream.tail is None:
+            self.begun -= 1
+        return stream is not None
+
+    def clear(self) -> None:
+        """Drop everything: there is no socket any more."""
+        self.streams.clear()
+        self.begun = 0
 
     def resume(self) -> None:
         """Resume after a pause: the peer reads again."""
@@ -229,6 +239,7 @@ class SendQueue:
     def _finish(self, number: int, tail: bytes) -> None:
         stream = self.streams[number]
         stream.tail, stream.ended = tail, monotonic()
+        self.begun -= 1
 
     def _push_all(self) -> None:
         """Send as much of what is held as the windows allow, the oldest first."""

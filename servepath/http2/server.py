@@ -86,6 +86,7 @@ class ServerConnection(ConnectionBase):
         self._output: ServerOutput | None = None
         self._prefaced = False
         self._last = 0
+        self._goaway_last = MAX_WINDOW  # the highest number that there is
         self._begun = 0
         self._resets = 0
         self._early = EarlyEnds(max_streams)
@@ -104,7 +105,8 @@ class ServerConnection(ConnectionBase):
     @property
     def open_streams(self) -> int:
         """Return the number of streams that have not ended, and of replies that have not been sent to their end."""
-        return len(self.streams) + len(self._out.streams)
+        # One whose reply is still being made is in both.
+        return len(self.streams) + len(self._out.streams) - self._out.begun
 
     def _end(self, number: int) -> None:
         """Take an open stream out that the service ends."""
@@ -182,7 +184,8 @@ class ServerConnection(ConnectionBase):
             stream.take(b"", ended=True)
 
     def _begin(self, number: int, request: RequestHeaders, *, ended: bool) -> None:
-        if len(self.streams) + len(self._out.streams) >= self._most_streams:
+        most = self._most_streams
+        if len(self.streams) + len(self._out.streams) >= most and self.open_streams >= most:
             self._reset_stream(number, REFUSED_STREAM, ended=ended)
             return
         if request.fault or (ended and request.length):
@@ -274,4 +277,5 @@ class ServerConnection(ConnectionBase):
             stream.cancelled()
 
     def _goaway_frame(self, code: int) -> bytes:
-        return frame(GOAWAY, 0, 0, GOAWAY_HEAD.pack(self._last, code))
+        self._goaway_last = min(self._goaway_last, self._last)  # may not rise (RFC 9113, 6.8)
+        return frame(GOAWAY, 0, 0, GOAWAY_HEAD.pack(self._goaway_last, code))

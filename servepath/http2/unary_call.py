@@ -15,6 +15,7 @@ from servepath.protocols.errors import Internal, ServeError
 log = logging.getLogger(__name__)
 # What a piece of a message takes beside its content.
 PIECE_BYTES = 48
+NOT_ONE_MESSAGE = "the call is not one complete message"
 
 
 class Taker(Protocol):
@@ -39,6 +40,7 @@ class UnaryCall:
 
     __slots__ = (
         "_connection",
+        "_content",
         "_declared",
         "_headers",
         "_number",
@@ -62,8 +64,10 @@ class UnaryCall:
         self._headers = headers
         self._on_cancel: Callable[[], None] | None = None
         self.ended = False
-        # Of a message that comes in several pieces: what has come, its size, and the size that its head declares.
+        # Of a message that comes in several pieces: what has come, its bytes, what they take here, and the bytes that
+        # its head declares.
         self._parts: list[bytes] = []
+        self._content = 0
         self._size = 0
         self._declared = -1
 
@@ -107,6 +111,7 @@ class UnaryCall:
         if not payload and not ended:
             return
         self._parts.append(payload)
+        self._content += len(payload)
         if not ended:
             size = len(payload) + PIECE_BYTES
             self._size += size
@@ -117,7 +122,9 @@ class UnaryCall:
                 return
         if self._declared < 0 and not self._read_head(ended=ended):
             return
-        if ended:
+        if self._content > MESSAGE_HEAD_BYTES + self._declared:
+            self._refuse(StatusCode.INTERNAL, NOT_ONE_MESSAGE)
+        elif ended:
             self._finish()
 
     def cancelled(self) -> None:
@@ -160,7 +167,7 @@ class UnaryCall:
         if len(self.payload) == self._declared:
             self._taker.arrived(self)
         else:
-            self._refuse(StatusCode.INTERNAL, "the call is not one complete message")
+            self._refuse(StatusCode.INTERNAL, NOT_ONE_MESSAGE)
 
     def _refuse(self, code: StatusCode, text: str) -> None:
         self._release()

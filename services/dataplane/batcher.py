@@ -110,6 +110,10 @@ class Batcher:
         else:
             call.end(Overloaded(f"{self._in_flight} requests in flight and {self._queued} waiting on this path"))
 
+    def restart(self) -> None:
+        """Measure whether merging pays from the start: the server may be another one."""
+        self._controller.restart()
+
     def ready(self) -> bool:
         """Return whether the inner backend is ready."""
         return self._inner.ready()

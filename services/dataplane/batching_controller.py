@@ -23,17 +23,23 @@ class BatchingController:
     """
 
     def __init__(self, settle: int) -> None:
-        self.merging = True
         self._settle = settle
         self._cost_s: dict[bool, float] = {}
         self._pays = True
         self._interval = FIRST_INTERVAL
         self._windows = 0
-        self._begin(merging=True)
-        self._calls = -WINDOW_CALLS  # a server's first calls load and compile what it needs
+        self.merging = True
+        self.restart()
+
+    def restart(self) -> None:
+        """Leave the next calls out, as those of a server that has just started; what is known to pay is kept."""
+        self._begin(merging=self._pays)
+        self._calls = -WINDOW_CALLS  # they load and compile what it needs
 
     def record(self, rows: int, busy_s: float, *, waited: bool) -> None:
         """Record the end of a call: rows answered, seconds busy since the previous end, whether it had waited."""
+        if not rows and self._calls < 0:
+            return  # a call that failed has loaded nothing
         self._calls += 1
         if self._calls <= 0:
             return

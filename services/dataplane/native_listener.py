@@ -84,7 +84,7 @@ class NativeListener:
         self._frame_bytes = 0
         self._most = _most_connections(limits)
         self._refused = 0
-        self._connections: set[GrpcServerConnection] = set()
+        self._connections: dict[GrpcServerConnection, asyncio.TimerHandle] = {}
         self._idle = asyncio.Event()
         self._gone = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -143,12 +143,14 @@ class NativeListener:
             # Without a word: after one, gRPC clients take the server for a good one and connect again at full load.
             connection.abort()
             return
-        self._connections.add(connection)
-        self._loop.call_later(self.limits.handshake_s, connection.must_be_settled)
+        late = self._loop.call_later(self.limits.handshake_s, connection.must_be_settled)
+        self._connections[connection] = late
 
     def closed(self, connection: GrpcServerConnection) -> None:
         """Note a connection's end."""
-        self._connections.discard(connection)
+        late = self._connections.pop(connection, None)
+        if late is not None:
+            late.cancel()  # or it would keep the connection
         self.idle()
         if self.stopping and not self._connections:
             self._gone.set()
@@ -225,6 +227,8 @@ class NativeListener:
             if connection.stalled(now):
                 connection.refuse()
             connection.expire(now)
+            if connection.unread(now):
+                connection.abort()
             for number, stream in tuple(connection.streams.items()):
                 if stream.overdue(now):
                     connection.fail(number, DeadlineExceeded(DeadlineStage.ON_ARRIVAL))

@@ -88,8 +88,14 @@ def _near(tolerance: Tolerance, own: float, reference: float) -> bool:
 
 
 def _vector_agrees(tolerance: Tolerance, own: Sequence[float], reference: Sequence[float]) -> bool:
-    if not all(map(math.isfinite, own)):
-        return False
+    if not all(map(math.isfinite, own)) or not all(map(math.isfinite, reference)):
+        pairs = list(zip(own, reference, strict=True))
+        finite = [pair for pair in pairs if all(map(math.isfinite, pair))]
+        if not all(_near(tolerance, *pair) for pair in pairs if not all(map(math.isfinite, pair))):
+            return False
+        if not finite:
+            return True
+        own, reference = [one for one, _ in finite], [other for _, other in finite]
     if tolerance.cosine is not None:
         one, other = math.hypot(*own), math.hypot(*reference)
         return (one > 0) == (other > 0) and sum(map(operator.mul, own, reference)) >= tolerance.cosine * one * other

@@ -65,15 +65,18 @@ class Compare:
             raise Overloaded(f"{MAX_AT_ONCE} comparisons are under way; try again later")
         self._under_way += 1
         try:
-            outcomes = await self._outcomes(request, paths, deadline)
-            first = outcomes[0]
-            if isinstance(first, ServeError) and all(isinstance(outcome, REFUSALS) for outcome in outcomes):
-                raise first
-            said = [_said(*each) for each in zip(paths, outcomes, strict=True)]
-            # Off the event loop: 0.1 s for an answer of MAX_ELEMENTS, and as much to write it typed.
-            return await asyncio.to_thread(lambda: to_message(request, comparison_of(said)))
-        finally:
-            self._under_way -= 1
+            said = await self._ask(request, paths, deadline)
+        except BaseException:
+            self._end()
+            raise
+        # Off the event loop: 0.1 s for an answer of MAX_ELEMENTS, and as much to write it typed. When the caller
+        # leaves, the thread goes on, and is counted until it has ended.
+        answering = asyncio.create_task(asyncio.to_thread(lambda: to_message(request, comparison_of(said))))
+        answering.add_done_callback(self._end)
+        return await asyncio.shield(answering)
+
+    def _end(self, _: object = None) -> None:
+        self._under_way -= 1
 
     def _paths(self, name: str) -> list[Path]:
         """Return every path of a model, the named one or the default one first. Raises BadInput or ModelNotFound."""
@@ -82,6 +85,14 @@ class Compare:
         if named is None:
             raise invalid_name_error(name)
         return sorted(routes.of(named.model), key=lambda path: path.stack != named.stack)
+
+    async def _ask(self, request: Request, paths: Sequence[Path], deadline: float) -> list["Said"]:
+        """Return what every path says. Raises ServeError where no path takes the request."""
+        outcomes = await self._outcomes(request, paths, deadline)
+        first = outcomes[0]
+        if isinstance(first, ServeError) and all(isinstance(outcome, REFUSALS) for outcome in outcomes):
+            raise first
+        return [_said(*each) for each in zip(paths, outcomes, strict=True)]
 
     async def _outcomes(self, request: Request, paths: Sequence[Path], deadline: float) -> list[Outcome]:
         calls = [_PredictCall(request, path.name, deadline) for path in paths]

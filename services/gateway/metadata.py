@@ -28,7 +28,12 @@ class ServerMetadata:
     async def refresh(self, timeout_s: float) -> None:
         """Request it from the server; what it said last stays when it does not answer. Raises nothing."""
         replied: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        cancel = self._channel.call(b"", monotonic() + timeout_s, (), replied.set_result)
+
+        def done(reply: Reply) -> None:
+            if not replied.done():  # it may be late by a turn of the loop
+                replied.set_result(reply)
+
+        cancel = self._channel.call(b"", monotonic() + timeout_s, (), done)
         try:
             async with asyncio.timeout(timeout_s):
                 reply = await replied

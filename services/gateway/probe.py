@@ -15,6 +15,7 @@ from grpc_health.v1 import health, health_pb2
 from servepath.protocols.errors import BackendUnavailable, Internal, ServeError
 from servepath.protocols.types import Request
 from services.dataplane.backend import Call, Outcome
+from services.dataplane.health import end_entries, set_entries
 from services.gateway.golden import Proof
 from services.gateway.replica import Replica
 from services.gateway.replicas import Member, ReplicaSet
@@ -69,7 +70,7 @@ class Prober:
 
     async def start(self) -> None:
         """Set every entry but LIVENESS NOT_SERVING and begin."""
-        await self.servicer.set(LIVENESS, STATES[True])
+        await set_entries(self.servicer, {LIVENESS: STATES[True]})
         await self._publish()
         self._task = asyncio.create_task(self._run())
         self._follow(0)
@@ -82,7 +83,7 @@ class Prober:
             for task in ending:
                 task.cancel()
             await asyncio.wait(ending)
-        await self.servicer.enter_graceful_shutdown()
+        await end_entries(self.servicer, (LIVENESS, READINESS, "", *self._ready))
 
     def _follow(self, wait_s: float) -> None:
         """Probe the members in use, and no others; those that are new in so many seconds."""
@@ -186,11 +187,8 @@ class Prober:
 
     async def _publish(self) -> None:
         ready = {name: is_ready() for name, is_ready in self._ready.items()}
-        for name, state in ready.items():
-            await self.servicer.set(name, STATES[state])
-        for name in self._gone:
-            await self.servicer.set(name, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
-        self._gone.clear()
         self._answered_once |= any(ready.values())
-        await self.servicer.set("", STATES[all(ready.values())])
-        await self.servicer.set(READINESS, STATES[self._answered_once])
+        states = {name: STATES[state] for name, state in ready.items()}
+        states[""], states[READINESS] = STATES[all(ready.values())], STATES[self._answered_once]
+        gone = dict.fromkeys(self._gone, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+        await set_entries(self.servicer, gone | states)

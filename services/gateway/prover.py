@@ -52,6 +52,7 @@ class PathProver:
         """Prove the path again when it is back: its server may be another one."""
         self._lives += 1
         self.proof = self._proven = self._asked_at = None
+        self._batcher.restart()
 
     def wanted(self, served: Provenance) -> bool:
         """Return whether who answers now has to be proven."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from servepath.protocols.addresses import dns_name, host_port, split_addresses
 
@@ -47,6 +47,11 @@ class Resolver:
             found |= dict.fromkeys(self._known[name] if name else (one,))
         return tuple(found)
 
+    def keep(self, texts: Iterable[str]) -> None:
+        """Forget the names that stand in none of these settings."""
+        wanted = {dns_name(one) for text in texts for one in split_addresses(text)}
+        self._known = {name: known for name, known in self._known.items() if name in wanted}
+
     def start(self) -> None:
         """Look the names up, now and every `look_every_s`."""
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -77,7 +82,7 @@ class Resolver:
         except (OSError, ValueError, TimeoutError) as error:  # a name may be none: "a..b"
             log.warning("%s cannot be looked up, and means what it did: %s", name, error or "no answer")
             return False
-        if not found or found == self._known[name]:
+        if not found or found == self._known.get(name, found):  # it may have been forgotten meanwhile
             return False
         log.info("%s is %s", name, ", ".join(found))
         self._known[name] = found

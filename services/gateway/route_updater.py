@@ -11,6 +11,7 @@ from services.gateway.config import Settings
 from services.gateway.metrics import Metrics, ShadowMetrics
 from services.gateway.paths import Builder
 from services.gateway.probe import Prober
+from services.gateway.resolve import Resolver
 from services.gateway.router import ModelRouter
 from services.gateway.routes import Routes
 
@@ -28,6 +29,7 @@ class RouteUpdater:
     settings: Settings
     again: Callable[[Settings], Settings] | None
     builder: Builder
+    resolver: Resolver
     router: ModelRouter
     metrics: Metrics
     shadow_metrics: ShadowMetrics
@@ -63,6 +65,7 @@ class RouteUpdater:
             [path.replicas for path in routes.paths.values()],
         )
         self.data_plane.caller_key = CALLER_KEY if any(map(_divided, routes.deployments.models)) else ""
+        self.resolver.keep(self.builder.settings.addresses.values())
 
     def _read(self, before: Deployments) -> Deployments:
         """Read the file while the gateway runs. Raises DeploymentsError or ArtifactError."""

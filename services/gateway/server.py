@@ -101,6 +101,7 @@ async def create_gateway(settings: Settings, again: Callable[[Settings], Setting
         settings=settings,
         again=again,
         builder=builder,
+        resolver=resolver,
         router=router,
         metrics=metrics,
         shadow_metrics=shadow_metrics,

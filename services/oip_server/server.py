@@ -14,6 +14,7 @@ from services.dataplane.batch_scope import BatchScope
 from services.dataplane.batcher import BatchLimits
 from services.dataplane.data_plane import DataPlane
 from services.dataplane.engine import Load
+from services.dataplane.health import end_entries, set_entries
 from services.dataplane.listener import ListenerLimits
 from services.dataplane.listeners import LISTENERS
 from services.dataplane.metrics_server import MetricsServer, process_registry, serve_metrics
@@ -77,14 +78,14 @@ class OipServer:
         self._metrics_server = serve_metrics(self._registry, self._settings.metrics_host, self._settings.metrics_port)
         self.metrics_port = self._metrics_server.port
         # Every model has answered when it was loaded.
-        for name in ("", *self._models.names):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        serving = health_pb2.HealthCheckResponse.SERVING
+        await set_entries(self._health, dict.fromkeys(("", *self._models.names), serving))
         self.port = await self._listener.start()
         self._watching = asyncio.create_task(self._watcher.run(self._settings.watch_s))
 
     async def drain(self) -> None:
         """Report NOT_SERVING, refuse new calls and wait for those in flight, at most `drain_s`."""
-        await self._health.enter_graceful_shutdown()
+        await end_entries(self._health, ("", *self._models.names))
         await self._data_plane.drain(self._settings.drain_s)
 
     async def close(self) -> None:
@@ -102,9 +103,8 @@ class OipServer:
         """Report whether a model is served; draining, the servicer takes nothing but NOT_SERVING."""
         states = health_pb2.HealthCheckResponse
         status = states.SERVING if model.serves else states.NOT_SERVING
-        for name in self._models.names:
-            if self._models.name_of(name) == model.name:
-                await self._health.set(name, status)
+        names = [name for name in self._models.names if self._models.name_of(name) == model.name]
+        await set_entries(self._health, dict.fromkeys(names, status))
 
     def _add_controls(self, server: aio.Server) -> None:
         controls = Controls(self._service, self._models, lambda: self._data_plane.draining)

@@ -56,27 +56,32 @@ class EngineThreads:
         """Stop the threads; one that still computes ends after that."""
         self._executor.shutdown(wait=False)
 
-    def _run(self, call: Call) -> tuple[Outputs, float]:
+    def _run(self, call: Call) -> Outputs:
+        return self._engine.run(call.request.inputs, call.request.outputs or self._outputs)
+
+    def _timed(self, call: Call) -> tuple[Outputs, float]:
         """Return the outputs and the seconds that they took."""
         began = perf_counter()
-        outputs = self._engine.run(call.request.inputs, call.request.outputs or self._outputs)
+        outputs = self._run(call)
         return outputs, perf_counter() - began
 
     def _compute(self, call: Call) -> None:
         call.stage = DeadlineStage.IN_BACKEND
+        began = perf_counter()
         try:
-            outputs, seconds = self._run(call)
+            outputs = self._run(call)
         except Exception as error:  # noqa: BLE001 - as a thread's future would keep it
+            self._inline_policy.saw_inline(call.rows, perf_counter() - began)
             call.end(self._failed(error))
         else:
-            self._inline_policy.saw_inline(call.rows, seconds)
+            self._inline_policy.saw_inline(call.rows, perf_counter() - began)
             call.end(Answer(outputs, self._served))
 
     def _start(self, call: Call) -> None:
         self._busy += 1
         call.stage = DeadlineStage.IN_BACKEND
         loop = asyncio.get_running_loop()
-        running = self._executor.submit(self._run, call)
+        running = self._executor.submit(self._timed, call)
         running.add_done_callback(lambda done: loop.call_soon_threadsafe(self._done, call, done))
 
     def _done(self, call: Call, done: Future[tuple[Outputs, float]]) -> None:

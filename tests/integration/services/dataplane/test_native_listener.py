@@ -605,3 +605,60 @@ async def test_control_calls_that_cannot_be_carried_say_nothing_of_what_is_behin
     await front.stop(0)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert caught.value.details() == "the server does not answer control calls now"
+
+
+async def test_more_of_a_message_than_its_head_declares_ends_the_call_at_once(
+    caller: Caller, front: NativeListener
+) -> None:
+    caller.say(request(1), frame(DATA, 0, 1, message(b"x")), frame(DATA, 0, 1, bytes(100)))
+    assert b"grpc-status\x0213" in await caller.status()
+    assert front._unfinished == 0
+
+
+async def test_a_reply_of_several_messages_counts_once() -> None:
+    async def lasting(_: bytes, _context: object) -> AsyncIterator[bytes]:
+        yield b"first"
+        await asyncio.Event().wait()
+
+    handlers = grpc.method_handlers_generic_handler(
+        "test.Service",
+        {"Lasting": grpc.unary_stream_rpc_method_handler(lasting)},  # type: ignore[arg-type] # aio's
+    )
+    front = NativeListener(
+        "127.0.0.1:0",
+        (HOT,),
+        Counting(),
+        (lambda server: server.add_generic_rpc_handlers((handlers,)),),
+        ListenerLimits(max_streams=2),
+    )
+    caller = await caller_of(await front.start(), PREFACE, settings())
+    head = block([*(dict(REQUEST) | {":path": "/test.Service/Lasting"}).items()])
+    for number in (1, 3):
+        caller.say(frame(HEADERS, END_HEADERS, number, head), frame(DATA, END_STREAM, number, message(b"")))
+        assert (await caller.hear(DATA)).stream == number
+    caller.say(request(5))
+    assert (await caller.hear(RST)).stream == 5
+    caller.close()
+    await front.stop(0)
+
+
+async def test_the_settings_of_a_lost_connection_are_not_waited_for(caller: Caller, front: NativeListener) -> None:
+    await until(lambda: bool(front._connections))
+    (late,) = front._connections.values()  # white box: it would keep the connection
+    caller.close()
+    await until(lambda: not front._connections)
+    assert late.cancelled()
+
+
+async def test_who_reads_nothing_for_longer_than_any_call_may_take_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_listener, "SWEEP_S", 0.05)
+    front = NativeListener("127.0.0.1:0", (HOT,), Counting(), (), ListenerLimits(max_deadline_s=0.5))
+    wide = (settings(window=2**31 - 1), credit(0, 2**31 - 2**16))
+    caller = await caller_of(await front.start(), PREFACE, *wide)
+    caller._reader._transport.pause_reading()  # type: ignore[attr-defined] # white box: of asyncio's streams
+    await until(lambda: bool(front._connections))
+    for number in range(1, 1001, 2):
+        caller.say(request(number), frame(DATA, END_STREAM, number, message(bytes(2**15))))
+    await until(lambda: not front._connections)
+    caller._writer.transport.abort()  # white box: it has written more than anyone takes
+    await front.stop(0)

@@ -231,3 +231,16 @@ def test_an_unusable_comparison_is_said_to_be_so() -> None:
     exchange: Any = Core("host:1").compare("line", [[1, 2]], version=0)
     with pytest.raises(PredictError, match=r"line at host:1: the reply is not a servepath\.v1\.CompareResponse"):
         drive(exchange, [], answer)
+
+
+def test_what_the_models_take_is_known_as_a_whole_or_not_at_all() -> None:
+    seen: list[list[str]] = []
+
+    class Watched(Core):
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name == "_inputs" and value:
+                seen.append(sorted(value))
+            super().__setattr__(name, value)
+
+    predict(Watched("host:1"), "line", [[1, 2]])
+    assert seen == [["line", "line@onnx", "pair", "pair@onnx"]]

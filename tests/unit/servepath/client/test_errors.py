@@ -5,7 +5,7 @@ import grpc
 import pytest
 from grpc import StatusCode
 
-from servepath.client.errors import translate
+from servepath.client.errors import DETAILS_KEY, translate
 from servepath.protocols import errors
 from servepath.protocols.status import details_of
 
@@ -68,3 +68,9 @@ def test_a_call_that_reached_no_gateway_says_so_with_the_fix(code: str, details:
     error = translate(Failure(grpc.StatusCode[code], details), "m", "host:1", 2.5)
 
     assert (str(error), error.reason) == (text, "")
+
+
+def test_details_that_cannot_be_read_are_none() -> None:
+    error = translate(Failure(StatusCode.INTERNAL, "odd", ((DETAILS_KEY, b"\xff"),)), "m", "host:1", 5.0)
+
+    assert (str(error), error.reason, error.retry_after_ms) == ("m at host:1: odd (INTERNAL)", "", None)

@@ -1,7 +1,9 @@
 """A client's connection and a server's, joined in memory: no socket, no event loop."""
 
+import struct
 from collections import deque
 from collections.abc import Sequence
+from time import monotonic
 
 import pytest
 from grpc import StatusCode
@@ -17,6 +19,7 @@ from servepath.http2.unary_call import UnaryCall
 from servepath.http2.write_coalescer import WriteCoalescer
 from servepath.protocols.errors import BadInput
 from services.dataplane.listener import ListenerLimits
+from tests.unit.servepath.http2.scripted_peer import frames_of
 
 METHOD = "/test.Service/Hot"
 LIMIT = 2**21
@@ -169,3 +172,50 @@ def test_a_lost_socket_ends_calls_on_both_sides() -> None:
     joined.client.lost()
     assert joined.ends[number].code is StatusCode.UNAVAILABLE
     assert (joined.server.held, joined.server.connection.open_streams) == (0, 0)
+
+
+def test_a_reply_waits_until_the_caller_reads_again() -> None:
+    joined = Joined()
+    joined.carry()
+    number = joined.ask(b"x")
+    joined.server.connection.pause()
+    joined.carry()
+    assert (joined.ends, joined.server.connection.open_streams) == ({}, 1)
+    joined.server.connection.resume()
+    joined.carry()
+    assert joined.ends[number].payload == b"x"
+    assert joined.server.connection.open_streams == 0
+
+
+def test_a_reply_that_waits_is_not_kept_when_the_socket_is_lost() -> None:
+    joined = Joined()
+    joined.carry()
+    joined.ask(b"x")
+    joined.server.connection.pause()
+    joined.carry()
+    joined.server.connection.lost()
+    assert joined.server.connection.open_streams == 0
+
+
+def test_a_caller_that_has_not_kept_up_for_longer_than_any_call_may_take_is_known() -> None:
+    server = Joined().server
+    late = monotonic() + 2 * server.limits.max_deadline_s
+    assert not server.connection.unread(late)
+    server.connection.pause()
+    assert server.connection.unread(late)
+    assert not server.connection.unread(monotonic())
+    server.connection.resume()
+    assert not server.connection.unread(late)
+
+
+def test_the_last_call_that_a_goaway_names_does_not_rise() -> None:
+    joined = Joined()
+    joined.carry()
+    first = joined.ask(b"x")
+    joined.carry()
+    joined.server.connection.leave()
+    joined.ask(b"x")  # before the client has heard of it
+    joined.carry()
+    joined.server.connection.close()
+    (goaway,) = frames_of(b"".join(joined.server.output.waiting))
+    assert struct.unpack(">LL", goaway.payload) == (first, 0)

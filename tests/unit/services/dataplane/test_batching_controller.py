@@ -88,3 +88,19 @@ def test_laps_without_an_answer_decide_nothing() -> None:
     for _ in range(50 * WINDOW_CALLS):
         controller.record(0, 1e-3, waited=True)
         assert controller.merging
+
+
+def test_calls_that_fail_are_no_first_calls_of_a_server() -> None:
+    controller = BatchingController(2)
+    for _ in range(WINDOW_CALLS):
+        controller.record(0, 1.0, waited=True)
+    run(controller, WINDOW_CALLS, fixed_s=1.0, row_s=0, rows=2)
+    assert run(controller, WINDOW_CALLS, fixed_s=1e-3, row_s=0, rows=2) == 1
+
+
+def test_the_first_calls_after_a_restart_decide_nothing() -> None:
+    controller = BatchingController(2)
+    run(controller, WINDOW_CALLS, fixed_s=1e-3, row_s=0, rows=2)
+    controller.restart()
+    run(controller, WINDOW_CALLS, fixed_s=1.0, row_s=0, rows=2)
+    assert run(controller, WINDOW_CALLS, fixed_s=1e-3, row_s=0, rows=2) == 1

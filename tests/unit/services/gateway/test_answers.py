@@ -80,3 +80,20 @@ def test_an_answer_may_have_ties_but_not_one_value_for_all_classes(own: list[flo
     found = compared(spec, (from_values("y", "FP32", [own]),), wanted)[1]
     assert (found == "") == (said == "")
     assert said in found
+
+
+@pytest.mark.parametrize("tolerance", TOLERANCES[1:])
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_of_a_vector_what_is_not_finite_agrees_with_itself_alone(tolerance: Tolerance, odd: float) -> None:
+    spec = Spec((TensorSpec("x", "FP32", ("batch", 2)),), (TensorSpec("y", "FP32", ("batch", 4)),), True, tolerance)  # noqa: FBT003
+
+    def agree(own: list[float], known: list[float]) -> bool:
+        found = (from_values("y", "FP32", np.float32([own])),)
+        return compared(spec, found, {"y": from_values("y", "FP64", np.float64([known]))})[1] == ""
+
+    assert agree([odd, 9, 1, 0], [odd, 9, 1, 0])
+    assert agree([odd] * 4, [odd] * 4)
+    assert not agree([odd, 0, 1, 9], [odd, 9, 1, 0])
+    assert not agree([odd, 9, 1, 0], [1, 9, 1, 0])
+    assert not agree([1, 9, 1, 0], [odd, 9, 1, 0])
+    assert not agree([odd] * 4, [1, 9, 1, 0])

@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
@@ -32,6 +34,7 @@ from services.gateway.answers import MAX_ELEMENTS
 from services.gateway.compare import Compare, Said, comparison_of
 from services.gateway.routes import Path, Routes
 from services.gateway.tolerances import together
+from tests.limits import LONG_S
 from tests.manifests import SPEC
 
 SERVED = Provenance("m", "onnx", "fake", "1", 1, "ab" * 32, sha256_observed=True)
@@ -274,3 +277,33 @@ def test_a_reply_that_is_none_is_said_to_be_so() -> None:
 def test_an_error_is_told_as_predict_tells_it() -> None:
     told = comparison.failure(Overloaded("full"))
     assert told == (8, "RESOURCE_EXHAUSTED", "OVERLOADED", "full")
+
+
+async def test_a_comparison_counts_until_its_thread_has_ended_even_if_the_caller_leaves() -> None:
+    tried = Compare(reloading("onnx"), Dispatched({"m@onnx": answer([[1.0]])}).dispatch, ListenerLimits())
+    message = gateway_pb2.CompareRequest.FromString(comparison.encode_request(Request("m", 0, (X,))))
+    loop, executor = asyncio.get_running_loop(), ThreadPoolExecutor(1)
+    loop.set_default_executor(executor)
+    held, gate = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        gate.wait(LONG_S)
+
+    holding = loop.run_in_executor(None, hold)
+    asking = [asyncio.create_task(tried.compare(message, None)) for _ in range(compare.MAX_AT_ONCE)]
+    async with asyncio.timeout(LONG_S):
+        # White box: all of them wait for the only thread.
+        while not held.is_set() or executor._work_queue.qsize() < len(asking):  # noqa: ASYNC110 - a thread tells nobody
+            await asyncio.sleep(0.005)
+    for task in asking:
+        task.cancel()
+    await asyncio.wait(asking)
+    with pytest.raises(Overloaded):
+        await tried.compare(message, None)
+    gate.set()
+    await holding
+    async with asyncio.timeout(LONG_S):
+        while tried._under_way:  # noqa: ASYNC110 - nobody else waits for it
+            await asyncio.sleep(0.005)
+    assert (await tried.compare(message, None)).verdict == gateway_pb2.VERDICT_EQUAL

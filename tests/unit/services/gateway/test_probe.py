@@ -8,6 +8,7 @@ from grpc_health.v1 import health_pb2
 from servepath.protocols.errors import BackendUnavailable, Cancelled, DeadlineExceeded
 from servepath.protocols.signature import Signature
 from servepath.protocols.types import Provenance, Request
+from services.dataplane import health
 from services.dataplane.backend import Call
 from services.gateway import probe
 from services.gateway.ejection import Health
@@ -274,3 +275,33 @@ async def test_what_goes_wrong_with_one_probe_ends_no_other(caplog: pytest.LogCa
     await until(lambda: server.ready_now)
     await prober.stop()
     assert "a probe of m@onnx failed" in caplog.text
+
+
+class Unread:
+    """What a Watch needs of its call, whose caller reads nothing."""
+
+    def __init__(self) -> None:
+        self.writing = asyncio.Event()
+
+    async def write(self, _: health_pb2.HealthCheckResponse) -> None:
+        self.writing.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_caller_that_watches_and_does_not_read_holds_up_no_other_entry_and_no_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "SET_S", 0.01)
+    server, unread = Server(), Unread()
+    server.behave = lambda call: call.end(ANSWER)
+    prober = probing(server, PROVEN)
+    watching = asyncio.create_task(prober.servicer.Watch(health_pb2.HealthCheckRequest(service=""), unread))
+    await unread.writing.wait()
+    async with asyncio.timeout(LONG_S):
+        await prober.start()
+        while (await states(prober))[:2] != (True, True):  # noqa: ASYNC110 - no events either
+            await asyncio.sleep(0.005)
+        await prober.stop()
+    assert (await states(prober))[:2] == (False, False)
+    watching.cancel()
+    await asyncio.wait({watching})

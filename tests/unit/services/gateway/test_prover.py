@@ -10,6 +10,7 @@ from servepath.protocols.errors import BackendBadReply, Internal, Overloaded, Se
 from servepath.protocols.types import Answer, Request
 from services.dataplane.batch_scope import BatchScope
 from services.dataplane.batcher import Batcher, BatchLimits
+from services.dataplane.batching_controller import WINDOW_CALLS
 from services.gateway import golden
 from services.gateway.artifacts import Artifacts, ExternalArtifacts
 from services.gateway.golden import FILE, FORMAT, Proof
@@ -214,3 +215,13 @@ async def test_a_successor_merges_no_more_than_was_proven_until_it_is_proven_its
     assert successor.wanted(SERVED)
     await successor.prove(StandIn(as_exported).ask, SERVED)
     assert batcher.merging
+
+
+def test_whether_merging_pays_is_measured_from_the_start_once_a_server_is_gone(
+    prover: PathProver, batcher: Batcher
+) -> None:
+    for _ in range(2 * WINDOW_CALLS):
+        batcher._controller.record(2, 1e-3, waited=True)
+    assert not batcher.merges  # the next lap is of lone calls
+    prover.forget()
+    assert batcher.merges

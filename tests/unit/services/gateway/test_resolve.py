@@ -89,3 +89,23 @@ async def test_the_machines_own_name_has_its_addresses() -> None:
     found = await look_up("localhost:8001")
     assert set(found) <= {"127.0.0.1:8001", "[::1]:8001"}
     assert found
+
+
+async def test_a_name_that_no_setting_has_any_more_is_not_looked_up() -> None:
+    resolver = Resolver(Names(pods=["10.0.0.1:8001"]), look_every_s=LONG_S)  # which knows no other name
+    resolver.addresses("dns:///pods:8001,dns:///gone:8001")
+    resolver.keep(["127.0.0.1:8001", "127.0.0.1:8002, dns:///pods:8001"])
+    await wait_for(await changes(resolver))
+    assert resolver.addresses("dns:///pods:8001") == ("10.0.0.1:8001",)
+    await resolver.stop()
+
+
+async def test_a_name_that_is_forgotten_while_it_is_looked_up_is_no_change() -> None:
+    async def look_up_late(_: str) -> Sequence[str]:
+        resolver.keep(())
+        return ["10.0.0.1:8001"]
+
+    resolver = Resolver(look_up_late)
+    resolver.addresses("dns:///pods:8001")
+    assert not await resolver._look_up("pods:8001")
+    assert resolver.addresses("dns:///pods:8001") == ("pods:8001",)

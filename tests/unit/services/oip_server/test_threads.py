@@ -129,3 +129,11 @@ def test_runs_that_are_long_now_and_then_leave_the_loop() -> None:
         assert policy.inline(1)
     policy.saw_inline(1, SLOW_S)
     assert not policy.inline(1)
+
+
+async def test_an_engine_that_gets_slow_and_fails_moves_to_a_thread(threads: EngineThreads, engine: Engine) -> None:
+    await until_inline(threads, engine)
+    engine.takes_s, engine.fault = SLOW_S, BadInput("an element")
+    for _ in range(2):
+        assert isinstance(await ask(threads), BadInput)
+    assert not engine.ran_inline
