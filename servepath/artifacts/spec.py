@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ BATCH = "batch"
 OPEN = -1
 # The dtypes whose elements have fractions.
 FRACTIONS = frozenset({"FP16", "BF16", "FP32", "FP64"})
+# The relative distance that the coarsest of them, BF16, keeps two numbers apart by.
+COARSEST = 2.0**-7
 # What float32 numbers are computed in, where nothing else is said.
 FP32 = "fp32"
 
@@ -23,7 +26,8 @@ class Tolerance:
 
     Two other measures take the place of that, each along the last axis. cosine: the least cosine of the angle between a
     vector and its reference, as for embeddings. top_k: the reference's largest element must be among the answer's k
-    largest, as for classes; an answer of one value alone has none, unless the reference is one.
+    largest, as for classes; an answer of one value alone has none, unless rounding makes the reference one. Elements
+    that are not finite agree with themselves alone, and the others are compared without them.
     """
 
     rtol: float = 0.0
@@ -60,10 +64,16 @@ class Tolerance:
         """Return whether answers agree with their reference, both float64; by vector, they have an axis."""
         if not self.by_vector:
             return within(answer, reference, self.limits(reference))
-        if answer.shape != reference.shape or not answer.ndim or not bool((abs(answer) < math.inf).all()):
+        if answer.shape != reference.shape or not answer.ndim:
             return False
         if not answer.size:
             return True
+        odd = ~((abs(answer) < math.inf) & (abs(reference) < math.inf))
+        if bool(odd.any()):
+            if not bool(_same(answer[odd], reference[odd]).all()):
+                return False
+            answer, reference = answer.copy(), reference.copy()
+            answer[odd] = reference[odd] = 0.0 if self.cosine is not None else -sys.float_info.max
         if self.cosine is not None:
             one, other = (answer * answer).sum(-1), (reference * reference).sum(-1)
             near = (answer * reference).sum(-1) >= self.cosine * (one * other) ** 0.5
@@ -73,7 +83,8 @@ class Tolerance:
         highest = answer.max(-1, where=best, initial=-math.inf)[..., None]
         most = self.top_k or 1
         # Ties are honest where numbers are rounded, but one value for all tells nothing.
-        tells = (answer != answer[..., :1]).any(-1) | best.all(-1) | (answer.shape[-1] <= most)
+        alike = (abs(reference - reference[..., :1]) <= COARSEST * abs(reference)).all(-1)
+        tells = (answer != answer[..., :1]).any(-1) | alike | (answer.shape[-1] <= most)
         return bool((tells & ((answer > highest).sum(-1) < most)).all())
 
     def __str__(self) -> str:
@@ -96,8 +107,11 @@ def within(answer: Any, reference: Any, limits: Any) -> bool:
     close = (abs(answer - reference) <= limits) & (abs(reference) < math.inf)
     if bool(close.all()):
         return True
-    same = (answer == reference) | ((answer != answer) & (reference != reference))  # noqa: PLR0124 - NaN, without numpy
-    return bool((close | same).all())
+    return bool((close | _same(answer, reference)).all())
+
+
+def _same(answer: Any, reference: Any) -> Any:
+    return (answer == reference) | ((answer != answer) & (reference != reference))  # noqa: PLR0124 - NaN, without numpy
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from functools import partial
 from struct import unpack as unpack_struct
 from typing import Any
 
-from servepath.artifacts.spec import Spec, Tolerance
+from servepath.artifacts.spec import COARSEST, Spec, Tolerance
 from servepath.protocols.tensors import ITEM_BYTES, unpack
 from servepath.protocols.types import Tensor
 
@@ -100,7 +100,8 @@ def _vector_agrees(tolerance: Tolerance, own: Sequence[float], reference: Sequen
         one, other = math.hypot(*own), math.hypot(*reference)
         return (one > 0) == (other > 0) and sum(map(operator.mul, own, reference)) >= tolerance.cosine * one * other
     best, most = max(reference), tolerance.top_k or 1
-    if max(own) == min(own) and min(reference) != best and most < len(own):
+    alike = all(abs(each - reference[0]) <= COARSEST * abs(each) for each in reference)
+    if max(own) == min(own) and not alike and most < len(own):
         return False
     highest = max((each for each, known in zip(own, reference, strict=True) if known == best), default=-math.inf)
     return sum(each > highest for each in own) < most

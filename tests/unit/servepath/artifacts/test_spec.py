@@ -101,5 +101,23 @@ def test_where_the_reference_prefers_no_class_neither_need_the_answer() -> None:
     assert Tolerance(top_k=1).holds(np.zeros((1, 3)), np.ones((1, 3)))
 
 
+def test_a_tie_that_rounding_makes_of_two_classes_is_honest() -> None:
+    assert Tolerance(top_k=1).holds(np.array([[0.5, 0.5]]), np.array([[0.50007, 0.49993]]))
+    assert not Tolerance(top_k=1).holds(np.array([[0.5, 0.5]]), np.array([[0.6, 0.4]]))
+
+
+@pytest.mark.parametrize("tolerance", [Tolerance(cosine=0.99), Tolerance(top_k=1)])
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_of_a_vector_what_is_not_finite_agrees_with_itself_alone(tolerance: Tolerance, odd: float) -> None:
+    def agree(answer: list[float], reference: list[float]) -> bool:
+        return tolerance.holds(np.array([answer, [1.0, 0.0, 0.0, 0.0]]), np.array([reference, [1.0, 0.0, 0.0, 0.0]]))
+
+    assert agree([odd, 9, 1, 0], [odd, 9, 1, 0])
+    assert agree([odd] * 4, [odd] * 4)
+    assert not agree([odd, 0, 1, 9], [odd, 9, 1, 0])
+    assert not agree([odd, 9, 1, 0], [1, 9, 1, 0])
+    assert not agree([1, 9, 1, 0], [odd, 9, 1, 0])
+
+
 def test_an_answer_that_is_no_number_is_no_class() -> None:
     assert not Tolerance(top_k=1).holds(np.array([[math.nan, 0.0]]), np.array([[1.0, 0.0]]))
