@@ -23,7 +23,7 @@ DOWN_S = 180.0
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """One Compose project. files: below ROOT. settings: what overrules .env. profiles: those that are on."""
+    """One Compose project. files: below ROOT. settings: what overrides .env. profiles: those that are on."""
 
     engine: Engine
     name: str
@@ -53,7 +53,7 @@ class Project:
 
     def down(self) -> None:
         """Remove containers, networks and volumes. Raises EngineError."""
-        self.ask("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "30", timeout_s=DOWN_S)
+        self.ask("--profile", "*", "down", "--volumes", "--remove-orphans", timeout_s=DOWN_S)
 
     def left(self) -> list[str]:
         """Return this project's containers, networks and volumes."""

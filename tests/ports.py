@@ -21,8 +21,10 @@ _places = itertools.count(random.randrange(EACH))  # noqa: S311 - a place to beg
 def free_ports(count: int) -> list[int]:
     """Return that many different ports of 127.0.0.1, none of which this process has been given lately."""
     found: list[int] = []
-    while len(found) < count:
-        port = _first + next(_places) % EACH
+    for place in itertools.islice(_places, EACH):
+        port = _first + place % EACH
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             found.append(port)
-    return found
+        if len(found) == count:
+            return found
+    raise OSError(f"{count} ports of {_first}..{_first + EACH - 1} are not free")

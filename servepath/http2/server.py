@@ -184,8 +184,7 @@ class ServerConnection(ConnectionBase):
             stream.take(b"", ended=True)
 
     def _begin(self, number: int, request: RequestHeaders, *, ended: bool) -> None:
-        most = self._most_streams
-        if len(self.streams) + len(self._out.streams) >= most and self.open_streams >= most:
+        if self.open_streams >= self._most_streams:
             self._reset_stream(number, REFUSED_STREAM, ended=ended)
             return
         if request.fault or (ended and request.length):

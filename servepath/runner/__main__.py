@@ -63,7 +63,7 @@ def parse_args(argv: Sequence[str]) -> RunnerOptions:
     up.add_argument("--timeout", type=seconds, default=120.0, help="seconds to wait for that (default: 120)")
     up.add_argument("--tuned", action="store_true", help="start with the settings that servepath tune found")
     up.add_argument("--tuned-folder", type=Path, default=FOLDER, help=f"where they are (default: {FOLDER})")
-    commands.add_parser("down", parents=[common], help="stop: SIGTERM, 35 s to finish calls, SIGKILL")
+    commands.add_parser("down", parents=[common], help="stop: SIGTERM, 35 s to end, SIGKILL")
     commands.add_parser("status", parents=[common], help="which services run and answer; exit code 1 if not all do")
     tail = commands.add_parser("logs", parents=[common], help="the last lines of the logs")
     tail.add_argument("-f", "--follow", action="store_true", help="follow the logs until Ctrl-C")
@@ -103,12 +103,12 @@ def down(options: RunnerOptions) -> int:
 
 
 def show_status(options: RunnerOptions) -> int:
-    """Print the table; of what runs, where deployments.toml cannot be read."""
+    """Print the table; of what was started, where deployments.toml cannot be read."""
     services, complaint = _services(options), ""
     try:
         chosen, external = _chosen(options), _external(options)
     except DeploymentsError as error:
-        chosen, external, complaint = options.services or _running(options), {}, str(error)
+        chosen, external, complaint = options.services or _started(options), {}, str(error)
     found = status.states(services, options.run_paths, external)
     ready = status.show([state for state in found if state.service in (*chosen, *external)])
     if complaint:
@@ -160,6 +160,10 @@ def _chosen(options: RunnerOptions) -> Sequence[str]:
 
 def _running(options: RunnerOptions) -> list[str]:
     return [name for name in SERVICES if main_process(ServiceFiles(options.run_paths.run_dir, name))]
+
+
+def _started(options: RunnerOptions) -> list[str]:
+    return [name for name in SERVICES if ServiceFiles(options.run_paths.run_dir, name).pid_file.exists()]
 
 
 def _services(options: RunnerOptions) -> dict[str, Service]:

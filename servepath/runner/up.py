@@ -16,7 +16,7 @@ from servepath.runner.progress import ProgressDisplay
 
 POLL_S = 0.1
 TAIL_LINES = 20
-# Longer than what a service takes to drain and close: drain_s, 25 s, and 6 s after it.
+# Longer than what a service takes to drain and close: drain_s, 25 s, and 8 s beside it.
 GRACE_S = 35.0
 LEFT_OVER_S = 2.0
 # How long a service that ran before may take to answer, to pick up a new version for example.

@@ -111,7 +111,7 @@ class Batcher:
             call.end(Overloaded(f"{self._in_flight} requests in flight and {self._queued} waiting on this path"))
 
     def restart(self) -> None:
-        """Measure whether merging pays from the start: the server may be another one."""
+        """Leave the next calls out of what merging is judged by: the server may have just started."""
         self._controller.restart()
 
     def ready(self) -> bool:

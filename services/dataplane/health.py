@@ -1,4 +1,4 @@
-"""grpc.health.v1's entries, set whatever their watchers do: the library waits until each has taken what it is sent."""
+"""grpc.health.v1's entries, set in a bounded time: the library waits until each watcher has taken what it is sent."""
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 from grpc_health.v1 import health, health_pb2
 
-# After that an entry stays as it is whose watcher does not read.
+# After that an entry whose watcher does not read stays as it is, for Check and its other watchers, too.
 SET_S = 1.0
 
 

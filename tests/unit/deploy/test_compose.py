@@ -21,6 +21,7 @@ from servepath.protocols.deployments_file import read_deployments
 from servepath.runner.up import GRACE_S
 from servepath.settings import variables
 from services.dataplane.data_plane import MAX_LINGER_S
+from services.dataplane.health import SET_S
 from services.dataplane.native_listener import FLUSH_S
 from services.gateway.server import CLOSE_GRACE_S
 from services.gateway.tracing import STOP_S
@@ -336,7 +337,7 @@ def test_the_digests_of_images_lock_win_over_the_tags_of_env(tmp_path: Path) -> 
 
 def test_every_service_has_time_to_drain_and_close() -> None:
     drain_s = read_deployments(ROOT / "deployments.toml").gateway.drain_s
-    needed_s = drain_s + MAX_LINGER_S + CLOSE_GRACE_S + FLUSH_S + STOP_S
+    needed_s = 2 * SET_S + drain_s + MAX_LINGER_S + CLOSE_GRACE_S + FLUSH_S + STOP_S
     given = {name: service["stop_grace_period"] for name, service in read()["services"].items()}
     assert [name for name, text in given.items() if float(text.removesuffix("s")) < needed_s] == []
     assert needed_s <= GRACE_S
