@@ -81,13 +81,18 @@ def measurements_of(paths: Sequence[plan.ServingPath], options: LoadOptions) -> 
 
 
 @contextmanager
-def instrument(paths: Sequence[plan.ServingPath], options: LoadOptions) -> Iterator[Instrument]:
-    """Yield the load generator, closed at the end. Raises SettingsError, ArtifactError or OSError."""
+def instrument(
+    paths: Sequence[plan.ServingPath], options: LoadOptions, interruption: Interruption | None = None
+) -> Iterator[Instrument]:
+    """Yield the load generator, closed at the end. interruption: the one that there is already.
+
+    Raises SettingsError, ArtifactError or OSError, and KeyboardInterrupt where a signal comes before.
+    """
     measurements = measurements_of(paths, options)
     with ExitStack() as stack:
         address = stack.enter_context(no_op.endpoint())
         scheduling = _schedule(options)  # after the no-op server, which must not inherit it
-        interruption, clock, timer = Interruption(), Clock(), best_timer()
+        interruption, clock, timer = interruption or Interruption(), Clock(), best_timer()
         stack.callback(timer.close)
         prepared = Prepared(measurements, options, address)
         prepared.prepare(clock, interruption.event.is_set)

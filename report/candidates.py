@@ -47,7 +47,11 @@ def candidates(evidence: Evidence, slo_p99_ms: float) -> tuple[Candidate, ...]:
     searched, carded = evidence.capacity or {"paths": ()}, evidence.scorecard or {"scorecard": ()}
     rows = {(row.model, row.stack, row.via, settings_of(evidence.facts, row)): row for row in evidence.rows}
     entries = {(*_path_of(entry), entry["via"], _settings(entry)): entry for entry in searched["paths"]}
-    cards = {(*_path_of(card), via, _settings_of_card(card, via)): card for card in carded["scorecard"] for via in VIAS}
+    ways = [
+        ((*_path_of(card), via, _settings_of_card(card, via)), card) for card in carded["scorecard"] for via in VIAS
+    ]
+    # Two cards have one way in common where only the settings of the other differ: wrong answers in either count.
+    cards, erring = dict(ways), {way for way, card in ways if _erred(card, way[2])}
     design = sequential.design_of(evidence.facts)
     models, found = {row.model for row in evidence.rows}, []
     for model, stack, via, settings in sorted({*rows, *entries}):
@@ -55,7 +59,7 @@ def candidates(evidence: Evidence, slo_p99_ms: float) -> tuple[Candidate, ...]:
             continue
         row, entry = rows.get((model, stack, via, settings)), entries.get((model, stack, via, settings))
         card = cards.get((model, stack, via, settings))
-        wrong = _answered_wrongly(entry, card, via)
+        wrong = (model, stack, via, settings) in erring or bool(entry and entry.get("limit") == WRONG_ANSWERS)
         capacity = _capacity(entry, searched["slo_p99_ms"], slo_p99_ms) if entry else None
         found.append(
             Candidate(
@@ -142,10 +146,9 @@ def _precision(facts: Mapping[str, Any], row: PathResult | None, stack: str) -> 
     return str(manifest.get("precision", {}).get("value") or reduced_precision(stack) or UNKNOWN)
 
 
-def _answered_wrongly(entry: Entry | None, card: Entry | None, via: str) -> bool:
-    """Return whether there were wrong answers in the search for the capacity or under the load of the scorecard."""
-    counted = "gateway_wrong_answers" if via == "gateway" else "wrong_answers"
-    return bool((entry or {}).get("limit") == WRONG_ANSWERS or (card or {}).get(counted))
+def _erred(card: Entry, via: str) -> bool:
+    """Return whether there were wrong answers under the load of a scorecard."""
+    return bool(card.get("gateway_wrong_answers" if via == "gateway" else "wrong_answers"))
 
 
 def _capacity(entry: Entry, measured_ms: float, slo_p99_ms: float) -> Capacity | None:
@@ -155,7 +158,9 @@ def _capacity(entry: Entry, measured_ms: float, slo_p99_ms: float) -> Capacity |
     if slo_p99_ms > measured_ms:
         return Capacity(rate_rps, None, None, open_ended=True) if rate_rps else None
     if not rate_rps:
-        return Capacity(0.0, None, entry["high_rps"], open_ended=False)
+        # Earlier files have the lowest rate tried in the steps alone.
+        lowest = min((step["rate_rps"] for step in entry["steps"]), default=None)
+        return Capacity(0.0, None, entry["high_rps"] or lowest, open_ended=False)
     return Capacity(rate_rps, entry["low_rps"], entry["high_rps"], open_ended=limit != SERVER)
 
 

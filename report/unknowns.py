@@ -34,22 +34,22 @@ def missing(
     """Yield what a better recommendation would rest on. priced: a price was declared. ties: those of answers."""
     yield from _capacities(evidence, found, slo_p99_ms)
     if evidence.scorecard is None:
-        yield Missing("what a request costs", make("scorecard PRICE_PER_HOUR=0.10 CURRENCY=EUR", found))
+        yield Missing("what a request costs", make("scorecard PRICE_PER_HOUR=0.10 CURRENCY=EUR", found, found))
         return
     for some in _by_tuned(each for each in found if each.cost is None):
-        yield Missing(f"what a request costs on {_names(some)}", make("scorecard", some))
+        yield Missing(f"what a request costs on {_names(some)}", make("scorecard", some, found))
     for some in _by_tuned(each for each in found if each.cost is not None and not each.cost.values):
-        yield Missing("how sure the costs are: this scorecard is of an earlier release", make("scorecard", some))
+        yield Missing("how sure the costs are: this scorecard is of an earlier release", make("scorecard", some, found))
     for tie in ties:
         rounds = MORE * max([ROUNDS, *(len(each.cost.values) for each in tie if each.cost)])
         what = f"which of {_names(tie)} costs less: more measurements may tell"
-        yield from (Missing(what, make(f"scorecard ROUNDS={rounds}", some)) for some in _by_tuned(tie))
+        yield from (Missing(what, make(f"scorecard ROUNDS={rounds}", some, found)) for some in _by_tuned(tie))
     if not priced:
         yield Missing("the price of a million requests", "make recommend PRICE_PER_HOUR=0.10 CURRENCY=EUR")
 
 
 def _capacities(evidence: Evidence, found: Sequence[Candidate], slo_p99_ms: float) -> Iterator[Missing]:
-    command = make(f"capacity SLO_P99_MS={slo_p99_ms:g}", found)
+    command = make(f"capacity SLO_P99_MS={slo_p99_ms:g}", found, found)
     measured_ms = (evidence.capacity or {}).get("slo_p99_ms")
     if measured_ms is None:
         yield Missing("the capacity of each path", command)
@@ -61,12 +61,13 @@ def _capacities(evidence: Evidence, found: Sequence[Candidate], slo_p99_ms: floa
         for some in _by_tuned(each for each in found if each.capacity is None):
             paths = ",".join(dict.fromkeys(each.path for each in some))
             words = f"capacity SLO_P99_MS={slo_p99_ms:g} PATHS={paths}"
-            yield Missing(f"the capacity of {_names(some)}", make(words, some))
+            yield Missing(f"the capacity of {_names(some)}", make(words, some, found))
 
 
-def make(words: str, found: Sequence[Candidate]) -> str:
-    """Return the command; tuned settings take servers that are started with them."""
-    return f"make down {words} TUNED=1" if any(each.settings.origin for each in found) else f"make {words}"
+def make(words: str, some: Sequence[Candidate], found: Sequence[Candidate]) -> str:
+    """Return the command that measures some of those found: where any are tuned, other servers may run than theirs."""
+    own, tuned = (any(each.settings.origin for each in every) for every in (some, found))
+    return f"make {'down ' if tuned else ''}{words}{' TUNED=1' if own else ''}"
 
 
 def _by_tuned(found: Iterable[Candidate]) -> Iterator[list[Candidate]]:

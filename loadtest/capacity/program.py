@@ -83,18 +83,19 @@ def _find(testbed: "Testbed", measurement: Measurement, about: dict[str, Any], a
     ended = False
     try:
         on.warm_up()
-        search.run()
-        found = conclude(search.trials)
+        if not on.wrong_outside:
+            search.run()
+        found = conclude(search.trials, on.wrong_outside)
         testbed.say(f"{measurement.path} {measurement.via}: {_sentence(found, testbed.options.slo_p99_ms)}")
         if found.rate is not None and found.limit is Limit.SERVER:
             more["overload"] = [on.overload(found.rate, factor) for factor in overload.FACTORS]
-        if on.wrong_beyond:
-            found = conclude(search.trials, on.wrong_beyond)
-            testbed.say(f"{measurement.path} {measurement.via}: {_sentence(found, testbed.options.slo_p99_ms)}")
+            if on.wrong_outside:
+                found = conclude(search.trials, on.wrong_outside)
+                testbed.say(f"{measurement.path} {measurement.via}: {_sentence(found, testbed.options.slo_p99_ms)}")
         more["null"] = on.no_op(found)
         ended = True
     finally:
-        found = conclude(search.trials, on.wrong_beyond)
+        found = conclude(search.trials, on.wrong_outside)
         entry = {
             **measurement.path._asdict(),
             "via": measurement.via,
@@ -123,8 +124,8 @@ class Testbed:
 class CapacitySearch:
     """One path and way: every step of it, its rows kept.
 
-    rows_file: where the rows of a step go, by its number. steps: as capacity.json has them. wrong_beyond: wrong answers
-    under more than the capacity.
+    rows_file: where the rows of a step go, by its number. steps: as capacity.json has them. wrong_outside: wrong
+    answers in the warm-up or under more than the capacity.
     """
 
     def __init__(self, testbed: Testbed, measurement: Measurement, rows_file: Callable[[int], Path]) -> None:
@@ -135,15 +136,16 @@ class CapacitySearch:
         self._began_s = time.monotonic()
         self._number = 0
         self.steps: list[dict[str, Any]] = []
-        self.wrong_beyond = 0
+        self.wrong_outside = 0
 
     def left_s(self) -> float:
         """Return how much of the search's time is left."""
         return self._testbed.options.seconds * SEARCH_SHARE - (time.monotonic() - self._began_s)
 
     def warm_up(self) -> None:
-        """Load until the path is stable; its rows are not kept. Raises InterruptedRun."""
-        warm_up(self._spec(FIRST_RPS, 1), min(self._testbed.load.warmup, self.left_s() / 4), self._send)
+        """Load until the path is stable; of its rows only the wrong answers are counted. Raises InterruptedRun."""
+        warm = warm_up(self._spec(FIRST_RPS, 1), min(self._testbed.load.warmup, self.left_s() / 4), self._send)
+        self.wrong_outside += sum(int(step.wrong_in(table).sum()) for table in warm.tables)
 
     def attempt(self, rate: float) -> Result:
         """Run a trial at a rate. Raises InterruptedRun."""
@@ -165,7 +167,7 @@ class CapacitySearch:
         )
         loaded = self._load(spec)
         found = overload.judge(loaded.table, loaded.facts, factor=factor, overload=count, slo_us=self._slo_us)
-        self.wrong_beyond += found["wrong_answers"]
+        self.wrong_outside += found["wrong_answers"]
         back = "did not recover" if found["recovery_s"] is None else f"recovered in {found['recovery_s']:.1f} s"
         wrong = f", {found['wrong_answers']:,} incorrect" if found["wrong_answers"] else ""
         self._tell(

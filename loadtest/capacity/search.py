@@ -202,13 +202,13 @@ def rate_index_below(rate: float) -> int:
     return max((rate_index for rate_index in range(LOWEST, HIGHEST + 1) if rate_of(rate_index) <= rate), default=LOWEST)
 
 
-def conclude(trials: Sequence[Trial], wrong_beyond: int = 0) -> Found:
+def conclude(trials: Sequence[Trial], wrong_outside: int = 0) -> Found:
     """Conclude from the trials of a search that ended or was cut short.
 
-    wrong_beyond: wrong answers under more than the capacity; one anywhere, and there is no capacity.
+    wrong_outside: wrong answers in the warm-up or under more than the capacity; one anywhere, and there is no capacity.
     """
     tallies = {rate_index: tally_of(trials, rate_index) for rate_index in sorted({each.rate_index for each in trials})}
-    if wrong_beyond or any(tally[Outcome.WRONG] for tally in tallies.values()):
+    if wrong_outside or any(tally[Outcome.WRONG] for tally in tallies.values()):
         return Found(None, None, None, Limit.WRONG)
     most = most_of(trials)
     fine = [rate_index for rate_index in tallies if certified(trials, rate_index) and rate_of(rate_index) <= most]

@@ -15,7 +15,7 @@ from loadtest.calls import Caller
 from loadtest.measurement_spec import MeasurementSpec
 from loadtest.options import LoadOptions, argument_parser
 from loadtest.plan import Measurement, ServingPath
-from loadtest.program import Instrument, instrument, workers_of
+from loadtest.program import Instrument, Prepared, instrument, measurements_of, workers_of
 from loadtest.run import RunError
 from loadtest.session import check_reachable, warm_up
 from loadtest.tune import loop, telling
@@ -42,6 +42,8 @@ SIDES = (DEFAULT_SIDE, CANDIDATE_SIDE)
 LOAD_SHARE = 0.95
 # A fresh server is slower at first; it is loaded until it is steady, at most so long.
 WARM_S = 6.0
+# The address of a no-op server that nobody calls.
+NO_SERVER = "127.0.0.1:1"
 
 
 def tune_all(paths: Sequence[ServingPath], options: TuneOptions) -> int:
@@ -83,6 +85,8 @@ class Tuning:
             load = argument_parser().read(LoadOptions, words)
             paths = [path_of(self._path, ((PRECISION, each),) if each else ()) for each in ("", *self._precisions)]
             self._artifacts = {path: current_sha256(options.exports, path) for path in paths}
+            # Requests that cannot be used are said before services start for them.
+            Prepared(measurements_of(paths, load), load, NO_SERVER)
             names = [PATH_STACKS[self._path.stack].service, GATEWAY]
             servers = {
                 name: Servers(side, names, options.deployments.absolute(), self._interruption)
@@ -93,10 +97,10 @@ class Tuning:
             try:
                 # First: for requests without known answers `instrument` asks the default for them.
                 start_default(servers[DEFAULT_SIDE])
-                ours = stack.enter_context(instrument(paths, load))
+                ours = stack.enter_context(instrument(paths, load, self._interruption))
                 workers = stack.enter_context(workers_of(ours.generator, load, [], self._interruption))
                 self._search(ours, workers, servers)
-            except InterruptedRun:
+            except (InterruptedRun, KeyboardInterrupt):
                 goes_on = "goes on from here" if names_code(self._commit) else "begins again: no commit names this code"
                 self._say(f"interrupted; the same command {goes_on}")
         # It may have come while the services stopped.
@@ -129,7 +133,7 @@ class Tuning:
         self._conclude(history)
 
     def _conclude(self, history: History) -> None:
-        """Write the file of what was found, if anything was tried."""
+        """Write the file of what was found, if anything was tried. Raises RunError where it is for another artifact."""
         if not history.trials:
             return
         found = conclude(history.trials, history.look)
@@ -139,6 +143,8 @@ class Tuning:
             self._say(line)
         file = tuned.file_of(self._options.out, str(self._path))
         made = self._tuned(found.settings, history.seed, found)
+        if made.artifact_sha256 != current_sha256(self._options.exports, path_of(self._path, found.settings)):
+            raise RunError(f"{file} is not written, as the model was exported meanwhile; give the same command again")
         if stays := kept(file, made, self._options.exports):
             self._say(f"{file} stays, which was confirmed: {stays}")
             return
@@ -150,6 +156,8 @@ class Tuning:
         measurement = Measurement(self._path, GATEWAY, DEFAULT_SIDE)
         own = next(loaded for loaded in ours.prepared.loaded if loaded[0].measurement == measurement)
         self._identity = check_reachable([own], ours.clock)[measurement]
+        # A call that failed names no artifact: then it is the current one.
+        self._identity["artifact"] = self._identity["artifact"] or self._artifacts[self._path]
         self._artifacts[self._path] = self._identity["artifact"]
         return own
 

@@ -22,8 +22,13 @@ def in_turn(
     """
     end_s, code = time.monotonic() + budget_s, 0
     for number, path in enumerate(paths):
+        share_s = (end_s - time.monotonic()) / (len(paths) - number)
+        if share_s <= 0:
+            sys.stderr.write(f"servepath tune: {path}: no time left: give it more --budget\n")
+            code = 1
+            continue
         try:
-            ended = tune(path, (end_s - time.monotonic()) / (len(paths) - number))
+            ended = tune(path, share_s)
         except (SettingsError, ArtifactError, RunError, OSError) as error:
             sys.stderr.write(f"servepath tune: {path}: {error}\n")
             ended, code = signal() or 0, 1

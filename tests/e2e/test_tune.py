@@ -83,6 +83,17 @@ def test_requests_without_known_answers_are_held_to_what_the_default_answers(her
     assert tuned.read(here.folder / FILE).requests == "mine.jsonl, 4 connections"
 
 
+def test_requests_that_cannot_be_read_are_told_before_services_start(here: Workplace) -> None:
+    exports = here.folder / "artifacts/exports"
+    # Services would not start, and that would be told instead.
+    (artifact_folder(exports, "simple_nn", "onnx", current_version(exports, "simple_nn")) / "model.onnx").unlink()
+
+    code, text = here.run(*TUNE, "--payloads=none.jsonl")
+
+    assert (code, "simple_nn@onnx: --payloads: none.jsonl cannot be read" in text) == (1, True), text
+    assert here.left() == []
+
+
 def test_up_starts_the_servers_with_tuned_settings_and_a_load_test_names_them(here: Workplace) -> None:
     kept = {
         "artifact_sha256": sha256(here, "simple_nn", "mar"),

@@ -60,7 +60,7 @@ def assert_rows_are_kept(folder: Path, steps: Sequence[dict[str, Any]]) -> None:
         assert {row["run"] for row in table} == {"one"}
 
 
-def test_wrong_answers_have_no_capacity_and_what_others_have_stays(stand: Any) -> None:
+def test_wrong_answers_in_the_warm_up_leave_no_capacity_and_what_others_have_stays(stand: Any) -> None:
     folder, other = add_run(stand), {"model": "curve", "stack": "onnx", "via": "direct", "steps": []}
     other |= {"rate_rps": 9, "low_rps": 8, "high_rps": 10, "cores": 1}
     before = {"slo_p99_ms": 50, "git_commit": git_commit(), "paths": [other]}
@@ -72,11 +72,10 @@ def test_wrong_answers_have_no_capacity_and_what_others_have_stays(stand: Any) -
     kept, path = found["paths"]
     assert (found["complete"], kept) == (True, other)
     assert (path["model"], path["stack"], path["via"]) == ("line", "onnx", "direct")
-    assert (path["rate_rps"], path["limit"], len(path["steps"])) == (None, "wrong answers", 1)
+    assert (path["rate_rps"], path["limit"], len(path["steps"])) == (None, "wrong answers", 0)
     assert path["cores"] > 0
     assert (path["engine"], path["engine_version"], path["artifact"]) == ("test engine", "1.5", "ab" * 32)
-    assert "incorrect responses, so no capacity" in done.stdout
-    assert_rows_are_kept(folder, path["steps"])
+    assert done.stdout.count("incorrect responses, so no capacity") == 1
 
 
 def test_without_a_run_there_is_nothing_to_add_to(stand: Any) -> None:

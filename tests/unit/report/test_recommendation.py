@@ -187,6 +187,11 @@ def test_below_the_lowest_rate_that_was_tried_nobody_knows_whether_a_path_holds_
     assert "no path is known to hold it. No path is known to hold any rate." in said(at(untried, 20.0), Detail.BRIEF)
 
 
+def test_of_an_earlier_file_the_lowest_rate_that_was_tried_is_that_of_its_steps(summary: Summary) -> None:
+    cheap = of_path(asked(measured(summary, limits={CHEAP: (None, None, None)}), 200), CHEAP)
+    assert [standing(cheap, rate_rps) for rate_rps in (200, 300)] == [Standing.UNSURE, Standing.MISSES]
+
+
 def test_a_capacity_that_the_trials_do_not_bound_from_below_makes_no_path_sure(summary: Summary) -> None:
     found = asked(measured(summary, limits={CHEAP: (900, None, 1400), STRONG: LIMITS[STRONG]}), 100)
     cheap = of_path(found, CHEAP)
@@ -206,6 +211,13 @@ def test_a_path_that_answered_wrongly_under_the_load_of_the_scorecard_holds_no_r
     assert f"Incorrect responses while capacities or costs were measured, so not to be chosen: {CHEAP}." in text
 
 
+def test_wrong_answers_count_also_where_a_card_of_another_gateway_has_none(summary: Summary) -> None:
+    other = card(CHEAP, COSTS[CHEAP], gateway_settings="tuned 1 for rate; gateway: max_in_flight 9")
+    cards = [card(CHEAP, COSTS[CHEAP], wrong_answers=3), other, card(STRONG, COSTS[STRONG])]
+    found = asked(added(summary, [entry(*each) for each in LIMITS.items()], cards), 500)
+    assert (named(found), standing(of_path(found, CHEAP), 500)) == (STRONG, Standing.MISSES)
+
+
 def test_what_tuned_settings_lack_is_measured_with_servers_that_are_started_with_them(summary: Summary) -> None:
     tuned = with_settings(summary, "tuned 1 for rate; onnx: threads 2")
     found = asked(measured(tuned), 500)
@@ -213,6 +225,14 @@ def test_what_tuned_settings_lack_is_measured_with_servers_that_are_started_with
     command = f"make down capacity SLO_P99_MS=20 PATHS={CHEAP},{STRONG} TUNED=1"
     assert (f"the capacity of {names}", command) in found.missing
     assert (f"what a request costs on {names}", "make down scorecard TUNED=1") in found.missing
+
+
+def test_what_the_defaults_lack_is_measured_with_other_servers_than_those_of_tuned_settings(summary: Summary) -> None:
+    tuned = entry(CHEAP, LIMITS[CHEAP], settings="tuned 1 for rate; onnx: threads 2")
+    found = asked(added(summary, [tuned], []), 500)
+    names = f"{CHEAP} direct, {STRONG} direct"
+    assert (f"the capacity of {names}", f"make down capacity SLO_P99_MS=20 PATHS={CHEAP},{STRONG}") in found.missing
+    assert (f"what a request costs on {names}", "make down scorecard") in found.missing
 
 
 def test_a_runner_up_that_does_not_hold_the_rate_has_no_price_at_which_it_would_do(summary: Summary) -> None:

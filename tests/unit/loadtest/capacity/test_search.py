@@ -104,7 +104,7 @@ def test_wrong_answers_end_the_search_at_once() -> None:
 def test_a_wrong_answer_beyond_the_capacity_leaves_none() -> None:
     trials = outcomes(Outcome.MET)
     assert conclude(trials).rate is not None
-    assert conclude(trials, wrong_beyond=1) == Found(None, None, None, Limit.WRONG)
+    assert conclude(trials, wrong_outside=1) == Found(None, None, None, Limit.WRONG)
 
 
 def test_a_server_that_keeps_the_objective_at_no_rate_has_no_capacity() -> None:

@@ -25,10 +25,16 @@ def test_it_stays_where_the_new_result_is_for_something_else(tmp_path: Path, new
     assert stays(tmp_path, {}, new)
 
 
+def test_it_stays_where_for_something_else_no_settings_are_better(tmp_path: Path) -> None:
+    assert stays(tmp_path, {}, {"confirmed": True, "best": "threads 2", "goal": "cpu"})
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
         ({}, {"confirmed": True}),
+        ({}, {"confirmed": True, "goal": "cpu"}),
+        ({}, {"confirmed": True, "best": "threads 2"}),
         ({"confirmed": False}, {}),
         ({"engine": "onnxruntime 1.0"}, {}),
         ({"host": "64 cores, Big"}, {}),

@@ -41,3 +41,15 @@ def test_a_signal_that_ended_a_path_is_the_exit_code_and_ends_the_others() -> No
 
     assert in_turn(PATHS, 600.0, tune, lambda: None) == 143
     assert begun == PATHS[:1]
+
+
+def test_a_path_for_which_no_time_is_left_does_not_begin(capsys: pytest.CaptureFixture[str]) -> None:
+    begun: list[ServingPath] = []
+
+    def tune(path: ServingPath, _: float) -> int:
+        begun.append(path)
+        return 0
+
+    assert (in_turn(PATHS, 0.0, tune, lambda: None), begun) == (1, [])
+    said = "servepath tune: {}: no time left: give it more --budget\n"
+    assert capsys.readouterr().err == "".join(said.format(path) for path in PATHS)
