@@ -9,7 +9,6 @@ for a bad value, 130 after Ctrl-C, with the measurements that ended written and 
 """
 
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
 
 from loadtest import plan
@@ -30,12 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if argv[:1] == ["gate"]:
         return gate.main(argv[1:])
     options = parser.read(LoadOptions, argv)
-    idle = "rounds" if options.difference else "minutes"
-    # Defaults do not replace what is there, so None stays where nothing was said.
-    if getattr(parser.parse_args(argv, Namespace(**{idle: None})), idle) is not None:
-        parser.error(
-            f"--{idle}: it has no effect {'beside' if options.difference else 'without'} --difference; leave it out"
-        )
+    idle, why = ("rounds", "beside --difference") if options.difference else ("minutes", "without --difference")
+    parser.refuse_idle(idle, why, argv)
     try:
         known = plan.read_paths(options.deployments)
         try:

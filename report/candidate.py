@@ -33,7 +33,7 @@ class Capacity(NamedTuple):
     """The highest certified rate at an objective, 0 where there is none.
 
     low..high: where the p99 crosses the objective, by its 99 % interval, None for an end that nothing bounds; without a
-    certified rate, high is the lowest one tried. open_ended: the path may do more.
+    certified rate, high is the lowest one tried, 0 where it answered wrongly. open_ended: the path may do more.
     """
 
     rate_rps: float
@@ -43,9 +43,12 @@ class Capacity(NamedTuple):
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Return the interval, with the rate itself for an end that was not found."""
-        low, high = (self.rate_rps if end is None else end for end in (self.low_rps, self.high_rps))
-        return low, high
+        """Return the interval; an upper end of None is the rate, a lower one 0, or the rate where open_ended."""
+        lowest = self.rate_rps if self.open_ended else 0.0
+        return (
+            lowest if self.low_rps is None else self.low_rps,
+            self.rate_rps if self.high_rps is None else self.high_rps,
+        )
 
 
 class Cost(NamedTuple):

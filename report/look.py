@@ -18,7 +18,7 @@ from report import sequential
 from report.intervals import Array
 from report.rows import NO_OP, name_of, read_table
 from report.schema import ReportError
-from report.sequential import AIM, Design, Standing
+from report.sequential import AIM, EARLY, Design, Standing
 from report.stats import Samples
 from report.verdicts import MIN_ROUNDS
 from servepath.cli.arguments import Parser
@@ -69,7 +69,7 @@ def told(found: Sequence[Standing], design: Design) -> dict[str, Any]:
 
 
 def _forecast(minutes: float, aims: Sequence[Standing], design: Design) -> str:
-    if minutes <= design.minutes:
+    if minutes <= design.minutes or design.looks[-1].share > EARLY:
         return f"{math.ceil(minutes)} minutes in all would tell"
     widest = max(float(each.logs.std(ddof=1)) for each in aims if not each.settled)
     return (

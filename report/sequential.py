@@ -23,6 +23,8 @@ from report.verdicts import METRICS, MIN_ROUNDS, NOT_KNOWN, TOO_CLOSE, Hypothesi
 LEVEL = 0.015
 # Where the interval already leaves 0 out, and Holm's correction asks for more: so many times the rounds.
 A_LITTLE = 1.2
+# A forecast is a warning in the first half of the time: after 83 % of it, A_LITTLE alone exceeds what is left.
+EARLY = 0.5
 # What the run goes on for. A p99 scatters several times as much: its verdict is what the same rounds give.
 AIM = "p50"
 

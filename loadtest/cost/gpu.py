@@ -53,9 +53,11 @@ class Nvml:
         running = ask(MEMORY[0], self._library.nvmlDeviceGetComputeRunningProcesses)
         busy = ask(UTILISATION[0], lambda device: self._library.nvmlDeviceGetUtilizationRates(device).gpu)
         power_mw = ask(POWER[0], self._library.nvmlDeviceGetPowerUsage)
+        if any(process.usedGpuMemory is None for processes in running for process in processes):
+            untold[MEMORY[0]], running = "NVML: not available", []
         memory: dict[int, int] = {}
         for process in (process for processes in running for process in processes):
-            memory[process.pid] = memory.get(process.pid, 0) + (process.usedGpuMemory or 0)
+            memory[process.pid] = memory.get(process.pid, 0) + process.usedGpuMemory
         return Reading(
             memory if running else None,
             sum(busy) / len(busy) if busy else None,

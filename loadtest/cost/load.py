@@ -53,9 +53,10 @@ class Plan:
 
 
 class Measurement(NamedTuple):
-    """One measurement. cpu_s: of each service meanwhile. bad: errors and wrong answers. gpu: what was read meanwhile.
+    """One measurement. cpu_s: of each service meanwhile. bad: errors and wrong_answers. gpu: what was read meanwhile.
 
     engine: name and version of who answered. artifact: its sha256. settings: as run.json says them.
+    wrong_answers: those of the ramp-up among them.
     """
 
     path: tuple[str, str]
@@ -93,7 +94,7 @@ def load(
         refuse_drift([*watched.values(), *([gpu] if gpu else [])])
         facts = json.loads((Path(folder) / "latest" / RUN_FILE).read_text())
         plan.run.refuse_other_servers(answered(facts))
-        return list(_measurements(Path(folder) / "latest", facts, watched, gpu.samples if gpu else ()))
+        return list(measurements(Path(folder) / "latest", facts, watched, gpu.samples if gpu else ()))
 
 
 def answered(facts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -155,26 +156,28 @@ def _run(plan: Plan, more: Sequence[str]) -> None:
         raise LoadError(f"the load test ended with exit code {code}:\n{said[-TAIL_CHARACTERS:]}")
 
 
-def _measurements(
+def measurements(
     run: Path, facts: Mapping[str, Any], watched: Mapping[str, Sampler[int]], gpu: Sequence[tuple[int, Reading]]
 ) -> Iterator[Measurement]:
+    """Yield the measurements of a run that this load made, without those of the no-op server."""
     paths = facts["fairness"]["paths"]
     for measurement in facts["measurements"]:
         if measurement["model"] == NO_OP_NAME:
             continue
         rows = parquet.read_table(run / measurement["rows"], filters=[("phase", "=", "measure")])
         begin_ns, end_ns = _stretch(rows)
+        wrong_answers = measurement["wrong_answers"] + measurement["warmup_wrong_answers"]
         said = paths["{model}@{stack}.{via}".format_map(measurement)]
         yield Measurement(
             (measurement["model"], measurement["stack"]),
             (rows["engine"][0].as_py(), rows["engine_version"][0].as_py()),
             rows.num_rows,
-            measurement["errors"] + measurement["wrong_answers"],
+            measurement["errors"] + wrong_answers,
             {name: between(one.samples, begin_ns, end_ns) for name, one in watched.items()},
             tuple(reading for moment, reading in gpu if begin_ns <= moment <= end_ns),
             said["settings"]["value"],
             said["artifact"]["value"],
-            measurement["wrong_answers"],
+            wrong_answers,
         )
 
 

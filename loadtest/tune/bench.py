@@ -34,8 +34,8 @@ PER_OCTAVE, MIN_OCTAVE_S, MAX_OCTAVE_S = 300, 1.0, 6.0
 # So many over the objective end a block: many more than a pause of the machine makes.
 ENDING_OVER = 300
 STEADY_S = 1.0
-# A round is repeated until so many blocks of one side had failing requests (a pause of the machine may do it), or so
-# many pairs had no figure; then it ends. So it has fewer blocks of each side than MAX_BLOCKS.
+# A round is repeated until so many blocks of one side in the trial had failing requests (a pause of the machine may do
+# it), or so many of its own pairs had no figure; then it ends. So it has fewer blocks of each side than MAX_BLOCKS.
 MAX_REPEATS = 3
 MAX_BLOCKS = 3 * MAX_REPEATS
 
@@ -127,8 +127,9 @@ class Bench:
             return Trial(candidate, (), out)
         found: list[Round] = []
         blocks: dict[str, list[Block]] = {DEFAULT_SIDE: [], CANDIDATE_SIDE: []}
+        failed = dict.fromkeys(blocks, 0)
         for turn in range(rounds):
-            one = self._round(candidate, number + turn, blocks)
+            one = self._round(candidate, number + turn, blocks, failed)
             if isinstance(one, str):
                 return Trial(candidate, (), one)
             found.append(one)
@@ -136,11 +137,13 @@ class Bench:
             return Trial(candidate, (), f"its p99 is above {self.slo_us / 1e3:g} ms, the default's is not")
         return Trial(candidate, tuple(found))
 
-    def _round(self, candidate: Candidate, number: int, blocks: dict[str, list[Block]]) -> Round | str:
-        """Load both sides once; return the round, or why the candidate is out."""
+    def _round(
+        self, candidate: Candidate, number: int, blocks: dict[str, list[Block]], failed: dict[str, int]
+    ) -> Round | str:
+        """Load both sides once; return the round, or why the candidate is out. failed: by side, of the trial."""
         order = [DEFAULT_SIDE, CANDIDATE_SIDE]
         random.Random(f"{self.seed}/{number}").shuffle(order)  # noqa: S311 - an order, not a secret
-        failed, lacking = dict.fromkeys(order, 0), 0
+        lacking = 0
         while lacking < MAX_REPEATS:
             block_number = number * MAX_BLOCKS + sum(failed.values()) + lacking
             pair = {}

@@ -100,7 +100,7 @@ class Tuning:
                 ours = stack.enter_context(instrument(paths, load, self._interruption))
                 workers = stack.enter_context(workers_of(ours.generator, load, [], self._interruption))
                 self._search(ours, workers, servers)
-            except (InterruptedRun, KeyboardInterrupt):
+            except (InterruptedRun, KeyboardInterrupt):  # the latter while answers are learned
                 goes_on = "goes on from here" if names_code(self._commit) else "begins again: no commit names this code"
                 self._say(f"interrupted; the same command {goes_on}")
         # It may have come while the services stopped.

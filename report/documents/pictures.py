@@ -70,12 +70,19 @@ def open_loop(summary: Summary) -> Iterator[Block]:
     yield Text(OPEN_LOOP if summary.open_loop else CLOSED_LOOP, detail=Detail.FULL)
     if summary.open_loop:
         found = [Text(line) for line in coordinated_omission_warnings(summary)]
+        hidden = bool(found)
         unknown = [str(row.name) for row in summary.rows if not (row.waiting_caller and row.response_p99_ms)]
         if unknown:
-            why = "one waiting caller would have made too few requests"
+            why = "one waiting caller would have recorded too few responses"
             found.append(Text(f"Not known of {', '.join(unknown)}: {why}.", detail=Detail.FULL))
-        same = Text("Here it would have recorded the same p99 within 20 % on every path.", detail=Detail.FULL)
-        yield Bullets(tuple(found) or (same,))
+        if not hidden and (len(unknown) < len(summary.rows) or not unknown):
+            same = (
+                "On the others it would have recorded the same p99 within 20 %."
+                if unknown
+                else "Here it would have recorded the same p99 within 20 % on every path."
+            )
+            found.append(Text(same, detail=Detail.FULL))
+        yield Bullets(tuple(found))
 
 
 def coordinated_omission_warnings(summary: Summary) -> Iterator[str]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from report.sequential import AIM, LEVEL, Design, design_of
+from report.sequential import AIM, EARLY, LEVEL, Design, design_of
 from servepath.results.names import FAILED_REQUESTS, KNOWN, TIME_UP, WRONG_ANSWERS
 
 SPOILED = {WRONG_ANSWERS: "responses were incorrect", FAILED_REQUESTS: "requests failed"}
@@ -23,8 +23,8 @@ def rule(facts: Mapping[str, Any]) -> list[str]:
         f"The rule: {spent} (Lan and DeMets). P values and 95 % intervals are those of all looks together.",
         f"A p99 is of {design.split} rounds' requests.",
     ]
-    earlier = facts["sequential"]["looks"][:-1]
-    first = next((each for each in earlier if (each["needed_minutes"] or 0) > design.minutes), None)
+    early = [each for each in facts["sequential"]["looks"][:-1] if each["share"] <= EARLY]
+    first = next((each for each in early if (each["needed_minutes"] or 0) > design.minutes), None)
     if design.ended == TIME_UP and first is not None:
         said.append(
             f"After {first['rounds']} rounds the machine was found too noisy for {percent} within "

@@ -20,6 +20,12 @@ class Parser(argparse.ArgumentParser):
         """Return a command line as a dataclass, whose fields are this parser's arguments."""
         return options(**vars(self.parse_args(argv)))
 
+    def refuse_idle(self, name: str, why: str, argv: Sequence[str] | None) -> None:
+        """Exit with code 2 if a command line has --NAME, which has no effect. why: "without --other"."""
+        # Defaults do not replace what is there, so None stays where nothing was said.
+        if getattr(self.parse_args(argv, argparse.Namespace(**{name: None})), name) is not None:
+            self.error(f"--{name}: it has no effect {why}; leave it out")
+
 
 def positive(text: str) -> float:
     """Read a finite number above 0."""

@@ -20,16 +20,15 @@ def usable_cores() -> int:
 def cpu_quota(*processes: int | str) -> float | None:
     """Return how many cores the tightest cpu.max above each process (cgroup v2) leaves them together.
 
-    A control group counts once, however many of the processes it has. None where one of them has no quota. Raises
-    OSError.
+    A control group counts once, however many of the processes it has, and one above all of them bounds the sum. None
+    where one of them has no quota. Raises OSError.
     """
-    quotas: dict[Path, float] = {}
-    for process in processes:
-        tightest = min(_quotas(process), default=None)
-        if tightest is None:
-            return None
-        quotas[tightest[1]] = tightest[0]
-    return sum(quotas.values())
+    above = [set(_quotas(process)) for process in processes]
+    if not above or not all(above):
+        return None
+    tightest = {place: quota for quota, place in (min(each) for each in above)}
+    shared = above[0].intersection(*above[1:])
+    return min([sum(tightest.values()), *(quota for quota, _ in shared)])
 
 
 def _quotas(process: int | str) -> Iterator[tuple[float, Path]]:

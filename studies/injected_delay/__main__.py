@@ -15,7 +15,6 @@ were INVALID, 2 for a bad value, 130 after Ctrl-C, with the servers stopped and 
 import json
 import sys
 import time
-from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,10 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing, and return the exit code."""
     parser = _parser()
     options = parser.read(ValidationOptions, argv)
-    idle = "rounds" if options.difference else "minutes"
-    # Defaults do not replace what is there, so None stays where nothing was said.
-    if getattr(parser.parse_args(argv, Namespace(**{idle: None})), idle) is not None:
-        parser.error(f"--{idle}: it says nothing {'beside' if options.difference else 'without'} --difference")
+    idle, why = ("rounds", "beside --difference") if options.difference else ("minutes", "without --difference")
+    parser.refuse_idle(idle, why, argv)
     try:
         path = options.path or _first_path()
     except DeploymentsError as error:

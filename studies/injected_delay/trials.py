@@ -9,13 +9,12 @@ import numpy as np
 from report.intervals import ALPHA
 from report.percentiles import per_round
 from report.schema import ReportError
-from report.sequential import AIM, LEVEL, Design, design_of, judge_run, minutes_needed, standings, together
+from report.sequential import AIM, EARLY, LEVEL, Design, design_of, judge_run, minutes_needed, standings, together
 from report.stats import latencies
 from report.summary import build
 from report.verdicts import METRICS, Latencies, Verdict, primary_family
 from servepath.results.names import TIME_UP
 from studies.injected_delay.runs import ALIKE, INJECTED, A
-from studies.sequential.trial import EARLY
 from studies.simulation.trial import MEASUREMENTS
 
 P50 = "p50"

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from report import intervals
 from report.intervals import ALPHA, Array
-from report.sequential import LEVEL, known, needed
+from report.sequential import EARLY, LEVEL, known, needed
 from report.spending import Look, Rule, sequential_p_values
 from report.verdicts import MIN_ROUNDS
 from studies.simulation.generators import Generator, Plan, measurement_levels, measurement_noise
@@ -20,8 +20,6 @@ from studies.simulation.generators import Generator, Plan, measurement_levels, m
 PAIRS = ((0, 1), (0, 2), (1, 2))
 INJECTED = 1  # of PAIRS: where a difference is to be found
 SIDES = 3
-# A forecast is a warning in the first half of the time: after 83 % of it, A_LITTLE alone exceeds what is left.
-EARLY = 0.5
 Flags = npt.NDArray[np.bool_]
 
 
@@ -98,7 +96,8 @@ def play(drawn: tuple[Array, Array], length: Length, rule: Rule, wanted: float, 
         found.rounds[ends] = look.rounds
         going &= ~ends
         if look.share <= EARLY:
-            times = np.where(settled, 0, needed(mean, reach, wanted))[:, INJECTED]
+            told = np.logical_or(slower[:, 0], known(mean, reach, wanted)[:, INJECTED])
+            times = np.where(told, 0, needed(mean, reach, wanted)[:, INJECTED])
             found.warned[going & (times * look.share > 1)] = True
     found.warned[found.known] = False
     return found

@@ -336,8 +336,16 @@ def candidate(model: str, costs: Sequence[float]) -> Candidate:
     )
 
 
-def test_capacities_that_overlap_are_a_tie_where_no_cost_was_measured(summary: Summary) -> None:
-    overlapping = {CHEAP: (1950, 1850, 2050), STRONG: LIMITS[STRONG]}
+@pytest.mark.parametrize(
+    "overlapping",
+    [
+        {CHEAP: (1950, 1850, 2050), STRONG: LIMITS[STRONG]},
+        {CHEAP: (950, 900, 990), STRONG: (1000, None, 1300)},
+    ],
+)
+def test_capacities_that_overlap_are_a_tie_where_no_cost_was_measured(
+    summary: Summary, overlapping: Mapping[str, tuple[float | None, ...]]
+) -> None:
     (answer,) = asked(measured(summary, limits=overlapping, costs={}), 500).answers
     assert answer.choice is not None
     assert [each.path for each in answer.choice.tie] == [CHEAP]

@@ -168,7 +168,20 @@ def test_a_run_whose_time_ended_says_that_the_machine_was_noisy_before_its_last_
     ended = FACTS["sequential"] | {"ended": "time"}
     assert rule({"sequential": ended})[-1] == NOISY
     assert NOISY not in rule({"sequential": ended | {"looks": ended["looks"][:1]}})
+    late = [look | {"share": 0.9} for look in ended["looks"]]
+    assert NOISY not in rule({"sequential": ended | {"looks": late}})
     assert NOISY not in rule(FACTS)
+
+
+@pytest.mark.parametrize(("share", "noisy"), [(0.4, True), (0.9, False)])
+def test_a_look_finds_the_machine_too_noisy_in_the_first_half_of_the_time_alone(share: float, *, noisy: bool) -> None:
+    # The ratio goes up and down by a third, and is 1 in the mean: 5 % would take some hours.
+    up_and_down = [math.exp(0.3 if number % 4 < 2 else -0.3) for number in range(24)]
+    one, other = ([np.full(700, 1000.0 * by) for by in factors] for factors in (up_and_down, [1.0] * 24))
+    design = Design(0.05, 15, 1, (Look(24, share),))
+    found = told(standings({A: one, B: other}, design), design)["said"]
+    assert ("this machine is too noisy to tell within 15 minutes" in found) is noisy
+    assert found.endswith(" minutes would be needed" if noisy else " minutes in all would tell")
 
 
 def test_a_look_after_too_few_rounds_says_that() -> None:

@@ -42,6 +42,15 @@ def test_a_counter_that_a_gpu_lacks_is_the_only_one_that_is_missing() -> None:
     assert (utilisation.value, utilisation.note) == (None, "NVML: Not Supported")
 
 
+def test_memory_that_is_not_told_by_process_is_missing() -> None:
+    gpus = gpu.find(
+        library(nvmlDeviceGetComputeRunningProcesses=lambda _: [SimpleNamespace(pid=7, usedGpuMemory=None)])
+    )
+    assert gpus is not None
+    memory, _, power = gpu.figures([gpus.read()], {7})
+    assert (memory.value, memory.note, power.value) == (None, "NVML: not available", 90)
+
+
 def test_a_machine_without_a_driver_or_without_gpus_has_none() -> None:
     assert gpu.find(library(nvmlInit=refused)) is None
     assert gpu.find(library(nvmlDeviceGetCount=lambda: 0)) is None

@@ -237,6 +237,15 @@ def test_the_failing_blocks_of_each_side_are_counted_by_themselves(
     assert len({spec.turn.round for spec in load.sent}) == pairs
 
 
+def test_a_candidate_whose_requests_fail_in_three_blocks_of_a_trial_is_out_in_whichever_rounds() -> None:
+    load = FakeLoad({"default": 1000.0, "candidate": 1000.0}, failing={"candidate": [0, 1, 3, 4]})
+
+    trial = bench_of(load, FakeServices()).measure(FOUR, 2, 0, fresh=False)
+
+    assert trial == Trial(FOUR, (), "all its requests fail (UNAVAILABLE)")
+    assert len(load.sent) == 8
+
+
 class SlowToStart(FakeServices):
     """Services that do not start with any settings for so many times."""
 

@@ -29,18 +29,32 @@ def test_the_tightest_quota_of_all_groups_above_counts(monkeypatch: pytest.Monke
     assert cores.cpu_quota("self") == 1.5
 
 
+def write_groups(folder: Path, quotas: dict[str, str], processes: dict[int, str]) -> None:
+    """Write control groups, an outer one before those within it, their quotas of 100000, and who is in which."""
+    for group, quota in quotas.items():
+        place = folder / "sys/fs/cgroup" / group
+        place.mkdir(parents=True)
+        (place / "cpu.max").write_text(f"{quota} 100000\n")
+    for process, group in processes.items():
+        place = folder / f"proc/{process}"
+        place.mkdir(parents=True)
+        (place / "cgroup").write_text(f"0::/{group}\n")
+
+
 def test_processes_of_one_group_share_its_quota_and_those_of_another_have_their_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for group, quota in {"one": "150000 100000", "other": "200000 100000", "free": "max 100000"}.items():
-        folder = tmp_path / "sys/fs/cgroup" / group
-        folder.mkdir(parents=True)
-        (folder / "cpu.max").write_text(f"{quota}\n")
-    for process, group in {1: "one", 2: "one", 3: "other", 4: "free"}.items():
-        folder = tmp_path / f"proc/{process}"
-        folder.mkdir(parents=True)
-        (folder / "cgroup").write_text(f"0::/{group}\n")
+    write_groups(
+        tmp_path, {"one": "150000", "other": "200000", "free": "max"}, {1: "one", 2: "one", 3: "other", 4: "free"}
+    )
     monkeypatch.setattr(cores, "Path", lambda path: tmp_path / str(path).lstrip("/"))
     assert cores.cpu_quota(1, 2) == 1.5
     assert cores.cpu_quota(1, 2, 3) == 3.5
     assert cores.cpu_quota(1, 4) is None
+
+
+def test_groups_together_have_no_more_than_the_one_above_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_groups(tmp_path, {"p": "200000", "p/a": "150000", "p/b": "150000"}, {1: "p/a", 2: "p/b"})
+    monkeypatch.setattr(cores, "Path", lambda path: tmp_path / str(path).lstrip("/"))
+    assert cores.cpu_quota(1) == 1.5
+    assert cores.cpu_quota(1, 2) == 2.0

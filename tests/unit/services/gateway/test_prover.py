@@ -217,9 +217,7 @@ async def test_a_successor_merges_no_more_than_was_proven_until_it_is_proven_its
     assert batcher.merging
 
 
-def test_once_a_server_is_gone_the_way_that_paid_is_taken_first_again(
-    prover: PathProver, batcher: Batcher
-) -> None:
+def test_once_a_server_is_gone_the_way_that_paid_is_taken_first_again(prover: PathProver, batcher: Batcher) -> None:
     for _ in range(2 * WINDOW_CALLS):
         batcher._controller.record(2, 1e-3, waited=True)
     assert not batcher.merges  # the next lap is of lone calls

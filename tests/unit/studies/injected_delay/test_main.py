@@ -83,8 +83,8 @@ def test_too_many_invalid_runs_end_it(
     [
         (["--path", "simple_nn@torchserve"], "'simple_nn@torchserve' is not MODEL@onnx"),
         (["--rounds", "10"], "'10' is not a whole number from 11"),
-        (["--minutes", "15"], "--minutes: it says nothing without --difference"),
-        (["--difference", "0.05", "--rounds", "20"], "--rounds: it says nothing beside --difference"),
+        (["--minutes", "15"], "--minutes: it has no effect without --difference; leave it out"),
+        (["--difference", "0.05", "--rounds", "20"], "--rounds: it has no effect beside --difference; leave it out"),
     ],
 )
 def test_a_bad_value_is_named(more: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
