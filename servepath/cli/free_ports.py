@@ -1,13 +1,20 @@
 """Ports of this machine that are free now; another program may take one before it is used."""
 
+import random
 import socket
-from contextlib import ExitStack
+from contextlib import suppress
 
 LOOPBACK = "127.0.0.1"
+# Below those that Linux gives to any caller (ip_local_port_range), which may be taken before a service starts.
+PORTS = range(28_000, 32_768)
 
 
 def free_ports(count: int) -> list[int]:
-    """Return that many different ports."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(count)]
-        return [listening.getsockname()[1] for listening in sockets]
+    """Return that many different ports. Raises OSError where there are not so many."""
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        with suppress(OSError), socket.create_server((LOOPBACK, port)):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError(f"{count} ports of {PORTS[0]}..{PORTS[-1]} are not free")

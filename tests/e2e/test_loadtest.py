@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 # The path's block comes before the no-op server's with this seed.
 PLAN = ("--paths=simple_nn@onnx", "--via=direct", "--rounds=1", "--rate=500", "--warmup=1", "--seed=1")
-STOP_S = 0.2
+STOP_S = 0.5
 SLOW_US = 30_000
 # What a signal may take to arrive, and the clocks of two processes may differ.
 MARGIN_NS = 20_000_000
@@ -91,12 +91,13 @@ def test_a_stopped_server_is_in_the_open_loops_response_times_and_not_in_a_close
     stack: RealStack, ready_made: Path, tmp_path: Path
 ) -> None:
     exports = ready_made / "exports"
-    opened, _ = load_and_stop(stack, exports, tmp_path / "open")
+    # At 100 a second a busy machine that pauses has few requests waiting.
+    opened, _ = load_and_stop(stack, exports, tmp_path / "open", "--rate=100")
     closed, (begin_ns, end_ns) = load_and_stop(stack, exports, tmp_path / "closed", "--closed-loop", "--users=1")
 
-    assert len(opened["ok"]) == 5000
+    assert len(opened["ok"]) == 1000
     assert opened["ok"].all()
-    # Of some 100 requests that were due meanwhile, some 85 had to wait longer than SLOW_US: more than one in a hundred.
+    # Of some 50 requests that were due meanwhile, some 47 had to wait longer than SLOW_US: more than one in a hundred.
     assert np.mean(opened["response_us"] > SLOW_US) > 0.01
     # The one caller was held up once, and asked nothing meanwhile.
     assert ((closed["sent_ns"] > begin_ns) & (closed["sent_ns"] < end_ns)).sum() <= 1

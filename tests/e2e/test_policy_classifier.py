@@ -18,7 +18,7 @@ from tests.e2e.real_stack import RealStack
 from tests.limits import LONG_S
 from training.text_classifier.corpus import Corpus, read
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]  # training and an import of every format come first
 
 NAME = "policy_classifier"
 STACKS = {"torchserve": "mar", "tfserving": "saved_model", "litert": "tflite", "onnx": "onnx"}
@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("training.text_classifier", "--out", folder / "trained")
     (folder / "spec.toml").write_text('[gate]\nlabelled = "trained/test.tsv"\n')
     words = ["--name", NAME, "--out", folder / "exports", "--deployments", folder / "imported.toml"]
-    words += ["--spec", folder / "spec.toml", "--stablehlo"]
+    words += ["--spec", folder / "spec.toml", "--stablehlo", f"--limit-s={MANY_S:g}"]
     words += [f"--precision={each}" for each in ("int8", "fp16", "bf16")]
     run("export.importing", folder / "trained", *words)
     return folder

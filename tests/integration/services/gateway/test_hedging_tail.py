@@ -39,7 +39,7 @@ default = "onnx"
 [models.alpha.stacks.onnx]
 max_merge_rows = 1
 max_in_flight = {max_in_flight}
-max_queue = 64
+max_queue = {max_queue}
 hedge_percent = {percent}
 """
 
@@ -70,7 +70,7 @@ class Stalling(FakeBackend):
 
 @asynccontextmanager
 async def gateways(
-    folder: Path, backends: list[Stalling], *, percents: tuple[int, ...], max_in_flight: int
+    folder: Path, backends: list[Stalling], *, percents: tuple[int, ...], max_in_flight: int, max_queue: int
 ) -> AsyncIterator[list[tuple[Gateway, Caller]]]:
     """Run a gateway for each of these values of hedge_percent, all in front of the same servers."""
     async with AsyncExitStack() as stack:
@@ -83,7 +83,7 @@ async def gateways(
             own = folder / str(percent)
             own.mkdir()
             make_export(own / "exports", "alpha", "onnx")
-            text = DEPLOYMENTS.format(percent=percent, max_in_flight=max_in_flight)
+            text = DEPLOYMENTS.format(percent=percent, max_in_flight=max_in_flight, max_queue=max_queue)
             gateway, caller = await stack.enter_async_context(running(settings(own, text, addresses)))
             async with asyncio.timeout(LONG_S):
                 while (await caller.list_paths()).paths[0].replicas_usable < len(backends):  # noqa: ASYNC110
@@ -126,7 +126,9 @@ async def test_stalled_calls_are_answered_by_the_other_replica_with_at_most_5_pe
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     backends = [Stalling(1), Stalling(2)]
-    async with gateways(tmp_path, backends, percents=(0, 5), max_in_flight=8) as ((_, plain), (gateway, hedged)):
+    # A queue for all: after a pause of the machine many calls come at once.
+    running_both = gateways(tmp_path, backends, percents=(0, 5), max_in_flight=8, max_queue=CALLS)
+    async with running_both as ((_, plain), (gateway, hedged)):
         took_ms: dict[str, list[float]] = {"without": [], "with": []}
         stalled = []
         for caller in (plain, hedged):
@@ -161,7 +163,7 @@ async def test_under_twice_the_load_that_the_servers_can_take_nothing_is_asked_t
 ) -> None:
     backends = [Stalling(3, SERVICE_S), Stalling(4, SERVICE_S)]
     capacity = len(backends) / SERVICE_S
-    async with gateways(tmp_path, backends, percents=(5,), max_in_flight=2) as [(gateway, caller)]:
+    async with gateways(tmp_path, backends, percents=(5,), max_in_flight=2, max_queue=64) as [(gateway, caller)]:
         await load(caller, 400, capacity / 4, 0)
         replicas = gateway.reloader.routes.paths["alpha", "onnx"].replicas
         assert isinstance(replicas, HedgingReplicas)

@@ -106,8 +106,11 @@ async def traced(
                 patch.setenv(name, value)
             used = replace(settings(folder, text, {"onnx": ",".join(addresses), **other}, front), otel=variables)
             async with running(used) as (gateway, _), aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
+                members = [
+                    member for path in gateway.reloader.routes.paths.values() for member in path.replicas.members
+                ]
                 async with asyncio.timeout(LONG_S):
-                    while not all(path.replicas.ready() for path in gateway.reloader.routes.paths.values()):  # noqa: ASYNC110
+                    while not all(member.usable for member in members):  # noqa: ASYNC110
                         await asyncio.sleep(0.01)
                 for backend in backends:
                     backend.calls.clear()
