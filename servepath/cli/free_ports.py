@@ -5,8 +5,8 @@ import socket
 from contextlib import suppress
 
 LOOPBACK = "127.0.0.1"
-# Below those that Linux gives to any caller (ip_local_port_range), which may be taken before a service starts, and below
-# Kubernetes' NodePorts.
+# Below those that Linux gives to any caller (ip_local_port_range), which may be taken before a service starts, and
+# below the NodePorts of Kubernetes.
 PORTS = range(28_000, 30_000)
 
 
