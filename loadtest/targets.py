@@ -32,7 +32,7 @@ from servepath.results.names import UNKNOWN_ARTIFACT
 from servepath.settings import SettingsError
 
 # How long an external server may take to say who it is.
-METADATA_S = 2.0
+METADATA_S = 10.0
 NO_OP_SHA256 = hashlib.sha256(no_op.REPLY).hexdigest()
 
 

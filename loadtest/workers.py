@@ -12,6 +12,7 @@ import gevent
 import gevent.event
 import gevent.queue
 import pyarrow as pa
+from locust import runners
 from locust.env import Environment
 
 from loadtest.calls import DEADLINE_S
@@ -123,6 +124,8 @@ def elsewhere(
     """
     # Of the user only the name counts: none runs here.
     environment = Environment(user_classes=[type("LoadGenerator", (GeneratorUser,), {})])
+    # A worker that a busy machine held up for seconds is not lost.
+    runners.HEARTBEAT_LIVENESS = 15
     runner = environment.create_master_runner(*listen_at)
     address = f"{listen_at[0]}:{runner.server.port}"
     with ExitStack() as stack:

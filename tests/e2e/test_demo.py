@@ -56,7 +56,7 @@ def test_a_model_that_computes_something_else_is_asked_its_own_inputs_and_not_lo
     file.write_bytes(model(inputs=[value("x", ["n", 3])], weights=[three]).SerializeToString())
     code, text = here.run("export.importing", str(file), "--name", "mine")
     assert code == 0, text
-    code, text = here.run("servepath.demo")
+    code, text = here.run("servepath.demo", "--rate", "200")
 
     assert code == 0, text
     assert "predict  python -m client predict mine@onnx " in text

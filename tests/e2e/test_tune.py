@@ -16,7 +16,7 @@ from tests.e2e.workplace import Workplace
 from tests.said import read_until
 from tests.tuned import write_tuned
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 # An objective that is met on a busy machine, too.
 TUNE = ("loadtest.tune", "simple_nn@onnx", "--seed=1", "--slo-p99-ms=5000")

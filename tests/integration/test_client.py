@@ -107,7 +107,7 @@ def command_line(gateway_address: str, *words: str) -> subprocess.CompletedProce
 
 @both
 def test_a_prediction_comes_back_as_arrays_with_who_made_it(gateway: FakeGateway, ask: Ask) -> None:
-    prediction = ask(gateway.address, lambda client: client.predict("line", [[1, 2], [3, 4]]))
+    prediction = ask(gateway.address, lambda client: client.predict("line", [[1, 2], [3, 4]], timeout_s=LONG_S))
 
     assert prediction.output.tolist() == [[5], [11]]
     assert prediction.served == SERVED
@@ -116,13 +116,14 @@ def test_a_prediction_comes_back_as_arrays_with_who_made_it(gateway: FakeGateway
 @both
 def test_arrays_go_in_by_input_name(gateway: FakeGateway, ask: Ask) -> None:
     inputs = {"x": np.array([[1, 2]], np.float64)}
+    prediction = ask(gateway.address, lambda client: client.predict("line@onnx", inputs, timeout_s=LONG_S))
 
-    assert ask(gateway.address, lambda client: client.predict("line@onnx", inputs)).to_lists() == {"y": [[5]]}
+    assert prediction.to_lists() == {"y": [[5]]}
 
 
 @both
 def test_the_paths_are_listed_with_what_they_take(gateway: FakeGateway, ask: Ask) -> None:
-    (path,) = ask(gateway.address, lambda client: client.list_paths())
+    (path,) = ask(gateway.address, lambda client: client.list_paths(timeout_s=LONG_S))
 
     assert (path.name, path.is_default, path.ready, path.inputs[0].shape) == ("line@onnx", True, True, (-1, 2))
 
@@ -132,7 +133,7 @@ def test_a_refusal_arrives_with_code_reason_and_hint(gateway: FakeGateway, ask: 
     gateway.backend.behave = lambda _: BackendUnavailable("the model server cannot be reached")
 
     with pytest.raises(PredictError, match=r"line at 127\.0\.0\.1:.*: the model server cannot be reached") as refused:
-        ask(gateway.address, lambda client: client.predict("line", [[1, 2]]))
+        ask(gateway.address, lambda client: client.predict("line", [[1, 2]], timeout_s=LONG_S))
 
     error = refused.value
     assert (error.code, error.reason, error.retry_after_ms) == (grpc.StatusCode.UNAVAILABLE, "BACKEND_DOWN", 1000)
@@ -198,14 +199,14 @@ def renamed(gateway: FakeGateway, name: str) -> None:
 
 def test_a_client_goes_on_when_a_model_takes_something_else(gateway: FakeGateway) -> None:
     async def change_and_go_on(client: AsyncClient) -> Prediction:
-        await client.predict("line", [[1, 2]])
+        await client.predict("line", [[1, 2]], timeout_s=LONG_S)
         renamed(gateway, "w")
-        return await client.predict("line", [[1, 2]])
+        return await client.predict("line", [[1, 2]], timeout_s=LONG_S)
 
     with Client(gateway.address) as client:
-        client.predict("line", [[1, 2]])
+        client.predict("line", [[1, 2]], timeout_s=LONG_S)
         renamed(gateway, "z")
-        assert client.predict("line", [[1, 2]]).output.tolist() == [[5]]
+        assert client.predict("line", [[1, 2]], timeout_s=LONG_S).output.tolist() == [[5]]
     assert with_asyncio(gateway.address, change_and_go_on).output.tolist() == [[5]]
 
 

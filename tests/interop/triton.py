@@ -6,12 +6,16 @@ wants another protobuf than ours, and its messages clash with any other module o
 
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
+
+READY_S = 120.0
 
 
 def infer(
@@ -46,6 +50,14 @@ def refusal(call: Callable[[], Any]) -> str:
     return "OK"
 
 
+def comes_true(ask: Callable[[], bool]) -> bool:
+    """Return whether the answer is yes within READY_S: a probe that is late makes a path not ready for a moment."""
+    end = time.monotonic() + READY_S
+    while not (yes := ask()) and time.monotonic() < end:
+        time.sleep(0.1)
+    return yes
+
+
 def main(address: str, names: Sequence[str]) -> None:
     """Print one JSON object: metadata and answers by name, refusals by case."""
     client = InferenceServerClient(address)
@@ -54,10 +66,10 @@ def main(address: str, names: Sequence[str]) -> None:
         json.dumps(
             {
                 "live": client.is_server_live(),
-                "ready": client.is_server_ready(),
+                "ready": comes_true(client.is_server_ready),
                 "server": client.get_server_metadata(as_json=True),
                 "metadata": {n: client.get_model_metadata(n, as_json=True) for n in names},
-                "models_ready": [client.is_model_ready(n) for n in names],
+                "models_ready": [comes_true(partial(client.is_model_ready, n)) for n in names],
                 "answers": {n: infer(client, n, good) for n in names},
                 "refusals": {
                     "unknown model": refusal(lambda: infer(client, "nobody", good)),

@@ -127,13 +127,18 @@ def read_to_the_end(listening: socket.socket) -> bytes:
 
 
 def test_calls_in_flight_when_the_server_goes_are_unavailable(client_of: Callable[[str], Client]) -> None:
-    def handle(request: bytes, _: grpc.ServicerContext) -> bytes:
-        time.sleep(1)
+    arrived: list[bytes] = []
+
+    def handle(request: bytes, context: grpc.ServicerContext) -> bytes:
+        arrived.append(request)
+        while context.is_active():
+            time.sleep(0.01)
         return request
 
     with serving(handle) as address:
         client = client_of(address)
         calls = [gevent.spawn(client.call, b"", (), 20) for _ in range(5)]
-        gevent.sleep(0.3)
+        while len(arrived) < len(calls):
+            gevent.sleep(0.01)
     gevent.joinall(calls, timeout=LONG_S, raise_error=True)
     assert {call.value.reply.code for call in calls} <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}

@@ -133,7 +133,7 @@ def test_the_requests_of_two_workers_are_those_of_one(stand: Any) -> None:
 
 @pytest.mark.slow
 def test_a_closed_loop_is_labelled_so_and_has_no_schedule(stand: Any) -> None:
-    done = loadtest(stand, "--via=direct", "--closed-loop", "--users=2")
+    done = loadtest(stand, "--via=direct", "--closed-loop", "--users=2", "--duration=2")
     assert done.returncode == 0
     assert "closed loop" in done.stdout
     assert run_json(stand)["load_model"] == "closed loop"

@@ -13,7 +13,7 @@ from report.__main__ import main
 from tests.limits import LONG_S
 
 ROOT = Path(__file__).parents[3]
-QUICK = ["--duration=0.1", "--warmup=0.2", "--rate=400", "--min-requests=1000", "--seed=7", "--rounds=1"]
+QUICK = ["--duration=0.1", "--warmup=0.2", "--rate=200", "--min-requests=1000", "--seed=7", "--rounds=1"]
 PLACE = ["cpu_model", "cpu_quota", "threads"]
 
 

@@ -39,7 +39,7 @@ def not_for_a_busy_machine(reasons: tuple[str, ...]) -> list[str]:
     return [reason for reason in reasons if not any(busy in reason for busy in BUSY)]
 
 
-@pytest.mark.parametrize("arguments", [(), ("--closed-loop",)], ids=["open loop", "closed loop"])
+@pytest.mark.parametrize("arguments", [(), ("--closed-loop", "--rate=100")], ids=["open loop", "closed loop"])
 def test_a_fresh_run_is_read_summarised_and_obeys_the_schemas(stand: Any, arguments: tuple[str, ...]) -> None:
     folder = loaded(stand, *arguments)
     summary = build(folder)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,10 @@ def test_services_that_run_already_are_refused_and_left_alone(tmp_path: Path) ->
     command = (sys.executable, "-c", "import time; time.sleep(60)")
     process = processes.start(Service("onnx_svc", command, "127.0.0.1:1", (1,), dict(os.environ)), files)
     try:
+        deadline = time.monotonic() + LONG_S
+        # A process that has just begun shows no environment for a moment.
+        while processes.main_process(files) is None and time.monotonic() < deadline:
+            time.sleep(0.02)
         with pytest.raises(RunError, match="already running: onnx_svc; it would share memory and cores"):
             refuse_running(RunPaths(tmp_path, tmp_path, tmp_path))
         assert process.poll() is None

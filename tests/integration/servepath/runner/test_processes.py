@@ -38,8 +38,11 @@ def start(files: ServiceFiles, code: str) -> psutil.Process:
     command = (sys.executable, "-c", code)
     service = Service(files.name, command, "127.0.0.1:1", (1,), {**os.environ})
     process = processes.start(service, files)
+    started = psutil.Process(process.pid)
+    # A process that has just begun shows no environment for a moment.
+    wait_for(lambda: main_process(files) is not None or process.poll() is not None)
     process.returncode = 0  # nobody waits for it here; its mark is what finds it
-    return psutil.Process(process.pid)
+    return started
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

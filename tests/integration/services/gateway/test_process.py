@@ -85,17 +85,17 @@ async def test_it_answers_counts_and_ends_with_exit_code_0(
     await stack.stop()
 
 
-async def until_shown(port: int, page: str, *texts: str) -> str:
+async def until_shown(port: int, page: str, *texts: str, host: str = "127.0.0.1") -> str:
     """Return a page once it has all these texts."""
     shown = ""
     async with asyncio.timeout(LONG_S):
         while not all(text in shown for text in texts):
             await asyncio.sleep(0.01)
-            shown = await asyncio.to_thread(scrape, port, page=page)
+            shown = await asyncio.to_thread(scrape, port, host, page)
     return shown
 
 
-def scrape(port: int, host: str = "127.0.0.1", page: str = "metrics") -> str:
+def scrape(port: int, host: str, page: str) -> str:
     with urlopen(f"http://{host}:{port}/{page}", timeout=LONG_S) as reply:
         text: str = reply.read().decode()
     return text
@@ -115,7 +115,7 @@ async def test_the_metrics_may_listen_on_an_address_of_their_own(
     words = ("--workers", workers, "--metrics-host", "127.0.0.2")
     async with gateway(tmp_path, front, "127.0.0.1:1", *words) as process:
         _, metrics_port = await ports(process, listening)
-        assert "servepath_path_ready" in await asyncio.to_thread(scrape, metrics_port, "127.0.0.2")
+        await until_shown(metrics_port, "metrics", "servepath_path_ready", host="127.0.0.2")
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", metrics_port)
 

@@ -310,10 +310,11 @@ async def test_texts_are_for_the_version_that_the_path_serves_after_a_call_for_a
 
 async def test_a_client_sends_texts_and_reads_labels(bench: Bench) -> None:
     async with AsyncClient(f"127.0.0.1:{bench.gateway.port}") as client:
-        (path,) = await client.list_paths()
+        (path,) = await client.list_paths(timeout_s=LONG_S)
         assert (path.labels, path.max_tokens) == (LABELS, MAX_TOKENS)
         for inputs in (["my pay", "leave"], {"text": ["my pay", "leave"]}):
-            assert (await client.predict("policy@onnx", inputs)).to_lists()["label"] == [b"money", b"holidays"]
+            prediction = await client.predict("policy@onnx", inputs, timeout_s=LONG_S)
+            assert prediction.to_lists()["label"] == [b"money", b"holidays"]
 
 
 async def test_a_gateway_does_not_start_with_a_tokenizer_that_it_cannot_read(tmp_path: Path) -> None:
