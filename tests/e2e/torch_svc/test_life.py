@@ -78,7 +78,8 @@ def test_a_killed_worker_is_replaced(exports: Path, tmp_path: Path) -> None:
 def eventually(client: Client) -> Answer:
     """Predict until the call is not one that died with the old worker."""
     for _ in range(50):
-        with contextlib.suppress(errors.BackendUnavailable):
+        # TorchServe may take a worker that was killed for one that had no memory: RESOURCE_EXHAUSTED.
+        with contextlib.suppress(errors.BackendUnavailable, errors.Overloaded):
             return client.predict(bytes(8))
     pytest.fail("the worker was not replaced")
 
