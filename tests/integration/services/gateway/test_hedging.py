@@ -110,7 +110,9 @@ async def test_calls_that_one_replica_keeps_are_answered_by_the_other_and_cancel
             calls = 200 + sum(await asyncio.gather(*(ask_on() for _ in range(3))))
         hedges, won = await counted(gateway)
     assert all(isinstance(call.outcome, Cancelled) for call in stalling.kept)
-    assert 5 <= won <= hedges <= 0.05 * calls
+    # On a busy machine a kept call may have been a second try itself, of one that the sound replica then answered.
+    assert 0 < won <= hedges
+    assert stalling.most <= hedges <= 0.05 * calls
     # A second try that loses may be cancelled before its server sees it.
     assert calls <= len(stalling.calls) + len(sound.calls) <= calls + hedges
 
