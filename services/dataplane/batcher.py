@@ -222,10 +222,13 @@ class Batcher:
         self._in_flight -= 1
         self._rows_in_flight -= call.rows
         now = perf_counter()
-        rows = 0 if isinstance(outcome, ServeError) else call.rows
-        if rows:  # a refusal or a deadline says nothing of how long calls take
+        answered = 0
+        if not isinstance(outcome, ServeError):  # a refusal or a deadline says nothing of how long calls take
+            # Zeros that fill up shorter members are no answer to anybody.
+            padded = self._limits.padded
+            answered = sum([size_of(each.request) for each in members]) if padded else size_of(call.request)
             self._call_s += (now - sent - self._call_s) / RECENT
-        self._controller.record(rows, now - self._busy_until, waited=waited)
+        self._controller.record(answered, now - self._busy_until, waited=waited)
         self._busy_until = now
         if len(members) > 1:
             self._give_out(members, outcome)

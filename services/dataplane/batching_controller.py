@@ -1,11 +1,12 @@
 """Whether batching pays, found out by trying both.
 
 A single call's duration does not say: under load it holds the waiting behind whatever else is in flight. So laps of a
-few calls are compared, all merged or all alone: the time in which the path was busy, divided by the rows answered.
+few calls are compared, all merged or all alone: the time in which the path was busy, divided by the bytes of the
+requests answered. Rows would not do: those of texts take as long as they are.
 """
 
 WINDOW_CALLS = 16
-# Merging has to bring a row for less than this part of what it costs alone, or the copies are for nothing.
+# Merging has to bring a byte for less than this part of what it costs alone, or the copies are for nothing.
 MAX_COST_RATIO = 0.95
 # A lap in which fewer of the calls had waited says nothing: there was little to merge.
 MIN_WAITED_SHARE = 1 / 4
@@ -36,14 +37,17 @@ class BatchingController:
         self._begin(merging=self._pays)
         self._calls = -WINDOW_CALLS  # they load and compile what it needs
 
-    def record(self, rows: int, busy_s: float, *, waited: bool) -> None:
-        """Record the end of a call: rows answered, seconds busy since the previous end, whether it had waited."""
-        if not rows and self._calls < 0:
+    def record(self, answered: int, busy_s: float, *, waited: bool) -> None:
+        """Record the end of a call that had waited, or not.
+
+        answered: bytes of its requests, 0 for a failure. busy_s: seconds in which the path was busy since the last end.
+        """
+        if not answered and self._calls < 0:
             return  # a call that failed has loaded nothing
         self._calls += 1
         if self._calls <= 0:
             return
-        self._rows += rows
+        self._answered += answered
         self._busy_s += busy_s
         self._waited += waited
         if self._calls == WINDOW_CALLS:
@@ -52,14 +56,14 @@ class BatchingController:
     def _begin(self, *, merging: bool) -> None:
         self._calls = 0 if merging is self.merging else -self._settle
         self.merging = merging
-        self._rows = self._waited = 0
+        self._answered = self._waited = 0
         self._busy_s = 0.0
 
     def _end_window(self) -> None:
-        if not self._rows or self._waited < MIN_WAITED_SHARE * WINDOW_CALLS:
+        if not self._answered or self._waited < MIN_WAITED_SHARE * WINDOW_CALLS:
             self._begin(merging=self._pays)
             return
-        cost_s = self._busy_s / self._rows
+        cost_s = self._busy_s / self._answered
         # Of the way that is tried again the last lap alone: the ones before are of a server that may have been another,
         # such as a JVM that was about to compile.
         before_s = self._cost_s.get(self.merging, cost_s) if self.merging is self._pays else cost_s

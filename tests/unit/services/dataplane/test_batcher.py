@@ -1,4 +1,5 @@
 import asyncio
+import random
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -523,6 +524,24 @@ def test_texts_of_nearly_one_length_leave_together_filled_up_with_zeros() -> Non
     assert mask == [(1,) * 10 + (0,) * 3, (1,) * 13, (1,) * 13, (1,) * 12 + (0,)]
     bench.inner.calls[1].end(ANSWER)
     assert [tensor.shape for tensor in bench.inner.calls[2].request.inputs] == [(1, 20), (1, 20)]
+
+
+def test_texts_of_other_lengths_do_not_pass_for_dearer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Merging saves a sixth of each text's time; a lap of lone calls takes a third more or less, as its texts are."""
+    now = 0.0
+    monkeypatch.setattr(batcher_module, "perf_counter", lambda: now)
+    lengths = random.Random(1)  # noqa: S311 - lengths, not secrets
+    bench = Bench(max_in_flight=1, padded=PADDED)
+    bench.submit(*(texts(int(8 * 16 ** lengths.random())) for _ in range(16)))
+    calls, merged = 1500, 0
+    for _ in range(calls):
+        (call,) = bench.open
+        bench.inner.calls.clear()
+        now += 20e-3 + 1e-3 * call.rows * call.request.inputs[0].shape[1]
+        merged += bench.batcher.merges
+        bench.submit(*(texts(int(8 * 16 ** lengths.random())) for _ in range(call.rows)))
+        call.end(Answer((Tensor("y", "FP32", (call.rows,), bytes(4 * call.rows)),), SERVED))
+    assert merged / calls > 0.93
 
 
 def test_a_text_of_no_token_is_not_filled_up() -> None:
