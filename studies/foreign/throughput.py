@@ -4,7 +4,8 @@ The model has been imported by `servepath compare` (studies.foreign does that). 
 rows each, or, with --lengths, with texts of mixed lengths, the same to all, in turns within each round; every answer is
 checked. In process is ONNX Runtime without any server. Each way but the gateway is tried with several settings first,
 and its best one measured: TorchServe by its own protocol, MLServer and Triton where .venv-mlserver and .venv-triton are
-there (make e2e makes them), both by ONNX Runtime in Python.
+there (make e2e makes them), both by ONNX Runtime in Python. --also adds paths of ours, each
+with a row of its own.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from servepath.cli.arguments import Parser, positive, whole
 from servepath.cli.signals import run_main
 from servepath.demo.compare import Workplace, services
 from servepath.demo.stages import StageFailed
+from servepath.protocols.stacks import PATH_STACKS
 from studies.foreign import questions, ways
 from studies.foreign.ways import GATEWAY, Measured, Study
 
@@ -41,6 +43,7 @@ class ThroughputOptions:
     seconds: float
     rounds: int
     load: float | None
+    also: list[str]
 
 
 def parse_args(argv: Sequence[str]) -> ThroughputOptions:
@@ -59,6 +62,14 @@ def parse_args(argv: Sequence[str]) -> ThroughputOptions:
     add("--seconds", type=positive, default=5.0, help="of each measurement (default: 5)")
     add("--rounds", type=whole(1), default=7, help="measurements of each way (default: 7)")
     add("--load", type=positive, help="then also at this share of each way's own capacity, such as 0.8")
+    add(
+        "--also",
+        choices=PATH_STACKS,
+        nargs="+",
+        default=[],
+        metavar="STACK",
+        help="other paths through the gateway, such as onnx:int8, each held to its own tolerance",
+    )
     return parser.read(ThroughputOptions, argv)
 
 
@@ -87,7 +98,8 @@ def measure(options: ThroughputOptions, console: Console) -> Iterator[dict[str, 
     with tempfile.TemporaryDirectory(prefix="servepath-throughput-") as folder, ExitStack() as servers:
         study = make_study(options, Path(folder))
         address = servers.enter_context(services(Workplace(options.model), console))
-        tried = [ways.gateway(address, study), *ways.in_process(study)]
+        tried = [ways.gateway(address, study, stack) for stack in ("onnx", *options.also)]
+        tried += ways.in_process(study)
         tried += servers.enter_context(ways.torchserve(study))
         for peer in ("mlserver", "triton"):
             tried += servers.enter_context(ways.other(peer, study))

@@ -14,12 +14,14 @@ import grpc
 import onnxruntime
 
 from servepath.artifacts.reference import Reference
+from servepath.artifacts.spec import Spec
 from servepath.cli.children import running, tail
 from servepath.cli.free_ports import free_ports
 from servepath.demo.stages import StageFailed
 from servepath.protocols import oip
 from servepath.protocols.arrays import from_values, to_array
 from servepath.protocols.codecs import STACK_CODECS, StackCodec
+from servepath.protocols.probes import reduced_spec
 from servepath.protocols.stacks import STACKS
 from servepath.protocols.token import TokenFile
 from servepath.protocols.types import Request
@@ -183,9 +185,9 @@ class Door:
     metadata: Callable[[], Any] = tuple
 
 
-def served(peer: str, name: str, door: Door, study: Study) -> Way:
-    """Return a way to a server, one connection for each caller."""
-    spec = study.reference.spec
+def served(peer: str, name: str, door: Door, study: Study, reduced: Spec | None = None) -> Way:
+    """Return a way to a server, one connection for each caller. reduced: with the tolerance of another precision."""
+    spec = reduced or study.reference.spec
     payloads = [
         door.codec.encode_request(
             Request(door.model, 0, tuple(from_values(t.name, t.dtype, each.inputs[t.name]) for t in spec.inputs)),
@@ -211,10 +213,12 @@ def served(peer: str, name: str, door: Door, study: Study) -> Way:
     return Way(peer, name, [make] * study.callers, study.rows)
 
 
-def gateway(address: str, study: Study) -> Way:
-    """Return the gateway in front of onnx_svc."""
-    model = f"{study.reference.model}@onnx"
-    return served(GATEWAY, GATEWAY, Door(address, STACK_CODECS["onnx"], model), study)
+def gateway(address: str, study: Study, stack: str = "onnx") -> Way:
+    """Return the gateway in front of onnx_svc, or of another stack, such as `onnx:int8`. Raises ArtifactError."""
+    model = study.reference.model
+    name = GATEWAY if stack == "onnx" else f"gateway and {model}@{stack}"
+    door = Door(address, STACK_CODECS["onnx"], f"{model}@{stack}")
+    return served(name, name, door, study, reduced_spec(study.exports, model, stack))
 
 
 @contextmanager
