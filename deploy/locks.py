@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 from deploy.builder.images import IMAGES
 from servepath.artifacts.atomic import write_file
 from servepath.cli.arguments import Parser
@@ -22,20 +25,32 @@ RESOLVE_S = 900
 PYTHON = "3.11"
 # Declared by torchserve for Pythons before 3.4; empty on ours, and the one package without a wheel.
 LEFT_OUT = frozenset({"enum-compat"})
+# Declared by tokenizers for Tokenizer.from_pretrained, which downloads; the gateway reads files. 35 MB with its own needs.
+GATEWAY_LEFT_OUT = LEFT_OUT | {"huggingface-hub"}
+OURSELVES = "servepath"
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 HEAD = f"# Written by `make locks` for Linux x86_64 and Python {PYTHON}: do not edit.\n"
 
 
 class Lock(NamedTuple):
-    """What one image installs. torch_cpu: whether PyTorch is the build without CUDA (another file, same version)."""
+    """What one image installs.
+
+    torch_cpu: whether PyTorch is the build without CUDA (another file, same version). left_out: packages that others
+    declare and that nothing there imports; what they alone need is left out, too.
+    """
 
     extras: tuple[str, ...]
     torch_cpu: bool = True
+    left_out: frozenset[str] = LEFT_OUT
 
 
 # What the other images are built with, and what each installs.
 LOCKS: Mapping[str, Lock] = {"proto": Lock(("proto",))} | {
-    image.lock: Lock(image.extras, torch_cpu=not image.cuda) for image in IMAGES.values() if image.lock
+    image.lock: Lock(
+        image.extras, torch_cpu=not image.cuda, left_out=GATEWAY_LEFT_OUT if image.lock == "gateway" else LEFT_OUT
+    )
+    for image in IMAGES.values()
+    if image.lock
 }
 
 
@@ -57,7 +72,7 @@ def main(argv: Sequence[str], python: str = RUNNING) -> int:
         if name not in LOCKS:
             parser.error(f"unknown lock {name!r}; known: {', '.join(LOCKS)}")
         try:
-            lines = render(resolve(LOCKS[name]))
+            lines = render(resolve(LOCKS[name]), LOCKS[name])
         except LockError as error:
             sys.stderr.write(f"servepath locks: {name}: {error}\n")
             return 1
@@ -83,16 +98,31 @@ def resolve(lock: Lock) -> dict[str, Any]:
     return report
 
 
-def render(report: Mapping[str, Any]) -> str:
+def render(report: Mapping[str, Any], lock: Lock) -> str:
     """Return the lock file of an installation report: NAME==VERSION --hash=sha256:..., one per line, sorted."""
-    lines = {_line(item) for item in report["install"] if item["metadata"]["name"] not in LEFT_OUT | {"servepath"}}
-    return HEAD + "".join(sorted(lines, key=str.lower))
+    wanted = _needed({canonicalize_name(item["metadata"]["name"]): item for item in report["install"]}, lock)
+    return HEAD + "".join(sorted(map(_line, wanted), key=str.lower))
 
 
 def read(file: Path) -> dict[str, str]:
     """Return a lock's versions by package name."""
     lines = [line for line in file.read_text().splitlines() if not line.startswith("#")]
     return dict(line.split()[0].split("==") for line in lines)
+
+
+def _needed(items: Mapping[str, Mapping[str, Any]], lock: Lock) -> list[Mapping[str, Any]]:
+    """Return what the extras need, directly and in turn, but for what is left out."""
+    pulled = [(OURSELVES, extra) for extra in lock.extras]
+    seen: set[tuple[str, str]] = set()
+    while pulled:
+        package, extra = pulled.pop()
+        if (package, extra) in seen or package in lock.left_out:
+            continue
+        seen.add((package, extra))
+        for requirement in map(Requirement, items[package]["metadata"].get("requires_dist", [])):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                pulled += ((canonicalize_name(requirement.name), each) for each in ("", *requirement.extras))
+    return [items[package] for package in {package for package, _ in seen} - {OURSELVES}]
 
 
 def _line(item: Mapping[str, Any]) -> str:

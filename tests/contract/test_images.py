@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from deploy.builder.images import DEFAULT, IMAGES
-from deploy.locks import FOLDER, LEFT_OUT, LOCKS, read
+from deploy.locks import FOLDER, LOCKS, read
 from deploy.supply import pins
 from services.tf_svc import binary, models_config
 from services.tf_svc.config import read_settings
@@ -221,7 +221,7 @@ def test_a_lock_has_what_its_extras_name_in_the_versions_of_constraints(name: st
     pinned = {canonicalize_name(package): version for package, version in pairs}
     assert wanted - {"servepath"} <= lock.keys()
     assert {package: pinned.get(package) for package in lock} == lock
-    assert not lock.keys() & LEFT_OUT
+    assert not lock.keys() & LOCKS[name].left_out
 
 
 @pytest.mark.parametrize("name", LOCKS)
