@@ -25,7 +25,7 @@ RESOLVE_S = 900
 PYTHON = "3.11"
 # Declared by torchserve for Pythons before 3.4; empty on ours, and the one package without a wheel.
 LEFT_OUT = frozenset({"enum-compat"})
-# Declared by tokenizers for Tokenizer.from_pretrained, which downloads; the gateway reads files. 35 MB with its own needs.
+# Declared by tokenizers for Tokenizer.from_pretrained, which downloads; the gateway reads files. 35 MB with its needs.
 GATEWAY_LEFT_OUT = LEFT_OUT | {"huggingface-hub"}
 OURSELVES = "servepath"
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
