@@ -11,7 +11,9 @@ import pytest
 
 from deploy.e2e.clients import Clients
 from servepath.protocols import servepath
+from servepath.protocols.errors import Draining
 from servepath.protocols.probes import Expected, ProbeRequest
+from servepath.protocols.status import details_of
 from servepath.protocols.types import Answer, Provenance, Request, Tensor
 from tests.limits import LONG_S
 
@@ -33,6 +35,8 @@ class Gateway:
         self._server.start()
 
     def _predict(self, payload: bytes, context: grpc.ServicerContext) -> bytes:
+        if self.code is grpc.StatusCode.UNAVAILABLE:
+            context.set_trailing_metadata(details_of(Draining()))  # as a gateway that is replaced says it
         if self.code is not grpc.StatusCode.OK:
             context.abort(self.code, "as told")
         y = Tensor("y", "FP32", (1, 1), np.float32(self.y).tobytes())

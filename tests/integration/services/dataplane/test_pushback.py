@@ -8,9 +8,8 @@ import pytest
 from grpc import aio
 
 from servepath.protocols import oip
-from servepath.protocols.errors import Overloaded, TooLarge
+from servepath.protocols.errors import Draining, ModelNotFound, Overloaded, ServeError, TooLarge
 from servepath.protocols.types import Request, Tensor
-from services.dataplane.backend import Call, Outcome
 from tests.fake_stack import FakeBackend, FakeStack
 
 DEADLINE_S = 60
@@ -20,20 +19,21 @@ POLICY = {
     "initialBackoff": f"{10 * DEADLINE_S}s",
     "maxBackoff": f"{10 * DEADLINE_S}s",
     "backoffMultiplier": 1,
-    "retryableStatusCodes": ["RESOURCE_EXHAUSTED"],
+    "retryableStatusCodes": ["RESOURCE_EXHAUSTED", "UNAVAILABLE", "NOT_FOUND"],
 }
 OPTIONS = (("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": POLICY}]})),)
 X = Tensor("x", "FP32", (1, 2), struct.pack("<2f", 1, 2))
 PAYLOAD = oip.encode_request(Request("m", 0, (X,)), "m", 0)
 
 
-async def test_a_refused_call_comes_back_after_the_pause_that_it_was_told(front: str) -> None:
+@pytest.mark.parametrize(
+    "refusal",
+    [Overloaded("full", retry_after_ms=20), Draining(), ModelNotFound("unloaded", retry_after_ms=0)],
+    ids=["overloaded", "draining", "on another replica"],
+)
+async def test_a_refused_call_comes_back_after_the_pause_that_it_was_told(front: str, refusal: ServeError) -> None:
     backend = FakeBackend()
-
-    def once_full(call: Call) -> Outcome:
-        return Overloaded("full", retry_after_ms=20) if len(backend.calls) == 1 else backend.answer(call)
-
-    backend.behave = once_full
+    backend.behave = lambda call: refusal if len(backend.calls) == 1 else backend.answer(call)
     stack = await FakeStack(backend, front=front).start()
     try:
         async with aio.insecure_channel(stack.address, options=OPTIONS) as channel:

@@ -36,7 +36,7 @@ def details(error: errors.ServeError) -> tuple[str, int | None]:
     assert packed[0].Unpack(info)
     retries = [hint for hint in packed[1:] if hint.Unpack(retry)]
     delay_ms = retry.retry_delay.ToMilliseconds() if retries else None
-    assert pushback == str(-1 if delay_ms is None else delay_ms)
+    assert pushback == str(-1 if delay_ms is None else max(delay_ms, 1))
     return info.reason, delay_ms
 
 
