@@ -55,8 +55,9 @@ def text_of(error: errors.ServeError) -> str:
 def details_of(error: errors.ServeError) -> tuple[tuple[str, str | bytes], ...]:
     """Return the trailing metadata that carries the reason and the retry hint.
 
-    The hint is in the details, and again as what gRPC's own retries go by (gRFC A6): -1 is not to retry. Of those, some
-    wait until their deadline where there is no pause (grpcio 1.85.1), so the shortest is 1 ms.
+    The hint is in the details, and again as what gRPC's own retries go by (gRFC A6): -1 is not to retry. Where a call may come
+    back at once they are told nothing, and take their own pauses: with a number, callers of grpcio 1.85.1 were seen to wait
+    until their deadlines, or to use up all attempts on the one server that was shutting down.
     """
     status = Status(code=code_of(error).value[0], message=text_of(error))
     status.details.add().Pack(ErrorInfo(reason=error.reason, domain=DOMAIN))
@@ -64,8 +65,9 @@ def details_of(error: errors.ServeError) -> tuple[tuple[str, str | bytes], ...]:
         delay = Duration()
         delay.FromMilliseconds(error.retry_after_ms)
         status.details.add().Pack(RetryInfo(retry_delay=delay))
-    pushback = -1 if error.retry_after_ms is None else max(1, error.retry_after_ms)
-    return (DETAILS_KEY, status.SerializeToString()), (PUSHBACK_KEY, str(pushback))
+    found = (DETAILS_KEY, status.SerializeToString())
+    pushback = -1 if error.retry_after_ms is None else error.retry_after_ms
+    return (found, (PUSHBACK_KEY, str(pushback))) if pushback else (found,)
 
 
 def reason_of(trailing: Iterable[tuple[str, str]]) -> str:

@@ -29,14 +29,14 @@ def subclasses(base: type) -> Iterator[type]:
 
 def details(error: errors.ServeError) -> tuple[str, int | None]:
     found = dict(details_of(error))
-    payload, pushback = found[DETAILS_KEY], found[PUSHBACK_KEY]
+    payload = found[DETAILS_KEY]
     assert isinstance(payload, bytes)
     info, retry = ErrorInfo(), RetryInfo()
     packed = Status.FromString(payload).details
     assert packed[0].Unpack(info)
     retries = [hint for hint in packed[1:] if hint.Unpack(retry)]
     delay_ms = retry.retry_delay.ToMilliseconds() if retries else None
-    assert pushback == str(-1 if delay_ms is None else max(delay_ms, 1))
+    assert found.get(PUSHBACK_KEY) == ("-1" if delay_ms is None else str(delay_ms) if delay_ms else None)
     return info.reason, delay_ms
 
 
