@@ -55,9 +55,9 @@ def text_of(error: errors.ServeError) -> str:
 def details_of(error: errors.ServeError) -> tuple[tuple[str, str | bytes], ...]:
     """Return the trailing metadata that carries the reason and the retry hint.
 
-    The hint is in the details, and again as what gRPC's own retries go by (gRFC A6): -1 is not to retry. Where a call may come
-    back at once they are told nothing, and take their own pauses: with a number, callers of grpcio 1.85.1 were seen to wait
-    until their deadlines, or to use up all attempts on the one server that was shutting down.
+    The hint is in the details, and again as what gRPC's own retries go by (gRFC A6): -1 is not to retry. Where a call
+    may come back at once they are told nothing, and take their own pauses: with a number, callers of grpcio 1.85.1 were
+    seen to wait until their deadlines, or to use up all attempts on the one server that was shutting down.
     """
     status = Status(code=code_of(error).value[0], message=text_of(error))
     status.details.add().Pack(ErrorInfo(reason=error.reason, domain=DOMAIN))
