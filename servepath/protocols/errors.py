@@ -27,9 +27,9 @@ from enum import StrEnum
 class ServeError(Exception):
     """A prediction that ends without an answer.
 
-    text: for the caller. reason: machine-readable, google.rpc.ErrorInfo.reason. retry_after_ms: a hint; None means that
-    the same request will fail again. pushback_ms: what the path's server has said of another try, if anything; below 0
-    it wants none.
+    text: for the caller. reason: machine-readable, google.rpc.ErrorInfo.reason. retry_after_ms: a hint, 0 for at once
+    or elsewhere; None means that the same request will fail again. pushback_ms: what the path's server has said of
+    another try, if anything; below 0 it wants none.
     """
 
     reason = "INTERNAL"

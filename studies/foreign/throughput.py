@@ -12,7 +12,7 @@ import argparse
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from servepath.cli.arguments import Parser, positive, whole
 from servepath.cli.signals import run_main
 from servepath.demo.compare import Workplace, services
 from servepath.demo.stages import StageFailed
+from servepath.protocols.probes import reduced_spec
 from servepath.protocols.stacks import PATH_STACKS
 from studies.foreign import questions, ways
 from studies.foreign.ways import GATEWAY, Measured, Study
@@ -73,9 +74,22 @@ def parse_args(argv: Sequence[str]) -> ThroughputOptions:
     return parser.read(ThroughputOptions, argv)
 
 
+def check_paths(options: ThroughputOptions, stacks: Collection[str], exports: Path) -> None:
+    """Raise StageFailed for a path that the import did not find, or whose answers to several rows are not proven."""
+    for stack in options.also:
+        if stack not in stacks:
+            raise StageFailed(f"{options.model} has no path on {stack}; it has {', '.join(stacks)}")
+        spec = reduced_spec(exports, options.model, stack)
+        if spec is not None and not spec.row_independent and options.lengths is None and options.rows > 1:
+            raise StageFailed(
+                f"{options.model}@{stack} answers a row otherwise beside others: say --rows 1 or --lengths"
+            )
+
+
 def make_study(options: ThroughputOptions, folder: Path) -> Study:
     """Return what is asked. Raises StageFailed, ArtifactError."""
     place = Workplace(options.model)
+    check_paths(options, place.stacks(), place.exports)
     reference = read_reference(place.exports, place.name)
     file = artifact_folder(place.exports, place.name, "onnx", current_version(place.exports, place.name)) / "model.onnx"
     if options.lengths is None:

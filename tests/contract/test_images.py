@@ -178,6 +178,41 @@ def test_an_image_has_every_package_that_its_program_imports() -> None:
         assert imported - copied == set(), name
 
 
+# Runs in a fresh interpreter: the gateway, with all packages hidden but those that are named. A text becomes ids there.
+WITH_LOCK_ALONE = """
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.metadata import packages_distributions
+
+locked = set(sys.argv[1:])
+hidden = {
+    name
+    for name, packages in packages_distributions().items()
+    if not locked & {package.lower().replace("_", "-").replace(".", "-") for package in packages}
+}
+
+class Hiding(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in hidden:
+            raise ModuleNotFoundError(f"{name} is not in the lock", name=name)
+
+sys.meta_path.insert(0, Hiding())
+import services.gateway.__main__
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+
+made = Tokenizer.from_str(Tokenizer(WordLevel({"?": 0, "leave": 1}, "?")).to_str())
+print(made.encode("leave").ids, "huggingface_hub" in hidden)
+"""
+
+
+def test_the_gateway_runs_and_reads_tokenizers_with_what_its_lock_has_alone() -> None:
+    locked = [canonicalize_name(package) for package in read(ROOT / FOLDER / "gateway.txt")]
+    command = [sys.executable, "-c", WITH_LOCK_ALONE, "servepath", *locked]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONG_S, check=False)
+    assert (done.stdout, done.stderr) == ("[1] True\n", "")
+
+
 def test_every_image_of_ours_has_its_program_here() -> None:
     assert PROGRAMS.keys() == {file.name.removesuffix(".Dockerfile") for file in FILES} - {"tf_svc"}
 

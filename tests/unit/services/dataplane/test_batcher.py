@@ -527,7 +527,7 @@ def test_texts_of_nearly_one_length_leave_together_filled_up_with_zeros() -> Non
 
 
 def test_texts_of_other_lengths_do_not_pass_for_dearer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Merging saves a sixth of each text's time; a lap of lone calls takes a third more or less, as its texts are."""
+    """Merging saves a sixth of each text's time; laps of lone calls differ by as much, through their texts alone."""
     now = 0.0
     monkeypatch.setattr(batcher_module, "perf_counter", lambda: now)
     lengths = random.Random(1)  # noqa: S311 - lengths, not secrets
