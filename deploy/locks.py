@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from deploy.builder.images import IMAGES
 from servepath.artifacts.atomic import write_file
 from servepath.cli.arguments import Parser
+from servepath.cli.requirements import required
 
 FOLDER = Path("deploy/images/locks")
 RESOLVE_S = 900
@@ -119,9 +119,7 @@ def _needed(items: Mapping[str, Mapping[str, Any]], lock: Lock) -> list[Mapping[
         if (package, extra) in seen or package in lock.left_out:
             continue
         seen.add((package, extra))
-        for requirement in map(Requirement, items[package]["metadata"].get("requires_dist", [])):
-            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
-                pulled += ((canonicalize_name(requirement.name), each) for each in ("", *requirement.extras))
+        pulled += required(items[package]["metadata"].get("requires_dist", []), extra)
     return [items[package] for package in {package for package, _ in seen} - {OURSELVES}]
 
 

@@ -1,15 +1,15 @@
 """Install size: the distributions that an extra of pyproject.toml pulls in, and the bytes of their installed files."""
 
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from loadtest.cost.figures import MIB, Figure, missing
+from servepath.cli.requirements import required
 
 NAME, UNIT = "install size", "MiB"
 PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
@@ -47,7 +47,7 @@ def closure(extra: str, find: Find, pyproject: Path) -> dict[str, metadata.Distr
         if name != own and name not in found:
             found[name] = find(name)
         lines = _of_project(project, asked) if name == own else found[name].requires or []
-        wanted += _pulled(map(Requirement, lines), asked)
+        wanted += required(lines, asked)
     return found
 
 
@@ -55,13 +55,6 @@ def installed_bytes(distribution: metadata.Distribution) -> int:
     """Return the bytes of the files in a distribution's RECORD that are there."""
     places = (Path(str(file.locate())) for file in distribution.files or ())
     return sum(place.stat().st_size for place in places if place.is_file())
-
-
-def _pulled(declared: Iterable[Requirement], extra: str) -> Iterator[tuple[str, str]]:
-    """Yield name and extra of what is required here; the empty extra stands for a distribution's own requirements."""
-    for requirement in declared:
-        if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
-            yield from ((canonicalize_name(requirement.name), one) for one in ("", *requirement.extras))
 
 
 def _of_project(project: Mapping[str, Any], extra: str) -> list[str]:
