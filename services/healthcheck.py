@@ -22,8 +22,11 @@ from servepath.http2.frames import (
     FRAME_HEAD_BYTES,
     GOAWAY,
     HEADERS,
+    INITIAL_WINDOW_SIZE,
+    MAX_WINDOW,
     MESSAGE_HEAD,
     MESSAGE_HEAD_BYTES,
+    OUR_WINDOW,
     PREFACE,
     RST_STREAM,
     frame,
@@ -51,7 +54,8 @@ def call(address: str, method: str, message: bytes, metadata: Mapping[str, str] 
         block = request_head(method, address) + b"".join(literal(name, value) for name, value in own.items())
         connection.sendall(
             PREFACE
-            + settings_of()
+            + settings_of((INITIAL_WINDOW_SIZE, MAX_WINDOW))
+            + OUR_WINDOW
             + frame(HEADERS, END_HEADERS, 1, block)
             + frame(DATA, END_STREAM, 1, MESSAGE_HEAD.pack(0, len(message)) + message)
         )

@@ -39,7 +39,7 @@ class Model:
         if found is None and not self.versions:
             raise ModelNotFound(f"{self.name} was unloaded by a call", retry_after_ms=0)  # another replica may have it
         if found is None:
-            text = f"{self.name} has no version {version}; loaded are {sorted(self.versions)}"
+            text = f"{self.name} has no version {version or self.current}; loaded are {sorted(self.versions)}"
             raise ModelNotFound(text, retry_after_ms=0)  # another replica may have loaded it
         return found
 

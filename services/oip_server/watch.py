@@ -74,7 +74,7 @@ class Watcher:
                 log.error("%s stays at version %d: %s", model.name, model.current, error)  # noqa: TRY400 - says it all
             return
         if version is not None:
-            log.info("%s: version %d replaces version %d", model.name, version.artifact.version, model.current)
+            log.info("%s: version %d is the current one, after %d", model.name, version.artifact.version, model.current)
             on_disk = await asyncio.to_thread(versions_on_disk, model.folder)
             model.adopt(version, on_disk)
             self._failures.pop(model.name, None)
@@ -85,7 +85,7 @@ class Watcher:
         if not model.versions:
             return None  # unloaded by a call, until another one loads it
         number = current_version(model.folder.parents[1], model.folder.parent.name)
-        if number == model.current:
+        if number == model.current and model.serves:
             return None
         if number in model.versions:
             return model.versions[number]

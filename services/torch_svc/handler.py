@@ -196,7 +196,10 @@ def read_array(item: Mapping[str, bytes], spec: Mapping[str, Any], shape: Any) -
     if len(data) != math.prod(shape) * dtype.itemsize:
         expected = f"expected {dtype.itemsize} bytes for each element of {shape}"
         raise ValueError(f"input {name!r} has {len(data)} bytes, {expected}", "BAD_INPUT.SHAPE")
-    return np.frombuffer(data, dtype).reshape(shape)
+    try:
+        return np.frombuffer(data, dtype).reshape(shape)
+    except (ValueError, OverflowError) as error:  # more axes than numpy has, or nothing along one that is too long
+        raise ValueError(f"input {name!r} cannot have the shape that it says", "BAD_INPUT.SHAPE") from error
 
 
 def rows_shape(name: str, wanted: Sequence[Any], size: int, item_bytes: int) -> list[int]:

@@ -54,6 +54,10 @@ class Keys:
             if self._published:
                 self._due = time.monotonic() + RETRY_S
                 log.warning("cannot renew the inference key, next attempt in %g s: %r", RETRY_S, error)
+            elif self._key_file.exists() and time.monotonic() >= self._due:  # it may be half written for a moment
+                if self._due:
+                    log.warning("cannot publish the inference key in %s: %r", self._token_file, error)
+                self._due = time.monotonic() + RETRY_S
         return self._published
 
     def withdraw(self) -> None:

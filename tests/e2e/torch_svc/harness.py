@@ -105,7 +105,8 @@ class Client:
 
 @contextlib.contextmanager
 def client_of(service: TorchSvc) -> Iterator[Client]:
-    with grpc.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+    options = (("grpc.max_receive_message_length", -1),)
+    with grpc.insecure_channel(f"127.0.0.1:{service.port}", options) as channel:
         yield Client(channel, service.token)
 
 

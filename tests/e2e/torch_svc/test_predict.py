@@ -1,5 +1,7 @@
 """Predictions on the real TorchServe through our codec."""
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -7,13 +9,14 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
 import yaml
 
 from servepath.artifacts.manifest import artifact_folder, read_manifest
 from servepath.protocols import errors, torchserve
 from servepath.protocols.types import Answer, Request, Tensor
 from services.torch_svc import healthcheck
-from tests.e2e.torch_svc.harness import ROOT, Client, TorchSvc
+from tests.e2e.torch_svc.harness import ROOT, Client, TorchSvc, client_of, started
 from tests.limits import LONG_S
 
 pytestmark = pytest.mark.slow
@@ -98,6 +101,22 @@ def test_our_size_limit_is_torchserves_own(client: Client) -> None:
     assert y.shape == (rows, 1)
     with pytest.raises(errors.TooLarge):
         client.predict(bytes((rows + 1) * 8))
+
+
+def test_an_answer_larger_than_any_request_leaves_the_worker_alive(tmp_path: Path) -> None:
+    rows, width = 100, 20_000
+    torch.jit.script(torch.nn.Linear(2, width)).save(str(tmp_path / "wide.pt"))
+    (tmp_path / "wide.toml").write_text('[inputs]\nx = { dtype = "FP32", shape = ["batch", 2] }\n')
+    words = ["export.importing", str(tmp_path / "wide.pt"), "--name", "wide", "--spec", str(tmp_path / "wide.toml")]
+    words += ["--no-deploy", "--out", str(tmp_path / "exports")]
+    subprocess.run([sys.executable, "-m", *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=LONG_S)
+    with started(tmp_path / "exports", tmp_path / "run") as service:
+        service.wait_for("ready on")
+        worker = service.whole_tree()[-1].pid
+        with client_of(service) as client:
+            (y,) = client.predict(bytes(8 * rows), model="wide").outputs
+        assert (y.shape, len(y.data) > torchserve.MAX_REQUEST_BYTES) == ((rows, width), True)
+        assert service.whole_tree()[-1].pid == worker
 
 
 def test_a_thousand_requests_add_less_than_20_kilobytes_of_log(service: TorchSvc, client: Client) -> None:

@@ -134,6 +134,11 @@ def test_torch_svc_is_healthy_when_every_model_answers_with_the_current_key(stan
     assert stand.asked[-2:] == [b"one", b"t" * healthcheck.MAX_BYTES]
 
 
+def test_torch_svc_is_healthy_when_its_answers_are_long(stand: Stand, tmp_path: Path) -> None:
+    stand.prediction = bytes(2**20)
+    assert run("services.torch_svc.healthcheck", stand.address, *questions(tmp_path, b"one")) == (0, "")
+
+
 def test_torch_svc_is_not_healthy_with_an_old_key(stand: Stand, tmp_path: Path) -> None:
     options = questions(tmp_path, b"one")
     (tmp_path / "token").write_text("old")

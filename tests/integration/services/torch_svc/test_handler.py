@@ -172,6 +172,16 @@ def test_what_python_leaves_beside_the_files_does_not_change_their_hash(affine: 
             "BAD_INPUT.SHAPE",
             "the shape of input 'x' is not a list of sizes",
         ),
+        (
+            {"x": b"\x00" * 4, SHAPES: json.dumps({"x": [1] * 100}).encode()},
+            "BAD_INPUT.SHAPE",
+            "input 'x' cannot have the shape that it says",
+        ),
+        (
+            {"x": b"", SHAPES: json.dumps({"x": [0, 10**30]}).encode()},
+            "BAD_INPUT.SHAPE",
+            "input 'x' cannot have the shape that it says",
+        ),
         ({"x": b"\x00" * 8, SHAPES: b"[]"}, "BAD_INPUT.SHAPE", "#shapes is not a JSON object"),
         ({}, "BAD_INPUT.NAME", "input 'x' is missing"),
         ({"z": b""}, "BAD_INPUT.NAME", "there is no input 'z'"),

@@ -51,6 +51,20 @@ def test_a_key_that_was_renewed_without_a_reply_in_time_is_published(tmp_path: P
     assert target.read_text() == "new"
 
 
+def test_a_key_that_cannot_be_published_is_said(
+    tmp_path: Path, closed_port: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "key_file.json", tmp_path / "file" / "token"
+    source.write_text(json.dumps({"inference": {"key": "abc"}, "API": {"key": "xyz"}}))
+    target.parent.write_text("no folder")
+    monkeypatch.setattr("services.torch_svc.keys.RETRY_S", 0.0)
+    keys = Keys(source, target, closed_port, renew_s=100)
+    with caplog.at_level(logging.WARNING):
+        assert [keys.step() for _ in range(2)] == [False, False]
+    (record,) = caplog.records
+    assert record.message.startswith(f"cannot publish the inference key in {target}: ")
+
+
 def test_a_withdrawn_key_is_gone(tmp_path: Path, closed_port: int) -> None:
     (tmp_path / "token").write_text("abc")
     keys = Keys(tmp_path / "key_file.json", tmp_path / "token", closed_port, renew_s=1)

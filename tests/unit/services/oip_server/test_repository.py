@@ -9,7 +9,7 @@ from pathlib import Path, PosixPath
 
 import pytest
 
-from servepath.protocols.errors import ModelLoading
+from servepath.protocols.errors import ModelLoading, ModelNotFound, ServeError
 from servepath_pb.servepath.oip import oip_pb2 as pb
 from services.dataplane.batch_scope import BatchScope
 from services.oip_server.artifact import UNBATCHED, Version, load
@@ -133,6 +133,25 @@ async def test_a_version_that_the_watcher_adopts_is_a_change(tmp_path: Path) -> 
     served = Served(tmp_path)
     await served.watcher.look(served.model)
     assert (served.changes, served.model.current) == ([[1, 3]], 3)
+
+
+async def test_a_current_version_that_a_load_could_not_bring_is_tried_again_by_the_watcher(tmp_path: Path) -> None:
+    tried: list[str] = []
+
+    def make_version(folder: Path) -> Version:
+        tried.append(folder.name)
+        if tried.count("3") == 1 and folder.name == "3":
+            raise OSError("no memory")
+        return version_of(folder)
+
+    served = Served(tmp_path, make_version)
+    with contextlib.suppress(OSError, ServeError):
+        await served.repository.load(LOAD)
+    served.model.current = 3
+    with pytest.raises(ModelNotFound, match="simple_nn has no version 3; loaded are"):
+        served.model.find(0)
+    await served.watcher.look(served.model)
+    assert (served.model.current, served.model.serves) == (3, True)
 
 
 async def test_a_model_whose_folder_is_gone_is_in_the_index_and_cannot_be_loaded_again(tmp_path: Path) -> None:
