@@ -8,6 +8,7 @@ import argparse
 import json
 import math
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -66,6 +67,10 @@ class ClientOptions:
     every_path: bool = False
 
 
+# What argparse takes for an option unless it is one number.
+NEGATIVE = re.compile(r"-[\d.]")
+
+
 def parse_args(argv: Sequence[str]) -> ClientOptions:
     """Read the command line; exit code 2 and one line when it is wrong."""
     common = Parser(add_help=False)
@@ -94,6 +99,8 @@ def parse_args(argv: Sequence[str]) -> ClientOptions:
     words = list(argv)
     end = words.index("--") if "--" in words else len(words)
     words[:end] = sorted(words[:end], key={"--all", "--json"}.__contains__)
+    # What begins with a space is no option: rows such as -1,2 are none.
+    words[:end] = [f" {word}" if NEGATIVE.match(word) else word for word in words[:end]]
     return ClientOptions(**vars(parser.parse_args(words)))
 
 

@@ -58,7 +58,7 @@ class ServiceFiles:
         """Return the last lines of the log; empty when there is no log."""
         try:
             with self.log_file.open(errors="replace") as file:
-                return file.read().splitlines()[-lines:]
+                return file.read().splitlines()[-lines:] if lines else []
         except FileNotFoundError:
             return []
 

@@ -77,10 +77,13 @@ class GeventLink:
                 watcher.close()
             self._socket.close()
             self._socket = None
-            self._room.set()
-            get_hub().loop.run_callback(self.connection.lost)
+            get_hub().loop.run_callback(self._lost)
 
     # What the hub calls.
+
+    def _lost(self) -> None:
+        self.connection.lost()
+        self._room.set()  # only now: those that wait for it look whether the connection is usable
 
     def _writable(self) -> None:
         del self._unsent[: self._sent(self._unsent)]

@@ -126,7 +126,10 @@ def read_to_the_end(listening: socket.socket) -> bytes:
         return b"".join(iter(lambda: connection.recv(2**16), b""))
 
 
-def test_calls_in_flight_when_the_server_goes_are_unavailable(client_of: Callable[[str], Client]) -> None:
+@pytest.mark.parametrize("at_once", [100, 1], ids=["in flight", "waiting for their turn"])
+def test_calls_that_are_there_when_the_server_goes_are_unavailable(
+    client_of: Callable[[str], Client], at_once: int
+) -> None:
     arrived: list[bytes] = []
 
     def handle(request: bytes, context: grpc.ServicerContext) -> bytes:
@@ -135,10 +138,10 @@ def test_calls_in_flight_when_the_server_goes_are_unavailable(client_of: Callabl
             time.sleep(0.01)
         return request
 
-    with serving(handle) as address:
+    with serving(handle, max_concurrent_streams=at_once) as address:
         client = client_of(address)
         calls = [gevent.spawn(client.call, b"", (), 20) for _ in range(5)]
-        while len(arrived) < len(calls):
+        while len(arrived) < min(len(calls), at_once):
             gevent.sleep(0.01)
     gevent.joinall(calls, timeout=LONG_S, raise_error=True)
     assert {call.value.reply.code for call in calls} <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}

@@ -55,6 +55,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_a_started_service_has_a_pid_file_a_log_and_a_session_of_its_own(files: ServiceFiles) -> None:
     process = start(files, "print('hello', flush=True); " + SLEEP)
     wait_for(lambda: files.tail(5) == ["hello"])
+    assert files.tail(0) == []
 
     assert files.pid_file.read_text() == f"{process.pid}\n"
     assert main_process(files) == process

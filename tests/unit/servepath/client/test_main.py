@@ -92,6 +92,14 @@ def test_all_and_json_stand_anywhere(words: list[str]) -> None:
     assert not parse_args(["ask", "m", "1 2"]).every_path
 
 
+@pytest.mark.parametrize(
+    ("word", "rows"), [("-1,2", [[-1, 2]]), ("-1 2; -.5 1e3", [[-1, 2], [-0.5, 1000]]), ("-1e3", [[-1000]])]
+)
+def test_rows_may_begin_with_a_negative_number(word: str, rows: list[list[float]]) -> None:
+    assert parse_args(["predict", "m", word]).x == rows
+    assert parse_args(["ask", "m", "--all", word, "--json"]).x == rows
+
+
 def test_texts_and_numbers_exclude_each_other() -> None:
     assert parse_args(["predict", "m", "--text", "a", "--text", "b"]).text == ["a", "b"]
     with pytest.raises(SystemExit):
