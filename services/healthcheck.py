@@ -45,12 +45,18 @@ class Unhealthy(Exception):
     """The server does not answer as a healthy one; the text says what it does."""
 
 
-def call(address: str, method: str, message: bytes, metadata: Mapping[str, str] | None = None) -> bytes:
+def call(
+    address: str,
+    method: str,
+    message: bytes,
+    metadata: Mapping[str, str] | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> bytes:
     """Return the reply to one unary gRPC call of at most MAX_BYTES, without TLS. Raises Unhealthy and OSError."""
     host, _, port = address.rpartition(":")
-    give_up = time.monotonic() + TIMEOUT_S
-    with socket.create_connection((host.strip("[]"), int(port)), TIMEOUT_S) as connection:
-        own = {"grpc-timeout": f"{TIMEOUT_S:.0f}S", **(metadata or {})}
+    give_up = time.monotonic() + timeout_s
+    with socket.create_connection((host.strip("[]"), int(port)), timeout_s) as connection:
+        own = {"grpc-timeout": f"{timeout_s:.0f}S", **(metadata or {})}
         block = request_head(method, address) + b"".join(literal(name, value) for name, value in own.items())
         connection.sendall(
             PREFACE

@@ -18,7 +18,8 @@ from servepath.protocols.stacks import PATH_STACKS
 from servepath.protocols.types import Answer, Request, Tensor
 
 ROWS = 8
-CALL_S = 3.0
+# As long as the gateway's own probe has, since a model may be slow; a server that is away refuses at once.
+CALL_S = 15.0
 OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_reconnect_backoff_ms", 200),

@@ -8,10 +8,13 @@ one does not, with the reason in one line. Standard library alone, for the reaso
 import argparse
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from services.healthcheck import Unhealthy, call
 
+# As long as the readiness probe gives a model (services/torch_svc/probe.py), below the containers' own limits of 20 s.
+PREDICTION_S = 15.0
 # servepath/protocols/torchserve.py has the same, and imports protobuf; a test holds the two together.
 METHOD = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions"
 
@@ -21,11 +24,17 @@ def check(address: str, requests: Path, token_file: Path) -> None:
     # Without tokens there is no file; with tokens and without a file the calls are refused.
     key = token_file.read_text(encoding="ascii").strip() if token_file.exists() else ""
     metadata = {"authorization": f"Bearer {key}"} if key else {}
-    for request in sorted(requests.iterdir()):
+
+    def ask(request: Path) -> None:
         # A handler that cannot compute says so in its answer, without tensors; see servepath/protocols/torchserve.py.
-        reply = call(address, METHOD, request.read_bytes(), metadata)
+        reply = call(address, METHOD, request.read_bytes(), metadata, PREDICTION_S)
         if b'"error"' in reply and b'"data_offsets"' not in reply:  # an output may be called so
             raise Unhealthy(f"{request.name} returned an error")
+
+    found = sorted(requests.iterdir())
+    if found:
+        with ThreadPoolExecutor(len(found)) as at_once:  # so that slow models do not add up
+            list(at_once.map(ask, found))
 
 
 def main(argv: Sequence[str]) -> int:
