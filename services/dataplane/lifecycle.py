@@ -49,6 +49,7 @@ async def serve(create: Callable[[], Awaitable[Server]]) -> None:
             drain.result()  # raises what went wrong
     finally:
         await server.close()
+        _let_signals_end_the_process()
 
 
 async def _created(create: Callable[[], Awaitable[Server]], signals: asyncio.Queue[signal.Signals]) -> Server | None:
@@ -60,15 +61,19 @@ async def _created(create: Callable[[], Awaitable[Server]], signals: asyncio.Que
             signals.put_nowait(stop.result())
         return creating.result()
     log.info("stopping on %s, before the start has ended", stop.result().name)
-    for number in STOP_SIGNALS:
-        # What runs on a thread cannot be cancelled, and its end is waited for: another signal ends the process at once.
-        asyncio.get_running_loop().remove_signal_handler(number)
-        signal.signal(number, signal.SIG_DFL)
+    _let_signals_end_the_process()
     creating.cancel()
     await asyncio.wait({creating})
     if not creating.cancelled():
         await creating.result().close()
     return None
+
+
+def _let_signals_end_the_process() -> None:
+    """Have another signal end it at once: what runs on a thread cannot be cancelled, and its end is waited for."""
+    for number in STOP_SIGNALS:
+        asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _relax_collector() -> None:

@@ -8,8 +8,17 @@ from contextlib import suppress
 
 import pytest
 
-from services.dataplane.lifecycle import serve
+from services.dataplane.lifecycle import STOP_SIGNALS, serve
 from tests.limits import LONG_S
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Leave the signals' handlers as they were: those of a process that serves are gone in the end."""
+    before = [(number, signal.getsignal(number)) for number in STOP_SIGNALS]
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
 
 
 class Recorded:
@@ -167,3 +176,32 @@ def test_memory_that_large_tensors_left_is_used_again() -> None:
     given_back, kept = map(int, done.stdout.split())
     # 19 MB a round are some 4,700 pages of 4 KiB.
     assert kept < given_back / 10
+
+
+CLOSED = """
+import asyncio, threading
+from services.dataplane.lifecycle import serve
+
+class Server:
+    async def drain(self):
+        pass
+
+    async def close(self):
+        print("closed", flush=True)
+
+async def create():
+    asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
+    asyncio.get_running_loop().call_soon(__import__("os").kill, __import__("os").getpid(), 15)
+    return Server()
+
+asyncio.run(serve(create))
+"""
+
+
+def test_a_signal_ends_a_closed_process_at_once_that_waits_for_a_thread() -> None:
+    with subprocess.Popen([sys.executable, "-c", CLOSED], stdout=subprocess.PIPE, text=True) as process:
+        assert line_of(process) == "closed\n"
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.5)  # it closes, and its handlers go
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LONG_S) == -signal.SIGTERM
