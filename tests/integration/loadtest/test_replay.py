@@ -122,6 +122,7 @@ def test_a_first_path_without_an_answer_is_named(stand: Any) -> None:
     path = stand.folder / "mine.jsonl"
     path.write_text('{"x": [[1, 2]]}\n')
     stand.behaviour.code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    stand.behaviour.answered_first = 1  # the one that asks whether it is there
     done = loadtest(stand, f"--payloads={path}")
     said = "line@onnx.direct gave no answer that others could be held to: RESOURCE_EXHAUSTED as told"
     assert (done.returncode, done.stderr) == (1, f"servepath loadtest: request 1 of --payloads: {said}\n")
