@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.read(LoadOptions, argv)
     idle, why = ("rounds", "beside --difference") if options.difference else ("minutes", "without --difference")
     parser.refuse_idle(idle, why, argv)
+    if options.worker_count < max(1, options.processes):
+        parser.error("--workers: it must be at least 1, and at least --processes")
     try:
         known = plan.read_paths(options.deployments)
         try:
@@ -47,8 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error("--difference: there are no two paths, ways or sides to compare")
         if refusal := _out_of_reach(paths, options):
             parser.error(refusal)
-        if options.worker_count < max(1, options.processes):
-            parser.error("--workers: it must be at least 1, and at least --processes")
         # Locust patches the process for gevent when imported: before the rest, and not for --help or a bad value.
         import locust  # noqa: F401, PLC0415
 

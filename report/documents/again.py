@@ -67,6 +67,9 @@ def command(summary: Summary) -> str:
         flag = f"--{name.replace('_', '-')}"
         if name == "environment":
             words += [] if value == LOCAL else [flag, shlex.quote(value)]
+        elif name == "processes":
+            # Who led workers elsewhere had fewer processes, or none, which is refused without --workers.
+            words += [flag, str(arguments.get("workers") or value)]
         elif name == "payloads":
             words += [flag, shlex.quote(value)] if value else []
         elif value is True:
