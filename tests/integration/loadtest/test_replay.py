@@ -72,6 +72,15 @@ def test_an_npz_with_outputs_is_replayed_and_checked_against_them(served: Served
     }
 
 
+def test_rows_that_are_not_sent_are_said_once_by_who_leads(served: Served) -> None:
+    path = served.folder / "many.npz"
+    np.savez(path, x=X, y=Y)
+    done = loadtest(served, f"--payloads={path}", "--rows=4", "--rounds=1", "--processes=2")
+    assert (done.returncode, done.stderr) == (0, "")
+    said = f"{path}: 2 of 6 rows are not sent to line: they do not fill a request of --rows 4"
+    assert done.stdout.splitlines().count(said) == 1
+
+
 def test_a_wrong_output_in_the_file_makes_its_answers_wrong(served: Served) -> None:
     path = served.folder / "wrong.npz"
     np.savez(path, x=X, y=Y + np.eye(6, 1))
