@@ -15,10 +15,11 @@ from loadtest import plan
 from loadtest.config import check_targets
 from loadtest.fairness import UnfairError
 from loadtest.gate import command as gate
-from loadtest.options import LOCAL, LoadOptions, argument_parser
+from loadtest.options import LoadOptions, argument_parser
 from loadtest.run import RunError
 from servepath.artifacts.manifest import ArtifactError
 from servepath.cli.signals import run_main
+from servepath.results.names import LOCAL
 from servepath.settings import SettingsError
 
 
