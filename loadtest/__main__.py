@@ -15,10 +15,11 @@ from loadtest import plan
 from loadtest.config import check_targets
 from loadtest.fairness import UnfairError
 from loadtest.gate import command as gate
-from loadtest.options import LOCAL, LoadOptions, argument_parser
+from loadtest.options import LoadOptions, argument_parser
 from loadtest.run import RunError
 from servepath.artifacts.manifest import ArtifactError
 from servepath.cli.signals import run_main
+from servepath.results.names import LOCAL
 from servepath.settings import SettingsError
 
 
@@ -31,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.read(LoadOptions, argv)
     idle, why = ("rounds", "beside --difference") if options.difference else ("minutes", "without --difference")
     parser.refuse_idle(idle, why, argv)
+    if options.worker_count < max(1, options.processes):
+        parser.error("--workers: it must be at least 1, and at least --processes")
     try:
         known = plan.read_paths(options.deployments)
         try:
@@ -47,8 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error("--difference: there are no two paths, ways or sides to compare")
         if refusal := _out_of_reach(paths, options):
             parser.error(refusal)
-        if options.worker_count < max(1, options.processes):
-            parser.error("--workers: it must be at least 1, and at least --processes")
         # Locust patches the process for gevent when imported: before the rest, and not for --help or a bad value.
         import locust  # noqa: F401, PLC0415
 

@@ -6,7 +6,7 @@ cosine: twice the angle). Of classes, the first path's best one must be among an
 
 from collections.abc import Callable, Sequence
 
-from loadtest.calls import Caller, Clock, Target
+from loadtest.calls import Caller, Clock, RefusedCallError, Target
 from loadtest.payloads import PlannedRequest, encoded
 from servepath.artifacts.spec import Spec, Tolerance
 from servepath.protocols.arrays import to_array
@@ -35,8 +35,8 @@ def learned(
             try:
                 outputs = caller.answer(payload).outputs
                 signature.check_answer(outputs, one.rows, ())
-            except ServeError as error:
-                said = f"{target.measurement} gave no answer that others could be held to: {error.text}"
+            except (RefusedCallError, ServeError) as error:
+                said = f"{target.measurement} gave no answer that others could be held to: {error}"
                 raise SettingsError(f"request {number} of --payloads: {said}") from error
             known.append(one._replace(expected=tuple(_expected(spec, tensor) for tensor in outputs)))
     finally:

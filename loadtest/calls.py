@@ -20,6 +20,15 @@ from servepath.protocols.types import Answer, Request
 DEADLINE_S = 5.0
 
 
+class RefusedCallError(Exception):
+    """A call that ended with a code and not with an answer. code: gRPC's name of it. details: the server's words."""
+
+    def __init__(self, code: str, details: str) -> None:
+        super().__init__(f"{code} {details}".strip())
+        self.code = code
+        self.details = details
+
+
 class Clock:
     """Nanoseconds since 1970 that only go forward: the wall clock once, a monotonic one from there."""
 
@@ -80,10 +89,13 @@ class Caller:
         return self._read(reply.payload, reply.trailing, payload, sent_ns, service_us)
 
     def answer(self, payload: Payload) -> Answer:
-        """Send one request and return its answer, unchecked and untimed. Raises ServeError when there is none."""
+        """Send one request and return its answer, unchecked and untimed.
+
+        Raises RefusedCallError for a code other than OK, ServeError for a reply that cannot be read.
+        """
         reply = self._call(payload).reply
         if reply.code is not StatusCode.OK:
-            raise ServeError(f"{reply.code.name} {reply.details}".strip())
+            raise RefusedCallError(reply.code.name, reply.details)
         return self._target.decode(reply.payload, reply.trailing)
 
     def _call(self, payload: Payload) -> Answered:

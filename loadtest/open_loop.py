@@ -37,7 +37,7 @@ class OpenLoop:
         self._pool = gevent.pool.Pool()
 
     def run(self, timer: Timer) -> None:
-        """Send by the schedule, and wait for the last reply. Raises what recording raised: a bug."""
+        """Send by the schedule, and wait for the last reply. Raises what sending or recording raised: a bug."""
         self._pool.spawn(self._lead, timer)
         self._pool.join()
         if self._faults:
@@ -52,24 +52,30 @@ class OpenLoop:
         self._pool.join()
 
     def _lead(self, timer: Timer) -> None:
+        try:
+            due_ns = self._next(timer)
+            if due_ns is not None:
+                self._pool.spawn(self._lead, timer)
+                self._send(due_ns)
+        except Exception as error:  # noqa: BLE001 - a greenlet's would be printed and forgotten
+            self._faults.append(error)
+            self.stop()
+
+    def _next(self, timer: Timer) -> int | None:
+        """Wait for the next request that can be sent and return its moment, None after the last one."""
         for due_ns in self._due_ns:
             timer.wait_until(self._clock.perf_counter_ns(due_ns))
             if self._stopped:
-                return
-            if self._outstanding >= MAX_OUTSTANDING:
-                self._record(self._not_sent(due_ns))
-                continue
-            self._pool.spawn(self._lead, timer)
-            self._send(due_ns)
-            return
+                return None
+            if self._outstanding < MAX_OUTSTANDING:
+                return due_ns
+            self._record(self._not_sent(due_ns))
+        return None
 
     def _send(self, due_ns: int) -> None:
         self._outstanding += 1
         try:
             self._record(self._ask().scheduled(due_ns))
-        except Exception as error:  # noqa: BLE001 - a greenlet's would be printed and forgotten
-            self._faults.append(error)
-            self.stop()
         finally:
             self._outstanding -= 1
 

@@ -14,13 +14,11 @@ from loadtest import config
 from loadtest.fairness import DECLARABLE
 from servepath.cli.arguments import Parser, positive, share, whole
 from servepath.protocols.stacks import STACKS
-from servepath.results.names import CLOSED, OPEN_CONSTANT, OPEN_POISSON, VIAS
+from servepath.results.names import CLOSED, LOCAL, OPEN_CONSTANT, OPEN_POISSON, VIAS
 from servepath.results.thresholds import MIN_P99_SAMPLES
 
 GATE = "servepath gate --ref GITREF: is the working tree slower than a commit?"
 SIDE = re.compile(r"[A-Za-z0-9_-]+")
-# The environment of servers that this machine runs itself.
-LOCAL = "local"
 Address = tuple[str, int]
 
 

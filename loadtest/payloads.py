@@ -58,8 +58,9 @@ def prepare(reference: Reference, model: str, encode: Encode, *, rows: int, seed
 def from_reference(reference: Reference, *, rows: int, seed: int) -> list[PlannedRequest]:
     """Return the reference cut into requests of `rows` rows, in an order drawn from the seed.
 
-    Every reference row is in exactly one request, so a run repeats none before it has sent them all. The same seed
-    gives every path of a model the same inputs in the same order. A request whose model has no rows is a group.
+    A reference row is in one request at most, so a run repeats none before it has sent all of them; rows of a group
+    that are too few for a last request are in none. The same seed gives every path of a model the same inputs in the
+    same order. A request whose model has no rows is a group.
     """
     draw = np.random.default_rng(seed)
     picks: list[tuple[int, Any, int]] = []

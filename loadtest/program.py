@@ -214,7 +214,8 @@ class Prepared:
 
     def _plan(self, reference: Reference, options: LoadOptions) -> list[PlannedRequest]:
         if options.payloads is not None:
-            return replay.read_requests(options.payloads, reference, rows=options.rows)
+            say = _say_nothing if options.worker else print  # who leads says it once
+            return replay.read_requests(options.payloads, reference, rows=options.rows, say=say)
         if options.rows > reference.rows:
             raise SettingsError(
                 f"--rows {options.rows}: the reference of {reference.model} has {reference.rows} rows; give --rows "
@@ -242,6 +243,10 @@ class Prepared:
         if file is None:
             return {"source": "reference", "models": models}
         return {"source": "file", "file": file.name, "sha256": replay.fingerprint(file), "models": models}
+
+
+def _say_nothing(_: str) -> None:
+    pass
 
 
 def _load(this_run: run.Run, measurements: Sequence[Measurement], session: Session, options: LoadOptions) -> None:

@@ -10,7 +10,7 @@ import itertools
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,15 +55,19 @@ def fingerprint(path: Path) -> str:
     return found.hexdigest()
 
 
-def read_requests(path: Path, reference: Reference, *, rows: int) -> list[PlannedRequest]:
+def read_requests(path: Path, reference: Reference, *, rows: int, say: Callable[[str], object]) -> list[PlannedRequest]:
     """Return a file's requests to a model, in the file's order; reference: the model's.
 
+    say: is told how many rows are in no request, being too few for a last one of so many `rows`.
     Raises SettingsError that names file, place, tensor and what is wrong, also for more than MAX_REQUESTS or MAX_BYTES.
     """
     planned: list[PlannedRequest] = []
     reader, size = _Reader(reference), 0
+    left_over: list[int] = []
     try:
-        for entry in itertools.chain.from_iterable(_cut(whole, reference.spec, rows) for whole in _entries(path)):
+        for entry in itertools.chain.from_iterable(
+            _cut(whole, reference.spec, rows, left_over.append) for whole in _entries(path)
+        ):
             planned.append(reader.request(entry))
             size += sum(len(tensor.data) for tensor in planned[-1].request.inputs)
             if len(planned) > MAX_REQUESTS or size > MAX_BYTES:
@@ -74,6 +78,10 @@ def read_requests(path: Path, reference: Reference, *, rows: int) -> list[Planne
         raise _unreadable(path, error) from error
     if not planned:
         raise SettingsError(f"{path} holds no request")
+    if left := sum(left_over):
+        together = left + sum(one.rows for one in planned)
+        what = f"{left:,} of {together:,} rows are not sent to {reference.model}"
+        say(f"{path}: {what}: they do not fill a request of --rows {rows}")
     return planned
 
 
@@ -146,8 +154,11 @@ def _arrays(file: Path) -> dict[str, Any]:
         raise SettingsError(f"{file}: not an .npz of arrays ({error})") from error
 
 
-def _cut(entry: _Entry, spec: Spec, rows: int) -> Iterator[_Entry]:
-    """Yield a request's values after another's: so many rows of each array, or all where there are no rows to cut."""
+def _cut(entry: _Entry, spec: Spec, rows: int, left_over: Callable[[int], object]) -> Iterator[_Entry]:
+    """Yield a request's values after another's: so many rows of each array, or all where there are no rows to cut.
+
+    left_over: is told how many rows after these are too few for another request.
+    """
     if not (entry.cut and spec.by_rows):
         if rows > 1:
             raise SettingsError(f"--rows {rows}: the requests of {entry.where} have the rows that they have")
@@ -158,6 +169,7 @@ def _cut(entry: _Entry, spec: Spec, rows: int) -> Iterator[_Entry]:
     if len(set(counts.values())) > 1 or counts[least] < rows:
         said = ", ".join(f"{name!r} has {count} rows" for name, count in counts.items())
         raise SettingsError(f"{entry.where}: {said}; as many of each are needed, and at least --rows {rows}")
+    left_over(counts[least] % rows)
     for start in range(0, counts[least] - rows + 1, rows):
         values = {name: array[start : start + rows] for name, array in entry.values.items()}
         yield _Entry(f"{entry.where}, rows {start} to {start + rows - 1}", values)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from loadtest import workers
-from loadtest.calls import Caller, Clock, Target
+from loadtest.calls import Caller, Clock, RefusedCallError, Target
 from loadtest.connection import greet
 from loadtest.fairness import UNKNOWN
 from loadtest.generator import Loaded
@@ -20,9 +20,15 @@ from loadtest.recorder import MEASURE, merge, write
 from loadtest.run import Run
 from loadtest.warmup import STABLE, WINDOW_S, stable
 from servepath.http2.client import NoHttp2Error
+from servepath.protocols.errors import ServeError
 from servepath.settings import SettingsError
 
 UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+NOT_THERE = {
+    "gateway": "the gateway does not know the path: add it to its deployments.toml; in containers, restart it then",
+    "direct": "that server does not have the model: export or import it, then: make down up",
+}
+SEE_LOG = "the server's log says more (make logs); correct what it names, or leave the path out: --paths"
 # How long a server may take to say that it speaks gRPC.
 GREETING_S = 2.0
 
@@ -30,28 +36,41 @@ GREETING_S = 2.0
 def check_reachable(loaded: Sequence[Loaded], clock: Clock) -> dict[Measurement, dict[str, str]]:
     """Call every target once, and return who answered: engine, engine_version, precision, artifact (sha256).
 
-    Raises SettingsError naming the first that no server answers for.
+    Raises SettingsError naming the first without an answer: who serves it is not known, so it cannot be compared.
     """
     return {target.measurement: _ask_once(Caller(target, clock), target, payloads[0]) for target, payloads in loaded}
 
 
 def _ask_once(caller: Caller, target: Target, payload: Payload) -> dict[str, str]:
+    where = f"{target.measurement} at {target.address}"
     try:
-        sample = caller.ask(payload)
+        served = caller.answer(payload).served
+    except RefusedCallError as error:
+        raise SettingsError(f"{where}: {_said(error)}; {_how_to_fix(error.code, target)}") from error
+    except ServeError as error:
+        raise SettingsError(f"{where}: the reply cannot be read ({error.text}); {SEE_LOG}") from error
     finally:
         caller.close()
-    if sample.code in UNREACHABLE:
-        measurement = target.measurement
-        raise SettingsError(f"{measurement} at {target.address}: {sample.code}; {_how_to_fix(target.address)}")
     return {
-        "engine": sample.engine,
-        "engine_version": sample.engine_version,
-        "precision": sample.precision or UNKNOWN,
-        "artifact": sample.sha256,
+        "engine": served.engine,
+        "engine_version": served.engine_version,
+        "precision": served.precision or UNKNOWN,
+        "artifact": served.sha256,
     }
 
 
-def _how_to_fix(address: str) -> str:
+def _said(error: RefusedCallError) -> str:
+    # Where nobody answered there are no words of a server.
+    return error.code if error.code in UNREACHABLE or not error.details else f"{error.code} ({error.details})"
+
+
+def _how_to_fix(code: str, target: Target) -> str:
+    if code in UNREACHABLE:
+        return _how_to_reach(target.address)
+    return NOT_THERE[target.measurement.via] if code == "NOT_FOUND" else SEE_LOG
+
+
+def _how_to_reach(address: str) -> str:
     try:
         greet(address, GREETING_S)
     except NoHttp2Error:

@@ -7,10 +7,8 @@ from report.candidate import UNKNOWN, Candidate, Settings
 from report.candidates import Evidence
 from report.stats import EMBEDDED
 from servepath.artifacts.commit import names_code
-from servepath.results.names import CLOSED, UNKNOWN_ARTIFACT
+from servepath.results.names import CLOSED, LOCAL, UNKNOWN_ARTIFACT
 
-# What run.json calls servers on the load generator's own machine (loadtest/options.py), and runs before it.
-LOCAL = "local"
 GPU_FIGURE = "GPU utilisation"
 # Measurements of each path in a scorecard by default (loadtest/cost/load.py), and how many times as many tell more.
 ROUNDS, MORE = 3, 4

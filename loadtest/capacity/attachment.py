@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from servepath.settings import SettingsError
 NAME = CAPACITY_FILE
 FOLDER = "capacity"
 # What must be the same for earlier paths to stay: the file says it once for all of them.
-ALIKE = ("slo_p99_ms", "git_commit")
+ALIKE = {"slo_p99_ms": "objective in ms", "git_commit": "commit"}
 
 
 def run_folder(results: Path) -> Path:
@@ -31,14 +31,14 @@ def run_folder(results: Path) -> Path:
 class Attachment:
     """The capacities of a run. facts: what was asked for, and by which generator.
 
-    paths: those of the file that stay, then what was added. others: whether the file on disk has results that do not
-    stay, of another objective, commit or server, which go with the first result. added: whether there is one.
+    paths: those of the file that stay, then what was added. others: which results of the file on disk do not stay, by
+    why: another objective, commit or server. They go with the first result. added: whether there is one.
     """
 
     folder: Path
     facts: dict[str, Any]
     paths: list[dict[str, Any]] = field(default_factory=list)
-    others: bool = False
+    others: dict[str, list[str]] = field(default_factory=dict)
     added: bool = False
 
     def begin(self, found: Mapping[Measurement, Mapping[str, str]]) -> None:
@@ -52,6 +52,11 @@ class Attachment:
         run.refuse_other_servers({str(each): identity for each, identity in found.items()})
         self._clear()
         self.paths = self._stay(run)
+
+    def gone(self) -> Iterator[str]:
+        """Yield which results go with the first new one, and why."""
+        for why, names in self.others.items():
+            yield f"with the first new result {NAME} no longer has {', '.join(names)}: {why}"
 
     def rows_file(self, measurement: Measurement, number: int) -> Path:
         """Return where the rows of a try are until its search ends."""
@@ -72,7 +77,7 @@ class Attachment:
         for file in new:
             file.rename(self._rows / f"{_rows_name(entry)}{file.name.removeprefix(str(measurement))}")
         self.paths = [*stay, entry if ended else {**entry, "ended": False}]
-        self.others, self.added = False, True
+        self.others, self.added = {}, True
 
     def save(self) -> None:
         """Write the file, if there is anything new."""
@@ -90,18 +95,28 @@ class Attachment:
         """Return the results of the file that stay; their requests were those of the run, too."""
         try:
             found = json.loads((self.folder / NAME).read_text())["capacity"]
-            alike = all(found.get(name) == self.facts[name] for name in ALIKE)
-            stay = [path for path in found["paths"] if alike and run.had(key_of(*_owner(path)[:2]), path)]
+            judged = [(path, _named(path), self._refusal(found, path, run)) for path in found["paths"]]
             theirs = found.get("payloads", {}).get("models", {})
         except FileNotFoundError:
             return []
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SettingsError(f"{self.folder / NAME} cannot be read ({error!r}); remove it") from error
-        self.others = len(stay) < len(found["paths"])
+        stay = [path for path, _, why in judged if not why]
+        for _, name, why in judged:
+            if why:
+                self.others.setdefault(why, []).append(name)
         if stay:
             payloads = self.facts["payloads"]
             self.facts["payloads"] = {**payloads, "models": {**theirs, **payloads["models"]}}
         return stay
+
+    def _refusal(self, found: Mapping[str, Any], path: Mapping[str, Any], run: LoadedRun) -> str:
+        """Return why a result of a file cannot stay beside those of now, "" where it can."""
+        for name, word in ALIKE.items():
+            if found.get(name) != self.facts[name]:
+                return f"their {word} is {found.get(name)}, not {self.facts[name]}"
+        had = run.had(key_of(*_owner(path)[:2]), path)
+        return "" if had else "the run loaded another engine or artifact"
 
     def _clear(self) -> None:
         """Remove what a search left that did not end."""
@@ -120,6 +135,11 @@ class Attachment:
 
 def _owner(path: Mapping[str, str]) -> tuple[str, str, str]:
     return f"{path['model']}@{path['stack']}", path["via"], path.get("settings", "default")
+
+
+def _named(path: Mapping[str, str]) -> str:
+    name, via, settings = _owner(path)
+    return f"{name} {via} ({settings})"
 
 
 def _rows_name(path: Mapping[str, str]) -> str:

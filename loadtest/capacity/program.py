@@ -54,6 +54,8 @@ def run_all(
         attachment = Attachment(options.run, facts)
         settings_of = {each: ours.prepared.in_use(each, answers[each], load)["settings"] for each in measurements}
         attachment.begin({each: answers[each] for each in measurements})
+        for text in attachment.gone():
+            console.print(text, markup=False, soft_wrap=True)
         try:
             with workers_of(ours.generator, load, words, ours.interruption) as workers:
                 for measurement in measurements:

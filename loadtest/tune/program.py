@@ -156,7 +156,7 @@ class Tuning:
         measurement = Measurement(self._path, GATEWAY, DEFAULT_SIDE)
         own = next(loaded for loaded in ours.prepared.loaded if loaded[0].measurement == measurement)
         self._identity = check_reachable([own], ours.clock)[measurement]
-        # A call that failed names no artifact: then it is the current one.
+        # A version that was not exported here has no hash: then it is the current one.
         self._identity["artifact"] = self._identity["artifact"] or self._artifacts[self._path]
         self._artifacts[self._path] = self._identity["artifact"]
         return own

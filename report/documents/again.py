@@ -7,6 +7,7 @@ from report.candidates import settings_of
 from report.document import Block, Code, Definition, Definitions
 from report.documents.phrases import commit_label
 from report.summary import Summary
+from servepath.results.names import LOCAL
 
 # What decides the load; where files and servers are is another machine's own.
 ARGUMENTS: tuple[str, ...]
@@ -23,8 +24,6 @@ ARGUMENTS += (
     "allow",
     "seed",
 )
-# The run's value of this key where the servers are the machine's own (loadtest/options.py), and of runs before it.
-LOCAL = "local"
 # Where the settings' files are still those of the run.
 TUNED = "servepath up --tuned && "
 
@@ -67,6 +66,9 @@ def command(summary: Summary) -> str:
         flag = f"--{name.replace('_', '-')}"
         if name == "environment":
             words += [] if value == LOCAL else [flag, shlex.quote(value)]
+        elif name == "processes":
+            # Who led workers elsewhere had fewer processes, or none, which is refused without --workers.
+            words += [flag, str(arguments.get("workers") or value)]
         elif name == "payloads":
             words += [flag, shlex.quote(value)] if value else []
         elif value is True:

@@ -11,6 +11,8 @@ CROSSCHECK_FILE = "crosscheck.json"
 
 # The hash of an artifact that its server, an external one, does not name.
 UNKNOWN_ARTIFACT = "unknown"
+# The environment of servers on the load generator's own machine, also of runs that name none.
+LOCAL = "local"
 # How a path is reached.
 VIAS = ("direct", "gateway")
 OPEN_POISSON, OPEN_CONSTANT, CLOSED = LOAD_MODELS = ("open loop, poisson", "open loop, constant", "closed loop")

@@ -3,6 +3,7 @@
 Not checked: code in Python, and whether an external address answers.
 """
 
+import ast
 import re
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.calls import DEADLINE_S
+from loadtest.open_loop import MAX_OUTSTANDING, OVERLOADED
 from tests.contract import commands
 from tests.contract.registries import ROOT, ours
 from tests.limits import LONG_S
@@ -109,6 +112,27 @@ def test_a_recipe_has_at_most_five_steps(name: str) -> None:
 def test_a_decision_has_a_status_with_a_date_and_is_in_the_index(decision: Path) -> None:
     assert re.match(r"# \d+\. .+\n\n\*\*Status\.\*\* (Accepted|Replaced by \d+), \d{4}-\d\d-\d\d", decision.read_text())
     assert f"({decision.name})" in (decision.parent / "README.md").read_text()
+
+
+def reasons() -> Iterator[list[str]]:
+    """Yield the words of each reason against a run, without what is filled in."""
+    for name in ("validity", "fairness"):
+        for node in ast.walk(ast.parse((ROOT / f"report/{name}.py").read_text())):
+            if isinstance(node, ast.Yield) and node.value is not None:
+                parts = node.value.values if isinstance(node.value, ast.JoinedStr) else [node.value]
+                words = [str(part.value).strip(" ,:;(") for part in parts if isinstance(part, ast.Constant)]
+                if found := [word for word in words if re.search("[a-z]{2}", word)]:
+                    yield found
+
+
+def test_every_reason_against_a_run_has_a_row_that_says_what_to_do() -> None:
+    part = (ROOT / "docs/reading-a-report.md").read_text().partition("## When a run is not valid")[2]
+    rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", part.partition("\n## ")[0], re.MULTILINE))
+    every = list(reasons())
+    assert len(every) > 10
+    assert [words for words in every if not any(all(word in row for word in words) for row in rows)] == []
+    assert f"{MAX_OUTSTANDING:,}" in rows[f"with `{OVERLOADED}`"]
+    assert f"within {DEADLINE_S:g} s" in rows["with `DEADLINE_EXCEEDED`"]
 
 
 def test_a_sixth_step_is_counted() -> None:

@@ -23,11 +23,12 @@ MODEL = "line"
 
 @dataclass
 class Behaviour:
-    """What the server does; tests change it."""
+    """What the server does; tests change it. code: of every call after the first `answered_first`."""
 
     bias: float = BIAS
     stack: str = "onnx"
     code: grpc.StatusCode = grpc.StatusCode.OK
+    answered_first: int = 0
     models: list[str] = field(default_factory=list)
     engine_version: str = "1.5"
     delay_s: float = 0.0
@@ -69,7 +70,7 @@ def handler(method: str, handle: Callable[[bytes, grpc.ServicerContext], bytes])
 def serve(behaviour: Behaviour, address: str = "127.0.0.1:0") -> tuple[grpc.Server, int]:
     def handle(codec: object) -> Callable[[bytes, grpc.ServicerContext], bytes]:
         def one(payload: bytes, context: grpc.ServicerContext) -> bytes:
-            if behaviour.code is not grpc.StatusCode.OK:
+            if behaviour.code is not grpc.StatusCode.OK and len(behaviour.models) >= behaviour.answered_first:
                 context.abort(behaviour.code, "as told")
             request = codec.decode_request(payload)
             return codec.encode_answer(request, behaviour.answer(request))

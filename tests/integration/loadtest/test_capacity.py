@@ -63,7 +63,10 @@ def assert_rows_are_kept(folder: Path, steps: Sequence[dict[str, Any]]) -> None:
 def test_wrong_answers_in_the_warm_up_leave_no_capacity_and_what_others_have_stays(stand: Any) -> None:
     folder, other = add_run(stand), {"model": "curve", "stack": "onnx", "via": "direct", "steps": []}
     other |= {"rate_rps": 9, "low_rps": 8, "high_rps": 10, "cores": 1}
-    before = {"slo_p99_ms": 50, "git_commit": git_commit(), "paths": [other]}
+    lost = other | {"stack": "tfserving", "artifact": "before"}
+    served = {"curve@tfserving.direct": {"artifact": {"class": "subject", "value": "in the run"}}}
+    (folder / "run.json").write_text(json.dumps({"fairness": {"paths": served}}))
+    before = {"slo_p99_ms": 50, "git_commit": git_commit(), "paths": [other, lost]}
     (folder / "capacity.json").write_text(json.dumps({"capacity": before}))
     stand.behaviour.bias += 1.0
     done = capacity(stand, "--via=direct", "--slo-p99-ms=50", "--seconds=60", "--processes=2")
@@ -76,6 +79,9 @@ def test_wrong_answers_in_the_warm_up_leave_no_capacity_and_what_others_have_sta
     assert path["cores"] > 0
     assert (path["engine"], path["engine_version"], path["artifact"]) == ("test engine", "1.5", "ab" * 32)
     assert done.stdout.count("incorrect responses, so no capacity") == 1
+    assert (
+        "no longer has curve@tfserving direct (default): the run loaded another engine" in done.stdout.splitlines()[0]
+    )
 
 
 def test_without_a_run_there_is_nothing_to_add_to(stand: Any) -> None:

@@ -72,6 +72,15 @@ def test_an_npz_with_outputs_is_replayed_and_checked_against_them(served: Served
     }
 
 
+def test_rows_that_are_not_sent_are_said_once_by_who_leads(served: Served) -> None:
+    path = served.folder / "many.npz"
+    np.savez(path, x=X, y=Y)
+    done = loadtest(served, f"--payloads={path}", "--rows=4", "--rounds=1", "--processes=2")
+    assert (done.returncode, done.stderr) == (0, "")
+    said = f"{path}: 2 of 6 rows are not sent to line: they do not fill a request of --rows 4"
+    assert done.stdout.splitlines().count(said) == 1
+
+
 def test_a_wrong_output_in_the_file_makes_its_answers_wrong(served: Served) -> None:
     path = served.folder / "wrong.npz"
     np.savez(path, x=X, y=Y + np.eye(6, 1))
@@ -122,6 +131,7 @@ def test_a_first_path_without_an_answer_is_named(stand: Any) -> None:
     path = stand.folder / "mine.jsonl"
     path.write_text('{"x": [[1, 2]]}\n')
     stand.behaviour.code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    stand.behaviour.answered_first = 1  # the one that asks whether it is there
     done = loadtest(stand, f"--payloads={path}")
     said = "line@onnx.direct gave no answer that others could be held to: RESOURCE_EXHAUSTED as told"
     assert (done.returncode, done.stderr) == (1, f"servepath loadtest: request 1 of --payloads: {said}\n")

@@ -196,9 +196,28 @@ def test_a_right_answer_from_another_path_is_wrong(stand: Any) -> None:
 
 def test_a_refusal_is_recorded_with_its_code(stand: Any) -> None:
     stand.behaviour.code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    stand.behaviour.answered_first = 1  # the one before the load
     assert loadtest(stand, "--via=direct").returncode == 0
     found = rows(stand, "line@onnx.direct")
     assert {(row["ok"], row["code"], row["wrong"]) for row in found} == {(False, "RESOURCE_EXHAUSTED", False)}
+
+
+@pytest.mark.parametrize(
+    ("code", "via", "fix"),
+    [
+        ("NOT_FOUND", "direct", "that server does not have the model: export or import it, then: make down up"),
+        ("NOT_FOUND", "gateway", "the gateway does not know the path: add it to its deployments.toml"),
+        ("INTERNAL", "gateway", "the server's log says more (make logs); correct what it names"),
+    ],
+)
+def test_a_path_whose_first_call_is_refused_ends_the_run_before_it_starts(
+    stand: Any, code: str, via: str, fix: str
+) -> None:
+    stand.behaviour.code = grpc.StatusCode[code]
+    done = loadtest(stand, f"--via={via}")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"servepath loadtest: line@onnx.{via} at {stand.address}: {code} (as told); {fix}")
+    assert not (stand.folder / "results").exists()
 
 
 @pytest.mark.slow

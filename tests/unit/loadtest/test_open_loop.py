@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import gevent
 import gevent.event
@@ -89,3 +89,29 @@ def test_a_fault_of_the_load_test_itself_is_raised_and_not_counted_as_an_answer(
     with pytest.raises(LookupError, match="ours"):
         open_loop(soon(3), ask, samples).run(MillisecondTimer())
     assert samples == []
+
+
+def test_a_fault_of_the_schedule_is_raised_and_no_shortened_measurement_is_kept() -> None:
+    def due_ns() -> Iterator[int]:
+        yield from soon(2)
+        raise LookupError("ours")
+
+    samples: list[Sample] = []
+    with pytest.raises(LookupError, match="ours"):
+        OpenLoop(due_ns(), lambda: OK, samples.append, CLOCK).run(MillisecondTimer())
+
+
+def test_a_fault_in_recording_what_was_not_sent_is_raised() -> None:
+    replies = gevent.event.Event()
+
+    def ask() -> Sample:
+        replies.wait(LONG_S)
+        return OK
+
+    def record(sample: Sample) -> None:
+        replies.set()
+        if sample.code == OVERLOADED:
+            raise LookupError("ours")
+
+    with pytest.raises(LookupError, match="ours"):
+        OpenLoop(iter(soon(MAX_OUTSTANDING + 1, gap_ns=0)), ask, record, CLOCK).run(MillisecondTimer())

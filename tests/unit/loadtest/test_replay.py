@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ SPEC = Spec(
 ROWLESS = Spec((TensorSpec("x", "FP32", (2, "t")),), (TensorSpec("y", "FP32", ()),), False, Tolerance(0.0, 0.5))  # noqa: FBT003
 
 
-def read(path: Path, spec: Spec = SPEC, rows: int = 1) -> list[PlannedRequest]:
-    return read_requests(path, Reference("m", 1, spec, []), rows=rows)
+def read(
+    path: Path, spec: Spec = SPEC, rows: int = 1, say: Callable[[str], object] = lambda _: None
+) -> list[PlannedRequest]:
+    return read_requests(path, Reference("m", 1, spec, []), rows=rows, say=say)
 
 
 def values(one: PlannedRequest) -> dict[str, Any]:
@@ -49,6 +52,18 @@ def test_rows_of_an_npz_become_requests_group_by_group_in_the_files_order(tmp_pa
         {"inputs": {"x": [1, 2], "n": [1]}, "requests": 3},
         {"inputs": {"x": [1, 3], "n": [1]}, "requests": 2},
     ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"), [(1, []), (3, ["2 of 8 rows are not sent to m: they do not fill a request of --rows 3"])]
+)
+def test_rows_that_do_not_fill_a_last_request_are_counted(tmp_path: Path, rows: int, said: list[str]) -> None:
+    path = tmp_path / "a.npz"
+    more = {"x#1": np.zeros((3, 3)), "n#1": np.arange(3)}
+    np.savez(path, x=np.zeros((5, 2)), n=np.arange(5), **more)
+    told: list[str] = []
+    assert sum(one.rows for one in read(path, rows=rows, say=told.append)) == (8 if rows == 1 else 6)
+    assert told == [f"{path}: {text}" for text in said]
 
 
 def test_a_line_is_a_request_of_as_many_rows_as_it_has(tmp_path: Path) -> None:

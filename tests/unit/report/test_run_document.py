@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from loadtest.__main__ import main
 from loadtest.options import LoadOptions, argument_parser
 from report.document import Detail
 from report.documents import run
@@ -113,6 +114,23 @@ def test_the_command_to_do_it_again_is_one_that_the_load_test_understands_as_bef
     again = shlex.split(command(build(stored.folder)))
     assert again[:3] == ["python", "-m", "loadtest"]
     assert argument_parser().read(LoadOptions, again[3:]) == options
+
+
+@pytest.mark.parametrize(
+    ("words", "processes"),
+    [("--processes 0 --workers 2", 2), ("--processes 1 --workers 3", 3), ("--processes 2", 2), ("", 1)],
+)
+def test_a_run_with_workers_elsewhere_is_done_again_with_as_many_processes(
+    stored: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, processes: int
+) -> None:
+    options = argument_parser().read(LoadOptions, [*words.split(), "--seed", "9"])
+    facts = {name: str(value) if hasattr(value, "parts") else value for name, value in asdict(options).items()}
+    stored.change_facts(arguments=facts, seed=9)
+    again = shlex.split(command(build(stored.folder)))[3:]
+    assert argument_parser().read(LoadOptions, again).processes == processes
+    # Beyond the parser: all is accepted that can be said without a list of paths.
+    assert main([*again, f"--deployments={tmp_path / 'none.toml'}"]) == 1
+    assert "none.toml is missing" in capsys.readouterr().err
 
 
 def test_what_ran_with_tuned_settings_is_done_again_with_them(stored: Any) -> None:

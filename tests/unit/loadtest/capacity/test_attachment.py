@@ -128,6 +128,12 @@ def test_what_is_of_another_objective_or_commit_goes_with_the_first_result(
     tmp_path: Path, differs: dict[str, Any]
 ) -> None:
     attachment = begun(tmp_path, FACTS | differs | {"paths": [OTHER]})
+    ((name, value),) = differs.items()
+    word = {"slo_p99_ms": "objective in ms", "git_commit": "commit"}[name]
+    why = f"their {word} is {value}, not {FACTS[name]}"
+    assert list(attachment.gone()) == [
+        f"with the first new result capacity.json no longer has m@tfserving direct (default): {why}"
+    ]
     attachment.add(MEASUREMENT, NEW, ended=False)
     attachment.save()
     assert (paths(tmp_path), rows(tmp_path)) == ([OTHER], BEFORE)
@@ -161,6 +167,8 @@ def test_a_capacity_of_the_server_that_the_run_loaded_is_added_and_what_is_of_an
     loaded(tmp_path)
     strange = OTHER | SERVED | {"artifact": "cd"}
     attachment = begun(tmp_path, FACTS | {"paths": [strange, OTHER | {"via": "gateway"}]}, SERVED)
+    lost = "capacity.json no longer has m@tfserving direct (default): the run loaded another engine or artifact"
+    assert list(attachment.gone()) == [f"with the first new result {lost}"]
     attachment.add(MEASUREMENT, NEW | SERVED, ended=True)
     assert attachment.paths == [OTHER | {"via": "gateway"}, NEW | SERVED]
 
@@ -170,7 +178,7 @@ def test_who_does_not_answer_or_say_is_not_refused(tmp_path: Path) -> None:
     begun(tmp_path, FACTS | {"paths": []}, SERVED | {"engine": ""})
 
 
-@pytest.mark.parametrize("before", [None, [], {}, FACTS | {"paths": [{}]}, FACTS | {"paths": None}])
+@pytest.mark.parametrize("before", [None, [], {}, FACTS | {"paths": [{}]}, FACTS | {"paths": None}, {"paths": [{}]}])
 def test_a_file_that_is_no_capacity_is_named_and_its_rows_stay(tmp_path: Path, before: Any) -> None:
     with pytest.raises(SettingsError, match=r"capacity\.json cannot be read .*; remove it"):
         begun(tmp_path, before)
