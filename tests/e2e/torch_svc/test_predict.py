@@ -103,10 +103,12 @@ def test_our_size_limit_is_torchserves_own(client: Client) -> None:
         client.predict(bytes((rows + 1) * 8))
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_an_answer_larger_than_any_request_leaves_the_worker_alive(tmp_path: Path) -> None:
     rows, width = 100, 20_000
     torch.jit.script(torch.nn.Linear(2, width)).save(str(tmp_path / "wide.pt"))
-    (tmp_path / "wide.toml").write_text('[inputs]\nx = { dtype = "FP32", shape = ["batch", 2] }\n')
+    said = '[inputs]\ninput = { dtype = "FP32", shape = ["batch", 2] }\n[names]\ninput = "x"\n'
+    (tmp_path / "wide.toml").write_text(said)
     words = ["export.importing", str(tmp_path / "wide.pt"), "--name", "wide", "--spec", str(tmp_path / "wide.toml")]
     words += ["--no-deploy", "--out", str(tmp_path / "exports")]
     subprocess.run([sys.executable, "-m", *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=LONG_S)
