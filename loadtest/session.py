@@ -46,7 +46,7 @@ def _ask_once(caller: Caller, target: Target, payload: Payload) -> dict[str, str
     try:
         served = caller.answer(payload).served
     except RefusedCallError as error:
-        raise SettingsError(f"{where}: {_said(error)}; {_how_to_fix(error.code, target)}") from error
+        raise SettingsError(f"{where}: {_why(error, target)}") from error
     except ServeError as error:
         raise SettingsError(f"{where}: the reply cannot be read ({error.text}); {SEE_LOG}") from error
     finally:
@@ -59,25 +59,20 @@ def _ask_once(caller: Caller, target: Target, payload: Payload) -> dict[str, str
     }
 
 
-def _said(error: RefusedCallError) -> str:
-    # Where nobody answered there are no words of a server.
-    return error.code if error.code in UNREACHABLE or not error.details else f"{error.code} ({error.details})"
-
-
-def _how_to_fix(code: str, target: Target) -> str:
-    if code in UNREACHABLE:
-        return _how_to_reach(target.address)
-    return NOT_THERE[target.measurement.via] if code == "NOT_FOUND" else SEE_LOG
-
-
-def _how_to_reach(address: str) -> str:
-    try:
-        greet(address, GREETING_S)
-    except NoHttp2Error:
-        return "something answers there, but no gRPC server; correct the address"
-    except OSError:
-        pass
-    return "run: make up"
+def _why(error: RefusedCallError, target: Target) -> str:
+    """Return the code, the server's words if there was one, and what to do."""
+    said = f"{error.code} ({error.details})" if error.details else error.code
+    if error.code == "NOT_FOUND":
+        return f"{said}; {NOT_THERE[target.measurement.via]}"
+    if error.code in UNREACHABLE:
+        try:
+            greet(target.address, GREETING_S)
+        except NoHttp2Error:
+            return f"{error.code}; something answers there, but no gRPC server; correct the address"
+        except OSError:
+            return f"{error.code}; run: make up"
+        return f"{said}; a gRPC server is there: make status says what runs, and {SEE_LOG}"
+    return f"{said}; {SEE_LOG}"
 
 
 @dataclass(frozen=True, slots=True)

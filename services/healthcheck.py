@@ -70,7 +70,7 @@ def call(
 
 def _reply(connection: socket.socket, give_up: float) -> bytes:
     """Return the message. A refused call has none: its status comes in headers alone."""
-    body = b""
+    body = bytearray()
     while True:
         high, low, kind, flags, stream = FRAME_HEAD.unpack(_read(connection, FRAME_HEAD_BYTES, give_up))
         payload = _read(connection, high << 8 | low, give_up)
@@ -81,11 +81,11 @@ def _reply(connection: socket.socket, give_up: float) -> bytes:
         if stream == 1 and flags & END_STREAM:
             if len(body) < MESSAGE_HEAD_BYTES:
                 raise Unhealthy("it refused the call")
-            return body[MESSAGE_HEAD_BYTES:]
+            return bytes(body[MESSAGE_HEAD_BYTES:])
 
 
 def _read(connection: socket.socket, count: int, give_up: float) -> bytes:
-    found = b""
+    found = bytearray()
     while len(found) < count:
         # Of the whole call's time: a server that sends something now and then must not hold us for ever.
         left_s = give_up - time.monotonic()
@@ -96,7 +96,7 @@ def _read(connection: socket.socket, count: int, give_up: float) -> bytes:
         if not piece:
             raise Unhealthy("the connection was closed without a reply")
         found += piece
-    return found
+    return bytes(found)
 
 
 def check(address: str) -> None:

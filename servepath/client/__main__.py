@@ -69,6 +69,7 @@ class ClientOptions:
 
 # What argparse takes for an option unless it is one number.
 NEGATIVE = re.compile(r"-[\d.]")
+VALUED = {"--addr", "--text", "--timeout", "--version"}
 
 
 def parse_args(argv: Sequence[str]) -> ClientOptions:
@@ -99,8 +100,11 @@ def parse_args(argv: Sequence[str]) -> ClientOptions:
     words = list(argv)
     end = words.index("--") if "--" in words else len(words)
     words[:end] = sorted(words[:end], key={"--all", "--json"}.__contains__)
-    # What begins with a space is no option: rows such as -1,2 are none.
-    words[:end] = [f" {word}" if NEGATIVE.match(word) else word for word in words[:end]]
+    # What begins with a space is no option: rows such as -1,2 are none. An option's own word stays as it is.
+    words[:end] = [
+        f" {word}" if NEGATIVE.match(word) and before not in VALUED else word
+        for before, word in zip(["", *words], words[:end], strict=False)
+    ]
     return ClientOptions(**vars(parser.parse_args(words)))
 
 

@@ -123,11 +123,11 @@ class ProbeClient:
         self._channel = grpc.insecure_channel(address, OPTIONS)
         self._metadata = metadata
 
-    def call(self, method: str, payload: bytes) -> bytes:
+    def call(self, method: str, payload: bytes, timeout_s: float = CALL_S) -> bytes:
         """Return the reply's bytes. Raises NotReady."""
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(method)
         try:
-            return call(payload, timeout=CALL_S, metadata=tuple(self._metadata()))
+            return call(payload, timeout=timeout_s, metadata=tuple(self._metadata()))
         except grpc.RpcError as error:
             raise NotReady(f"{error.code().name}: {error.details()}") from error
 

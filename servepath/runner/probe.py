@@ -11,6 +11,9 @@ from servepath.protocols.paths import PathInfo
 from servepath.protocols.probes import NotReady, ProbeClient, WrongAnswer, check, read_probe_request
 from servepath.protocols.types import Answer
 
+# For the list of paths, which computes nothing: where a gateway hangs, make status says so soon.
+LISTED_S = 3.0
+
 
 class Probe:
     """Asks the gateway at HOST:PORT; its requests come from the exports folder."""
@@ -21,7 +24,7 @@ class Probe:
 
     def paths(self) -> Sequence[PathInfo]:
         """Return the deployment paths. Raises NotReady."""
-        return paths.decode_answer(self._client.call(servepath.LIST_PATHS, paths.REQUEST))
+        return paths.decode_answer(self._client.call(servepath.LIST_PATHS, paths.REQUEST, LISTED_S))
 
     def ask(self, path: PathInfo) -> Answer:
         """Return a path's checked answer. Raises NotReady, WrongAnswer or ArtifactError."""

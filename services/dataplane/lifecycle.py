@@ -48,8 +48,10 @@ async def serve(create: Callable[[], Awaitable[Server]]) -> None:
         if not drain.cancel():
             drain.result()  # raises what went wrong
     finally:
-        await server.close()
-        _let_signals_end_the_process()
+        try:
+            await server.close()
+        finally:
+            _let_signals_end_the_process()
 
 
 async def _created(create: Callable[[], Awaitable[Server]], signals: asyncio.Queue[signal.Signals]) -> Server | None:
@@ -70,7 +72,7 @@ async def _created(create: Callable[[], Awaitable[Server]], signals: asyncio.Que
 
 
 def _let_signals_end_the_process() -> None:
-    """Have another signal end it at once: what runs on a thread cannot be cancelled, and its end is waited for."""
+    """Restore the signals' defaults: a thread cannot be cancelled, and its end is waited for unless another one comes."""
     for number in STOP_SIGNALS:
         asyncio.get_running_loop().remove_signal_handler(number)
         signal.signal(number, signal.SIG_DFL)

@@ -71,10 +71,11 @@ class Watcher:
         except (ArtifactError, EngineError, OSError) as error:
             if self._said.get(model.name) != str(error):
                 self._said[model.name] = str(error)
-                log.error("%s stays at version %d: %s", model.name, model.current, error)  # noqa: TRY400 - says it all
+                now = f"stays at version {model.current}" if model.serves else "has no current version"
+                log.error("%s %s: %s", model.name, now, error)  # noqa: TRY400 - says it all
             return
         if version is not None:
-            log.info("%s: version %d is the current one, after %d", model.name, version.artifact.version, model.current)
+            log.info("%s: version %d is the current one", model.name, version.artifact.version)
             on_disk = await asyncio.to_thread(versions_on_disk, model.folder)
             model.adopt(version, on_disk)
             self._failures.pop(model.name, None)

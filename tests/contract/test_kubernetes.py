@@ -13,13 +13,17 @@ from deploy.builder.images import IMAGES, tag
 from export import __main__ as export_main
 from loadtest import __main__ as loadtest_main
 from loadtest.config import parse_targets
+from servepath.protocols import probes
 from servepath.protocols.stacks import STACKS
 from servepath.runner.config import PORTS
 from servepath.settings import SettingsError
 from services.gateway import config as gateway_config
+from services.gateway import probe as gateway_probe
 from services.litert_svc import config as litert_config
 from services.onnx_svc import config as onnx_config
 from services.torch_svc import config as torch_config
+from services.torch_svc import healthcheck as torch_healthcheck
+from services.torch_svc import probe as torch_probe
 from training import __main__ as training_main
 
 ROOT = Path(__file__).parents[2]
@@ -317,3 +321,23 @@ def test_without_the_manifests_settings_a_service_would_not_start(monkeypatch: p
     monkeypatch.setenv("ONNX_SVC_PORT", "tcp://10.0.0.7:8001")  # what service links would make of it
     with pytest.raises(SettingsError, match="ONNX_SVC_PORT"):
         onnx_config.read_settings([])
+
+
+def asking_torch_svc(tree: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the probes, at any depth, that ask every model of TorchServe."""
+    if isinstance(tree, dict):
+        if torch_healthcheck.__name__ in tree.get("exec", {}).get("command", ()):
+            yield tree
+        tree = list(tree.values())
+    for part in tree if isinstance(tree, list) else ():
+        yield from asking_torch_svc(part)
+
+
+def test_every_probe_gives_a_model_the_same_time_and_containers_give_torch_svc_more() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["torch_svc"]["healthcheck"]
+    given = [
+        probe["timeoutSeconds"] for document in documents("base/**/*.yaml") for probe in asking_torch_svc(document)
+    ]
+    assert len(given) >= 3  # startup and readiness, and KServe's
+    assert min(*given, int(compose["timeout"].removesuffix("s"))) > torch_healthcheck.PREDICTION_S
+    assert {torch_healthcheck.PREDICTION_S, torch_probe.TIMEOUT_S, probes.CALL_S, gateway_probe.PROOF_TIMEOUT_S} == {15}

@@ -208,6 +208,7 @@ def test_a_refusal_is_recorded_with_its_code(stand: Any) -> None:
         ("NOT_FOUND", "direct", "that server does not have the model: export or import it, then: make down up"),
         ("NOT_FOUND", "gateway", "the gateway does not know the path: add it to its deployments.toml"),
         ("INTERNAL", "gateway", "the server's log says more (make logs); correct what it names"),
+        ("UNAVAILABLE", "gateway", "a gRPC server is there: make status says what runs"),
     ],
 )
 def test_a_path_whose_first_call_is_refused_ends_the_run_before_it_starts(

@@ -29,7 +29,7 @@ class Stand:
         self.health = health.HealthServicer()
         self.prediction = b"\x0a\x02{}"
         self.asked: list[bytes] = []
-        self.takes_s = 0.0
+        self.at_once: threading.Barrier | None = None
         self._server = grpc.server(futures.ThreadPoolExecutor(2))
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         service, name = torchserve.METHOD.strip("/").split("/")
@@ -42,7 +42,9 @@ class Stand:
         if ("authorization", "Bearer sesame") not in context.invocation_metadata():
             context.abort(grpc.StatusCode.PERMISSION_DENIED, "who are you")
         self.asked.append(payload)
-        sleep(self.takes_s)
+        if self.at_once is not None:
+            self.at_once.wait(LONG_S)
+            sleep(healthcheck.TIMEOUT_S + 0.5)
         return self.prediction
 
     def close(self) -> None:
@@ -137,12 +139,12 @@ def test_torch_svc_is_healthy_when_every_model_answers_with_the_current_key(stan
 
 
 def test_torch_svc_is_healthy_when_its_answers_are_long(stand: Stand, tmp_path: Path) -> None:
-    stand.prediction = bytes(2**20)
+    stand.prediction = bytes(2**25)
     assert run("services.torch_svc.healthcheck", stand.address, *questions(tmp_path, b"one")) == (0, "")
 
 
-def test_torch_svc_is_healthy_when_its_models_are_slow(stand: Stand, tmp_path: Path) -> None:
-    stand.takes_s = healthcheck.TIMEOUT_S + 0.5
+def test_torch_svc_is_healthy_when_its_models_are_slow_together(stand: Stand, tmp_path: Path) -> None:
+    stand.at_once = threading.Barrier(2)  # asked one after the other, the first would wait for ever
     options = questions(tmp_path, b"one", b"two")
     assert run("services.torch_svc.healthcheck", stand.address, *options) == (0, "")
 

@@ -100,6 +100,10 @@ def test_rows_may_begin_with_a_negative_number(word: str, rows: list[list[float]
     assert parse_args(["ask", "m", "--all", word, "--json"]).x == rows
 
 
+def test_a_text_may_begin_with_a_negative_number() -> None:
+    assert parse_args(["predict", "m", "--text", "-5 degrees", "--text", "-5"]).text == ["-5 degrees", "-5"]
+
+
 def test_texts_and_numbers_exclude_each_other() -> None:
     assert parse_args(["predict", "m", "--text", "a", "--text", "b"]).text == ["a", "b"]
     with pytest.raises(SystemExit):

@@ -204,4 +204,7 @@ def test_a_signal_ends_a_closed_process_at_once_that_waits_for_a_thread() -> Non
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.5)  # it closes, and its handlers go
         process.send_signal(signal.SIGTERM)
-        assert process.wait(LONG_S) == -signal.SIGTERM
+        try:
+            assert process.wait(LONG_S) == -signal.SIGTERM
+        finally:
+            process.kill()
