@@ -72,7 +72,7 @@ async def _created(create: Callable[[], Awaitable[Server]], signals: asyncio.Que
 
 
 def _let_signals_end_the_process() -> None:
-    """Restore the signals' defaults: a thread cannot be cancelled, and its end is waited for unless another one comes."""
+    """Restore the signals' defaults: another one then ends what waits for a thread, which cannot be cancelled."""
     for number in STOP_SIGNALS:
         asyncio.get_running_loop().remove_signal_handler(number)
         signal.signal(number, signal.SIG_DFL)
