@@ -4,8 +4,7 @@ The model has been imported by `servepath compare` (studies.foreign does that). 
 rows each, or, with --lengths, with texts of mixed lengths, the same to all, in turns within each round; every answer is
 checked. In process is ONNX Runtime without any server. Each way but the gateway is tried with several settings first,
 and its best one measured: TorchServe by its own protocol, MLServer and Triton where .venv-mlserver and .venv-triton are
-there (make e2e makes them), both by ONNX Runtime in Python. --also adds paths of ours, each
-with a row of its own.
+there (make e2e makes them), both by ONNX Runtime in Python. --also adds paths of ours, each with a row of its own.
 """
 
 import argparse

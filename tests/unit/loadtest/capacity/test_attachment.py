@@ -175,7 +175,7 @@ def test_a_capacity_of_the_server_that_the_run_loaded_is_added_and_what_is_of_an
 
 def test_who_does_not_answer_or_say_is_not_refused(tmp_path: Path) -> None:
     loaded(tmp_path, engine_version="")
-    begun(tmp_path, FACTS | {"paths": []}, SERVED | {"engine": ""})
+    assert begun(tmp_path, FACTS | {"paths": []}, SERVED | {"engine": ""}).paths == []
 
 
 @pytest.mark.parametrize("before", [None, [], {}, FACTS | {"paths": [{}]}, FACTS | {"paths": None}, {"paths": [{}]}])
